@@ -1,0 +1,124 @@
+"""Writing files so that nothing is ever half-written, and hashing them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from compressor.errors import CheckpointError, StorageError
+
+_MAX_JSON_BYTES = 64 * 2**20
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an operating-system error met while writing `path` into one line.
+
+    h5py and zipfile wrap a full disk in errors of their own, so the chain is searched.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        cause: BaseException | None = error
+        while cause is not None and not (isinstance(cause, OSError) and cause.errno):
+            cause = cause.__cause__ or cause.__context__
+        reason = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else ""
+        if not reason:
+            for text in ("No space left on device", "Disk quota exceeded", "File too large"):
+                if text in str(error):
+                    reason = text
+        if not reason:
+            raise
+        raise StorageError(
+            f"cannot write, {reason}",
+            value=path,
+            hint="free some space or choose another folder; what was finished is kept",
+        ) from error
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; on success fsync it and rename it over `path`.
+
+    The temporary name keeps the suffix of `path`, since writers choose a format by it.
+    On any failure the temporary file is removed and `path` is as it was.
+    Raises StorageError when the disk is full or the folder cannot be written.
+    """
+    path = Path(path)
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}", dir=path.parent
+        )
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _sync(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            temporary.replace(path)
+            _sync(path.parent)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path` at once: the old file or the new one, never a part."""
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """Write UTF-8 text to `path` at once."""
+    write_bytes(path, content.encode())
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as indented JSON; NaN is refused, since JSON has none."""
+    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object, or raise CheckpointError in one line."""
+    try:
+        if path.stat().st_size > _MAX_JSON_BYTES:
+            raise CheckpointError("file is too large to be a record", value=path)
+        content = json.loads(path.read_text())
+    except (OSError, ValueError, RecursionError) as error:
+        raise CheckpointError("cannot read the JSON file", value=f"{path} ({error})") from error
+    if not isinstance(content, dict):
+        raise CheckpointError("JSON file holds no object", value=path)
+    return content
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file, as 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Delete the temporary files that a killed process left below `directory`."""
+    for leftover in directory.rglob(".*.tmp*"):
+        if leftover.is_file():
+            leftover.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
