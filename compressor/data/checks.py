@@ -1,0 +1,169 @@
+"""What every data set must satisfy, whatever file it came from.
+
+The readers hand raw arrays in; images come out as uint8 or float32, labels as int64,
+C-contiguous and in the byte order of the machine.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from compressor.data.files import short
+from compressor.errors import DataError
+
+LARGEST_LABEL = 65535
+
+Array = npt.NDArray[Any]
+Labels = npt.NDArray[np.int64]
+
+
+def check_images_dtype(dtype: np.dtype[Any], where: str) -> None:
+    """Raise DataError unless images may be of `dtype`: an integer or a float."""
+    _check_kind(dtype, "uif", where, "store images as uint8 or float32")
+
+
+def check_labels_dtype(dtype: np.dtype[Any], where: str) -> None:
+    """Raise DataError unless labels may be of `dtype`: an integer, a bool or a float."""
+    _check_kind(dtype, "uifb", where, "store labels as integers, or one-hot")
+
+
+def as_images(images: Array, where: str) -> Array:
+    """Images (n, ...) of integers or floats -> the same as uint8 or float32.
+
+    uint8 stays; other integers must lie within 0..255 and become uint8; floats become
+    float32. Raises DataError when there is no image, when a value is NaN or infinite or
+    does not fit, and on any other dtype. `where` names the array in the message.
+    """
+    check_images_dtype(images.dtype, where)
+    if images.ndim < 2:
+        raise DataError(
+            "wrong number of dimensions of images",
+            value=f"{where} has shape {images.shape}",
+            hint="images are (n, height, width), (n, height, width, channels) or (n, features)",
+        )
+    if images.size == 0:
+        raise DataError("there are no images", value=f"{where} has shape {images.shape}")
+    low, high = _range(images)
+    if images.dtype.kind == "f":
+        return _as_float32(images, low, high, where)
+    if low < 0 or high > 255:
+        raise DataError(
+            "integer images are not within 0..255",
+            value=f"{where} holds {low}..{high}",
+            hint="scale them, or store them as float32",
+        )
+    return np.ascontiguousarray(images, dtype=np.uint8)
+
+
+def as_labels(labels: Array, where: str) -> Labels:
+    """Labels -> int64 (n,).
+
+    Takes (n,) or (n, 1) of integers, bools or whole floats, and one-hot (n, k), k > 1.
+    Raises DataError when there is no label, when one is negative, NaN, not whole or above
+    65535, when a row is not exactly one-hot, and on any other dtype or shape.
+    """
+    check_labels_dtype(labels.dtype, where)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim not in (1, 2):
+        raise DataError(
+            "wrong number of dimensions of labels",
+            value=f"{where} has shape {labels.shape}",
+            hint="labels are (n,), (n, 1) or one-hot (n, classes)",
+        )
+    if labels.size == 0:
+        raise DataError("there are no labels", value=f"{where} has shape {labels.shape}")
+    if labels.ndim == 2:
+        labels = _from_one_hot(labels, where)
+    # The range is checked before the cast: a cast of NaN or 2**64 - 1 gives any number.
+    low, high = _range(labels)
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise DataError("labels hold NaN or infinity", value=where)
+    if low < 0:
+        raise DataError("label is negative", value=f"{low} in {where}")
+    if high > LARGEST_LABEL:
+        raise DataError(f"label is above {LARGEST_LABEL}", value=f"{high} in {where}")
+    if labels.dtype.kind == "f":
+        broken = labels[labels != np.floor(labels)]
+        if broken.size:
+            raise DataError("label is not a whole number", value=f"{broken[0]} in {where}")
+    return np.ascontiguousarray(labels, dtype=np.int64)
+
+
+def check_agreement(x_train: Array, y_train: Labels, x_test: Array, y_test: Labels) -> None:
+    """Raise DataError unless the four arrays fit each other.
+
+    As many labels as images; images of one shape and dtype; labels of the test set within
+    the smallest and largest label of the training set.
+    """
+    for part, images, labels in (("train", x_train, y_train), ("test", x_test, y_test)):
+        if len(images) != len(labels):
+            raise DataError(
+                f"{part} set has not as many labels as images",
+                value=f"{len(images)} images, {len(labels)} labels",
+                hint="check that both files belong together",
+            )
+    if x_train.shape[1:] != x_test.shape[1:]:
+        raise DataError(
+            "train and test images have different shapes",
+            value=f"{x_train.shape[1:]} and {x_test.shape[1:]}",
+        )
+    if x_train.dtype != x_test.dtype:
+        # uint8 images and float images are scaled differently before the model sees them.
+        raise DataError(
+            "train and test images have different types",
+            value=f"{x_train.dtype} and {x_test.dtype}",
+        )
+    low, high = y_train.min(), y_train.max()
+    if y_test.min() < low or y_test.max() > high:
+        raise DataError(
+            "labels out of range",
+            value=f"test set has {y_test.min()}..{y_test.max()}, train set {low}..{high}",
+            hint="a model cannot learn a label that it is never shown",
+        )
+
+
+def _check_kind(dtype: np.dtype[Any], allowed: str, where: str, hint: str) -> None:
+    if dtype.hasobject:
+        raise DataError("array of Python objects is refused", value=where, hint=hint)
+    # A structured or sub-array dtype has kind "V".
+    if dtype.kind not in allowed:
+        shown = f"{where} is {short(dtype)}"
+        raise DataError("array has a type that cannot be used", value=shown, hint=hint)
+
+
+def _range(array: Array) -> tuple[Any, Any]:
+    """The smallest and largest value; NaN when there is one. Makes no temporary array."""
+    with np.errstate(all="ignore"):
+        # Python numbers: 65535 compared with a float16 would overflow.
+        return array.min().item(), array.max().item()
+
+
+def _as_float32(images: Array, low: Any, high: Any, where: str) -> Array:
+    if not (np.isfinite(low) and np.isfinite(high)):
+        raise DataError("images hold NaN or infinity", value=where)
+    # Compared after rounding to float32, since what rounds to its largest value still fits.
+    with np.errstate(all="ignore"):
+        fits = np.isfinite(np.float32(low)) and np.isfinite(np.float32(high))
+        if not fits:
+            raise DataError(
+                "images hold values too large for float32",
+                value=f"{where} holds {low:.6g}..{high:.6g}",
+            )
+        return np.ascontiguousarray(images, dtype=np.float32)
+
+
+def _from_one_hot(labels: Array, where: str) -> Labels:
+    ones = np.count_nonzero(labels == 1, axis=1)
+    others = np.count_nonzero(labels, axis=1)  # NaN counts as nonzero
+    bad = np.flatnonzero((ones != 1) | (others != 1))
+    if bad.size:
+        raise DataError(
+            "labels are not one-hot",
+            value=f"row {bad[0]} of {where}, shape {labels.shape}",
+            hint="give one 1 and otherwise 0 in every row, or labels of shape (n,)",
+        )
+    return labels.argmax(axis=1).astype(np.int64)
