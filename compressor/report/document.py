@@ -1,0 +1,145 @@
+"""The results document (results.json): its schema, a light check, and views of it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from typing import Any
+
+from compressor.errors import CheckpointError
+from compressor.report import paper
+
+Results = Mapping[str, Any]
+"""A results document; results.schema.json beside this file says what is in it."""
+
+SCHEMA_NAME = "compressor.results"
+SCHEMA_VERSION = 1
+
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "object": Mapping,
+    "array": (list, tuple),
+    "string": str,
+    "boolean": bool,
+    "integer": int,
+    "number": (int, float),
+    "null": type(None),
+}
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of the results document."""
+    text = resources.files("compressor.report").joinpath("results.schema.json").read_text("utf-8")
+    loaded: dict[str, Any] = json.loads(text)
+    return loaded
+
+
+def check(results: Results) -> None:
+    """Raise CheckpointError in one line unless `results` can be reported.
+
+    Looks at the name, the version, and at the keys and types that the schema requires;
+    ranges, patterns and further keys are left to a JSON Schema validator, which reports do
+    not need. Every row must have its dense model.
+    """
+    if not isinstance(results, Mapping) or results.get("schema") != SCHEMA_NAME:
+        raise CheckpointError("not a results document", hint=f'"schema" is "{SCHEMA_NAME}" in one')
+    if results.get("schema_version") != SCHEMA_VERSION:
+        raise CheckpointError(
+            "results document of another version",
+            value=results.get("schema_version"),
+            hint=f"this one reads version {SCHEMA_VERSION}",
+        )
+    rules = schema()
+    _check(results, rules, rules["$defs"], "results")
+    seeds = {dense["seed"] for dense in results["dense"]}
+    for row in results["proportions"]:
+        if row["seed"] not in seeds:
+            raise CheckpointError("results document has no dense model of seed", value=row["seed"])
+
+
+def _check(value: Any, rule: Mapping[str, Any], definitions: Mapping[str, Any], path: str) -> None:
+    """Follow the schema's `$ref`, `type`, `required`, `properties`, `items` and `minItems`."""
+    if "$ref" in rule:
+        rule = definitions[rule["$ref"].rpartition("/")[2]]
+    expected = rule.get("type", [])
+    expected = [expected] if isinstance(expected, str) else expected
+    if expected and not any(_is(value, name) for name in expected):
+        found = type(value).__name__
+        raise CheckpointError(
+            "results document is damaged", value=path, hint=f"{' or '.join(expected)}, not {found}"
+        )
+    if isinstance(value, Mapping):
+        properties, others = rule.get("properties", {}), rule.get("additionalProperties", {})
+        for key in rule.get("required", []):
+            if key not in value:
+                raise CheckpointError("results document lacks", value=f"{path}.{key}")
+        for key, inner in value.items():
+            # `additionalProperties` is false where no other key is meant: not looked at here.
+            _check(inner, properties.get(key, others or {}), definitions, f"{path}.{key}")
+    elif isinstance(value, (list, tuple)):
+        if len(value) < rule.get("minItems", 0):
+            raise CheckpointError("results document has too few entries", value=path)
+        for index, inner in enumerate(value):
+            _check(inner, rule.get("items", {}), definitions, f"{path}[{index}]")
+
+
+def _is(value: Any, name: str) -> bool:
+    if isinstance(value, bool) and name != "boolean":
+        return False
+    return isinstance(value, _TYPES[name]) and (
+        not isinstance(value, float) or math.isfinite(value)
+    )
+
+
+def by_sparsity(results: Results) -> dict[float, list[dict[str, Any]]]:
+    """The rows of results["proportions"], in order of sparsity, then of seed."""
+    rows = sorted(results["proportions"], key=lambda row: (row["sparsity"], row["seed"]))
+    grouped: dict[float, list[dict[str, Any]]] = {}
+    for row in rows:
+        grouped.setdefault(row["sparsity"], []).append(row)
+    return grouped
+
+
+def dense_of(results: Results, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The dense models that `rows` of results["proportions"] were pruned from."""
+    dense = {record["seed"]: record for record in results["dense"]}
+    return [dense[row["seed"]] for row in rows]
+
+
+def encoding_names(results: Results) -> list[str]:
+    """Every encoding's name: in the order of results["encodings"], then any others."""
+    names = [record["name"] for record in results["encodings"]]
+    for row in results["proportions"]:
+        names += [name for name in row["encodings"] if name not in names]
+    return names
+
+
+def bound_names(results: Results) -> set[str]:
+    """The names of what is a lower bound and no layout of bytes; "entropy" always is."""
+    return {record["name"] for record in results["encodings"] if record["bound"]} | {"entropy"}
+
+
+def paper_row(results: Results, sparsity: float) -> paper.PaperRow | None:
+    """The paper's table at `sparsity` if this experiment pruned what the paper pruned.
+
+    That is: w_fc1 and w_fc2 of the paper's shapes, nothing else, and a model with as many
+    parameters. Then sizes compare; thresholds and counts compare by layer all the same.
+    """
+    models = {dense["parameters"] for dense in results["dense"]}
+    layers = {
+        (layer["paper_name"], tuple(layer["shape"]))
+        for row in results["proportions"]
+        for layer in row["layers"]
+    }
+    same = models == {paper.PARAMETERS} and layers == set(paper.SHAPES.items())
+    return paper.row(sparsity) if same else None
+
+
+def paper_layer(layer: Mapping[str, Any], sparsity: float) -> tuple[float | None, int | None]:
+    """The paper's (threshold, weights kept) of `layer` at `sparsity`; None where it has none."""
+    found = paper.row(sparsity)
+    name = layer["paper_name"]
+    if found is None or paper.SHAPES.get(name) != tuple(layer["shape"]):
+        return None, None
+    return found.thresholds[name], found.kept[name]

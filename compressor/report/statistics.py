@@ -1,0 +1,192 @@
+"""Whether two columns of an experiment rise and fall together: Spearman's rho.
+
+1. *rho* is Pearson's correlation of the ranks (ties get their mean rank).
+2. *p-value*: two-sided, of "no association", by permuting the ranks. Every permutation
+   is tried where there are at most 40,320 of them (eight rows of one seed, four of two
+   seeds), else as many are drawn at random with a fixed seed; the smallest p-value is then
+   2 / 40,321. Beyond 500 rows of one seed Student's t is accurate and is used
+   (scipy.stats.spearmanr). Three tests are made and no correction is applied.
+3. *Confidence interval*: Fisher's z with the standard error sqrt((1 + rho^2 / 2) / (n - 3))
+   of Bonett and Wright (2000), "Sample size requirements for estimating Pearson, Kendall
+   and Spearman correlations", Psychometrika 65, 23-28, doi:10.1007/BF02294183. It needs no
+   resampling, so it is the same everywhere, and for as few as six rows it errs on the wide
+   side. At |rho| = 1 Fisher's z is infinite and the interval would have no width, which
+   says more than a few rows can: there is none, and `reason` says so.
+4. *Several seeds*: the rows of one seed are repeated measures of one dense model, so rows
+   of different seeds are not exchangeable, and pooling them would take the difference
+   between dense models for noise, or for signal. Each seed is a block: rho is the mean of
+   the seeds' own rho, and values are permuted within their seed only. This is the
+   permutation form of the trend test of Page (1963), "Ordered hypotheses for multiple
+   treatments", JASA 58, 216-230. A seed whose values are all equal shows no trend and
+   counts as 0.
+5. *Interval of several seeds*: the mean of rule 4 is a correlation with the seeds' means
+   held constant, so n - 3 of rule 3 becomes n - 3 - (seeds - 1), as for any partial
+   correlation: Fisher (1924), "The distribution of the partial correlation coefficient",
+   Metron 3, 329-332. It speaks of these proportions, over all seeds that could be drawn.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from statistics import NormalDist
+from typing import Any
+
+PERMUTATIONS = 40_320
+"""Permutations tried exactly, or drawn at random where there are more: 8!."""
+
+_LARGE = 500
+_BATCH = 5_000
+
+
+def spearman(
+    x: Sequence[float],
+    y: Sequence[float],
+    *,
+    confidence: float = 0.95,
+    seed: int = 0,
+    groups: Sequence[object] | None = None,
+) -> dict[str, Any]:
+    """Spearman's rho of `x` and `y`, with p-value and confidence interval.
+
+    `x` and `y` are of equal length n; `groups`, of length n as well, names the block that
+    each row belongs to (see rule 4 above). `seed` fixes the random permutations.
+
+    Returns {"rho", "p_value", "confidence_interval", "confidence", "n", "method",
+    "reason"}, ready for JSON: what cannot be computed is None, and `reason` says why.
+    Raises ValueError for unequal lengths, values that are not finite, and a confidence
+    outside of 0 to 1.
+    """
+    import numpy as np
+
+    columns = [np.asarray(column, dtype=np.float64) for column in (x, y)]
+    n = columns[0].size
+    labels: list[object] = list(groups) if groups is not None else [0] * n
+    if columns[0].shape != (n,) or columns[1].shape != (n,) or len(labels) != n:
+        raise ValueError(f"x, y and groups differ in length: {len(x)}, {len(y)}, {len(labels)}")
+    if not all(np.isfinite(column).all() for column in columns):
+        raise ValueError("x or y holds a value that is not finite")
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence is not between 0 and 1: {confidence}")
+
+    result: dict[str, Any] = {
+        "rho": None,
+        "p_value": None,
+        "confidence_interval": None,
+        "confidence": confidence,
+        "n": n,
+        "method": "Spearman's rho",
+        "reason": None,
+    }
+    blocks = [[i for i, label in enumerate(labels) if label == key] for key in _unique(labels)]
+    result["reason"] = _obstacle(columns, blocks)
+    if result["reason"]:
+        return result
+
+    scaled_x, scaled_y = (np.stack([_scaled_ranks(c[b]) for b in blocks]) for c in columns)
+    # Rounding takes the last bits of the dot product away, so that a perfect order is 1.
+    rho = round(float((scaled_x * scaled_y).sum(axis=1).mean()), 12)
+    result["rho"] = rho
+    result["p_value"], how = _p_value(scaled_x, scaled_y, seed)
+    result["confidence_interval"], result["reason"] = _interval(rho, blocks, confidence)
+    mean_of = f"mean of {len(blocks)} seeds' " if len(blocks) > 1 else ""
+    within = " within seeds" if len(blocks) > 1 else ""
+    result["method"] = (
+        f"{mean_of}Spearman's rho; two-sided p-value from {how}{within}; "
+        "interval by Fisher's z with the standard error of Bonett and Wright (2000)"
+    )
+    return result
+
+
+def hypothesis(proportions: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Test the paper's hypothesis on the rows of results["proportions"].
+
+    The sparsity of each row against the sparse file's size (bytes), its accuracy (0 to 1)
+    and its median prediction time (ms). Returns one record of `spearman` under "size",
+    "accuracy" and "prediction_time"; the rows of each seed are one block.
+    """
+    rows = sorted(proportions, key=lambda row: (row["seed"], row["sparsity"]))
+    sparsities = [row["sparsity"] for row in rows]
+    seeds = [row["seed"] for row in rows]
+    measured = {
+        "size": [row["sparse"]["bytes"] for row in rows],
+        "accuracy": [row["sparse"]["accuracy"] for row in rows],
+        "prediction_time": [row["sparse"]["prediction_time"]["total_ms"]["p50"] for row in rows],
+    }
+    return {name: spearman(sparsities, y, groups=seeds) for name, y in measured.items()}
+
+
+def _unique(labels: list[object]) -> list[object]:
+    found: list[object] = []
+    for label in labels:
+        if label not in found:
+            found.append(label)
+    return found
+
+
+def _obstacle(columns: list[Any], blocks: list[list[int]]) -> str | None:
+    n = columns[0].size
+    if n < 4:
+        return f"{n} rows are too few; at least 4 are needed"
+    if len({len(block) for block in blocks}) > 1:
+        return "the seeds differ in their number of proportions"
+    for name, column in zip(("proportions", "values"), columns, strict=True):
+        if all((column[block] == column[block[0]]).all() for block in blocks):
+            within = " within each seed" if len(blocks) > 1 else ""
+            return f"all {name} are equal{within}, so they have no order"
+    return None
+
+
+def _scaled_ranks(values: Any) -> Any:
+    """Ranks with mean 0 and norm 1, so that a dot product is rho; zeros if all are equal."""
+    import numpy as np
+    from scipy.stats import rankdata
+
+    ranks = rankdata(values)
+    ranks -= ranks.mean()
+    norm = float(np.sqrt((ranks**2).sum()))
+    return ranks / norm if norm else ranks
+
+
+def _p_value(scaled_x: Any, scaled_y: Any, seed: int) -> tuple[float, str]:
+    """The two-sided p-value of blocks of scaled ranks, (seeds, rows), and how it was found."""
+    import numpy as np
+    from scipy import stats
+
+    seeds, rows = scaled_y.shape
+    if seeds == 1 and rows > _LARGE:
+        return float(stats.spearmanr(scaled_x[0], scaled_y[0]).pvalue), "Student's t"
+
+    def statistic(*samples: Any, axis: int = -1) -> Any:
+        total = sum((s * r).sum(axis=axis) for s, r in zip(samples, scaled_x, strict=True))
+        return total / seeds
+
+    test = stats.permutation_test(
+        tuple(scaled_y),
+        statistic,
+        permutation_type="pairings",
+        vectorized=True,
+        n_resamples=PERMUTATIONS,
+        batch=_BATCH,
+        alternative="two-sided",
+        rng=np.random.default_rng(seed),
+    )
+    # rows! alone may be too large to write down, so look at it only where it is small.
+    every = math.factorial(rows) ** seeds if rows <= 8 else math.inf
+    if every <= PERMUTATIONS:
+        return float(test.pvalue), f"all {every:,} permutations"
+    return float(test.pvalue), f"{PERMUTATIONS:,} random permutations"
+
+
+def _interval(
+    rho: float, blocks: list[list[int]], confidence: float
+) -> tuple[list[float] | None, str | None]:
+    rows = sum(len(block) for block in blocks)
+    if min(len(block) for block in blocks) < 4:
+        return None, "no interval: it needs at least 4 proportions of each seed"
+    if abs(rho) >= 1:
+        return None, "no interval: it is not defined where the order is perfect (|rho| = 1)"
+    centre = math.atanh(rho)
+    error = math.sqrt((1 + rho**2 / 2) / (rows - 3 - (len(blocks) - 1)))
+    reach = NormalDist().inv_cdf(0.5 + confidence / 2) * error
+    return [math.tanh(centre - reach), math.tanh(centre + reach)], None

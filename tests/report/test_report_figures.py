@@ -1,0 +1,56 @@
+"""The figures: both formats, readable, and the same bytes every time."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ElementTree
+
+import matplotlib
+import pytest
+
+from compressor.errors import StorageError
+from compressor.report import write_figures, write_report
+
+NAMES = ["figure_5_size", "figure_6_accuracy", "figure_7_prediction_time", "figure_encodings"]
+
+
+def png_size(path):
+    content = path.read_bytes()
+    assert content.startswith(b"\x89PNG\r\n\x1a\n")
+    return int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
+
+
+def svg_text(path):
+    root = ElementTree.fromstring(path.read_text())
+    return [" ".join("".join(e.itertext()).split()) for e in root.iter() if e.tag.endswith("text")]
+
+
+def test_files_labels_and_the_same_bytes_again_whatever_the_users_settings(results, tmp_path):
+    paths = write_figures(results, tmp_path / "a")
+    assert [p.name for p in paths] == [f"{n}{s}" for n in NAMES for s in (".png", ".svg")]
+    for path in paths[::2]:
+        width, height = png_size(path)
+        assert width >= 1200
+        assert height >= 700
+        assert path.stat().st_size > 10_000
+    texts = {name: svg_text(tmp_path / "a" / f"{name}.svg") for name in NAMES}
+    assert {"model size (MiB)", "66.6", "10 %", "the paper's numbers"} <= {*texts[NAMES[0]]}
+    assert "test accuracy (%)" in texts[NAMES[1]]
+    assert any("not at 0" in text for text in texts[NAMES[1]])
+    assert "prediction time of 10 batches of 32 (ms)" in texts[NAMES[2]]
+    assert {"coo-paper", "entropy (bound)", "break-even"} <= {*texts[NAMES[3]]}
+
+    with matplotlib.rc_context({"font.size": 30, "svg.fonttype": "path", "figure.dpi": 50}):
+        again = write_figures(results, tmp_path / "b")
+        assert matplotlib.rcParams["font.size"] == 30
+    assert [p.read_bytes() for p in again] == [p.read_bytes() for p in paths]
+
+
+def test_many_proportions_and_seeds_can_be_drawn(results_of, tmp_path):
+    many = results_of(seeds=2, sparsities=tuple(i / 13 for i in range(1, 13)))
+    assert len(write_figures(many, tmp_path)) == 8
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(results, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(StorageError, match="cannot write"):
+        write_report(results, tmp_path / "file" / "report")
