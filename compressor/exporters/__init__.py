@@ -1,0 +1,1 @@
+"""Writing a model in the formats of runtimes, one module a format."""

@@ -1,0 +1,232 @@
+"""The paper's two predictors: dense networks, and sparse ones computed in their sparse form."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from compressor import _tensorflow, training
+from compressor.data import Dataset
+from compressor.errors import CheckpointError, UsageError
+from compressor.exporters.paper import (
+    SparseCheckpoint,
+    is_sparse_checkpoint,
+    is_weight,
+    read_sparse_checkpoint,
+)
+from compressor.models import load_model
+from compressor.pruning.layers import all_layers
+from compressor.sparse_layers import sparse_layer_classes
+from deploy import LatencyStatistics, describe_machine, measure_latency
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictor:
+    """Something that predicts: `predict` takes float32 (n, *input_shape), gives (n, classes)."""
+
+    kind: Literal["dense", "sparse"]
+    input_shape: tuple[int, ...]
+    predict: Callable[[np.ndarray], np.ndarray]
+    path: Path
+    """the file that was loaded"""
+
+
+def load_predictor(checkpoint: Path | str) -> Predictor:
+    """Load the predictor that fits what `checkpoint` holds.
+
+    `checkpoint` is a .keras file or a sparse checkpoint (.npz), or a folder with one of them
+    (step_1, step_2_1, step_2_2: dense; step_3: sparse). Raises CheckpointError or ModelError.
+    """
+    path = find_checkpoint(Path(checkpoint))
+    if is_sparse_checkpoint(path):
+        return sparse_predictor(read_sparse_checkpoint(path), path)
+    return dense_predictor(load_model(path), path)
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The one model.keras or sparse.npz that `path` is or holds."""
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise CheckpointError("no such checkpoint", value=path)
+    found = [path / name for name in ("model.keras", "sparse.npz") if (path / name).is_file()]
+    if len(found) != 1:
+        steps = sorted(child.name for child in path.glob("step_*"))
+        raise CheckpointError(
+            "the folder holds no checkpoint" if not found else "the folder holds two checkpoints",
+            value=path,
+            hint=f"name one of its steps: {', '.join(steps)}"
+            if steps
+            else "give a .keras file, a sparse .npz, or a folder with one of them",
+        )
+    return found[0]
+
+
+def dense_predictor(model: Any, path: Path) -> Predictor:
+    """A predictor that runs `model` as TensorFlow runs it."""
+    tensorflow, _ = _tensorflow.load()
+    return Predictor("dense", training.input_shape(model), _compiled(tensorflow, model), path)
+
+
+def sparse_predictor(checkpoint: SparseCheckpoint, path: Path) -> Predictor:
+    """A predictor that computes with the sparse form: no sparse kernel is ever made dense.
+
+    Raises CheckpointError when the arrays do not fit the configuration.
+    """
+    tensorflow, _ = _tensorflow.load()
+    model = _sparse_model(checkpoint, path)
+    return Predictor("sparse", training.input_shape(model), _compiled(tensorflow, model), path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+    """What a predictor does on a test set."""
+
+    kind: Literal["dense", "sparse"]
+    accuracy: float
+    """fraction of the test images, 0 to 1"""
+    images: int
+    prediction_time: LatencyStatistics
+    path: Path
+
+    def describe(self) -> dict[str, Any]:
+        """The evaluation as a JSON object."""
+        return dataclasses.asdict(self) | {"path": str(self.path)}
+
+
+def evaluate(
+    predictor: Predictor,
+    data: Dataset,
+    *,
+    batch_size: int = 32,
+    max_steps: int = 10,
+) -> Evaluation:
+    """Accuracy on the whole test set, and the paper's prediction time.
+
+    The prediction time is that of `max_steps` batches of `batch_size` test images, after a
+    warm-up, over several rounds. Raises DataError when the images do not fit the model.
+    """
+    images = data.x_test
+    training.check_shape(predictor.input_shape, images.shape[1:])
+    times = prediction_times(
+        {"checkpoint": predictor}, images, batch_size=batch_size, batches=max_steps
+    )
+    accuracy = training.accuracy(predictor.predict, images, data.y_test, predictor.input_shape)
+    return Evaluation(
+        predictor.kind,
+        accuracy,
+        len(images),
+        times["checkpoint"],
+        predictor.path,
+    )
+
+
+def prediction_times(
+    predictors: Mapping[str, Predictor],
+    images: np.ndarray,
+    *,
+    batch_size: int = 32,
+    batches: int = 10,
+) -> dict[str, LatencyStatistics]:
+    """Time predictors of one input shape on `batches` batches of `batch_size` of the `images`.
+
+    The predictors take turns, so that the times can be compared. TensorFlow uses the threads
+    that it was given; the product with a sparse kernel uses one.
+    """
+    if batch_size < 1 or batches < 1:
+        raise UsageError(
+            "batch size and steps must be at least 1", value=f"{batch_size}, {batches}"
+        )
+    tensorflow, _ = _tensorflow.load()
+    shape = next(iter(predictors.values())).input_shape
+    wanted = np.resize(np.arange(len(images)), batches * batch_size)
+    x = training.prepare_images(images[wanted]).reshape(batches, batch_size, *shape)
+    threads = tensorflow.config.threading.get_intra_op_parallelism_threads()
+    return measure_latency(
+        {name: predictor.predict for name, predictor in predictors.items()},
+        list(x),
+        threads=threads or describe_machine()["cores"],
+    )
+
+
+def _compiled(tensorflow: Any, model: Any) -> Callable[[np.ndarray], np.ndarray]:
+    signature = [tensorflow.TensorSpec((None, *training.input_shape(model)), tensorflow.float32)]
+    function = tensorflow.function(lambda x: model(x, training=False), input_signature=signature)
+    return lambda batch: np.asarray(function(tensorflow.constant(batch)))
+
+
+def _sparse_model(checkpoint: SparseCheckpoint, path: Path) -> Any:
+    _, keras = _tensorflow.load()
+    shapes = {name: encoded.shape for name, encoded in checkpoint.sparse.items()}
+    try:
+        config = _replace_layers(checkpoint.config, shapes)
+        model = keras.saving.deserialize_keras_object(
+            config, custom_objects=sparse_layer_classes(), safe_mode=True
+        )
+        _fill(model, checkpoint)
+    except CheckpointError:
+        raise
+    except Exception as error:  # Keras raises whatever a damaged configuration makes it raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise CheckpointError(
+            "the sparse checkpoint does not hold a model that can be built",
+            value=f"{path} ({reason})",
+        ) from error
+    return model
+
+
+def _replace_layers(config: Any, shapes: dict[str, Any], prefix: str = "") -> Any:
+    """A copy of a model's configuration with the sparse kinds of the layers in `shapes`."""
+    layers = []
+    for layer in config["config"]["layers"]:
+        name = prefix + layer["config"]["name"]
+        if "layers" in layer["config"]:
+            layer = _replace_layers(layer, shapes, f"{name}/")
+        elif name in shapes:
+            if layer["class_name"] not in ("Dense", "Conv1D", "Conv2D"):
+                raise CheckpointError(
+                    "this kind of layer has no sparse form",
+                    value=f"{name} ({layer['class_name']})",
+                )
+            layer = layer | {
+                "module": None,
+                "class_name": f"Sparse{layer['class_name']}",
+                "registered_name": f"Sparse{layer['class_name']}",
+                "config": {
+                    "name": layer["config"]["name"],
+                    "layer": layer["config"],
+                    "kernel_shape": list(shapes[name]),
+                },
+            }
+            layer.pop("build_config", None)
+        layers.append(layer)
+    return config | {"config": config["config"] | {"layers": layers}}
+
+
+def _fill(model: Any, checkpoint: SparseCheckpoint) -> None:
+    layers = all_layers(model)
+    for name, encoded in checkpoint.sparse.items():
+        if name not in layers:
+            raise CheckpointError("a sparse kernel belongs to no layer", value=name)
+        layers[name].set_kernel(encoded)
+    expected = {
+        f"{name}/{variable.name}": variable
+        for name, layer in layers.items()
+        for variable in layer.weights
+        if is_weight(variable)
+    }
+    if expected.keys() != checkpoint.dense.keys():
+        odd = sorted(expected.keys() ^ checkpoint.dense.keys())
+        raise CheckpointError("the checkpoint's variables are not the model's", value=odd[0])
+    for name, variable in expected.items():
+        array = checkpoint.dense[name]
+        if tuple(variable.shape) != array.shape:
+            raise CheckpointError(
+                "a variable has another shape than the model's",
+                value=f"{name} {array.shape}, model {tuple(variable.shape)}",
+            )
+        variable.assign(array)
