@@ -1,0 +1,1 @@
+"""Measurements of this project, each run by `python -m benchmarks.NAME`."""

@@ -1,0 +1,504 @@
+"""The `compressor` command: reads options, calls one function, prints what it gives."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import re
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+import compressor
+from compressor._progress import TerminalProgress
+from compressor._tensorflow import NativeOutput
+from compressor.errors import CompressorError
+
+INTERRUPTED = 130
+_UNICODE_MINUS = "\N{MINUS SIGN}"
+_SETTINGS = {
+    "token_normalize_func": lambda name: name.replace("_", "-"),
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+}
+
+
+class Command(click.Command):
+    """A command that takes the paper's spelling, and keeps native libraries quiet.
+
+    Underscores in options are dashes, the minus sign that the paper prints is a hyphen, and a
+    list may be written `w_fc1, w_fc2`.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        options["context_settings"] = _SETTINGS | options.get("context_settings", {})
+        super().__init__(*arguments, **options)
+        self.params.append(
+            click.Option(["--verbose"], is_flag=True, help="Show what TensorFlow writes, too.")
+        )
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Accept the paper's spelling, then parse as ever."""
+        return super().parse_args(ctx, _join_lists([_hyphens(word) for word in args]))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Hold native output back, unless the user wants to see it."""
+        if not ctx.params.pop("verbose") and isinstance(ctx.obj, NativeOutput):
+            ctx.obj.hold_back()
+        return super().invoke(ctx)
+
+
+class Numbers(click.ParamType):
+    """A list of numbers, separated by commas or spaces."""
+
+    def __init__(self, kind: type[int] | type[float]) -> None:
+        self.kind = kind
+        self.name = "list"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        """Turn `0.1,0.3` into (0.1, 0.3)."""
+        if not isinstance(value, str):
+            return tuple(value)
+        try:
+            return tuple(self.kind(part) for part in _split(value))
+        except ValueError:
+            self.fail(f"{value!r} is no list of numbers such as 1,2,3", param, ctx)
+
+
+class Names(click.ParamType):
+    """A list of names, separated by commas or spaces."""
+
+    name = "list"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        """Turn `w_fc1, w_fc2` into ('w_fc1', 'w_fc2')."""
+        return tuple(_split(value)) if isinstance(value, str) else tuple(value)
+
+
+def _split(value: str) -> list[str]:
+    return [part for part in re.split(r"[,\s]+", value) if part]
+
+
+def _hyphens(word: str) -> str:
+    stripped = word.lstrip(_UNICODE_MINUS)
+    return "-" * (len(word) - len(stripped)) + stripped
+
+
+def _join_lists(words: Sequence[str]) -> list[str]:
+    """`--layers w_fc1, w_fc2` comes as two words: join a word that ends in a comma to the next."""
+    joined: list[str] = []
+    for word in words:
+        if joined and joined[-1].endswith(",") and not word.startswith("-"):
+            joined[-1] += word
+        else:
+            joined.append(word)
+    return joined
+
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _options(*decorators: Decorator) -> Decorator:
+    def apply(function: Callable[..., Any]) -> Callable[..., Any]:
+        for decorate in reversed(decorators):
+            function = decorate(function)
+        return function
+
+    return apply
+
+
+_PATH = click.Path(path_type=Path)
+_DATA = click.option(
+    "--data-dir",
+    "--train-data-dir",
+    "--test-data-dir",
+    "data_dir",
+    type=_PATH,
+    metavar="DIR",
+    help="Data set: four IDX files (raw or .gz, MNIST's names), or an .npz with x_train, y_train, "
+    "x_test and y_test. Default: the embedded MNIST.",
+)
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+_FORCE = click.option("--force", is_flag=True, help="Do again, and overwrite, what is there.")
+_THREADS = click.option(
+    "--threads", type=click.IntRange(1), help="Threads inside an operation. Default: one a core."
+)
+_LAYERS_HELP = (
+    "Layers to prune: layer names, the paper's names (w_conv1, w_conv2, w_fc1, w_fc2), or all."
+)
+_SPARSITY_HELP = "Fraction of the weights to remove, from 0 to below 1."
+
+
+def _training(preset: str) -> Decorator:
+    return _options(
+        click.option(
+            "--preset",
+            type=click.Choice(["quick", "paper"]),
+            default=preset,
+            show_default=True,
+            help="quick: minutes; paper: 10,000 steps of 32 images, Adam 1e-4.",
+        ),
+        click.option("--max-steps", type=click.IntRange(1), help="Batches of every training."),
+        click.option("--batch-size", type=click.IntRange(1), help="Images in a batch."),
+        click.option("--learning-rate", type=float, help="Adam's learning rate."),
+        click.option(
+            "--validation",
+            type=click.IntRange(1),
+            metavar="IMAGES",
+            help="Training images set aside for choices. Default: 5000, or 1 in 12 if fewer.",
+        ),
+        _THREADS,
+    )
+
+
+_SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+
+
+@click.group(context_settings=_SETTINGS)
+@click.version_option(compressor.__version__, "-V", "--version", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Prune Keras models, store them sparse, and measure what that brings.
+
+    Start with: compressor sweep
+    """
+
+
+@cli.command(cls=Command)
+@click.option("-1", "step_1", is_flag=True, help="Train the basic model (step_1). The default.")
+@click.option("-2", "step_2", is_flag=True, help="Prune (step_2_1) and retrain (step_2_2).")
+@click.option("-3", "step_3", is_flag=True, help="Store the non-zero connections only (step_3).")
+@_DATA
+@click.option(
+    "--train-dir",
+    type=_PATH,
+    default=Path("runs/train"),
+    show_default=True,
+    metavar="DIR",
+    help="Run directory: a folder for each step.",
+)
+@click.option(
+    "--variables-dir",
+    type=_PATH,
+    metavar="DIR",
+    help="Where the variables of the last trained model are read and kept. "
+    "Default: TRAIN_DIR/variables.",
+)
+@click.option(
+    "--sparse-ratio",
+    "--sparsity",
+    "sparsity",
+    type=float,
+    default=0.9,
+    show_default=True,
+    help=_SPARSITY_HELP,
+)
+@click.option(
+    "--pruning-variable-names",
+    "--layers",
+    "layers",
+    type=Names(),
+    default="w_fc1,w_fc2",
+    show_default=True,
+    help=_LAYERS_HELP,
+)
+@_training("paper")
+@_SEED
+@_FORCE
+@_JSON
+def train(
+    step_1: bool,
+    step_2: bool,
+    step_3: bool,
+    train_dir: Path,
+    variables_dir: Path | None,
+    force: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train the paper's CNN, and prune, retrain and sparsify it: the paper's command.
+
+    \b
+    Example, the whole experiment of the paper at 90 %:
+      compressor train -1 -2 -3 --train_dir /tmp/mnist_train \\
+        --max_steps 10000 --batch_size 32 --sparse_ratio 0.9 \\
+        --pruning_variable_names w_fc1,w_fc2
+    """
+    chosen = [number for number, on in ((1, step_1), (2, step_2), (3, step_3)) if on]
+    with TerminalProgress() as progress:
+        records = compressor.train(
+            train_dir,
+            _plan(**options),
+            do=chosen or [1],  # type: ignore[arg-type]
+            variables_dir=variables_dir,
+            force=force,
+            listener=progress,
+        )
+    _print_records(records, train_dir, as_json)
+
+
+@cli.command(cls=Command)
+@click.argument("model", type=_PATH)
+@click.option(
+    "-o",
+    "--output",
+    type=_PATH,
+    metavar="DIR",
+    help="Run directory to write. Default: MODEL if it is one, else NAME-pruned beside it.",
+)
+@_DATA
+@click.option(
+    "--sparsity",
+    "--sparse-ratio",
+    "sparsity",
+    type=float,
+    default=0.9,
+    show_default=True,
+    help=_SPARSITY_HELP,
+)
+@click.option(
+    "--layers",
+    "--pruning-variable-names",
+    "layers",
+    type=Names(),
+    default="all",
+    show_default=True,
+    help=_LAYERS_HELP,
+)
+@click.option("--retrain/--no-retrain", default=True, help="Retrain what is left, or not.")
+@_training("quick")
+@_SEED
+@_FORCE
+@_JSON
+def prune(
+    model: Path, output: Path | None, retrain: bool, force: bool, as_json: bool, **options: Any
+) -> None:
+    """Prune MODEL, a .keras file or a run directory, and retrain it.
+
+    \b
+    Example:
+      compressor prune model.keras --data-dir data.npz --sparsity 0.8 -o pruned
+    """
+    with TerminalProgress() as progress:
+        records = compressor.prune(
+            model, output, _plan(**options), retrain=retrain, force=force, listener=progress
+        )
+    _print_records(records, output or model, as_json)
+
+
+@cli.command(cls=Command)
+@click.argument("model", type=_PATH)
+@click.option(
+    "-o",
+    "--output",
+    type=_PATH,
+    metavar="DIR",
+    help="Run directory to write. Default: MODEL if it is one, else NAME-sparse beside it.",
+)
+@_DATA
+@click.option(
+    "--layers",
+    "--pruning-variable-names",
+    "layers",
+    type=Names(),
+    help="Layers to store sparse. Default: those that were pruned.",
+)
+@_THREADS
+@_FORCE
+@_JSON
+def sparsify(
+    model: Path,
+    output: Path | None,
+    data_dir: Path | None,
+    layers: tuple[str, ...] | None,
+    threads: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the paper's sparse checkpoint (step_3) of MODEL, a pruned model or run directory.
+
+    \b
+    Example:
+      compressor sparsify runs/train
+    """
+    plan = compressor.make_plan(compressor.load_dataset(data_dir), threads=threads)
+    with TerminalProgress() as progress:
+        records = compressor.sparsify(
+            model, output, plan, layers=layers, force=force, listener=progress
+        )
+    _print_records(records, output or model, as_json)
+
+
+@cli.command(cls=Command)
+@click.argument("checkpoint", type=_PATH, required=False)
+@click.option("--checkpoint-dir", type=_PATH, metavar="DIR", help="The same as CHECKPOINT.")
+@_DATA
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option(
+    "--max-steps",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Batches whose prediction time is measured.",
+)
+@_THREADS
+@_JSON
+def evaluate(
+    checkpoint: Path | None,
+    checkpoint_dir: Path | None,
+    data_dir: Path | None,
+    batch_size: int,
+    max_steps: int,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Measure accuracy and prediction time of CHECKPOINT: the paper's two predictors.
+
+    CHECKPOINT is a .keras file, a sparse .npz, or the folder of a step: step_1, step_2_1 and
+    step_2_2 are predicted with the dense network, step_3 with the sparse one.
+
+    \b
+    Example:
+      compressor evaluate --checkpoint_dir runs/train/step_3 --batch_size 32 --max_steps 10
+    """
+    if (checkpoint is None) == (checkpoint_dir is None):
+        raise click.UsageError("Give one checkpoint, as CHECKPOINT or by --checkpoint-dir.")
+    evaluation = compressor.evaluate(
+        checkpoint or checkpoint_dir or "",
+        compressor.load_dataset(data_dir),
+        batch_size=batch_size,
+        max_steps=max_steps,
+        threads=threads,
+    )
+    from compressor.report.terminal import evaluation_text
+
+    _print(evaluation.describe(), evaluation_text, as_json)
+
+
+@cli.command(cls=Command)
+@click.option(
+    "-o",
+    "--output",
+    type=_PATH,
+    default=Path("runs/sweep"),
+    show_default=True,
+    metavar="DIR",
+    help="Run directory; the same command goes on where it was interrupted.",
+)
+@_DATA
+@click.option(
+    "--sparsities",
+    type=Numbers(float),
+    default="0.1,0.3,0.5,0.7,0.8,0.9",
+    show_default=True,
+    help="Proportions to prune at.",
+)
+@click.option("--layers", type=Names(), default="w_fc1,w_fc2", show_default=True, help=_LAYERS_HELP)
+@click.option(
+    "--seeds", type=Numbers(int), default="0", show_default=True, help="One basic model each."
+)
+@_training("quick")
+@_FORCE
+@_JSON
+def sweep(output: Path, force: bool, as_json: bool, **options: Any) -> None:
+    """The paper's experiment: train, then prune, retrain, sparsify and measure at each proportion.
+
+    \b
+    Example:
+      compressor sweep --preset paper --seeds 0,1,2 -o runs/paper
+    """
+    data = compressor.load_dataset(options.pop("data_dir"))
+    plan = compressor.make_plan(data, steps=options.pop("max_steps"), **options)
+    with TerminalProgress() as progress:
+        done = compressor.sweep(output, plan, force=force, listener=progress)
+    from compressor.report import summary_text
+
+    _print(done.results, summary_text, as_json)
+    click.echo(f"report: {done.report}", err=as_json)
+
+
+@cli.command(cls=Command)
+@click.argument("path", type=_PATH)
+@_JSON
+def inspect(path: Path, as_json: bool) -> None:
+    """Show what PATH, a model, a checkpoint or a run directory, holds, layer by layer.
+
+    \b
+    Example:
+      compressor inspect runs/sweep/seed-0/0.9/step_2_2
+    """
+    from compressor.report.terminal import inspection_text
+
+    _print(compressor.inspect(path), inspection_text, as_json)
+
+
+def _plan(
+    data_dir: Path | None,
+    sparsity: float,
+    seed: int,
+    max_steps: int | None,
+    **options: Any,
+) -> compressor.Plan:
+    return compressor.make_plan(
+        compressor.load_dataset(data_dir),
+        sparsities=(sparsity,),
+        seeds=(seed,),
+        steps=max_steps,
+        **options,
+    )
+
+
+def _print_records(records: dict[str, Any], directory: Path, as_json: bool) -> None:
+    from compressor.report.terminal import records_text
+
+    _print(records, records_text, as_json)
+    click.echo(f"written to: {directory}", err=as_json)
+
+
+def _print(results: Any, text: Callable[[Any], str], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps(results, indent=2, allow_nan=False))
+    else:
+        click.echo(text(results), nl=False)
+
+
+def main() -> NoReturn:
+    """Run the command line: bad input ends in one line and exit code 2, Ctrl-C in 130."""
+    native = NativeOutput()
+    try:
+        code = cli.main(prog_name="compressor", standalone_mode=False, obj=native)
+    except (KeyboardInterrupt, click.exceptions.Abort):
+        _fail("interrupted; what was finished is kept, and the same command goes on", INTERRUPTED)
+    except CompressorError as error:
+        _fail(str(error), error.exit_code)
+    except click.ClickException as error:
+        place = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
+        hint = f" (see {place} --help)" if place else ""
+        _fail(" ".join(error.format_message().split()) + hint, error.exit_code)
+    except MemoryError:
+        _fail("out of memory; use smaller batches or a smaller model", 2)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except Exception:
+        traceback.print_exc()
+        click.echo(native.tail(), err=True)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"error: {message}" if code != INTERRUPTED else message, err=True)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    faulthandler.enable()
+    main()

@@ -1,0 +1,76 @@
+"""Prune Keras models, store them sparse, and measure what that brings.
+
+Each command of the command line is a call here: `train`, `prune`, `sparsify`, `evaluate`,
+`sweep`, `inspect`. Nothing is imported before it is used: `import compressor` takes
+milliseconds, and TensorFlow is loaded by the first call that needs it.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from compressor._version import __version__
+
+if TYPE_CHECKING:
+    from compressor.data import Dataset, load_dataset
+    from compressor.errors import CompressorError
+    from compressor.experiment import Sweep, sweep
+    from compressor.inspection import inspect
+    from compressor.plan import Plan, make_plan
+    from compressor.predictors import Predictor, load_predictor
+    from compressor.pruning.magnitude import kept_weights, magnitude_prune
+    from compressor.pruning.masks import apply_masks
+    from compressor.training import TrainingOptions
+    from compressor.workflow import evaluate, prune, sparsify, train
+
+_HOMES = {
+    "CompressorError": "errors",
+    "Dataset": "data",
+    "Plan": "plan",
+    "Predictor": "predictors",
+    "Sweep": "experiment",
+    "TrainingOptions": "training",
+    "apply_masks": "pruning.masks",
+    "evaluate": "workflow",
+    "inspect": "inspection",
+    "kept_weights": "pruning.magnitude",
+    "load_dataset": "data",
+    "load_predictor": "predictors",
+    "magnitude_prune": "pruning.magnitude",
+    "make_plan": "plan",
+    "prune": "workflow",
+    "sparsify": "workflow",
+    "sweep": "experiment",
+    "train": "workflow",
+}
+
+__all__ = [
+    "CompressorError",
+    "Dataset",
+    "Plan",
+    "Predictor",
+    "Sweep",
+    "TrainingOptions",
+    "__version__",
+    "apply_masks",
+    "evaluate",
+    "inspect",
+    "kept_weights",
+    "load_dataset",
+    "load_predictor",
+    "magnitude_prune",
+    "make_plan",
+    "prune",
+    "sparsify",
+    "sweep",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'compressor' has no attribute {name!r}")
+    return getattr(importlib.import_module(f"compressor.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,181 @@
+"""The paper's experiment: one model, pruned at several proportions, over several seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any, Protocol
+
+from compressor import _tensorflow, steps
+from compressor._files import write_json
+from compressor.encodings import ENCODINGS, ENTROPY, computed_break_even, measured_break_even
+from compressor.models import load_model
+from compressor.plan import Plan, check_paper_layers
+from compressor.predictors import load_predictor, prediction_times
+from compressor.pruning.layers import resolve_layers
+from compressor.report import write_report
+from compressor.results import assemble_results
+from compressor.run_directory import RunDirectory
+from compressor.training import derive_seed
+
+RESULTS = "results.json"
+
+
+class Listener(Protocol):
+    """Hears how far a sweep is."""
+
+    def stage(self, title: str, images: int = 0, images_left: int = 0) -> None:
+        """A stage begins; it trains on `images`, and `images_left` are left, these included."""
+
+    def progress(self, step: int, steps: int, loss: float, accuracy: float) -> None:
+        """A training step of the stage is done."""
+
+
+class SilentListener:
+    """Hears nothing."""
+
+    def stage(self, title: str, images: int = 0, images_left: int = 0) -> None:
+        """Do nothing."""
+
+    def progress(self, step: int, steps: int, loss: float, accuracy: float) -> None:
+        """Do nothing."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A sweep that is done."""
+
+    directory: Path
+    results: dict[str, Any]
+    """what results.json holds; schema in compressor/report/results.schema.json"""
+    report: Path
+
+
+def sweep(
+    output: Path | str, plan: Plan, *, force: bool = False, listener: Listener | None = None
+) -> Sweep:
+    """Do the experiment in the run directory `output`, or go on with it.
+
+    Everything is written there: results.json (schema: compressor/report), results.csv,
+    report.md and figures/. A step that was finished before is not done again. Raises
+    RunDirectoryError when the folder holds another experiment or another process works there.
+    """
+    listener = listener or SilentListener()
+    check_paper_layers(plan)
+    with RunDirectory(output, {"kind": "sweep", **plan.describe()}, force=force) as run:
+        _tensorflow.load(plan.threads)
+        records = [
+            _SeedSweep(run, plan, number, listener).records() for number in range(len(plan.seeds))
+        ]
+        listener.stage("find the break-even points")
+        points = run.step("break_even", lambda _: _break_even(run.path, plan))
+        results = assemble_results(plan, records, points["encodings"])
+        listener.stage("draw tables and figures")
+        write_json(run.path / RESULTS, results)
+        report = write_report(results, run.path)
+    return Sweep(run.path, results, report)
+
+
+class _SeedSweep:
+    """The part of a sweep that belongs to one seed."""
+
+    def __init__(self, run: RunDirectory, plan: Plan, number: int, listener: Listener) -> None:
+        self._run, self._plan, self._listener = run, plan, listener
+        self._seed = plan.seeds[number]
+        self._root = f"seed-{self._seed}"
+        self._title = f"seed {self._seed}: " if len(plan.seeds) > 1 else ""
+        self._images_left = plan.images_of_a_seed() * (len(plan.seeds) - number)
+
+    def records(self) -> dict[str, Any]:
+        """Do what is not done yet; return the results of all steps of this seed."""
+        plan, data = self._plan, self._plan.data
+        dense = self._step(
+            "step_1",
+            "train the basic model",
+            lambda folder: steps.train_step(
+                folder, data, plan.training, seed=self._seed, progress=self._listener.progress
+            ),
+            plan.training.images,
+        )
+        proportions = [self._proportion(sparsity) for sparsity in plan.sparsities]
+        times = self._step("prediction_time", "measure prediction times", self._measure)
+        return {"seed": self._seed, "step_1": dense, "proportions": proportions, **times}
+
+    def _proportion(self, sparsity: float) -> dict[str, Any]:
+        plan, data, part = self._plan, self._plan.data, f"{sparsity:g}"
+        folder = self._run.path / self._root / part
+        basic = self._run.path / self._root / "step_1" / steps.MODEL
+        title = f"{100 * sparsity:g} %"
+        pruned = self._step(
+            f"{part}/step_2_1",
+            f"{title}, prune",
+            lambda here: steps.prune_step(here, basic, data, layers=plan.layers, sparsity=sparsity),
+        )
+        options = steps.with_scaled_dropout(plan.retraining[sparsity], pruned["layers"])
+        retrained = self._step(
+            f"{part}/step_2_2",
+            f"{title}, retrain",
+            lambda here: steps.retrain_step(
+                here,
+                folder / "step_2_1",
+                data,
+                options,
+                seed=derive_seed(self._seed, f"step_2_2 {part}"),
+                progress=self._listener.progress,
+            ),
+            options.images,
+        )
+        sparse = self._step(
+            f"{part}/step_3",
+            f"{title}, sparsify",
+            lambda here: steps.sparsify_step(
+                here, folder / "step_2_2" / steps.MODEL, data, layers=plan.layers
+            ),
+        )
+        return {"sparsity": sparsity, "step_2_1": pruned, "step_2_2": retrained, "step_3": sparse}
+
+    def _measure(self, _: Path) -> dict[str, Any]:
+        root = self._run.path / self._root
+        folders = {"step_1": root / "step_1"}
+        for sparsity in self._plan.sparsities:
+            for step in ("step_2_2", "step_3"):
+                folders[f"{sparsity:g}/{step}"] = root / f"{sparsity:g}" / step
+        times = prediction_times(
+            {name: load_predictor(folder) for name, folder in folders.items()},
+            self._plan.data.data.x_test,
+        )
+        return {"prediction_time": {name: time.describe() for name, time in times.items()}}
+
+    def _step(self, name: str, title: str, work: Any, images: int = 0) -> dict[str, Any]:
+        self._listener.stage(self._title + title, images, self._images_left)
+        self._images_left -= images
+        return self._run.step(f"{self._root}/{name}", work)
+
+
+def _break_even(run: Path, plan: Plan) -> dict[str, Any]:
+    """From which proportion on each encoding pays, on the first seed's basic model."""
+    model = load_model(run / f"seed-{plan.seeds[0]}" / "step_1" / steps.MODEL)
+    kernels = {
+        name: layer.kernel.numpy() for name, layer in resolve_layers(model, plan.layers).items()
+    }
+    parameters = steps.count_parameters(model)
+    stay_dense = parameters - sum(kernel.size for kernel in kernels.values())
+    baselines = {
+        "checkpoint": steps.CHECKPOINT_BYTES * parameters,
+        "weights": steps.FLOAT32_BYTES * parameters,
+    }
+    shapes = [kernel.shape for kernel in kernels.values()]
+    descriptions = {name: encoding.description for name, encoding in ENCODINGS.items()}
+    descriptions[ENTROPY] = "Shannon's bound on the positions, and float32 values: a lower bound"
+    rows = []
+    for name, description in descriptions.items():
+        points = {}
+        for baseline, size in baselines.items():
+            # Nothing is stored at the bound, so there is nothing to measure.
+            measured = (
+                None if name == ENTROPY else measured_break_even(name, kernels, stay_dense, size)
+            )
+            computed = computed_break_even(name, shapes, stay_dense, size)
+            points[baseline] = {"computed": computed, "measured": measured}
+        rows.append({"name": name, "description": description, "break_even": points})
+    return {"encodings": rows}

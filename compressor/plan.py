@@ -1,0 +1,165 @@
+"""The plan of an experiment: its preset, and what the user changed in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compressor.data import Dataset, load_dataset
+from compressor.errors import UsageError
+from compressor.models import PAPER_NAMES
+from compressor.pruning.layers import ALL
+from compressor.pruning.magnitude import check_sparsity
+from compressor.steps import TrainingData
+from compressor.training import TrainingOptions
+from deploy import describe_machine
+
+SPARSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
+LAYERS = ("fc1", "fc2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preset:
+    """How long an experiment trains.
+
+    `steps` fixes the number of batches of every training; without it `epochs` passes are made
+    over the training images for the basic model, and `epochs_at_zero / (1 - sparsity)`, at most
+    `most_epochs`, for a retraining: 10 % needs little, 90 % most. `gentle` retrains at a learning
+    rate in proportion to the sparsity: where little is lost, large steps only undo what was
+    trained.
+    """
+
+    options: TrainingOptions
+    steps: int | None = None
+    epochs: float = 3.0
+    epochs_at_zero: float = 0.15
+    most_epochs: float = 4.0
+    gentle: bool = True
+
+    def training(self, data: TrainingData) -> TrainingOptions:
+        """How the basic model is trained."""
+        steps = self.steps or data.steps(self.epochs, self.options.batch_size)
+        return dataclasses.replace(self.options, steps=steps)
+
+    def retraining_at(self, sparsity: float, data: TrainingData) -> TrainingOptions:
+        """How a model that was pruned at `sparsity` is retrained, dropout not yet scaled."""
+        epochs = min(self.epochs_at_zero / (1 - sparsity), self.most_epochs)
+        rate = self.options.learning_rate
+        return dataclasses.replace(
+            self.options,
+            steps=self.steps or data.steps(epochs, self.options.batch_size),
+            learning_rate=rate * max(sparsity, 0.1) if self.gentle else rate,
+        )
+
+
+PRESETS: Mapping[str, Preset] = {
+    "quick": Preset(TrainingOptions(steps=1, batch_size=128, learning_rate=2e-3)),
+    "paper": Preset(
+        TrainingOptions(steps=1, batch_size=32, learning_rate=1e-4, schedule="constant"),
+        steps=10_000,
+        gentle=False,
+    ),
+}
+"""`quick` reaches the paper's accuracies in minutes; `paper` trains as the paper did."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a sweep does, all options made explicit."""
+
+    preset: str
+    sparsities: tuple[float, ...]
+    layers: tuple[str, ...]
+    seeds: tuple[int, ...]
+    training: TrainingOptions
+    retraining: Mapping[float, TrainingOptions]
+    data: TrainingData
+    threads: int
+
+    def describe(self) -> dict[str, Any]:
+        """The plan as a JSON object: whatever decides the results, measured times apart."""
+        return {
+            "preset": self.preset,
+            "sparsities": list(self.sparsities),
+            "layers": list(self.layers),
+            "seeds": list(self.seeds),
+            "training": self.training.describe(),
+            "retraining": {
+                f"{sparsity:g}": _without_dropout(options.describe())
+                for sparsity, options in self.retraining.items()
+            },
+            "validation_images": len(self.data.validation),
+            "data": self.data.data.describe(),
+            "threads": self.threads,
+        }
+
+    def images_of_a_seed(self) -> int:
+        """How many images the trainings of one seed visit."""
+        return self.training.images + sum(options.images for options in self.retraining.values())
+
+
+def make_plan(
+    data: Dataset | None = None,
+    *,
+    preset: str = "quick",
+    sparsities: Sequence[float] = SPARSITIES,
+    layers: Sequence[str] = LAYERS,
+    seeds: Sequence[int] = (0,),
+    steps: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    validation: int | None = None,
+    threads: int | None = None,
+) -> Plan:
+    """Make a plan of the preset and what the caller changes in it.
+
+    `steps`, `batch_size` and `learning_rate` hold for the training and every retraining.
+    Raises UsageError for a value that cannot be used.
+    """
+    if preset not in PRESETS:
+        raise UsageError("unknown preset", value=preset, hint=f"choose {' or '.join(PRESETS)}")
+    for name, values in (("sparsities", sparsities), ("layers", layers), ("seeds", seeds)):
+        if not values or len(set(values)) != len(values):
+            raise UsageError(f"{name} must be given, and differ", value=list(values))
+    if steps is not None and steps < 1:
+        raise UsageError("the number of steps must be at least 1", value=steps)
+    for seed in seeds:
+        if not 0 <= seed < 2**31:
+            raise UsageError("a seed must be at least 0 and below 2^31", value=seed)
+    part = TrainingData.of(data or load_dataset(None), validation)
+    changes = {"batch_size": batch_size, "learning_rate": learning_rate}
+    changed: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    chosen = PRESETS[preset]
+    chosen = dataclasses.replace(
+        chosen,
+        options=dataclasses.replace(chosen.options, **changed),
+        steps=chosen.steps if steps is None else steps,
+    )
+    proportions = tuple(sorted(check_sparsity(p) for p in sparsities))
+    return Plan(
+        preset=preset,
+        sparsities=proportions,
+        layers=tuple(layers),
+        seeds=tuple(seeds),
+        training=chosen.training(part),
+        retraining={p: chosen.retraining_at(p, part) for p in proportions},
+        data=part,
+        threads=threads or describe_machine()["cores"],
+    )
+
+
+def check_paper_layers(plan: Plan) -> None:
+    """Raise UsageError for a layer that the paper's CNN lacks, before anything is trained."""
+    for name in plan.layers:
+        if name not in (ALL, *PAPER_NAMES, *PAPER_NAMES.values()):
+            raise UsageError(
+                "the paper's CNN has no such layer",
+                value=name,
+                hint=f"choose from {', '.join(PAPER_NAMES)}, or {ALL}",
+            )
+
+
+def _without_dropout(description: dict[str, Any]) -> dict[str, Any]:
+    # How far dropout shrinks follows from the density, which pruning has yet to give.
+    return {name: value for name, value in description.items() if name != "dropout_scale"}

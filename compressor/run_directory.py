@@ -1,0 +1,242 @@
+"""A run directory: one experiment, step by step, resumable after any interruption.
+
+RUN/experiment.json     what this experiment is; another one is refused
+RUN/.lock               held while a process works here
+RUN/.../STEP/record.json   written last: a step with a record is finished
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from compressor._files import read_json, remove_leftovers, sha256, storage_errors, write_json
+from compressor.errors import CheckpointError, RunDirectoryError
+
+IDENTITY = "experiment.json"
+RECORD = "record.json"
+NEW, OLD = ".new", ".old"
+_LOCK = ".lock"
+_OURS = (IDENTITY, RECORD, _LOCK, "results.json", "results.csv", "report.md", "figures")
+_OUR_PREFIXES = ("seed-", "step_", "break_even", "variables")
+
+Work = Callable[[Path], dict[str, Any]]
+
+
+class RunDirectory:
+    """Open `path` for one experiment, as a context manager.
+
+    `identity` is a JSON object of everything that decides the results. Raises
+    RunDirectoryError when the folder holds another experiment, and names the difference;
+    when it holds files that are no run; and when another process is working in it.
+    With `force` an earlier run in the folder is removed first; other files are never touched.
+    """
+
+    def __init__(self, path: Path | str, identity: dict[str, Any], *, force: bool = False) -> None:
+        self.path = Path(path)
+        self.identity = json.loads(json.dumps(identity))
+        self._force = force
+        self._lock: Any = None
+
+    def __enter__(self) -> RunDirectory:
+        self._refuse_foreign_folder()
+        with storage_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._acquire()
+        try:
+            if self._force:
+                self._clear()
+            _tidy(self.path)
+            self._check_identity()
+        except BaseException:
+            self._lock.release()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+
+    def step(
+        self, name: str, work: Work, *, config: dict[str, Any] | None = None, force: bool = False
+    ) -> dict[str, Any]:
+        """The result of step `name`: from its record, or by doing `work` in its folder now.
+
+        `work` gets a new folder, writes its files there and returns a JSON object. The record,
+        with the sha256 of every file, is written last, and only then does the folder get the
+        step's name: a step is finished or not there, and one that is done again with `force`
+        stays until the new one is finished. `config` is what decides the result beyond the
+        identity of the run: a finished step with another one raises RunDirectoryError, which
+        names the difference, unless `force`.
+        """
+        directory = self.path / name
+        config = json.loads(json.dumps(config or {}))
+        if (directory / RECORD).is_file() and not force:
+            return self._reuse(directory, config)
+        new, old = _beside(directory, NEW), _beside(directory, OLD)
+        with storage_errors(directory):
+            new.mkdir(parents=True)
+        try:
+            with storage_errors(directory):
+                result = work(new)
+            written = write_record(new, result, config)
+        except BaseException:
+            shutil.rmtree(new, ignore_errors=True)
+            raise
+        with storage_errors(directory):
+            if directory.exists():
+                directory.rename(old)
+            new.rename(directory)
+            shutil.rmtree(old, ignore_errors=True)
+        return written
+
+    def _reuse(self, directory: Path, config: dict[str, Any]) -> dict[str, Any]:
+        difference = first_difference(read_json(directory / RECORD).get("config"), config)
+        if difference:
+            raise RunDirectoryError(
+                "this step was done before with other options",
+                value=f"{directory} ({difference})",
+                hint="choose another folder, or --force to do it again",
+            )
+        return read_step(directory)
+
+    def _refuse_foreign_folder(self) -> None:
+        if self.path.exists() and not self.path.is_dir():
+            raise RunDirectoryError(
+                "a file is in the way of the run directory", value=self.path, hint="move it away"
+            )
+        if (self.path / IDENTITY).is_file() or not self.path.is_dir():
+            return
+        foreign = [child.name for child in self.path.iterdir() if not _is_ours(child.name)]
+        if foreign:
+            raise RunDirectoryError(
+                "the folder holds other files and is no run directory",
+                value=f"{self.path} ({sorted(foreign)[0]})",
+                hint="choose a new folder",
+            )
+
+    def _acquire(self) -> None:
+        filelock = importlib.import_module("filelock")
+        self._lock = filelock.FileLock(self.path / _LOCK)
+        try:
+            with storage_errors(self.path):
+                self._lock.acquire(timeout=0)
+        except filelock.Timeout as error:
+            raise RunDirectoryError(
+                "another process is working in the run directory",
+                value=self.path,
+                hint="wait for it, or choose another folder",
+            ) from error
+
+    def _clear(self) -> None:
+        for child in self.path.iterdir():
+            if child.name == _LOCK or not _is_ours(child.name):
+                continue
+            shutil.rmtree(child) if child.is_dir() else child.unlink()
+
+    def _check_identity(self) -> None:
+        path = self.path / IDENTITY
+        if not path.is_file():
+            write_json(path, self.identity)
+            return
+        try:
+            stored = read_json(path)
+        except CheckpointError as error:
+            raise RunDirectoryError(
+                "the run directory's experiment.json is damaged",
+                value=path,
+                hint="use --force to start again, or choose another folder",
+            ) from error
+        difference = first_difference(stored, self.identity)
+        if difference:
+            raise RunDirectoryError(
+                "the run directory belongs to another experiment",
+                value=f"{self.path} ({difference})",
+                hint="choose another folder, or --force to remove that run",
+            )
+
+
+def write_record(
+    directory: Path, result: dict[str, Any], config: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Finish the step in `directory`: write its record, and return `result` as a reader sees it."""
+    files = {
+        child.name: sha256(child)
+        for child in sorted(directory.iterdir())
+        if child.is_file() and child.name != RECORD and not child.name.startswith(".")
+    }
+    write_json(directory / RECORD, {"config": config or {}, "result": result, "sha256": files})
+    return json.loads(json.dumps(result))
+
+
+def read_step(directory: Path) -> dict[str, Any]:
+    """The result of the finished step in `directory`, its files checked by sha256.
+
+    Raises CheckpointError for a damaged record, and for a file that is missing or altered.
+    """
+    record = read_json(directory / RECORD)
+    files, result = record.get("sha256"), record.get("result")
+    if not isinstance(files, dict) or not isinstance(result, dict):
+        raise CheckpointError("the step's record is damaged", value=directory / RECORD)
+    for name, digest in files.items():
+        path = directory / Path(name).name
+        if not path.is_file() or sha256(path) != digest:
+            raise CheckpointError(
+                "a file of a finished step is missing or was altered",
+                value=path,
+                hint=f"remove the folder {directory} to do this step again",
+            )
+    return result
+
+
+def _beside(directory: Path, suffix: str) -> Path:
+    return directory.with_name(f".{directory.name}{suffix}")
+
+
+def _tidy(path: Path) -> None:
+    """Remove what a killed process left behind; bring back a step that it was replacing."""
+    remove_leftovers(path)
+    for unfinished in list(path.rglob(f".*{NEW}")):
+        shutil.rmtree(unfinished, ignore_errors=True)
+    for replaced in list(path.rglob(f".*{OLD}")):
+        step = replaced.with_name(replaced.name.removeprefix(".").removesuffix(OLD))
+        if step.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+        else:
+            replaced.rename(step)
+
+
+def first_difference(old: Any, new: Any, name: str = "") -> str:
+    """Where two JSON values differ first, in words, or '' when they are equal."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in [*new, *(key for key in old if key not in new)]:
+            found = first_difference(old.get(key), new.get(key), f"{name}.{key}" if name else key)
+            if found:
+                return found
+        return ""
+    return "" if old == new else f"{name} was {_short(old)}, is now {_short(new)}"
+
+
+def _is_ours(name: str) -> bool:
+    return name in _OURS or name.startswith(_OUR_PREFIXES) or name.startswith(".")
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def finished_steps(directory: Path) -> Iterator[Path]:
+    """The folders of the finished steps below a run directory, in their order."""
+    for record in sorted(directory.rglob(RECORD)):
+        if not record.parent.name.startswith("."):
+            yield record.parent
