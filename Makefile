@@ -41,6 +41,8 @@ format: setup
 
 benchmarks: setup
 	$(BIN)/python -m benchmarks.startup
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.sweep --preset quick
 
 clean:
 	rm -rf $(VENV) $(VENV).log build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 import click
 
@@ -26,7 +26,7 @@ class TerminalProgress:
         self._trained_images, self._trained_seconds = 0, 0.0
         self._stage_start = self._last_line = 0.0
 
-    def __enter__(self) -> TerminalProgress:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

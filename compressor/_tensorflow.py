@@ -57,13 +57,15 @@ def load(threads: int | None = None) -> tuple[Any, Any]:
 def _limit_threads(tensorflow: Any, threads: int) -> None:
     if threads < 1:
         raise UsageError("threads must be at least 1", value=threads)
+    from deploy import describe_machine
+
     config = tensorflow.config.threading
-    if config.get_intra_op_parallelism_threads() == threads:
-        return
     try:
         config.set_intra_op_parallelism_threads(threads)
-        config.set_inter_op_parallelism_threads(1)
     except RuntimeError as error:
+        # TensorFlow has run already, with a thread for each core unless it was told otherwise.
+        if threads == (config.get_intra_op_parallelism_threads() or describe_machine()["cores"]):
+            return
         raise UsageError(
             "the number of threads cannot change once TensorFlow has run",
             value=threads,

@@ -19,12 +19,14 @@ def json_of(test):
 
 
 @pytest.mark.parametrize("sign", [1, -1])
-def test_a_perfect_order_has_rho_one_the_smallest_exact_p_and_no_interval(sign):
+def test_a_perfect_order_has_rho_one_the_smallest_exact_p_and_a_cautious_interval(sign):
     test = spearman(SIX, [sign * x**3 for x in SIX])
     assert test["rho"] == sign
     assert test["p_value"] == pytest.approx(2 / math.factorial(6))
-    assert test["confidence_interval"] is None
-    assert "perfect" in test["reason"]
+    low, high = sorted(sign * end for end in test["confidence_interval"])
+    assert high == 1
+    swapped = spearman(SIX, [2, 1, 3, 4, 5, 6])
+    assert low == pytest.approx(swapped["confidence_interval"][0])
     assert test["n"] == 6
     json_of(test)
 

@@ -1,0 +1,41 @@
+"""Keeping what a benchmark measured, with what it was measured on."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor._files import write_json
+from deploy import describe_machine
+
+RESULTS = Path(__file__).parent / "results"
+_VERSIONS = ("compressor", "click", "keras", "numpy", "scipy", "tensorflow")
+
+
+def summarize(times: Sequence[float]) -> dict[str, float]:
+    """Percentiles of times, in their unit."""
+    return {f"p{q}": round(float(np.percentile(times, q)), 4) for q in (50, 90, 99)} | {
+        "samples": len(times)
+    }
+
+
+def save(name: str, result: dict[str, Any]) -> Path:
+    """Write results/NAME.json and say where it lies."""
+    path = RESULTS / f"{name}.json"
+    conditions = {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": describe_machine(),
+        "load_average": round(os.getloadavg()[0], 2),
+        "python": platform.python_version(),
+        "versions": {package: importlib.metadata.version(package) for package in _VERSIONS},
+    }
+    write_json(path, {"benchmark": name, "conditions": conditions, **result})
+    print(f"written to: {path}")
+    return path

@@ -1,0 +1,60 @@
+"""What masks cost: steps of retraining with and without them, in turns."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from benchmarks._record import save, summarize
+from compressor import _tensorflow, load_dataset
+from compressor.models import paper_cnn
+from compressor.pruning import apply_masks, magnitude_prune, resolve_layers
+from compressor.training import compile_classifier
+
+ROUNDS = 12
+STEPS = 10
+BATCH_SIZES = (32, 128)
+
+
+def main() -> None:
+    """Measure, print and save."""
+    tensorflow, _ = _tensorflow.load()
+    data = load_dataset(None)
+    rows: dict[str, Any] = {}
+    for batch_size in BATCH_SIZES:
+        models = {"unmasked": paper_cnn(), "masked": paper_cnn()}
+        layers = resolve_layers(models["masked"], ["all"])
+        masks = {name: magnitude_prune(x.kernel.numpy(), 0.9).mask for name, x in layers.items()}
+        apply_masks(models["masked"], masks)
+        images = np.asarray(data.x_train[: STEPS * batch_size], np.float32)[..., None] / 255
+        batches = tensorflow.data.Dataset.from_tensor_slices(
+            (images, data.y_train[: STEPS * batch_size])
+        ).batch(batch_size)
+        times: dict[str, list[float]] = {name: [] for name in models}
+        for model in models.values():
+            compile_classifier(model, 1e-4)
+            model.fit(batches, verbose=0)
+        for _ in range(ROUNDS):
+            for name, model in models.items():
+                start = time.perf_counter()
+                model.fit(batches, verbose=0)
+                times[name].append((time.perf_counter() - start) / STEPS * 1000)
+        ratios = np.divide(times["masked"], times["unmasked"]).tolist()
+        rows[f"batch {batch_size}"] = {
+            **{name: summarize(measured) for name, measured in times.items()},
+            "ratio": summarize(ratios),
+            "mask_bytes": sum(mask.nbytes for mask in masks.values()),
+            "weights": sum(mask.size for mask in masks.values()),
+        }
+        row = rows[f"batch {batch_size}"]
+        print(
+            f"batch {batch_size}: {row['unmasked']['p50']:.1f} ms a step, masked "
+            f"{row['masked']['p50']:.1f} ms, ratio {row['ratio']['p50']:.3f}"
+        )
+    save("training", {"unit": "ms a step", "steps_a_round": STEPS, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
