@@ -144,11 +144,16 @@ def _training(preset: str) -> Decorator:
             type=click.Choice(["quick", "paper"]),
             default=preset,
             show_default=True,
-            help="quick: minutes; paper: 10,000 steps of 32 images, Adam 1e-4.",
+            help="quick: minutes; paper: 10,000 steps of 32 images a training.",
         ),
         click.option("--max-steps", type=click.IntRange(1), help="Batches of every training."),
         click.option("--batch-size", type=click.IntRange(1), help="Images in a batch."),
-        click.option("--learning-rate", type=float, help="Adam's learning rate."),
+        click.option("--learning-rate", type=float, help="Adam's (highest) learning rate."),
+        click.option(
+            "--schedule",
+            type=click.Choice(["cosine", "constant"]),
+            help="How the learning rate goes: to zero by a half cosine, or not. Default: cosine.",
+        ),
         click.option(
             "--validation",
             type=click.IntRange(1),
@@ -290,7 +295,7 @@ def prune(
         records = compressor.prune(
             model, output, _plan(**options), retrain=retrain, force=force, listener=progress
         )
-    _print_records(records, output or model, as_json)
+    _print_records(records, _output(model, output, "-pruned"), as_json)
 
 
 @cli.command(cls=Command)
@@ -333,7 +338,7 @@ def sparsify(
         records = compressor.sparsify(
             model, output, plan, layers=layers, force=force, listener=progress
         )
-    _print_records(records, output or model, as_json)
+    _print_records(records, _output(model, output, "-sparse"), as_json)
 
 
 @cli.command(cls=Command)
@@ -453,6 +458,12 @@ def _plan(
         steps=max_steps,
         **options,
     )
+
+
+def _output(model: Path, output: Path | None, suffix: str) -> Path:
+    from compressor.workflow import output_directory
+
+    return output_directory(model, output, suffix)
 
 
 def _print_records(records: dict[str, Any], directory: Path, as_json: bool) -> None:

@@ -38,7 +38,11 @@ class CompressorError(Exception):
             message += f": {value}"
         if hint:
             message += f"; {hint}"
-        super().__init__(" ".join(message.split()))
+        message = " ".join(message.split())
+        # A name in a hostile file must not write control characters to the terminal.
+        super().__init__(
+            "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message)
+        )
 
 
 class UsageError(CompressorError):

@@ -10,7 +10,7 @@ from compressor import _tensorflow, steps
 from compressor._files import write_json
 from compressor.encodings import ENCODINGS, ENTROPY, computed_break_even, measured_break_even
 from compressor.models import load_model
-from compressor.plan import Plan, check_paper_layers
+from compressor.plan import Plan, check_paper_model, sparsity_name
 from compressor.predictors import load_predictor, prediction_times
 from compressor.pruning.layers import resolve_layers
 from compressor.report import write_report
@@ -61,7 +61,7 @@ def sweep(
     RunDirectoryError when the folder holds another experiment or another process works there.
     """
     listener = listener or SilentListener()
-    check_paper_layers(plan)
+    check_paper_model(plan)
     with RunDirectory(output, {"kind": "sweep", **plan.describe()}, force=force) as run:
         _tensorflow.load(plan.threads)
         records = [
@@ -102,7 +102,7 @@ class _SeedSweep:
         return {"seed": self._seed, "step_1": dense, "proportions": proportions, **times}
 
     def _proportion(self, sparsity: float) -> dict[str, Any]:
-        plan, data, part = self._plan, self._plan.data, f"{sparsity:g}"
+        plan, data, part = self._plan, self._plan.data, sparsity_name(sparsity)
         folder = self._run.path / self._root / part
         basic = self._run.path / self._root / "step_1" / steps.MODEL
         title = f"{100 * sparsity:g} %"
@@ -138,8 +138,9 @@ class _SeedSweep:
         root = self._run.path / self._root
         folders = {"step_1": root / "step_1"}
         for sparsity in self._plan.sparsities:
+            part = sparsity_name(sparsity)
             for step in ("step_2_2", "step_3"):
-                folders[f"{sparsity:g}/{step}"] = root / f"{sparsity:g}" / step
+                folders[f"{part}/{step}"] = root / part / step
         times = prediction_times(
             {name: load_predictor(folder) for name, folder in folders.items()},
             self._plan.data.data.x_test,

@@ -14,7 +14,7 @@ from compressor.models import load_model, optimizer_variables
 from compressor.predictors import find_checkpoint
 from compressor.pruning.layers import all_layers, paper_name, prunable_layers
 from compressor.pruning.masks import load_masks
-from compressor.run_directory import IDENTITY, RECORD, finished_steps
+from compressor.run_directory import IDENTITY, RECORD, finished_steps, read_record
 
 
 def inspect(path: Path | str) -> dict[str, Any]:
@@ -111,7 +111,7 @@ def _thresholds(folder: Path) -> dict[str, float]:
     """The thresholds that pruning recorded for the step in `folder`, by layer."""
     for record in (folder / RECORD, folder.parent / "step_2_1" / RECORD):
         if record.is_file():
-            rows = read_json(record).get("result", {}).get("layers", [])
+            rows = read_record(record.parent)["result"].get("layers", [])
             found = {row["layer"]: row["threshold"] for row in rows if "threshold" in row}
             if found and folder.name != "step_1":
                 return found

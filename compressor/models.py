@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from compressor.errors import ModelError
 PAPER_NAMES = {"w_conv1": "conv1", "w_conv2": "conv2", "w_fc1": "fc1", "w_fc2": "fc2"}
 """The paper's names of the weights, and the layers that hold them."""
 
-# A .keras file stores its members uncompressed, so a member that grows more than this on
+# A .keras file stores its members uncompressed, so one that grows more than this on
 # unpacking was made to exhaust memory.
 _MAX_EXPANSION = 100
-_MAX_MEMBER_BYTES = 64 * 2**30
+_MAX_UNPACKED_BYTES = 64 * 2**30
 _MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 
 
@@ -33,13 +34,7 @@ def paper_cnn(
     "Deep MNIST for experts" tutorial, whose initialisation gives the paper's thresholds.
     """
     _, keras = _tensorflow.load()
-    height, width, _ = image_shape
-    if height < 4 or width < 4:
-        raise ModelError(
-            "images are too small for the paper's CNN",
-            value=f"{height} x {width}",
-            hint="two poolings need at least 4 x 4 pixels",
-        )
+    check_image_shape(image_shape)
 
     def kernels(units: int, name: str, **options: Any) -> dict[str, Any]:
         return {
@@ -66,6 +61,17 @@ def paper_cnn(
     )
 
 
+def check_image_shape(image_shape: tuple[int, int, int]) -> None:
+    """Raise ModelError for images that the poolings of the paper's CNN leave nothing of."""
+    height, width, _ = image_shape
+    if height < 4 or width < 4:
+        raise ModelError(
+            "images are too small for the paper's CNN",
+            value=f"{height} x {width}",
+            hint="two poolings need at least 4 x 4 pixels",
+        )
+
+
 def load_model(path: Path | str) -> Any:
     """Load a .keras file in safe mode, uncompiled: code stored in it is never run.
 
@@ -86,7 +92,7 @@ def load_model(path: Path | str) -> Any:
             ) from error
         raise ModelError(
             "the file is no model that Keras can load",
-            value=f"{path} ({_first_line(error)})",
+            value=f"{path} ({reason_of(error)})",
             hint="save it again with model.save('NAME.keras')",
         ) from error
 
@@ -133,24 +139,29 @@ def _check_archive(path: Path) -> None:
                 raise ModelError(
                     "the file is no Keras model, it lacks", value=f"{', '.join(missing)} ({path})"
                 )
-            size = path.stat().st_size
-            for member in members.values():
-                if member.file_size > min(_MAX_MEMBER_BYTES, max(size, 2**20) * _MAX_EXPANSION):
-                    raise ModelError(
-                        "the model unpacks to far more than it holds and is refused",
-                        value=f"{member.filename}, {member.file_size} bytes ({path})",
-                    )
+            unpacked = sum(member.file_size for member in members.values())
+            limit = max(path.stat().st_size, 2**20) * _MAX_EXPANSION
+            if unpacked > min(_MAX_UNPACKED_BYTES, limit):
+                raise ModelError(
+                    "the model unpacks to far more than it holds and is refused",
+                    value=f"{unpacked} bytes ({path})",
+                )
             json.loads(archive.read("config.json"))
     except ModelError:
         raise
     except Exception as error:  # zipfile raises many kinds for damaged archives
         raise ModelError(
             "the file is damaged or no Keras model",
-            value=f"{path} ({_first_line(error)})",
+            value=f"{path} ({reason_of(error)})",
             hint="give a .keras file saved by Keras 3",
         ) from error
 
 
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip() or type(error).__name__
+def reason_of(error: BaseException) -> str:
+    """What an error of Keras or zipfile says, in one line.
+
+    Keras prints the configuration first, and what it met at the end.
+    """
+    text = str(error).rpartition("Exception encountered:")[2]
+    text = re.sub("\x1b\\[[0-9;]*m", "", text).strip() or type(error).__name__
     return text.splitlines()[0][:200]

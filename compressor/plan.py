@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from compressor.data import Dataset, load_dataset
 from compressor.errors import UsageError
-from compressor.models import PAPER_NAMES
+from compressor.models import PAPER_NAMES, check_image_shape
 from compressor.pruning.layers import ALL
 from compressor.pruning.magnitude import check_sparsity
-from compressor.steps import TrainingData
+from compressor.steps import TrainingData, image_shape
 from compressor.training import TrainingOptions
 from deploy import describe_machine
 
@@ -56,12 +56,17 @@ class Preset:
 PRESETS: Mapping[str, Preset] = {
     "quick": Preset(TrainingOptions(steps=1, batch_size=128, learning_rate=2e-3)),
     "paper": Preset(
-        TrainingOptions(steps=1, batch_size=32, learning_rate=1e-4, schedule="constant"),
+        TrainingOptions(steps=1, batch_size=32, learning_rate=5e-4),
         steps=10_000,
         gentle=False,
     ),
 }
-"""`quick` reaches the paper's accuracies in minutes; `paper` trains as the paper did."""
+"""`quick` reaches the paper's accuracies in minutes; `paper` trains for as long as the paper did.
+
+The paper's constant rate of 1e-4 ends at 98.6 to 99.0 % here (two seeds), below its finding that
+pruning costs no accuracy; a rate that falls from 5e-4 reaches more in the same steps, and its
+thresholds are as near to the paper's. `learning_rate=1e-4, schedule="constant"` gives the paper's.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Plan:
             "seeds": list(self.seeds),
             "training": self.training.describe(),
             "retraining": {
-                f"{sparsity:g}": _without_dropout(options.describe())
+                sparsity_name(sparsity): _without_dropout(options.describe())
                 for sparsity, options in self.retraining.items()
             },
             "validation_images": len(self.data.validation),
@@ -109,12 +114,14 @@ def make_plan(
     steps: int | None = None,
     batch_size: int | None = None,
     learning_rate: float | None = None,
+    schedule: Literal["cosine", "constant"] | None = None,
     validation: int | None = None,
     threads: int | None = None,
 ) -> Plan:
     """Make a plan of the preset and what the caller changes in it.
 
-    `steps`, `batch_size` and `learning_rate` hold for the training and every retraining.
+    `steps`, `batch_size`, `learning_rate` and `schedule` hold for the training and every
+    retraining.
     Raises UsageError for a value that cannot be used.
     """
     if preset not in PRESETS:
@@ -128,7 +135,7 @@ def make_plan(
         if not 0 <= seed < 2**31:
             raise UsageError("a seed must be at least 0 and below 2^31", value=seed)
     part = TrainingData.of(data or load_dataset(None), validation)
-    changes = {"batch_size": batch_size, "learning_rate": learning_rate}
+    changes = {"batch_size": batch_size, "learning_rate": learning_rate, "schedule": schedule}
     changed: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
     chosen = PRESETS[preset]
     chosen = dataclasses.replace(
@@ -149,8 +156,19 @@ def make_plan(
     )
 
 
-def check_paper_layers(plan: Plan) -> None:
-    """Raise UsageError for a layer that the paper's CNN lacks, before anything is trained."""
+def sparsity_name(sparsity: float) -> str:
+    """The name of a proportion in folders and results: 0.9, and never that of another one."""
+    short = f"{sparsity:g}"
+    return short if float(short) == sparsity else repr(sparsity)
+
+
+def check_paper_model(plan: Plan) -> None:
+    """Raise, before anything is trained, what the paper's CNN makes impossible.
+
+    UsageError for a layer that it lacks and for inputs that are no images, ModelError for images
+    that are too small.
+    """
+    check_image_shape(image_shape(plan.data.data))
     for name in plan.layers:
         if name not in (ALL, *PAPER_NAMES, *PAPER_NAMES.values()):
             raise UsageError(

@@ -14,11 +14,11 @@ from compressor.data import Dataset
 from compressor.errors import CheckpointError, UsageError
 from compressor.exporters.paper import (
     SparseCheckpoint,
+    dense_variables,
     is_sparse_checkpoint,
-    is_weight,
     read_sparse_checkpoint,
 )
-from compressor.models import load_model
+from compressor.models import load_model, reason_of
 from compressor.pruning.layers import all_layers
 from compressor.sparse_layers import sparse_layer_classes
 from deploy import LatencyStatistics, describe_machine, measure_latency
@@ -171,10 +171,9 @@ def _sparse_model(checkpoint: SparseCheckpoint, path: Path) -> Any:
     except CheckpointError:
         raise
     except Exception as error:  # Keras raises whatever a damaged configuration makes it raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         raise CheckpointError(
             "the sparse checkpoint does not hold a model that can be built",
-            value=f"{path} ({reason})",
+            value=f"{path} ({reason_of(error)})",
         ) from error
     return model
 
@@ -192,6 +191,7 @@ def _replace_layers(config: Any, shapes: dict[str, Any], prefix: str = "") -> An
                     "this kind of layer has no sparse form",
                     value=f"{name} ({layer['class_name']})",
                 )
+            _check_kernel(name, shapes[name], layer["config"])
             layer = layer | {
                 "module": None,
                 "class_name": f"Sparse{layer['class_name']}",
@@ -207,18 +207,23 @@ def _replace_layers(config: Any, shapes: dict[str, Any], prefix: str = "") -> An
     return config | {"config": config["config"] | {"layers": layers}}
 
 
+def _check_kernel(name: str, shape: tuple[int, ...], layer: dict[str, Any]) -> None:
+    # A kernel is (*kernel_size, inputs, outputs); the inputs are checked when it is called.
+    size, outputs = layer.get("kernel_size", []), layer.get("units", layer.get("filters"))
+    if [*shape[:-2], shape[-1]] != [*size, outputs] or len(shape) != len(size) + 2:
+        raise CheckpointError(
+            "a sparse kernel does not fit its layer",
+            value=f"{name} {shape}, layer of {outputs} outputs, window {tuple(size)}",
+        )
+
+
 def _fill(model: Any, checkpoint: SparseCheckpoint) -> None:
     layers = all_layers(model)
     for name, encoded in checkpoint.sparse.items():
         if name not in layers:
             raise CheckpointError("a sparse kernel belongs to no layer", value=name)
         layers[name].set_kernel(encoded)
-    expected = {
-        f"{name}/{variable.name}": variable
-        for name, layer in layers.items()
-        for variable in layer.weights
-        if is_weight(variable)
-    }
+    expected = dense_variables(model, checkpoint.sparse)
     if expected.keys() != checkpoint.dense.keys():
         odd = sorted(expected.keys() ^ checkpoint.dense.keys())
         raise CheckpointError("the checkpoint's variables are not the model's", value=odd[0])

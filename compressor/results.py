@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor._version import __version__
 from compressor.encodings import ENTROPY
-from compressor.plan import Plan
+from compressor.plan import Plan, sparsity_name
 from compressor.report import hypothesis
 from deploy import describe_machine
 
@@ -54,7 +54,7 @@ def _dense(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _proportion(record: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
-    times, part = record["prediction_time"], f"{row['sparsity']:g}"
+    times, part = record["prediction_time"], sparsity_name(row["sparsity"])
     pruned, retrained, sparse = row["step_2_1"], row["step_2_2"], row["step_3"]
     return {
         "seed": record["seed"],

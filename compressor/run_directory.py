@@ -7,8 +7,10 @@ RUN/.../STEP/record.json   written last: a step with a record is finished
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,8 +24,10 @@ IDENTITY = "experiment.json"
 RECORD = "record.json"
 NEW, OLD = ".new", ".old"
 _LOCK = ".lock"
-_OURS = (IDENTITY, RECORD, _LOCK, "results.json", "results.csv", "report.md", "figures")
-_OUR_PREFIXES = ("seed-", "step_", "break_even", "variables")
+_OURS = re.compile(
+    r"experiment\.json|results\.(json|csv)|report\.md|figures|break_even|variables"
+    r"|seed-\d+|step_(1|2_1|2_2|3)|\.(step_(1|2_1|2_2|3)|break_even)\.(new|old)"
+)
 
 Work = Callable[[Path], dict[str, Any]]
 
@@ -35,16 +39,22 @@ class RunDirectory:
     RunDirectoryError when the folder holds another experiment, and names the difference;
     when it holds files that are no run; and when another process is working in it.
     With `force` an earlier run in the folder is removed first; other files are never touched.
+    `force` is None for a run of steps that are done again one by one. A folder that was made
+    here and in which no step was begun is removed on an error.
     """
 
-    def __init__(self, path: Path | str, identity: dict[str, Any], *, force: bool = False) -> None:
+    def __init__(
+        self, path: Path | str, identity: dict[str, Any], *, force: bool | None = None
+    ) -> None:
         self.path = Path(path)
         self.identity = json.loads(json.dumps(identity))
         self._force = force
         self._lock: Any = None
+        self._made = False
 
     def __enter__(self) -> RunDirectory:
         self._refuse_foreign_folder()
+        self._made = not self.path.exists()
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         self._acquire()
@@ -64,6 +74,8 @@ class RunDirectory:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if error is not None and self._made:
+            self._remove_untouched()
         self._lock.release()
 
     def step(
@@ -100,7 +112,7 @@ class RunDirectory:
         return written
 
     def _reuse(self, directory: Path, config: dict[str, Any]) -> dict[str, Any]:
-        difference = first_difference(read_json(directory / RECORD).get("config"), config)
+        difference = first_difference(read_record(directory)["config"], config)
         if difference:
             raise RunDirectoryError(
                 "this step was done before with other options",
@@ -116,7 +128,11 @@ class RunDirectory:
             )
         if (self.path / IDENTITY).is_file() or not self.path.is_dir():
             return
-        foreign = [child.name for child in self.path.iterdir() if not _is_ours(child.name)]
+        foreign = [
+            child.name
+            for child in self.path.iterdir()
+            if not (_OURS.fullmatch(child.name) or child.name.startswith("."))
+        ]
         if foreign:
             raise RunDirectoryError(
                 "the folder holds other files and is no run directory",
@@ -139,9 +155,16 @@ class RunDirectory:
 
     def _clear(self) -> None:
         for child in self.path.iterdir():
-            if child.name == _LOCK or not _is_ours(child.name):
+            if not _OURS.fullmatch(child.name):
                 continue
-            shutil.rmtree(child) if child.is_dir() else child.unlink()
+            if child.is_dir() and not child.is_symlink():
+                shutil.rmtree(child)
+            else:
+                child.unlink()
+
+    def _remove_untouched(self) -> None:
+        if {child.name for child in self.path.iterdir()} <= {IDENTITY, _LOCK}:
+            shutil.rmtree(self.path, ignore_errors=True)
 
     def _check_identity(self) -> None:
         path = self.path / IDENTITY
@@ -154,15 +177,18 @@ class RunDirectory:
             raise RunDirectoryError(
                 "the run directory's experiment.json is damaged",
                 value=path,
-                hint="use --force to start again, or choose another folder",
+                hint=self._hint("start again"),
             ) from error
         difference = first_difference(stored, self.identity)
         if difference:
             raise RunDirectoryError(
                 "the run directory belongs to another experiment",
                 value=f"{self.path} ({difference})",
-                hint="choose another folder, or --force to remove that run",
+                hint=self._hint("remove that run"),
             )
+
+    def _hint(self, what: str) -> str:
+        return "choose another folder" + (f", or --force to {what}" if self._force is False else "")
 
 
 def write_record(
@@ -174,8 +200,26 @@ def write_record(
         for child in sorted(directory.iterdir())
         if child.is_file() and child.name != RECORD and not child.name.startswith(".")
     }
-    write_json(directory / RECORD, {"config": config or {}, "result": result, "sha256": files})
-    return json.loads(json.dumps(result))
+    record = json.loads(
+        json.dumps({"config": config or {}, "result": result, "sha256": files}, allow_nan=False)
+    )
+    write_json(directory / RECORD, record | {"digest": _digest(record)})
+    return record["result"]
+
+
+def read_record(directory: Path) -> dict[str, Any]:
+    """The record of the finished step in `directory`: `config`, `result` and `sha256`.
+
+    Raises CheckpointError for a record that is damaged or was altered.
+    """
+    record = read_json(directory / RECORD)
+    if record.pop("digest", None) != _digest(record):
+        raise CheckpointError(
+            "the record of a finished step was altered",
+            value=directory / RECORD,
+            hint=f"remove the folder {directory} to do this step again",
+        )
+    return record
 
 
 def read_step(directory: Path) -> dict[str, Any]:
@@ -183,11 +227,8 @@ def read_step(directory: Path) -> dict[str, Any]:
 
     Raises CheckpointError for a damaged record, and for a file that is missing or altered.
     """
-    record = read_json(directory / RECORD)
-    files, result = record.get("sha256"), record.get("result")
-    if not isinstance(files, dict) or not isinstance(result, dict):
-        raise CheckpointError("the step's record is damaged", value=directory / RECORD)
-    for name, digest in files.items():
+    record = read_record(directory)
+    for name, digest in record["sha256"].items():
         path = directory / Path(name).name
         if not path.is_file() or sha256(path) != digest:
             raise CheckpointError(
@@ -195,7 +236,12 @@ def read_step(directory: Path) -> dict[str, Any]:
                 value=path,
                 hint=f"remove the folder {directory} to do this step again",
             )
+    result: dict[str, Any] = record["result"]
     return result
+
+
+def _digest(record: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
 
 
 def _beside(directory: Path, suffix: str) -> Path:
@@ -224,10 +270,6 @@ def first_difference(old: Any, new: Any, name: str = "") -> str:
                 return found
         return ""
     return "" if old == new else f"{name} was {_short(old)}, is now {_short(new)}"
-
-
-def _is_ours(name: str) -> bool:
-    return name in _OURS or name.startswith(_OUR_PREFIXES) or name.startswith(".")
 
 
 def _short(value: Any) -> str:

@@ -65,13 +65,19 @@ def sparse_layer_classes() -> dict[str, Any]:
         def set_kernel(self, encoded: Encoded) -> None:
             self.matrix = SparseMatrix(encoded)
 
-        def call(self, inputs: Any) -> Any:
-            rows = self.rows(inputs)
-            if rows.shape[-1] != int(np.prod(self.kernel_shape[:-1])):
+        def build(self, input_shape: tuple[int | None, ...]) -> None:
+            settings = self.settings
+            order = settings.get("data_format", "channels_last")
+            if order != "channels_last" or settings.get("groups", 1) != 1:
+                raise CheckpointError("this convolution has no sparse form", value=self.name)
+            if input_shape[-1] != self.kernel_shape[-2]:
                 raise CheckpointError(
                     "a sparse kernel does not fit its layer's input",
-                    value=f"{self.name} {self.kernel_shape}, input {tuple(inputs.shape)}",
+                    value=f"{self.name} {self.kernel_shape}, input {input_shape}",
                 )
+
+        def call(self, inputs: Any) -> Any:
+            rows = self.rows(inputs)
             shape = tensorflow.concat(
                 [tensorflow.shape(rows)[:-1], [self.kernel_shape[-1]]], axis=0
             )
@@ -95,8 +101,6 @@ def sparse_layer_classes() -> dict[str, Any]:
     class SparseConv2D(SparseLayer):
         def rows(self, inputs: Any) -> Any:
             settings = self.settings
-            if settings["data_format"] != "channels_last" or settings["groups"] != 1:
-                raise CheckpointError("this convolution has no sparse form", value=self.name)
             return tensorflow.image.extract_patches(
                 inputs,
                 sizes=[1, *self.kernel_shape[:2], 1],
@@ -108,8 +112,6 @@ def sparse_layer_classes() -> dict[str, Any]:
     class SparseConv1D(SparseLayer):
         def rows(self, inputs: Any) -> Any:
             settings = self.settings
-            if settings["data_format"] != "channels_last" or settings["groups"] != 1:
-                raise CheckpointError("this convolution has no sparse form", value=self.name)
             if settings["padding"] == "causal":
                 width = (self.kernel_shape[0] - 1) * settings["dilation_rate"][0]
                 inputs = tensorflow.pad(inputs, [[0, 0], [width, 0], [0, 0]])

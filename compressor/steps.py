@@ -81,12 +81,7 @@ def train_step(
 ) -> dict[str, Any]:
     """step_1: train the paper's CNN from scratch."""
     _tensorflow.make_deterministic(training.derive_seed(seed, "weights"))
-    image_shape = data.data.x_train.shape[1:]
-    if len(image_shape) == 2:
-        image_shape = (*image_shape, 1)
-    if len(image_shape) != 3:
-        raise UsageError("the paper's CNN takes images", value=f"inputs of shape {image_shape}")
-    model = paper_cnn(image_shape, max(data.data.classes, 2))
+    model = paper_cnn(image_shape(data.data), max(data.data.classes, 2))
     _fit(model, data, options, training.derive_seed(seed, "step_1"), progress)
     save_model(model, directory / MODEL)
     return _dense_record(directory / MODEL, model, data)
@@ -146,6 +141,8 @@ def sparsify_step(
 ) -> dict[str, Any]:
     """step_3: store `layers` of the model file `source` sparse, and predict with that."""
     model = load_model(source)
+    if data is not None:
+        training.check_fit(model, data.data)
     size = write_sparse_checkpoint(model, layers, directory / SPARSE)
     kernels = {name: layer.kernel.numpy() for name, layer in resolve_layers(model, layers).items()}
     stay_dense = count_parameters(model) - sum(kernel.size for kernel in kernels.values())
@@ -163,6 +160,16 @@ def with_scaled_dropout(base: TrainingOptions, rows: Sequence[dict[str, Any]]) -
     kept = sum(row["kept"] for row in rows)
     weights = sum(row["parameters"] for row in rows)
     return dataclasses.replace(base, dropout_scale=training.dropout_scale(kept, weights))
+
+
+def image_shape(data: Dataset) -> tuple[int, int, int]:
+    """Height, width and channels of the images of `data`; raises UsageError if it has none."""
+    shape = data.x_train.shape[1:]
+    if len(shape) == 2:
+        shape = (*shape, 1)
+    if len(shape) != 3:
+        raise UsageError("the paper's CNN takes images", value=f"inputs of shape {shape}")
+    return shape
 
 
 def count_parameters(model: Any) -> int:

@@ -153,6 +153,7 @@ def fit(
     """
     tensorflow, keras = _tensorflow.load()
     _tensorflow.make_deterministic(derive_seed(seed, "operations"))
+    _seed_generators(model, seed)
     compile_classifier(model, _learning_rate(keras, options))
     own_rates = _scale_dropout(keras, model, options.dropout_scale)
     shape = (-1, *input_shape(model))
@@ -181,7 +182,8 @@ def compile_classifier(model: Any, learning_rate: Any) -> None:
     """
     _, keras = _tensorflow.load()
     model.compile(
-        optimizer=keras.optimizers.Adam(learning_rate),
+        # Keras would number the name, and the size of a checkpoint depend on earlier trainings.
+        optimizer=keras.optimizers.Adam(learning_rate, name="adam"),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=not ends_in_softmax(model)),
         metrics=["accuracy"],
     )
@@ -228,6 +230,14 @@ def _learning_rate(keras: Any, options: TrainingOptions) -> Any:
         warmup_target=options.learning_rate,
         warmup_steps=warmup,
     )
+
+
+def _seed_generators(model: Any, seed: int) -> None:
+    # A .keras file does not hold the state of dropout's generators: a model that is loaded has
+    # one that depends on what the process did before.
+    states = [v for v in model.variables if v.name == "seed_generator_state"]
+    for number, state in enumerate(states):
+        state.assign([derive_seed(seed, f"generator {number}") % 10**9, 0])
 
 
 def _scale_dropout(keras: Any, model: Any, scale: float) -> dict[Any, float]:

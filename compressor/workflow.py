@@ -13,7 +13,7 @@ from compressor.data import Dataset, load_dataset
 from compressor.errors import CheckpointError, UsageError
 from compressor.experiment import Listener, SilentListener
 from compressor.models import load_model
-from compressor.plan import Plan, check_paper_layers, make_plan
+from compressor.plan import Plan, check_paper_model, make_plan, sparsity_name
 from compressor.predictors import Evaluation, find_checkpoint, load_predictor
 from compressor.predictors import evaluate as evaluate_predictor
 from compressor.pruning.layers import prunable_layers
@@ -51,7 +51,7 @@ def train(
     root = Path(train_dir)
     variables = Path(variables_dir) if variables_dir is not None else root / "variables"
     if 1 in do:
-        check_paper_layers(plan)
+        check_paper_model(plan)
     listener = listener or SilentListener()
     records: Records = {}
     with RunDirectory(root, _IDENTITY) as run:
@@ -68,7 +68,7 @@ def train(
             )
             _keep_variables(root / "step_1", variables)
         if 2 in do:
-            records |= _prune(run, _trained(variables), plan, force, listener)
+            records |= _prune(run, _to_prune(root, variables), plan, force, listener)
             _keep_variables(root / "step_2_2", variables)
         if 3 in do:
             records |= _sparsify(run, _trained(variables), plan, force, listener)
@@ -177,7 +177,7 @@ def _prune(
                 run.path / "step_2_1",
                 plan.data,
                 options,
-                seed=derive_seed(seed, f"step_2_2 {sparsity:g}"),
+                seed=derive_seed(seed, f"step_2_2 {sparsity_name(sparsity)}"),
                 progress=listener.progress,
             ),
             config=_config(plan, what | options.describe()),
@@ -258,6 +258,19 @@ def _trained(variables: Path) -> Path:
     return model
 
 
+def _to_prune(root: Path, variables: Path) -> Path:
+    """The model that step 2 prunes: the variables, unless step 2 itself left them there.
+
+    Those are pruned already: done again, step 2 begins with the basic model as it did before.
+    """
+    trained, basic, retrained = _trained(variables), root / "step_1", root / "step_2_2"
+    if all((step / steps.MODEL).is_file() for step in (basic, retrained)) and (
+        sha256(trained) == sha256(retrained / steps.MODEL)
+    ):
+        return basic / steps.MODEL
+    return trained
+
+
 def _model_and_output(
     model: Path, step: str, output: Path | str | None, suffix: str
 ) -> tuple[Path, Path]:
@@ -270,10 +283,18 @@ def _model_and_output(
                 value=model,
                 hint=f"name one of {', '.join(known[:3])}" if known else "train a model first",
             )
-        return source, Path(output) if output is not None else model
+        return source, output_directory(model, output, suffix)
     source = find_checkpoint(model)
     if source.suffix != ".keras":
         raise UsageError("this takes a .keras file or a run directory", value=model)
+    return source, output_directory(model, output, suffix)
+
+
+def output_directory(model: Path, output: Path | str | None, suffix: str) -> Path:
+    """Where `prune` (suffix -pruned) and `sparsify` (-sparse) write what they make of `model`."""
     if output is not None:
-        return source, Path(output)
-    return source, source.with_name(source.stem + suffix)
+        return Path(output)
+    if model.is_dir() and not (model / steps.MODEL).is_file():
+        return model
+    source = find_checkpoint(model)
+    return source.with_name(source.stem + suffix)

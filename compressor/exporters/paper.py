@@ -4,16 +4,16 @@ The file is an uncompressed .npz. A pruned kernel is three arrays, 24 bytes a no
 TensorFlow's `embedding_lookup_sparse` wants them: two int64 coordinates, an int32 id and a
 float32 value (see `compressor.encodings`, `coo-paper`). Whatever was not pruned stays dense.
 
-    model            uint8, JSON: schema, the Keras configuration, the layers that are sparse
+    model                  uint8, JSON: schema, the Keras configuration, the sparse layers
     sparse/LAYER/indices, ids, values
-    dense/NUMBER     every other variable, in the order of the Keras model's variables
+    dense/LAYER/VARIABLE   every other variable; names that a layer uses twice are numbered
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from compressor import _tensorflow
 from compressor._arrays import load_arrays
 from compressor._files import atomic_path
 from compressor.encodings import Encoded, get_encoding
-from compressor.errors import CheckpointError
+from compressor.errors import CheckpointError, ModelError
 from compressor.pruning.layers import all_layers, resolve_layers
 
 SCHEMA = "compressor.sparse-checkpoint"
@@ -52,13 +52,16 @@ def write_sparse_checkpoint(model: Any, layers: Sequence[str], path: Path | str)
     _, keras = _tensorflow.load()
     encoding = get_encoding(ENCODING)
     chosen = resolve_layers(model, layers)
+    for name, layer in chosen.items():
+        order = getattr(layer, "data_format", "channels_last")
+        if order != "channels_last" or getattr(layer, "groups", 1) != 1:
+            raise ModelError(
+                "a convolution that is grouped or has its channels first has no sparse form",
+                value=name,
+                hint="leave it out of --layers",
+            )
     sparse = {name: encoding.encode(layer.kernel.numpy()) for name, layer in chosen.items()}
-    dense = {
-        f"{name}/{variable.name}": variable.numpy()
-        for name, layer in all_layers(model).items()
-        for variable in layer.weights
-        if not (name in chosen and variable is layer.kernel) and is_weight(variable)
-    }
+    dense = {name: variable.numpy() for name, variable in dense_variables(model, chosen).items()}
     description = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
@@ -110,6 +113,25 @@ def read_sparse_checkpoint(path: Path | str) -> SparseCheckpoint:
 def is_sparse_checkpoint(path: Path) -> bool:
     """Whether `path` names a sparse checkpoint, by its suffix."""
     return path.suffix == ".npz"
+
+
+def dense_variables(model: Any, sparse: Collection[str]) -> dict[str, Any]:
+    """LAYER/VARIABLE -> every variable of `model` but the kernels of the layers in `sparse`.
+
+    A layer may hold several variables of one name (a Bidirectional has two of each): the
+    later ones are numbered, kernel_1, so that none takes the place of another.
+    """
+    found: dict[str, Any] = {}
+    for name, layer in all_layers(model).items():
+        for variable in filter(is_weight, layer.weights):
+            if name in sparse and variable is getattr(layer, "kernel", None):
+                continue
+            key, number = f"{name}/{variable.name}", 0
+            while key in found:
+                number += 1
+                key = f"{name}/{variable.name}_{number}"
+            found[key] = variable
+    return found
 
 
 def is_weight(variable: Any) -> bool:

@@ -79,7 +79,8 @@ def _refuse(name: str, model: Any, prunable: dict[str, Any]) -> None:
             value=f"{name} ({type(known[name]).__name__})",
             hint=f"choose from {', '.join(prunable)}",
         )
-    near = difflib.get_close_matches(name, [*prunable, *PAPER_NAMES], n=3)
+    papers = [paper for paper, layer in PAPER_NAMES.items() if layer in prunable]
+    near = difflib.get_close_matches(name, [*prunable, *papers], n=3)
     raise UsageError(
         "the model has no such layer",
         value=name,

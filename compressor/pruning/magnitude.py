@@ -37,7 +37,7 @@ def kept_weights(weights: int, sparsity: float) -> int:
     The product is taken exactly on the decimal that the user wrote, since in binary
     100 x 0.29 is 28.999999999999996. Source: the paper's Tables 4 to 9, all twelve counts.
     """
-    return max(weights - _pruned_index(weights, sparsity) - 1, 0)
+    return max(weights - _pruned_index(weights, check_sparsity(sparsity)) - 1, 0)
 
 
 def magnitude_prune(kernel: np.ndarray, sparsity: float) -> PrunedKernel:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from compressor import _tensorflow
-from compressor._arrays import load_arrays
+from compressor._arrays import load_arrays, save_arrays
 from compressor._files import atomic_path
 from compressor.errors import CheckpointError
 from compressor.pruning.layers import prunable_layers
@@ -21,7 +21,7 @@ Masks = Mapping[str, np.ndarray]
 def save_masks(path: Path, masks: Masks) -> None:
     """Write the masks as a compressed .npz of bool arrays, named by layer."""
     with atomic_path(path) as temporary:
-        np.savez_compressed(temporary, **dict(masks))  # type: ignore[arg-type]
+        save_arrays(temporary, masks)
 
 
 def load_masks(path: Path) -> dict[str, np.ndarray]:

@@ -1,7 +1,7 @@
 """The figures: the paper's Figures 5, 6 and 7 with our numbers, and the encodings.
 
-Only measured numbers are drawn. Of the paper's, only the sizes are, since the paper
-prints no accuracy and no time.
+Marks and columns are measured; the curves of the encodings are computed. Of the paper's
+numbers only the sizes are drawn, since it prints no accuracy and no time.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ from typing import Any
 from compressor.report import _format as form
 from compressor.report import _plot as plot
 from compressor.report import paper
+from compressor.report._encodings import encodings_figure
 from compressor.report.document import (
     Results,
-    bound_names,
     by_sparsity,
     dense_of,
-    encoding_names,
     paper_row,
 )
 from compressor.report.tables import workload
@@ -42,7 +41,7 @@ def write_figures(results: Results, directory: Path) -> list[Path]:
     Returns the paths written. The same results give the same bytes with the same
     version of matplotlib. Raises StorageError where a file cannot be written.
     """
-    draw = (_size, _accuracy, _prediction_time, _encodings)
+    draw = (_size, _accuracy, _prediction_time, encodings_figure)
     paths: list[Path] = []
     with plot.style():
         for name, function in zip(CAPTIONS, draw, strict=True):
@@ -203,96 +202,3 @@ def _total(record: Mapping[str, Any], percentile: str) -> float:
 def _to_p90(side: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[float]]:
     reach = [max(_total(g[0], "p90") - _total(g[0], "p50"), 0.0) for g in side]
     return [[0.0] * len(reach), reach]
-
-
-_COLOURS = (
-    plot.BLACK,
-    plot.VERMILLION,
-    plot.ORANGE,
-    plot.BLUE,
-    plot.GREEN,
-    plot.PURPLE,
-    plot.SKY,
-)
-_MARKERS = "osD^vPX"
-_STARS = "break-even"
-
-
-def _encodings(results: Results, title: str) -> Any:
-    names = encoding_names(results)
-    bounds = bound_names(results) & set(names)
-    note = "Size of the whole model; the size axis is logarithmic."
-    note += " Dashed: a bound that no file reaches." if bounds else ""
-    if len(results["dense"]) > 1:
-        note += f" Mean of {len(results['dense'])} seeds."
-    note += "\nStars: computed break-even of an encoding with a dense size (dotted lines)."
-    figure, axes = plot.new_figure(title, note, size=(9.0, 5.6))
-    rows = by_sparsity(results)
-    for index, name in enumerate(names):
-        points = [
-            (100 * sparsity, form.mean(sizes) / form.MIB)
-            for sparsity, found in rows.items()
-            if (sizes := [row["encodings"][name] for row in found if name in row["encodings"]])
-        ]
-        axes.plot(
-            *zip(*points, strict=True),
-            linestyle="--" if name in bounds else "-",
-            marker=_MARKERS[index % len(_MARKERS)],
-            color=_COLOURS[index % len(_COLOURS)],
-            ms=5,
-            lw=1.5,
-            label=f"{name} (bound)" if name in bounds else name,
-        )
-    _baselines(axes, results)
-    axes.set_yscale("log")
-    _log_labels(axes)
-    axes.set_xlim(0, 100)
-    axes.set_xticks(range(0, 101, 10))
-    axes.set_xlabel("pruning proportion (%)")
-    axes.set_ylabel("model size (MiB)")
-    plot.legend_above(axes, last=_STARS)
-    return figure
-
-
-def _baselines(axes: Any, results: Results) -> None:
-    """Horizontal lines at the dense sizes, and a star where an encoding crosses one."""
-    texts = {"checkpoint": "dense checkpoint", "weights": "float32 weights"}
-    stars: list[tuple[float, float]] = []
-    for baseline, text in texts.items():
-        size = form.mean([dense[f"{baseline}_bytes"] for dense in results["dense"]]) / form.MIB
-        axes.axhline(size, color="#777777", lw=1.2, linestyle=":", zorder=1)
-        axes.annotate(
-            f"{text}\n{size:.1f} MiB",
-            (1, size),
-            xycoords=("axes fraction", "data"),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color="#444444",
-        )
-        for record in results["encodings"]:
-            point = record["break_even"][baseline]["computed"]
-            if point:  # at 0 it has no crossing to mark
-                stars.append((100 * point, size))
-    if stars:
-        axes.plot(
-            *zip(*stars, strict=True),
-            linestyle="none",
-            marker="*",
-            ms=13,
-            mfc=plot.YELLOW,
-            mec="black",
-            mew=0.8,
-            zorder=5,
-            label=_STARS,
-        )
-
-
-def _log_labels(axes: Any) -> None:
-    """Ticks at 1, 2 and 5 of each decade, as plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())

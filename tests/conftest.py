@@ -1,0 +1,97 @@
+"""Small models and data sets, and a check of the form of an error, for tests that need Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compressor import _tensorflow
+from compressor.data import Dataset
+from compressor.errors import CompressorError
+
+
+@pytest.fixture(scope="session")
+def keras() -> Any:
+    return _tensorflow.load()[1]
+
+
+@pytest.fixture(scope="session")
+def rejected() -> Callable[..., str]:
+    """Call something that must refuse with `kind`; give its message, checked to be one line."""
+
+    def call(kind: type[CompressorError], function: Callable[..., Any], *arguments, **options):
+        with pytest.raises(kind) as caught:
+            function(*arguments, **options)
+        message = str(caught.value)
+        assert message and message.isprintable()
+        return message
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def tiny_data() -> Dataset:
+    """96 + 40 images of 8 x 8, uint8, four classes: which quarter is bright."""
+    generator = np.random.default_rng(5)
+
+    def part(count: int) -> tuple[np.ndarray, np.ndarray]:
+        labels = np.arange(count) % 4
+        images = generator.integers(0, 90, (count, 8, 8), dtype=np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            row, column = divmod(int(label), 2)
+            image[4 * row : 4 * row + 4, 4 * column : 4 * column + 4] += 150
+        return images, labels
+
+    return Dataset.from_arrays("quarters", *part(96), *part(40))
+
+
+@pytest.fixture(scope="session")
+def small_net(keras) -> Callable[..., Any]:
+    """Build a fully connected classifier of 8 x 8 images with four classes, always the same."""
+
+    def build(*, last: Mapping[str, Any] = MappingProxyType({}), **options: Any) -> Any:
+        layers = keras.layers
+        keras.utils.set_random_seed(3)
+        return keras.Sequential(
+            [
+                keras.Input((8, 8, 1)),
+                layers.Flatten(name="flatten"),
+                layers.Dense(12, activation="relu", name="hidden", **options),
+                layers.Dense(4, name="scores", **last),
+            ],
+            name="small",
+        )
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def residual_net(keras) -> Callable[[], Any]:
+    """Build a Functional classifier that is not the paper's: a skip, a stride, a BatchNorm."""
+
+    def build() -> Any:
+        layers = keras.layers
+        keras.utils.set_random_seed(4)
+        image = keras.Input((8, 8, 1), name="picture")
+        x = layers.Conv2D(6, 3, strides=2, padding="same", name="stem")(image)
+        y = layers.BatchNormalization(name="norm")(x)
+        y = layers.Conv2D(6, 3, padding="same", activation="relu", name="inner")(y)
+        x = layers.Add(name="skip")([x, y])
+        x = layers.Flatten(name="flat")(x)
+        x = layers.Dropout(0.25, name="drop")(x)
+        return keras.Model(image, layers.Dense(4, name="head")(x), name="residual")
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def small_file(small_net, tmp_path_factory) -> Path:
+    """A .keras file of `small_net`; not to be written to."""
+    path = tmp_path_factory.mktemp("small") / "small.keras"
+    small_net().save(path)
+    return path

@@ -1,0 +1,256 @@
+"""Training: how long, from which numbers, and what it leaves behind."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from compressor import training
+from compressor.errors import DataError, ModelError, UsageError
+from compressor.training import TrainingOptions
+
+SHORT = TrainingOptions(steps=7, batch_size=20, learning_rate=0.01, schedule="constant")
+
+
+def fit(model, data, options=SHORT, seed=1, **extra):
+    training.fit(model, data.x_train, data.y_train, options, seed=seed, **extra)
+    return [weight.numpy() for weight in model.weights]
+
+
+@pytest.fixture(scope="module")
+def dropout_net(keras, tmp_path_factory):
+    """Load the same model with dropout, random state and all, again and again."""
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8)),
+            layers.Flatten(),
+            layers.Dense(16, activation="relu"),
+            layers.Dropout(0.5, name="drop"),
+            layers.Dense(4),
+        ]
+    )
+    path = tmp_path_factory.mktemp("dropout") / "model.keras"
+    model.save(path)
+    return lambda: keras.saving.load_model(path, compile=False)
+
+
+def test_as_many_steps_as_asked_and_each_is_heard(small_net, tiny_data):
+    model, heard = small_net(), []
+    # 7 batches of 20 are more than the 96 images: the second epoch is cut.
+    fit(model, tiny_data, progress=lambda *report: heard.append(report))
+    assert model.optimizer.iterations.numpy() == 7
+    assert [report[:2] for report in heard] == [(step, 7) for step in range(1, 8)]
+    assert all(np.isfinite(loss) and 0 <= accuracy <= 1 for _, _, loss, accuracy in heard)
+
+
+def test_it_learns(small_net, tiny_data):
+    model = small_net()
+    before = training.evaluate(model, tiny_data.x_test, tiny_data.y_test)
+    fit(model, tiny_data, TrainingOptions(steps=40, batch_size=32, learning_rate=0.01))
+    after = training.evaluate(model, tiny_data.x_test, tiny_data.y_test)
+    assert before < 0.7 < 0.95 < after
+
+
+@pytest.fixture(scope="module")
+def trained_with_dropout(dropout_net, tiny_data):
+    return fit(dropout_net(), tiny_data, seed=5)
+
+
+def same(first, second):
+    return all((a == b).all() for a, b in zip(first, second, strict=True))
+
+
+def test_one_seed_gives_one_model_bit_for_bit_and_another_seed_another(
+    keras, dropout_net, trained_with_dropout, tiny_data
+):
+    # Whatever the process did before, and although the file has no state of dropout.
+    keras.utils.set_random_seed(77)
+    assert same(trained_with_dropout, fit(dropout_net(), tiny_data, seed=5))
+    assert not same(trained_with_dropout, fit(dropout_net(), tiny_data, seed=6))
+
+
+def test_dropout_is_scaled_meanwhile_and_then_as_before(
+    dropout_net, trained_with_dropout, tiny_data
+):
+    model, rates = dropout_net(), set()
+    options = dataclasses.replace(SHORT, dropout_scale=0.4)
+    drop = model.get_layer("drop")
+    scaled = fit(model, tiny_data, options, seed=5, progress=lambda *_: rates.add(drop.rate))
+    assert rates == {0.2} and drop.rate == 0.5
+    assert not same(trained_with_dropout, scaled)
+
+
+def test_dropout_is_as_before_when_training_fails(dropout_net, tiny_data):
+    model = dropout_net()
+
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, tiny_data, dataclasses.replace(SHORT, dropout_scale=0.4), progress=fail)
+    assert model.get_layer("drop").rate == 0.5
+
+
+@pytest.mark.parametrize(
+    ("kept", "weights", "scale"), [(100, 100, 1.0), (25, 100, 0.5), (0, 7, 0.0)]
+)
+def test_how_far_dropout_shrinks(kept, weights, scale):
+    # Han et al., equation 4: the square root of the density.
+    assert training.dropout_scale(kept, weights) == scale
+
+
+def test_a_loss_that_is_no_number_ends_in_one_line(rejected, keras, tiny_data):
+    model = keras.Sequential([keras.Input((8, 8)), keras.layers.Flatten(), keras.layers.Dense(4)])
+    model.layers[-1].kernel.assign(np.full((64, 4), 3e38, np.float32))
+    heard = []
+    message = rejected(
+        ModelError, fit, model, tiny_data, progress=lambda *report: heard.append(report)
+    )
+    assert "step 1" in message and "learning rate" in message and not heard
+
+
+def test_a_learning_rate_that_is_too_large(rejected, keras, tiny_data):
+    model = keras.Sequential(
+        [keras.Input((8, 8)), keras.layers.Flatten()]
+        + [keras.layers.Dense(16) for _ in range(10)]
+        + [keras.layers.Dense(4)]
+    )
+    options = TrainingOptions(steps=80, batch_size=8, learning_rate=9.9, schedule="constant")
+    assert "no number" in rejected(ModelError, fit, model, tiny_data, options)
+
+
+def heads(keras):
+    layers = keras.layers
+    return {
+        "logits": ([layers.Dense(4)], False),
+        "relu": ([layers.Dense(4, activation="relu")], False),
+        "softmax": ([layers.Dense(4, activation="softmax")], True),
+        "layer": ([layers.Dense(4), layers.Softmax()], True),
+        "activation": ([layers.Dense(4), layers.Activation("softmax")], True),
+        "nested": ([keras.Sequential([layers.Dense(4), layers.Softmax()])], True),
+    }
+
+
+@pytest.mark.parametrize("name", ["logits", "relu", "softmax", "layer", "activation", "nested"])
+def test_probabilities_and_logits_are_told_apart(keras, name):
+    head, probabilities = heads(keras)[name]
+    model = keras.Sequential([keras.Input((6,)), *head])
+    model.build((None, 6))
+    assert training.ends_in_softmax(model) is probabilities
+    training.compile_classifier(model, 0.01)
+    # The loss that Keras computes is the cross-entropy of the class probabilities.
+    x = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
+    scores = np.asarray(model(x))
+    if not probabilities:
+        scores = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+    y = np.array([0, 1, 2, 3, 0])
+    expected = -np.log(scores[np.arange(5), y]).mean()
+    assert float(model.loss(y, model(x))) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_learning_rate_rises_then_falls_to_zero(small_net, tiny_data):
+    model = small_net()
+    fit(model, tiny_data, TrainingOptions(steps=40, batch_size=4, learning_rate=0.01))
+    schedule = model.optimizer._learning_rate
+    rates = [float(schedule(step)) for step in range(41)]
+    assert rates[0] == 0 and rates[2] == pytest.approx(0.01) and rates[40] == 0
+    assert rates[1] == pytest.approx(0.005)
+    assert rates[21] == pytest.approx(0.005, rel=0.05)
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "value"),
+    [
+        ({"steps": 0}, "0"),
+        ({"batch_size": 0}, "0"),
+        ({"learning_rate": 0.0}, "0.0"),
+        ({"learning_rate": float("nan")}, "nan"),
+        ({"learning_rate": 10.0}, "10.0"),
+        ({"schedule": "linear"}, "linear"),
+        ({"dropout_scale": 1.5}, "1.5"),
+    ],
+)
+def test_options_that_cannot_be(rejected, change, value):
+    assert value in rejected(UsageError, TrainingOptions, **({"steps": 1} | change))
+
+
+def test_options_are_described_in_full():
+    assert TrainingOptions(steps=3, batch_size=5).describe() == {
+        "steps": 3,
+        "batch_size": 5,
+        "learning_rate": 0.002,
+        "learning_rate_schedule": "cosine",
+        "dropout_scale": 1.0,
+    }
+    assert TrainingOptions(steps=3, batch_size=5).images == 15
+
+
+def test_seeds_depend_on_the_purpose_and_on_the_seed_alone():
+    seeds = [training.derive_seed(seed, use) for seed in (0, 1) for use in ("a", "b")]
+    assert len(set(seeds)) == 4
+    assert seeds == [training.derive_seed(seed, use) for seed in (0, 1) for use in ("a", "b")]
+    assert all(0 <= seed < 2**32 for seed in seeds)
+
+
+def test_bytes_are_scaled_and_floats_are_left():
+    images = np.array([[0, 51, 255]], np.uint8)
+    scaled = training.prepare_images(images)
+    assert scaled.dtype == np.float32
+    np.testing.assert_allclose(scaled, [[0, 0.2, 1]], rtol=1e-6)
+    floats = np.array([[-3.0, 0.5, 255.0]], np.float32)
+    np.testing.assert_array_equal(training.prepare_images(floats), floats)
+
+
+def test_training_and_evaluation_scale_alike(small_net, tiny_data):
+    as_bytes = fit(small_net(), tiny_data)
+    model = small_net()
+    training.fit(
+        model, training.prepare_images(tiny_data.x_train), tiny_data.y_train, SHORT, seed=1
+    )
+    for a, b in zip(as_bytes, model.weights, strict=True):
+        np.testing.assert_allclose(a, b.numpy(), atol=1e-5)
+
+
+def test_images_of_another_shape(rejected, small_net, tiny_data):
+    message = rejected(DataError, training.check_shape, (28, 28, 1), (8, 8))
+    assert "(28, 28, 1)" in message and "(8, 8)" in message
+    message = rejected(DataError, training.check_shape, (4, 16), (8, 8))
+    assert "(4, 16)" in message and "(8, 8)" in message
+    training.check_shape((8, 8, 1), (8, 8))
+    training.check_shape((64,), (8, 8))
+    training.check_fit(small_net(), tiny_data)
+
+
+def test_more_classes_than_the_model_has(rejected, keras, tiny_data):
+    model = keras.Sequential([keras.Input((8, 8)), keras.layers.Flatten(), keras.layers.Dense(3)])
+    message = rejected(DataError, training.check_fit, model, tiny_data)
+    assert "data 4" in message and "model 3" in message
+
+
+def test_models_that_are_no_classifiers_of_one_input(rejected, keras):
+    layers = keras.layers
+    a, b = keras.Input((4,)), keras.Input((4,))
+    two = keras.Model([a, b], layers.Add()([a, b]))
+    assert "2 inputs, 1 outputs" in rejected(ModelError, training.input_shape, two)
+    forked = keras.Model(a, [layers.Dense(2)(a), layers.Dense(2)(a)])
+    assert "1 inputs, 2 outputs" in rejected(ModelError, training.input_shape, forked)
+    free = keras.Sequential([keras.Input((None, 4)), layers.LSTM(2)])
+    assert "(None, 4)" in rejected(ModelError, training.input_shape, free)
+    dense = keras.Sequential([keras.Input((3, 4)), layers.Dense(2)])
+    assert "(3, 2)" in rejected(ModelError, training.input_shape, dense)
+
+
+def test_accuracy_counts_in_parts():
+    scores = np.eye(4, dtype=np.float32)
+    images = np.arange(4, dtype=np.float32).reshape(4, 1)
+    seen = []
+
+    def predict(x):
+        seen.append(x.shape)
+        return scores[x[:, 0].astype(int)]
+
+    labels = np.array([0, 1, 3, 3])
+    assert training.accuracy(predict, images, labels, (1,), batch=3) == 0.75
+    assert seen == [(3, 1), (1, 1)]
