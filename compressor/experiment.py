@@ -62,7 +62,10 @@ def sweep(
     """
     listener = listener or SilentListener()
     check_paper_model(plan)
-    with RunDirectory(output, {"kind": "sweep", **plan.describe()}, force=force) as run:
+    identity = {"kind": "sweep", **plan.describe()}
+    # Where the data lies may change; what it holds may not, and its digest says so.
+    del identity["data"]["name"]
+    with RunDirectory(output, identity, force=force) as run:
         _tensorflow.load(plan.threads)
         records = [
             _SeedSweep(run, plan, number, listener).records() for number in range(len(plan.seeds))

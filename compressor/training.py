@@ -16,6 +16,8 @@ from compressor.pruning.layers import all_layers
 
 EVALUATION_BATCH = 500
 _WARMUP = 0.05
+# Their order is drawn in advance, 8 bytes an image.
+_MOST_IMAGES = 2**28
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,12 @@ class TrainingOptions:
             raise UsageError("the number of steps must be at least 1", value=self.steps)
         if self.batch_size < 1:
             raise UsageError("the batch size must be at least 1", value=self.batch_size)
+        if self.images > _MOST_IMAGES:
+            raise UsageError(
+                "the training is too long",
+                value=f"{self.steps} steps of {self.batch_size} images",
+                hint=f"at most {_MOST_IMAGES:,} images can be visited",
+            )
         if not 0 < self.learning_rate < 10:
             raise UsageError(
                 "the learning rate must lie between 0 and 10", value=self.learning_rate

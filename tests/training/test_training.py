@@ -254,3 +254,8 @@ def test_accuracy_counts_in_parts():
     labels = np.array([0, 1, 3, 3])
     assert training.accuracy(predict, images, labels, (1,), batch=3) == 0.75
     assert seen == [(3, 1), (1, 1)]
+
+
+def test_a_training_whose_order_would_fill_the_memory_is_refused(rejected):
+    message = rejected(UsageError, TrainingOptions, steps=10**9, batch_size=32)
+    assert "1000000000 steps of 32" in message

@@ -1,0 +1,131 @@
+"""What the command line offers, and that saying so is quick."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import cli
+import compressor
+
+DATA = ["--data-dir", "--train-data-dir", "--test-data-dir"]
+SPARSITY = ["--sparse-ratio", "--sparsity"]
+LAYERS = ["--pruning-variable-names", "--layers"]
+TRAINING = ["--preset", "--max-steps", "--batch-size", "--learning-rate"]
+TRAINING += ["--schedule", "--validation"]
+ALWAYS = ["--json", "--verbose"]
+
+# A change here is a change for users: it belongs in CHANGELOG.md.
+OPTIONS = {
+    "train": [
+        *("-1", "-2", "-3", "--train-dir", "--variables-dir", "--seed", "--threads", "--force"),
+        *(*DATA, *SPARSITY, *LAYERS, *TRAINING, *ALWAYS),
+    ],
+    "prune": [
+        *("MODEL", "-o", "--output", "--retrain", "--no-retrain", "--seed", "--threads"),
+        *("--force", *DATA, *SPARSITY, *LAYERS, *TRAINING, *ALWAYS),
+    ],
+    "sparsify": ["MODEL", "-o", "--output", "--threads", "--force", *DATA, *LAYERS, *ALWAYS],
+    "evaluate": [
+        *("CHECKPOINT", "--checkpoint-dir", "--batch-size", "--max-steps", "--threads"),
+        *(*DATA, *ALWAYS),
+    ],
+    "sweep": [
+        *("-o", "--output", "--sparsities", "--layers", "--seeds", "--threads", "--force"),
+        *(*DATA, *TRAINING, *ALWAYS),
+    ],
+    "inspect": ["PATH", *ALWAYS],
+}
+DEFAULTS = {
+    "train": {"preset": "paper", "sparsity": 0.9, "layers": "w_fc1,w_fc2", "seed": 0},
+    "prune": {"preset": "quick", "sparsity": 0.9, "layers": "all", "seed": 0, "retrain": True},
+    "evaluate": {"batch_size": 32, "max_steps": 10},
+    "sweep": {
+        "preset": "quick",
+        "sparsities": "0.1,0.3,0.5,0.7,0.8,0.9",
+        "layers": "w_fc1,w_fc2",
+        "seeds": "0",
+    },
+}
+
+
+def _names(parameter: click.Parameter) -> list[str]:
+    if isinstance(parameter, click.Argument):
+        return [str(parameter.name).upper()]
+    return [*parameter.opts, *parameter.secondary_opts]
+
+
+def test_the_commands_and_their_options_are_pinned() -> None:
+    found = {
+        name: sorted(word for parameter in command.params for word in _names(parameter))
+        for name, command in cli.cli.commands.items()
+    }
+
+    assert found == {name: sorted(options) for name, options in OPTIONS.items()}
+
+
+def test_the_defaults_are_pinned() -> None:
+    found = {
+        name: {
+            parameter.name: parameter.default
+            for parameter in cli.cli.commands[name].params
+            if parameter.name in defaults
+        }
+        for name, defaults in DEFAULTS.items()
+    }
+
+    assert found == DEFAULTS
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_help_has_an_example_that_can_be_parsed(name: str) -> None:
+    text = CliRunner().invoke(cli.cli, [name, "--help"]).output
+    _, _, example = text.partition("Example")
+    words = example.partition("\n\n")[0].partition("compressor ")[2].replace("\\\n", " ").split()
+
+    assert words[0] == name
+    command = cli.cli.commands[name]
+    assert command.make_context(name, words[1:], parent=click.Context(cli.cli)).params
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["--version"], *([name, "--help"] for name in OPTIONS)],
+    ids=" ".join,
+)
+def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
+    program = (
+        "import atexit, json, sys, cli\n"
+        "atexit.register(lambda: print(json.dumps(sorted(sys.modules)), file=sys.stderr))\n"
+        "cli.main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=60
+    )
+
+    loaded = {name.partition(".")[0] for name in json.loads(done.stderr.splitlines()[-1])}
+    assert done.returncode == 0
+    assert "compressor" in done.stdout
+    assert not loaded & {
+        *("tensorflow", "keras", "absl", "scipy", "matplotlib", "h5py", "numpy", "jax"),
+        *("onnx", "onnxruntime", "ai_edge_litert", "filelock"),
+    }
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    output = CliRunner().invoke(cli.cli, ["-V"], prog_name="compressor").output
+
+    assert output == f"compressor {compressor.__version__}\n"
+
+
+def test_the_help_lists_every_command() -> None:
+    output = CliRunner().invoke(cli.cli, ["--help"]).output
+
+    assert {line.split()[0] for line in output.partition("Commands:")[2].splitlines() if line} == (
+        set(OPTIONS)
+    )
