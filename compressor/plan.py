@@ -32,7 +32,7 @@ class Preset:
 
     options: TrainingOptions
     steps: int | None = None
-    epochs: float = 2.5
+    epochs: float = 3.0
     epochs_at_zero: float = 0.12
     most_epochs: float = 4.0
     gentle: bool = True
