@@ -4,117 +4,21 @@ from __future__ import annotations
 
 import faulthandler
 import json
-import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 import compressor
+from compressor._click import SETTINGS, Command, Decorator, Names, Numbers, options
 from compressor._progress import TerminalProgress
 from compressor._tensorflow import NativeOutput
 from compressor.errors import CompressorError
 
 INTERRUPTED = 130
-_UNICODE_MINUS = "\N{MINUS SIGN}"
-_SETTINGS = {
-    "token_normalize_func": lambda name: name.replace("_", "-"),
-    "help_option_names": ["-h", "--help"],
-    "max_content_width": 100,
-}
-
-
-class Command(click.Command):
-    """A command that takes the paper's spelling, and keeps native libraries quiet.
-
-    Underscores in options are dashes, the minus sign that the paper prints is a hyphen, and a
-    list may be written `w_fc1, w_fc2`.
-    """
-
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        options["context_settings"] = _SETTINGS | options.get("context_settings", {})
-        super().__init__(*arguments, **options)
-        self.params.append(
-            click.Option(["--verbose"], is_flag=True, help="Show what TensorFlow writes, too.")
-        )
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Accept the paper's spelling, then parse as ever."""
-        return super().parse_args(ctx, _join_lists([_hyphens(word) for word in args]))
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Hold native output back, unless the user wants to see it."""
-        if not ctx.params.pop("verbose") and isinstance(ctx.obj, NativeOutput):
-            ctx.obj.hold_back()
-        return super().invoke(ctx)
-
-
-class Numbers(click.ParamType):
-    """A list of numbers, separated by commas or spaces."""
-
-    def __init__(self, kind: type[int] | type[float]) -> None:
-        self.kind = kind
-        self.name = "list"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Any, ...]:
-        """Turn `0.1,0.3` into (0.1, 0.3)."""
-        if not isinstance(value, str):
-            return tuple(value)
-        try:
-            return tuple(self.kind(part) for part in _split(value))
-        except ValueError:
-            self.fail(f"{value!r} is no list of numbers such as 1,2,3", param, ctx)
-
-
-class Names(click.ParamType):
-    """A list of names, separated by commas or spaces."""
-
-    name = "list"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """Turn `w_fc1, w_fc2` into ('w_fc1', 'w_fc2')."""
-        return tuple(_split(value)) if isinstance(value, str) else tuple(value)
-
-
-def _split(value: str) -> list[str]:
-    return [part for part in re.split(r"[,\s]+", value) if part]
-
-
-def _hyphens(word: str) -> str:
-    stripped = word.lstrip(_UNICODE_MINUS)
-    return "-" * (len(word) - len(stripped)) + stripped
-
-
-def _join_lists(words: Sequence[str]) -> list[str]:
-    """`--layers w_fc1, w_fc2` comes as two words: join a word that ends in a comma to the next."""
-    joined: list[str] = []
-    for word in words:
-        if joined and joined[-1].endswith(",") and not word.startswith("-"):
-            joined[-1] += word
-        else:
-            joined.append(word)
-    return joined
-
-
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
-
-def _options(*decorators: Decorator) -> Decorator:
-    def apply(function: Callable[..., Any]) -> Callable[..., Any]:
-        for decorate in reversed(decorators):
-            function = decorate(function)
-        return function
-
-    return apply
-
-
 _PATH = click.Path(path_type=Path)
 _DATA = click.option(
     "--data-dir",
@@ -131,14 +35,45 @@ _FORCE = click.option("--force", is_flag=True, help="Do again, and overwrite, wh
 _THREADS = click.option(
     "--threads", type=click.IntRange(1), help="Threads inside an operation. Default: one a core."
 )
-_LAYERS_HELP = (
-    "Layers to prune: layer names, the paper's names (w_conv1, w_conv2, w_fc1, w_fc2), or all."
+_SPARSITY = click.option(
+    "--sparsity",
+    "--sparse-ratio",
+    "sparsity",
+    type=float,
+    default=0.9,
+    show_default=True,
+    help="Fraction of the weights to remove, from 0 to below 1.",
 )
-_SPARSITY_HELP = "Fraction of the weights to remove, from 0 to below 1."
+
+
+def _layers(
+    default: str | None,
+    text: str = "Layers to prune: layer names, the paper's names (w_conv1, w_conv2, w_fc1, w_fc2), "
+    "or all.",
+) -> Decorator:
+    return click.option(
+        "--layers",
+        "--pruning-variable-names",
+        "layers",
+        type=Names(),
+        default=default,
+        show_default=True,
+        help=text,
+    )
+
+
+def _output_option(suffix: str) -> Decorator:
+    return click.option(
+        "-o",
+        "--output",
+        type=_PATH,
+        metavar="DIR",
+        help=f"Run directory to write. Default: MODEL if it is one, else NAME{suffix} beside it.",
+    )
 
 
 def _training(preset: str) -> Decorator:
-    return _options(
+    return options(
         click.option(
             "--preset",
             type=click.Choice(["quick", "paper"]),
@@ -167,7 +102,7 @@ def _training(preset: str) -> Decorator:
 _SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 
 
-@click.group(context_settings=_SETTINGS)
+@click.group(context_settings=SETTINGS)
 @click.version_option(compressor.__version__, "-V", "--version", message="%(prog)s %(version)s")
 def cli() -> None:
     """Prune Keras models, store them sparse, and measure what that brings.
@@ -196,24 +131,8 @@ def cli() -> None:
     help="Where the variables of the last trained model are read and kept. "
     "Default: TRAIN_DIR/variables.",
 )
-@click.option(
-    "--sparse-ratio",
-    "--sparsity",
-    "sparsity",
-    type=float,
-    default=0.9,
-    show_default=True,
-    help=_SPARSITY_HELP,
-)
-@click.option(
-    "--pruning-variable-names",
-    "--layers",
-    "layers",
-    type=Names(),
-    default="w_fc1,w_fc2",
-    show_default=True,
-    help=_LAYERS_HELP,
-)
+@_SPARSITY
+@_layers("w_fc1,w_fc2")
 @_training("paper")
 @_SEED
 @_FORCE
@@ -251,32 +170,10 @@ def train(
 
 @cli.command(cls=Command)
 @click.argument("model", type=_PATH)
-@click.option(
-    "-o",
-    "--output",
-    type=_PATH,
-    metavar="DIR",
-    help="Run directory to write. Default: MODEL if it is one, else NAME-pruned beside it.",
-)
+@_output_option("-pruned")
 @_DATA
-@click.option(
-    "--sparsity",
-    "--sparse-ratio",
-    "sparsity",
-    type=float,
-    default=0.9,
-    show_default=True,
-    help=_SPARSITY_HELP,
-)
-@click.option(
-    "--layers",
-    "--pruning-variable-names",
-    "layers",
-    type=Names(),
-    default="all",
-    show_default=True,
-    help=_LAYERS_HELP,
-)
+@_SPARSITY
+@_layers("all")
 @click.option("--retrain/--no-retrain", default=True, help="Retrain what is left, or not.")
 @_training("quick")
 @_SEED
@@ -300,21 +197,9 @@ def prune(
 
 @cli.command(cls=Command)
 @click.argument("model", type=_PATH)
-@click.option(
-    "-o",
-    "--output",
-    type=_PATH,
-    metavar="DIR",
-    help="Run directory to write. Default: MODEL if it is one, else NAME-sparse beside it.",
-)
+@_output_option("-sparse")
 @_DATA
-@click.option(
-    "--layers",
-    "--pruning-variable-names",
-    "layers",
-    type=Names(),
-    help="Layers to store sparse. Default: those that were pruned.",
-)
+@_layers(None, "Layers to store sparse. Default: those that were pruned.")
 @_THREADS
 @_FORCE
 @_JSON
@@ -405,7 +290,7 @@ def evaluate(
     show_default=True,
     help="Proportions to prune at.",
 )
-@click.option("--layers", type=Names(), default="w_fc1,w_fc2", show_default=True, help=_LAYERS_HELP)
+@_layers("w_fc1,w_fc2")
 @click.option(
     "--seeds", type=Numbers(int), default="0", show_default=True, help="One basic model each."
 )

@@ -36,7 +36,7 @@ OPTIONS = {
         *(*DATA, *ALWAYS),
     ],
     "sweep": [
-        *("-o", "--output", "--sparsities", "--layers", "--seeds", "--threads", "--force"),
+        *("-o", "--output", "--sparsities", *LAYERS, "--seeds", "--threads", "--force"),
         *(*DATA, *TRAINING, *ALWAYS),
     ],
     "inspect": ["PATH", *ALWAYS],
