@@ -10,6 +10,7 @@ from pathlib import Path
 from benchmarks._record import save
 from compressor import make_plan, sweep
 from compressor._progress import TerminalProgress
+from compressor._tensorflow import NativeOutput
 from compressor.report import summary_text
 
 
@@ -40,6 +41,7 @@ def main() -> None:
     parser.add_argument("--seeds", default="0", help="such as 0,1,2")
     parser.add_argument("--output", type=Path, help="run directory; default runs/benchmark-PRESET")
     options = parser.parse_args()
+    NativeOutput().hold_back()
     seeds = [int(seed) for seed in options.seeds.split(",")]
     plan = make_plan(preset=options.preset, seeds=seeds)
     with _Clock() as clock:
