@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import faulthandler
 import json
 import sys
 import traceback
@@ -20,16 +19,22 @@ from compressor.errors import CompressorError
 
 INTERRUPTED = 130
 _PATH = click.Path(path_type=Path)
-_DATA = click.option(
-    "--data-dir",
-    "--train-data-dir",
-    "--test-data-dir",
-    "data_dir",
-    type=_PATH,
-    metavar="DIR",
-    help="Data set: four IDX files (raw or .gz, MNIST's names), or an .npz with x_train, y_train, "
-    "x_test and y_test. Default: the embedded MNIST.",
-)
+
+
+def _data(default: str) -> Decorator:
+    return click.option(
+        "--data-dir",
+        "--train-data-dir",
+        "--test-data-dir",
+        "data_dir",
+        type=_PATH,
+        metavar="DIR",
+        help="Data set: four IDX files (raw or .gz, MNIST's names), or an .npz with x_train, "
+        f"y_train, x_test and y_test. Default: {default}.",
+    )
+
+
+_DATA = _data("the embedded MNIST")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 _FORCE = click.option("--force", is_flag=True, help="Do again, and overwrite, what is there.")
 _THREADS = click.option(
@@ -198,7 +203,7 @@ def prune(
 @cli.command(cls=Command)
 @click.argument("model", type=_PATH)
 @_output_option("-sparse")
-@_DATA
+@_data("none, and no accuracy is measured")
 @_layers(None, "Layers to store sparse. Default: those that were pruned.")
 @_THREADS
 @_FORCE
@@ -214,14 +219,21 @@ def sparsify(
 ) -> None:
     """Write the paper's sparse checkpoint (step_3) of MODEL, a pruned model or run directory.
 
+    Its scores are compared with the model's; its accuracy is measured where --data-dir is given.
+
     \b
     Example:
       compressor sparsify runs/train
     """
-    plan = compressor.make_plan(compressor.load_dataset(data_dir), threads=threads)
     with TerminalProgress() as progress:
         records = compressor.sparsify(
-            model, output, plan, layers=layers, force=force, listener=progress
+            model,
+            output,
+            None if data_dir is None else compressor.load_dataset(data_dir),
+            layers=layers,
+            threads=threads,
+            force=force,
+            listener=progress,
         )
     _print_records(records, _output(model, output, "-sparse"), as_json)
 
@@ -374,15 +386,21 @@ def main() -> NoReturn:
         _fail("interrupted; what was finished is kept, and the same command goes on", INTERRUPTED)
     except CompressorError as error:
         _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
     except click.ClickException as error:
         place = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
         hint = f" (see {place} --help)" if place else ""
         _fail(" ".join(error.format_message().split()) + hint, error.exit_code)
-    except MemoryError:
-        _fail("out of memory; use smaller batches or a smaller model", 2)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(1)
+    except OSError as error:
+        reason, place = error.strerror or str(error), error.filename or "standard output"
+        _fail(str(CompressorError(reason, value=place)), 2)
+    except MemoryError:
+        _fail("out of memory; use smaller batches or a smaller model", 2)
     except Exception:
         traceback.print_exc()
         click.echo(native.tail(), err=True)
@@ -396,5 +414,4 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    faulthandler.enable()
     main()

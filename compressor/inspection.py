@@ -14,7 +14,7 @@ from compressor.models import load_model, optimizer_variables
 from compressor.predictors import find_checkpoint
 from compressor.pruning.layers import all_layers, paper_name, prunable_layers
 from compressor.pruning.masks import load_masks
-from compressor.run_directory import IDENTITY, RECORD, finished_steps, read_record
+from compressor.run_directory import IDENTITY, RECORD, finished_steps, read_record, same_pruning
 
 
 def inspect(path: Path | str) -> dict[str, Any]:
@@ -109,10 +109,14 @@ def _describe_run(path: Path) -> dict[str, Any]:
 
 def _thresholds(folder: Path) -> dict[str, float]:
     """The thresholds that pruning recorded for the step in `folder`, by layer."""
-    for record in (folder / RECORD, folder.parent / "step_2_1" / RECORD):
-        if record.is_file():
-            rows = read_record(record.parent)["result"].get("layers", [])
+    folders = [folder]
+    pruned = folder.parent / "step_2_1"
+    if folder.name in ("step_2_2", "step_3") and same_pruning(pruned, folder.parent / "step_2_2"):
+        folders.append(pruned)
+    for place in folders:
+        if (place / RECORD).is_file():
+            rows = read_record(place)["result"].get("layers", [])
             found = {row["layer"]: row["threshold"] for row in rows if "threshold" in row}
-            if found and folder.name != "step_1":
+            if found:
                 return found
     return {}

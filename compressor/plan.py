@@ -87,7 +87,7 @@ class Plan:
         return {
             "preset": self.preset,
             "sparsities": list(self.sparsities),
-            "layers": list(self.layers),
+            "layers": self.layer_names,
             "seeds": list(self.seeds),
             "training": self.training.describe(),
             "retraining": {
@@ -98,6 +98,11 @@ class Plan:
             "data": self.data.data.describe(),
             "threads": self.threads,
         }
+
+    @property
+    def layer_names(self) -> list[str]:
+        """The layers by one name each, in order: w_fc1 is fc1, however the user wrote it."""
+        return sorted(PAPER_NAMES.get(name, name) for name in self.layers)
 
     def images_of_a_seed(self) -> int:
         """How many images the trainings of one seed visit."""
@@ -121,7 +126,7 @@ def make_plan(
     """Make a plan of the preset and what the caller changes in it.
 
     `steps`, `batch_size`, `learning_rate` and `schedule` hold for the training and every
-    retraining.
+    retraining; `quick` retrains at `learning_rate` times the sparsity.
     Raises UsageError for a value that cannot be used.
     """
     if preset not in PRESETS:

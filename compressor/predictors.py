@@ -235,3 +235,7 @@ def _fill(model: Any, checkpoint: SparseCheckpoint) -> None:
                 value=f"{name} {array.shape}, model {tuple(variable.shape)}",
             )
         variable.assign(array)
+    for layer in layers.values():
+        # Normalization works with constants that it takes from its variables.
+        if hasattr(layer, "finalize_state"):
+            layer.finalize_state()

@@ -11,10 +11,9 @@ from compressor._version import __version__
 from compressor.encodings import ENTROPY
 from compressor.plan import Plan, sparsity_name
 from compressor.report import hypothesis
+from compressor.report.document import SCHEMA_NAME, SCHEMA_VERSION
 from deploy import describe_machine
 
-SCHEMA = "compressor.results"
-SCHEMA_VERSION = 1
 _VERSIONS = ("tensorflow", "keras", "numpy", "scipy")
 
 
@@ -29,7 +28,7 @@ def assemble_results(
     """
     proportions = [_proportion(record, row) for record in records for row in record["proportions"]]
     return {
-        "schema": SCHEMA,
+        "schema": SCHEMA_NAME,
         "schema_version": SCHEMA_VERSION,
         "compressor_version": __version__,
         "experiment": plan.describe(),

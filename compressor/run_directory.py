@@ -17,16 +17,23 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from compressor._files import read_json, remove_leftovers, sha256, storage_errors, write_json
+from compressor._files import read_json, sha256, storage_errors, sync, write_json
 from compressor.errors import CheckpointError, RunDirectoryError
 
 IDENTITY = "experiment.json"
 RECORD = "record.json"
 NEW, OLD = ".new", ".old"
 _LOCK = ".lock"
+_STEP = r"step_(1|2_1|2_2|3)|break_even|prediction_time"
 _OURS = re.compile(
-    r"experiment\.json|results\.(json|csv)|report\.md|figures|break_even|variables"
-    r"|seed-\d+|step_(1|2_1|2_2|3)|\.(step_(1|2_1|2_2|3)|break_even)\.(new|old)"
+    rf"experiment\.json|results\.(json|csv)|report\.md|figures|variables|seed-\d+|{_STEP}"
+    rf"|\.({_STEP})\.(new|old)"
+)
+# A step that was not finished or is being replaced, or a file that was not written to the end.
+_UNFINISHED = re.compile(
+    rf"\.(?P<step>{_STEP})(?P<state>\.new|\.old)"
+    r"|\.(experiment|record|results|report|variables|model|masks|sparse|figure_\w+)"
+    r"\.\w{8}\.tmp\.\w+"
 )
 
 Work = Callable[[Path], dict[str, Any]]
@@ -79,7 +86,12 @@ class RunDirectory:
         self._lock.release()
 
     def step(
-        self, name: str, work: Work, *, config: dict[str, Any] | None = None, force: bool = False
+        self,
+        name: str,
+        work: Work,
+        *,
+        config: dict[str, Any] | None = None,
+        force: bool = False,
     ) -> dict[str, Any]:
         """The result of step `name`: from its record, or by doing `work` in its folder now.
 
@@ -108,6 +120,7 @@ class RunDirectory:
             if directory.exists():
                 directory.rename(old)
             new.rename(directory)
+            sync(directory.parent)
             shutil.rmtree(old, ignore_errors=True)
         return written
 
@@ -126,19 +139,25 @@ class RunDirectory:
             raise RunDirectoryError(
                 "a file is in the way of the run directory", value=self.path, hint="move it away"
             )
-        if (self.path / IDENTITY).is_file() or not self.path.is_dir():
+        if not self.path.is_dir() or self._has_our_identity():
             return
-        foreign = [
-            child.name
-            for child in self.path.iterdir()
-            if not (_OURS.fullmatch(child.name) or child.name.startswith("."))
-        ]
+        foreign = [child for child in self.path.iterdir() if not child.name.startswith(".")]
         if foreign:
             raise RunDirectoryError(
                 "the folder holds other files and is no run directory",
-                value=f"{self.path} ({sorted(foreign)[0]})",
+                value=f"{self.path} ({min(child.name for child in foreign)})",
                 hint="choose a new folder",
             )
+
+    def _has_our_identity(self) -> bool:
+        """Whether experiment.json is ours; one that cannot be read is, by the steps beside it."""
+        path = self.path / IDENTITY
+        if not path.is_file():
+            return False
+        try:
+            return "kind" in read_json(path)
+        except CheckpointError:
+            return any(self.path.glob("seed-*/step_*")) or any(self.path.glob("step_*"))
 
     def _acquire(self) -> None:
         filelock = importlib.import_module("filelock")
@@ -222,6 +241,14 @@ def read_record(directory: Path) -> dict[str, Any]:
     return record
 
 
+def same_pruning(pruned: Path, retrained: Path) -> bool:
+    """Whether the steps in two folders, as far as they are finished, belong to one pruning."""
+    if not all((step / RECORD).is_file() for step in (pruned, retrained)):
+        return True
+    first, second = (read_record(step)["config"] for step in (pruned, retrained))
+    return all(first.get(key) == second.get(key) for key in ("model", "layers", "sparsity"))
+
+
 def read_step(directory: Path) -> dict[str, Any]:
     """The result of the finished step in `directory`, its files checked by sha256.
 
@@ -250,15 +277,16 @@ def _beside(directory: Path, suffix: str) -> Path:
 
 def _tidy(path: Path) -> None:
     """Remove what a killed process left behind; bring back a step that it was replacing."""
-    remove_leftovers(path)
-    for unfinished in list(path.rglob(f".*{NEW}")):
-        shutil.rmtree(unfinished, ignore_errors=True)
-    for replaced in list(path.rglob(f".*{OLD}")):
-        step = replaced.with_name(replaced.name.removeprefix(".").removesuffix(OLD))
-        if step.exists():
-            shutil.rmtree(replaced, ignore_errors=True)
+    for found in list(path.rglob(".*")):
+        match = _UNFINISHED.fullmatch(found.name)
+        if not match or not found.exists():  # it went with its folder
+            continue
+        if found.is_file():
+            found.unlink(missing_ok=True)
+        elif match["state"] == NEW or (step := found.with_name(match["step"])).exists():
+            shutil.rmtree(found, ignore_errors=True)
         else:
-            replaced.rename(step)
+            found.rename(step)
 
 
 def first_difference(old: Any, new: Any, name: str = "") -> str:

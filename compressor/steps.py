@@ -22,10 +22,10 @@ import numpy as np
 from compressor import _tensorflow, training
 from compressor.data import Dataset
 from compressor.encodings import model_bytes
-from compressor.errors import UsageError
+from compressor.errors import CheckFailedError, UsageError
 from compressor.exporters.paper import is_weight, write_sparse_checkpoint
 from compressor.models import load_model, optimizer_variables, paper_cnn, save_model
-from compressor.predictors import load_predictor
+from compressor.predictors import Predictor, dense_predictor, load_predictor
 from compressor.pruning.layers import all_layers, paper_name, prunable_layers, resolve_layers
 from compressor.pruning.magnitude import magnitude_prune
 from compressor.pruning.masks import apply_masks, load_masks, save_masks
@@ -36,6 +36,8 @@ MASKS = "masks.npz"
 SPARSE = "sparse.npz"
 VALIDATION_IMAGES = 5000
 FLOAT32_BYTES = 4
+_PARITY_INPUTS = 64
+_PARITY_TOLERANCE = 1e-4
 CHECKPOINT_BYTES = 12
 """Bytes a parameter of a checkpoint: the float32 weight and Adam's two moments."""
 
@@ -147,12 +149,34 @@ def sparsify_step(
     kernels = {name: layer.kernel.numpy() for name, layer in resolve_layers(model, layers).items()}
     stay_dense = count_parameters(model) - sum(kernel.size for kernel in kernels.values())
     record: dict[str, Any] = {"bytes": size, "encodings": model_bytes(kernels, stay_dense)}
+    predictor = load_predictor(directory / SPARSE)
+    check_parity(dense_predictor(model, source), predictor, data)
     if data is not None:
-        predictor = load_predictor(directory / SPARSE)
         record["accuracy"] = training.accuracy(
             predictor.predict, data.data.x_test, data.data.y_test, predictor.input_shape
         )
     return record
+
+
+def check_parity(dense: Predictor, sparse: Predictor, data: TrainingData | None) -> None:
+    """Raise CheckFailedError unless both give the same scores, to 1e-4 of their scale.
+
+    On up to 64 validation images of `data`, or on as many inputs drawn from 0 to 1.
+    """
+    if data is None:
+        shape = (_PARITY_INPUTS, *dense.input_shape)
+        inputs = np.random.default_rng(0).random(shape, np.float32)
+    else:
+        images = data.data.x_train[data.validation[:_PARITY_INPUTS]]
+        inputs = training.prepare_images(images).reshape(-1, *dense.input_shape)
+    expected, scores = dense.predict(inputs), sparse.predict(inputs)
+    difference = float(np.max(np.abs(scores - expected)))
+    if not difference <= _PARITY_TOLERANCE * max(float(np.max(np.abs(expected))), 1e-6):
+        raise CheckFailedError(
+            "the sparse network does not predict what the dense one does",
+            value=f"largest difference {difference:.3g}",
+            hint="this is a bug; report it with the model",
+        )
 
 
 def with_scaled_dropout(base: TrainingOptions, rows: Sequence[dict[str, Any]]) -> TrainingOptions:

@@ -108,6 +108,19 @@ def input_shape(model: Any) -> tuple[int, ...]:
 
     Raises ModelError for a model with several inputs or outputs, or of variable size.
     """
+    if not getattr(model, "built", False) or not hasattr(model, "inputs"):
+        raise ModelError(
+            "the model was never built, so its input has no shape",
+            value=model.name,
+            hint="give it an Input layer, or call it once before saving",
+        )
+    # Keras gives a model's tensors as a list and keeps the names that they had for itself.
+    named = (getattr(model, name, None) for name in ("_inputs_struct", "_outputs_struct"))
+    if any(isinstance(tensors, dict) for tensors in named):
+        raise ModelError(
+            "models with named inputs or outputs in a dictionary are not supported",
+            value=model.name,
+        )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise ModelError(
             "only models with one input and one output are supported",

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from compressor import _tensorflow, steps
-from compressor._files import atomic_path, sha256
+from compressor._files import sha256
 from compressor.data import Dataset, load_dataset
 from compressor.errors import CheckpointError, UsageError
 from compressor.experiment import Listener, SilentListener
@@ -18,8 +17,10 @@ from compressor.predictors import Evaluation, find_checkpoint, load_predictor
 from compressor.predictors import evaluate as evaluate_predictor
 from compressor.pruning.layers import prunable_layers
 from compressor.pruning.masks import load_masks
-from compressor.run_directory import RunDirectory
+from compressor.run_directory import RECORD, RunDirectory, read_record, same_pruning
+from compressor.steps import TrainingData
 from compressor.training import derive_seed
+from compressor.variables import Variables
 
 Step = Literal[1, 2, 3]
 Records = dict[str, dict[str, Any]]
@@ -49,29 +50,50 @@ def train(
     if not do or not set(do) <= {1, 2, 3}:
         raise UsageError("the steps are 1, 2 and 3", value=list(do))
     root = Path(train_dir)
-    variables = Path(variables_dir) if variables_dir is not None else root / "variables"
     if 1 in do:
         check_paper_model(plan)
     listener = listener or SilentListener()
-    records: Records = {}
-    with RunDirectory(root, _IDENTITY) as run:
+    where = Path(variables_dir) if variables_dir is not None else root / "variables"
+    with RunDirectory(root, _IDENTITY) as run, Variables(where, force=force) as variables:
+        if set(do) & {1, 2}:
+            variables.check_writable()
         _tensorflow.load(plan.threads)
+        return _train(run, variables, plan, do, force, listener)
+
+
+def _train(
+    run: RunDirectory,
+    variables: Variables,
+    plan: Plan,
+    do: Sequence[Step],
+    force: bool,
+    listener: Listener,
+) -> Records:
+    basic, retrained = run.path / "step_1", run.path / "step_2_2"
+    records: Records = {}
+    done_before = _is_finished(basic) and not force
+    if 1 in do:
+        listener.stage("train the basic model", plan.training.images)
+        records["step_1"] = run.step(
+            "step_1",
+            lambda here: steps.train_step(
+                here, plan.data, plan.training, seed=plan.seeds[0], progress=listener.progress
+            ),
+            config=_config(plan, plan.training.describe()),
+            force=force,
+        )
+        # A step that was finished before is no news: what was trained after it stays.
+        if not (done_before and variables.holds(retrained)):
+            variables.keep(basic)
+    if 2 in do:
         if 1 in do:
-            listener.stage("train the basic model", plan.training.images)
-            records["step_1"] = run.step(
-                "step_1",
-                lambda here: steps.train_step(
-                    here, plan.data, plan.training, seed=plan.seeds[0], progress=listener.progress
-                ),
-                config=_config(plan, plan.training.describe()),
-                force=force,
-            )
-            _keep_variables(root / "step_1", variables)
-        if 2 in do:
-            records |= _prune(run, _to_prune(root, variables), plan, force, listener)
-            _keep_variables(root / "step_2_2", variables)
-        if 3 in do:
-            records |= _sparsify(run, _trained(variables), plan, force, listener)
+            source, digest = basic / steps.MODEL, _digest(basic / steps.MODEL)
+        else:
+            source, digest = _to_prune(run.path, variables)
+        records |= _prune(run, source, digest, plan, force, listener)
+        variables.keep(retrained)
+    if 3 in do:
+        records |= _sparsify(run, variables.model(), plan.data, force, listener)
     return records
 
 
@@ -95,15 +117,16 @@ def prune(
     listener = listener or SilentListener()
     with RunDirectory(folder, _IDENTITY) as run:
         _tensorflow.load(plan.threads)
-        return _prune(run, source, plan, force, listener, retrain=retrain)
+        return _prune(run, source, _digest(source), plan, force, listener, retrain=retrain)
 
 
 def sparsify(
     model: Path | str,
     output: Path | str | None = None,
-    plan: Plan | None = None,
+    data: Dataset | None = None,
     *,
     layers: Sequence[str] | None = None,
+    threads: int | None = None,
     force: bool = False,
     listener: Listener | None = None,
 ) -> Records:
@@ -111,14 +134,14 @@ def sparsify(
 
     `model` is a .keras file or a run directory with step_2_2; `output` as in `prune`, with the
     suffix -sparse. `layers` are by default those whose masks lie beside the model, or else
-    those that hold any zero.
+    those that hold any zero. Its accuracy is measured when `data` is given.
     """
-    plan = plan or make_plan(sparsities=(0.9,))
     source, folder = _model_and_output(Path(model), "step_2_2", output, "-sparse")
     listener = listener or SilentListener()
+    part = None if data is None else TrainingData.of(data)
     with RunDirectory(folder, _IDENTITY) as run:
-        _tensorflow.load(plan.threads)
-        return _sparsify(run, source, plan, force, listener, layers)
+        _tensorflow.load(threads)
+        return _sparsify(run, source, part, force, listener, layers)
 
 
 def evaluate(
@@ -147,6 +170,7 @@ def evaluate(
 def _prune(
     run: RunDirectory,
     source: Path,
+    digest: str,
     plan: Plan,
     force: bool,
     listener: Listener,
@@ -156,12 +180,12 @@ def _prune(
     sparsity, seed = plan.sparsities[0], plan.seeds[0]
     options = plan.retraining[sparsity]
     listener.stage(f"prune {100 * sparsity:g} %")
-    what = {"model": sha256(source), "layers": list(plan.layers), "sparsity": sparsity}
+    what = {"model": digest, "layers": plan.layer_names, "sparsity": sparsity}
     records = {
         "step_2_1": run.step(
             "step_2_1",
             lambda here: steps.prune_step(
-                here, source, plan.data, layers=plan.layers, sparsity=sparsity
+                here, _same(source, digest), plan.data, layers=plan.layers, sparsity=sparsity
             ),
             config=_config(plan, what),
             force=force,
@@ -189,7 +213,7 @@ def _prune(
 def _sparsify(
     run: RunDirectory,
     source: Path,
-    plan: Plan,
+    data: TrainingData | None,
     force: bool,
     listener: Listener,
     layers: Sequence[str] | None = None,
@@ -199,11 +223,11 @@ def _sparsify(
     return {
         "step_3": run.step(
             "step_3",
-            lambda here: steps.sparsify_step(here, source, plan.data, layers=chosen),
+            lambda here: steps.sparsify_step(here, source, data, layers=chosen),
             config={
-                "model": sha256(source),
+                "model": _digest(source),
                 "layers": chosen,
-                "data": plan.data.data.digest,
+                "data": None if data is None else data.data.digest,
             },
             force=force,
         )
@@ -237,38 +261,38 @@ def _config(plan: Plan, what: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _keep_variables(step: Path, variables: Path) -> None:
-    """Make `variables` hold the model of the finished `step`, and its masks if it has any."""
-    for name in (steps.MODEL, steps.MASKS):
-        if (step / name).is_file():
-            with atomic_path(variables / name) as temporary:
-                shutil.copyfile(step / name, temporary)
-        else:
-            (variables / name).unlink(missing_ok=True)
+def _to_prune(root: Path, variables: Variables) -> tuple[Path, str]:
+    """The model that step 2 prunes, and its sha256: the variables, or what it began with before.
 
-
-def _trained(variables: Path) -> Path:
-    model = variables / steps.MODEL
-    if not model.is_file():
-        raise CheckpointError(
-            "there are no variables of a trained model",
-            value=variables,
-            hint="train one with -1, or name its --variables-dir",
-        )
-    return model
-
-
-def _to_prune(root: Path, variables: Path) -> Path:
-    """The model that step 2 prunes: the variables, unless step 2 itself left them there.
-
-    Those are pruned already: done again, step 2 begins with the basic model as it did before.
+    Once step 2 is finished the variables are its own result, pruned already; to do it again, or
+    to go on after it, it begins with the model that its record names.
     """
-    trained, basic, retrained = _trained(variables), root / "step_1", root / "step_2_2"
-    if all((step / steps.MODEL).is_file() for step in (basic, retrained)) and (
-        sha256(trained) == sha256(retrained / steps.MODEL)
-    ):
-        return basic / steps.MODEL
-    return trained
+    if variables.holds(root / "step_2_2") and _is_finished(root / "step_2_1"):
+        return root / "step_1" / steps.MODEL, read_record(root / "step_2_1")["config"]["model"]
+    return variables.model(), _digest(variables.model())
+
+
+def _same(source: Path, digest: str) -> Path:
+    if not source.is_file() or _digest(source) != digest:
+        raise CheckpointError(
+            "the model that was pruned is not there any more",
+            value=source,
+            hint="train it again with -1, or prune it from a file with compressor prune",
+        )
+    return source
+
+
+def _is_finished(step: Path) -> bool:
+    return (step / RECORD).is_file()
+
+
+def _digest(source: Path) -> str:
+    try:
+        return sha256(source)
+    except OSError as error:
+        raise CheckpointError(
+            "cannot read the model", value=f"{source} ({error.strerror})"
+        ) from error
 
 
 def _model_and_output(
@@ -277,11 +301,17 @@ def _model_and_output(
     if model.is_dir() and not (model / steps.MODEL).is_file():
         source = model / step / steps.MODEL
         if not source.is_file():
-            known = sorted(str(p.parent) for p in model.rglob(steps.MODEL))
+            known = [str(path.parent) for path in sorted(model.rglob(f"{step}/{steps.MODEL}"))]
             raise CheckpointError(
                 f"the run directory has no finished {step}",
                 value=model,
                 hint=f"name one of {', '.join(known[:3])}" if known else "train a model first",
+            )
+        if step == "step_2_2" and not same_pruning(model / "step_2_1", model / step):
+            raise CheckpointError(
+                "step_2_2 was retrained from another pruning than step_2_1 holds",
+                value=model,
+                hint="prune again with --force, or name the model file and -o",
             )
         return source, output_directory(model, output, suffix)
     source = find_checkpoint(model)
@@ -291,10 +321,18 @@ def _model_and_output(
 
 
 def output_directory(model: Path, output: Path | str | None, suffix: str) -> Path:
-    """Where `prune` (suffix -pruned) and `sparsify` (-sparse) write what they make of `model`."""
+    """Where `prune` (suffix -pruned) and `sparsify` (-sparse) write what they make of `model`.
+
+    Raises UsageError for the model of a finished step without `output`: what would lie in the
+    step's folder would be lost when the step is done again.
+    """
     if output is not None:
         return Path(output)
     if model.is_dir() and not (model / steps.MODEL).is_file():
         return model
     source = find_checkpoint(model)
+    if _is_finished(source.parent):
+        raise UsageError(
+            "the model belongs to a finished step", value=source, hint="name a folder with -o"
+        )
     return source.with_name(source.stem + suffix)

@@ -23,7 +23,7 @@ from compressor import _tensorflow
 from compressor._arrays import load_arrays
 from compressor._files import atomic_path
 from compressor.encodings import Encoded, get_encoding
-from compressor.errors import CheckpointError, ModelError
+from compressor.errors import CheckFailedError, CheckpointError, ModelError
 from compressor.pruning.layers import all_layers, resolve_layers
 
 SCHEMA = "compressor.sparse-checkpoint"
@@ -47,7 +47,7 @@ def write_sparse_checkpoint(model: Any, layers: Sequence[str], path: Path | str)
     """Write the paper's sparse checkpoint of `model`, with `layers` sparse; return its bytes.
 
     `layers` are layer names, the paper's names, or `all`. The file is read back and compared
-    with the model before it gets its name; a difference raises CheckpointError.
+    with the model before it gets its name; a difference raises CheckFailedError.
     """
     _, keras = _tensorflow.load()
     encoding = get_encoding(ENCODING)
@@ -182,4 +182,4 @@ def _compare(
     for name, layer in layers.items():
         same = same and np.array_equal(encoding.decode(read.sparse[name]), layer.kernel.numpy())
     if not same:
-        raise CheckpointError("the sparse checkpoint does not read back as the model")
+        raise CheckFailedError("the sparse checkpoint does not read back as the model")

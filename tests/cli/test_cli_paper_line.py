@@ -29,7 +29,7 @@ def test_every_step_leaves_its_folder(paper_line: Any) -> None:
     for step in ("step_1", "step_2_1", "step_2_2"):
         assert (paper_line.run / step / "model.keras").is_file()
     assert (paper_line.run / "step_3" / "sparse.npz").is_file()
-    assert sorted(files(paper_line.variables)) == ["masks.npz", "model.keras"]
+    assert sorted(files(paper_line.variables)) == ["masks.npz", "model.keras", "variables.json"]
 
 
 def test_what_is_printed_says_what_was_done(paper_line: Any) -> None:

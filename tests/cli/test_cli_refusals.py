@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +108,15 @@ def test_no_command_shows_the_help() -> None:
 
     assert "Commands:" in outcome.stdout + outcome.stderr
     assert "Traceback" not in outcome.stderr
+
+
+def test_a_name_that_no_file_can_have() -> None:
+    assert "name too long" in compressor("inspect", "x" * 300).refusal().lower()
+
+
+def test_a_full_disk_behind_standard_output() -> None:
+    script = Path(sys.executable).with_name("compressor")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([script, "--version"], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == ["error: No space left on device: standard output"]

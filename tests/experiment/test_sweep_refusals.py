@@ -24,7 +24,7 @@ from command_line import (
     [
         (["--sparsities", "0.5,0.8"], "sparsities was [0.5, 0.9], is now [0.5, 0.8]"),
         (["--seeds", "1"], "seeds was [0], is now [1]"),
-        (["--layers", "all"], 'layers was ["w_fc1", "w_fc2"], is now ["all"]'),
+        (["--layers", "all"], 'layers was ["fc1", "fc2"], is now ["all"]'),
         (["--max-steps", "11"], "training.steps was 10, is now 11"),
         (["--batch-size", "16"], "training.batch_size was 32, is now 16"),
         (["--learning-rate", "0.001"], "training.learning_rate was 0.002, is now 0.001"),
@@ -79,6 +79,27 @@ def test_a_folder_with_other_files(undisturbed: Any, tmp_path: Path) -> None:
         refusal = compressor(*undisturbed.words(tmp_path, *force)).refusal()
         assert "holiday.jpg" in refusal
     assert sorted(path.name for path in tmp_path.iterdir()) == ["holiday.jpg", "seed-corn.txt"]
+
+
+def test_files_that_only_look_like_ours(undisturbed: Any, tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "mine.png").write_text("a year of work")
+    (tmp_path / "results.csv").write_text("1,2")
+    (tmp_path / "experiment.json").write_text("{}")
+
+    for force in ([], ["--force"]):
+        assert "other files" in compressor(*undisturbed.words(tmp_path, *force)).refusal()
+    assert (tmp_path / "figures" / "mine.png").read_text() == "a year of work"
+    assert (tmp_path / "results.csv").read_text() == "1,2"
+
+
+def test_hidden_files_beside_a_run_stay(undisturbed: Any, tmp_path: Path) -> None:
+    run = undisturbed.copy(tmp_path)
+    (run / ".bashrc.old").write_text("alias")
+    (run / ".vim.new").mkdir()
+    (run / ".notes.tmp.txt").write_text("note")
+    assert compressor(*undisturbed.words(run)).code == 0
+    assert {".bashrc.old", ".vim.new", ".notes.tmp.txt"} <= {path.name for path in run.iterdir()}
 
 
 @pytest.mark.parametrize("inside", ["run", "run/below"])

@@ -21,7 +21,7 @@ def run(residual_net, tiny_data, tmp_path_factory):
     )
     records = workflow.prune(folder / "mine.keras", folder / "run", plan)
     source = folder / "run" / "step_2_2" / "model.keras"
-    workflow.sparsify(source, folder / "run", plan)
+    workflow.sparsify(source, folder / "run", tiny_data)
     return folder, records
 
 

@@ -3,10 +3,13 @@
 import numpy as np
 import pytest
 
+from compressor import steps
 from compressor.encodings import get_encoding
+from compressor.errors import CheckFailedError
 from compressor.exporters.paper import write_sparse_checkpoint
 from compressor.predictors import load_predictor
 from compressor.pruning import apply_masks, magnitude_prune, prunable_layers
+from compressor.sparse_layers import SparseMatrix
 
 
 def sequential_cnn(keras):
@@ -264,3 +267,24 @@ def test_no_kernel_is_made_dense(keras, tmp_path, monkeypatch):
         if operation.type == "Const"
     ]
     assert max(sizes) < 20
+
+
+def test_an_adapted_normalization_keeps_its_statistics(keras, tmp_path):
+    normalize = keras.layers.Normalization(axis=-1)
+    inputs = np.random.default_rng(2).normal(5, 3, (64, 6)).astype(np.float32)
+    normalize.adapt(inputs)
+    model = keras.Sequential([keras.Input((6,)), normalize, keras.layers.Dense(3, name="out")])
+    write_sparse_checkpoint(model, ["out"], tmp_path / "sparse.npz")
+    sparse = load_predictor(tmp_path / "sparse.npz")
+    np.testing.assert_allclose(sparse.predict(inputs), model.predict_on_batch(inputs), atol=1e-5)
+
+
+def test_a_sparse_network_that_predicts_something_else_is_no_result(keras, tmp_path, monkeypatch):
+    model = sequential_cnn(keras)
+    model.save(tmp_path / "model.keras")
+    (tmp_path / "right").mkdir()
+    assert steps.sparsify_step(tmp_path / "right", tmp_path / "model.keras", None, layers=["f1"])
+    apply = SparseMatrix.apply
+    monkeypatch.setattr(SparseMatrix, "apply", lambda self, rows: 1.01 * apply(self, rows))
+    with pytest.raises(CheckFailedError, match="does not predict"):
+        steps.sparsify_step(tmp_path, tmp_path / "model.keras", None, layers=["f1"])

@@ -55,10 +55,10 @@ def test_the_three_steps(whole, tiny_data):
         "step_2_1": {"model.keras", "masks.npz", "record.json"},
         "step_2_2": {"model.keras", "masks.npz", "record.json"},
         "step_3": {"sparse.npz", "record.json"},
-        "variables": {"model.keras", "masks.npz"},
+        "variables": {"model.keras", "masks.npz", "variables.json"},
     }
     for step, names in files.items():
-        assert {child.name for child in (root / step).iterdir()} == names
+        assert {child.name for child in (root / step).iterdir()} - {".lock"} == names
 
     parameters = sum(SIZES.values()) + 32 + 64 + 1024 + 4
     assert records["step_1"]["parameters"] == parameters
@@ -187,13 +187,13 @@ def test_steps_that_cannot_be(rejected, plan, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def own(residual_net, plan, tmp_path_factory):
+def own(residual_net, plan, tiny_data, tmp_path_factory):
     """A model of the user's own, pruned, retrained and sparsified by its path."""
     folder = tmp_path_factory.mktemp("own")
     residual_net().save(folder / "mine.keras")
     records = workflow.prune(folder / "mine.keras", plan=plan(layers=("all",), sparsities=(0.5,)))
     records |= workflow.sparsify(
-        folder / "mine-pruned" / "step_2_2" / "model.keras", folder / "mine-pruned", plan()
+        folder / "mine-pruned" / "step_2_2" / "model.keras", folder / "mine-pruned", tiny_data
     )
     return folder, records
 
@@ -242,17 +242,17 @@ def test_prune_and_sparsify_a_run_directory(copy, whole, plan, nothing_is_done):
     }
 
 
-def test_models_that_cannot_be_sparsified(rejected, own, plan, tmp_path):
+def test_models_that_cannot_be_sparsified(rejected, own, plan, tiny_data, tmp_path):
     folder, _ = own
     message = rejected(
-        CheckpointError, workflow.sparsify, folder / "mine.keras", tmp_path / "a", plan()
+        CheckpointError, workflow.sparsify, folder / "mine.keras", tmp_path / "a", tiny_data
     )
     assert "no zero weights" in message
     message = rejected(
         UsageError, workflow.prune, folder / "mine-pruned/step_3/sparse.npz", plan=plan()
     )
     assert ".keras" in message
-    rejected(CheckpointError, workflow.sparsify, tmp_path / "none", plan=plan())
+    rejected(CheckpointError, workflow.sparsify, tmp_path / "none")
 
 
 def test_layers_and_data_that_do_not_fit(rejected, own, plan, tmp_path):
@@ -261,3 +261,53 @@ def test_layers_and_data_that_do_not_fit(rejected, own, plan, tmp_path):
         UsageError, workflow.prune, folder / "mine.keras", tmp_path / "a", plan(layers=("w_fc1",))
     )
     assert "w_fc1" in message and "stem" in message
+
+
+def test_somebodys_model_in_the_variables_is_not_overwritten(rejected, plan, tmp_path):
+    where = tmp_path / "mine"
+    where.mkdir()
+    for name in ("model.keras", "masks.npz"):
+        (where / name).write_text("precious")
+    message = rejected(
+        RunDirectoryError, workflow.train, tmp_path / "run", plan(), variables_dir=where
+    )
+    assert "not ours" in message and "--force" in message
+    assert {(where / name).read_text() for name in ("model.keras", "masks.npz")} == {"precious"}
+
+
+def test_what_is_refused_or_done_before_leaves_the_variables(rejected, copy, plan):
+    kept = (copy / "variables/model.keras").read_bytes()
+    rejected(RunDirectoryError, workflow.train, copy, plan(sparsities=(0.6,)), do=(1, 2))
+    workflow.train(copy, plan(), do=(1,))
+    assert (copy / "variables/model.keras").read_bytes() == kept
+    assert (copy / "variables/masks.npz").is_file()
+
+
+def test_step_2_and_3_of_a_model_trained_elsewhere_can_be_repeated(copy, plan, tmp_path):
+    variables = tmp_path / "variables"
+    shutil.copytree(copy / "step_1", variables)
+    (variables / "record.json").unlink()
+    options = {"do": (2, 3), "variables_dir": variables, "force": True}
+    first = workflow.train(tmp_path / "other", plan(), **options)
+    again = workflow.train(tmp_path / "other", plan(), **(options | {"force": False}))
+    assert again == first
+
+
+def test_sparsify_refuses_the_retraining_of_another_pruning(rejected, own, plan, tmp_path):
+    folder = tmp_path / "own"
+    shutil.copytree(own[0], folder)
+    again = plan(layers=("all",), sparsities=(0.25,))
+    workflow.prune(folder / "mine.keras", plan=again, retrain=False, force=True)
+    message = rejected(CheckpointError, workflow.sparsify, folder / "mine-pruned")
+    assert "another pruning" in message
+
+
+def test_a_finished_steps_folder_is_no_place_for_output(rejected, copy, plan):
+    message = rejected(UsageError, workflow.prune, copy / "step_1", plan=plan())
+    assert "-o" in message
+    assert not (copy / "step_1" / "model-pruned").exists()
+
+
+def test_a_layer_has_one_name_in_a_plan(plan):
+    papers, ours = plan(layers=("w_fc2", "w_fc1")), plan(layers=("fc1", "fc2"))
+    assert papers.describe() == ours.describe()
