@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import pytest
 from command_line import (
     compressor,
     files,
@@ -16,6 +17,9 @@ from command_line import (
     step_times,
     without_times,
 )
+
+from compressor._files import atomic_path
+from compressor.run_directory import RunDirectory
 
 
 def test_killed_again_and_again(undisturbed: Any, tmp_path: Path) -> None:
@@ -76,7 +80,7 @@ def test_a_step_that_was_being_replaced_comes_back(undisturbed: Any, tmp_path: P
     # As if killed between the two renames, and in the middle of an atomic write.
     (part / "step_3").rename(part / ".step_3.old")
     shutil.copytree(part / "step_2_2", part / ".step_3.new")
-    (part / "step_2_2" / ".model.x.tmp.keras").write_text("half")
+    (part / "step_2_2" / ".model.k3x_9ab2.tmp.keras").write_text("half")
 
     assert compressor(*undisturbed.words(run)).code == 0
 
@@ -96,3 +100,24 @@ def test_one_lost_step_is_done_again_alone(undisturbed: Any, tmp_path: Path) -> 
     assert after.keys() == before.keys()
     assert {name for name in after if after[name] != before[name]} == {f"seed-0/{lost}"}
     assert without_times(results_of(run)) == without_times(undisturbed.results)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("model.keras", "masks.npz", "sparse.npz", "record.json", "experiment.json"),
+        *("results.json", "results.csv", "report.md", "figure_5_size.svg", "variables.json"),
+    ],
+)
+def test_what_a_killed_write_leaves_is_removed(tmp_path: Path, name: str) -> None:
+    below = tmp_path / "seed-0" / "step_1"
+    with RunDirectory(tmp_path, {"kind": "test"}):
+        pass
+    with pytest.raises(LookupError), atomic_path(below / name) as temporary:
+        temporary.write_text("half")
+        left = below / temporary.name
+        kept = temporary.read_bytes()
+        raise LookupError
+    left.write_bytes(kept)
+    with RunDirectory(tmp_path, {"kind": "test"}):
+        assert not left.exists()
