@@ -65,7 +65,7 @@ def test_tampered_content_is_detected(monkeypatch, refused):
         with open(Path(mnist.__file__).parent / f"{name}.gz", "rb") as file:
             content = bytearray(gzip.decompress(file.read()))
         content[-1] ^= 1
-        return io.BytesIO(gzip.compress(content, 1))
+        return io.BytesIO(gzip.compress(content, 1, mtime=0))
 
     monkeypatch.setattr(mnist, "FILES", mnist.FILES[::-1])  # the small file first
     monkeypatch.setattr(mnist, "_open_embedded", tampered)
@@ -79,7 +79,7 @@ def test_tampered_content_is_detected(monkeypatch, refused):
     [
         (b"", "not the official one"),
         (b"no gzip at all", "gzip file is damaged"),
-        (gzip.compress(bytes(1000))[:-9], "gzip file is truncated"),
+        (gzip.compress(bytes(1000), mtime=0)[:-9], "gzip file is truncated"),
     ],
 )
 def test_damaged_embedded_file_is_detected(monkeypatch, refused, content, said):

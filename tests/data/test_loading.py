@@ -25,7 +25,7 @@ def fill(arrays, to_idx):
             content = to_idx(array)
             name = name.replace("-idx", ".idx") if dotted else name
             if zipped:
-                (directory / f"{name}.gz").write_bytes(gzip.compress(content))
+                (directory / f"{name}.gz").write_bytes(gzip.compress(content, mtime=0))
             else:
                 (directory / name).write_bytes(content)
         return directory
