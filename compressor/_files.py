@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import json
 import os
 import tempfile
@@ -11,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import CheckpointError, StorageError
+from compressor.errors import CheckpointError, RunDirectoryError, StorageError
 
+LOCK = ".lock"
 _MAX_JSON_BYTES = 64 * 2**20
 
 
@@ -101,6 +103,22 @@ def sha256(path: Path) -> str:
     """The sha256 of a file, as 64 hex digits."""
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def lock_folder(folder: Path, taken: str, hint: str) -> Any:
+    """Lock `folder` for this process by its `.lock`; the caller releases what is returned.
+
+    The system releases it when the process dies. Raises RunDirectoryError, saying `taken` and
+    `hint`, when another process holds it.
+    """
+    filelock = importlib.import_module("filelock")
+    lock = filelock.FileLock(folder / LOCK)
+    try:
+        with storage_errors(folder):
+            lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise RunDirectoryError(taken, value=folder, hint=hint) from error
+    return lock
 
 
 def sync(path: Path) -> None:

@@ -8,7 +8,6 @@ RUN/.../STEP/record.json   written last: a step with a record is finished
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import re
 import shutil
@@ -17,13 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from compressor._files import read_json, sha256, storage_errors, sync, write_json
+from compressor._files import LOCK, lock_folder, read_json, sha256, storage_errors, sync, write_json
 from compressor.errors import CheckpointError, RunDirectoryError
 
 IDENTITY = "experiment.json"
 RECORD = "record.json"
 NEW, OLD = ".new", ".old"
-_LOCK = ".lock"
 _STEP = r"step_(1|2_1|2_2|3)|break_even|prediction_time"
 _OURS = re.compile(
     rf"experiment\.json|results\.(json|csv)|report\.md|figures|variables|seed-\d+|{_STEP}"
@@ -64,7 +62,11 @@ class RunDirectory:
         self._made = not self.path.exists()
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        self._acquire()
+        self._lock = lock_folder(
+            self.path,
+            "another process is working in the run directory",
+            "wait for it, or choose another folder",
+        )
         try:
             if self._force:
                 self._clear()
@@ -159,19 +161,6 @@ class RunDirectory:
         except CheckpointError:
             return any(self.path.glob("seed-*/step_*")) or any(self.path.glob("step_*"))
 
-    def _acquire(self) -> None:
-        filelock = importlib.import_module("filelock")
-        self._lock = filelock.FileLock(self.path / _LOCK)
-        try:
-            with storage_errors(self.path):
-                self._lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise RunDirectoryError(
-                "another process is working in the run directory",
-                value=self.path,
-                hint="wait for it, or choose another folder",
-            ) from error
-
     def _clear(self) -> None:
         for child in self.path.iterdir():
             if not _OURS.fullmatch(child.name):
@@ -182,7 +171,7 @@ class RunDirectory:
                 child.unlink()
 
     def _remove_untouched(self) -> None:
-        if {child.name for child in self.path.iterdir()} <= {IDENTITY, _LOCK}:
+        if {child.name for child in self.path.iterdir()} <= {IDENTITY, LOCK}:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def _check_identity(self) -> None:

@@ -7,14 +7,21 @@ masks.npz         its masks, if it was pruned
 
 from __future__ import annotations
 
-import importlib
 import shutil
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from compressor import steps
-from compressor._files import atomic_path, read_json, sha256, storage_errors, write_json
+from compressor._files import (
+    LOCK,
+    atomic_path,
+    lock_folder,
+    read_json,
+    sha256,
+    storage_errors,
+    write_json,
+)
 from compressor.errors import CheckpointError, RunDirectoryError
 
 _MARK = "variables.json"
@@ -35,16 +42,9 @@ class Variables:
         self._lock: Any = None
 
     def __enter__(self) -> Variables:
-        filelock = importlib.import_module("filelock")
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = filelock.FileLock(self.path / ".lock")
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout as error:
-            raise RunDirectoryError(
-                "another process is using the variables", value=self.path, hint="wait for it"
-            ) from error
+        self._lock = lock_folder(self.path, "another process is using the variables", "wait for it")
         return self
 
     def __exit__(
@@ -54,7 +54,7 @@ class Variables:
         traceback: TracebackType | None,
     ) -> None:
         self._lock.release()
-        if error is not None and {child.name for child in self.path.iterdir()} <= {".lock"}:
+        if error is not None and {child.name for child in self.path.iterdir()} <= {LOCK}:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def check_writable(self) -> None:
