@@ -1,22 +1,23 @@
 """What every data set must satisfy, whatever file it came from.
 
-The readers hand raw arrays in; images come out as uint8 or float32, labels as int64,
+The readers hand raw arrays in; inputs come out as uint8, int32 or float32, labels as int64,
 C-contiguous and in the byte order of the machine.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from compressor.data.files import short
+from compressor.data.inputs import Array, Inputs, listed, named, place_of
 from compressor.errors import DataError
 
 LARGEST_LABEL = 65535
 
-Array = npt.NDArray[Any]
 Labels = npt.NDArray[np.int64]
 
 
@@ -30,15 +31,16 @@ def check_labels_dtype(dtype: np.dtype[Any], where: str) -> None:
     _check_kind(dtype, "uifb", where, "store labels as integers, or one-hot")
 
 
-def as_images(images: Array, where: str) -> Array:
-    """Images (n, ...) of integers or floats -> the same as uint8 or float32.
+def as_images(images: Array, where: str, dimensions: int = 2) -> Array:
+    """Images (n, ...) of integers or floats -> the same as uint8, int32 or float32.
 
-    uint8 stays; other integers must lie within 0..255 and become uint8; floats become
-    float32. Raises DataError when there is no image, when a value is NaN or infinite or
-    does not fit, and on any other dtype. `where` names the array in the message.
+    Integers become uint8 where all lie within 0..255, else int32 (tokens); floats become
+    float32. Raises DataError when there is no image, when there are fewer than `dimensions`,
+    when a value is NaN or infinite or does not fit, and on any other dtype. `where` names
+    the array in the message.
     """
     check_images_dtype(images.dtype, where)
-    if images.ndim < 2:
+    if images.ndim < dimensions:
         raise DataError(
             "wrong number of dimensions of images",
             value=f"{where} has shape {images.shape}",
@@ -49,13 +51,44 @@ def as_images(images: Array, where: str) -> Array:
     low, high = _range(images)
     if images.dtype.kind == "f":
         return _as_float32(images, low, high, where)
-    if low < 0 or high > 255:
+    limits = np.iinfo(np.int32)
+    if low < limits.min or high > limits.max:
         raise DataError(
-            "integer images are not within 0..255",
+            "integers do not fit into int32",
             value=f"{where} holds {low}..{high}",
-            hint="scale them, or store them as float32",
+            hint="store them as float32, or number the tokens from 0",
         )
-    return np.ascontiguousarray(images, dtype=np.uint8)
+    within_a_byte = low >= 0 and high <= 255
+    return np.ascontiguousarray(images, dtype=np.uint8 if within_a_byte else np.int32)
+
+
+def as_inputs(
+    x_train: Inputs, x_test: Inputs, places: tuple[str, str]
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The inputs of both parts, converted by `as_images`: by name, sorted by name.
+
+    One array has the name ""; a named input may also be (n,), one number a row. Integers that
+    are bytes in one part only become int32 in both. Raises DataError as `as_images` does, and
+    when the parts have not the same inputs.
+    """
+    names = [_sorted_names(x, place) for x, place in zip((x_train, x_test), places, strict=True)]
+    if names[0] != names[1]:
+        shown = " and ".join(listed(part) if part != [""] else "one array" for part in names)
+        raise DataError(
+            "train and test set have different inputs",
+            value=shown,
+            hint="both need the same inputs under the same names",
+        )
+    least = 1 if isinstance(x_train, Mapping) else 2
+    train, test = (
+        {name: as_images(named(x)[name], place_of(name, place), least) for name in names[0]}
+        for x, place in zip((x_train, x_test), places, strict=True)
+    )
+    for name in names[0]:
+        # The tokens of a small test set may all happen to be bytes.
+        if {train[name].dtype, test[name].dtype} == {np.dtype(np.uint8), np.dtype(np.int32)}:
+            train[name], test[name] = train[name].astype(np.int32), test[name].astype(np.int32)
+    return train, test
 
 
 def as_labels(labels: Array, where: str) -> Labels:
@@ -93,30 +126,35 @@ def as_labels(labels: Array, where: str) -> Labels:
     return np.ascontiguousarray(labels, dtype=np.int64)
 
 
-def check_agreement(x_train: Array, y_train: Labels, x_test: Array, y_test: Labels) -> None:
-    """Raise DataError unless the four arrays fit each other.
+def check_agreement(x_train: Inputs, y_train: Labels, x_test: Inputs, y_test: Labels) -> None:
+    """Raise DataError unless the arrays fit each other.
 
-    As many labels as images; images of one shape and dtype; labels of the test set within
-    the smallest and largest label of the training set.
+    As many labels as rows of every input; inputs of one shape and dtype in both parts; labels
+    of the test set within the smallest and largest label of the training set.
     """
-    for part, images, labels in (("train", x_train, y_train), ("test", x_test, y_test)):
-        if len(images) != len(labels):
+    for part, x, labels in (("train", x_train, y_train), ("test", x_test, y_test)):
+        for name, images in named(x).items():
+            if len(images) != len(labels):
+                counted = f"rows of input {short(name)}" if name else "images"
+                raise DataError(
+                    f"{part} set has not as many labels as images",
+                    value=f"{len(images)} {counted}, {len(labels)} labels",
+                    hint="check that both files belong together",
+                )
+    for name, train in named(x_train).items():
+        test = named(x_test)[name]
+        where = f" (input {short(name)})" if name else ""
+        if train.shape[1:] != test.shape[1:]:
             raise DataError(
-                f"{part} set has not as many labels as images",
-                value=f"{len(images)} images, {len(labels)} labels",
-                hint="check that both files belong together",
+                "train and test images have different shapes",
+                value=f"{train.shape[1:]} and {test.shape[1:]}{where}",
             )
-    if x_train.shape[1:] != x_test.shape[1:]:
-        raise DataError(
-            "train and test images have different shapes",
-            value=f"{x_train.shape[1:]} and {x_test.shape[1:]}",
-        )
-    if x_train.dtype != x_test.dtype:
-        # uint8 images and float images are scaled differently before the model sees them.
-        raise DataError(
-            "train and test images have different types",
-            value=f"{x_train.dtype} and {x_test.dtype}",
-        )
+        if train.dtype != test.dtype:
+            # uint8 images and float images are scaled differently before the model sees them.
+            raise DataError(
+                "train and test images have different types",
+                value=f"{train.dtype} and {test.dtype}{where}",
+            )
     low, high = y_train.min(), y_train.max()
     if y_test.min() < low or y_test.max() > high:
         raise DataError(
@@ -124,6 +162,19 @@ def check_agreement(x_train: Array, y_train: Labels, x_test: Array, y_test: Labe
             value=f"test set has {y_test.min()}..{y_test.max()}, train set {low}..{high}",
             hint="a model cannot learn a label that it is never shown",
         )
+
+
+def _sorted_names(x: Inputs, place: str) -> list[str]:
+    if not isinstance(x, Mapping):
+        return [""]
+    names = list(x)
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise DataError(
+            "named inputs need a name each",
+            value=f"{place} has {listed(map(repr, names))}",
+            hint="give each input the name that it has in the model",
+        )
+    return sorted(names)
 
 
 def _check_kind(dtype: np.dtype[Any], allowed: str, where: str, hint: str) -> None:

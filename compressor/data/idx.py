@@ -19,7 +19,6 @@ from typing import Any, BinaryIO, Literal
 
 import numpy as np
 
-from compressor.data.checks import Array
 from compressor.data.files import (
     DEFLATE_RATIO,
     LARGEST_DATASET,
@@ -30,6 +29,7 @@ from compressor.data.files import (
     short,
     too_large,
 )
+from compressor.data.inputs import Array
 from compressor.errors import DataError
 
 Kind = Literal["images", "labels"]

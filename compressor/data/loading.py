@@ -6,11 +6,12 @@ import stat
 from pathlib import Path
 
 from compressor.data import mnist
-from compressor.data.checks import Array
 from compressor.data.dataset import Dataset
 from compressor.data.files import LARGEST_DATASET, short, unreadable
 from compressor.data.idx import Kind, read_idx
-from compressor.data.npz import KEYS, read_npz
+from compressor.data.inputs import Array
+from compressor.data.members import KEYS
+from compressor.data.npz import read_npz
 from compressor.errors import DataError
 
 _HINT = "leave the option out to use the embedded MNIST"
@@ -22,7 +23,8 @@ def load_dataset(path: Path | str | None) -> Dataset:
 
     `path` is a directory with IDX files under the names of MNIST's (`train-images-idx3-ubyte`
     or `train-images.idx3-ubyte`, raw or with `.gz`; raw is preferred), or a directory with
-    exactly one .npz file, or an .npz file with x_train, y_train, x_test and y_test.
+    exactly one .npz file, or an .npz file with x_train, y_train, x_test and y_test; a model of
+    several inputs has x_train/NAME and x_test/NAME.
     Raises DataError when it is missing or cannot be used; see `read_idx`, `read_npz` and
     `compressor.data.checks`.
     """

@@ -17,7 +17,7 @@ from typing import IO, Any, BinaryIO
 
 import numpy as np
 
-from compressor.data.checks import Array, check_images_dtype, check_labels_dtype
+from compressor.data.checks import check_images_dtype, check_labels_dtype
 from compressor.data.files import (
     DEFLATE_RATIO,
     LARGEST_DATASET,
@@ -26,48 +26,65 @@ from compressor.data.files import (
     short,
     too_large,
 )
+from compressor.data.inputs import Array, Inputs, listed
+from compressor.data.members import KEYS, dataset_members
 from compressor.errors import DataError
-
-KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 # What numpy.savez and numpy.savez_compressed write. zipfile unpacks bzip2 and LZMA without
 # a bound on the memory of one step.
 _COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 _ENCRYPTED = 0x1
 _MOST_DIMENSIONS = 32
-_MOST_NAMES = 10
-
 
 CheckType = Callable[[str, np.dtype[Any], str], None]
 """Takes the array's name, its dtype and where it is; raises DataError for a dtype not wanted."""
 
+Choose = Callable[[Sequence[str]], Sequence[str]]
+"""Takes the names that an .npz file has, and gives those to read."""
 
-def read_npz(path: Path | str) -> tuple[Array, Array, Array, Array]:
+
+def read_npz(path: Path | str) -> tuple[Inputs, Array, Inputs, Array]:
     """Read x_train, y_train, x_test and y_test from an .npz file; other members are left.
 
-    Arrays come as stored, C-contiguous; `compressor.data.checks` looks at the values.
+    x_train and x_test are one array each, or several by name (`dataset_members`). Arrays come
+    as stored, C-contiguous; `compressor.data.checks` looks at the values.
     Raises DataError, naming the file: not a regular file, not a zip, a missing or ambiguous
     array, encrypted, packed other than by deflate, Python objects or another type that
     cannot be used, sizes that contradict each other, damaged, or over 4 GiB in all.
     """
-    arrays = read_arrays(Path(path), _check_dataset_type, KEYS)
+    path = Path(path)
+    chosen: dict[str, dict[str, str]] = {}
+
+    def choose(names: Sequence[str]) -> list[str]:
+        chosen.update(dataset_members(names, path))
+        return [member for part in chosen.values() for member in part.values()]
+
+    arrays = read_arrays(path, _check_dataset_type, choose)
     for key, array in arrays.items():
         if array.size == 0:
-            raise DataError("array is empty", value=f"{key} in {path} has shape {array.shape}")
-    return arrays["x_train"], arrays["y_train"], arrays["x_test"], arrays["y_test"]
+            raise DataError(
+                "array is empty", value=f"{short(key)} in {path} has shape {array.shape}"
+            )
+    x_train, y_train, x_test, y_test = (
+        {name: arrays[member] for name, member in chosen[key].items()} for key in KEYS
+    )
+    return _inputs(x_train), y_train[""], _inputs(x_test), y_test[""]
 
 
 def read_arrays(
-    path: Path, check_type: CheckType, keys: Sequence[str] | None = None
+    path: Path, check_type: CheckType, choose: Choose | None = None
 ) -> dict[str, Array]:
-    """Read the arrays called `keys`, or all, from an .npz file that nobody vouches for.
+    """Read the arrays that `choose` names, or all, from an .npz file that nobody vouches for.
 
     Arrays come as stored, C-contiguous. Raises DataError as `read_npz` does.
     """
     with open_regular(path) as (file, _size), _open_zip(file, path) as archive:
-        if keys is None:
-            keys = [member.filename.removesuffix(".npy") for member in archive.infolist()]
-        members = [_find(archive, key, keys, path) for key in keys]
+        there: dict[str, list[zipfile.ZipInfo]] = {}
+        for member in archive.infolist():
+            if not member.filename.endswith("/"):  # is_dir() fails for an empty name
+                there.setdefault(member.filename.removesuffix(".npy"), []).append(member)
+        keys = list(there) if choose is None else choose(list(there))
+        members = [_find(there, key, keys, path) for key in keys]
         if sum(member.file_size for member in members) > LARGEST_DATASET:
             raise too_large(path)
         for key, member in zip(keys, members, strict=True):
@@ -76,6 +93,10 @@ def read_arrays(
             key: _read_member(archive, member, key, check_type, f"{short(key)} in {path}")
             for key, member in zip(keys, members, strict=True)
         }
+
+
+def _inputs(arrays: dict[str, Array]) -> Inputs:
+    return arrays.get("", arrays)
 
 
 def _check_dataset_type(key: str, dtype: np.dtype[Any], where: str) -> None:
@@ -105,20 +126,17 @@ def _open_zip(file: BinaryIO, path: Path) -> zipfile.ZipFile:
         return zipfile.ZipFile(file)
 
 
-def _find(archive: zipfile.ZipFile, key: str, keys: Sequence[str], path: Path) -> zipfile.ZipInfo:
-    found = [m for m in archive.infolist() if m.filename in (key, f"{key}.npy")]
+def _find(
+    there: dict[str, list[zipfile.ZipInfo]], key: str, keys: Sequence[str], path: Path
+) -> zipfile.ZipInfo:
+    found = there.get(key, [])
     if len(found) > 1:
         raise DataError(".npz file has an array twice", value=f"{short(key)} in {path}")
     if not found:
-        names = [m.filename.removesuffix(".npy") for m in archive.infolist()]
-        shown = ", ".join(short(name) for name in names[:_MOST_NAMES]) or "nothing"
-        if len(names) > _MOST_NAMES:
-            shown += f" and {len(names) - _MOST_NAMES} more"
-        missing = ", ".join(k for k in keys if k not in names)
         raise DataError(
-            f".npz file lacks {missing}",
-            value=f"{path} (has {shown})",
-            hint=f"save it with {', '.join(keys)}",
+            f".npz file lacks {listed(k for k in keys if k not in there)}",
+            value=f"{path} (has {listed(there)})",
+            hint=f"save it with {listed(keys)}",
         )
     return found[0]
 

@@ -16,6 +16,23 @@ def test_integer_images_within_a_byte_become_uint8(dtype):
     assert images.tolist() == [[[0, 1], [126, 127]]]
 
 
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        ([0, 256], "int64"),
+        ([-1, 5], "int8"),
+        ([-(2**31), 2**31 - 1], "int64"),
+        ([0, 2**31 - 1], "uint64"),
+        ([7, 65535], ">u2"),
+    ],
+)
+def test_integers_beyond_a_byte_become_int32(values, dtype):
+    tokens = as_images(np.array([values], dtype), "x")
+    assert tokens.dtype == np.int32
+    assert tokens.dtype.isnative
+    assert tokens.tolist() == [values]
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32", ">f4", "float64", "longdouble"])
 def test_float_images_become_float32(dtype):
     images = as_images(np.array([[0.5, -2.0]], dtype), "x")
@@ -27,9 +44,9 @@ def test_float_images_become_float32(dtype):
 @pytest.mark.parametrize(
     ("images", "said"),
     [
-        (np.array([[0, 256]]), "not within 0..255: x holds 0..256"),
-        (np.array([[-1, 5]]), "not within 0..255: x holds -1..5"),
-        (np.array([[2**64 - 1]], np.uint64), "not within 0..255"),
+        (np.array([[0, 2**31]]), "do not fit into int32: x holds 0..2147483648"),
+        (np.array([[-(2**31) - 1, 5]]), "do not fit into int32: x holds -2147483649..5"),
+        (np.array([[2**64 - 1]], np.uint64), "do not fit into int32"),
         (np.array([[0.0, np.nan]]), "NaN or infinity: x"),
         (np.array([[0.0, -np.inf]], np.float32), "NaN or infinity: x"),
         (np.array([[0.0, 1e39]]), "too large for float32: x holds 0..1e+39"),
@@ -118,6 +135,10 @@ def test_refused_labels(refused, labels, said):
         ),
         ({"x_test": np.zeros((4, 3, 4), np.uint8)}, "different shapes: (4, 3) and (3, 4)"),
         ({"x_test": np.zeros((4, 4, 3))}, "different types: uint8 and float32"),
+        (
+            {"x_train": np.full((6, 4, 3), 300), "x_test": np.zeros((4, 4, 3))},
+            "different types: int32 and float32",
+        ),
         (
             {"y_test": np.array([0, 1, 2, 3])},
             "labels out of range: test set has 0..3, train set 0..2",

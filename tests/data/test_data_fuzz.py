@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import warnings
 import zipfile
 
 import numpy as np
@@ -104,6 +105,32 @@ def test_damaged_npy_inside_good_npz(folder, edits):
                 member, mutate(content, edits) if member.filename == "x_train.npy" else content
             )
     check(load_dataset, path)
+
+
+@QUICK
+@given(
+    members=st.lists(
+        st.one_of(
+            st.sampled_from(["x_train", "x_test", "y_train", "y_test", "x_train/", "x_test/a"]),
+            st.text(st.sampled_from("xy_trainse/.a\né"), max_size=12),
+            st.from_regex(r"x_(train|test)[/_.][ab/.]{0,2}", fullmatch=True),
+        ),
+        max_size=8,
+    )
+)
+def test_any_names_of_members(folder, members):
+    path = folder / "names.npz"
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
+        warnings.simplefilter("ignore")  # of names that are there twice
+        for member in members:
+            array = np.array([0, 1]) if member.startswith("y") else np.zeros((2, 3), np.uint8)
+            stream = io.BytesIO()
+            np.lib.format.write_array(stream, array)
+            archive.writestr(f"{member}.npy", stream.getvalue())
+    data = check(load_dataset, path)
+    if data is not None and not hasattr(data.x_train, "shape"):
+        assert list(data.x_train) == list(data.x_test) == sorted(data.x_train)
+        assert all(data.x_train)
 
 
 @QUICK

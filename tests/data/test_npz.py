@@ -140,7 +140,7 @@ def test_python_objects_are_not_unpickled(tmp_path, arrays, refused):
         ("y_test", np.zeros(0, np.uint8), "array is empty: y_test"),
         ("x_train", np.zeros((0, 4, 3), np.uint8), "array is empty: x_train"),
         ("x_train", np.full((6, 4, 3), np.nan), "NaN or infinity: x_train in"),
-        ("x_train", np.full((6, 4, 3), 300), "not within 0..255: x_train in"),
+        ("x_train", np.full((6, 4, 3), 2**31), "do not fit into int32: x_train in"),
         ("y_train", np.array([0, 1, 2, 2, 1, 0.5]), "not a whole number: 0.5 in y_train in"),
         ("y_test", np.array([0, 1, 2, 9]), "labels out of range"),
     ],

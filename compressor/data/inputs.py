@@ -1,0 +1,47 @@
+"""The inputs of a data set: one array, or arrays by the names of a model's inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+from compressor.data.files import short
+
+_MOST_NAMES = 10
+
+Array = npt.NDArray[Any]
+Inputs = Array | Mapping[str, Array]
+"""One array (n, ...), or arrays of n rows each by name."""
+
+
+def rows(x: Inputs) -> int:
+    """The number of samples."""
+    return len(next(iter(named(x).values())))
+
+
+def take(x: Inputs, index: Any) -> Inputs:
+    """The samples that a slice or an array of indices chooses, of every input alike."""
+    if isinstance(x, Mapping):
+        return {name: array[index] for name, array in x.items()}
+    return x[index]
+
+
+def named(x: Inputs) -> dict[str, Array]:
+    """The arrays by name, in their order; one array has the name ""."""
+    return dict(x) if isinstance(x, Mapping) else {"": x}
+
+
+def place_of(name: str, part: str) -> str:
+    """How a message names the input `name` of a part; one array is the part itself."""
+    return f"input {short(name)} of {part}" if name else part
+
+
+def listed(names: Iterable[str]) -> str:
+    """Names for a message: printable, and not more than a reader takes in."""
+    names = list(names)
+    shown = ", ".join(short(name) for name in names[:_MOST_NAMES]) or "nothing"
+    if len(names) > _MOST_NAMES:
+        shown += f" and {len(names) - _MOST_NAMES} more"
+    return shown

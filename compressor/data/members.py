@@ -1,0 +1,73 @@
+"""Which members of an .npz file are the inputs and the labels of a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from compressor.data.files import short
+from compressor.data.inputs import listed
+from compressor.errors import DataError
+
+KEYS = ("x_train", "y_train", "x_test", "y_test")
+
+# What stands between a part and the name of an input, the first that a file uses. The file is
+# read in one way only: beside x_train/left, an x_train_mean is no input.
+_SEPARATORS = ("/", "_", ".")
+
+
+def dataset_members(members: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
+    """Key of `KEYS` -> name of the input -> its member, sorted by name; "" names one array.
+
+    Several inputs are `x_train/NAME` and `x_test/NAME` (also with `_` or `.` for the slash).
+    With an x_train and an x_test, only members with a slash could be meant as inputs; all
+    other members are left. An array that is missing is named all the same, for the reader to
+    refuse. Raises DataError, naming `path`, for one array beside named inputs, an input
+    without a name, or other names for train than for test.
+    """
+    plain = [part for part in ("x_train", "x_test") if part in members]
+    separators = _SEPARATORS[:1] if len(plain) == 2 else _SEPARATORS
+    train, test = {}, {}
+    for separator in separators:
+        train, test = (_inputs(members, part + separator) for part in ("x_train", "x_test"))
+        if train or test:
+            break
+    # Beside x_train alone, an x_train_mean is no input, and what is missing is x_test.
+    beside = [*train.values()] * (plain != ["x_train"]) + [*test.values()] * (plain != ["x_test"])
+    if plain and beside:
+        raise DataError(
+            ".npz file mixes one array with named inputs",
+            value=f"{listed(plain)} beside {listed(beside)} in {path}",
+            hint="save one x_train and x_test, or x_train/NAME and x_test/NAME for every input",
+        )
+    if not beside:
+        return {key: {"": key} for key in KEYS}
+    for inputs in (train, test):
+        if "" in inputs:
+            raise DataError(
+                ".npz file has an input without a name",
+                value=f"{short(inputs[''])} in {path}",
+                hint=f"save it as {inputs['']}NAME",
+            )
+    if train.keys() != test.keys():
+        raise DataError(
+            ".npz file has not the same inputs for train and test",
+            value=f"{path} (train {listed(train)}; test {listed(test)})",
+            hint=_missing(train, test, separator),
+        )
+    return {"x_train": train, "y_train": {"": "y_train"}, "x_test": test, "y_test": {"": "y_test"}}
+
+
+def _inputs(members: Sequence[str], prefix: str) -> dict[str, str]:
+    """Name -> member of the inputs whose members begin with `prefix`, sorted by name."""
+    return {
+        member.removeprefix(prefix): member
+        for member in sorted(members)
+        if member.startswith(prefix)
+    }
+
+
+def _missing(train: dict[str, str], test: dict[str, str], separator: str) -> str:
+    lacking = [f"x_test{separator}{name}" for name in train if name not in test]
+    lacking += [f"x_train{separator}{name}" for name in test if name not in train]
+    return f"it lacks {listed(lacking)}"
