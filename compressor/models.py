@@ -12,6 +12,7 @@ from typing import Any
 from compressor import _tensorflow
 from compressor._files import atomic_path
 from compressor.errors import ModelError
+from compressor.objective import restore_compilation
 
 PAPER_NAMES = {"w_conv1": "conv1", "w_conv2": "conv2", "w_fc1": "fc1", "w_fc2": "fc2"}
 """The paper's names of the weights, and the layers that hold them."""
@@ -73,16 +74,18 @@ def check_image_shape(image_shape: tuple[int, int, int]) -> None:
 
 
 def load_model(path: Path | str) -> Any:
-    """Load a .keras file in safe mode, uncompiled: code stored in it is never run.
+    """Load a .keras file in safe mode: code stored in it is never run.
 
-    Raises ModelError, in one line, for a file that is truncated, is no Keras model, would
-    unpack to far more than it holds, or needs code of its own (Lambda, custom classes).
+    The model is compiled with the loss and metrics that it was saved with, as far as safe mode
+    can make them, and with no optimizer's state; one saved uncompiled stays so. Raises ModelError,
+    in one line, for a file that is truncated, is no Keras model, would unpack to far more than it
+    holds, or needs code of its own (Lambda, custom classes).
     """
     path = Path(path)
-    _check_archive(path)
+    config = _check_archive(path)
     _, keras = _tensorflow.load()
     try:
-        return keras.saving.load_model(path, compile=False, safe_mode=True)
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever the damaged part makes it raise
         if "Lambda" in str(error) and "deserializ" in str(error).lower():
             raise ModelError(
@@ -95,6 +98,9 @@ def load_model(path: Path | str) -> Any:
             value=f"{path} ({reason_of(error)})",
             hint="save it again with model.save('NAME.keras')",
         ) from error
+    if isinstance(config, dict):
+        restore_compilation(model, config.get("compile_config"))
+    return model
 
 
 def save_model(model: Any, path: Path | str) -> None:
@@ -104,6 +110,22 @@ def save_model(model: Any, path: Path | str) -> None:
     """
     with atomic_path(Path(path)) as temporary:
         model.save(temporary, overwrite=True)
+
+
+def all_layers(model: Any, prefix: str = "") -> dict[str, Any]:
+    """Every layer below `model` that is not itself a model, by its path of names."""
+    found: dict[str, Any] = {}
+    seen: set[int] = set()
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            inner = all_layers(layer, f"{prefix}{layer.name}/")
+        else:
+            inner = {prefix + layer.name: layer}
+        for name, item in inner.items():
+            if id(item) not in seen:
+                seen.add(id(item))
+                found[name] = item
+    return found
 
 
 def optimizer_variables(path: Path | str) -> int:
@@ -128,7 +150,7 @@ def optimizer_variables(path: Path | str) -> int:
     return total
 
 
-def _check_archive(path: Path) -> None:
+def _check_archive(path: Path) -> Any:
     if not path.is_file():
         raise ModelError("no such model file", value=path, hint="give a .keras file")
     try:
@@ -146,7 +168,7 @@ def _check_archive(path: Path) -> None:
                     "the model unpacks to far more than it holds and is refused",
                     value=f"{unpacked} bytes ({path})",
                 )
-            json.loads(archive.read("config.json"))
+            return json.loads(archive.read("config.json"))
     except ModelError:
         raise
     except Exception as error:  # zipfile raises many kinds for damaged archives

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from compressor import _tensorflow
 from compressor.errors import ModelError, UsageError
-from compressor.models import PAPER_NAMES
+from compressor.models import PAPER_NAMES, all_layers
 
 ALL = "all"
 
 
 def prunable_layers(model: Any) -> dict[str, Any]:
-    """The layers whose kernels can be pruned, by name, in the order of the model.
+    """The layers whose kernel is a matrix that the paper's sparse form can hold, by name, in order.
 
     Dense, Conv1D and Conv2D. A layer of a nested model is named `outer/inner`; a layer used
     in several places stands once, under its first name.
@@ -22,22 +22,6 @@ def prunable_layers(model: Any) -> dict[str, Any]:
     _, keras = _tensorflow.load()
     kinds = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D)
     return {name: layer for name, layer in all_layers(model).items() if type(layer) in kinds}
-
-
-def all_layers(model: Any, prefix: str = "") -> dict[str, Any]:
-    """Every layer below `model` that is not itself a model, by its path of names."""
-    found: dict[str, Any] = {}
-    seen: set[int] = set()
-    for layer in model.layers:
-        if hasattr(layer, "layers"):
-            inner = all_layers(layer, f"{prefix}{layer.name}/")
-        else:
-            inner = {prefix + layer.name: layer}
-        for name, item in inner.items():
-            if id(item) not in seen:
-                seen.add(id(item))
-                found[name] = item
-    return found
 
 
 def resolve_layers(model: Any, names: Sequence[str]) -> dict[str, Any]:
@@ -61,7 +45,7 @@ def resolve_layers(model: Any, names: Sequence[str]) -> dict[str, Any]:
     for name in names:
         layer = name if name in prunable else PAPER_NAMES.get(name, name)
         if layer not in prunable:
-            _refuse(name, model, prunable)
+            refuse_name(name, model, list(prunable))
         chosen[layer] = prunable[layer]
     return {name: layer for name, layer in prunable.items() if name in chosen}
 
@@ -71,7 +55,8 @@ def paper_name(layer: str) -> str | None:
     return next((paper for paper, name in PAPER_NAMES.items() if name == layer), None)
 
 
-def _refuse(name: str, model: Any, prunable: dict[str, Any]) -> None:
+def refuse_name(name: str, model: Any, prunable: Sequence[str]) -> NoReturn:
+    """Raise UsageError for a name that none of the `prunable` has, with the nearest names."""
     known = all_layers(model)
     if name in known:
         raise UsageError(

@@ -1,0 +1,68 @@
+"""Activations: which of them treat every channel by itself, and what they make of a constant."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from compressor import _tensorflow
+
+_FUNCTIONS = frozenset(
+    [
+        "celu",
+        "elu",
+        "exponential",
+        "gelu",
+        "hard_shrink",
+        "hard_sigmoid",
+        "hard_silu",
+        "hard_tanh",
+        "leaky_relu",
+        "linear",
+        "log_sigmoid",
+        "mish",
+        "relu",
+        "relu6",
+        "selu",
+        "sigmoid",
+        "silu",
+        "soft_shrink",
+        "softplus",
+        "softsign",
+        "sparse_plus",
+        "sparse_sigmoid",
+        "squareplus",
+        "tanh",
+        "tanh_shrink",
+        "threshold",
+    ]
+)
+LAYERS = frozenset(["ReLU", "LeakyReLU", "ELU"])
+"""Layers without weights that apply one function to every element."""
+
+
+def is_elementwise(activation: Any) -> bool:
+    """Whether an activation, a function or a layer, is known and keeps channels apart."""
+    if not getattr(activation, "__module__", "").startswith("keras."):
+        return False
+    name = getattr(activation, "__name__", None)
+    return name in _FUNCTIONS if name is not None else type(activation).__name__ in LAYERS
+
+
+def is_linear(activation: Any) -> bool:
+    """Whether an activation does nothing."""
+    _, keras = _tensorflow.load()
+    return activation is None or activation is keras.activations.linear
+
+
+def apply_activation(function: Any, constants: np.ndarray) -> np.ndarray:
+    """Apply an elementwise function to constants, float64 (channels,); what varies goes on so.
+
+    `function` takes and gives a tensor of shape (1, channels).
+    """
+    _, keras = _tensorflow.load()
+    known = ~np.isnan(constants)
+    tensor = keras.ops.convert_to_tensor(np.where(known, constants, 0.0)[None], dtype="float64")
+    applied = np.asarray(keras.ops.convert_to_numpy(function(tensor)), np.float64)
+    return np.where(known, applied.reshape(constants.shape), np.nan)

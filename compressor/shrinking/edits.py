@@ -1,0 +1,69 @@
+"""From the choice of channels to new sizes and weights of layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from compressor.shrinking.graph import Graph
+from compressor.shrinking.kernels import Linear
+from compressor.shrinking.liveness import Choice, Use
+from compressor.shrinking.rebuild import Edit
+from compressor.shrinking.rule import Axis, Rule, values_of
+
+
+def edits_of(graph: Graph, uses: list[Use], choice: Choice) -> dict[int, Edit]:
+    """By id of layer, what changes in each layer whose variables or size depend on channels."""
+    by_layer = {id(use.layer): use for use in uses}
+    edits = {}
+    for key, (call, rule) in graph.layers(Rule).items():
+        if not rule.joins_calls:
+            continue
+        inputs, outputs = graph.channels[call.inputs[0]], graph.channels[call.outputs[0]]
+        config = rule.config(call.layer, int(choice.kept[outputs].sum()))
+        values = values_of(call.layer) if rule.axes(call.layer, inputs, outputs) else {}
+        axes = rule.axes(call.layer, inputs, outputs)
+        if isinstance(rule, Linear):
+            bias = folded_bias(by_layer[key], choice)
+            if bias is not None:
+                config["use_bias"] = True
+                values["bias"] = bias
+                axes = [axis for axis in axes if axis.name != "bias"]
+                axes.append(Axis("bias", 0, outputs, "producer"))
+        for axis in axes:
+            values[axis.name] = _cut(values[axis.name], axis, choice)
+        edits[key] = Edit(config, values)
+    return edits
+
+
+def entries_of(graph: Graph, choice: Choice) -> dict[int, int]:
+    """By id of the InputLayer of a nested model, how many channels it takes."""
+    widths = {
+        key: (len(graph.channels[tensor]), int(choice.kept[graph.channels[tensor]].sum()))
+        for key, tensor in graph.trace.entries.items()
+    }
+    return {key: new for key, (old, new) in widths.items() if new < old}
+
+
+def folded_bias(use: Use, choice: Choice) -> np.ndarray | None:
+    """The bias, float64 (out,), with what constant inputs that go would add to the outputs.
+
+    None where they add nothing.
+    """
+    gone = use.foldable & ~choice.needed[use.inputs]
+    added = use.rule.apply(use.layer, np.where(gone, use.constants, 0.0))
+    added = np.where(choice.needed[use.outputs], added, 0.0)
+    if not added.any():
+        return None
+    bias: Any = values_of(use.layer).get("bias", np.zeros(len(added)))
+    return np.asarray(bias.astype(np.float64) + added)
+
+
+def _cut(value: np.ndarray, axis: Axis, choice: Choice) -> np.ndarray:
+    """Keep the channels that stay along an axis; a filler neither gives nor takes anything."""
+    if axis.role != "follower":
+        shape = [1] * value.ndim
+        shape[axis.axis] = -1
+        value = np.where(choice.needed[axis.channels].reshape(shape), value, value.dtype.type(0))
+    return np.compress(choice.kept[axis.channels], value, axis=axis.axis)

@@ -1,0 +1,194 @@
+"""Layers that hand every channel on: activations, pooling, reshaping, BatchNormalization."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from compressor import _tensorflow
+from compressor.shrinking.activations import apply_activation, is_elementwise
+from compressor.shrinking.atoms import Atoms
+from compressor.shrinking.rule import Axis, Rule, has_only, kind_name, values_of
+from compressor.shrinking.trace import Call
+
+
+class Follow(Rule):
+    """One input, and outputs with the same channels and the same constants: pooling, dropout."""
+
+    def refusal(self, call: Call) -> str:
+        """Only channels that come last are followed."""
+        if getattr(call.layer, "data_format", None) == "channels_first":
+            return "works with channels first"
+        if len(call.inputs) != 1 or len(call.outputs) != 1:
+            return "takes or gives several tensors"
+        if call.training:
+            return "is called as in training"
+        unknown = super().refusal(call)
+        if not unknown and call.widths[0] != call.widths[1]:
+            return "changes the number of channels"
+        return unknown
+
+    def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
+        """The same channels."""
+        return [inputs[0]]
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """The same constants."""
+        return [inputs[0]]
+
+
+class Dropout(Follow):
+    """Nothing at inference; a noise shape that names the number of channels keeps them."""
+
+    def refusal(self, call: Call) -> str:
+        """A fixed noise shape would not fit any more."""
+        shape = getattr(call.layer, "noise_shape", None)
+        if shape is not None and shape[-1] not in (None, 1):
+            return "fixes the number of channels"
+        return super().refusal(call)
+
+
+class Elementwise(Follow):
+    """One function of every element: ReLU, Activation, `x * 0.5`."""
+
+    def refusal(self, call: Call) -> str:
+        """An unknown activation, or another argument than numbers, may mix channels."""
+        unknown = super().refusal(call)
+        if unknown:
+            return unknown
+        activation = getattr(call.layer, "activation", None)
+        if activation is not None and not is_elementwise(activation):
+            return "mixes channels"
+        if kind_name(call).endswith("Divide") and isinstance(
+            call.node.arguments.args[0], (int, float)
+        ):
+            return "divides by channels"
+        return "" if _only_numbers(call) else "may treat channels differently"
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """What the layer makes of a constant."""
+        tensor = call.node.input_tensors[0]
+
+        def function(values: Any) -> Any:
+            arguments, options = call.node.arguments.fill_in({id(tensor): values})
+            options = {name: v for name, v in options.items() if name not in ("training", "mask")}
+            return call.layer.call(*arguments, **options)
+
+        return [apply_activation(function, inputs[0])]
+
+
+class Padding(Follow):
+    """Zeros at the border: a constant other than zero does not stay one."""
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Only zero stays."""
+        return [np.where(inputs[0] == 0, 0.0, np.nan)]
+
+
+class UpSampling(Follow):
+    """Repeats or interpolates positions; the higher interpolations may not sum to one."""
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Constants stay under repetition and linear interpolation."""
+        if getattr(call.layer, "interpolation", "nearest") in ("nearest", "bilinear"):
+            return [inputs[0]]
+        return [np.where(inputs[0] == 0, 0.0, np.nan)]
+
+
+class Flatten(Follow):
+    """Every channel becomes as many elements as there are positions."""
+
+    def refusal(self, call: Call) -> str:
+        """The number of positions must be known."""
+        if getattr(call.layer, "data_format", None) == "channels_first":
+            return "works with channels first"
+        return Rule.refusal(self, call)
+
+    def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
+        """The channels, once for each position."""
+        return [np.tile(inputs[0], _positions(call))]
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """The constants, once for each position."""
+        return [np.tile(inputs[0], _positions(call))]
+
+
+class Reshape(Follow):
+    """A reshape that keeps the last axis, or that flattens."""
+
+    joins_calls = True
+
+    def refusal(self, call: Call) -> str:
+        """Any other reshape mixes channels with positions."""
+        unknown = Rule.refusal(self, call)
+        if unknown or _flattens(call) or call.widths[0] == call.widths[1]:
+            return unknown
+        return "mixes channels with positions"
+
+    def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
+        """As Flatten where it flattens, else the same channels."""
+        return [np.tile(inputs[0], _positions(call)) if _flattens(call) else inputs[0]]
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """As Flatten where it flattens, else the same constants."""
+        return self.link(call, inputs, Atoms())
+
+    def config(self, layer: Any, width: int) -> dict[str, Any]:
+        """The last size of the target, unless it is computed."""
+        target = list(layer.target_shape)
+        if target[-1] != -1:
+            target[-1] = width
+        return {"target_shape": target}
+
+
+class BatchNormalization(Follow):
+    """A scale and a shift for every channel."""
+
+    joins_calls = True
+    _VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
+
+    def refusal(self, call: Call) -> str:
+        """It must normalise the last axis, and hold nothing else."""
+        if call.layer.axis not in (-1, len(call.input_shapes[0]) - 1):
+            return "normalises another axis"
+        if not has_only(call.layer, *self._VARIABLES):
+            return "holds variables that are not known"
+        return super().refusal(call)
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Constants stay, and a channel with scale zero becomes one."""
+        scale, shift = scale_and_shift(call.layer)
+        return [np.where(scale == 0, shift, inputs[0] * scale + shift)]
+
+    def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
+        """All of its variables have one element for a channel."""
+        return [Axis(name, 0, outputs, "follower") for name in values_of(layer)]
+
+
+def scale_and_shift(layer: Any) -> tuple[np.ndarray, np.ndarray]:
+    """What BatchNormalization does at inference: x * scale + shift, each float64 (channels,)."""
+    values = {name: value.astype(np.float64) for name, value in values_of(layer).items()}
+    scale = values.get("gamma", 1.0) / np.sqrt(values["moving_variance"] + layer.epsilon)
+    return scale, values.get("beta", 0.0) - values["moving_mean"] * scale
+
+
+def _only_numbers(call: Call) -> bool:
+    _, keras = _tensorflow.load()
+    arguments = (call.node.arguments.args, call.node.arguments.kwargs)
+    own = [getattr(call.layer, name, None) for name in ("scale", "offset")]
+    return all(
+        argument is None
+        or isinstance(argument, (bool, int, float, str, keras.KerasTensor))
+        or getattr(argument, "shape", None) == ()
+        for argument in keras.tree.flatten((arguments, own))
+    )
+
+
+def _positions(call: Call) -> int:
+    return math.prod(size or 1 for size in call.input_shapes[0][1:-1])
+
+
+def _flattens(call: Call) -> bool:
+    return len(call.output_shapes[0]) == 2 and None not in call.input_shapes[0][1:]

@@ -1,0 +1,190 @@
+"""Layers with kernels: Dense, convolutions, depthwise and separable convolutions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from compressor.shrinking.activations import apply_activation, is_elementwise
+from compressor.shrinking.atoms import Atoms
+from compressor.shrinking.followers import Follow
+from compressor.shrinking.rule import Axis, Rule, has_only, kind_name, values_of
+from compressor.shrinking.trace import Call
+
+
+class Linear(Rule):
+    """Dense and ordinary convolutions: every output is a sum over the inputs, and a bias.
+
+    The kernel is (*window, in, out) and the bias (out,).
+    """
+
+    joins_calls = True
+
+    def __init__(self, width: str) -> None:
+        self._width = width
+
+    def refusal(self, call: Call) -> str:
+        """Grouped, quantised and adapted layers, and channels that come first, are not known."""
+        layer = call.layer
+        if getattr(layer, "data_format", None) == "channels_first":
+            return "works with channels first"
+        if getattr(layer, "groups", 1) != 1:
+            return "is grouped"
+        if not has_only(layer, *self._variables()) or len(call.inputs) != 1:
+            return "holds variables that are not known"
+        return super().refusal(call)
+
+    def _variables(self) -> tuple[str, ...]:
+        return ("kernel", "bias")
+
+    def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
+        """New channels; an activation that mixes them keeps them all."""
+        outputs = atoms.new(call.widths[-1])
+        if not is_elementwise(call.layer.activation):
+            atoms.pin(outputs, f"the activation of {kind_name(call)} '{call.path}' mixes channels")
+        return [outputs]
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """An output is constant when all inputs that it uses are, away from any border."""
+        layer, given = call.layer, inputs[0]
+        if not is_elementwise(layer.activation):
+            return [np.full(call.widths[-1] or 0, np.nan)]
+        varying = ~foldable(given, self.pads(layer))
+        varies = self.used(layer)[varying].any(axis=0)
+        known = np.where(varying, 0.0, given)
+        values = self.apply(layer, known) + values_of(layer).get("bias", np.float64(0))
+        return [apply_activation(layer.activation, np.where(varies, np.nan, values))]
+
+    def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
+        """The last two axes of the kernel, and the bias."""
+        values = values_of(layer)
+        rank = values["kernel"].ndim
+        found = [
+            Axis("kernel", rank - 2, inputs, "consumer"),
+            Axis("kernel", rank - 1, outputs, "producer"),
+        ]
+        return found + [Axis("bias", 0, outputs, "producer") for name in values if name == "bias"]
+
+    def config(self, layer: Any, width: int) -> dict[str, Any]:
+        """The number of units or filters."""
+        return {self._width: width}
+
+    def pads(self, layer: Any) -> bool:
+        """Whether outputs at the border see zeros that are not in the input."""
+        return pads(layer)
+
+    def used(self, layer: Any) -> np.ndarray:
+        """Which output uses which input: bool (in, out)."""
+        kernel = values_of(layer)["kernel"]
+        return (kernel != 0).reshape(-1, *kernel.shape[-2:]).any(axis=0)
+
+    def apply(self, layer: Any, constants: np.ndarray) -> np.ndarray:
+        """What constant inputs, float64 (in,), add to the outputs: float64 (out,)."""
+        kernel = values_of(layer)["kernel"]
+        rows = np.flatnonzero(constants)
+        kernel = kernel.reshape(-1, *kernel.shape[-2:])[:, rows].astype(np.float64)
+        return np.asarray(constants[rows] @ kernel.sum(axis=0))
+
+    def scaled(self, layer: Any, scale: np.ndarray) -> dict[str, np.ndarray]:
+        """The kernels with which the outputs, before the bias, are `scale` times as large."""
+        return {"kernel": values_of(layer)["kernel"].astype(np.float64) * scale}
+
+
+class Separable(Linear):
+    """A depthwise convolution, (*window, in, multiplier), then one over channels alone."""
+
+    def _variables(self) -> tuple[str, ...]:
+        return ("depthwise_kernel", "pointwise_kernel", "bias")
+
+    def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
+        """Inputs in both kernels, in the second once for each multiple."""
+        values = values_of(layer)
+        rank = values["depthwise_kernel"].ndim
+        inner = np.repeat(inputs, layer.depth_multiplier)
+        found = [
+            Axis("depthwise_kernel", rank - 2, inputs, "consumer"),
+            Axis("pointwise_kernel", rank - 2, inner, "consumer"),
+            Axis("pointwise_kernel", rank - 1, outputs, "producer"),
+        ]
+        return found + [Axis("bias", 0, outputs, "producer") for name in values if name == "bias"]
+
+    def used(self, layer: Any) -> np.ndarray:
+        """Through any multiple of an input."""
+        depthwise, pointwise = self._kernels(layer)
+        through = (depthwise != 0).any(axis=0)[..., None] & (pointwise != 0)
+        return np.asarray(through.any(axis=1))
+
+    def apply(self, layer: Any, constants: np.ndarray) -> np.ndarray:
+        """Through all multiples of an input."""
+        depthwise, pointwise = self._kernels(layer)
+        inner = depthwise.astype(np.float64).sum(axis=0) * constants[:, None]
+        return np.asarray(np.einsum("im,imo->o", inner, pointwise.astype(np.float64)))
+
+    def scaled(self, layer: Any, scale: np.ndarray) -> dict[str, np.ndarray]:
+        """Only the second kernel changes."""
+        pointwise = values_of(layer)["pointwise_kernel"].astype(np.float64)
+        return {"pointwise_kernel": pointwise * scale}
+
+    def _kernels(self, layer: Any) -> tuple[np.ndarray, np.ndarray]:
+        values = values_of(layer)
+        depthwise, pointwise = values["depthwise_kernel"], values["pointwise_kernel"]
+        width, multiplier = depthwise.shape[-2:]
+        return (
+            depthwise.reshape(-1, width, multiplier),
+            pointwise.reshape(width, multiplier, pointwise.shape[-1]),
+        )
+
+
+class Depthwise(Follow):
+    """Every channel by itself, `depth_multiplier` times: kernel (*window, in, multiplier)."""
+
+    joins_calls = True
+
+    def refusal(self, call: Call) -> str:
+        """As for other convolutions; what the activation mixes is kept."""
+        if getattr(call.layer, "data_format", None) == "channels_first":
+            return "works with channels first"
+        if not has_only(call.layer, "kernel", "bias"):
+            return "holds variables that are not known"
+        if not is_elementwise(call.layer.activation):
+            return "has an activation that mixes channels"
+        return Rule.refusal(self, call)
+
+    def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
+        """Each channel, once for each multiple."""
+        return [np.repeat(inputs[0], call.layer.depth_multiplier)]
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Constants away from the border, and the bias where the kernel is zero."""
+        layer = call.layer
+        values = values_of(layer)
+        kernel = values["kernel"].astype(np.float64)
+        kernel = kernel.reshape(-1, kernel.shape[-2] * kernel.shape[-1])
+        given = np.repeat(inputs[0], layer.depth_multiplier)
+        varies = ~foldable(given, pads(layer)) & (kernel != 0).any(axis=0)
+        sums = np.where(kernel.any(axis=0), given * kernel.sum(axis=0), 0.0)
+        sums = sums + values.get("bias", np.float64(0))
+        return [apply_activation(layer.activation, np.where(varies, np.nan, sums))]
+
+    def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
+        """The third axis from the end of the window, and the bias."""
+        values = values_of(layer)
+        found = [Axis("kernel", values["kernel"].ndim - 2, inputs, "follower")]
+        return found + [Axis("bias", 0, outputs, "follower") for name in values if name == "bias"]
+
+    def scaled(self, layer: Any, scale: np.ndarray) -> dict[str, np.ndarray]:
+        """The kernels with which the outputs, before the bias, are `scale` times as large."""
+        kernel = values_of(layer)["kernel"].astype(np.float64)
+        return {"kernel": kernel * scale.reshape(kernel.shape[-2:])}
+
+
+def pads(layer: Any) -> bool:
+    """Whether a layer's window reaches over the border of its input."""
+    window = getattr(layer, "kernel_size", ())
+    return getattr(layer, "padding", "valid") != "valid" and any(size > 1 for size in window)
+
+
+def foldable(constants: np.ndarray, padded: bool) -> np.ndarray:
+    """Which elements add the same to every position: bool; padding takes only zero for that."""
+    return np.asarray(constants == 0) if padded else ~np.isnan(constants)

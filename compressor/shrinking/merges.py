@@ -1,0 +1,106 @@
+"""Layers that bring several tensors together: Add, Multiply, Concatenate."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from compressor.shrinking.atoms import Atoms
+from compressor.shrinking.rule import Rule, kind_name
+from compressor.shrinking.trace import Call
+
+
+class Merge(Rule):
+    """Element by element, with broadcasting: the channels of all inputs are joined."""
+
+    def __init__(self, combine: Callable[[Sequence[np.ndarray]], np.ndarray]) -> None:
+        self._combine = combine
+
+    def refusal(self, call: Call) -> str:
+        """All inputs must have as many channels as the output, or one."""
+        unknown = super().refusal(call)
+        if unknown:
+            return unknown
+        *inputs, output = call.widths
+        if len(call.outputs) != 1 or len(inputs) < 2 or not set(inputs) <= {1, output}:
+            return "combines tensors in a way that is not known"
+        return ""
+
+    def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
+        """Join the inputs; one channel that meets many stays."""
+        width = call.widths[-1]
+        full = [ids for ids in inputs if len(ids) == width]
+        for ids in inputs:
+            if len(ids) == width:
+                atoms.join(full[0], ids)
+            else:
+                name = f"{kind_name(call)} '{call.path}'"
+                atoms.pin(ids, f"{name} spreads them over several channels")
+        return [full[0]]
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Combine the constants."""
+        return [self._combine(np.broadcast_arrays(*inputs))]
+
+
+class Concatenate(Rule):
+    """Tensors side by side: along the last axis their channels, else their positions."""
+
+    def refusal(self, call: Call) -> str:
+        """The tensors must have one rank."""
+        unknown = super().refusal(call)
+        if not unknown and len({len(shape) for shape in call.input_shapes}) != 1:
+            return "combines tensors in a way that is not known"
+        return unknown
+
+    def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
+        """Channels side by side, or joined."""
+        if _along_channels(call):
+            return [np.concatenate(inputs)]
+        for ids in inputs[1:]:
+            atoms.join(inputs[0], ids)
+        return [inputs[0]]
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Constants side by side; along another axis only those that agree stay constants."""
+        if _along_channels(call):
+            return [np.concatenate(inputs)]
+        agree = np.all([value == inputs[0] for value in inputs], axis=0)
+        return [np.where(agree, inputs[0], np.nan)]
+
+
+def product(values: Sequence[np.ndarray]) -> np.ndarray:
+    """The product, in which zero times anything is zero."""
+    zero = np.any([value == 0 for value in values], axis=0)
+    return np.where(zero, 0.0, functools.reduce(np.multiply, values))
+
+
+def difference(values: Sequence[np.ndarray]) -> np.ndarray:
+    """The first less the others."""
+    return functools.reduce(np.subtract, values)
+
+
+def total(values: Sequence[np.ndarray]) -> np.ndarray:
+    """The sum."""
+    return np.sum(values, axis=0)
+
+
+def mean(values: Sequence[np.ndarray]) -> np.ndarray:
+    """The arithmetic mean."""
+    return np.mean(values, axis=0)
+
+
+def largest(values: Sequence[np.ndarray]) -> np.ndarray:
+    """The largest; NaN where any is."""
+    return np.max(values, axis=0)
+
+
+def smallest(values: Sequence[np.ndarray]) -> np.ndarray:
+    """The smallest; NaN where any is."""
+    return np.min(values, axis=0)
+
+
+def _along_channels(call: Call) -> bool:
+    return call.layer.axis in (-1, len(call.input_shapes[0]) - 1)

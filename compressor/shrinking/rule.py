@@ -1,0 +1,101 @@
+"""What a kind of layer does with channels."""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from compressor.shrinking.atoms import Atoms
+from compressor.shrinking.trace import Call
+
+Role = Literal["producer", "follower", "consumer"]
+
+
+class Axis(NamedTuple):
+    """An axis of a variable that runs over channels."""
+
+    name: str
+    """of the variable"""
+    axis: int
+    """counted from the front"""
+    channels: np.ndarray
+    role: Role
+
+
+class Rule:
+    """How one kind of layer treats the last axes of its tensors.
+
+    A constant is the value, float64, that an element of a last axis has at every position and
+    for every input of the model; NaN for an element that varies.
+    """
+
+    joins_calls = False
+    """whether all calls of a layer must agree on the channels, as its variables depend on them"""
+
+    def refusal(self, call: Call) -> str:
+        """Why this call is not understood, as the end of `it reaches NAME, which ...`; or ''."""
+        return "" if None not in call.widths else "does not fix the size of the last axis"
+
+    def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
+        """The channel ids of the outputs, from those of the inputs."""
+        raise NotImplementedError
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """The constants of the outputs, from those of the inputs."""
+        raise NotImplementedError
+
+    def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
+        """The axes of the layer's variables that run over the channels of input and output."""
+        return []
+
+    def config(self, layer: Any, width: int) -> dict[str, Any]:
+        """What changes in the layer's configuration when its output has `width` channels."""
+        return {}
+
+
+class Barrier(Rule):
+    """Everything that mixes channels, or is not known: inputs and outputs stay whole."""
+
+    def __init__(self, why: str = "mixes channels") -> None:
+        self.why = why
+
+    def refusal(self, call: Call) -> str:
+        """Barriers take every call."""
+        return ""
+
+    def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
+        """Pin all channels before and behind."""
+        name = f"{kind_name(call)} '{call.path}'"
+        for ids in inputs:
+            atoms.pin(ids, f"they reach {name}, which {self.why}")
+        outputs = []
+        for shape in call.output_shapes:
+            outputs.append(atoms.new(shape[-1] if len(shape) >= 2 else None))
+            atoms.pin(outputs[-1], f"they are tied to the output of {name}, which {self.why}")
+        return outputs
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        """Nothing is known."""
+        widths = (shape[-1] if len(shape) >= 2 else None for shape in call.output_shapes)
+        return [np.full(width or 0, np.nan) for width in widths]
+
+
+def kind_name(call: Call) -> str:
+    """The class of the called layer: LSTM."""
+    return type(call.node.operation).__name__
+
+
+def variables_of(layer: Any) -> dict[str, Any]:
+    """Variable name -> Keras variable of one layer."""
+    return {variable.name: variable for variable in layer.variables}
+
+
+def has_only(layer: Any, *names: str) -> bool:
+    """Whether the layer holds no variables but these; a quantised or adapted one holds more."""
+    return set(variables_of(layer)) <= set(names)
+
+
+def values_of(layer: Any) -> dict[str, np.ndarray]:
+    """Variable name -> value, in its own dtype."""
+    return {name: np.asarray(v.numpy()) for name, v in variables_of(layer).items()}

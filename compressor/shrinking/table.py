@@ -1,0 +1,102 @@
+"""Which rule treats which kind of layer or operation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compressor.shrinking.followers import (
+    BatchNormalization,
+    Dropout,
+    Elementwise,
+    Flatten,
+    Follow,
+    Padding,
+    Reshape,
+    UpSampling,
+)
+from compressor.shrinking.kernels import Depthwise, Linear, Separable
+from compressor.shrinking.merges import (
+    Concatenate,
+    Merge,
+    difference,
+    largest,
+    mean,
+    product,
+    smallest,
+    total,
+)
+from compressor.shrinking.rule import Barrier, Rule
+from compressor.shrinking.trace import Call
+
+
+def _named(rule: Rule, names: str) -> dict[str, Rule]:
+    return dict.fromkeys(names.split(), rule)
+
+
+_LAYERS: dict[str, Rule] = {
+    **_named(Linear("units"), "Dense"),
+    **_named(Linear("filters"), "Conv1D Conv2D Conv3D"),
+    **_named(Separable("filters"), "SeparableConv1D SeparableConv2D"),
+    **_named(Depthwise(), "DepthwiseConv1D DepthwiseConv2D"),
+    **_named(BatchNormalization(), "BatchNormalization"),
+    **_named(Elementwise(), "Activation ReLU LeakyReLU ELU Rescaling"),
+    **_named(
+        Dropout(),
+        "Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D AlphaDropout"
+        " GaussianDropout GaussianNoise ActivityRegularization Identity",
+    ),
+    **_named(
+        Follow(),
+        "MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D AveragePooling2D"
+        " AveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D"
+        " GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D"
+        " Cropping1D Cropping2D Cropping3D RepeatVector",
+    ),
+    **_named(Padding(), "ZeroPadding1D ZeroPadding2D ZeroPadding3D"),
+    **_named(UpSampling(), "UpSampling1D UpSampling2D UpSampling3D"),
+    **_named(Flatten(), "Flatten"),
+    **_named(Reshape(), "Reshape"),
+    **_named(Concatenate(), "Concatenate"),
+    **_named(Merge(total), "Add"),
+    **_named(Merge(difference), "Subtract"),
+    **_named(Merge(product), "Multiply"),
+    **_named(Merge(mean), "Average"),
+    **_named(Merge(largest), "Maximum"),
+    **_named(Merge(smallest), "Minimum"),
+}
+
+
+_OPERATIONS: dict[str, Rule] = {
+    **_named(Elementwise(), "Relu Relu6 Sigmoid Tanh Silu HardSigmoid HardSilu LeakyRelu Elu"),
+    **_named(Concatenate(), "Concatenate"),
+    **_named(Merge(total), "Add"),
+    **_named(Merge(difference), "Subtract"),
+    **_named(Merge(product), "Multiply"),
+    **_named(Merge(largest), "Maximum"),
+    **_named(Merge(smallest), "Minimum"),
+}
+_WITH_NUMBERS = frozenset(
+    ["Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum"]
+)
+
+
+def rule_named(operation: Any, inputs: int) -> Rule:
+    """The rule for a layer or operation that is called on `inputs` tensors.
+
+    Classes of the user's are barriers, whatever they are named.
+    """
+    module, name = type(operation).__module__, type(operation).__name__
+    if module.startswith("keras.src.layers."):
+        return _LAYERS.get(name, Barrier())
+    if module.startswith("keras.src.ops."):
+        if inputs == 1 and name in _WITH_NUMBERS:
+            return Elementwise()
+        return _OPERATIONS.get(name, Barrier())
+    return Barrier()
+
+
+def rule_of(call: Call) -> Rule:
+    """The rule for a call; a barrier that says why, where the call is not understood."""
+    rule = rule_named(call.layer, len(call.inputs))
+    why = rule.refusal(call)
+    return Barrier(why) if why else rule
