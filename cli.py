@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 import click
 
 import compressor
-from compressor._click import SETTINGS, Command, Decorator, Names, Numbers, options
+from compressor._click import SETTINGS, Command, Decorator, Names, Numbers, Sparsities, options
 from compressor._progress import TerminalProgress
 from compressor._tensorflow import NativeOutput
 from compressor.errors import CompressorError
@@ -48,6 +48,27 @@ _SPARSITY = click.option(
     default=0.9,
     show_default=True,
     help="Fraction of the weights to remove, from 0 to below 1.",
+)
+
+
+_GRANULARITY = click.option(
+    "--granularity",
+    default="weight",
+    show_default=True,
+    metavar="G",
+    help="What goes as one: weight; 1x4, 1x16 (blocks along the inputs); 2:4 (any n:m); channel.",
+)
+_CRITERION = click.option(
+    "--criterion",
+    default="magnitude",
+    show_default=True,
+    help="What goes first: magnitude, taylor (|weight x gradient|), or an installed criterion.",
+)
+_VALIDATION = click.option(
+    "--validation",
+    type=click.IntRange(1),
+    metavar="IMAGES",
+    help="Training images set aside for choices. Default: 5000, or 1 in 12 if fewer.",
 )
 
 
@@ -94,12 +115,7 @@ def _training(preset: str) -> Decorator:
             type=click.Choice(["cosine", "constant"]),
             help="How the learning rate goes: to zero by a half cosine, or not. Default: cosine.",
         ),
-        click.option(
-            "--validation",
-            type=click.IntRange(1),
-            metavar="IMAGES",
-            help="Training images set aside for choices. Default: 5000, or 1 in 12 if fewer.",
-        ),
+        _VALIDATION,
         _THREADS,
     )
 
@@ -177,27 +193,168 @@ def train(
 @click.argument("model", type=_PATH)
 @_output_option("-pruned")
 @_DATA
-@_SPARSITY
+@click.option(
+    "--sparsity",
+    "--sparse-ratio",
+    "sparsity",
+    type=Sparsities(),
+    metavar="P",
+    help="Fraction of the weights to remove from each layer, from 0 to below 1, or one for each: "
+    "fc1=0.95,conv2=0.8. Default: 0.9; n:m brings its own.",
+)
+@click.option(
+    "--global", "is_global", is_flag=True, help="One threshold over all layers, not one for each."
+)
 @_layers("all")
+@_GRANULARITY
+@_CRITERION
+@click.option(
+    "--calibration",
+    type=click.IntRange(1),
+    metavar="IMAGES",
+    help="Training images that taylor's gradients are computed on. Default: 1024.",
+)
+@click.option(
+    "--pruning-schedule",
+    type=click.Choice(["one-shot", "gradual", "iterative"]),
+    default="one-shot",
+    show_default=True,
+    help="Prune at once, while retraining (Zhu and Gupta's cubic schedule), or in --rounds.",
+)
+@click.option("--rounds", type=click.IntRange(1), help="Of iterative pruning. Default: 3.")
+@click.option(
+    "--ramp",
+    type=float,
+    help="Fraction of the steps over which gradual pruning reaches the sparsity. Default: 0.6.",
+)
 @click.option("--retrain/--no-retrain", default=True, help="Retrain what is left, or not.")
+@click.option("--epochs", type=float, help="Length of the retraining, in passes over the data.")
+@click.option(
+    "--rewind", is_flag=True, help="Retrain with the learning rates that the training ended with."
+)
+@click.option("--distill", is_flag=True, help="Let the model learn from the dense one's scores.")
+@click.option("--distill-weight", type=float, help="Of the dense one's scores. Default: 0.3.")
+@click.option("--temperature", type=float, help="Of --distill. Default: 2.")
 @_training("quick")
 @_SEED
 @_FORCE
 @_JSON
 def prune(
-    model: Path, output: Path | None, retrain: bool, force: bool, as_json: bool, **options: Any
+    model: Path,
+    output: Path | None,
+    retrain: bool,
+    force: bool,
+    as_json: bool,
+    data_dir: Path | None,
+    seed: int,
+    max_steps: int | None,
+    **options: Any,
 ) -> None:
     """Prune MODEL, a .keras file or a run directory, and retrain it.
 
     \b
-    Example:
+    Examples:
       compressor prune model.keras --data-dir data.npz --sparsity 0.8 -o pruned
+      compressor prune model.keras --granularity channel --sparsity 0.5 -o narrow
+      compressor prune model.keras --pruning-schedule gradual --sparsity 0.98 --epochs 4 --distill
     """
+    _refuse_idle(options, retrain=retrain)
+    chosen = {name: options.pop(name) for name in (*_SPEC, *_DISTILLATION)}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    teaching = {_DISTILLATION[name]: chosen.pop(name) for name in _DISTILLATION if name in chosen}
+    distillation = compressor.Distillation(**teaching) if options.pop("distill") else None
+    spec = compressor.PruningSpec(
+        sparsity=options.pop("sparsity"),
+        layers=options.pop("layers"),
+        scope="global" if options.pop("is_global") else "layer",
+        schedule=options.pop("pruning_schedule"),
+        **chosen,
+    )
+    plan = compressor.make_plan(
+        compressor.load_dataset(data_dir),
+        sparsities=(spec.highest_sparsity,),
+        seeds=(seed,),
+        steps=max_steps,
+        distillation=distillation,
+        **options,
+    )
     with TerminalProgress() as progress:
-        records = compressor.prune(
-            model, output, _plan(**options), retrain=retrain, force=force, listener=progress
+        records = compressor.prune_run(
+            model, output, spec, plan, retrain=retrain, force=force, listener=progress
         )
     _print_records(records, _output(model, output, "-pruned"), as_json)
+
+
+_SPEC = ("granularity", "criterion", "calibration", "rounds", "ramp")
+_DISTILLATION = {"distill_weight": "weight", "temperature": "temperature"}
+
+
+def _refuse_idle(options: dict[str, Any], *, retrain: bool) -> None:
+    """Refuse options that would do nothing without another one."""
+    schedule = options["pruning_schedule"]
+    idle = {"rounds": "--pruning-schedule iterative"} if schedule != "iterative" else {}
+    if schedule != "gradual":
+        idle["ramp"] = "--pruning-schedule gradual"
+    if options["criterion"] == "magnitude":
+        idle["calibration"] = "--criterion taylor"
+    if not options["distill"]:
+        idle |= dict.fromkeys(_DISTILLATION, "--distill")
+    if not retrain:
+        idle |= dict.fromkeys(("distill", "rewind", "epochs"), "retraining")
+    for name, needed in idle.items():
+        if options[name] not in (None, False):
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{option} does nothing without {needed}.")
+
+
+@cli.command(cls=Command)
+@click.argument("model", type=_PATH)
+@click.option(
+    "-o",
+    "--output",
+    type=_PATH,
+    metavar="FILE",
+    help="The .keras file to write. Default: NAME-shrunk.keras beside MODEL, or shrunk.keras in a "
+    "run directory.",
+)
+@_data("none: the models are compared on random inputs, and no accuracy is measured")
+@click.option(
+    "--round-to",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Keep widths that are multiples of this: runtimes like 4 or 8.",
+)
+@click.option(
+    "--fold-batchnorm/--no-fold-batchnorm",
+    default=True,
+    help="Fold BatchNormalization into the kernel before it, or keep it for more training.",
+)
+@_THREADS
+@_FORCE
+@_JSON
+def shrink(
+    model: Path,
+    output: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Remove from MODEL every unit and channel that no longer matters; the function stays.
+
+    MODEL is a .keras file or a run directory. Both models are run on the same inputs, and the new
+    one is refused when an output differs by more than 1e-5 of their scale.
+
+    \b
+    Example:
+      compressor shrink pruned --data-dir data.npz --round-to 8 -o small.keras
+    """
+    data = None if data_dir is None else compressor.load_dataset(data_dir)
+    record = compressor.shrink_file(model, output, data, **options)
+    from compressor.report.terminal import shrinking_text
+
+    _print(record, shrinking_text, as_json)
+    click.echo(f"written to: {record['output']}", err=as_json)
 
 
 @cli.command(cls=Command)
@@ -327,18 +484,77 @@ def sweep(output: Path, force: bool, as_json: bool, **options: Any) -> None:
 
 
 @cli.command(cls=Command)
-@click.argument("path", type=_PATH)
+@click.argument("model", type=_PATH)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder for sensitivity.json, .csv, .png and .svg. Default: none, and no file is written.",
+)
+@_DATA
+@click.option(
+    "--sparsities",
+    type=Numbers(float),
+    metavar="LIST",
+    help="Sparsities to measure at. Default: 0.1 to 0.9 in tenths, 0.95 and 0.99; n:m has its own.",
+)
+@_layers("all")
+@_GRANULARITY
+@_CRITERION
+@click.option(
+    "--images",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Images that accuracy is measured on, of those set aside from training.",
+)
+@_VALIDATION
+@_THREADS
 @_JSON
-def inspect(path: Path, as_json: bool) -> None:
-    """Show what PATH, a model, a checkpoint or a run directory, holds, layer by layer.
+def sensitivity(
+    model: Path, output: Path | None, data_dir: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Show what pruning each layer of MODEL alone costs in accuracy, without retraining.
+
+    MODEL, a .keras file or the folder of a step, stays as it is. Layers that keep their accuracy
+    far up can be pruned more than the others: prune takes a sparsity for each layer.
 
     \b
     Example:
+      compressor sensitivity runs/train/step_1 --sparsities 0.5,0.8,0.9 -o runs/sensitivity
+    """
+    with TerminalProgress() as progress:
+        found = compressor.sensitivity(
+            model, compressor.load_dataset(data_dir), listener=progress, **options
+        ).describe()
+    from compressor.report.sensitivity import sensitivity_text, write_sensitivity
+
+    if output is not None:
+        write_sensitivity(found, output)
+    _print(found, sensitivity_text, as_json)
+    if output is not None:
+        click.echo(f"written to: {output}", err=as_json)
+
+
+@cli.command(cls=Command)
+@click.argument("path", type=_PATH)
+@click.argument("other", type=_PATH, required=False)
+@_JSON
+def inspect(path: Path, other: Path | None, as_json: bool) -> None:
+    """Show what PATH, a model, a checkpoint or a run directory, holds, layer by layer.
+
+    Parameters, zeros, multiply-accumulates (MACs) and bytes. With OTHER, also a model, a
+    checkpoint or the folder of a step: both are compared, PATH before and OTHER after.
+
+    \b
+    Examples:
       compressor inspect runs/sweep/seed-0/0.9/step_2_2
+      compressor inspect runs/train/step_1 runs/train/step_3
     """
     from compressor.report.terminal import inspection_text
 
-    _print(compressor.inspect(path), inspection_text, as_json)
+    _print(compressor.inspect(path, other), inspection_text, as_json)
 
 
 def _plan(

@@ -10,8 +10,8 @@ import numpy as np
 from benchmarks._record import save, summarize
 from compressor import _tensorflow, load_dataset
 from compressor.models import paper_cnn
+from compressor.objective import objective_of
 from compressor.pruning import apply_masks, magnitude_prune, resolve_layers
-from compressor.training import compile_classifier
 from deploy import describe_machine
 
 ROUNDS = 12
@@ -22,21 +22,22 @@ BATCH_SIZES = (32, 128)
 def main() -> None:
     """Measure, print and save."""
     _tensorflow.NativeOutput().hold_back()
-    tensorflow, _ = _tensorflow.load()
+    tensorflow, keras = _tensorflow.load()
     data = load_dataset(None)
+    stored = np.asarray(data.x_train)
     rows: dict[str, Any] = {}
     for batch_size in BATCH_SIZES:
         models = {"unmasked": paper_cnn(), "masked": paper_cnn()}
         layers = resolve_layers(models["masked"], ["all"])
         masks = {name: magnitude_prune(x.kernel.numpy(), 0.9).mask for name, x in layers.items()}
         apply_masks(models["masked"], masks)
-        images = np.asarray(data.x_train[: STEPS * batch_size], np.float32)[..., None] / 255
+        images = np.asarray(stored[: STEPS * batch_size], np.float32)[..., None] / 255
         batches = tensorflow.data.Dataset.from_tensor_slices(
             (images, data.y_train[: STEPS * batch_size])
         ).batch(batch_size)
         times: dict[str, list[float]] = {name: [] for name in models}
         for model in models.values():
-            compile_classifier(model, 1e-4)
+            objective_of(model).compile(model, keras.optimizers.Adam(1e-4))
             model.fit(batches, shuffle=False, verbose=0)
         for _ in range(ROUNDS):
             for name, model in models.items():

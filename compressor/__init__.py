@@ -1,8 +1,9 @@
 """Prune Keras models, store them sparse, and measure what that brings.
 
-Each command of the command line is a call here: `train`, `prune`, `sparsify`, `evaluate`,
-`sweep`, `inspect`. Nothing is imported before it is used: `import compressor` takes
-milliseconds, and TensorFlow is loaded by the first call that needs it.
+Each command of the command line is a call here: `train`, `prune_run` (`prune` for a model in
+memory), `shrink_file` (`shrink` for one in memory), `sensitivity`, `sparsify`, `evaluate`, `sweep`,
+`inspect`. Nothing is imported before it is used: `import compressor` takes milliseconds, and
+TensorFlow is loaded by the first call that needs it.
 """
 
 import importlib
@@ -11,22 +12,33 @@ from typing import TYPE_CHECKING, Any
 from compressor._version import __version__
 
 if TYPE_CHECKING:
+    from compressor._prune import Pruned, prune
+    from compressor._sensitivity import sensitivity
     from compressor.data import Dataset, load_dataset
+    from compressor.distillation import Distillation
     from compressor.errors import CompressorError
     from compressor.experiment import Sweep, sweep
     from compressor.inspection import inspect
     from compressor.plan import Plan, make_plan
     from compressor.predictors import Predictor, load_predictor
+    from compressor.pruning.criteria import Criterion, register_criterion
     from compressor.pruning.magnitude import kept_weights, magnitude_prune
     from compressor.pruning.masks import apply_masks
+    from compressor.pruning.spec import PruningSpec
+    from compressor.shrinking import Shrunk, shrink
     from compressor.training import TrainingOptions
-    from compressor.workflow import evaluate, prune, sparsify, train
+    from compressor.workflow import evaluate, prune_run, shrink_file, sparsify, train
 
 _HOMES = {
     "CompressorError": "errors",
+    "Criterion": "pruning.criteria",
     "Dataset": "data",
+    "Distillation": "distillation",
     "Plan": "plan",
     "Predictor": "predictors",
+    "Pruned": "_prune",
+    "PruningSpec": "pruning.spec",
+    "Shrunk": "shrinking",
     "Sweep": "experiment",
     "TrainingOptions": "training",
     "apply_masks": "pruning.masks",
@@ -37,7 +49,12 @@ _HOMES = {
     "load_predictor": "predictors",
     "magnitude_prune": "pruning.magnitude",
     "make_plan": "plan",
-    "prune": "workflow",
+    "prune": "_prune",
+    "prune_run": "workflow",
+    "register_criterion": "pruning.criteria",
+    "sensitivity": "_sensitivity",
+    "shrink": "shrinking",
+    "shrink_file": "workflow",
     "sparsify": "workflow",
     "sweep": "experiment",
     "train": "workflow",
@@ -45,9 +62,14 @@ _HOMES = {
 
 __all__ = [
     "CompressorError",
+    "Criterion",
     "Dataset",
+    "Distillation",
     "Plan",
     "Predictor",
+    "Pruned",
+    "PruningSpec",
+    "Shrunk",
     "Sweep",
     "TrainingOptions",
     "__version__",
@@ -60,6 +82,11 @@ __all__ = [
     "magnitude_prune",
     "make_plan",
     "prune",
+    "prune_run",
+    "register_criterion",
+    "sensitivity",
+    "shrink",
+    "shrink_file",
     "sparsify",
     "sweep",
     "train",

@@ -74,6 +74,29 @@ class Names(click.ParamType):
         return tuple(_split(value)) if isinstance(value, str) else tuple(value)
 
 
+class Sparsities(click.ParamType):
+    """One sparsity, or one for each layer: 0.9, or fc1=0.95,conv2=0.8."""
+
+    name = "sparsity"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float | dict[str, float]:
+        """Turn `0.9` into 0.9 and `fc1=0.95` into {'fc1': 0.95}."""
+        if not isinstance(value, str):
+            return value
+        try:
+            if "=" not in value:
+                return float(value)
+            pairs = [part.rpartition("=") for part in _split(value)]
+            found = {name: float(sparsity) for name, _, sparsity in pairs}
+        except ValueError:
+            self.fail(f"{value!r} is neither a number nor like fc1=0.95,conv2=0.8", param, ctx)
+        if "" in found or len(found) < len(pairs):
+            self.fail(f"{value!r} does not name each layer once", param, ctx)
+        return found
+
+
 def _split(value: str) -> list[str]:
     return [part for part in re.split(r"[,\s]+", value) if part]
 

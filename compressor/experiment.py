@@ -6,13 +6,15 @@ import dataclasses
 from pathlib import Path
 from typing import Any, Protocol
 
-from compressor import _tensorflow, steps
+from compressor import _tensorflow, retraining, steps
 from compressor._files import write_json
 from compressor.encodings import ENCODINGS, ENTROPY, computed_break_even, measured_break_even
 from compressor.models import load_model
 from compressor.plan import Plan, check_paper_model, sparsity_name
 from compressor.predictors import load_predictor, prediction_times
 from compressor.pruning.layers import resolve_layers
+from compressor.pruning.pruner import density_of
+from compressor.pruning.spec import PruningSpec
 from compressor.report import write_report
 from compressor.results import assemble_results
 from compressor.run_directory import RunDirectory
@@ -109,12 +111,14 @@ class _SeedSweep:
         folder = self._run.path / self._root / part
         basic = self._run.path / self._root / "step_1" / steps.MODEL
         title = f"{100 * sparsity:g} %"
+        spec = PruningSpec(sparsity, plan.layers)
         pruned = self._step(
             f"{part}/step_2_1",
             f"{title}, prune",
-            lambda here: steps.prune_step(here, basic, data, layers=plan.layers, sparsity=sparsity),
+            lambda here: steps.prune_step(here, basic, data, spec),
         )
-        options = steps.with_scaled_dropout(plan.retraining[sparsity], pruned["layers"])
+        density = density_of(pruned["layers"])
+        options = retraining.with_scaled_dropout(plan.retraining[sparsity], density)
         retrained = self._step(
             f"{part}/step_2_2",
             f"{title}, retrain",
@@ -123,6 +127,7 @@ class _SeedSweep:
                 folder / "step_2_1",
                 data,
                 options,
+                spec,
                 seed=derive_seed(self._seed, f"step_2_2 {part}"),
                 progress=self._listener.progress,
             ),

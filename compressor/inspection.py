@@ -1,85 +1,144 @@
-"""What a model, a checkpoint or a run holds, layer by layer."""
+"""What a model, a checkpoint or a run holds, layer by layer, and what changed between two."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from compressor import steps
 from compressor._files import read_json
-from compressor.errors import CheckpointError
-from compressor.exporters.paper import is_sparse_checkpoint, is_weight, read_sparse_checkpoint
-from compressor.models import load_model, optimizer_variables
-from compressor.predictors import find_checkpoint
-from compressor.pruning.layers import all_layers, paper_name, prunable_layers
+from compressor.errors import CheckpointError, CompressorError, UsageError
+from compressor.exporters.paper import (
+    dense_variables,
+    is_sparse_checkpoint,
+    is_weight,
+    read_sparse_checkpoint,
+)
+from compressor.macs import Uses, kernel_uses
+from compressor.models import all_layers, load_model, optimizer_variables
+from compressor.predictors import find_checkpoint, sparse_predictor
+from compressor.pruning.kernels import variable_at
+from compressor.pruning.layers import paper_name
 from compressor.pruning.masks import load_masks
 from compressor.run_directory import IDENTITY, RECORD, finished_steps, read_record, same_pruning
 
+_COUNTS = ("parameters", "zeros", "nonzeros", "macs", "macs_nonzero", "bytes")
 
-def inspect(path: Path | str) -> dict[str, Any]:
+
+def inspect(path: Path | str, other: Path | str | None = None) -> dict[str, Any]:
     """Describe a .keras file, a sparse checkpoint, the folder of a step, or a run directory.
 
     A JSON object: for a file `kind` (dense or sparse), `path`, `file_bytes`, `parameters`,
-    `nonzeros` and `layers`, a row for each variable: layer, variable, shape, parameters, zeros,
-    masked, threshold (where its step recorded one), bytes and storage. For a run directory
-    `kind` run, `experiment` and `steps`, each described like a file. Raises CheckpointError or
-    ModelError when it is none of these, or damaged.
+    `nonzeros`, `macs`, `macs_nonzero` and `layers`, a row for each variable: layer, variable,
+    shape, parameters, zeros, masked, threshold (where its step recorded one), bytes, storage,
+    macs and macs_nonzero. The MACs are the multiply-accumulates of one inference, with all weights
+    and with those that are not zero (`compressor.macs`); None for a variable that is no kernel,
+    for a kernel whose MACs are not known, and for the whole model that holds one. For a run
+    directory `kind` run, `experiment` and `steps`, each described like a file.
+
+    With `other`, two files or steps are compared: `kind` comparison, `before` (`path`) and
+    `after` (`other`), each described like a file; `layers`, a row for each layer: layer, before
+    and after, each parameters, zeros, nonzeros, macs, macs_nonzero and bytes, or None where the
+    model has no such layer; `totals`, before and after, the same of the whole model and
+    file_bytes, and ratio, before divided by after, None where that cannot be told.
+
+    Raises CheckpointError or ModelError when it is none of these, or damaged; UsageError for a
+    whole run with `other`.
     """
     path = Path(path)
-    if path.is_dir() and ((path / IDENTITY).is_file() or any(path.glob("step_*"))):
-        return _describe_run(path)
+    if other is not None:
+        other = Path(other)
+        _refuse_run(path)
+        _refuse_run(other)
+        return _compare(_describe_file(path), _describe_file(other))
+    return _describe_run(path) if _is_run(path) else _describe_file(path)
+
+
+def _is_run(path: Path) -> bool:
+    return path.is_dir() and ((path / IDENTITY).is_file() or any(path.glob("step_*")))
+
+
+def _refuse_run(path: Path) -> None:
+    if _is_run(path):
+        found = [str(step.relative_to(path)) for step in finished_steps(path)]
+        named = [name for name in found if _has_checkpoint(path / name)]
+        raise UsageError(
+            "a whole run cannot be compared",
+            value=path,
+            hint=f"name one of its steps: {', '.join(named)}" if named else "name a .keras file",
+        )
+
+
+def _has_checkpoint(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (steps.MODEL, steps.SPARSE))
+
+
+def _describe_file(path: Path) -> dict[str, Any]:
     source = find_checkpoint(path)
     describe = _describe_sparse if is_sparse_checkpoint(source) else _describe_dense
     described = describe(source)
-    thresholds = _thresholds(source.parent)
-    for row in described["layers"]:
-        row["threshold"] = thresholds.get(row["layer"]) if row["variable"] == "kernel" else None
+    rows = described["layers"]
     return {
         **described,
         "path": str(source),
         "file_bytes": source.stat().st_size,
-        "parameters": sum(row["parameters"] for row in described["layers"]),
-        "nonzeros": sum(row["parameters"] - row["zeros"] for row in described["layers"]),
+        "parameters": sum(row["parameters"] for row in rows),
+        "nonzeros": sum(row["parameters"] - row["zeros"] for row in rows),
     }
 
 
 def _describe_dense(source: Path) -> dict[str, Any]:
     model = load_model(source)
-    masks = {}
-    if (source.parent / steps.MASKS).is_file():
-        masks = load_masks(source.parent / steps.MASKS)
-    prunable = prunable_layers(model)
+    masked = _masked(source, model)
+    thresholds = _by_variable(model, _thresholds(source))
+    uses = kernel_uses(model)
     rows = []
     for name, layer in all_layers(model).items():
-        for variable in layer.weights:
-            if not is_weight(variable):
-                continue
+        for variable in filter(is_weight, layer.weights):
             array = variable.numpy()
-            mask = masks.get(name) if name in prunable and variable is layer.kernel else None
+            row = _row(name, variable.name, array.shape, int((array == 0).sum()), array.nbytes)
             rows.append(
-                _row(name, variable.name, array.shape, int((array == 0).sum()), array.nbytes)
+                row
+                | _row_macs(row, uses)
                 | {
-                    "masked": None if mask is None else int(mask.size - mask.sum()),
+                    "masked": masked.get(id(variable)),
+                    "threshold": thresholds.get(id(variable)),
                     "storage": "dense",
                 }
             )
-    return {"kind": "dense", "layers": rows, "optimizer_values": optimizer_variables(source)}
+    optimizer = optimizer_variables(source)
+    return {"kind": "dense", "layers": rows, "optimizer_values": optimizer, **_sums(rows, uses)}
 
 
 def _describe_sparse(source: Path) -> dict[str, Any]:
     checkpoint = read_sparse_checkpoint(source)
+    try:
+        model = sparse_predictor(checkpoint, source).model
+    except CompressorError:
+        # What the file stores can be shown although no model can be built of it.
+        model = None
+    uses = None if model is None else kernel_uses(model)
+    names = {} if model is None else dense_variables(model, checkpoint.sparse)
+    recorded = _thresholds(source)
+    thresholds = _by_variable(model, recorded)
     rows = []
     for name, encoded in checkpoint.sparse.items():
         zeros = math.prod(encoded.shape) - len(encoded.streams["values"])
         size = sum(stream.nbytes for stream in encoded.streams.values())
         row = _row(name, "kernel", encoded.shape, zeros, size)
-        rows.append(row | {"masked": None, "storage": encoded.encoding})
+        extra = {"threshold": recorded.get(name), "storage": encoded.encoding}
+        rows.append(row | _row_macs(row, uses) | {"masked": None} | extra)
     for key, array in checkpoint.dense.items():
-        name, _, variable = key.rpartition("/")
-        row = _row(name, variable, array.shape, int((array == 0).sum()), array.nbytes)
-        rows.append(row | {"masked": None, "storage": "dense"})
-    return {"kind": "sparse", "layers": rows, "optimizer_values": 0}
+        name, _, stored = key.rpartition("/")
+        row = _row(name, stored, array.shape, int((array == 0).sum()), array.nbytes)
+        variable = names.get(key)
+        # A name that a layer uses twice is numbered in the file, but not in the model.
+        macs = _row_macs(row, uses, None if variable is None else variable.name)
+        extra = {"threshold": thresholds.get(id(variable)), "storage": "dense"}
+        rows.append(row | macs | {"masked": None} | extra)
+    return {"kind": "sparse", "layers": rows, "optimizer_values": 0, **_sums(rows, uses)}
 
 
 def _row(
@@ -96,19 +155,125 @@ def _row(
     }
 
 
+def _row_macs(
+    row: Mapping[str, Any], uses: Mapping[str, Uses] | None, variable: str | None = None
+) -> dict[str, int | None]:
+    times = (uses or {}).get(row["layer"], {}).get(variable or row["variable"])
+    if times is None:
+        return {"macs": None, "macs_nonzero": None}
+    return {
+        "macs": times * row["parameters"],
+        "macs_nonzero": times * (row["parameters"] - row["zeros"]),
+    }
+
+
+def _sums(
+    rows: Iterable[Mapping[str, Any]], uses: Mapping[str, Uses] | None
+) -> dict[str, int | None]:
+    known = uses is not None and not any(None in own.values() for own in uses.values())
+    return {
+        key: sum(row[key] or 0 for row in rows) if known else None
+        for key in ("macs", "macs_nonzero")
+    }
+
+
+def _masked(source: Path, model: Any) -> dict[int, int]:
+    """id of a variable -> how many of its weights the masks of its step hold at zero."""
+    path = source.parent / steps.MASKS
+    # Another file in the folder of a step, such as a shrunk model, is not what the masks are for.
+    if source.name != steps.MODEL or not path.is_file():
+        return {}
+    found = {}
+    for name, mask in load_masks(path).items():
+        variable = variable_at(model, name)
+        if variable is None or tuple(variable.shape) != mask.shape:
+            raise CheckpointError(
+                "a mask does not fit the model",
+                value=f"{name} {mask.shape} ({path})",
+                hint="remove the masks that belong to another model",
+            )
+        found[id(variable)] = int(mask.size - mask.sum())
+    return found
+
+
+def _by_variable(model: Any, values: Mapping[str, Any]) -> dict[int, Any]:
+    """Values by the name of a kernel, LAYER or LAYER:VARIABLE -> by id of the variable."""
+    if model is None:
+        return {}
+    found = {name: variable_at(model, name) for name in values}
+    return {id(found[name]): value for name, value in values.items() if found[name] is not None}
+
+
+def _compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    sides = {"before": _layer_counts(before), "after": _layer_counts(after)}
+    totals = {
+        side: _counts(described["layers"])
+        | {key: described[key] for key in ("macs", "macs_nonzero", "file_bytes")}
+        for side, described in (("before", before), ("after", after))
+    }
+    ratio = {key: _ratio(totals["before"][key], totals["after"][key]) for key in totals["before"]}
+    return {
+        "kind": "comparison",
+        "before": before,
+        "after": after,
+        "layers": [
+            {"layer": name, **{side: counts.get(name) for side, counts in sides.items()}}
+            for name in _merged(list(sides["before"]), list(sides["after"]))
+        ],
+        "totals": totals | {"ratio": ratio},
+    }
+
+
+def _layer_counts(described: Mapping[str, Any]) -> dict[str, dict[str, int | None]]:
+    # A sparse checkpoint lists its sparse kernels first; their layers' biases come later.
+    layers: dict[str, list[Any]] = {}
+    for row in described["layers"]:
+        layers.setdefault(row["layer"], []).append(row)
+    return {name: _counts(rows) for name, rows in layers.items()}
+
+
+def _counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, int | None]:
+    found: dict[str, int | None] = dict.fromkeys(_COUNTS, 0)
+    # What has no kernel with known MACs, such as a normalization, has none to show.
+    found |= {"macs": None, "macs_nonzero": None}
+    for row in rows:
+        counted = {**row, "nonzeros": row["parameters"] - row["zeros"]}
+        for key in _COUNTS:
+            if counted[key] is not None:
+                found[key] = (found[key] or 0) + counted[key]
+    return found
+
+
+def _merged(before: list[str], after: list[str]) -> list[str]:
+    """The names of both, in the order of `before`; a new one comes after its predecessor."""
+    names = list(before)
+    for position, name in enumerate(after):
+        if name not in names:
+            known = [other for other in after[:position] if other in names]
+            names.insert(names.index(known[-1]) + 1 if known else 0, name)
+    return names
+
+
+def _ratio(before: int | None, after: int | None) -> float | None:
+    return None if before is None or not after else before / after
+
+
 def _describe_run(path: Path) -> dict[str, Any]:
     experiment = read_json(path / IDENTITY) if (path / IDENTITY).is_file() else None
     described = {}
     for folder in finished_steps(path):
-        if any((folder / name).is_file() for name in (steps.MODEL, steps.SPARSE)):
-            described[str(folder.relative_to(path))] = inspect(folder)
+        if _has_checkpoint(folder):
+            described[str(folder.relative_to(path))] = _describe_file(folder)
     if not described:
         raise CheckpointError("the run directory has no finished step", value=path)
     return {"kind": "run", "path": str(path), "experiment": experiment, "steps": described}
 
 
-def _thresholds(folder: Path) -> dict[str, float]:
-    """The thresholds that pruning recorded for the step in `folder`, by layer."""
+def _thresholds(source: Path) -> dict[str, float]:
+    """The thresholds that pruning recorded for the step that `source` is the file of, by kernel."""
+    folder = source.parent
+    if source.name not in (steps.MODEL, steps.SPARSE):
+        return {}
     folders = [folder]
     pruned = folder.parent / "step_2_1"
     if folder.name in ("step_2_2", "step_3") and same_pruning(pruned, folder.parent / "step_2_2"):

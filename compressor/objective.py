@@ -31,15 +31,27 @@ class Objective:
     classes: int
     """scores that the model gives"""
     source: Literal["compiled", "inferred"]
+    notes: tuple[str, ...] = ()
+    """what the model was compiled with and cannot be used, and why"""
 
     def describe(self) -> dict[str, Any]:
         """The objective as a JSON object, to be said to the user."""
-        return {
+        described = {
             "loss": _name(self.loss),
             "metrics": [_name(metric) for metric in self.metrics],
             "source": self.source,
             "outputs": self.outputs,
         }
+        return described | ({"notes": list(self.notes)} if self.notes else {})
+
+    @property
+    def threshold(self) -> float:
+        """Above which score a binary classifier says 1."""
+        if self.source == "inferred":
+            return 0.0 if self.outputs == "logits" else 0.5
+        # What the loss pulls the scores of both classes to.
+        signed = getattr(self.loss, "from_logits", False) or "hinge" in _kind(self.loss)
+        return 0.0 if signed else 0.5
 
     def targets(self, labels: Any) -> Any:
         """Class numbers, a TensorFlow tensor (n,), in the form that the loss wants."""
@@ -53,7 +65,7 @@ class Objective:
     def predictions(self, scores: np.ndarray) -> np.ndarray:
         """The class of each row of scores (n, classes): int64 (n,)."""
         if self.classes == 1:
-            return (scores[:, 0] > (0 if self.outputs == "logits" else 0.5)).astype(np.int64)
+            return (scores[:, 0] > self.threshold).astype(np.int64)
         return scores.argmax(axis=-1)
 
     def compile(self, model: Any, optimizer: Any) -> None:
@@ -69,8 +81,7 @@ class Objective:
             return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
         if self.labels == "one-hot":
             return keras.metrics.CategoricalAccuracy(name="accuracy")
-        threshold = 0.0 if self.outputs == "logits" else 0.5
-        return keras.metrics.BinaryAccuracy(name="accuracy", threshold=threshold)
+        return keras.metrics.BinaryAccuracy(name="accuracy", threshold=self.threshold)
 
 
 _ACCURACIES = ("accuracy", "acc")
@@ -81,8 +92,8 @@ def objective_of(model: Any) -> Objective:
 
     A model whose output ends in a softmax or a sigmoid gives probabilities, any other logits. The
     inferred loss is cross-entropy. A compiled loss that cannot be used on class labels (several
-    losses, a function of the user's) is passed over. Raises ModelError for an output that is not
-    (n, classes).
+    losses, code of the user's) and metrics that are no Keras ones are passed over, and noted.
+    Raises ModelError for an output that is not (n, classes).
     """
     _, keras = _tensorflow.load()
     shape = tuple(model.outputs[0].shape)
@@ -92,55 +103,72 @@ def objective_of(model: Any) -> Objective:
             value=[tuple(output.shape) for output in model.outputs],
         )
     classes, outputs = int(shape[1]), output_kind(model)
-    loss = _compiled_loss(keras, model)
+    notes = list(getattr(model, _NOTES, ()))
+    loss = _compiled_loss(keras, model, notes)
     if loss is not None:
-        return Objective(
-            loss, _compiled_metrics(model), _label_form(loss, classes), outputs, classes, "compiled"
-        )
+        metrics, form = _compiled_metrics(model, notes), _label_form(loss, classes)
+        return Objective(loss, metrics, form, outputs, classes, "compiled", tuple(notes))
     logits = outputs == "logits"
     if classes == 1:
         inferred = keras.losses.BinaryCrossentropy(from_logits=logits)
-        return Objective(inferred, (), "column", outputs, classes, "inferred")
+        return Objective(inferred, (), "column", outputs, classes, "inferred", tuple(notes))
     inferred = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
-    return Objective(inferred, ("accuracy",), "index", outputs, classes, "inferred")
+    return Objective(inferred, ("accuracy",), "index", outputs, classes, "inferred", tuple(notes))
 
 
 def output_kind(model: Any) -> Outputs:
     """Whether the output is made by a softmax or a sigmoid, in a layer or as an operation."""
-    operation = model.outputs[0]._keras_history.operation
-    while hasattr(operation, "outputs") and hasattr(operation, "layers"):
-        operation = operation.outputs[0]._keras_history.operation
-    names = {
-        type(operation).__name__.lower(),
-        getattr(getattr(operation, "activation", None), "__name__", ""),
-    }
-    return "probabilities" if names & {"softmax", "sigmoid", "hard_sigmoid"} else "logits"
+    return "probabilities" if _is_probability(model.outputs[0]) else "logits"
 
 
-def restore_compilation(model: Any, config: Any) -> str | None:
+def restore_compilation(model: Any, config: Any) -> None:
     """Give a loaded model the loss and the metrics of its `compile_config`, in safe mode.
 
-    Returns why it could not be done, in words, or None. Code in the configuration is never run.
+    What safe mode cannot make is left out, and `objective_of` notes it. Code in the configuration
+    is never run.
     """
     _, keras = _tensorflow.load()
     if not isinstance(config, dict) or not config.get("loss"):
-        return None
+        return
+    notes: list[str] = []
     try:
-        loss, metrics = (
-            keras.saving.deserialize_keras_object(config.get(name), safe_mode=True)
-            for name in ("loss", "metrics")
-        )
-        model.compile(loss=loss, metrics=metrics)
+        loss = keras.saving.deserialize_keras_object(config["loss"], safe_mode=True)
+        metrics = _usable(config.get("metrics"), notes)
+        # SGD has no moments: stock Keras would warn of those that an untrained file lacks.
+        model.compile(optimizer="sgd", loss=loss, metrics=[_fresh(metric) for metric in metrics])
     except Exception as error:  # Keras raises whatever the configuration makes it raise
-        return f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    return None
+        notes.append(f"the compiled loss cannot be made: {_reason(error)}")
+    setattr(model, _NOTES, tuple(notes))
 
 
-def _compiled_loss(keras: Any, model: Any) -> Any:
+_NOTES = "_compressor_notes"
+_PROBABILITIES = {"softmax", "sigmoid", "hard_sigmoid", "hardsigmoid"}
+# What leaves probabilities probabilities.
+_PASSING = {"dropout", "identity", "reshape", "average", "flatten", "squeeze"}
+
+
+def _is_probability(tensor: Any) -> bool:
+    history = tensor._keras_history
+    operation = history.operation
+    if hasattr(operation, "outputs") and hasattr(operation, "layers"):  # a nested model
+        return _is_probability(operation.outputs[history.tensor_index])
+    kind = type(operation).__name__.lower()
+    activation = getattr(getattr(operation, "activation", None), "__name__", "")
+    if {kind, activation} & _PROBABILITIES:
+        return True
+    if kind in _PASSING or (kind == "activation" and activation == "linear"):
+        node = operation._inbound_nodes[history.node_index]
+        return bool(node.input_tensors) and all(map(_is_probability, node.input_tensors))
+    return False
+
+
+def _compiled_loss(keras: Any, model: Any, notes: list[str]) -> Any:
     loss = getattr(model, "loss", None) if getattr(model, "compiled", False) else None
     if isinstance(loss, dict):
         loss = list(loss.values())
     if isinstance(loss, (list, tuple)):
+        if len(loss) != 1:
+            notes.append(f"{len(loss)} losses were compiled")
         loss = loss[0] if len(loss) == 1 else None
     if loss is None:
         return None
@@ -149,29 +177,39 @@ def _compiled_loss(keras: Any, model: Any) -> Any:
         return found if isinstance(found, keras.losses.Loss) else loss
     # A loss of the user's may want labels in a form that nobody knows.
     module = getattr(loss, "__module__", None) or type(loss).__module__
-    return loss if str(module).startswith("keras.") else None
+    if str(module).startswith("keras."):
+        return loss
+    notes.append(f"the compiled loss {_name(loss)} is not one of Keras's")
+    return None
 
 
-def _compiled_metrics(model: Any) -> tuple[Any, ...]:
-    config = model.get_compile_config() or {}
-    metrics = config.get("metrics") or []
-    while len(metrics) == 1 and isinstance(metrics[0], (list, tuple)):
-        metrics = metrics[0]
-    if not isinstance(metrics, (list, tuple)):
-        return ()
-    return tuple(metric for metric in metrics if _can_be_made(metric))
-
-
-def _can_be_made(metric: Any) -> bool:
-    """Whether a metric is one of Keras's: code of the user's is not kept with a model."""
+def _compiled_metrics(model: Any, notes: list[str]) -> tuple[Any, ...]:
     try:
-        return _fresh(metric) is not None
-    except (TypeError, ValueError):
-        return False
+        config = model.get_compile_config() or {}
+    except Exception as error:  # it asks code of the user's
+        notes.append(f"the compiled metrics cannot be made: {_reason(error)}")
+        return ()
+    return tuple(_usable(config.get("metrics"), notes))
+
+
+def _usable(metrics: Any, notes: list[str]) -> list[Any]:
+    """Those of serialised metrics, nested as `compile` takes them, that are Keras's own."""
+    if isinstance(metrics, dict) and "class_name" not in metrics:
+        metrics = list(metrics.values())
+    if isinstance(metrics, (list, tuple)):
+        return [found for metric in metrics for found in _usable(metric, notes)]
+    if metrics is None:
+        return []
+    try:
+        _fresh(metrics)
+    except Exception as error:  # Keras raises whatever the configuration makes it raise
+        notes.append(f"the compiled metric {_name(metrics)} cannot be made: {_reason(error)}")
+        return []
+    return [metrics]
 
 
 def _label_form(loss: Any, classes: int) -> LabelForm:
-    if "sparse" in _name(loss).lower():
+    if "sparse" in _kind(loss):
         return "index"
     return "column" if classes == 1 else "one-hot"
 
@@ -179,7 +217,20 @@ def _label_form(loss: Any, classes: int) -> LabelForm:
 def _fresh(metric: Any) -> Any:
     """A metric of its own for each compilation: one that was used belongs to another training."""
     _, keras = _tensorflow.load()
-    return metric if isinstance(metric, str) else keras.metrics.deserialize(metric)
+    if isinstance(metric, str):
+        return metric
+    return keras.saving.deserialize_keras_object(metric, safe_mode=True)
+
+
+def _kind(loss: Any) -> str:
+    """The class or function of a loss, in small letters; its name is the user's to choose."""
+    if isinstance(loss, str):
+        return loss.lower()
+    return str(getattr(loss, "__name__", type(loss).__name__)).lower()
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
 
 
 def _name(value: Any) -> str:

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from compressor.data import Dataset, load_dataset
+from compressor.distillation import Distillation
 from compressor.errors import UsageError
 from compressor.models import PAPER_NAMES, check_image_shape
 from compressor.pruning.layers import ALL
 from compressor.pruning.magnitude import check_sparsity
-from compressor.steps import TrainingData, image_shape
+from compressor.steps import image_shape
 from compressor.training import TrainingOptions
+from compressor.training_data import TrainingData
 from deploy import describe_machine
 
 SPARSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
@@ -120,13 +122,18 @@ def make_plan(
     batch_size: int | None = None,
     learning_rate: float | None = None,
     schedule: Literal["cosine", "constant"] | None = None,
+    epochs: float | None = None,
+    rewind: bool = False,
+    distillation: Distillation | None = None,
     validation: int | None = None,
     threads: int | None = None,
 ) -> Plan:
     """Make a plan of the preset and what the caller changes in it.
 
     `steps`, `batch_size`, `learning_rate` and `schedule` hold for the training and every
-    retraining; `quick` retrains at `learning_rate` times the sparsity.
+    retraining; `quick` retrains at `learning_rate` times the sparsity. `epochs` is the length of
+    every retraining; `rewind` repeats the learning rates at the end of the preset's training
+    there, and `distillation` lets it learn from the dense model.
     Raises UsageError for a value that cannot be used.
     """
     if preset not in PRESETS:
@@ -148,14 +155,32 @@ def make_plan(
         options=dataclasses.replace(chosen.options, **changed),
         steps=chosen.steps if steps is None else steps,
     )
+    if epochs is not None and not 0 < epochs <= 10_000:
+        raise UsageError("the number of epochs must lie between 0 and 10,000", value=epochs)
+    if epochs is not None and steps is not None:
+        raise UsageError(
+            "the length of the retraining is given twice", value=f"{epochs} epochs, {steps} steps"
+        )
     proportions = tuple(sorted(check_sparsity(p) for p in sparsities))
+    training = chosen.training(part)
+
+    def retraining(sparsity: float) -> TrainingOptions:
+        options = chosen.retraining_at(sparsity, part)
+        return dataclasses.replace(
+            options,
+            steps=options.steps if epochs is None else part.steps(epochs, options.batch_size),
+            learning_rate=training.learning_rate if rewind else options.learning_rate,
+            rewind=training.steps if rewind else None,
+            distillation=distillation,
+        )
+
     return Plan(
         preset=preset,
         sparsities=proportions,
         layers=tuple(layers),
         seeds=tuple(seeds),
-        training=chosen.training(part),
-        retraining={p: chosen.retraining_at(p, part) for p in proportions},
+        training=training,
+        retraining={p: retraining(p) for p in proportions},
         data=part,
         threads=threads or describe_machine()["cores"],
     )

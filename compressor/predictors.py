@@ -9,30 +9,40 @@ from typing import Any, Literal
 
 import numpy as np
 
-from compressor import _tensorflow, training
+from compressor import _tensorflow, preprocessing, training
 from compressor.data import Dataset
-from compressor.errors import CheckpointError, UsageError
+from compressor.data.inputs import Inputs, rows, take
+from compressor.errors import CheckpointError, ModelError, UsageError
 from compressor.exporters.paper import (
     SparseCheckpoint,
     dense_variables,
     is_sparse_checkpoint,
     read_sparse_checkpoint,
 )
-from compressor.models import load_model, reason_of
-from compressor.pruning.layers import all_layers
+from compressor.models import all_layers, load_model, reason_of
+from compressor.objective import objective_of
 from compressor.sparse_layers import sparse_layer_classes
 from deploy import LatencyStatistics, describe_machine, measure_latency
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """Something that predicts: `predict` takes float32 (n, *input_shape), gives (n, classes)."""
+    """Something that predicts: `predict` takes what `model` takes, and gives float32 (n, classes).
+
+    For a model of one input that is float32 (n, *input_shape).
+    """
 
     kind: Literal["dense", "sparse"]
-    input_shape: tuple[int, ...]
-    predict: Callable[[np.ndarray], np.ndarray]
+    model: Any
+    """the Keras model that computes"""
+    predict: Callable[[Any], np.ndarray]
     path: Path
     """the file that was loaded"""
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """The shape of one (the first) input."""
+        return tuple(self.model.inputs[0].shape[1:])
 
 
 def load_predictor(checkpoint: Path | str) -> Predictor:
@@ -69,7 +79,7 @@ def find_checkpoint(path: Path) -> Path:
 def dense_predictor(model: Any, path: Path) -> Predictor:
     """A predictor that runs `model` as TensorFlow runs it."""
     tensorflow, _ = _tensorflow.load()
-    return Predictor("dense", training.input_shape(model), _compiled(tensorflow, model), path)
+    return Predictor("dense", model, _compiled(tensorflow, model), path)
 
 
 def sparse_predictor(checkpoint: SparseCheckpoint, path: Path) -> Predictor:
@@ -79,7 +89,7 @@ def sparse_predictor(checkpoint: SparseCheckpoint, path: Path) -> Predictor:
     """
     tensorflow, _ = _tensorflow.load()
     model = _sparse_model(checkpoint, path)
-    return Predictor("sparse", training.input_shape(model), _compiled(tensorflow, model), path)
+    return Predictor("sparse", model, _compiled(tensorflow, model), path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,29 +120,36 @@ def evaluate(
     The prediction time is that of `max_steps` batches of `batch_size` test images, after a
     warm-up, over several rounds. Raises DataError when the images do not fit the model.
     """
-    images = data.x_test
-    training.check_shape(predictor.input_shape, images.shape[1:])
     times = prediction_times(
-        {"checkpoint": predictor}, images, batch_size=batch_size, batches=max_steps
+        {"checkpoint": predictor}, data.x_test, batch_size=batch_size, batches=max_steps
     )
-    accuracy = training.accuracy(predictor.predict, images, data.y_test, predictor.input_shape)
     return Evaluation(
         predictor.kind,
-        accuracy,
-        len(images),
+        predictor_accuracy(predictor, data),
+        len(data.y_test),
         times["checkpoint"],
         predictor.path,
     )
 
 
+def predictor_accuracy(predictor: Predictor, data: Dataset) -> float:
+    """The fraction of the test examples whose class is found, 0 to 1.
+
+    Raises DataError when the data do not fit the model.
+    """
+    feed = preprocessing.preprocessing(predictor.model, data.x_test)
+    scores = training.predict_scores(predictor.predict, data.x_test, feed)
+    return float(np.mean(objective_of(predictor.model).predictions(scores) == data.y_test))
+
+
 def prediction_times(
     predictors: Mapping[str, Predictor],
-    images: np.ndarray,
+    x: Inputs,
     *,
     batch_size: int = 32,
     batches: int = 10,
 ) -> dict[str, LatencyStatistics]:
-    """Time predictors of one input shape on `batches` batches of `batch_size` of the `images`.
+    """Time predictors of one kind of input on `batches` batches of `batch_size` of the inputs `x`.
 
     The predictors take turns, so that the times can be compared. TensorFlow uses the threads
     that it was given; the product with a sparse kernel uses one.
@@ -142,21 +159,31 @@ def prediction_times(
             "batch size and steps must be at least 1", value=f"{batch_size}, {batches}"
         )
     tensorflow, _ = _tensorflow.load()
-    shape = next(iter(predictors.values())).input_shape
-    wanted = np.resize(np.arange(len(images)), batches * batch_size)
-    x = training.prepare_images(images[wanted]).reshape(batches, batch_size, *shape)
+    feed = preprocessing.preprocessing(next(iter(predictors.values())).model, x)
+    wanted = np.resize(np.arange(rows(x)), (batches, batch_size))
     threads = tensorflow.config.threading.get_intra_op_parallelism_threads()
     return measure_latency(
         {name: predictor.predict for name, predictor in predictors.items()},
-        list(x),
+        [feed(take(x, indices)) for indices in wanted],
         threads=threads or describe_machine()["cores"],
     )
 
 
-def _compiled(tensorflow: Any, model: Any) -> Callable[[np.ndarray], np.ndarray]:
-    signature = [tensorflow.TensorSpec((None, *training.input_shape(model)), tensorflow.float32)]
-    function = tensorflow.function(lambda x: model(x, training=False), input_signature=signature)
-    return lambda batch: np.asarray(function(tensorflow.constant(batch)))
+def _compiled(tensorflow: Any, model: Any) -> Callable[[Any], np.ndarray]:
+    if len(model.outputs) != 1:
+        raise ModelError("only models with one output are supported", value=len(model.outputs))
+    # The structure that the model was built with: a tensor, a list, or a dict.
+    specs = tensorflow.nest.map_structure(
+        lambda part: tensorflow.TensorSpec(part.shape, part.dtype), preprocessing.structure(model)
+    )
+    function = tensorflow.function(
+        lambda inputs: model(inputs, training=False), input_signature=[specs]
+    )
+
+    def predict(batch: Any) -> np.ndarray:
+        return np.asarray(function(tensorflow.nest.map_structure(tensorflow.constant, batch)))
+
+    return predict
 
 
 def _sparse_model(checkpoint: SparseCheckpoint, path: Path) -> Any:

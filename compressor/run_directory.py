@@ -7,6 +7,7 @@ RUN/.../STEP/record.json   written last: a step with a record is finished
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -22,16 +23,22 @@ from compressor.errors import CheckpointError, RunDirectoryError
 IDENTITY = "experiment.json"
 RECORD = "record.json"
 NEW, OLD = ".new", ".old"
-_STEP = r"step_(1|2_1|2_2|3)|break_even|prediction_time"
+_STEP = r"dense|round-\d+|step_(1|2_1|2_2|3)|break_even|prediction_time"
 _OURS = re.compile(
-    rf"experiment\.json|results\.(json|csv)|report\.md|figures|variables|seed-\d+|{_STEP}"
+    rf"experiment\.json|results\.(json|csv)|report\.md|shrunk\.keras|figures|variables|seed-\d+|{_STEP}"
     rf"|\.({_STEP})\.(new|old)"
 )
 # A step that was not finished or is being replaced, or a file that was not written to the end.
 _UNFINISHED = re.compile(
     rf"\.(?P<step>{_STEP})(?P<state>\.new|\.old)"
-    r"|\.(experiment|record|results|report|variables|model|masks|sparse|figure_\w+)"
+    r"|\.(experiment|record|results|report|variables|model|masks|sparse|shrunk|figure_\w+)"
     r"\.\w{8}\.tmp\.\w+"
+)
+
+# What decides a pruning, in the configuration of its steps.
+_PRUNING = (
+    *("model", "layers", "sparsity", "granularity", "scope", "criterion"),
+    *("pruning_schedule", "rounds", "calibration"),
 )
 
 Work = Callable[[Path], dict[str, Any]]
@@ -117,6 +124,9 @@ class RunDirectory:
             written = write_record(new, result, config)
         except BaseException:
             shutil.rmtree(new, ignore_errors=True)
+            if directory.parent != self.path:
+                with contextlib.suppress(OSError):  # other steps are there
+                    directory.parent.rmdir()
             raise
         with storage_errors(directory):
             if directory.exists():
@@ -125,6 +135,15 @@ class RunDirectory:
             sync(directory.parent)
             shutil.rmtree(old, ignore_errors=True)
         return written
+
+    def discard(self, name: str) -> None:
+        """Remove the step `name`, if it is there: what follows does not come from it."""
+        directory = self.path / name
+        with storage_errors(directory):
+            if directory.exists():
+                old = _beside(directory, OLD)
+                directory.rename(old)
+                shutil.rmtree(old, ignore_errors=True)
 
     def _reuse(self, directory: Path, config: dict[str, Any]) -> dict[str, Any]:
         difference = first_difference(read_record(directory)["config"], config)
@@ -235,7 +254,7 @@ def same_pruning(pruned: Path, retrained: Path) -> bool:
     if not all((step / RECORD).is_file() for step in (pruned, retrained)):
         return True
     first, second = (read_record(step)["config"] for step in (pruned, retrained))
-    return all(first.get(key) == second.get(key) for key in ("model", "layers", "sparsity"))
+    return all(first.get(key) == second.get(key) for key in _PRUNING)
 
 
 def read_step(directory: Path) -> dict[str, Any]:

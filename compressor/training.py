@@ -5,14 +5,18 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from compressor import _tensorflow
-from compressor.data import Dataset
-from compressor.errors import DataError, ModelError, UsageError
-from compressor.pruning.layers import all_layers
+from compressor.data.inputs import Inputs, rows, take
+from compressor.distillation import Distillation, compile_distilled, distilled_targets
+from compressor.errors import ModelError, UsageError
+from compressor.models import all_layers
+from compressor.objective import Objective, objective_of
+from compressor.preprocessing import Preprocessing, preprocessing
 
 EVALUATION_BATCH = 500
 _WARMUP = 0.05
@@ -27,7 +31,9 @@ class TrainingOptions:
     `steps` and `batch_size` are counted in batches and images. `schedule` is `constant`, or
     `cosine`: a linear rise over the first 5 % of the steps, then a half cosine to zero
     (Loshchilov and Hutter, SGDR). `dropout_scale` multiplies the rate of every Dropout layer
-    while training.
+    while training. `rewind` is the number of steps that the original training had: the learning
+    rate then goes once more as it went in the last of these (Renda et al., Comparing Rewinding
+    and Fine-tuning in Neural Network Pruning, 2020). `distillation` asks for a teacher.
     """
 
     steps: int
@@ -35,6 +41,8 @@ class TrainingOptions:
     learning_rate: float = 2e-3
     schedule: Literal["cosine", "constant"] = "cosine"
     dropout_scale: float = 1.0
+    rewind: int | None = None
+    distillation: Distillation | None = None
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -57,6 +65,8 @@ class TrainingOptions:
             )
         if not 0 <= self.dropout_scale <= 1:
             raise UsageError("the scale of dropout must lie in [0, 1]", value=self.dropout_scale)
+        if self.rewind is not None and self.rewind < 1:
+            raise UsageError("a training to rewind to has at least 1 step", value=self.rewind)
 
     @property
     def images(self) -> int:
@@ -65,13 +75,36 @@ class TrainingOptions:
 
     def describe(self) -> dict[str, Any]:
         """The options as a JSON object, as results.json keeps them."""
-        return {
+        described: dict[str, Any] = {
             "steps": self.steps,
             "batch_size": self.batch_size,
             "learning_rate": self.learning_rate,
             "learning_rate_schedule": self.schedule,
             "dropout_scale": self.dropout_scale,
         }
+        if self.rewind is not None:
+            described["rewind"] = self.rewind
+        if self.distillation is not None:
+            described |= self.distillation.describe()
+        return described
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if self.rewind is not None:
+            # A retraining longer than the training stretches it, or its end would learn nothing.
+            original = dataclasses.replace(self, steps=max(self.rewind, self.steps), rewind=None)
+            return original.learning_rate_at(max(self.rewind - self.steps, 0) + step)
+        if self.schedule == "constant":
+            return self.learning_rate
+        if step < self.warmup_steps:
+            return self.learning_rate * step / self.warmup_steps
+        done = min((step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1), 1.0)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    @property
+    def warmup_steps(self) -> int:
+        """Over how many steps the learning rate of `cosine` rises."""
+        return max(round(self.steps * _WARMUP), 1)
 
 
 class Progress(Protocol):
@@ -86,170 +119,162 @@ def derive_seed(seed: int, purpose: str) -> int:
     return int(np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(1)[0])
 
 
-def dropout_scale(kept: int, weights: int) -> float:
-    """By how much dropout shrinks in retraining when `kept` of `weights` remain.
+def dropout_scale(density: float) -> float:
+    """By how much dropout shrinks in retraining when a fraction `density` of the weights remains.
 
     Pruning already lowers the capacity, so dropout shrinks with the square root of the
     density: D_r = D_o sqrt(C_r / C_o). Source: Han et al., Learning both Weights and
     Connections for Efficient Neural Networks, equation 4.
     """
-    return math.sqrt(kept / weights)
-
-
-def prepare_images(images: np.ndarray) -> np.ndarray:
-    """Images as the model sees them, before reshaping: uint8 becomes float32 in 0 to 1."""
-    if images.dtype == np.uint8:
-        return images.astype(np.float32) / np.float32(255)
-    return images.astype(np.float32, copy=False)
-
-
-def input_shape(model: Any) -> tuple[int, ...]:
-    """The shape of one input of a model with one input and one output of class scores.
-
-    Raises ModelError for a model with several inputs or outputs, or of variable size.
-    """
-    if not getattr(model, "built", False) or not hasattr(model, "inputs"):
-        raise ModelError(
-            "the model was never built, so its input has no shape",
-            value=model.name,
-            hint="give it an Input layer, or call it once before saving",
-        )
-    # Keras gives a model's tensors as a list and keeps the names that they had for itself.
-    named = (getattr(model, name, None) for name in ("_inputs_struct", "_outputs_struct"))
-    if any(isinstance(tensors, dict) for tensors in named):
-        raise ModelError(
-            "models with named inputs or outputs in a dictionary are not supported",
-            value=model.name,
-        )
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ModelError(
-            "only models with one input and one output are supported",
-            value=f"{len(model.inputs)} inputs, {len(model.outputs)} outputs",
-        )
-    shape = tuple(model.inputs[0].shape[1:])
-    if any(size is None for size in shape) or len(model.outputs[0].shape) != 2:
-        raise ModelError(
-            "the model must take inputs of a fixed shape and give one score a class",
-            value=f"input {shape}, output {tuple(model.outputs[0].shape[1:])}",
-        )
-    return shape
-
-
-def check_shape(model: tuple[int, ...], image: tuple[int, ...]) -> None:
-    """Raise DataError, with both shapes, when images of shape `image` do not fit an input."""
-    if math.prod(model) != math.prod(image) or (len(model) == len(image) and model != image):
-        raise DataError(
-            "the images do not fit the model",
-            value=f"images {image}, model {model}",
-            hint="give data of the model's input shape",
-        )
-
-
-def check_fit(model: Any, data: Dataset) -> None:
-    """Raise DataError when the images or the classes of `data` do not fit the model."""
-    check_shape(input_shape(model), data.x_train.shape[1:])
-    outputs = model.outputs[0].shape[-1]
-    if outputs < data.classes:
-        raise DataError(
-            "the data set has more classes than the model",
-            value=f"data {data.classes}, model {outputs}",
-            hint="give the data that the model was trained on",
-        )
+    return math.sqrt(density)
 
 
 def fit(
     model: Any,
-    images: np.ndarray,
+    x: Inputs,
     labels: np.ndarray,
     options: TrainingOptions,
     *,
     seed: int,
+    objective: Objective | None = None,
+    teacher: np.ndarray | None = None,
+    on_step: Callable[[int], None] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Train `model` in place for exactly `options.steps` batches; leaves it compiled with Adam.
 
-    `images` (n, ...) uint8 or float32 and `labels` (n,) integer. Every epoch visits the images
-    in a new order that depends on `seed` alone. Constraints on variables (masks) are kept.
-    Raises ModelError when the loss stops being a number.
+    `x` as a data set stores it, one array (n, ...) or arrays by name, and `labels` (n,) integer.
+    Every epoch visits the examples in a new order that depends on `seed` alone. Constraints on
+    variables (masks) are kept. `objective` is by default the model's own (`objective_of`).
+    `teacher` holds a dense model's scores (n, classes), for `options.distillation`. `on_step` is
+    called after every step with its number, from 1. Raises ModelError when the loss stops being
+    a number.
     """
     tensorflow, keras = _tensorflow.load()
+    objective = objective or objective_of(model)
+    feed = preprocessing(model, x)
     _tensorflow.make_deterministic(derive_seed(seed, "operations"))
     _seed_generators(model, seed)
-    compile_classifier(model, _learning_rate(keras, options))
+    # Keras would number the name, and the size of a checkpoint depend on earlier trainings.
+    optimizer = keras.optimizers.Adam(_learning_rate(keras, options), name="adam")
+    targets = labels
+    if options.distillation is None:
+        objective.compile(model, optimizer)
+    else:
+        if teacher is None:
+            raise UsageError("distillation needs the scores of a teacher")
+        targets = distilled_targets(labels, teacher, objective)
+        compile_distilled(model, optimizer, objective, options.distillation)
     own_rates = _scale_dropout(keras, model, options.dropout_scale)
-    shape = (-1, *input_shape(model))
-    x, y = tensorflow.constant(images), tensorflow.constant(labels)
+    stored = tree_of_constants(tensorflow, x)
+    y = tensorflow.constant(targets)
 
     def batch(index: Any) -> tuple[Any, Any]:
-        chosen = tensorflow.gather(x, index)
-        if images.dtype == np.uint8:
-            chosen = tensorflow.cast(chosen, "float32") / 255.0
-        return tensorflow.reshape(chosen, shape), tensorflow.gather(y, index)
+        chosen = tensorflow.nest.map_structure(lambda part: tensorflow.gather(part, index), stored)
+        wanted = tensorflow.gather(y, index)
+        if options.distillation is None:
+            wanted = objective.targets(wanted)
+        return feed.tensors(chosen), wanted
 
-    order = _visiting_order(len(images), options.steps * options.batch_size, seed)
+    order = _visiting_order(rows(x), options.steps * options.batch_size, seed)
     batches = tensorflow.data.Dataset.from_tensor_slices(order).batch(options.batch_size)
-    callbacks = [_progress_callback(keras, options.steps, progress)]
+    callbacks = [_callback(keras, model, options, on_step, progress)]
     try:
         model.fit(batches.map(batch).prefetch(2), shuffle=False, verbose=0, callbacks=callbacks)
     finally:
         for layer, rate in own_rates.items():
             layer.rate = rate
+    if options.distillation is not None:
+        # A saved model must not name a loss that stock Keras does not know.
+        objective.compile(model, optimizer)
 
 
-def compile_classifier(model: Any, learning_rate: Any) -> None:
-    """Compile with Adam and cross-entropy on integer labels, told apart by the output.
-
-    A model whose output ends in a softmax gives probabilities, any other gives logits.
-    """
-    _, keras = _tensorflow.load()
-    model.compile(
-        # Keras would number the name, and the size of a checkpoint depend on earlier trainings.
-        optimizer=keras.optimizers.Adam(learning_rate, name="adam"),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=not ends_in_softmax(model)),
-        metrics=["accuracy"],
-    )
+def tree_of_constants(tensorflow: Any, x: Inputs) -> Any:
+    """Stored inputs as TensorFlow constants: one, or a dict by name."""
+    if isinstance(x, Mapping):
+        return {name: tensorflow.constant(part) for name, part in x.items()}
+    return tensorflow.constant(x)
 
 
-def ends_in_softmax(model: Any) -> bool:
-    """Whether the last layer turns scores into probabilities."""
-    _, keras = _tensorflow.load()
-    last = list(all_layers(model).values())[-1]
-    return (
-        isinstance(last, keras.layers.Softmax)
-        or getattr(last, "activation", None) is keras.activations.softmax
-    )
-
-
-def evaluate(model: Any, images: np.ndarray, labels: np.ndarray) -> float:
-    """The fraction of `images` whose largest score is at the label, 0 to 1."""
-    return accuracy(lambda x: model.predict_on_batch(x), images, labels, input_shape(model))
-
-
-def accuracy(
-    predict: Any,
-    images: np.ndarray,
-    labels: np.ndarray,
-    shape: tuple[int, ...],
-    batch: int = EVALUATION_BATCH,
+def evaluate(
+    model: Any, x: Inputs, labels: np.ndarray, objective: Objective | None = None
 ) -> float:
-    """The accuracy of `predict`, float32 (n, *shape) -> scores (n, classes), in batches."""
-    correct = 0
-    for start in range(0, len(images), batch):
-        part = prepare_images(images[start : start + batch]).reshape(-1, *shape)
-        scores = np.asarray(predict(part))
-        correct += int(np.count_nonzero(scores.argmax(axis=-1) == labels[start : start + batch]))
-    return correct / len(images)
+    """The fraction of the examples whose class the model finds, 0 to 1."""
+    objective = objective or objective_of(model)
+    scores = predict_scores(model.predict_on_batch, x, preprocessing(model, x))
+    return float(np.mean(objective.predictions(scores) == labels))
+
+
+def predict_scores(
+    predict: Callable[[Any], Any], x: Inputs, feed: Preprocessing, batch: int = EVALUATION_BATCH
+) -> np.ndarray:
+    """The scores of `predict`, float32 (n, classes), for stored inputs `x`, in batches.
+
+    `predict` takes what `feed` makes of them.
+    """
+    parts = [
+        np.asarray(predict(feed(take(x, slice(start, start + batch)))))
+        for start in range(0, rows(x), batch)
+    ]
+    return np.concatenate(parts)
+
+
+def mean_gradients(
+    model: Any, variables: Sequence[Any], x: Inputs, labels: np.ndarray, objective: Objective
+) -> list[np.ndarray]:
+    """The mean gradient of the loss on stored examples, for each of `variables`, of its shape.
+
+    The model computes as in prediction: no dropout, and BatchNormalization by its moving means.
+    """
+    return gradient_function(model, variables, x, labels, objective)()
+
+
+def gradient_function(
+    model: Any, variables: Sequence[Any], x: Inputs, labels: np.ndarray, objective: Objective
+) -> Callable[[], list[np.ndarray]]:
+    """What gives `mean_gradients` for the weights that the model has at the moment of the call."""
+    tensorflow, keras = _tensorflow.load()
+    feed = preprocessing(model, x)
+    loss = objective.loss if callable(objective.loss) else keras.losses.get(objective.loss)
+    watched = [variable.value for variable in variables]
+
+    @tensorflow.function(reduce_retracing=True)
+    def gradients(inputs: Any, targets: Any) -> Any:
+        with tensorflow.GradientTape() as tape:
+            scores = model(inputs, training=False)
+            total = loss(targets, scores)
+            if total.shape.rank:
+                total = tensorflow.reduce_sum(total)
+            elif getattr(loss, "reduction", "sum") != "sum":
+                # The mean over a batch; batches may differ in size.
+                total = total * tensorflow.cast(tensorflow.shape(scores)[0], total.dtype)
+        return [
+            tensorflow.convert_to_tensor(found)
+            for found in tape.gradient(
+                total, watched, unconnected_gradients=tensorflow.UnconnectedGradients.ZERO
+            )
+        ]
+
+    def mean() -> list[np.ndarray]:
+        totals = [np.zeros(tuple(variable.shape), np.float64) for variable in watched]
+        for start in range(0, rows(x), EVALUATION_BATCH):
+            part = slice(start, start + EVALUATION_BATCH)
+            targets = objective.targets(tensorflow.constant(labels[part]))
+            for total, found in zip(totals, gradients(feed(take(x, part)), targets), strict=True):
+                total += found.numpy()
+        return [(total / rows(x)).astype(np.float32) for total in totals]
+
+    return mean
 
 
 def _learning_rate(keras: Any, options: TrainingOptions) -> Any:
-    if options.schedule == "constant":
-        return options.learning_rate
-    warmup = max(round(options.steps * _WARMUP), 1)
+    if options.schedule == "constant" or options.rewind is not None:
+        return options.learning_rate_at(0)
     return keras.optimizers.schedules.CosineDecay(
         0.0,
-        max(options.steps - warmup, 1),
+        max(options.steps - options.warmup_steps, 1),
         warmup_target=options.learning_rate,
-        warmup_steps=warmup,
+        warmup_steps=options.warmup_steps,
     )
 
 
@@ -278,17 +303,31 @@ def _visiting_order(images: int, visits: int, seed: int) -> np.ndarray:
     return np.concatenate(epochs)[:visits]
 
 
-def _progress_callback(keras: Any, steps: int, progress: Progress | None) -> Any:
+def _callback(
+    keras: Any,
+    model: Any,
+    options: TrainingOptions,
+    on_step: Callable[[int], None] | None,
+    progress: Progress | None,
+) -> Any:
     class Report(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            if options.rewind is not None:
+                # A schedule of our own could not be loaded by stock Keras.
+                model.optimizer.learning_rate.assign(options.learning_rate_at(batch))
+
         def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-            loss = (logs or {})["loss"]
-            if not math.isfinite(loss):
+            values = logs or {}
+            if not math.isfinite(values["loss"]):
                 raise ModelError(
                     "the loss is no number any more",
                     value=f"step {batch + 1}",
                     hint="choose a smaller learning rate",
                 )
+            if on_step is not None:
+                on_step(batch + 1)
             if progress is not None:
-                progress(batch + 1, steps, loss, (logs or {})["accuracy"])
+                accuracy = values.get("accuracy", values.get("acc", 0.0))
+                progress(batch + 1, options.steps, values["loss"], accuracy)
 
     return Report()

@@ -2,24 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from compressor import _tensorflow, steps
+from compressor import _tensorflow, retraining, steps, training
 from compressor._files import sha256
 from compressor.data import Dataset, load_dataset
-from compressor.errors import CheckpointError, UsageError
+from compressor.data.inputs import rows
+from compressor.errors import CheckpointError, ModelError, RunDirectoryError, UsageError
 from compressor.experiment import Listener, SilentListener
-from compressor.models import load_model
+from compressor.exporters.paper import has_sparse_form
+from compressor.inspection import inspect
+from compressor.models import load_model, save_model
+from compressor.objective import objective_of
 from compressor.plan import Plan, check_paper_model, make_plan, sparsity_name
 from compressor.predictors import Evaluation, find_checkpoint, load_predictor
 from compressor.predictors import evaluate as evaluate_predictor
+from compressor.preprocessing import preprocessing
 from compressor.pruning.layers import prunable_layers
 from compressor.pruning.masks import load_masks
-from compressor.run_directory import RECORD, RunDirectory, read_record, same_pruning
-from compressor.steps import TrainingData
-from compressor.training import derive_seed
+from compressor.pruning.pruner import density_of
+from compressor.pruning.schedules import round_sparsity
+from compressor.pruning.spec import PruningSpec
+from compressor.run_directory import RECORD, RunDirectory, Work, read_record, same_pruning
+from compressor.shrinking import shrink
+from compressor.training import TrainingOptions, derive_seed
+from compressor.training_data import TrainingData
 from compressor.variables import Variables
 
 Step = Literal[1, 2, 3]
@@ -90,34 +101,112 @@ def _train(
             source, digest = basic / steps.MODEL, _digest(basic / steps.MODEL)
         else:
             source, digest = _to_prune(run.path, variables)
-        records |= _prune(run, source, digest, plan, force, listener)
+        spec = PruningSpec(plan.sparsities[0], plan.layers)
+        records |= _PruningJob(run, source, digest, spec, plan, force, listener).run()
         variables.keep(retrained)
     if 3 in do:
         records |= _sparsify(run, variables.model(), plan.data, force, listener)
     return records
 
 
-def prune(
+def prune_run(
     model: Path | str,
     output: Path | str | None = None,
+    spec: PruningSpec | None = None,
     plan: Plan | None = None,
     *,
     retrain: bool = True,
     force: bool = False,
     listener: Listener | None = None,
 ) -> Records:
-    """Prune a model and retrain it: step_2_1 and step_2_2 in the run directory `output`.
+    """Prune a model file by `spec` and retrain it: step_2_1 and step_2_2 in a run directory.
+
+    The record `dense` says what the model reaches before.
 
     `model` is a .keras file or a run directory with step_1. `output` is by default that run
-    directory, or, for a file, NAME-pruned beside it. The plan's first sparsity, its layers, its
-    retraining and its first seed are used. The model need not be the paper's CNN.
+    directory, or, for a file, NAME-pruned beside it. The plan gives data, retraining and seed; its
+    sparsities and layers are those of `spec`. A gradual pruning has step_2_2 only; an iterative
+    one keeps its earlier rounds in round-1, round-2, ... The model need not be the paper's CNN.
+    `compressor.prune` does the same to a model in memory.
     """
-    plan = plan or make_plan(sparsities=(0.9,), layers=("all",))
+    spec = spec or PruningSpec()
+    plan = plan or make_plan(sparsities=(spec.highest_sparsity,))
+    if not retrain and spec.schedule != "one-shot":
+        raise UsageError(
+            f"{spec.schedule} pruning retrains", value="--no-retrain", hint="leave it out"
+        )
+    if spec.highest_sparsity not in plan.retraining:
+        raise UsageError(
+            "the plan has no retraining for this sparsity",
+            value=f"{spec.highest_sparsity:g}",
+            hint="make it with make_plan(sparsities=[...])",
+        )
     source, folder = _model_and_output(Path(model), "step_1", output, "-pruned")
     listener = listener or SilentListener()
+    _tensorflow.load(plan.threads)
+    steps.check_pruning(source, plan.data, spec, plan.retraining[spec.highest_sparsity])
     with RunDirectory(folder, _IDENTITY) as run:
-        _tensorflow.load(plan.threads)
-        return _prune(run, source, _digest(source), plan, force, listener, retrain=retrain)
+        job = _PruningJob(run, source, _digest(source), spec, plan, force, listener)
+        return job.measure() | job.run(retrain)
+
+
+def shrink_file(
+    model: Path | str,
+    output: Path | str | None = None,
+    data: Dataset | None = None,
+    *,
+    round_to: int = 1,
+    fold_batchnorm: bool = True,
+    threads: int | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Shrink a model file exactly, and write the smaller model to `output`.
+
+    `model` is a .keras file, the folder of a step, or a run directory with step_2_2. `output` is by
+    default NAME-shrunk.keras beside the file, or shrunk.keras in the run directory. The outputs of
+    both models are compared on validation examples of `data`, or on random inputs; the accuracy of
+    both is measured where `data` is given. Returns a JSON object: what was removed and folded, the
+    difference, and both models as `inspect` compares them. Raises RunDirectoryError when `output`
+    is there and not `force`, CheckFailedError when the models do not compute the same.
+    """
+    source = _model_to_shrink(Path(model))
+    target = Path(output) if output is not None else _shrunk_path(Path(model), source)
+    if target.suffix != ".keras":
+        raise UsageError("the shrunk model is a .keras file", value=target)
+    if target.resolve() == source.resolve():
+        raise UsageError("the shrunk model would replace the model itself", value=target)
+    if target.exists() and not force:
+        raise RunDirectoryError(
+            "the file is there already", value=target, hint="name another with -o, or --force"
+        )
+    _tensorflow.load(threads)
+    before = load_model(source)
+    record: dict[str, Any] = {"checked_on": "random inputs"}
+    inputs = None
+    if data is not None:
+        part = TrainingData.of(data)
+        objective = steps.check_fit(before, part)
+        x, _ = part.validation_part(retraining.CHECKED)
+        inputs = preprocessing(before, x)(x)
+        record["checked_on"] = f"{rows(x)} validation examples"
+    shrunk = shrink(before, inputs, fold_batchnorm=fold_batchnorm, round_to=round_to)
+    record |= {
+        "removed": shrunk.removed,
+        "folded": list(shrunk.folded),
+        "kept": shrunk.kept,
+        "difference": shrunk.difference,
+    }
+    if data is not None:
+        record["accuracy"] = {
+            name: training.evaluate(one, data.x_test, data.y_test, objective)
+            for name, one in (("before", before), ("after", shrunk.model))
+        }
+    with contextlib.suppress(ModelError):  # a model that is no classifier stays uncompiled
+        found = objective_of(before)
+        if found.source == "compiled":
+            found.compile(shrunk.model, "sgd")
+    save_model(shrunk.model, target)
+    return record | {"output": str(target), "comparison": inspect(source, target)}
 
 
 def sparsify(
@@ -167,47 +256,124 @@ def evaluate(
     )
 
 
-def _prune(
-    run: RunDirectory,
-    source: Path,
-    digest: str,
-    plan: Plan,
-    force: bool,
-    listener: Listener,
-    *,
-    retrain: bool = True,
-) -> Records:
-    sparsity, seed = plan.sparsities[0], plan.seeds[0]
-    options = plan.retraining[sparsity]
-    listener.stage(f"prune {100 * sparsity:g} %")
-    what = {"model": digest, "layers": plan.layer_names, "sparsity": sparsity}
-    records = {
-        "step_2_1": run.step(
-            "step_2_1",
-            lambda here: steps.prune_step(
-                here, _same(source, digest), plan.data, layers=plan.layers, sparsity=sparsity
-            ),
-            config=_config(plan, what),
-            force=force,
+class _PruningJob:
+    """The steps of one pruning, in one run directory."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        source: Path,
+        digest: str,
+        spec: PruningSpec,
+        plan: Plan,
+        force: bool,
+        listener: Listener,
+    ) -> None:
+        self._run, self._source, self._digest = run, source, digest
+        self._spec, self._plan, self._force, self._listener = spec, plan, force, listener
+        self._what = {"model": digest, **spec.describe()}
+        self._options = plan.retraining[spec.highest_sparsity]
+        self._title = f"{100 * spec.highest_sparsity:g} %"
+
+    def measure(self) -> Records:
+        """The accuracy of the model before it is pruned."""
+        self._listener.stage("measure the model")
+        config = _config(self._plan, {"model": self._digest})
+        record = self._run.step(
+            "dense",
+            lambda _: steps.measure_step(_same(self._source, self._digest), self._plan.data),
+            config=config,
+            force=self._force,
         )
-    }
-    if retrain:
-        options = steps.with_scaled_dropout(options, records["step_2_1"]["layers"])
-        listener.stage("retrain what is left", options.images)
-        records["step_2_2"] = run.step(
-            "step_2_2",
+        return {"dense": record}
+
+    def run(self, retrain: bool = True) -> Records:
+        """Do what is not done yet; return the records of all steps."""
+        if self._spec.schedule == "gradual":
+            records = self._gradual()
+            self._discard_others({"step_2_2"})
+            return records
+        records = {}
+        rounds = self._spec.rounds if self._spec.schedule == "iterative" else 1
+        source: Callable[[], Path] = functools.partial(_same, self._source, self._digest)
+        for number in range(1, rounds + 1):
+            folder = f"round-{number}/" if number < rounds else ""
+            records |= self._round(folder, number, rounds, source, retrain)
+            source = functools.partial(Path, self._run.path / folder / "step_2_2" / steps.MODEL)
+        self._discard_others(set(records))
+        return records
+
+    def _discard_others(self, done: set[str]) -> None:
+        """Remove, where the pruning was forced, what is left of the one that was there before."""
+        if not self._force:
+            return
+        places = {name.partition("/")[0] for name in done}
+        for path in [self._run.path / "step_2_1", *self._run.path.glob("round-*")]:
+            if path.name not in places:
+                self._run.discard(path.name)
+
+    def _round(
+        self, folder: str, number: int, rounds: int, source: Callable[[], Path], retrain: bool
+    ) -> Records:
+        title = f"{self._title}, round {number} of {rounds}" if rounds > 1 else self._title
+
+        level = functools.partial(round_sparsity, number=number, rounds=rounds)
+        self._listener.stage(f"prune {title}")
+        pruned = self._step(
+            f"{folder}step_2_1",
+            lambda here: steps.prune_step(
+                here, source(), self._plan.data, self._spec, level=level, again=number > 1
+            ),
+        )
+        if not retrain:
+            return {f"{folder}step_2_1": pruned}
+        options = retraining.with_scaled_dropout(self._options, density_of(pruned["layers"]))
+        part = "" if number == rounds else f" round {number}"
+        self._listener.stage("retrain what is left", options.images)
+        retrained = self._step(
+            f"{folder}step_2_2",
             lambda here: steps.retrain_step(
                 here,
-                run.path / "step_2_1",
-                plan.data,
+                self._run.path / folder / "step_2_1",
+                self._plan.data,
                 options,
-                seed=derive_seed(seed, f"step_2_2 {sparsity_name(sparsity)}"),
-                progress=listener.progress,
+                self._spec,
+                seed=self._seed(part),
+                teacher=_same(self._source, self._digest) if options.distillation else None,
+                narrowed=number == rounds,
+                progress=self._listener.progress,
             ),
-            config=_config(plan, what | options.describe()),
-            force=force,
+            options,
         )
-    return records
+        return {f"{folder}step_2_1": pruned, f"{folder}step_2_2": retrained}
+
+    def _gradual(self) -> Records:
+        options = self._options
+        self._listener.stage(f"prune {self._title}, while retraining", options.images)
+        record = self._step(
+            "step_2_2",
+            lambda here: steps.gradual_step(
+                here,
+                _same(self._source, self._digest),
+                self._plan.data,
+                options,
+                self._spec,
+                seed=self._seed(""),
+                progress=self._listener.progress,
+            ),
+            options,
+        )
+        return {"step_2_2": record}
+
+    def _step(
+        self, name: str, work: Work, options: TrainingOptions | None = None
+    ) -> dict[str, Any]:
+        config = self._what | (options.describe() if options else {})
+        return self._run.step(name, work, config=_config(self._plan, config), force=self._force)
+
+    def _seed(self, part: str) -> int:
+        name = sparsity_name(self._spec.highest_sparsity)
+        return derive_seed(self._plan.seeds[0], f"step_2_2 {name}{part}")
 
 
 def _sparsify(
@@ -235,14 +401,14 @@ def _sparsify(
 
 
 def _sparse_layers(source: Path) -> list[str]:
-    masks = source.parent / steps.MASKS
-    if masks.is_file():
-        return list(load_masks(masks))
-    zeros = [
-        name
+    layers = {
+        name: layer
         for name, layer in prunable_layers(load_model(source)).items()
-        if not layer.kernel.numpy().all()
-    ]
+        if has_sparse_form(layer)
+    }
+    masks = source.parent / steps.MASKS
+    zeros = [name for name in load_masks(masks) if name in layers] if masks.is_file() else []
+    zeros = zeros or [name for name, layer in layers.items() if not layer.kernel.numpy().all()]
     if not zeros:
         raise CheckpointError(
             "the model has no zero weights, so there is nothing to sparsify",
@@ -295,6 +461,25 @@ def _digest(source: Path) -> str:
         ) from error
 
 
+def _model_to_shrink(model: Path) -> Path:
+    if model.is_dir() and (model / "step_2_2" / steps.MODEL).is_file():
+        return model / "step_2_2" / steps.MODEL
+    source = find_checkpoint(model)
+    if source.suffix != ".keras":
+        raise UsageError("this takes a .keras file or a run directory", value=model)
+    return source
+
+
+def _shrunk_path(model: Path, source: Path) -> Path:
+    if model.is_dir() and source.parent != model:
+        return model / "shrunk.keras"
+    if _is_finished(source.parent):
+        raise UsageError(
+            "the model belongs to a finished step", value=source, hint="name a file with -o"
+        )
+    return source.with_name(f"{source.stem}-shrunk.keras")
+
+
 def _model_and_output(
     model: Path, step: str, output: Path | str | None, suffix: str
 ) -> tuple[Path, Path]:
@@ -302,10 +487,11 @@ def _model_and_output(
         source = model / step / steps.MODEL
         if not source.is_file():
             known = [str(path.parent) for path in sorted(model.rglob(f"{step}/{steps.MODEL}"))]
+            hint = f"name one of {', '.join(known[:3])}" if known else "train a model first"
+            if step == "step_2_2" and (model / "step_2_1" / steps.MODEL).is_file():
+                hint = f"it was not retrained: name {model / 'step_2_1' / steps.MODEL}, and -o"
             raise CheckpointError(
-                f"the run directory has no finished {step}",
-                value=model,
-                hint=f"name one of {', '.join(known[:3])}" if known else "train a model first",
+                f"the run directory has no finished {step}", value=model, hint=hint
             )
         if step == "step_2_2" and not same_pruning(model / "step_2_1", model / step):
             raise CheckpointError(

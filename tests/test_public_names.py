@@ -15,9 +15,11 @@ import deploy
 
 # A change here is a change for users: it belongs in CHANGELOG.md.
 NAMES = {
-    *("CompressorError", "Dataset", "Plan", "Predictor", "Sweep", "TrainingOptions"),
-    *("apply_masks", "evaluate", "inspect", "kept_weights", "load_dataset", "load_predictor"),
-    *("magnitude_prune", "make_plan", "prune", "sparsify", "sweep", "train", "__version__"),
+    *("CompressorError", "Criterion", "Dataset", "Distillation", "Plan", "Predictor", "Pruned"),
+    *("PruningSpec", "Shrunk", "Sweep", "TrainingOptions", "__version__", "apply_masks"),
+    *("evaluate", "inspect", "kept_weights", "load_dataset", "load_predictor", "magnitude_prune"),
+    *("make_plan", "prune", "prune_run", "register_criterion", "sensitivity", "shrink"),
+    *("shrink_file", "sparsify", "sweep", "train"),
 }
 DEPLOY_NAMES = {"LatencyStatistics", "describe_machine", "measure_latency"}
 

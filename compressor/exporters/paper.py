@@ -24,7 +24,8 @@ from compressor._arrays import load_arrays
 from compressor._files import atomic_path
 from compressor.encodings import Encoded, get_encoding
 from compressor.errors import CheckFailedError, CheckpointError, ModelError
-from compressor.pruning.layers import all_layers, resolve_layers
+from compressor.models import all_layers
+from compressor.pruning.layers import resolve_layers
 
 SCHEMA = "compressor.sparse-checkpoint"
 SCHEMA_VERSION = 1
@@ -43,6 +44,12 @@ class SparseCheckpoint:
     """LAYER/VARIABLE -> what stays dense: biases, unpruned kernels"""
 
 
+def has_sparse_form(layer: Any) -> bool:
+    """Whether the sparse predictor can compute with this Dense layer or convolution."""
+    order = getattr(layer, "data_format", "channels_last")
+    return order == "channels_last" and getattr(layer, "groups", 1) == 1
+
+
 def write_sparse_checkpoint(model: Any, layers: Sequence[str], path: Path | str) -> int:
     """Write the paper's sparse checkpoint of `model`, with `layers` sparse; return its bytes.
 
@@ -53,8 +60,7 @@ def write_sparse_checkpoint(model: Any, layers: Sequence[str], path: Path | str)
     encoding = get_encoding(ENCODING)
     chosen = resolve_layers(model, layers)
     for name, layer in chosen.items():
-        order = getattr(layer, "data_format", "channels_last")
-        if order != "channels_last" or getattr(layer, "groups", 1) != 1:
+        if not has_sparse_form(layer):
             raise ModelError(
                 "a convolution that is grouped or has its channels first has no sparse form",
                 value=name,

@@ -39,15 +39,15 @@ def resolve_layers(model: Any, names: Sequence[str]) -> dict[str, Any]:
         )
     if not names:
         raise UsageError("no layer named", hint="give layer names or 'all'")
-    if ALL in names:
-        return prunable
     chosen = {}
     for name in names:
+        if name == ALL:
+            continue
         layer = name if name in prunable else PAPER_NAMES.get(name, name)
         if layer not in prunable:
             refuse_name(name, model, list(prunable))
         chosen[layer] = prunable[layer]
-    return {name: layer for name, layer in prunable.items() if name in chosen}
+    return {name: layer for name, layer in prunable.items() if ALL in names or name in chosen}
 
 
 def paper_name(layer: str) -> str | None:

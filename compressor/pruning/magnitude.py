@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import numbers
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ class PrunedKernel(NamedTuple):
 
 def check_sparsity(sparsity: float) -> float:
     """Return `sparsity` when it lies in [0, 1), else raise UsageError."""
-    if not (isinstance(sparsity, (int, float)) and 0 <= sparsity < 1):
+    if not (isinstance(sparsity, numbers.Real) and 0 <= sparsity < 1):
         raise UsageError(
             "sparsity must be at least 0 and below 1",
             value=sparsity,
@@ -48,23 +49,40 @@ def magnitude_prune(kernel: np.ndarray, sparsity: float) -> PrunedKernel:
     in the flattened kernel are kept, so that always n - floor(n x sparsity) - 1 remain.
     Raises UsageError for a sparsity outside [0, 1), ModelError for NaN or infinite weights.
     """
-    check_sparsity(sparsity)
-    magnitude = np.abs(kernel).ravel()
-    if magnitude.size == 0:
+    keep = kept_weights(kernel.size, sparsity)
+    check_weights(kernel)
+    threshold, mask = keep_highest(np.abs(kernel).ravel(), keep)
+    assert threshold is not None
+    return PrunedKernel(threshold, mask.reshape(kernel.shape))
+
+
+def check_weights(kernel: np.ndarray) -> None:
+    """Raise ModelError for a kernel that is empty, or has NaN or infinite weights."""
+    if kernel.size == 0:
         raise ModelError("a kernel without weights cannot be pruned", value=kernel.shape)
-    if not np.isfinite(magnitude).all():
+    if not np.isfinite(kernel).all():
         raise ModelError(
             "a kernel with NaN or infinite weights cannot be pruned",
             value=kernel.shape,
             hint="train the model again, with a smaller learning rate",
         )
-    index = _pruned_index(magnitude.size, sparsity)
-    threshold = np.partition(magnitude, index)[index]
-    mask = magnitude > threshold
-    missing = kept_weights(magnitude.size, sparsity) - int(np.count_nonzero(mask))
+
+
+def keep_highest(scores: np.ndarray, keep: int) -> tuple[float | None, np.ndarray]:
+    """Keep the `keep` highest of `scores` (n,): the highest that goes, and bool (n,).
+
+    Of those that are equal to the highest that goes, the later ones are kept. The threshold is
+    None when all are kept.
+    """
+    if keep >= scores.size:
+        return None, np.ones(scores.shape, bool)
+    index = scores.size - keep - 1
+    threshold = np.partition(scores, index)[index]
+    mask = scores > threshold
+    missing = keep - int(np.count_nonzero(mask))
     if missing:
-        mask[np.flatnonzero(magnitude == threshold)[-missing:]] = True
-    return PrunedKernel(float(threshold), mask.reshape(kernel.shape))
+        mask[np.flatnonzero(scores == threshold)[-missing:]] = True
+    return float(threshold), mask
 
 
 def _pruned_index(weights: int, sparsity: float) -> int:

@@ -1,4 +1,4 @@
-"""Masks: kept beside the model, and applied to its kernels while it trains."""
+"""Masks: kept beside the model, and applied to its weights while it trains."""
 
 from __future__ import annotations
 
@@ -12,10 +12,14 @@ from compressor import _tensorflow
 from compressor._arrays import load_arrays, save_arrays
 from compressor._files import atomic_path
 from compressor.errors import CheckpointError
-from compressor.pruning.layers import prunable_layers
+from compressor.pruning.kernels import variable_at
 
 Masks = Mapping[str, np.ndarray]
-"""Layer name -> bool array of the kernel's shape; a weight under False stays zero."""
+"""Name -> bool array of the variable's shape; a weight under False stays zero.
+
+A layer's name means its kernel; LAYER:VARIABLE means another of its variables, such as the bias
+that goes with a channel.
+"""
 
 
 def save_masks(path: Path, masks: Masks) -> None:
@@ -38,24 +42,34 @@ def apply_masks(model: Any, masks: Masks) -> None:
 
     The mask is a constraint on the variable, after the one that the user had, which goes on
     working. Keras forgets constraints of variables on saving, and a train function that was
-    already traced ignores them: compile the model after this call.
-    Raises CheckpointError when a mask fits no layer of the model.
+    already traced ignores new ones: compile the model after the first call. A later call with
+    other masks holds for a traced function, too.
+    Raises CheckpointError when a mask fits no variable of the model.
     """
     tensorflow, _ = _tensorflow.load()
-    layers = prunable_layers(model)
     for name, mask in masks.items():
-        kernel = layers[name].kernel if name in layers else None
-        if kernel is None or tuple(kernel.shape) != mask.shape:
+        variable = variable_at(model, name)
+        if variable is None or tuple(variable.shape) != mask.shape:
             raise CheckpointError(
                 "a mask does not fit the model",
                 value=f"{name} {mask.shape}",
                 hint="the masks belong to another model",
             )
-        kernel.assign(np.where(mask, kernel.numpy(), np.float32(0)))
-        inner = kernel.constraint
-        if isinstance(inner, MaskConstraint):
-            inner = inner.inner
-        kernel.constraint = MaskConstraint(tensorflow, mask, inner)
+        values = variable.numpy()
+        variable.assign(np.where(mask, values, values.dtype.type(0)))
+        if not variable.trainable:
+            continue
+        if isinstance(variable.constraint, MaskConstraint):
+            variable.constraint.mask.assign(mask)
+        else:
+            variable.constraint = MaskConstraint(tensorflow, mask, variable.constraint)
+
+
+def remove_masks(model: Any) -> None:
+    """Give all variables of `model` the constraints back that they had before `apply_masks`."""
+    for variable in model.trainable_variables:
+        if isinstance(variable.constraint, MaskConstraint):
+            variable.constraint = variable.constraint.inner
 
 
 class MaskConstraint:
@@ -67,7 +81,7 @@ class MaskConstraint:
 
     def __init__(self, tensorflow: Any, mask: np.ndarray, inner: Any = None) -> None:
         self._tensorflow = tensorflow
-        self.mask = tensorflow.constant(mask)
+        self.mask = tensorflow.Variable(mask, trainable=False, name="mask")
         self.inner = inner
 
     def __call__(self, weight: Any) -> Any:

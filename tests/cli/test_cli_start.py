@@ -28,7 +28,18 @@ OPTIONS = {
     ],
     "prune": [
         *("MODEL", "-o", "--output", "--retrain", "--no-retrain", "--seed", "--threads"),
+        *("--global", "--granularity", "--criterion", "--calibration", "--pruning-schedule"),
+        *("--rounds", "--ramp", "--epochs", "--rewind"),
+        *("--distill", "--distill-weight", "--temperature"),
         *("--force", *DATA, *SPARSITY, *LAYERS, *TRAINING, *ALWAYS),
+    ],
+    "shrink": [
+        *("MODEL", "-o", "--output", "--round-to", "--fold-batchnorm", "--no-fold-batchnorm"),
+        *("--threads", "--force", *DATA, *ALWAYS),
+    ],
+    "sensitivity": [
+        *("MODEL", "-o", "--output", "--sparsities", "--granularity", "--criterion", "--images"),
+        *("--validation", "--threads", *DATA, *LAYERS, *ALWAYS),
     ],
     "sparsify": ["MODEL", "-o", "--output", "--threads", "--force", *DATA, *LAYERS, *ALWAYS],
     "evaluate": [
@@ -39,11 +50,19 @@ OPTIONS = {
         *("-o", "--output", "--sparsities", *LAYERS, "--seeds", "--threads", "--force"),
         *(*DATA, *TRAINING, *ALWAYS),
     ],
-    "inspect": ["PATH", *ALWAYS],
+    "inspect": ["PATH", "OTHER", *ALWAYS],
 }
 DEFAULTS = {
     "train": {"preset": "paper", "sparsity": 0.9, "layers": "w_fc1,w_fc2", "seed": 0},
-    "prune": {"preset": "quick", "sparsity": 0.9, "layers": "all", "seed": 0, "retrain": True},
+    "prune": {
+        **{"preset": "quick", "layers": "all", "seed": 0, "retrain": True},
+        **{"granularity": "weight", "criterion": "magnitude", "pruning_schedule": "one-shot"},
+    },
+    "shrink": {"round_to": 1, "fold_batchnorm": True},
+    "sensitivity": {
+        **{"layers": "all", "granularity": "weight", "criterion": "magnitude"},
+        "images": 1000,
+    },
     "evaluate": {"batch_size": 32, "max_steps": 10},
     "sweep": {
         "preset": "quick",
@@ -83,14 +102,17 @@ def test_the_defaults_are_pinned() -> None:
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_every_help_has_an_example_that_can_be_parsed(name: str) -> None:
+def test_every_help_has_examples_that_can_be_parsed(name: str) -> None:
     text = CliRunner().invoke(cli.cli, [name, "--help"]).output
-    _, _, example = text.partition("Example")
-    words = example.partition("\n\n")[0].partition("compressor ")[2].replace("\\\n", " ").split()
+    _, _, examples = text.partition("Example")
+    lines = examples.partition("\n\n")[0].replace("\\\n", " ").split("\n")
+    commands = [line.split()[1:] for line in lines if line.split()[:1] == ["compressor"]]
 
-    assert words[0] == name
-    command = cli.cli.commands[name]
-    assert command.make_context(name, words[1:], parent=click.Context(cli.cli)).params
+    assert commands
+    for words in commands:
+        assert words[0] == name
+        command = cli.cli.commands[name]
+        assert command.make_context(name, words[1:], parent=click.Context(cli.cli)).params
 
 
 @pytest.mark.parametrize(

@@ -95,15 +95,15 @@ def test_images_of_another_shape(rejected, brightness, tiny_data):
     assert "(8, 8)" in message and "(2, 2)" in message
 
 
-def test_batches_are_what_was_asked_for_and_take_turns():
-    calls = []
+def test_batches_are_what_was_asked_for_and_take_turns(brightness):
+    calls, model = [], load_model(brightness / "model.keras")
 
     def predictor(name):
         def predict(x):
             calls.append((name, x.shape, float(x.max())))
             return np.zeros((len(x), 2))
 
-        return Predictor("dense", (2, 2), predict, name)
+        return Predictor("dense", model, predict, name)
 
     images = bright_data(0).x_test
     both = {name: predictor(name) for name in ("a", "b")}

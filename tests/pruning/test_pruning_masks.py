@@ -65,7 +65,7 @@ def test_through_the_users_own_optimizer_with_momentum_and_decay(keras, small_ne
         keras.optimizers.SGD(0.1, momentum=0.9, nesterov=True, weight_decay=0.01),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
     )
-    x = training.prepare_images(tiny_data.x_train)[..., None]
+    x = tiny_data.x_train.astype(np.float32)[..., None] / 255
     model.fit(x, tiny_data.y_train, batch_size=32, epochs=2, verbose=0)
     assert_masked_and_trained(model, masks, before)
 

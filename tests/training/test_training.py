@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from compressor import training
-from compressor.errors import DataError, ModelError, UsageError
+from compressor.errors import ModelError, UsageError
 from compressor.training import TrainingOptions
 
 SHORT = TrainingOptions(steps=7, batch_size=20, learning_rate=0.01, schedule="constant")
@@ -92,12 +92,10 @@ def test_dropout_is_as_before_when_training_fails(dropout_net, tiny_data):
     assert model.get_layer("drop").rate == 0.5
 
 
-@pytest.mark.parametrize(
-    ("kept", "weights", "scale"), [(100, 100, 1.0), (25, 100, 0.5), (0, 7, 0.0)]
-)
-def test_how_far_dropout_shrinks(kept, weights, scale):
+@pytest.mark.parametrize(("density", "scale"), [(1.0, 1.0), (0.25, 0.5), (0.0, 0.0)])
+def test_how_far_dropout_shrinks(density, scale):
     # Han et al., equation 4: the square root of the density.
-    assert training.dropout_scale(kept, weights) == scale
+    assert training.dropout_scale(density) == scale
 
 
 def test_a_loss_that_is_no_number_ends_in_one_line(rejected, keras, tiny_data):
@@ -118,35 +116,6 @@ def test_a_learning_rate_that_is_too_large(rejected, keras, tiny_data):
     )
     options = TrainingOptions(steps=80, batch_size=8, learning_rate=9.9, schedule="constant")
     assert "no number" in rejected(ModelError, fit, model, tiny_data, options)
-
-
-def heads(keras):
-    layers = keras.layers
-    return {
-        "logits": ([layers.Dense(4)], False),
-        "relu": ([layers.Dense(4, activation="relu")], False),
-        "softmax": ([layers.Dense(4, activation="softmax")], True),
-        "layer": ([layers.Dense(4), layers.Softmax()], True),
-        "activation": ([layers.Dense(4), layers.Activation("softmax")], True),
-        "nested": ([keras.Sequential([layers.Dense(4), layers.Softmax()])], True),
-    }
-
-
-@pytest.mark.parametrize("name", ["logits", "relu", "softmax", "layer", "activation", "nested"])
-def test_probabilities_and_logits_are_told_apart(keras, name):
-    head, probabilities = heads(keras)[name]
-    model = keras.Sequential([keras.Input((6,)), *head])
-    model.build((None, 6))
-    assert training.ends_in_softmax(model) is probabilities
-    training.compile_classifier(model, 0.01)
-    # The loss that Keras computes is the cross-entropy of the class probabilities.
-    x = np.random.default_rng(0).normal(size=(5, 6)).astype(np.float32)
-    scores = np.asarray(model(x))
-    if not probabilities:
-        scores = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
-    y = np.array([0, 1, 2, 3, 0])
-    expected = -np.log(scores[np.arange(5), y]).mean()
-    assert float(model.loss(y, model(x))) == pytest.approx(expected, rel=1e-4)
 
 
 def test_the_learning_rate_rises_then_falls_to_zero(small_net, tiny_data):
@@ -194,55 +163,16 @@ def test_seeds_depend_on_the_purpose_and_on_the_seed_alone():
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 
-def test_bytes_are_scaled_and_floats_are_left():
-    images = np.array([[0, 51, 255]], np.uint8)
-    scaled = training.prepare_images(images)
-    assert scaled.dtype == np.float32
-    np.testing.assert_allclose(scaled, [[0, 0.2, 1]], rtol=1e-6)
-    floats = np.array([[-3.0, 0.5, 255.0]], np.float32)
-    np.testing.assert_array_equal(training.prepare_images(floats), floats)
-
-
 def test_training_and_evaluation_scale_alike(small_net, tiny_data):
     as_bytes = fit(small_net(), tiny_data)
     model = small_net()
-    training.fit(
-        model, training.prepare_images(tiny_data.x_train), tiny_data.y_train, SHORT, seed=1
-    )
+    scaled = tiny_data.x_train.astype(np.float32) / 255
+    training.fit(model, scaled, tiny_data.y_train, SHORT, seed=1)
     for a, b in zip(as_bytes, model.weights, strict=True):
         np.testing.assert_allclose(a, b.numpy(), atol=1e-5)
 
 
-def test_images_of_another_shape(rejected, small_net, tiny_data):
-    message = rejected(DataError, training.check_shape, (28, 28, 1), (8, 8))
-    assert "(28, 28, 1)" in message and "(8, 8)" in message
-    message = rejected(DataError, training.check_shape, (4, 16), (8, 8))
-    assert "(4, 16)" in message and "(8, 8)" in message
-    training.check_shape((8, 8, 1), (8, 8))
-    training.check_shape((64,), (8, 8))
-    training.check_fit(small_net(), tiny_data)
-
-
-def test_more_classes_than_the_model_has(rejected, keras, tiny_data):
-    model = keras.Sequential([keras.Input((8, 8)), keras.layers.Flatten(), keras.layers.Dense(3)])
-    message = rejected(DataError, training.check_fit, model, tiny_data)
-    assert "data 4" in message and "model 3" in message
-
-
-def test_models_that_are_no_classifiers_of_one_input(rejected, keras):
-    layers = keras.layers
-    a, b = keras.Input((4,)), keras.Input((4,))
-    two = keras.Model([a, b], layers.Add()([a, b]))
-    assert "2 inputs, 1 outputs" in rejected(ModelError, training.input_shape, two)
-    forked = keras.Model(a, [layers.Dense(2)(a), layers.Dense(2)(a)])
-    assert "1 inputs, 2 outputs" in rejected(ModelError, training.input_shape, forked)
-    free = keras.Sequential([keras.Input((None, 4)), layers.LSTM(2)])
-    assert "(None, 4)" in rejected(ModelError, training.input_shape, free)
-    dense = keras.Sequential([keras.Input((3, 4)), layers.Dense(2)])
-    assert "(3, 2)" in rejected(ModelError, training.input_shape, dense)
-
-
-def test_accuracy_counts_in_parts():
+def test_scores_are_predicted_in_parts():
     scores = np.eye(4, dtype=np.float32)
     images = np.arange(4, dtype=np.float32).reshape(4, 1)
     seen = []
@@ -251,9 +181,17 @@ def test_accuracy_counts_in_parts():
         seen.append(x.shape)
         return scores[x[:, 0].astype(int)]
 
-    labels = np.array([0, 1, 3, 3])
-    assert training.accuracy(predict, images, labels, (1,), batch=3) == 0.75
+    found = training.predict_scores(predict, images, lambda x: x, batch=3)
+    np.testing.assert_array_equal(found, scores)
     assert seen == [(3, 1), (1, 1)]
+
+
+def test_accuracy_is_that_of_all_parts(small_net, tiny_data):
+    model = small_net()
+    x = tiny_data.x_test.astype(np.float32)[..., None] / 255
+    expected = np.mean(np.asarray(model(x)).argmax(-1) == tiny_data.y_test)
+    assert 0 < expected < 1
+    assert training.evaluate(model, tiny_data.x_test, tiny_data.y_test) == expected
 
 
 def test_a_training_whose_order_would_fill_the_memory_is_refused(rejected):

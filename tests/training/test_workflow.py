@@ -12,6 +12,7 @@ from compressor.models import load_model
 from compressor.plan import make_plan
 from compressor.predictors import load_predictor
 from compressor.pruning import load_masks
+from compressor.pruning.spec import PruningSpec
 
 SIZES = {"conv1": 800, "conv2": 51_200, "fc1": 256 * 1024, "fc2": 4096}
 
@@ -23,6 +24,15 @@ def plan(tiny_data):
         return make_plan(tiny_data, **(options | {"validation": 16, "threads": None} | changes))
 
     return build
+
+
+@pytest.fixture(scope="module")
+def prune(plan):
+    def run(model, output=None, *, sparsity=0.5, layers=("all",), **options):
+        spec = PruningSpec(sparsity, layers)
+        return workflow.prune_run(model, output, spec, plan(sparsities=(sparsity,)), **options)
+
+    return run
 
 
 @pytest.fixture(scope="module")
@@ -187,11 +197,11 @@ def test_steps_that_cannot_be(rejected, plan, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def own(residual_net, plan, tiny_data, tmp_path_factory):
+def own(residual_net, prune, tiny_data, tmp_path_factory):
     """A model of the user's own, pruned, retrained and sparsified by its path."""
     folder = tmp_path_factory.mktemp("own")
     residual_net().save(folder / "mine.keras")
-    records = workflow.prune(folder / "mine.keras", plan=plan(layers=("all",), sparsities=(0.5,)))
+    records = prune(folder / "mine.keras")
     records |= workflow.sparsify(
         folder / "mine-pruned" / "step_2_2" / "model.keras", folder / "mine-pruned", tiny_data
     )
@@ -214,15 +224,12 @@ def test_prune_and_sparsify_a_model_of_ones_own(own, tiny_data):
     assert records["step_3"]["accuracy"] == records["step_2_2"]["accuracy"]
 
 
-def test_prune_alone(own, plan, tmp_path):
+def test_prune_alone(own, prune, tmp_path):
     folder, _ = own
-    found = workflow.prune(
-        folder / "mine.keras",
-        tmp_path / "out",
-        plan(layers=("head",), sparsities=(0.9,)),
-        retrain=False,
+    found = prune(
+        folder / "mine.keras", tmp_path / "out", layers=("head",), sparsity=0.9, retrain=False
     )
-    assert list(found) == ["step_2_1"] and not (tmp_path / "out" / "step_2_2").exists()
+    assert list(found) == ["dense", "step_2_1"] and not (tmp_path / "out" / "step_2_2").exists()
     assert [row["layer"] for row in found["step_2_1"]["layers"]] == ["head"]
     before, after = (
         load_model(folder / "mine.keras"),
@@ -236,30 +243,26 @@ def test_prune_alone(own, plan, tmp_path):
     )
 
 
-def test_prune_and_sparsify_a_run_directory(copy, whole, plan, nothing_is_done):
-    assert workflow.prune(copy, plan=plan()) == {
-        name: whole[1][name] for name in ("step_2_1", "step_2_2")
-    }
+def test_prune_and_sparsify_a_run_directory(copy, whole, prune, nothing_is_done):
+    found = prune(copy, sparsity=0.8, layers=("w_fc1", "w_fc2"))
+    assert found.pop("dense")["accuracy"] == whole[1]["step_1"]["accuracy"]
+    assert found == {name: whole[1][name] for name in ("step_2_1", "step_2_2")}
 
 
-def test_models_that_cannot_be_sparsified(rejected, own, plan, tiny_data, tmp_path):
+def test_models_that_cannot_be_sparsified(rejected, own, prune, tiny_data, tmp_path):
     folder, _ = own
     message = rejected(
         CheckpointError, workflow.sparsify, folder / "mine.keras", tmp_path / "a", tiny_data
     )
     assert "no zero weights" in message
-    message = rejected(
-        UsageError, workflow.prune, folder / "mine-pruned/step_3/sparse.npz", plan=plan()
-    )
+    message = rejected(UsageError, prune, folder / "mine-pruned/step_3/sparse.npz")
     assert ".keras" in message
     rejected(CheckpointError, workflow.sparsify, tmp_path / "none")
 
 
-def test_layers_and_data_that_do_not_fit(rejected, own, plan, tmp_path):
+def test_layers_that_do_not_fit(rejected, own, prune, tmp_path):
     folder, _ = own
-    message = rejected(
-        UsageError, workflow.prune, folder / "mine.keras", tmp_path / "a", plan(layers=("w_fc1",))
-    )
+    message = rejected(UsageError, prune, folder / "mine.keras", tmp_path / "a", layers=("w_fc1",))
     assert "w_fc1" in message and "stem" in message
 
 
@@ -293,17 +296,16 @@ def test_step_2_and_3_of_a_model_trained_elsewhere_can_be_repeated(copy, plan, t
     assert again == first
 
 
-def test_sparsify_refuses_the_retraining_of_another_pruning(rejected, own, plan, tmp_path):
+def test_sparsify_refuses_the_retraining_of_another_pruning(rejected, own, prune, tmp_path):
     folder = tmp_path / "own"
     shutil.copytree(own[0], folder)
-    again = plan(layers=("all",), sparsities=(0.25,))
-    workflow.prune(folder / "mine.keras", plan=again, retrain=False, force=True)
+    prune(folder / "mine.keras", sparsity=0.25, retrain=False, force=True)
     message = rejected(CheckpointError, workflow.sparsify, folder / "mine-pruned")
     assert "another pruning" in message
 
 
-def test_a_finished_steps_folder_is_no_place_for_output(rejected, copy, plan):
-    message = rejected(UsageError, workflow.prune, copy / "step_1", plan=plan())
+def test_a_finished_steps_folder_is_no_place_for_output(rejected, copy, prune):
+    message = rejected(UsageError, prune, copy / "step_1")
     assert "-o" in message
     assert not (copy / "step_1" / "model-pruned").exists()
 

@@ -1,0 +1,216 @@
+"""Removing whole units and filters: which ones, and the masks of all that depends on them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from compressor.errors import ModelError, UsageError
+from compressor.pruning.granularity import Channel
+from compressor.pruning.kernels import Kernel, all_kernels
+from compressor.pruning.selection import Choice, Level, choose_each, choose_global
+from compressor.shrinking.channels import ChannelMap, VariableAxis, channel_map
+
+
+@dataclasses.dataclass
+class ChannelSet:
+    """Layers whose units must go together, since Add and the like join what they give."""
+
+    name: str
+    """the first of `layers`"""
+    layers: Mapping[str, np.ndarray]
+    """layer -> int64 (units,), the channel of each unit"""
+    gone: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
+    """channels that were removed so far"""
+
+    @property
+    def channels(self) -> np.ndarray:
+        """The channels of all layers, sorted, each once."""
+        return np.unique(np.concatenate(list(self.layers.values())))
+
+
+@dataclasses.dataclass(frozen=True)
+class ChannelPlan:
+    """What can be removed from a model as channels."""
+
+    map: ChannelMap
+    sets: list[ChannelSet]
+    blocked: Mapping[str, str]
+    """layer -> why its units stay"""
+    main_kernels: Mapping[int, str]
+    """id of a variable -> the layer whose first kernel it is"""
+
+    def kernels(self, model: Any) -> dict[str, Kernel]:
+        """The kernel that makes the units of each layer of the sets, in the order of the model."""
+        layers = {name for part in self.sets for name in part.layers}
+        return {
+            name: kernel
+            for name, kernel in all_kernels(model).items()
+            if name == kernel.layer_name and name in layers
+        }
+
+    def narrowed(self) -> set[str]:
+        """All layers that lose channels: those of the sets, and what passes their channels on."""
+        channels = np.concatenate([part.channels for part in self.sets])
+        return {
+            axis.layer
+            for axis in self.map.axes
+            if axis.role != "consumer" and np.isin(axis.channels, channels).any()
+        }
+
+    def remember(self, masks: Mapping[str, np.ndarray]) -> None:
+        """Take the channels that `masks` of kernels, by layer, remove as gone."""
+        for part in self.sets:
+            gone = [
+                channels[~masks[name].reshape(-1, channels.size).any(axis=0)]
+                for name, channels in part.layers.items()
+                if name in masks
+            ]
+            part.gone = np.unique(np.concatenate([part.gone, *gone]))
+
+
+def plan_channels(model: Any, kernels: Mapping[str, Kernel], *, named: bool) -> ChannelPlan:
+    """The sets of layers that `kernels` belong to, with the layers that are coupled to them.
+
+    Where the user `named` the layers, one that must stay whole raises UsageError with the reason;
+    else it is left alone. Raises ModelError when no layer is left.
+    """
+    found = channel_map(model)
+    wanted = {kernel.layer_name for kernel in kernels.values()}
+    sets, blocked = [], {}
+    for layers in _coupled(found.producers):
+        if not wanted & layers.keys():
+            continue
+        reason = _reason(found, kernels, layers)
+        if reason is None:
+            sets.append(ChannelSet(next(iter(layers)), layers))
+            continue
+        for name in sorted(wanted & layers.keys()):
+            blocked[name] = reason
+    blocked |= {
+        name: found.blocked.get(name, "its units cannot be told apart in the graph")
+        for name in wanted - found.producers.keys()
+    }
+    if named and blocked:
+        name, reason = next(iter(blocked.items()))
+        raise UsageError("this layer cannot be pruned as channel", value=f"{name}: {reason}")
+    if not sets:
+        name, reason = next(iter(blocked.items()))
+        raise ModelError(
+            "no layer of the model can be pruned as channel", value=f"{name}: {reason}"
+        )
+    main = {id(k.variable): k.name for k in all_kernels(model).values() if k.name == k.layer_name}
+    return ChannelPlan(found, sets, blocked, main)
+
+
+def channel_masks(
+    plan: ChannelPlan,
+    scores: Mapping[str, np.ndarray],
+    targets: Mapping[str, float],
+    level: Level,
+    scope: Literal["layer", "global"],
+) -> tuple[dict[str, np.ndarray], dict[str, Choice]]:
+    """The masks, by variable, that remove the least important channels; and each layer's choice.
+
+    `scores` holds those of the weights of each layer's kernel. A unit's score is the mean of its
+    weights', in proportion to the mean over its layer; those of coupled units add up. One unit of
+    each layer always stays. A removed channel is zero in the kernels and biases that make it, in
+    what normalises it, and in the kernels that take it.
+    """
+    pooled = {}
+    for part in plan.sets:
+        values = _set_scores(part, scores)
+        pooled[part.name] = np.where(np.isin(part.channels, part.gone), -1.0, values)
+    if scope == "global":
+        chosen = choose_global(pooled, level(max(targets.values())), Channel())
+    else:
+        wanted = {part.name: level(_target(part, targets)) for part in plan.sets}
+        chosen = choose_each(pooled, wanted, Channel())
+    choices = {}
+    for part in plan.sets:
+        keep = _with_one_unit(part, chosen[part.name].keep, pooled[part.name])
+        part.gone = part.channels[~keep]
+        for name, channels in part.layers.items():
+            stay = ~np.isin(channels, part.gone)
+            choices[name] = Choice(stay, chosen[part.name].threshold)
+    gone = np.concatenate([part.gone for part in plan.sets])
+    return _masks(plan, gone), choices
+
+
+def _coupled(producers: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
+    """Producers in sets that share channels, in the order of the model."""
+    sets: list[dict[str, np.ndarray]] = []
+    for name, channels in producers.items():
+        joined = {name: channels}
+        apart = []
+        for other in sets:
+            if any(np.isin(channels, ids).any() for ids in other.values()):
+                joined = other | joined
+            else:
+                apart.append(other)
+        sets = [*apart, joined]
+    order = list(producers)
+    return sorted(sets, key=lambda layers: min(order.index(name) for name in layers))
+
+
+def _reason(
+    found: ChannelMap, kernels: Mapping[str, Kernel], layers: Mapping[str, np.ndarray]
+) -> str | None:
+    for name in layers:
+        if name in found.blocked:
+            reason = found.blocked[name]
+            return reason if len(layers) == 1 else f"{reason} (coupled with {name})"
+    for axis in found.axes:
+        if axis.role == "producer" and axis.layer in layers and _is_frozen(axis):
+            return f"it is coupled with {axis.layer}, which is frozen"
+    return None
+
+
+def _is_frozen(axis: VariableAxis) -> bool:
+    return not axis.variable.trainable
+
+
+def _target(part: ChannelSet, targets: Mapping[str, float]) -> float:
+    given = {name: targets[name] for name in part.layers if name in targets}
+    if len(set(given.values())) > 1:
+        raise UsageError(
+            "these layers lose their units together, and need one sparsity",
+            value=", ".join(f"{name}={value:g}" for name, value in given.items()),
+        )
+    return next(iter(given.values()))
+
+
+def _set_scores(part: ChannelSet, scores: Mapping[str, np.ndarray]) -> np.ndarray:
+    channels = part.channels
+    total = np.zeros(channels.size)
+    for name, ids in part.layers.items():
+        units = Channel().pool(np.asarray(scores[name], np.float64))
+        np.add.at(total, np.searchsorted(channels, ids), units / max(units.mean(), 1e-30))
+    return total
+
+
+def _with_one_unit(part: ChannelSet, keep: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    keep = keep.copy()
+    for ids in part.layers.values():
+        places = np.searchsorted(part.channels, ids)
+        if not keep[places].any():
+            keep[places[np.argmax(scores[places])]] = True
+    return keep
+
+
+def _masks(plan: ChannelPlan, gone: np.ndarray) -> dict[str, np.ndarray]:
+    masks: dict[str, np.ndarray] = {}
+    for axis in plan.map.axes:
+        stay = ~np.isin(axis.channels, gone)
+        # A variance of zero would be divided by; the gain of a dead channel is zero anyway.
+        if axis.variable.name == "moving_variance":
+            continue
+        shape = [1] * len(axis.variable.shape)
+        shape[axis.axis] = stay.size
+        mask = np.broadcast_to(stay.reshape(shape), tuple(axis.variable.shape))
+        key = plan.main_kernels.get(id(axis.variable), f"{axis.layer}:{axis.variable.name}")
+        masks[key] = mask & masks[key] if key in masks else mask.copy()
+    return masks

@@ -1,0 +1,114 @@
+"""By what a weight's importance is judged.
+
+A criterion gives every weight a score; the lowest go. `register_criterion` adds one, and so does an
+installed package with an entry point in the group `compressor.criteria`:
+
+    [options.entry_points]
+    compressor.criteria =
+        random = my_package:RANDOM
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+from collections.abc import Callable
+
+import numpy as np
+
+from compressor.errors import CompressorError, UsageError
+
+_GROUP = "compressor.criteria"
+
+
+@dataclasses.dataclass(frozen=True)
+class Criterion:
+    """`score(weights, gradients)` -> scores, float of the weights' shape, at least 0.
+
+    `gradients` is the mean gradient of the loss on calibration data, of the weights' shape, or
+    None where `needs_gradients` is False. The score of a group of weights is the mean of theirs.
+    """
+
+    name: str
+    score: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
+    needs_gradients: bool = False
+
+
+def _magnitude(weights: np.ndarray, gradients: np.ndarray | None) -> np.ndarray:
+    return np.abs(weights)
+
+
+def _taylor(weights: np.ndarray, gradients: np.ndarray | None) -> np.ndarray:
+    assert gradients is not None
+    return np.abs(weights * gradients)
+
+
+_CRITERIA = {
+    criterion.name: criterion
+    for criterion in (
+        # Han et al., Learning both Weights and Connections for Efficient Neural Networks (2015).
+        Criterion("magnitude", _magnitude),
+        # The first-order Taylor term of the loss when the weight becomes zero: Molchanov et al.,
+        # Importance Estimation for Neural Network Pruning (2019), equation 8.
+        Criterion("taylor", _taylor, needs_gradients=True),
+    )
+}
+
+
+def register_criterion(criterion: Criterion) -> None:
+    """Make `criterion` known by its name; raises UsageError when another one has it."""
+    if _CRITERIA.get(criterion.name, criterion) is not criterion:
+        raise UsageError("there is a criterion of this name already", value=criterion.name)
+    _CRITERIA[criterion.name] = criterion
+
+
+def criterion_names() -> list[str]:
+    """The names of all criteria, those of installed packages included."""
+    return sorted({*_CRITERIA, *(point.name for point in _entry_points())})
+
+
+def get_criterion(name: str) -> Criterion:
+    """The criterion `name`; raises UsageError for an unknown one or one that cannot be loaded."""
+    if name in _CRITERIA:
+        return _CRITERIA[name]
+    for point in _entry_points():
+        if point.name == name:
+            try:
+                found = point.load()
+            except Exception as error:  # it runs code of another package
+                raise UsageError(
+                    "the criterion's package cannot be loaded", value=f"{name} ({error})"
+                ) from error
+            if not isinstance(found, Criterion):
+                raise UsageError("the entry point is no Criterion", value=point.value)
+            return found
+    raise UsageError(
+        "unknown criterion", value=name, hint=f"choose from {', '.join(criterion_names())}"
+    )
+
+
+def scores(criterion: Criterion, weights: np.ndarray, gradients: np.ndarray | None) -> np.ndarray:
+    """The criterion's scores of one kernel, checked: floats of its shape, finite, not negative."""
+    try:
+        found = np.asarray(criterion.score(weights, gradients))
+    except Exception as error:  # it is code of the user's
+        raise UsageError(
+            "the criterion failed",
+            value=f"{criterion.name} ({type(error).__name__}: {error})",
+        ) from error
+    if found.dtype.kind in "iub":
+        found = found.astype(np.float64)
+    if found.shape != weights.shape or found.dtype.kind != "f":
+        raise CompressorError(
+            "the criterion gives no scores of the weights' shape",
+            value=f"{criterion.name} {found.shape} {found.dtype}, weights {weights.shape}",
+        )
+    if not np.isfinite(found).all() or (found < 0).any():
+        raise CompressorError(
+            "the criterion gives scores that are negative or no numbers", value=criterion.name
+        )
+    return found
+
+
+def _entry_points() -> importlib.metadata.EntryPoints:
+    return importlib.metadata.entry_points(group=_GROUP)

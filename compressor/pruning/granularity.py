@@ -1,0 +1,168 @@
+"""What is removed as one: a weight, a block of weights, or all but n of every m.
+
+Blocks and n:m groups run along the input axis of a kernel, which is the last one in the layout
+[out, ..., in] that TFLite stores and that sparse kernels of runtimes are made for; Keras keeps
+(..., in, out). Channels are removed through the graph: see `compressor.pruning.channels`.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import re
+
+import numpy as np
+
+from compressor.errors import UsageError
+
+_HINT = "choose weight, 1x4, 1x16 (or another 1xN), 2:4 (or another n:m), or channel"
+_BLOCK = re.compile(r"1x([1-9]\d{0,5})")
+_N_OF_M = re.compile(r"([1-9]\d{0,3}):([1-9]\d{0,3})")
+
+
+class Granularity(abc.ABC):
+    """How the weights of one kernel are grouped; a group stays or goes as one."""
+
+    name: str
+
+    @abc.abstractmethod
+    def reason(self, shape: tuple[int, ...], is_matrix: bool) -> str | None:
+        """Why a kernel of this shape cannot be pruned so, in words, or None if it can."""
+
+    @abc.abstractmethod
+    def pool(self, scores: np.ndarray) -> np.ndarray:
+        """Scores of weights, any shape -> scores of groups, float (groups,): their mean."""
+
+    @abc.abstractmethod
+    def spread(self, keep: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Groups to keep, bool (groups,) -> mask of the kernel, bool `shape`."""
+
+
+class Weight(Granularity):
+    """Each weight on its own."""
+
+    name = "weight"
+
+    def reason(self, shape: tuple[int, ...], is_matrix: bool) -> str | None:
+        """None: every kernel has single weights."""
+        return None
+
+    def pool(self, scores: np.ndarray) -> np.ndarray:
+        """The scores as they are."""
+        return scores.ravel()
+
+    def spread(self, keep: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The mask as it is."""
+        return keep.reshape(shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Block(Granularity):
+    """1 x `size` blocks: `size` neighbouring inputs of one output (and one place of a window)."""
+
+    size: int
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """As the user writes it: 1x16."""
+        return f"1x{self.size}"
+
+    def reason(self, shape: tuple[int, ...], is_matrix: bool) -> str | None:
+        """The input axis must be there, and divide into blocks."""
+        if not is_matrix:
+            return "it has no input axis to cut into blocks"
+        if shape[-2] % self.size:
+            return f"its {shape[-2]} inputs do not divide into blocks of {self.size}"
+        return None
+
+    def pool(self, scores: np.ndarray) -> np.ndarray:
+        """The mean of each block, in the order [..., out, in / size]."""
+        return np.moveaxis(scores, -2, -1).reshape(-1, self.size).mean(axis=1)
+
+    def spread(self, keep: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Each block's verdict for all its weights."""
+        rows = (*shape[:-2], shape[-1], shape[-2])
+        return np.ascontiguousarray(np.moveaxis(np.repeat(keep, self.size).reshape(rows), -1, -2))
+
+
+@dataclasses.dataclass(frozen=True)
+class NOfM(Granularity):
+    """At most `n` weights of every `m` neighbouring inputs of one output are not zero.
+
+    Source: Mishra et al., Accelerating Sparse Deep Neural Networks (2021), for 2:4.
+    """
+
+    n: int
+    m: int
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """As the user writes it: 2:4."""
+        return f"{self.n}:{self.m}"
+
+    @property
+    def sparsity(self) -> float:
+        """The fraction that goes: 1 - n / m."""
+        return (self.m - self.n) / self.m
+
+    def reason(self, shape: tuple[int, ...], is_matrix: bool) -> str | None:
+        """The input axis must be there, and divide into groups."""
+        if not is_matrix:
+            return "it has no input axis to group"
+        if shape[-2] % self.m:
+            return f"its {shape[-2]} inputs do not divide into groups of {self.m}"
+        return None
+
+    def pool(self, scores: np.ndarray) -> np.ndarray:
+        """The scores in groups of m: float (groups * m,)."""
+        return np.moveaxis(scores, -2, -1).ravel()
+
+    def spread(self, keep: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """The mask in the kernel's own order."""
+        rows = (*shape[:-2], shape[-1], shape[-2])
+        return np.ascontiguousarray(np.moveaxis(keep.reshape(rows), -1, -2))
+
+    def choose(self, pooled: np.ndarray, sparsity: float) -> np.ndarray:
+        """Keep the best of every m: n of them, or more as long as `sparsity` is below 1 - n/m.
+
+        `pooled` is what `pool` gave; returns bool of the same shape. Of equal scores the later
+        ones are kept.
+        """
+        stay = max(self.n, self.m - round(sparsity * self.m))
+        groups = pooled.reshape(-1, self.m)
+        keep = np.zeros(groups.shape, bool)
+        best = np.argsort(groups, axis=1, kind="stable")[:, self.m - stay :]
+        np.put_along_axis(keep, best, True, axis=1)
+        return keep.ravel()
+
+
+class Channel(Granularity):
+    """Whole units and filters, with everything that depends on them."""
+
+    name = "channel"
+
+    def reason(self, shape: tuple[int, ...], is_matrix: bool) -> str | None:
+        """Layers whose outputs are units or filters; what the graph forbids is found there."""
+        return None if is_matrix else "only Dense layers and convolutions have units to remove"
+
+    def pool(self, scores: np.ndarray) -> np.ndarray:
+        """The mean of each unit: float (units,)."""
+        return scores.reshape(-1, scores.shape[-1]).mean(axis=0)
+
+    def spread(self, keep: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        """Each unit's verdict for all its weights."""
+        return np.ascontiguousarray(np.broadcast_to(keep, shape))
+
+
+def parse_granularity(text: str) -> Granularity:
+    """`weight`, `1x16`, `2:4` or `channel`; raises UsageError for anything else."""
+    block, n_of_m = _BLOCK.fullmatch(text), _N_OF_M.fullmatch(text)
+    if text == Weight.name:
+        return Weight()
+    if text == Channel.name:
+        return Channel()
+    if block:
+        return Block(int(block[1]))
+    if n_of_m and int(n_of_m[1]) < int(n_of_m[2]):
+        return NOfM(int(n_of_m[1]), int(n_of_m[2]))
+    raise UsageError("unknown granularity", value=text, hint=_HINT)

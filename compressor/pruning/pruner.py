@@ -1,0 +1,222 @@
+"""Pruning a model in memory by a specification, once or step by step."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from compressor.pruning.channels import ChannelPlan, channel_masks, plan_channels
+from compressor.pruning.criteria import Criterion, get_criterion, scores
+from compressor.pruning.granularity import Channel, parse_granularity
+from compressor.pruning.kernels import Kernel, layer_of_name, select_kernels
+from compressor.pruning.layers import ALL, paper_name
+from compressor.pruning.magnitude import check_weights
+from compressor.pruning.masks import apply_masks
+from compressor.pruning.selection import Choice, Level, choose_each, choose_global
+from compressor.pruning.spec import PruningSpec
+
+Gradients = Callable[[Sequence[Any]], list[np.ndarray]]
+"""Variables -> mean gradients of the loss on calibration data, each of its variable's shape."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Pruning:
+    """What was pruned."""
+
+    masks: Mapping[str, np.ndarray]
+    rows: list[dict[str, Any]]
+    """a JSON object a kernel: layer, paper_name, shape, parameters, threshold, kept; for channels
+    also units and units_kept"""
+    left_alone: Mapping[str, str]
+    """layers that this granularity cannot handle, and why"""
+    warnings: tuple[str, ...]
+    """layers that were pruned away"""
+
+    @property
+    def density(self) -> float:
+        """The fraction of the pruned layers' weights that is kept, 0 to 1."""
+        return density_of(self.rows)
+
+    def describe(self) -> dict[str, Any]:
+        """The rows, and what else there is to say, as a JSON object."""
+        described: dict[str, Any] = {"layers": self.rows}
+        if self.left_alone:
+            described["left_alone"] = dict(self.left_alone)
+        if self.warnings:
+            described["warnings"] = list(self.warnings)
+        return described
+
+
+def density_of(rows: Sequence[Mapping[str, Any]]) -> float:
+    """The fraction of the weights that `rows` of a Pruning keep, 0 to 1."""
+    return sum(row["kept"] for row in rows) / sum(row["parameters"] for row in rows)
+
+
+def judge(
+    criterion: Criterion, kernels: Mapping[str, Kernel], gradients: Gradients | None = None
+) -> dict[str, np.ndarray]:
+    """The criterion's scores of every weight of `kernels`, by name.
+
+    Raises ModelError for weights that are no numbers.
+    """
+    weights = {name: kernel.numpy() for name, kernel in kernels.items()}
+    for values in weights.values():
+        check_weights(values)
+    found: Mapping[str, np.ndarray | None] = dict.fromkeys(kernels)
+    if criterion.needs_gradients:
+        assert gradients is not None, "the criterion needs calibration data"
+        variables = [kernel.variable for kernel in kernels.values()]
+        found = dict(zip(kernels, gradients(variables), strict=True))
+    return {name: scores(criterion, values, found[name]) for name, values in weights.items()}
+
+
+class Pruner:
+    """Prunes one model by one specification; each call removes more than the one before.
+
+    `gradients` is asked only by a criterion that needs it. What `masks` of an earlier pruning
+    removed stays removed, whatever the criterion says. Raises UsageError for layers that the
+    user named and that cannot be pruned so, ModelError when nothing can be.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        spec: PruningSpec,
+        gradients: Gradients | None = None,
+        masks: Mapping[str, np.ndarray] | None = None,
+    ) -> None:
+        self._model, self._spec, self._gradients = model, spec, gradients
+        self._granularity = parse_granularity(spec.granularity)
+        self._criterion = get_criterion(spec.criterion)
+        selection = select_kernels(model, spec.layers, self._granularity)
+        self._kernels = dict(selection.kernels)
+        self.left_alone = dict(selection.left_alone)
+        self._channels: ChannelPlan | None = None
+        if isinstance(self._granularity, Channel):
+            self._channels = plan_channels(model, self._kernels, named=ALL not in spec.layers)
+            self.left_alone |= self._channels.blocked
+            narrowed = self._channels.narrowed()
+            self.left_alone = {
+                name: reason
+                for name, reason in self.left_alone.items()
+                if name.partition(":")[0] not in narrowed
+            }
+            # Layers that nobody named go along when they lose their units together.
+            self._kernels = self._channels.kernels(model)
+        self._gone: dict[str, np.ndarray] = {}
+        self._thresholds: dict[str, float | None] = {}
+        if masks:
+            self._remember(masks)
+        self._targets = self._find_targets()
+
+    def prune(self, level: Level = lambda target: target) -> Pruning:
+        """Prune to `level` of each target sparsity, and leave the masks on the model."""
+        judged = judge(self._criterion, self._kernels, self._gradients)
+        if self._channels is not None:
+            masks, choices = channel_masks(
+                self._channels, judged, self._targets, level, self._spec.scope
+            )
+        else:
+            masks, choices = self._choose(judged, level)
+        apply_masks(self._model, masks)
+        choices = {name: self._with_threshold(name, choice) for name, choice in choices.items()}
+        rows = [self._row(name, kernel, masks, choices) for name, kernel in self._kernels.items()]
+        warnings = tuple(
+            f"all weights of layer {row['layer']} were pruned away"
+            for row in rows
+            if not row["kept"]
+        )
+        return Pruning(masks, rows, self.left_alone, warnings)
+
+    @property
+    def target_density(self) -> float:
+        """The fraction of the weights to be kept in the end, 0 to 1."""
+        sizes = {name: math.prod(kernel.shape) for name, kernel in self._kernels.items()}
+        kept = sum((1 - self._targets[name]) * size for name, size in sizes.items())
+        return kept / sum(sizes.values())
+
+    def _find_targets(self) -> dict[str, float]:
+        """Kernel -> target sparsity; a layer's name may be given in the paper's form."""
+        spec = self._spec
+        if not isinstance(spec.sparsity, Mapping):
+            return dict.fromkeys(self._kernels, spec.highest_sparsity)
+        by_layer = {}
+        for name, sparsity in spec.sparsity.items():
+            if name in self._kernels:
+                by_layer[name] = sparsity
+            else:
+                by_layer[layer_of_name(self._model, name)] = sparsity
+        if self._channels is not None:
+            for part in self._channels.sets:
+                given = [by_layer[name] for name in part.layers if name in by_layer]
+                for name in part.layers:
+                    by_layer.setdefault(name, given[0])
+        return {
+            name: by_layer[key]
+            for name, kernel in self._kernels.items()
+            for key in (kernel.layer_name, name)  # a kernel's own sparsity goes first
+            if key in by_layer
+        }
+
+    def _remember(self, masks: Mapping[str, np.ndarray]) -> None:
+        known = {name: masks[name] for name in self._kernels if name in masks}
+        if self._channels is not None:
+            self._channels.remember(known)
+        else:
+            self._gone = {
+                name: self._granularity.pool(mask.astype(np.float32)) == 0
+                for name, mask in known.items()
+            }
+
+    def _choose(
+        self, judged: Mapping[str, np.ndarray], level: Level
+    ) -> tuple[dict[str, np.ndarray], dict[str, Choice]]:
+        pooled = {}
+        for name, score in judged.items():
+            values = self._granularity.pool(score)
+            if name in self._gone:
+                # What went before stays away, whatever it would score now.
+                values = np.where(self._gone[name], np.array(-1, values.dtype), values)
+            pooled[name] = values
+        if self._spec.scope == "global":
+            choices = choose_global(pooled, level(self._spec.highest_sparsity), self._granularity)
+        else:
+            targets = {name: level(target) for name, target in self._targets.items()}
+            choices = choose_each(pooled, targets, self._granularity)
+        self._gone = {name: ~choice.keep for name, choice in choices.items()}
+        masks = {
+            name: self._granularity.spread(choice.keep, judged[name].shape)
+            for name, choice in choices.items()
+        }
+        return masks, choices
+
+    def _with_threshold(self, name: str, choice: Choice) -> Choice:
+        """The threshold of the last time that something went: what had gone has no score."""
+        if choice.threshold is not None and choice.threshold < 0:
+            return choice._replace(threshold=self._thresholds.get(name))
+        self._thresholds[name] = choice.threshold
+        return choice
+
+    def _row(
+        self,
+        name: str,
+        kernel: Kernel,
+        masks: Mapping[str, np.ndarray],
+        choices: Mapping[str, Choice],
+    ) -> dict[str, Any]:
+        choice = choices[name]
+        row = {
+            "layer": name,
+            "paper_name": paper_name(name),
+            "shape": list(kernel.shape),
+            "parameters": math.prod(kernel.shape),
+            "threshold": choice.threshold,
+            "kept": int(np.count_nonzero(masks[name])),
+        }
+        if isinstance(self._granularity, Channel):
+            row |= {"units": choice.keep.size, "units_kept": int(choice.keep.sum())}
+        return row

@@ -1,0 +1,61 @@
+"""From scores to masks: how many groups of each kernel stay, and which."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from compressor.pruning.granularity import Granularity, NOfM, Weight
+from compressor.pruning.magnitude import keep_highest, kept_weights
+
+Level = Callable[[float], float]
+"""Target sparsity -> the sparsity to prune at now; the identity at the end of a schedule."""
+
+
+class Choice(NamedTuple):
+    """Which groups of one kernel stay."""
+
+    keep: np.ndarray
+    """bool (groups,)"""
+    threshold: float | None
+    """the highest score of a group that goes; None where nothing goes, or groups decide"""
+
+
+def groups_to_keep(granularity: Granularity, groups: int, sparsity: float) -> int:
+    """How many of `groups` stay: groups - floor(groups x sparsity), one less for single weights.
+
+    The paper's rule for single weights is n - floor(n p) - 1 (its Tables 4 to 9).
+    """
+    if isinstance(granularity, Weight):
+        return kept_weights(groups, sparsity)
+    return groups - math.floor(groups * Fraction(repr(float(sparsity))))
+
+
+def choose_each(
+    pooled: Mapping[str, np.ndarray], sparsities: Mapping[str, float], granularity: Granularity
+) -> dict[str, Choice]:
+    """Choose in every kernel on its own; `pooled` is name -> scores of groups, (groups,)."""
+    chosen = {}
+    for name, values in pooled.items():
+        if isinstance(granularity, NOfM):
+            chosen[name] = Choice(granularity.choose(values, sparsities[name]), None)
+        else:
+            keep = groups_to_keep(granularity, values.size, sparsities[name])
+            threshold, mask = keep_highest(values, keep)
+            chosen[name] = Choice(mask, threshold)
+    return chosen
+
+
+def choose_global(
+    pooled: Mapping[str, np.ndarray], sparsity: float, granularity: Granularity
+) -> dict[str, Choice]:
+    """Choose by one threshold over all kernels."""
+    values = np.concatenate(list(pooled.values()))
+    threshold, mask = keep_highest(values, groups_to_keep(granularity, values.size, sparsity))
+    ends = np.cumsum([part.size for part in pooled.values()])[:-1]
+    parts = np.split(mask, ends)
+    return {name: Choice(keep, threshold) for name, keep in zip(pooled, parts, strict=True)}

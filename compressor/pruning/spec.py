@@ -1,0 +1,139 @@
+"""What to prune, how much of it, and when."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from compressor.errors import UsageError
+from compressor.models import PAPER_NAMES
+from compressor.pruning.criteria import get_criterion
+from compressor.pruning.granularity import NOfM, parse_granularity
+from compressor.pruning.layers import ALL
+from compressor.pruning.magnitude import check_sparsity
+
+SCHEDULES = ("one-shot", "gradual", "iterative")
+
+
+@dataclasses.dataclass(frozen=True)
+class PruningSpec:
+    """What to prune, and how; everything has a default but makes sense on its own.
+
+    `sparsity`: the fraction to remove from each layer, or a mapping layer -> fraction, which also
+    names the layers. `layers`: layer names, the paper's names, or `all`. `granularity`: `weight`,
+    `1x4`, `1x16`, `2:4`, ..., or `channel`; n:m brings its own sparsity. `scope`: `layer`, each on
+    its own, or `global`, one threshold over all. `criterion`: `magnitude`, `taylor` or one that
+    was registered. `schedule`: `one-shot`; `gradual`, the cubic schedule of Zhu and Gupta over
+    the first `ramp` of the retraining's steps; `iterative`, `rounds` of pruning and retraining.
+    `calibration`: how many training examples the criterion's gradients are computed on.
+
+    Raises UsageError for a value that cannot be used.
+    """
+
+    sparsity: float | Mapping[str, float] | None = None
+    layers: tuple[str, ...] = (ALL,)
+    granularity: str = "weight"
+    scope: Literal["layer", "global"] = "layer"
+    criterion: str = "magnitude"
+    schedule: Literal["one-shot", "gradual", "iterative"] = "one-shot"
+    rounds: int = 3
+    ramp: float = 0.6
+    calibration: int = 1024
+
+    def __post_init__(self) -> None:
+        granularity = parse_granularity(self.granularity)
+        get_criterion(self.criterion)
+        if isinstance(granularity, NOfM):
+            self._fix_n_of_m(granularity)
+        elif self.sparsity is None:
+            object.__setattr__(self, "sparsity", 0.9)
+        if isinstance(self.sparsity, Mapping):
+            self._fix_sparsities(self.sparsity)
+        else:
+            check_sparsity(self.sparsity)  # type: ignore[arg-type]
+        object.__setattr__(self, "layers", tuple(self.layers))
+        if not self.layers or len(set(self.layers)) != len(self.layers):
+            raise UsageError("layers must be given, and differ", value=list(self.layers))
+        for name, value, known in (
+            ("scope", self.scope, ("layer", "global")),
+            ("pruning schedule", self.schedule, SCHEDULES),
+        ):
+            if value not in known:
+                raise UsageError(
+                    f"unknown {name}", value=value, hint=f"choose {' or '.join(known)}"
+                )
+        if not 1 <= self.rounds <= 100:
+            raise UsageError("the number of rounds must lie between 1 and 100", value=self.rounds)
+        if not 0 < self.ramp <= 1:
+            raise UsageError(
+                "the ramp of gradual pruning must be above 0 and at most 1", value=self.ramp
+            )
+        if self.calibration < 1:
+            raise UsageError("at least one calibration example is needed", value=self.calibration)
+
+    def _fix_n_of_m(self, granularity: NOfM) -> None:
+        given = granularity.sparsity if self.sparsity is None else self.sparsity
+        if isinstance(given, Mapping) or not math.isclose(given, granularity.sparsity):
+            raise UsageError(
+                f"{granularity.name} fixes the sparsity to {granularity.sparsity:g}",
+                value=self.sparsity,
+                hint="leave the sparsity out, and name the layers by themselves",
+            )
+        if self.scope == "global":
+            raise UsageError(
+                "n:m has no global threshold: every group keeps as many", value=granularity.name
+            )
+        object.__setattr__(self, "sparsity", granularity.sparsity)
+
+    def _fix_sparsities(self, sparsity: Mapping[str, float]) -> None:
+        if not sparsity:
+            raise UsageError("no layer has a sparsity", hint="write fc1=0.95,conv2=0.8")
+        if self.scope == "global":
+            raise UsageError(
+                "a global threshold takes one sparsity, not one a layer",
+                value=", ".join(f"{name}={value:g}" for name, value in sparsity.items()),
+            )
+        named = {PAPER_NAMES.get(name, name): check_sparsity(s) for name, s in sparsity.items()}
+        if len(named) != len(sparsity):
+            raise UsageError("a layer has two sparsities", value=", ".join(sparsity))
+        if ALL in named:
+            raise UsageError("'all' cannot be mixed with sparsities of layers", value=ALL)
+        layers = {PAPER_NAMES.get(name, name) for name in self.layers}
+        if layers not in ({ALL}, set(named)):
+            raise UsageError(
+                "the layers are named by their sparsities already",
+                value=", ".join(self.layers),
+                hint="leave --layers out",
+            )
+        object.__setattr__(self, "sparsity", named)
+        object.__setattr__(self, "layers", tuple(named))
+
+    @property
+    def highest_sparsity(self) -> float:
+        """The sparsity, or the highest one of any layer."""
+        if isinstance(self.sparsity, Mapping):
+            return max(self.sparsity.values())
+        assert self.sparsity is not None
+        return float(self.sparsity)
+
+    def describe(self) -> dict[str, Any]:
+        """The specification as a JSON object, without what has no effect."""
+        described: dict[str, Any] = {
+            "layers": sorted(PAPER_NAMES.get(name, name) for name in self.layers),
+            "sparsity": dict(self.sparsity)
+            if isinstance(self.sparsity, Mapping)
+            else self.highest_sparsity,
+            "granularity": self.granularity,
+            "scope": self.scope,
+            "criterion": self.criterion,
+            "pruning_schedule": self.schedule,
+        }
+        if self.schedule == "iterative":
+            described["rounds"] = self.rounds
+        if self.schedule == "gradual":
+            described["ramp"] = self.ramp
+        if get_criterion(self.criterion).needs_gradients:
+            described["calibration"] = self.calibration
+        return described

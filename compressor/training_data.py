@@ -1,0 +1,58 @@
+"""A data set, split for a training."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from compressor.data import Dataset
+from compressor.data.inputs import Inputs, rows, take
+from compressor.errors import UsageError
+
+VALIDATION_IMAGES = 5000
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingData:
+    """A data set, with part of its training images set aside for every choice."""
+
+    data: Dataset
+    train: np.ndarray
+    """int64 indices into the training images"""
+    validation: np.ndarray
+    """int64 indices into the training images, none of which is in `train`"""
+
+    @classmethod
+    def of(cls, data: Dataset, validation: int | None = None) -> TrainingData:
+        """Set `validation` images aside: 5,000, or a twelfth of a smaller training set.
+
+        Which ones depends on their number alone, so that all seeds of an experiment choose on
+        the same images.
+        """
+        if validation is None:
+            validation = max(min(VALIDATION_IMAGES, rows(data.x_train) // 12), 1)
+        if validation < 1:
+            raise UsageError(
+                "at least one image must be set aside for validation", value=validation
+            )
+        train, aside = data.split(validation, seed=0)
+        return cls(data, train, aside)
+
+    def steps(self, epochs: float, batch_size: int) -> int:
+        """How many batches `epochs` passes over the training images are, at least 1."""
+        return max(round(epochs * len(self.train) / batch_size), 1)
+
+    def training_part(self, most: int | None = None) -> tuple[Inputs, np.ndarray]:
+        """The examples to train on, or `most` of them, drawn at random and always the same."""
+        return self._part(self.train, most)
+
+    def validation_part(self, most: int | None = None) -> tuple[Inputs, np.ndarray]:
+        """The examples to choose on, or `most` of them, drawn at random and always the same."""
+        return self._part(self.validation, most)
+
+    def _part(self, chosen: np.ndarray, most: int | None) -> tuple[Inputs, np.ndarray]:
+        if most is not None and most < len(chosen):
+            # Not the first ones: a data set may be sorted by class.
+            chosen = np.sort(np.random.default_rng(0).permutation(chosen)[:most])
+        return take(self.data.x_train, chosen), self.data.y_train[chosen]
