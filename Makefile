@@ -43,6 +43,7 @@ benchmarks: setup
 	$(BIN)/python -m benchmarks.startup
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.sweep --preset quick
+	$(BIN)/python -m benchmarks.accuracy
 
 clean:
 	rm -rf $(VENV) $(VENV).log build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

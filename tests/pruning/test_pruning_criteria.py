@@ -199,8 +199,8 @@ def test_a_criterion_that_asks_for_gradients_gets_them(regression, points):
 @pytest.mark.parametrize(
     ("score", "said"),
     [
-        (lambda w, _: np.abs(w)[:, :1], "another shape than the weights: bad (6, 1), weights"),
-        (lambda w, _: w.sum(), "another shape"),
+        (lambda w, _: np.abs(w)[:, :1], "no scores of the weights' shape: bad (6, 1)"),
+        (lambda w, _: w.sum(), "no scores of the weights' shape"),
         (lambda w, _: np.full(w.shape, np.nan), "negative or no numbers: bad"),
         (lambda w, _: np.full(w.shape, np.inf), "negative or no numbers: bad"),
         (lambda w, _: -np.abs(w), "negative or no numbers: bad"),
