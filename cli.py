@@ -12,115 +12,28 @@ from typing import Any, NoReturn
 import click
 
 import compressor
-from compressor._click import SETTINGS, Command, Decorator, Names, Numbers, Sparsities, options
+from compressor._click import SETTINGS, Command, Numbers, Sparsities
+from compressor._options import (
+    CRITERION,
+    DATA,
+    FORCE,
+    GRANULARITY,
+    JSON,
+    PATH,
+    SEED,
+    SPARSITY,
+    THREADS,
+    VALIDATION,
+    data_option,
+    layers_option,
+    output_option,
+    training_options,
+)
 from compressor._progress import TerminalProgress
 from compressor._tensorflow import NativeOutput
 from compressor.errors import CompressorError
 
 INTERRUPTED = 130
-_PATH = click.Path(path_type=Path)
-
-
-def _data(default: str) -> Decorator:
-    return click.option(
-        "--data-dir",
-        "--train-data-dir",
-        "--test-data-dir",
-        "data_dir",
-        type=_PATH,
-        metavar="DIR",
-        help="Data set: four IDX files (raw or .gz, MNIST's names), or an .npz with x_train, "
-        f"y_train, x_test and y_test. Default: {default}.",
-    )
-
-
-_DATA = _data("the embedded MNIST")
-_JSON = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-_FORCE = click.option("--force", is_flag=True, help="Do again, and overwrite, what is there.")
-_THREADS = click.option(
-    "--threads", type=click.IntRange(1), help="Threads inside an operation. Default: one a core."
-)
-_SPARSITY = click.option(
-    "--sparsity",
-    "--sparse-ratio",
-    "sparsity",
-    type=float,
-    default=0.9,
-    show_default=True,
-    help="Fraction of the weights to remove, from 0 to below 1.",
-)
-
-
-_GRANULARITY = click.option(
-    "--granularity",
-    default="weight",
-    show_default=True,
-    metavar="G",
-    help="What goes as one: weight; 1x4, 1x16 (blocks along the inputs); 2:4 (any n:m); channel.",
-)
-_CRITERION = click.option(
-    "--criterion",
-    default="magnitude",
-    show_default=True,
-    help="What goes first: magnitude, taylor (|weight x gradient|), or an installed criterion.",
-)
-_VALIDATION = click.option(
-    "--validation",
-    type=click.IntRange(1),
-    metavar="IMAGES",
-    help="Training images set aside for choices. Default: 5000, or 1 in 12 if fewer.",
-)
-
-
-def _layers(
-    default: str | None,
-    text: str = "Layers to prune: layer names, the paper's names (w_conv1, w_conv2, w_fc1, w_fc2), "
-    "or all.",
-) -> Decorator:
-    return click.option(
-        "--layers",
-        "--pruning-variable-names",
-        "layers",
-        type=Names(),
-        default=default,
-        show_default=True,
-        help=text,
-    )
-
-
-def _output_option(suffix: str) -> Decorator:
-    return click.option(
-        "-o",
-        "--output",
-        type=_PATH,
-        metavar="DIR",
-        help=f"Run directory to write. Default: MODEL if it is one, else NAME{suffix} beside it.",
-    )
-
-
-def _training(preset: str) -> Decorator:
-    return options(
-        click.option(
-            "--preset",
-            type=click.Choice(["quick", "paper"]),
-            default=preset,
-            show_default=True,
-            help="quick: minutes; paper: 10,000 steps of 32 images a training.",
-        ),
-        click.option("--max-steps", type=click.IntRange(1), help="Batches of every training."),
-        click.option("--batch-size", type=click.IntRange(1), help="Images in a batch."),
-        click.option("--learning-rate", type=float, help="Adam's (highest) learning rate."),
-        click.option(
-            "--schedule",
-            type=click.Choice(["cosine", "constant"]),
-            help="How the learning rate goes: to zero by a half cosine, or not. Default: cosine.",
-        ),
-        _VALIDATION,
-        _THREADS,
-    )
-
-
-_SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
 
 
 @click.group(context_settings=SETTINGS)
@@ -136,10 +49,10 @@ def cli() -> None:
 @click.option("-1", "step_1", is_flag=True, help="Train the basic model (step_1). The default.")
 @click.option("-2", "step_2", is_flag=True, help="Prune (step_2_1) and retrain (step_2_2).")
 @click.option("-3", "step_3", is_flag=True, help="Store the non-zero connections only (step_3).")
-@_DATA
+@DATA
 @click.option(
     "--train-dir",
-    type=_PATH,
+    type=PATH,
     default=Path("runs/train"),
     show_default=True,
     metavar="DIR",
@@ -147,17 +60,17 @@ def cli() -> None:
 )
 @click.option(
     "--variables-dir",
-    type=_PATH,
+    type=PATH,
     metavar="DIR",
     help="Where the variables of the last trained model are read and kept. "
     "Default: TRAIN_DIR/variables.",
 )
-@_SPARSITY
-@_layers("w_fc1,w_fc2")
-@_training("paper")
-@_SEED
-@_FORCE
-@_JSON
+@SPARSITY
+@layers_option("w_fc1,w_fc2")
+@training_options("paper")
+@SEED
+@FORCE
+@JSON
 def train(
     step_1: bool,
     step_2: bool,
@@ -190,9 +103,9 @@ def train(
 
 
 @cli.command(cls=Command)
-@click.argument("model", type=_PATH)
-@_output_option("-pruned")
-@_DATA
+@click.argument("model", type=PATH)
+@output_option("-pruned")
+@DATA
 @click.option(
     "--sparsity",
     "--sparse-ratio",
@@ -205,9 +118,9 @@ def train(
 @click.option(
     "--global", "is_global", is_flag=True, help="One threshold over all layers, not one for each."
 )
-@_layers("all")
-@_GRANULARITY
-@_CRITERION
+@layers_option("all")
+@GRANULARITY
+@CRITERION
 @click.option(
     "--calibration",
     type=click.IntRange(1),
@@ -235,10 +148,10 @@ def train(
 @click.option("--distill", is_flag=True, help="Let the model learn from the dense one's scores.")
 @click.option("--distill-weight", type=float, help="Of the dense one's scores. Default: 0.3.")
 @click.option("--temperature", type=float, help="Of --distill. Default: 2.")
-@_training("quick")
-@_SEED
-@_FORCE
-@_JSON
+@training_options("quick")
+@SEED
+@FORCE
+@JSON
 def prune(
     model: Path,
     output: Path | None,
@@ -308,16 +221,16 @@ def _refuse_idle(options: dict[str, Any], *, retrain: bool) -> None:
 
 
 @cli.command(cls=Command)
-@click.argument("model", type=_PATH)
+@click.argument("model", type=PATH)
 @click.option(
     "-o",
     "--output",
-    type=_PATH,
+    type=PATH,
     metavar="FILE",
     help="The .keras file to write. Default: NAME-shrunk.keras beside MODEL, or shrunk.keras in a "
     "run directory.",
 )
-@_data("none: the models are compared on random inputs, and no accuracy is measured")
+@data_option("none: the models are compared on random inputs, and no accuracy is measured")
 @click.option(
     "--round-to",
     type=click.IntRange(1),
@@ -330,9 +243,9 @@ def _refuse_idle(options: dict[str, Any], *, retrain: bool) -> None:
     default=True,
     help="Fold BatchNormalization into the kernel before it, or keep it for more training.",
 )
-@_THREADS
-@_FORCE
-@_JSON
+@THREADS
+@FORCE
+@JSON
 def shrink(
     model: Path,
     output: Path | None,
@@ -358,13 +271,13 @@ def shrink(
 
 
 @cli.command(cls=Command)
-@click.argument("model", type=_PATH)
-@_output_option("-sparse")
-@_data("none, and no accuracy is measured")
-@_layers(None, "Layers to store sparse. Default: those that were pruned.")
-@_THREADS
-@_FORCE
-@_JSON
+@click.argument("model", type=PATH)
+@output_option("-sparse")
+@data_option("none, and no accuracy is measured")
+@layers_option(None, "Layers to store sparse. Default: those that were pruned.")
+@THREADS
+@FORCE
+@JSON
 def sparsify(
     model: Path,
     output: Path | None,
@@ -396,9 +309,9 @@ def sparsify(
 
 
 @cli.command(cls=Command)
-@click.argument("checkpoint", type=_PATH, required=False)
-@click.option("--checkpoint-dir", type=_PATH, metavar="DIR", help="The same as CHECKPOINT.")
-@_DATA
+@click.argument("checkpoint", type=PATH, required=False)
+@click.option("--checkpoint-dir", type=PATH, metavar="DIR", help="The same as CHECKPOINT.")
+@DATA
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option(
     "--max-steps",
@@ -407,8 +320,8 @@ def sparsify(
     show_default=True,
     help="Batches whose prediction time is measured.",
 )
-@_THREADS
-@_JSON
+@THREADS
+@JSON
 def evaluate(
     checkpoint: Path | None,
     checkpoint_dir: Path | None,
@@ -445,13 +358,13 @@ def evaluate(
 @click.option(
     "-o",
     "--output",
-    type=_PATH,
+    type=PATH,
     default=Path("runs/sweep"),
     show_default=True,
     metavar="DIR",
     help="Run directory; the same command goes on where it was interrupted.",
 )
-@_DATA
+@DATA
 @click.option(
     "--sparsities",
     type=Numbers(float),
@@ -459,13 +372,13 @@ def evaluate(
     show_default=True,
     help="Proportions to prune at.",
 )
-@_layers("w_fc1,w_fc2")
+@layers_option("w_fc1,w_fc2")
 @click.option(
     "--seeds", type=Numbers(int), default="0", show_default=True, help="One basic model each."
 )
-@_training("quick")
-@_FORCE
-@_JSON
+@training_options("quick")
+@FORCE
+@JSON
 def sweep(output: Path, force: bool, as_json: bool, **options: Any) -> None:
     """The paper's experiment: train, then prune, retrain, sparsify and measure at each proportion.
 
@@ -484,7 +397,7 @@ def sweep(output: Path, force: bool, as_json: bool, **options: Any) -> None:
 
 
 @cli.command(cls=Command)
-@click.argument("model", type=_PATH)
+@click.argument("model", type=PATH)
 @click.option(
     "-o",
     "--output",
@@ -492,16 +405,16 @@ def sweep(output: Path, force: bool, as_json: bool, **options: Any) -> None:
     metavar="DIR",
     help="Folder for sensitivity.json, .csv, .png and .svg. Default: none, and no file is written.",
 )
-@_DATA
+@DATA
 @click.option(
     "--sparsities",
     type=Numbers(float),
     metavar="LIST",
     help="Sparsities to measure at. Default: 0.1 to 0.9 in tenths, 0.95 and 0.99; n:m has its own.",
 )
-@_layers("all")
-@_GRANULARITY
-@_CRITERION
+@layers_option("all")
+@GRANULARITY
+@CRITERION
 @click.option(
     "--images",
     type=click.IntRange(1),
@@ -509,9 +422,9 @@ def sweep(output: Path, force: bool, as_json: bool, **options: Any) -> None:
     show_default=True,
     help="Images that accuracy is measured on, of those set aside from training.",
 )
-@_VALIDATION
-@_THREADS
-@_JSON
+@VALIDATION
+@THREADS
+@JSON
 def sensitivity(
     model: Path, output: Path | None, data_dir: Path | None, as_json: bool, **options: Any
 ) -> None:
@@ -538,9 +451,9 @@ def sensitivity(
 
 
 @cli.command(cls=Command)
-@click.argument("path", type=_PATH)
-@click.argument("other", type=_PATH, required=False)
-@_JSON
+@click.argument("path", type=PATH)
+@click.argument("other", type=PATH, required=False)
+@JSON
 def inspect(path: Path, other: Path | None, as_json: bool) -> None:
     """Show what PATH, a model, a checkpoint or a run directory, holds, layer by layer.
 
@@ -574,7 +487,7 @@ def _plan(
 
 
 def _output(model: Path, output: Path | None, suffix: str) -> Path:
-    from compressor.workflow import output_directory
+    from compressor.sources import output_directory
 
     return output_directory(model, output, suffix)
 

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from compressor.pruning.magnitude import kept_weights, magnitude_prune
     from compressor.pruning.masks import apply_masks
     from compressor.pruning.spec import PruningSpec
+    from compressor.pruning_run import prune_run
     from compressor.shrinking import Shrunk, shrink
+    from compressor.shrunk_file import shrink_file
     from compressor.training import TrainingOptions
-    from compressor.workflow import evaluate, prune_run, shrink_file, sparsify, train
+    from compressor.workflow import evaluate, sparsify, train
 
 _HOMES = {
     "CompressorError": "errors",
@@ -50,11 +52,11 @@ _HOMES = {
     "magnitude_prune": "pruning.magnitude",
     "make_plan": "plan",
     "prune": "_prune",
-    "prune_run": "workflow",
+    "prune_run": "pruning_run",
     "register_criterion": "pruning.criteria",
     "sensitivity": "_sensitivity",
     "shrink": "shrinking",
-    "shrink_file": "workflow",
+    "shrink_file": "shrunk_file",
     "sparsify": "workflow",
     "sweep": "experiment",
     "train": "workflow",

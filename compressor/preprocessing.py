@@ -21,18 +21,9 @@ from compressor.data import Dataset
 from compressor.data.files import short
 from compressor.data.inputs import Array, Inputs, listed, named
 from compressor.errors import DataError, ModelError
+from compressor.input_uses import is_embedding, layers_for_raw_values, looks_up
 
 Shape = tuple[int | None, ...]
-
-# Layers that take values as they were measured, be they bytes or not.
-_LOOKUPS = {"CategoryEncoding", "Discretization", "HashedCrossing", "Hashing"}
-_LOOKUPS |= {"IntegerLookup", "OneHot", "StringLookup", "TextVectorization"}
-_SCALERS = {"MelSpectrogram", "Normalization", "STFTSpectrogram"}
-# Operations that keep the range of the values, so that what comes behind them decides.
-_PASSING = {"BaseImagePreprocessingLayer", "Concatenate", "Identity", "Masking"}
-_PASSING |= {"Cast", "ExpandDims", "GetItem", "Squeeze", "Stack", "Transpose"}
-_PASSING |= {"Flatten", "Permute", "RepeatVector", "Reshape"}
-_PASSING |= {f"{kind}{rank}D" for kind in ("Cropping", "ZeroPadding") for rank in (1, 2, 3)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +111,7 @@ def preprocessing(model: Any, x: Inputs) -> Preprocessing:
         where = f"input {short(name)}: " if len(tensors) > 1 else ""
         row_shapes.append(_row_shape(tuple(tensor.shape[1:]), arrays[source].shape[1:], where))
         rules.append(
-            _rule(name, tensor, _layers_for_raw_values(model, tensor), arrays[source], where)
+            _rule(name, tensor, layers_for_raw_values(model, tensor), arrays[source], where)
         )
     layout = keras.tree.map_structure(lambda tensor: tensor.name, structure(model))
     return Preprocessing(tuple(rules), tuple(sources), tuple(row_shapes), layout)
@@ -242,7 +233,7 @@ def _row_shape(wanted: Shape, stored: tuple[int, ...], where: str) -> tuple[int,
 def _rule(name: str, tensor: Any, layers: Sequence[Any], array: Array, where: str) -> InputRule:
     """Decide about one input, whose values reach `layers` that take them as they are."""
     dtype, scale = str(tensor.dtype), 1.0
-    embedding = next((layer for layer in layers if "Embedding" in _kinds(layer)), None)
+    embedding = next((layer for layer in layers if is_embedding(layer)), None)
     if embedding is not None:
         largest = embedding.input_dim - 1
         _check_integers(array, 0, largest, f"layer {embedding.name!r} takes 0..{largest}", where)
@@ -255,7 +246,7 @@ def _rule(name: str, tensor: Any, layers: Sequence[Any], array: Array, where: st
     elif embedding is not None:
         reason = f"as stored: it feeds an Embedding (layer {embedding.name!r})"
     elif layers:
-        verb = "looks it up" if _kinds(layers[0]) & _LOOKUPS else "rescales it"
+        verb = "looks it up" if looks_up(layers[0]) else "rescales it"
         reason = f"as stored: the model {verb} itself (layer {layers[0].name!r})"
     elif array.dtype == np.uint8:
         scale, reason = 1 / 255, "uint8 scaled to 0..1"
@@ -285,76 +276,3 @@ def _check_integers(array: Array, low: int, high: int, takes: str, where: str) -
 
 def _range(array: Array) -> str:
     return f"data {array.min():g}..{array.max():g}" if array.size else "data empty"
-
-
-def _layers_for_raw_values(model: Any, tensor: Any) -> list[Any]:
-    """The layers and operations that an input reaches and that take values as they are stored."""
-    reached: list[tuple[Any, Any]] = []
-    _follow(model, tensor, reached)
-    return [operation for operation, node in reached if _takes_raw_values(operation, node)]
-
-
-def _follow(model: Any, tensor: Any, reached: list[tuple[Any, Any]]) -> set[int]:
-    """Follow an input of a model to the first operations that may change its range.
-
-    Adds them to `reached`, each with the node of its call, and goes into nested models. Gives
-    the outputs of the model, by number, that the values reach as they are.
-    """
-    # A Sequential model has its graph inside.
-    graph = getattr(model, "_functional", None) or model
-    nodes = [node for level in graph._nodes_by_depth.values() for node in level]
-    outputs = {id(output): number for number, output in enumerate(graph.outputs)}
-    unchanged, seen, waiting = set(), set(), [tensor]
-    while waiting:
-        tensor = waiting.pop()
-        if id(tensor) in seen:
-            continue
-        seen.add(id(tensor))
-        if id(tensor) in outputs:
-            unchanged.add(outputs[id(tensor)])
-        for node in nodes:
-            places = [place for place, part in enumerate(node.input_tensors) if part is tensor]
-            if not places:
-                continue
-            operation = node.operation
-            if "TimeDistributed" in _kinds(operation):
-                operation = operation.layer
-            if hasattr(operation, "_nodes_by_depth") or getattr(operation, "_functional", None):
-                for place in places:
-                    through = _follow(operation, operation.inputs[place], reached)
-                    waiting += [node.outputs[number] for number in sorted(through)]
-            elif _kinds(operation) & _PASSING:
-                waiting += node.outputs
-            else:
-                reached.append((operation, node))
-    return unchanged
-
-
-def _takes_raw_values(operation: Any, node: Any) -> bool:
-    kinds = _kinds(operation)
-    if "Rescaling" in kinds:
-        # One that does not shrink is for values within 0..1 already.
-        return _largest(operation.scale) < 1
-    if "Pipeline" in kinds:
-        return any(_takes_raw_values(layer, node) for layer in operation.layers)
-    if kinds & {"Add", "Divide", "Multiply", "Subtract", "TrueDivide"}:
-        # As keras.applications' preprocess_input does it: x / 127.5 - 1, or x - mean.
-        return any(
-            _largest(part) < 1 if "Multiply" in kinds else _largest(part) > 1
-            for part in node.arguments.args
-            if not any(part is tensor for tensor in node.input_tensors)
-            and not isinstance(part, list | tuple)
-        )
-    return bool(kinds & (_LOOKUPS | _SCALERS | {"Embedding"}))
-
-
-def _largest(constant: Any) -> float:
-    _, keras = _tensorflow.load()
-    return float(np.max(np.abs(keras.ops.convert_to_numpy(constant))))
-
-
-def _kinds(operation: Any) -> set[str]:
-    """The names of the classes of Keras that an operation is an instance of."""
-    return {
-        kind.__name__ for kind in type(operation).__mro__ if kind.__module__.startswith("keras.")
-    }

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
+import compressor
 from compressor import workflow
 from compressor.errors import CheckpointError, CompressorError, ModelError
 from compressor.inspection import inspect
@@ -21,7 +22,7 @@ def run(residual_net, tiny_data, tmp_path_factory):
     residual_net().save(folder / "mine.keras")
     spec = PruningSpec(sparsity=0.5, layers=("inner", "head"))
     plan = make_plan(tiny_data, sparsities=(0.5,), steps=2, batch_size=8, validation=16)
-    records = workflow.prune_run(folder / "mine.keras", folder / "run", spec, plan)
+    records = compressor.prune_run(folder / "mine.keras", folder / "run", spec, plan)
     source = folder / "run" / "step_2_2" / "model.keras"
     workflow.sparsify(source, folder / "run", tiny_data)
     return folder, records

@@ -30,7 +30,7 @@ def plan(tiny_data):
 def prune(plan):
     def run(model, output=None, *, sparsity=0.5, layers=("all",), **options):
         spec = PruningSpec(sparsity, layers)
-        return workflow.prune_run(model, output, spec, plan(sparsities=(sparsity,)), **options)
+        return compressor.prune_run(model, output, spec, plan(sparsities=(sparsity,)), **options)
 
     return run
 

@@ -1,0 +1,108 @@
+"""Which model file a command works on, and where it writes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compressor import steps
+from compressor._files import sha256
+from compressor.errors import CheckpointError, UsageError
+from compressor.predictors import find_checkpoint
+from compressor.run_directory import RECORD, same_pruning
+
+MODEL_RUN = {"kind": "model"}
+"""What a run directory of one model says that it is."""
+
+
+def same_model(source: Path, digest: str) -> Path:
+    """`source`, if it still has this sha256; else raises CheckpointError."""
+    if not source.is_file() or model_digest(source) != digest:
+        raise CheckpointError(
+            "the model that was pruned is not there any more",
+            value=source,
+            hint="train it again with -1, or prune it from a file with compressor prune",
+        )
+    return source
+
+
+def is_finished(step: Path) -> bool:
+    """Whether the folder of a step has its record."""
+    return (step / RECORD).is_file()
+
+
+def model_digest(source: Path) -> str:
+    """The sha256 of a model file; raises CheckpointError when it cannot be read."""
+    try:
+        return sha256(source)
+    except OSError as error:
+        raise CheckpointError(
+            "cannot read the model", value=f"{source} ({error.strerror})"
+        ) from error
+
+
+def model_to_shrink(model: Path) -> Path:
+    """The model file that a .keras file, the folder of a step or a run directory means."""
+    if model.is_dir() and (model / "step_2_2" / steps.MODEL).is_file():
+        return model / "step_2_2" / steps.MODEL
+    source = find_checkpoint(model)
+    if source.suffix != ".keras":
+        raise UsageError("this takes a .keras file or a run directory", value=model)
+    return source
+
+
+def shrunk_path(model: Path, source: Path) -> Path:
+    """Where the shrunk form of `source`, which the user named as `model`, goes by default."""
+    if model.is_dir() and source.parent != model:
+        return model / "shrunk.keras"
+    if is_finished(source.parent):
+        raise UsageError(
+            "the model belongs to a finished step", value=source, hint="name a file with -o"
+        )
+    return source.with_name(f"{source.stem}-shrunk.keras")
+
+
+def model_and_output(
+    model: Path, step: str, output: Path | str | None, suffix: str
+) -> tuple[Path, Path]:
+    """The model file that `model`, a file or a run directory with `step`, means; and the run
+    directory to write to. Raises CheckpointError where the step is not there.
+    """
+    if model.is_dir() and not (model / steps.MODEL).is_file():
+        source = model / step / steps.MODEL
+        if not source.is_file():
+            known = [str(path.parent) for path in sorted(model.rglob(f"{step}/{steps.MODEL}"))]
+            hint = f"name one of {', '.join(known[:3])}" if known else "train a model first"
+            if step == "step_2_2" and (model / "step_2_1" / steps.MODEL).is_file():
+                hint = f"it was not retrained: name {model / 'step_2_1' / steps.MODEL}, and -o"
+            raise CheckpointError(
+                f"the run directory has no finished {step}", value=model, hint=hint
+            )
+        if step == "step_2_2" and not same_pruning(model / "step_2_1", model / step):
+            raise CheckpointError(
+                "step_2_2 was retrained from another pruning than step_2_1 holds",
+                value=model,
+                hint="prune again with --force, or name the model file and -o",
+            )
+        return source, output_directory(model, output, suffix)
+    source = find_checkpoint(model)
+    if source.suffix != ".keras":
+        raise UsageError("this takes a .keras file or a run directory", value=model)
+    return source, output_directory(model, output, suffix)
+
+
+def output_directory(model: Path, output: Path | str | None, suffix: str) -> Path:
+    """Where `prune` (suffix -pruned) and `sparsify` (-sparse) write what they make of `model`.
+
+    Raises UsageError for the model of a finished step without `output`: what would lie in the
+    step's folder would be lost when the step is done again.
+    """
+    if output is not None:
+        return Path(output)
+    if model.is_dir() and not (model / steps.MODEL).is_file():
+        return model
+    source = find_checkpoint(model)
+    if is_finished(source.parent):
+        raise UsageError(
+            "the model belongs to a finished step", value=source, hint="name a folder with -o"
+        )
+    return source.with_name(source.stem + suffix)
