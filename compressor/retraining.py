@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from compressor import training
+from compressor.gradients import gradient_function
 from compressor.objective import Objective
 from compressor.preprocessing import preprocessing
 from compressor.pruning.granularity import Channel
@@ -54,7 +55,7 @@ def calibration_gradients(
         nonlocal function
         if function is None:
             x, labels = data.training_part(examples)
-            function = training.gradient_function(model, variables, x, labels, objective)
+            function = gradient_function(model, variables, x, labels, objective)
         return function()
 
     return gradients

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import compressor
-from compressor import Criterion, PruningSpec, register_criterion, training
+from compressor import Criterion, PruningSpec, gradients, register_criterion, retraining
 from compressor.data import Dataset
 from compressor.errors import CompressorError, UsageError
 from compressor.objective import objective_of
@@ -73,7 +73,7 @@ def test_gradients_are_the_mean_over_all_examples(regression, points, count):
     model = regression()
     layer = model.get_layer("d")
     x, labels = points.x_train[:count], points.y_train[:count]
-    found = training.mean_gradients(
+    found = gradients.mean_gradients(
         model, [layer.kernel, layer.bias], x, labels, objective_of(model)
     )
     for one, expected in zip(found, gradients_by_hand(model, x, labels), strict=True):
@@ -91,7 +91,7 @@ def test_gradients_of_compiled_losses(keras, regression, points, loss):
     x, labels = points.x_train, points.y_train
     objective = objective_of(model)
     assert objective.source == "compiled"
-    (found,) = training.mean_gradients(model, [model.get_layer("d").kernel], x, labels, objective)
+    (found,) = gradients.mean_gradients(model, [model.get_layer("d").kernel], x, labels, objective)
     expected, _ = gradients_by_hand(model, x, labels)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
@@ -102,7 +102,7 @@ def test_gradients_of_squared_errors(regression, points):
     weights, bias = model.get_layer("d").get_weights()
     error = x.astype(np.float64) @ weights + bias - np.eye(CLASSES)[labels]
     expected = x.T @ error * 2 / (len(x) * CLASSES)
-    (found,) = training.mean_gradients(
+    (found,) = gradients.mean_gradients(
         model, [model.get_layer("d").kernel], x, labels, objective_of(model)
     )
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
@@ -114,7 +114,7 @@ def test_gradients_are_taken_as_in_prediction(keras, regression, points):
     dropped = keras.layers.Dropout(0.9)(keras.layers.BatchNormalization(epsilon=1e-9)(x))
     noisy = keras.Model(x, plain.get_layer("d")(dropped))
     found = [
-        training.mean_gradients(
+        gradients.mean_gradients(
             model,
             [plain.get_layer("d").kernel],
             points.x_train,
@@ -152,13 +152,13 @@ def test_taylor_keeps_what_the_loss_would_miss(regression, points, compiled):
 
 def test_calibration_takes_as_many_examples_as_asked(regression, points, monkeypatch):
     seen = []
-    original = training.gradient_function
+    original = retraining.gradient_function
 
     def watched(model, variables, x, labels, objective):
         seen.append(len(x))
         return original(model, variables, x, labels, objective)
 
-    monkeypatch.setattr(training, "gradient_function", watched)
+    monkeypatch.setattr(retraining, "gradient_function", watched)
     for count in (7, 10_000):
         prune(regression(), points, criterion="taylor", calibration=count)
     prune(regression(), points)
