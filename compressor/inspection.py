@@ -21,7 +21,7 @@ from compressor.models import all_layers, load_model, optimizer_variables
 from compressor.predictors import find_checkpoint, sparse_predictor
 from compressor.pruning.kernels import variable_at
 from compressor.pruning.layers import paper_name
-from compressor.pruning.masks import load_masks
+from compressor.pruning.masks import load_masks, masked_variables
 from compressor.run_directory import IDENTITY, RECORD, finished_steps, read_record, same_pruning
 
 _COUNTS = ("parameters", "zeros", "nonzeros", "macs", "macs_nonzero", "bytes")
@@ -183,17 +183,10 @@ def _masked(source: Path, model: Any) -> dict[int, int]:
     # Another file in the folder of a step, such as a shrunk model, is not what the masks are for.
     if source.name != steps.MODEL or not path.is_file():
         return {}
-    found = {}
-    for name, mask in load_masks(path).items():
-        variable = variable_at(model, name)
-        if variable is None or tuple(variable.shape) != mask.shape:
-            raise CheckpointError(
-                "a mask does not fit the model",
-                value=f"{name} {mask.shape} ({path})",
-                hint="remove the masks that belong to another model",
-            )
-        found[id(variable)] = int(mask.size - mask.sum())
-    return found
+    return {
+        id(variable): int(mask.size - mask.sum())
+        for variable, mask in masked_variables(model, load_masks(path))
+    }
 
 
 def _by_variable(model: Any, values: Mapping[str, Any]) -> dict[int, Any]:

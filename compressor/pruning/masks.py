@@ -47,14 +47,7 @@ def apply_masks(model: Any, masks: Masks) -> None:
     Raises CheckpointError when a mask fits no variable of the model.
     """
     tensorflow, _ = _tensorflow.load()
-    for name, mask in masks.items():
-        variable = variable_at(model, name)
-        if variable is None or tuple(variable.shape) != mask.shape:
-            raise CheckpointError(
-                "a mask does not fit the model",
-                value=f"{name} {mask.shape}",
-                hint="the masks belong to another model",
-            )
+    for variable, mask in masked_variables(model, masks):
         values = variable.numpy()
         variable.assign(np.where(mask, values, values.dtype.type(0)))
         if not variable.trainable:
@@ -63,6 +56,24 @@ def apply_masks(model: Any, masks: Masks) -> None:
             variable.constraint.mask.assign(mask)
         else:
             variable.constraint = MaskConstraint(tensorflow, mask, variable.constraint)
+
+
+def masked_variables(model: Any, masks: Masks) -> list[tuple[Any, np.ndarray]]:
+    """The variables that masks belong to, each with its mask.
+
+    Raises CheckpointError when a mask fits no variable of the model.
+    """
+    found = []
+    for name, mask in masks.items():
+        variable = variable_at(model, name)
+        if variable is None or tuple(variable.shape) != mask.shape:
+            raise CheckpointError(
+                "a mask does not fit the model",
+                value=f"{name} {mask.shape}",
+                hint="the masks belong to another model",
+            )
+        found.append((variable, mask))
+    return found
 
 
 def remove_masks(model: Any) -> None:
