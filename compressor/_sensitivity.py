@@ -240,7 +240,7 @@ def _candidates(
     kernels, left_alone = dict(selection.kernels), dict(selection.left_alone)
     if isinstance(granularity, Channel):
         plan = plan_channels(model, kernels, named=ALL not in spec.layers)
-        return _channel_candidates(model, data, spec, plan), left_alone | dict(plan.blocked)
+        return _channel_candidates(model, data, spec, plan), plan.left_alone(left_alone)
     judged = _judge(model, data, spec, kernels)
     by_layer: dict[str, list[Kernel]] = {}
     for kernel in kernels.values():

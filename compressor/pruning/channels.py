@@ -52,13 +52,22 @@ class ChannelPlan:
             if name == kernel.layer_name and name in layers
         }
 
-    def narrowed(self) -> set[str]:
-        """All layers that lose channels: those of the sets, and what passes their channels on."""
+    def left_alone(self, others: Mapping[str, str]) -> dict[str, str]:
+        """The layers that stay whole, and why: the blocked ones, and those of `others`.
+
+        Without those of `others`, by kernel, that have no units of their own but pass channels on
+        which a set may lose: a depthwise convolution gets narrower with the layer before it.
+        """
         channels = np.concatenate([part.channels for part in self.sets])
-        return {
+        narrowed = {
             axis.layer
             for axis in self.map.axes
             if axis.role != "consumer" and np.isin(axis.channels, channels).any()
+        }
+        return {
+            name: reason
+            for name, reason in {**others, **self.blocked}.items()
+            if name.partition(":")[0] not in narrowed
         }
 
     def remember(self, masks: Mapping[str, np.ndarray]) -> None:

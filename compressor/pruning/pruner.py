@@ -98,13 +98,7 @@ class Pruner:
         self._channels: ChannelPlan | None = None
         if isinstance(self._granularity, Channel):
             self._channels = plan_channels(model, self._kernels, named=ALL not in spec.layers)
-            self.left_alone |= self._channels.blocked
-            narrowed = self._channels.narrowed()
-            self.left_alone = {
-                name: reason
-                for name, reason in self.left_alone.items()
-                if name.partition(":")[0] not in narrowed
-            }
+            self.left_alone = self._channels.left_alone(self.left_alone)
             # Layers that nobody named go along when they lose their units together.
             self._kernels = self._channels.kernels(model)
         self._gone: dict[str, np.ndarray] = {}
