@@ -15,6 +15,7 @@ from typing import Any
 from compressor.errors import CheckpointError, RunDirectoryError, StorageError
 
 LOCK = ".lock"
+_FULL = ("No space left on device", "Disk quota exceeded", "File too large")
 _MAX_JSON_BYTES = 64 * 2**20
 
 
@@ -32,15 +33,13 @@ def storage_errors(path: Path) -> Iterator[None]:
             cause = cause.__cause__ or cause.__context__
         reason = os.strerror(cause.errno) if isinstance(cause, OSError) and cause.errno else ""
         if not reason:
-            for text in ("No space left on device", "Disk quota exceeded", "File too large"):
-                if text in str(error):
-                    reason = text
+            reason = next((text for text in _FULL if text in str(error)), "")
         if not reason:
             raise
+        room = "free some space or choose another folder"
+        hint = room if reason in _FULL else "choose another folder"
         raise StorageError(
-            f"cannot write, {reason}",
-            value=path,
-            hint="free some space or choose another folder; what was finished is kept",
+            f"cannot write, {reason}", value=path, hint=f"{hint}; what was finished is kept"
         ) from error
 
 

@@ -63,6 +63,16 @@ def prune(
     of Python, numpy and TensorFlow is seeded. Raises UsageError, DataError or ModelError, in one
     line, for what cannot be done.
     """
+    if not hasattr(model, "layers"):
+        raise UsageError(
+            "this takes a Keras model", value=repr(model)[:80], hint="for a file there is prune_run"
+        )
+    if not isinstance(data, Dataset):
+        raise UsageError(
+            "this takes a data set",
+            value=repr(data)[:80],
+            hint="make it with load_dataset(...) or Dataset.from_arrays(...)",
+        )
     spec = spec or PruningSpec()
     part = TrainingData.of(data, validation)
     options = options or PRESETS["quick"].retraining_at(spec.highest_sparsity, part)

@@ -19,6 +19,8 @@ from deploy import describe_machine
 
 SPARSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
 LAYERS = ("fc1", "fc2")
+_MNIST = 55_000
+"""Training images of MNIST, less those set aside, for which the presets' epochs were chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,12 +47,16 @@ class Preset:
         return dataclasses.replace(self.options, steps=steps)
 
     def retraining_at(self, sparsity: float, data: TrainingData) -> TrainingOptions:
-        """How a model that was pruned at `sparsity` is retrained, dropout not yet scaled."""
+        """How a model that was pruned at `sparsity` is retrained, dropout not yet scaled.
+
+        A smaller data set than MNIST is gone through as often as makes as many batches.
+        """
         epochs = min(self.epochs_at_zero / (1 - sparsity), self.most_epochs)
-        rate = self.options.learning_rate
+        rate, size = self.options.learning_rate, self.options.batch_size
+        steps = max(data.steps(epochs, size), round(epochs * _MNIST / size))
         return dataclasses.replace(
             self.options,
-            steps=self.steps or data.steps(epochs, self.options.batch_size),
+            steps=self.steps or steps,
             learning_rate=rate * max(sparsity, 0.1) if self.gentle else rate,
         )
 

@@ -151,7 +151,13 @@ def output_size(model: Any) -> int:
 
     Raises ModelError for a model that was never built, or with other outputs.
     """
-    if not getattr(model, "built", False) or not hasattr(model, "inputs"):
+    if getattr(model, "built", False) and not hasattr(model, "inputs"):
+        raise ModelError(
+            "only Sequential and Functional models are supported",
+            value=f"{getattr(model, 'name', model)} ({type(model).__name__})",
+            hint="build it with keras.Model(inputs, outputs)",
+        )
+    if not getattr(model, "built", False):
         raise ModelError(
             "the model was never built, so its input has no shape",
             value=model.name,

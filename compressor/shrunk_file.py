@@ -54,7 +54,14 @@ def shrink_file(
     inputs = None
     if data is not None:
         part = TrainingData.of(data)
-        objective = steps.check_fit(before, part)
+        try:
+            objective = steps.check_fit(before, part)
+        except ModelError as error:
+            raise ModelError(
+                error.what,
+                value=error.value,
+                hint="leave the data out: the models are then compared on random inputs",
+            ) from error
         x, _ = part.validation_part(retraining.CHECKED)
         inputs = preprocessing(before, x)(x)
         record["checked_on"] = f"{rows(x)} validation examples"

@@ -47,8 +47,9 @@ class Kernel:
         return tuple(self.variable.shape)
 
     def numpy(self) -> np.ndarray:
-        """The values, float32 or as the layer keeps them."""
-        return np.asarray(self.variable.numpy())
+        """The values, as the layer keeps them; bfloat16, which numpy does not know, as float32."""
+        values = np.asarray(self.variable.numpy())
+        return values if values.dtype.kind == "f" else values.astype(np.float32)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -261,4 +261,4 @@ def _lowest(described: _Described) -> int:
     """Where the axis of accuracy starts, in percent: at 0, or near what all stay above."""
     found = [f["accuracy"] for row in described["layers"] for f in row["measurements"]]
     lowest = math.floor(100 * min(*found, described["dense_accuracy"]))
-    return lowest // 5 * 5 if lowest >= 50 else 0
+    return min(lowest // 5 * 5, 90) if lowest >= 50 else 0

@@ -7,14 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from compressor.errors import CheckFailedError, UsageError
+from compressor.errors import CheckFailedError, ModelError, UsageError
+from compressor.models import all_layers
 from compressor.shrinking.batches import largest_difference, random_inputs
 from compressor.shrinking.batchnorm import fold_batchnorm as fold
 from compressor.shrinking.edits import edits_of, entries_of
 from compressor.shrinking.graph import Constants, Graph, find_constants, graph_of_channels
 from compressor.shrinking.kernels import Depthwise, Linear
 from compressor.shrinking.liveness import Choice, choose, uses_of
-from compressor.shrinking.rebuild import rebuild
+from compressor.shrinking.rebuild import Edit, rebuild
+
+# Half precision, and the distance from 1 to the next number.
+_HALF = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 @dataclass(frozen=True)
@@ -56,12 +60,22 @@ def shrink(
     names, nesting, shared layers and trainable flags stay; the new model is not compiled.
     Raises UsageError for a `round_to` below 1, ModelError for a model that cannot be rebuilt,
     DataError for inputs that do not fit, and CheckFailedError when the outputs differ by more
-    than `tolerance` of their scale.
+    than `tolerance` of their scale, computed in float32; where weights are stored in half
+    precision, by more than four times what that rounds by.
     """
+    if not hasattr(model, "layers"):
+        raise ModelError(
+            "this takes a Keras model",
+            value=repr(model)[:80],
+            hint="for a file there is shrink_file",
+        )
     if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
         raise UsageError("widths must be rounded to 1 or more", value=round_to, hint="try 8")
     batch = random_inputs(model) if inputs is None else inputs
     shrunk = _attempt(model, batch, fold_batchnorm, round_to)
+    # Weights that are stored in half precision are rounded once more where something is folded.
+    stored = _dtypes(model, "variable_dtype") & _HALF.keys()
+    tolerance = max([tolerance, *(4 * _HALF[dtype] for dtype in stored)])
     if shrunk.folded and not shrunk.difference <= tolerance:
         shrunk = _attempt(model, batch, False, round_to)
     if not shrunk.difference <= tolerance:
@@ -84,9 +98,25 @@ def _attempt(model: Any, batch: Any, fold_batchnorm: bool, round_to: int) -> Shr
         model=shrunk,
         removed=_removed(graph, choice),
         folded=folded,
-        difference=largest_difference(model, shrunk, batch),
+        difference=_difference(model, shrunk, batch),
         kept=_kept(graph, constants, choice),
     )
+
+
+def _difference(model: Any, shrunk: Any, batch: Any) -> float:
+    """As `largest_difference`, computed in float32: half precision rounds by more than we allow."""
+    if _dtypes(model, "compute_dtype") & _HALF.keys():
+        model, shrunk = _as_float32(model), _as_float32(shrunk)
+    return largest_difference(model, shrunk, batch)
+
+
+def _as_float32(model: Any) -> Any:
+    layers = all_layers(model).values()
+    return rebuild(model, {id(layer): Edit({"dtype": "float32"}) for layer in layers}, {})
+
+
+def _dtypes(model: Any, kind: str) -> set[str]:
+    return {str(getattr(layer, kind, "")) for layer in all_layers(model).values()}
 
 
 def _removed(graph: Graph, choice: Choice) -> dict[str, int]:

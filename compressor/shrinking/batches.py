@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from compressor import _tensorflow
-from compressor.errors import DataError
+from compressor.errors import DataError, ModelError
 from compressor.models import reason_of
 from compressor.shrinking.trace import Trace, graph_of, trace
 
@@ -59,7 +59,16 @@ def largest_difference(model: Any, other: Any, inputs: Any) -> float:
     tops: list[np.ndarray] = []
     for start in range(0, samples, _BATCH):
         part = keras.tree.map_structure(lambda array: array[start : start + _BATCH], arrays)  # noqa: B023
-        pairs = zip(_outputs(model, part), _outputs(other, part), strict=True)
+        expected = _outputs(model, part)
+        try:
+            found = _outputs(other, part)
+        except DataError as error:
+            raise ModelError(
+                "the smaller model does not run",
+                value=str(error.value),
+                hint="this is a bug; report it with the model",
+            ) from error
+        pairs = zip(expected, found, strict=True)
         tops.append(np.array([[np.abs(a - b).max(), np.abs(a).max()] for a, b in pairs]))
     difference, scale = np.max(tops, axis=0).T
     return float(np.max(np.where(difference == 0, 0.0, difference / np.where(scale, scale, 1.0))))

@@ -182,7 +182,7 @@ def _only_numbers(call: Call) -> bool:
         argument is None
         or isinstance(argument, (bool, int, float, str, keras.KerasTensor))
         or getattr(argument, "shape", None) == ()
-        for argument in keras.tree.flatten((arguments, own))
+        for argument in [*keras.tree.flatten(arguments), *own]
     )
 
 

@@ -34,7 +34,18 @@ def rebuild(model: Any, edits: Mapping[int, Edit], entries: Mapping[int, int]) -
     Raises ModelError when a layer cannot be made again from its configuration.
     """
     builder = _Builder(edits, entries)
-    rebuilt = builder.model(model)
+    try:
+        rebuilt = builder.model(model)
+    except CompressorError:
+        raise
+    except Exception as error:  # Keras raises whatever a layer makes it raise
+        raise ModelError(
+            "the model cannot be built again", value=f"{model.name} ({reason_of(error)})"
+        ) from error
+    # From the outermost model inwards: a model hands its flag on to all below it.
+    for old, new in [*reversed(builder.models), *builder.pairs]:
+        if hasattr(old, "trainable"):
+            new.trainable = old.trainable
     for old, new in builder.pairs:
         _fill(old, new, edits.get(id(old)))
     return rebuilt
@@ -46,12 +57,18 @@ class _Builder:
         self._entries = entries
         self._made: dict[int, Any] = {}
         self.pairs: list[tuple[Any, Any]] = []
+        self.models: list[tuple[Any, Any]] = []
 
     def model(self, model: Any) -> Any:
         """A model with new layers, of the same kind."""
+        new = self._model(model)
+        self.models.append((model, new))
+        return new
+
+    def _model(self, model: Any) -> Any:
         _, keras = _tensorflow.load()
         graph = graph_of(model)
-        options = {"name": model.name, "trainable": model.trainable}
+        options = {"name": model.name}
         if isinstance(model, keras.Sequential):
             # Sequential.layers leaves the InputLayer out.
             (entry,) = graph.inputs
@@ -78,7 +95,7 @@ class _Builder:
             if graph_of(operation) is not None:
                 self._made[id(operation)] = self.model(operation)
             else:
-                new = _again(operation, edit.config if edit is not None else {})
+                new = _again(operation, edit)
                 self._made[id(operation)] = new
                 self.pairs.append((operation, new))
         return self._made[id(operation)]
@@ -90,9 +107,23 @@ class _Builder:
         return operation(*arguments, **options)
 
 
-def _again(operation: Any, changes: Mapping[str, Any]) -> Any:
+def _again(operation: Any, edit: Edit | None) -> Any:
+    _, keras = _tensorflow.load()
     try:
-        return type(operation).from_config({**operation.get_config(), **changes})
+        if type(operation) is keras.layers.Lambda:
+            # The function is the user's own, at hand and running; only files are distrusted.
+            return keras.layers.Lambda(
+                operation.function,
+                output_shape=operation._output_shape,
+                arguments=operation.arguments,
+                name=operation.name,
+                dtype=operation.dtype_policy,
+            )
+        config = operation.get_config()
+        if edit is not None:
+            config |= edit.config
+            config |= {key: "zeros" for key in config if _is_array_initializer(key, config[key])}
+        return type(operation).from_config(config)
     except CompressorError:
         raise
     except Exception as error:  # a class of the user's raises whatever it likes
@@ -101,6 +132,14 @@ def _again(operation: Any, changes: Mapping[str, Any]) -> Any:
             value=f"{operation.name} ({reason_of(error)})",
             hint="give its class a get_config that names all arguments",
         ) from error
+
+
+def _is_array_initializer(key: str, value: Any) -> bool:
+    """Whether a configuration's entry initialises by an array, whose shape may not fit any more."""
+    if not key.endswith("_initializer") or not isinstance(value, dict):
+        return False
+    constant = (value.get("config") or {}).get("value")
+    return not isinstance(constant, (int, float, type(None)))
 
 
 def _fill(old: Any, new: Any, edit: Edit | None) -> None:
@@ -115,7 +154,7 @@ def _fill(old: Any, new: Any, edit: Edit | None) -> None:
             "a layer made again from its configuration has other weights", value=old.name
         )
     for variable, value in zip(variables, values, strict=True):
-        variable.assign(value.numpy())
+        variable.assign(np.asarray(value.numpy()).astype(variable.dtype))
     # Preprocessing layers compute with copies that they take of their variables.
     if variables and hasattr(new, "finalize_state"):
         new.finalize_state()

@@ -201,3 +201,39 @@ def test_a_model_that_is_no_classifier_can_be_shrunk(keras, tmp_path):
     model.save(tmp_path / "autoencoder.keras")
     record = compressor.shrink_file(tmp_path / "autoencoder.keras")
     assert record["removed"] == {"in": 1}
+
+
+@pytest.mark.parametrize("granularity", ["weight", "channel"])
+def test_a_model_in_bfloat16(keras, tiny_data, granularity):
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Flatten(),
+            layers.Dense(12, "relu", name="hidden", dtype="bfloat16"),
+            layers.Dense(4, name="scores", dtype="bfloat16"),
+        ]
+    )
+    spec = PruningSpec(0.5, layers=("hidden",), granularity=granularity)
+    found = compressor.prune(model, tiny_data, spec, options=SHORT)
+    kernel = np.asarray(found.model.get_layer("hidden").kernel.numpy(), np.float32)
+    # So coarse a number may become zero by itself.
+    if granularity == "channel":
+        assert kernel.shape == (64, 6)
+    else:
+        assert 370 <= np.count_nonzero(kernel) <= 383
+
+
+@pytest.mark.parametrize(
+    ("model", "data", "said"),
+    [("model.keras", None, "prune_run"), (None, "data.npz", "load_dataset")],
+)
+def test_paths_where_a_model_or_data_belong(rejected, small_net, tiny_data, model, data, said):
+    message = rejected(UsageError, compressor.prune, model or small_net(), data or tiny_data)
+    assert said in message
+
+
+def test_a_small_data_set_is_retrained_for_as_many_batches_as_mnist(tiny_data):
+    few = make_plan(tiny_data, sparsities=(0.9,)).retraining[0.9]
+    assert few.steps == round(1.2 * 55_000 / 128)
+    assert make_plan(tiny_data, sparsities=(0.9,), epochs=2).retraining[0.9].steps == 1

@@ -85,6 +85,17 @@ def test_one_sparsity_is_a_line_for_each_layer(described_of, tmp_path):
     assert {"the layer alone at 50 %", "dense: 98.0 %", "layer_8"} <= {*texts}
 
 
+@pytest.mark.parametrize("sparsities", [(0.5,), (0.5, 0.9)])
+def test_a_model_that_loses_nothing(described_of, tmp_path, sparsities):
+    described = described_of(2, sparsities) | {"dense_accuracy": 1.0}
+    for row in described["layers"]:
+        for found in row["measurements"]:
+            found["accuracy"] = 1.0
+    # A warning of an axis without length would be an error here.
+    write_sensitivity(described, tmp_path)
+    assert "dense: 100.0 %" in _texts(tmp_path / "sensitivity.svg")
+
+
 def test_names_that_could_be_misread(described_of, tmp_path):
     described = described_of(2)
     names = ["_hidden", r"cost$\frac$"]
