@@ -13,7 +13,7 @@ import numpy as np
 from compressor import preprocessing, retraining, training
 from compressor.data import Dataset
 from compressor.errors import UsageError
-from compressor.objective import Objective, objective_of
+from compressor.objective import objective_of
 from compressor.plan import PRESETS
 from compressor.pruning.schedules import round_sparsity
 from compressor.pruning.spec import PruningSpec
@@ -90,9 +90,9 @@ def prune(
         pruning, _ = retraining.prune_gradually(
             student, part, spec, options, seed=training.derive_seed(seed, "prune 1"), **how
         )
-        student, masks = _narrow(student, pruning.masks, part, spec, objective)
+        student, masks = retraining.narrow(student, pruning.masks, part, spec, objective)
     else:
-        rounds = spec.rounds if spec.schedule == "iterative" else 1
+        rounds = spec.passes
         for number in range(1, rounds + 1):
             level = functools.partial(round_sparsity, number=number, rounds=rounds)
             pruning = retraining.prune_once(
@@ -100,7 +100,7 @@ def prune(
             )
             masks = dict(pruning.masks)
             if number == rounds:
-                student, masks = _narrow(student, masks, part, spec, objective)
+                student, masks = retraining.narrow(student, masks, part, spec, objective)
             if retrain:
                 retraining.retrain(
                     student,
@@ -123,15 +123,3 @@ def prune(
         training.evaluate(student, x, labels, objective),
         objective.describe(),
     )
-
-
-def _narrow(
-    model: Any,
-    masks: Mapping[str, np.ndarray],
-    data: TrainingData,
-    spec: PruningSpec,
-    objective: Objective,
-) -> tuple[Any, dict[str, np.ndarray]]:
-    small = retraining.narrow(model, data, spec, objective)
-    # Channels that are gone need no mask.
-    return (model, dict(masks)) if small is model else (small, {})

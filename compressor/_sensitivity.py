@@ -26,7 +26,6 @@ from compressor.errors import UsageError
 from compressor.experiment import Listener, SilentListener
 from compressor.models import load_model
 from compressor.objective import objective_of
-from compressor.predictors import find_checkpoint
 from compressor.preprocessing import check_fit
 from compressor.pruning.channels import ChannelPlan, ChannelSet, channel_masks, plan_channels
 from compressor.pruning.criteria import get_criterion
@@ -38,6 +37,7 @@ from compressor.pruning.pruner import judge
 from compressor.pruning.selection import choose_each
 from compressor.pruning.spec import PruningSpec
 from compressor.retraining import calibration_gradients
+from compressor.sources import keras_file
 from compressor.training import EVALUATION_BATCH
 from compressor.training_data import TrainingData
 from deploy import describe_machine
@@ -208,9 +208,7 @@ def _specs(
 def _load(model: Any) -> tuple[Any, str]:
     if not isinstance(model, (str, Path)):
         return model, str(model.name)
-    source = find_checkpoint(Path(model))
-    if source.suffix != ".keras":
-        raise UsageError("this takes a .keras file or the folder of a step", value=model)
+    source = keras_file(Path(model), "a .keras file or the folder of a step")
     return load_model(source), str(model)
 
 

@@ -14,20 +14,15 @@ from compressor.preprocessing import preprocessing
 from compressor.training import EVALUATION_BATCH
 
 
-def mean_gradients(
-    model: Any, variables: Sequence[Any], x: Inputs, labels: np.ndarray, objective: Objective
-) -> list[np.ndarray]:
-    """The mean gradient of the loss on stored examples, for each of `variables`, of its shape.
-
-    The model computes as in prediction: no dropout, and BatchNormalization by its moving means.
-    """
-    return gradient_function(model, variables, x, labels, objective)()
-
-
 def gradient_function(
     model: Any, variables: Sequence[Any], x: Inputs, labels: np.ndarray, objective: Objective
 ) -> Callable[[], list[np.ndarray]]:
-    """What gives `mean_gradients` for the weights that the model has at the moment of the call."""
+    """What gives the mean gradient of the loss on stored examples, for each of `variables`.
+
+    Each of its variable's shape, float32, for the weights that the model has at the moment of the
+    call. The model computes as in prediction: no dropout, and BatchNormalization by its moving
+    means.
+    """
     tensorflow, keras = _tensorflow.load()
     feed = preprocessing(model, x)
     loss = objective.loss if callable(objective.loss) else keras.losses.get(objective.loss)

@@ -101,7 +101,7 @@ class PruningJob:
             self._discard_others({"step_2_2"})
             return records
         records = {}
-        rounds = self._spec.rounds if self._spec.schedule == "iterative" else 1
+        rounds = self._spec.passes
         source: Callable[[], Path] = functools.partial(same_model, self._source, self._digest)
         for number in range(1, rounds + 1):
             folder = f"round-{number}/" if number < rounds else ""

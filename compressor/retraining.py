@@ -135,18 +135,24 @@ def _fit(model: Any, data: TrainingData, options: TrainingOptions, how: Mapping[
         remove_masks(model)
 
 
-def narrow(model: Any, data: TrainingData, spec: PruningSpec, objective: Objective) -> Any:
-    """The model without the channels that were pruned, or as it is for other granularities.
+def narrow(
+    model: Any,
+    masks: Mapping[str, np.ndarray],
+    data: TrainingData,
+    spec: PruningSpec,
+    objective: Objective,
+) -> tuple[Any, dict[str, np.ndarray]]:
+    """The model without the channels that were pruned, and the masks that it still needs: none.
 
-    The function is the same (`compressor.shrink` checks it), and training costs less.
-    BatchNormalization stays, to be trained.
+    For other granularities both are as they were. The function is the same (`compressor.shrink`
+    checks it), and training costs less. BatchNormalization stays, to be trained.
     """
     if spec.granularity != Channel.name:
-        return model
+        return model, dict(masks)
     x, _ = data.validation_part(CHECKED)
     narrowed = shrink(model, preprocessing(model, x)(x), fold_batchnorm=False).model
     objective.compile(narrowed, "sgd")
-    return narrowed
+    return narrowed, {}
 
 
 def teacher_scores(model: Any, data: TrainingData, options: TrainingOptions) -> np.ndarray | None:

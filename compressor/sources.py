@@ -40,14 +40,19 @@ def model_digest(source: Path) -> str:
         ) from error
 
 
+def keras_file(model: Path, takes: str = "a .keras file or a run directory") -> Path:
+    """The .keras file that `model` is or holds; raises UsageError with what the command `takes`."""
+    source = find_checkpoint(model)
+    if source.suffix != ".keras":
+        raise UsageError(f"this takes {takes}", value=model)
+    return source
+
+
 def model_to_shrink(model: Path) -> Path:
     """The model file that a .keras file, the folder of a step or a run directory means."""
     if model.is_dir() and (model / "step_2_2" / steps.MODEL).is_file():
         return model / "step_2_2" / steps.MODEL
-    source = find_checkpoint(model)
-    if source.suffix != ".keras":
-        raise UsageError("this takes a .keras file or a run directory", value=model)
-    return source
+    return keras_file(model)
 
 
 def shrunk_path(model: Path, source: Path) -> Path:
@@ -84,9 +89,7 @@ def model_and_output(
                 hint="prune again with --force, or name the model file and -o",
             )
         return source, output_directory(model, output, suffix)
-    source = find_checkpoint(model)
-    if source.suffix != ".keras":
-        raise UsageError("this takes a .keras file or a run directory", value=model)
+    source = keras_file(model)
     return source, output_directory(model, output, suffix)
 
 

@@ -128,9 +128,8 @@ def retrain_step(
     """
     model, masks = load_model(pruned / MODEL), load_masks(pruned / MASKS)
     objective = objective_of(model)
-    small = retraining.narrow(model, data, spec, objective) if narrowed else model
-    if small is not model:
-        model, masks = small, {}
+    if narrowed:
+        model, masks = retraining.narrow(model, masks, data, spec, objective)
     retraining.retrain(
         model,
         masks,
@@ -167,11 +166,7 @@ def gradual_step(
         teacher=_teacher(source, data, options),
         progress=progress,
     )
-    masks = dict(pruning.masks)
-    small = retraining.narrow(model, data, spec, objective)
-    if small is not model:
-        model, masks = small, {}
-        objective.compile(model, "sgd")
+    model, masks = retraining.narrow(model, pruning.masks, data, spec, objective)
     record = _retrained(directory, model, masks, data, options, objective)
     return record | {"sparsity": spec.highest_sparsity, "pruning": pruning.describe()}
 

@@ -118,6 +118,11 @@ class PruningSpec:
         assert self.sparsity is not None
         return float(self.sparsity)
 
+    @property
+    def passes(self) -> int:
+        """How often a model is pruned and retrained: `rounds` of an iterative schedule, else 1."""
+        return self.rounds if self.schedule == "iterative" else 1
+
     def describe(self) -> dict[str, Any]:
         """The specification as a JSON object, without what has no effect."""
         described: dict[str, Any] = {

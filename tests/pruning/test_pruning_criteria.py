@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 import compressor
-from compressor import Criterion, PruningSpec, gradients, register_criterion, retraining
+from compressor import Criterion, PruningSpec, register_criterion, retraining
 from compressor.data import Dataset
 from compressor.errors import CompressorError, UsageError
+from compressor.gradients import gradient_function
 from compressor.objective import objective_of
 from compressor.pruning import criteria, magnitude_prune
 from compressor.training_data import TrainingData
@@ -61,6 +62,10 @@ def probabilities(x, weights, bias):
     return exponent / exponent.sum(axis=1, keepdims=True)
 
 
+def mean_gradients(*arguments):
+    return gradient_function(*arguments)()
+
+
 def gradients_by_hand(model, x, labels):
     """Of the mean cross-entropy: x^T (p - y) / n, and the mean of p - y."""
     weights, bias = (w.astype(np.float64) for w in model.get_layer("d").get_weights())
@@ -73,9 +78,7 @@ def test_gradients_are_the_mean_over_all_examples(regression, points, count):
     model = regression()
     layer = model.get_layer("d")
     x, labels = points.x_train[:count], points.y_train[:count]
-    found = gradients.mean_gradients(
-        model, [layer.kernel, layer.bias], x, labels, objective_of(model)
-    )
+    found = mean_gradients(model, [layer.kernel, layer.bias], x, labels, objective_of(model))
     for one, expected in zip(found, gradients_by_hand(model, x, labels), strict=True):
         assert one.shape == expected.shape
         np.testing.assert_allclose(one, expected, rtol=1e-3, atol=1e-5)
@@ -91,7 +94,7 @@ def test_gradients_of_compiled_losses(keras, regression, points, loss):
     x, labels = points.x_train, points.y_train
     objective = objective_of(model)
     assert objective.source == "compiled"
-    (found,) = gradients.mean_gradients(model, [model.get_layer("d").kernel], x, labels, objective)
+    (found,) = mean_gradients(model, [model.get_layer("d").kernel], x, labels, objective)
     expected, _ = gradients_by_hand(model, x, labels)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
 
@@ -102,9 +105,7 @@ def test_gradients_of_squared_errors(regression, points):
     weights, bias = model.get_layer("d").get_weights()
     error = x.astype(np.float64) @ weights + bias - np.eye(CLASSES)[labels]
     expected = x.T @ error * 2 / (len(x) * CLASSES)
-    (found,) = gradients.mean_gradients(
-        model, [model.get_layer("d").kernel], x, labels, objective_of(model)
-    )
+    (found,) = mean_gradients(model, [model.get_layer("d").kernel], x, labels, objective_of(model))
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 
@@ -114,7 +115,7 @@ def test_gradients_are_taken_as_in_prediction(keras, regression, points):
     dropped = keras.layers.Dropout(0.9)(keras.layers.BatchNormalization(epsilon=1e-9)(x))
     noisy = keras.Model(x, plain.get_layer("d")(dropped))
     found = [
-        gradients.mean_gradients(
+        mean_gradients(
             model,
             [plain.get_layer("d").kernel],
             points.x_train,
