@@ -1,0 +1,218 @@
+"""What an exported file is: the description that lies beside it as FILE.json.
+
+The description is an object of these fields; all are there, and no others:
+
+schema            {name: "compressor-artifact", version: 1}
+format            tflite or onnx
+file              the name of the file, without a folder
+bytes, sha256     of the file
+quantize          none, float16, dynamic, int8, int4 or codebook
+optimize          size or latency
+runtime           the one that the file is for
+inputs, outputs   name, shape (null where a size is open: the batch), dtype; scale and zero_point of
+                  integers that stand for real numbers, value = scale * (integer - zero_point),
+                  else null: all as the runtime reports them
+preprocessing     for each input how a stored row becomes what it takes: name (of the input in the
+                  file), source (the name of the stored array, "" for one alone), shape (of a row),
+                  dtype, scale (what stored values are multiplied by), reason
+outputs_are       logits or probabilities
+classes           how many
+threshold         the score above which a model of one score says class 1, else null
+labels            the names of the classes, or null
+tensors           of each weight: name, shape, zeros (how many values), encoding, values (their
+                  type), bytes (in the file)
+needs             operator (TFLite) or operator set (ONNX) -> its version
+verified          of each runtime that ran it: runtime, version, provider (of ONNX Runtime, else
+                  null), batch, examples, accuracy and reference_accuracy (of the artefact and of
+                  the Keras model, 0 to 1; null where the inputs were random), difference (the
+                  largest of an output)
+provenance        sparsity (0 to 1), seed, data_sha256, source_sha256 (of the Keras model): null
+                  where not known; versions (package -> version), created_by
+
+It holds neither times nor paths: the same export gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from deploy.artifact_parts import InputRule, Port, Provenance, StoredTensor, Verification
+from deploy.errors import ArtifactError
+from deploy.fields import Fields, parse_json
+
+SCHEMA = {"name": "compressor-artifact", "version": 1}
+FORMATS = ("tflite", "onnx")
+QUANTIZATIONS = ("none", "float16", "dynamic", "int8", "int4", "codebook")
+OPTIMIZATIONS = ("size", "latency")
+OUTPUTS_ARE = ("logits", "probabilities")
+DESCRIPTION_SUFFIX = ".json"
+"""What the name of an artefact is followed by in that of its description."""
+
+_MOST_BYTES = 16 * 2**20
+_MOST_PORTS = 64
+_LONGEST_NAME = 255
+_CHUNK = 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """The description of an exported file; the module says what the fields mean."""
+
+    format: str
+    file: str
+    bytes: int
+    sha256: str
+    quantize: str
+    optimize: str
+    runtime: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    preprocessing: tuple[InputRule, ...]
+    outputs_are: str
+    classes: int
+    threshold: float | None
+    labels: tuple[str, ...] | None
+    tensors: tuple[StoredTensor, ...]
+    needs: dict[str, int]
+    verified: tuple[Verification, ...]
+    provenance: Provenance
+
+    def describe(self) -> dict[str, Any]:
+        """The description as a JSON object, which `parse` reads; always in the same order."""
+        described = {"schema": dict(SCHEMA)} | dataclasses.asdict(self)
+        described["needs"] = dict(sorted(self.needs.items()))
+        described["provenance"]["versions"] = dict(sorted(self.provenance.versions.items()))
+        listed: dict[str, Any] = _lists(described)
+        return listed
+
+    @classmethod
+    def parse(cls, content: Any) -> Artifact:
+        """Read a description that nobody vouches for.
+
+        Raises ArtifactError, in one line, for a field that is missing, unknown, of another type or
+        out of its range, for another schema, and for fields that contradict each other.
+        """
+        fields = Fields(content, "description")
+        fields.one("schema", _check_schema)
+        artifact = cls(
+            format=fields.choice("format", FORMATS),
+            file=fields.text("file", longest=_LONGEST_NAME),
+            bytes=fields.integer("bytes", 1),
+            sha256=fields.digest("sha256"),
+            quantize=fields.choice("quantize", QUANTIZATIONS),
+            optimize=fields.choice("optimize", OPTIMIZATIONS),
+            runtime=fields.text("runtime"),
+            inputs=fields.objects("inputs", Port.read, _MOST_PORTS),
+            outputs=fields.objects("outputs", Port.read, _MOST_PORTS),
+            preprocessing=fields.objects("preprocessing", InputRule.read, _MOST_PORTS),
+            outputs_are=fields.choice("outputs_are", OUTPUTS_ARE),
+            classes=fields.integer("classes", 2),
+            threshold=fields.optional("threshold", fields.number),
+            labels=fields.optional("labels", fields.texts),
+            tensors=fields.objects("tensors", StoredTensor.read),
+            needs=fields.mapping("needs", Fields.integer),
+            verified=fields.objects("verified", Verification.read),
+            provenance=fields.one("provenance", Provenance.read),
+        )
+        fields.done()
+        _check_agreement(artifact)
+        return artifact
+
+
+def read_artifact(file: Path | str) -> Artifact:
+    """The description beside the artefact `file`, which it is checked to belong to.
+
+    Raises ArtifactError where either is missing or unreadable, where `Artifact.parse` does, and
+    when the name, the size or the sha256 of the file is another.
+    """
+    file = Path(file)
+    beside = file.with_name(file.name + DESCRIPTION_SUFFIX)
+    try:
+        with open(beside, "rb") as stream:
+            content = stream.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
+            raise ArtifactError("the file is too large to be a description", value=beside)
+        artifact = Artifact.parse(parse_json(content, str(beside)))
+        size, digest = _size_and_sha256(file)
+    except OSError as error:
+        raise ArtifactError(
+            "cannot read the artefact or its description",
+            value=f"{error.filename or file} ({error.strerror})",
+            hint="both lie in one folder: FILE and FILE.json",
+        ) from error
+    for what, found, said in (
+        ("name", file.name, artifact.file),
+        ("size", size, artifact.bytes),
+        ("sha256", digest, artifact.sha256),
+    ):
+        if found != said:
+            raise ArtifactError(
+                f"the description is of another file: {what}",
+                value=f"{file} has {found}, described is {said}",
+            )
+    return artifact
+
+
+def _check_schema(fields: Fields) -> None:
+    fields.choice("name", (str(SCHEMA["name"]),))
+    version = fields.integer("version", 1)
+    if version != SCHEMA["version"]:
+        raise ArtifactError(
+            "the description has another schema version",
+            value=version,
+            hint=f"this program reads version {SCHEMA['version']}",
+        )
+
+
+def _check_agreement(artifact: Artifact) -> None:
+    """Refuse fields that contradict each other."""
+    name = artifact.file
+    if name in (".", "..") or set(name) & set('/\\:*?"<>|') or name != name.strip():
+        raise ArtifactError("description.file is no name of a file", value=name)
+    if len(artifact.outputs) != 1 or not artifact.inputs:
+        raise ArtifactError(
+            "an artefact has inputs and one output",
+            value=f"{len(artifact.inputs)} inputs, {len(artifact.outputs)} outputs",
+        )
+    names = [port.name for port in artifact.inputs]
+    if len(set(names)) < len(names):
+        raise ArtifactError("two inputs have one name", value=", ".join(names))
+    if sorted(names) != sorted(rule.name for rule in artifact.preprocessing):
+        raise ArtifactError(
+            "description.preprocessing is not of the inputs", value=", ".join(names)
+        )
+    scores = artifact.outputs[0].shape[-1:]
+    binary = artifact.threshold is not None
+    expected = 1 if binary else artifact.classes
+    if not scores or scores[0] not in (None, expected) or (binary and artifact.classes != 2):
+        raise ArtifactError(
+            "description.outputs, classes and threshold do not agree",
+            value=f"output {artifact.outputs[0].shape}, {artifact.classes} classes, "
+            f"threshold {artifact.threshold}",
+        )
+    if artifact.labels is not None and len(artifact.labels) != artifact.classes:
+        raise ArtifactError(
+            "there is not one label a class",
+            value=f"{len(artifact.labels)} labels, {artifact.classes} classes",
+        )
+
+
+def _size_and_sha256(path: Path) -> tuple[int, str]:
+    size, digest = 0, hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            size += len(chunk)
+            digest.update(chunk)
+    return size, digest.hexdigest()
+
+
+def _lists(content: Any) -> Any:
+    """The same with lists for tuples, as JSON gives them back."""
+    if isinstance(content, dict):
+        return {key: _lists(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_lists(value) for value in content]
+    return content

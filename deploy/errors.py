@@ -1,0 +1,45 @@
+"""The errors of the device side.
+
+DeployError            what happened, the offending value, what to do
+├── ArtifactError      a description, check vectors or an artefact that is damaged or another's
+├── RequestError       a request that the runner cannot serve: unknown, or its arrays do not fit
+├── EngineError        the runtime refuses the artefact, or fails to run it
+└── MissingEngineError the runtime is not there
+
+Every message is one line: `what: value; hint`.
+"""
+
+from __future__ import annotations
+
+_LONGEST_VALUE = 500
+
+
+class DeployError(Exception):
+    """Base of all errors raised on purpose by this package; `str(error)` is one line."""
+
+    def __init__(self, what: str, *, value: object = None, hint: str = "") -> None:
+        self.what, self.value, self.hint = what, value, hint
+        shown = " ".join(str(value).split()) if value is not None else ""
+        if len(shown) > _LONGEST_VALUE:
+            shown = shown[:_LONGEST_VALUE] + "..."
+        message = what + (f": {shown}" if shown else "") + (f"; {hint}" if hint else "")
+        # A name in a hostile file must not write control characters to the terminal.
+        super().__init__(
+            "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message)
+        )
+
+
+class ArtifactError(DeployError):
+    """A description, check vectors or an artefact that is damaged, or belongs to another."""
+
+
+class RequestError(DeployError):
+    """A request that the runner cannot serve."""
+
+
+class EngineError(DeployError):
+    """The runtime refuses the artefact, or fails to run it."""
+
+
+class MissingEngineError(DeployError):
+    """The runtime is not there."""

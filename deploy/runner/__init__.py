@@ -1,0 +1,31 @@
+r"""The program that runs one artefact in one runtime: standard library, numpy and that runtime.
+
+`python -m deploy.runner`, or `python -I runner.pyz` (made by `deploy.runner.packing.pack`), reads
+one JSON object a line from standard input and answers each with one line on standard output:
+`{"ok": true, ...}`, or `{"ok": false, "kind": KIND, "error": ONE LINE}`, after which it goes on.
+KIND is `missing` (the runtime is not there), `engine` (the runtime refuses the artefact, or cannot
+run it) or `request` (the request cannot be served). What the runtime itself prints goes to standard
+error. The program ends with `exit` or with its input. Arrays go through files: inputs in an .npz
+(stored, not compressed) of one array (n, ...) an input, by the names that `load` answers; outputs
+in an .npy.
+
+{"op": "load", "runtime": NAME, "path": FILE, "threads": COUNT}
+    Loads an artefact in the place of the one before. NAME: litert, tflite-runtime, onnxruntime.
+    -> runtime, version, provider (of ONNX Runtime, else null), numpy, python, threads, import_ms
+    (of the runtime), load_ms (of the artefact, until it can run), inputs and outputs (a list of
+    name, shape, dtype, scale, zero_point, as in a description; shape has null where a size is
+    open), peak_memory_bytes (of the process up to now; 0 where it cannot be read).
+{"op": "predict", "inputs": FILE.npz, "outputs": FILE.npy, "batch": COUNT}
+    Runs all n rows, COUNT at once, or as many as the artefact was made for where that is fixed, and
+    writes float32 (n, k). Real numbers are quantised for integer inputs, integer outputs turned
+    back. -> shape ([n, k]), peak_memory_bytes.
+{"op": "check", "vectors": FILE.check.npz, "batch": COUNT}
+    Runs check vectors. -> passed, examples, difference (null: no numbers), tolerance.
+{"op": "measure", "batch": COUNT, "warmup": COUNT, "runs": COUNT, "inputs": FILE.npz or null,
+ "copies": BOOL}
+    One round: runs that are not counted, then runs that are. Inputs are the first rows of the file,
+    repeated to the batch; else random in 0 to 1 (integers: zeros). With `copies` a run takes inputs
+    from numpy and gives outputs to it; without, both stay in the runtime's memory.
+    -> ns (a list, nanoseconds of each run), batch, peak_memory_bytes.
+{"op": "exit"}
+"""

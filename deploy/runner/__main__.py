@@ -1,0 +1,34 @@
+"""The runner as a program: `python -m deploy.runner`, or `python -I runner.pyz`."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+import deploy.runner
+from deploy.runner.protocol import Server
+
+
+def main() -> int:
+    """Serve requests from standard input until its end; the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="runner",
+        description=deploy.runner.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args()
+    # Runtimes print from C++; only answers may reach the real standard output.
+    sys.stdout.flush()
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    try:
+        Server().serve(sys.stdin.buffer, answers)
+        answers.close()
+    except BrokenPipeError:  # whoever asked is gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

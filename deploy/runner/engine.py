@@ -1,0 +1,255 @@
+"""A runtime with an artefact loaded: what all have in common."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import gc
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from deploy.artifact_parts import DTYPES, Port
+from deploy.errors import EngineError, RequestError
+
+_SEED = 0
+_LONGEST_LIST = 200
+
+
+class Engine(abc.ABC):
+    """One artefact in one runtime.
+
+    `inputs` and `outputs` are as the runtime reports them, `version` the runtime's, `provider` what
+    of it computes (ONNX Runtime), `import_ms` and `load_ms` how long it took to import it, and to
+    load the artefact until it could run.
+    """
+
+    runtime: ClassVar[str]
+    version: str
+    provider: str | None = None
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+    import_ms: float
+    load_ms: float
+
+    def __init__(self, path: str, threads: int) -> None:
+        """Load the artefact `path`, to run with `threads`.
+
+        Raises MissingEngineError where the runtime cannot be imported, EngineError where it refuses
+        the artefact.
+        """
+        start = time.perf_counter()
+        self._import()
+        imported = time.perf_counter()
+        self._load(path, threads)
+        self.import_ms = 1e3 * (imported - start)
+        self.load_ms = 1e3 * (time.perf_counter() - imported)
+        self.inputs, self.outputs = self._ports()
+
+    @abc.abstractmethod
+    def _import(self) -> None:
+        """Import the runtime, and set `version`."""
+
+    @abc.abstractmethod
+    def _load(self, path: str, threads: int) -> None:
+        """Load the artefact."""
+
+    @abc.abstractmethod
+    def _ports(self) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        """The inputs and outputs of the artefact."""
+
+    @abc.abstractmethod
+    def _run(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        """Run one batch, arrays in the order and of the dtypes of `inputs`; the first output."""
+
+    @abc.abstractmethod
+    def _bind(self, arrays: Sequence[np.ndarray]) -> Callable[[], Any]:
+        """Give the runtime one batch; the call that runs it and leaves the output where it is."""
+
+    def predict(self, inputs: Mapping[str, np.ndarray], batch: int) -> np.ndarray:
+        """Run arrays (n, ...) by their inputs' names, `batch` rows at once: float32 (n, k).
+
+        Where the artefact has a fixed batch, that one is taken, and the last one filled up. Raises
+        RequestError where the arrays do not fit, EngineError where the runtime fails.
+        """
+        if len(self.outputs) != 1:
+            raise EngineError("the artefact has not one output", value=len(self.outputs))
+        arrays = self._arranged(inputs)
+        rows, fixed = len(arrays[0]), self.fixed_batch()
+        step = fixed or batch
+        parts = []
+        for start in range(0, rows, step):
+            part = [array[start : start + step] for array in arrays]
+            count = len(part[0])
+            if fixed:
+                part = [_filled(array, fixed) for array in part]
+            found = self._guarded(functools.partial(self._run, part))
+            if found.ndim == 0 or len(found) != len(part[0]):
+                raise EngineError(
+                    "the output is not one row an example",
+                    value=f"{found.shape} for {len(part[0])} examples",
+                )
+            parts.append(_dequantized(found[:count], self.outputs[0]))
+        return np.concatenate(parts)
+
+    def measure(
+        self,
+        inputs: Mapping[str, np.ndarray] | None,
+        *,
+        batch: int,
+        warmup: int,
+        runs: int,
+        copies: bool = False,
+    ) -> list[int]:
+        """Nanoseconds of each of `runs` runs of one batch, after `warmup` runs that do not count.
+
+        `inputs` are rows by their inputs' names, repeated to the batch; None takes random ones.
+        With `copies` a run takes its inputs from numpy and gives its outputs to it, without it both
+        stay in the runtime's memory. The garbage collector rests meanwhile. Raises as `predict`
+        does.
+        """
+        fixed = self.fixed_batch()
+        size = fixed or batch
+        given = self._random(size) if inputs is None else inputs
+        arrays = [_filled(array[:size], size) for array in self._arranged(given)]
+        clock = time.perf_counter_ns
+        collecting = gc.isenabled()
+
+        def measured() -> list[int]:
+            run = (lambda: self._run(arrays)) if copies else self._bind(arrays)
+            for _ in range(warmup):
+                run()
+            gc.collect()
+            gc.disable()
+            times = []
+            for _ in range(runs):
+                start = clock()
+                run()
+                times.append(clock() - start)
+            return times
+
+        try:
+            return self._guarded(measured)
+        finally:
+            if collecting:
+                gc.enable()
+
+    def _guarded(self, run: Callable[[], Any]) -> Any:
+        """Turn whatever the runtime raises into an EngineError."""
+        try:
+            return run()
+        except Exception as error:
+            raise EngineError(f"{self.runtime} cannot run the artefact", value=error) from error
+
+    def fixed_batch(self) -> int | None:
+        """How many rows the artefact was made for; None where that is open."""
+        sizes = {port.shape[0] for port in self.inputs if port.shape} - {None}
+        if len(sizes) > 1 or 0 in sizes:
+            raise EngineError(
+                "the inputs have batches of several sizes", value=sorted(map(str, sizes))
+            )
+        return sizes.pop() if sizes else None
+
+    def _arranged(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+        """The arrays in the order and of the dtypes of the inputs."""
+        given = self._by_port(inputs)
+        arrays = [
+            _fitted(array, port)
+            for array, port in ((given[port.name], port) for port in self.inputs)
+        ]
+        lengths = {len(array) for array in arrays}
+        if len(lengths) != 1 or 0 in lengths:
+            raise RequestError("the inputs have not one number of rows", value=sorted(lengths))
+        return arrays
+
+    def _by_port(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The arrays by the inputs' names in the file, or by their plain names."""
+        names = {port.name: port.name for port in self.inputs}
+        for port in self.inputs:
+            names.setdefault(plain_name(port.name), port.name)
+        found = {names[name]: array for name, array in inputs.items() if name in names}
+        if len(found) != len(self.inputs) or len(inputs) != len(self.inputs):
+            given, wanted = (
+                ", ".join(map(str, part))[:_LONGEST_LIST]
+                for part in (inputs, [port.name for port in self.inputs])
+            )
+            raise RequestError(
+                "the arrays are not those of the artefact's inputs",
+                value=f"given {given}; the artefact has {wanted}",
+            )
+        return found
+
+    def _random(self, rows: int) -> dict[str, np.ndarray]:
+        """Random rows, 0 to 1; zeros for integers that stand for themselves, such as tokens."""
+        generator = np.random.default_rng(_SEED)
+        found = {}
+        for port in self.inputs:
+            shape = (rows, *(size or 1 for size in port.shape[1:]))
+            if port.scale is None and not port.dtype.startswith("float"):
+                found[port.name] = np.zeros(shape, port.dtype)
+            else:
+                found[port.name] = generator.random(shape, np.float32)
+        return found
+
+
+def plain_name(name: str) -> str:
+    """An input's name without what TensorFlow wraps around it: serving_default_x:0 is x."""
+    prefix = "serving_default_"
+    start = len(prefix) if name.startswith(prefix) else 0
+    plain, colon, number = name[start:].rpartition(":")
+    return plain if colon and number.isdigit() else name[start:]
+
+
+def checked_dtype(dtype: str, name: str) -> str:
+    """The numpy name of a tensor's type; raises EngineError for one that holds no numbers."""
+    if dtype not in DTYPES:
+        raise EngineError("the artefact takes or gives no numbers", value=f"{name} is {dtype}")
+    return dtype
+
+
+def _fitted(array: np.ndarray, port: Port) -> np.ndarray:
+    """The array in the dtype of the input; raises RequestError where that would change it."""
+    shape = array.shape
+    if len(shape) != len(port.shape) or any(
+        wanted not in (None, size)
+        for size, wanted in list(zip(shape, port.shape))[1:]  # noqa: B905 - Python 3.9
+    ):
+        raise RequestError(
+            "the array does not fit the input",
+            value=f"{port.name} takes {port.shape}, given {shape}",
+        )
+    wanted_type = np.dtype(port.dtype)
+    if array.dtype == wanted_type:
+        return np.ascontiguousarray(array)
+    if port.scale is not None and wanted_type.kind in "iu" and array.dtype.kind == "f":
+        if not np.isfinite(array).all():
+            raise RequestError("the array holds values that are no numbers", value=port.name)
+        limits = np.iinfo(wanted_type)
+        levels = np.rint(array / np.float32(port.scale)) + port.zero_point
+        return np.clip(levels, limits.min, limits.max).astype(wanted_type)
+    if array.dtype.kind == "f" and wanted_type.kind != "f":
+        raise RequestError(
+            "the input takes whole numbers",
+            value=f"{port.name} takes {port.dtype}, given {array.dtype}",
+        )
+    cast = np.ascontiguousarray(array.astype(wanted_type))
+    if wanted_type.kind in "iub" and not np.array_equal(cast, array):
+        raise RequestError(
+            "the array holds numbers out of range", value=f"{port.name} takes {port.dtype}"
+        )
+    return cast
+
+
+def _filled(array: np.ndarray, rows: int) -> np.ndarray:
+    """The first `rows` rows, repeated where there are fewer."""
+    if len(array) == rows:
+        return array
+    return np.ascontiguousarray(np.resize(array, (rows, *array.shape[1:])))
+
+
+def _dequantized(output: np.ndarray, port: Port) -> np.ndarray:
+    if port.scale is not None and port.zero_point is not None and output.dtype.kind in "iu":
+        return (output.astype(np.float32) - port.zero_point) * np.float32(port.scale)
+    return output.astype(np.float32)

@@ -1,0 +1,147 @@
+"""The runner's protocol: a JSON object a line in, one out; `deploy.runner` says which."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+
+from deploy.arrays import read_arrays
+from deploy.errors import DeployError, EngineError, MissingEngineError, RequestError
+from deploy.fields import Fields, parse_json
+from deploy.runner.engine import Engine
+from deploy.runner.memory import peak_memory_bytes
+from deploy.runner.onnx_engines import OnnxruntimeEngine
+from deploy.runner.tflite_engines import LitertEngine, TfliteRuntimeEngine
+from deploy.vectors import CheckVectors
+
+ENGINES: dict[str, type[Engine]] = {
+    engine.runtime: engine for engine in (LitertEngine, TfliteRuntimeEngine, OnnxruntimeEngine)
+}
+"""Runtime -> the class that runs artefacts in it."""
+
+LONGEST_LINE = 2**20
+"""Bytes of a request."""
+
+_LARGEST_INPUTS = 4 * 2**30
+_MOST_THREADS = 1024
+_MOST_ROWS = 2**24
+_MOST_RUNS = 10**7
+
+Answer = dict[str, Any]
+
+
+class Server:
+    """Answers requests, one after the other, about the artefact that was loaded last."""
+
+    def __init__(self) -> None:
+        self._engine: Engine | None = None
+
+    def serve(self, requests: IO[bytes], answers: IO[bytes]) -> None:
+        """Answer every line of `requests` with a line, until `exit` or the end."""
+        while line := requests.readline(LONGEST_LINE + 1):
+            over = len(line) > LONGEST_LINE
+            while not line.endswith(b"\n") and (rest := requests.readline(LONGEST_LINE)):
+                line = rest
+            going, answer = (True, _error(_too_long())) if over else self.answer(line)
+            answers.write(json.dumps(answer, allow_nan=False).encode() + b"\n")
+            answers.flush()
+            if not going:
+                return
+
+    def answer(self, line: bytes) -> tuple[bool, Answer]:
+        """Whether to go on after this request, and its answer."""
+        try:
+            fields = Fields(parse_json(line, "request"), "request")
+            op = fields.choice("op", ("load", "predict", "check", "measure", "exit"))
+            answer = {} if op == "exit" else getattr(self, f"_{op}")(fields)
+            return op != "exit", {"ok": True} | answer
+        except DeployError as error:
+            return True, _error(error)
+        # A request that fails in a way nobody thought of must not end the program.
+        except Exception as error:
+            return True, _error(EngineError(type(error).__name__, value=error))
+
+    def _load(self, fields: Fields) -> Answer:
+        runtime = fields.choice("runtime", tuple(ENGINES))
+        path = fields.path("path")
+        threads = fields.integer("threads", 1, _MOST_THREADS)
+        fields.done()
+        if not Path(path).is_file():
+            raise RequestError("there is no such file", value=path)
+        self._engine = None  # two artefacts in memory would count as one's
+        self._engine = engine = ENGINES[runtime](path, threads)
+        return {
+            "runtime": runtime,
+            "version": engine.version,
+            "provider": engine.provider,
+            "numpy": np.__version__,
+            "python": platform.python_version(),
+            "threads": threads,
+            "import_ms": engine.import_ms,
+            "load_ms": engine.load_ms,
+            "inputs": [dataclasses.asdict(port) for port in engine.inputs],
+            "outputs": [dataclasses.asdict(port) for port in engine.outputs],
+            "peak_memory_bytes": peak_memory_bytes(),
+        }
+
+    def _predict(self, fields: Fields) -> Answer:
+        source = fields.path("inputs")
+        target = fields.path("outputs")
+        batch = fields.integer("batch", 1, _MOST_ROWS)
+        fields.done()
+        outputs = self._loaded().predict(read_arrays(source, _LARGEST_INPUTS), batch)
+        _write(Path(target), outputs)
+        return {"shape": list(outputs.shape), "peak_memory_bytes": peak_memory_bytes()}
+
+    def _check(self, fields: Fields) -> Answer:
+        path = fields.path("vectors")
+        batch = fields.integer("batch", 1, _MOST_ROWS)
+        fields.done()
+        vectors = CheckVectors.read(path)
+        return vectors.compare(self._loaded().predict(vectors.inputs, batch)).describe()
+
+    def _measure(self, fields: Fields) -> Answer:
+        batch = fields.integer("batch", 1, _MOST_ROWS)
+        warmup = fields.integer("warmup", 0, _MOST_RUNS)
+        runs = fields.integer("runs", 1, _MOST_RUNS)
+        source = fields.optional("inputs", fields.path)
+        copies = fields.boolean("copies")
+        fields.done()
+        engine = self._loaded()
+        inputs = None if source is None else read_arrays(source, _LARGEST_INPUTS)
+        times = engine.measure(inputs, batch=batch, warmup=warmup, runs=runs, copies=copies)
+        size = engine.fixed_batch() or batch
+        return {"ns": times, "batch": size, "peak_memory_bytes": peak_memory_bytes()}
+
+    def _loaded(self) -> Engine:
+        if self._engine is None:
+            raise RequestError("no artefact is loaded", hint="send load first")
+        return self._engine
+
+
+def _write(path: Path, array: np.ndarray) -> None:
+    """Write an .npy at once: whoever sees the file sees all of it."""
+    handle, name = tempfile.mkstemp(suffix=".npy", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink()
+        raise
+
+
+def _error(error: DeployError) -> Answer:
+    kinds = {MissingEngineError: "missing", EngineError: "engine"}
+    return {"ok": False, "kind": kinds.get(type(error), "request"), "error": str(error)}
+
+
+def _too_long() -> RequestError:
+    return RequestError("the request is too long", hint=f"at most {LONGEST_LINE:,} bytes")

@@ -1,0 +1,98 @@
+"""TFLite files in LiteRT, and in the older tflite-runtime."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from deploy.artifact_parts import Port
+from deploy.errors import EngineError, MissingEngineError
+from deploy.runner.engine import Engine, checked_dtype
+
+
+class TfliteEngine(Engine):
+    """An interpreter of TFLite files, with the XNNPACK delegate where it takes the graph."""
+
+    module: ClassVar[str]
+    package: ClassVar[str]
+
+    def _import(self) -> None:
+        try:
+            self._interpreter_class = importlib.import_module(self.module).Interpreter
+            self.version = importlib.metadata.version(self.package)
+        except (ImportError, AttributeError) as error:
+            raise MissingEngineError(
+                f"{self.runtime} is not there", value=error, hint=f"pip install {self.package}"
+            ) from error
+
+    def _load(self, path: str, threads: int) -> None:
+        try:
+            # From a path it is mapped, and not held in memory twice.
+            self._interpreter = self._interpreter_class(model_path=path, num_threads=threads)
+            self._interpreter.allocate_tensors()
+        except (RuntimeError, ValueError, MemoryError) as error:
+            raise EngineError(f"{self.runtime} refuses the artefact", value=error) from error
+        self._details = self._interpreter.get_input_details()
+        self._shapes = [tuple(detail["shape"]) for detail in self._details]
+
+    def _ports(self) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
+        outputs = self._interpreter.get_output_details()
+        self._output = outputs[0]["index"] if outputs else None
+        return tuple(map(_port, self._details)), tuple(map(_port, outputs))
+
+    def _run(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        self._set(arrays)
+        self._interpreter.invoke()
+        output: np.ndarray = self._interpreter.get_tensor(self._output)
+        return output
+
+    def _bind(self, arrays: Sequence[np.ndarray]) -> Callable[[], Any]:
+        self._set(arrays)
+        run: Callable[[], Any] = self._interpreter.invoke
+        return run
+
+    def _set(self, arrays: Sequence[np.ndarray]) -> None:
+        shapes = [array.shape for array in arrays]
+        if shapes != self._shapes:
+            self._shapes = []  # of neither, should it fail
+            for detail, shape in zip(self._details, shapes):  # noqa: B905 - Python 3.9
+                self._interpreter.resize_tensor_input(detail["index"], shape)
+            self._interpreter.allocate_tensors()
+            self._shapes = shapes
+        for detail, array in zip(self._details, arrays):  # noqa: B905 - Python 3.9
+            self._interpreter.set_tensor(detail["index"], array)
+
+
+class LitertEngine(TfliteEngine):
+    """LiteRT, the successor of TensorFlow Lite."""
+
+    runtime = "litert"
+    module = "ai_edge_litert.interpreter"
+    package = "ai-edge-litert"
+
+
+class TfliteRuntimeEngine(TfliteEngine):
+    """tflite-runtime, the last TensorFlow Lite without TensorFlow: Python up to 3.11, numpy < 2."""
+
+    runtime = "tflite-runtime"
+    module = "tflite_runtime.interpreter"
+    package = "tflite-runtime"
+
+
+def _port(detail: dict[str, Any]) -> Port:
+    """What the interpreter says of an input or output; -1 in its shape is an open size."""
+    name = str(detail["name"])
+    dtype = checked_dtype(np.dtype(detail["dtype"]).name, name)
+    scale, zero_point = detail["quantization"]
+    return Port(
+        name,
+        tuple(None if size < 0 else int(size) for size in detail["shape_signature"]),
+        dtype,
+        # A scale of zero stands for none.
+        float(scale) if scale else None,
+        int(zero_point) if scale else None,
+    )

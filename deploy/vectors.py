@@ -1,0 +1,114 @@
+"""Check vectors: a few inputs of an artefact and what it answered, in FILE.check.npz.
+
+The file holds the arrays `inputs/NAME`, `outputs` and `tolerance`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deploy.arrays import read_arrays, write_arrays
+from deploy.errors import ArtifactError
+
+VECTORS_SUFFIX = ".check.npz"
+"""What the name of an artefact is followed by in that of its check vectors."""
+
+_INPUTS = "inputs/"
+_MOST_BYTES = 256 * 2**20
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckResult:
+    """How outputs compare with the expected ones."""
+
+    passed: bool
+    examples: int
+    difference: float | None
+    """the largest of an output; None where an output is no number, or the shapes differ"""
+    tolerance: float
+
+    def describe(self) -> dict[str, Any]:
+        """The result as a JSON object."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckVectors:
+    """Inputs by name, each (n, ...), and the expected outputs, float32 (n, k).
+
+    `tolerance` is by how much an output may differ.
+    """
+
+    inputs: Mapping[str, np.ndarray]
+    outputs: np.ndarray
+    tolerance: float
+
+    def compare(self, outputs: np.ndarray) -> CheckResult:
+        """Hold `outputs`, (n, k), against the expected ones; NaN is never right."""
+        examples = len(self.outputs)
+        if outputs.shape != self.outputs.shape or not np.isfinite(outputs).all():
+            return CheckResult(False, examples, None, self.tolerance)
+        difference = float(np.max(np.abs(outputs.astype(np.float64) - self.outputs)))
+        return CheckResult(difference <= self.tolerance, examples, difference, self.tolerance)
+
+    def to_bytes(self) -> bytes:
+        """The .npz file; the same vectors give the same bytes.
+
+        Raises ArtifactError for vectors that `read` would refuse.
+        """
+        self._check()
+        stream = io.BytesIO()
+        named = {_INPUTS + name: self.inputs[name] for name in sorted(self.inputs)}
+        others: dict[str, np.ndarray] = {
+            "outputs": np.asarray(self.outputs, np.float32),
+            "tolerance": np.array(self.tolerance, np.float64),
+        }
+        write_arrays(stream, named | others)
+        return stream.getvalue()
+
+    @classmethod
+    def read(cls, path: Path | str) -> CheckVectors:
+        """Read a file that nobody vouches for.
+
+        Raises ArtifactError as `deploy.arrays.read_arrays` does, for arrays that are missing, not
+        known, not finite or do not fit each other, and for more than 256 MiB.
+        """
+        arrays = read_arrays(path, _MOST_BYTES)
+        inputs = {
+            name[len(_INPUTS) :]: array
+            for name, array in arrays.items()
+            if name.startswith(_INPUTS) and name != _INPUTS
+        }
+        others: dict[str, np.ndarray] = {
+            name: array for name, array in arrays.items() if not name.startswith(_INPUTS)
+        }
+        if set(others) != {"outputs", "tolerance"} or others["tolerance"].shape != ():
+            raise ArtifactError(
+                "the file holds no check vectors", value=f"{path} has {', '.join(sorted(arrays))}"
+            )
+        vectors = cls(inputs, others["outputs"], float(others["tolerance"]))
+        vectors._check()
+        return vectors
+
+    def _check(self) -> None:
+        shapes = {name: np.shape(array) for name, array in self.inputs.items()}
+        if not shapes or any(shape[:1] != self.outputs.shape[:1] for shape in shapes.values()):
+            raise ArtifactError(
+                "check vectors need as many inputs as outputs",
+                value=f"inputs {shapes}, outputs {self.outputs.shape}",
+            )
+        if self.outputs.ndim != 2 or not self.outputs.size or self.outputs.dtype.kind != "f":
+            raise ArtifactError(
+                "check vectors need outputs of examples x scores",
+                value=f"{self.outputs.dtype} {self.outputs.shape}",
+            )
+        if not (np.isfinite(self.tolerance) and self.tolerance >= 0):
+            raise ArtifactError("the tolerance of check vectors is none", value=self.tolerance)
+        if not np.isfinite(self.outputs).all():
+            raise ArtifactError("the outputs of check vectors are not finite")
