@@ -178,6 +178,11 @@ def output_size(model: Any) -> int:
     return int(shape[0])
 
 
+def input_names(model: Any) -> tuple[str, ...]:
+    """The names of a model's inputs, in the order of model.inputs: those its data are stored by."""
+    return tuple(_inputs_by_name(model))
+
+
 def _inputs_by_name(model: Any) -> dict[str, Any]:
     """The input tensors in their order, by their keys in a dict, else by their Input layers.
 

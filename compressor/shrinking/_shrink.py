@@ -9,6 +9,7 @@ import numpy as np
 
 from compressor.errors import CheckFailedError, ModelError, UsageError
 from compressor.models import all_layers
+from compressor.precision import ROUNDING, half_types
 from compressor.shrinking.batches import largest_difference, random_inputs
 from compressor.shrinking.batchnorm import fold_batchnorm as fold
 from compressor.shrinking.edits import edits_of, entries_of
@@ -16,9 +17,6 @@ from compressor.shrinking.graph import Constants, Graph, find_constants, graph_o
 from compressor.shrinking.kernels import Depthwise, Linear
 from compressor.shrinking.liveness import Choice, choose, uses_of
 from compressor.shrinking.rebuild import Edit, rebuild
-
-# Half precision, and the distance from 1 to the next number.
-_HALF = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 
 
 @dataclass(frozen=True)
@@ -74,8 +72,8 @@ def shrink(
     batch = random_inputs(model) if inputs is None else inputs
     shrunk = _attempt(model, batch, fold_batchnorm, round_to)
     # Weights that are stored in half precision are rounded once more where something is folded.
-    stored = _dtypes(model, "variable_dtype") & _HALF.keys()
-    tolerance = max([tolerance, *(4 * _HALF[dtype] for dtype in stored)])
+    stored = half_types(model, "variable_dtype")
+    tolerance = max([tolerance, *(4 * ROUNDING[dtype] for dtype in stored)])
     if shrunk.folded and not shrunk.difference <= tolerance:
         shrunk = _attempt(model, batch, False, round_to)
     if not shrunk.difference <= tolerance:
@@ -105,7 +103,7 @@ def _attempt(model: Any, batch: Any, fold_batchnorm: bool, round_to: int) -> Shr
 
 def _difference(model: Any, shrunk: Any, batch: Any) -> float:
     """As `largest_difference`, computed in float32: half precision rounds by more than we allow."""
-    if _dtypes(model, "compute_dtype") & _HALF.keys():
+    if half_types(model, "compute_dtype"):
         model, shrunk = _as_float32(model), _as_float32(shrunk)
     return largest_difference(model, shrunk, batch)
 
@@ -113,10 +111,6 @@ def _difference(model: Any, shrunk: Any, batch: Any) -> float:
 def _as_float32(model: Any) -> Any:
     layers = all_layers(model).values()
     return rebuild(model, {id(layer): Edit({"dtype": "float32"}) for layer in layers}, {})
-
-
-def _dtypes(model: Any, kind: str) -> set[str]:
-    return {str(getattr(layer, kind, "")) for layer in all_layers(model).values()}
 
 
 def _removed(graph: Graph, choice: Choice) -> dict[str, int]:

@@ -1,0 +1,125 @@
+"""Fewer bits a weight: symmetric integers and codebooks. A weight that is zero stays zero."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from compressor.errors import ModelError
+
+CODEBOOK_SIZE = 16
+_LLOYD_ROUNDS = 25
+_SAMPLE = 200_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantized:
+    """Weights as integers: `values` * `scale`, broadcast along `axis`."""
+
+    values: np.ndarray
+    """int8, of the weights' shape; within -7..7 where there are 4 bits"""
+    scale: np.ndarray
+    """float32 (channels,), or (1,) where `axis` is None; never zero"""
+    axis: int | None
+    bits: int
+
+    def dequantized(self) -> np.ndarray:
+        """The float32 weights that the integers stand for."""
+        scale = self.scale
+        if self.axis is not None:
+            shape = [1] * self.values.ndim
+            shape[self.axis] = -1
+            scale = scale.reshape(shape)
+        return self.values.astype(np.float32) * scale
+
+
+@dataclasses.dataclass(frozen=True)
+class Codebook:
+    """Weights as numbers of a table's entries: `table[codes]`."""
+
+    codes: np.ndarray
+    """uint8, of the weights' shape, below len(table)"""
+    table: np.ndarray
+    """float32 (entries,), ascending"""
+
+    def dequantized(self) -> np.ndarray:
+        """The float32 weights that the codes stand for."""
+        return self.table[self.codes]
+
+
+def quantize_symmetric(weights: np.ndarray, *, bits: int = 8, axis: int | None = None) -> Quantized:
+    """Round float32 weights to integers within +-(2^(bits-1) - 1), for each channel of `axis`.
+
+    The scale is the channel's largest magnitude over that bound, as in the TFLite specification
+    for weights (symmetric, zero point 0). 0 < bits <= 8. Raises ModelError for weights that are
+    not finite.
+    """
+    weights = _finite(weights)
+    bound = 2 ** (bits - 1) - 1
+    others = (
+        None if axis is None else tuple(i for i in range(weights.ndim) if i != axis % weights.ndim)
+    )
+    largest = np.max(np.abs(weights), axis=others, keepdims=True, initial=0.0)
+    scale = (largest / np.float32(bound)).astype(np.float32)
+    # A channel of zeros, or one so small that its scale is none, is stored as zeros.
+    scale[scale < np.finfo(np.float32).tiny] = 1.0
+    values = np.clip(np.rint(weights / scale), -bound, bound).astype(np.int8)
+    return Quantized(values, scale.reshape(-1), axis, bits)
+
+
+def make_codebook(weights: np.ndarray, *, zero: bool = True, size: int = CODEBOOK_SIZE) -> Codebook:
+    """Choose `size` values by k-means (Lloyd, from quantiles), and the nearest for each weight.
+
+    With `zero` one entry is exactly zero, and the zero weights, and only those that it is nearest
+    to, get it. Without, no entry is kept for it: for weights of which the zeros are left out. The
+    result does not depend on chance. Raises ModelError for weights that are not finite.
+    """
+    weights = _finite(weights)
+    flat = weights.ravel()
+    nonzero = flat[flat != 0] if zero else flat
+    entries = size - 1 if zero else size
+    # Deep compression (Han et al., 2016) starts from equal steps, so that large weights are heard.
+    centroids = _kmeans(nonzero, entries)
+    table = np.unique(np.append(centroids, np.float32(0)) if zero else centroids)
+    codes = nearest(table, flat)
+    if zero:
+        codes[flat == 0] = np.searchsorted(table, np.float32(0))
+    return Codebook(codes.reshape(weights.shape), table)
+
+
+def nearest(table: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """uint8 numbers of the entries of the ascending `table` that are nearest to `values`."""
+    return np.searchsorted((table[1:] + table[:-1]) / 2, values).astype(np.uint8)
+
+
+def _kmeans(values: np.ndarray, clusters: int) -> np.ndarray:
+    distinct = np.unique(values)
+    if distinct.size <= clusters:
+        return distinct if distinct.size else np.zeros(1, np.float32)
+    ordered = np.sort(values).astype(np.float64)
+    if ordered.size > _SAMPLE:  # every k-th of the sorted weights is a fair sample
+        ordered = np.append(ordered[:: ordered.size // _SAMPLE], ordered[-1])
+    sums = np.concatenate([[0.0], np.cumsum(ordered)])
+    even = np.linspace(ordered[0], ordered[-1], clusters)
+    quantiles = np.quantile(ordered, (np.arange(clusters) + 0.5) / clusters)
+    centers = np.sort((even + quantiles) / 2)
+    for _ in range(_LLOYD_ROUNDS):
+        edges = np.searchsorted(ordered, (centers[1:] + centers[:-1]) / 2)
+        bounds = np.concatenate([[0], edges, [ordered.size]])
+        counts = np.diff(bounds)
+        means = np.diff(sums[bounds]) / np.maximum(counts, 1)
+        moved = np.where(counts > 0, means, centers)
+        if np.array_equal(moved, centers):
+            break
+        centers = np.sort(moved)
+    return centers.astype(np.float32)
+
+
+def _finite(weights: np.ndarray) -> np.ndarray:
+    weights = np.asarray(weights, np.float32)
+    if not np.isfinite(weights).all():
+        raise ModelError(
+            "the model holds weights that are not finite", value=f"shape {weights.shape}"
+        )
+    return weights

@@ -1,0 +1,121 @@
+"""What passes as the same function, and what does not."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+
+from compressor.objective import objective_of
+from compressor.parity import Reference, judge, run, spread
+from compressor.preprocessing import preprocessing
+
+
+@pytest.fixture(scope="module")
+def reference(keras: Any) -> Reference:
+    """A linear model on 400 examples, 40 of which it gets wrong."""
+    layers = [keras.Input((6,), name="row"), keras.layers.Dense(4, name="out")]
+    model = keras.Sequential(layers)
+    x = np.random.default_rng(0).normal(size=(400, 6)).astype(np.float32)
+    scores = np.asarray(model.predict_on_batch(x))
+    labels = scores.argmax(axis=1)
+    labels[::10] = (labels[::10] + 1) % 4
+    return Reference(x, preprocessing(model, x), scores, labels, objective_of(model))
+
+
+def _spoiled(reference: Reference, examples: int) -> np.ndarray:
+    """The scores with the class of so many examples, found before, changed a little."""
+    scores = reference.scores.copy()
+    right = np.flatnonzero(scores.argmax(axis=1) == reference.labels)[:examples]
+    best, second = np.sort(scores[right], axis=1)[:, -1], np.argsort(scores[right], axis=1)[:, -2]
+    scores[right, second] = best + 1e-6
+    return scores
+
+
+def test_the_same_scores_pass(reference: Reference) -> None:
+    verdict = judge(reference.scores, reference, "none")
+
+    assert verdict.passed
+    assert verdict.reason == ""
+    assert verdict.accuracy == verdict.reference_accuracy == pytest.approx(0.9)
+    assert verdict.difference == 0
+    assert verdict.agreement == 1
+
+
+def test_full_precision_may_not_move_an_output(reference: Reference) -> None:
+    scale = np.abs(reference.scores).max()
+    near, far = reference.scores + 5e-5 * scale, reference.scores + 2e-4 * scale
+
+    assert judge(near, reference, "none").passed
+    assert not judge(far, reference, "none").passed
+    assert "outputs differ by" in judge(far, reference, "none").reason
+    assert judge(far, reference, "float16").passed
+
+
+@pytest.mark.parametrize(("quantize", "least"), [("dynamic", 1), ("int8", 1), ("codebook", 1)])
+def test_accuracy_may_fall_by_one_example_of_few(
+    reference: Reference, quantize: Any, least: int
+) -> None:
+    passing, failing = (
+        judge(_spoiled(reference, examples), reference, quantize) for examples in (least, 3)
+    )
+
+    assert passing.passed
+    assert not failing.passed
+    assert failing.accuracy == pytest.approx(0.9 - 3 / 400)
+    assert "accuracy 89.25 % against the model's 90.00 %" in failing.reason
+
+
+def test_a_kernel_that_computes_something_else_fails_although_nothing_is_measured(
+    reference: Reference,
+) -> None:
+    blind = Reference(reference.x, reference.feed, reference.scores, None, reference.objective)
+    shuffled = reference.scores[:, ::-1]
+
+    verdict = judge(shuffled, blind, "int8")
+
+    assert verdict.accuracy is None
+    assert not verdict.passed
+    assert "of their spread" in verdict.reason
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_no_numbers_fail_and_can_be_written(
+    reference: Reference, value: float
+) -> None:
+    scores = reference.scores.copy()
+    scores[3, 1] = value
+
+    verdict = judge(scores, reference, "int4")
+
+    assert not verdict.passed
+    assert json.loads(json.dumps(verdict.describe(), allow_nan=False))["difference"] is None
+
+
+def test_outputs_of_another_shape_fail(reference: Reference) -> None:
+    verdict = judge(reference.scores[:, :3], reference, "none")
+
+    assert not verdict.passed
+    assert "(400, 3)" in verdict.reason
+
+
+def test_examples_are_fed_in_their_order(reference: Reference) -> None:
+    seen = []
+
+    def predict(inputs: dict[str, np.ndarray]) -> np.ndarray:
+        seen.append(inputs["row"])
+        return inputs["row"][:, :4]
+
+    scores = run(predict, ("row",), reference, slice(7))
+
+    np.testing.assert_array_equal(np.concatenate(seen), reference.x[:7])
+    np.testing.assert_array_equal(scores, reference.x[:7, :4])
+
+
+def test_the_spread_counts_differences_against_what_outputs_vary_by() -> None:
+    expected = np.array([[0.0, 2.0], [4.0, 2.0]])
+
+    assert spread(expected, expected) == 0
+    assert spread(expected + np.std(expected), expected) == pytest.approx(1)
