@@ -1,0 +1,77 @@
+"""The types of a tensor's elements as files store them, and their values in memory."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class ElementType:
+    """How the elements of a tensor are stored."""
+
+    name: str
+    """in small letters: float32, int8, int4, ..."""
+    bits: int
+    """of an element; those below 8 are packed, the first in the lowest bits; 0: of varying size"""
+    dtype: str = ""
+    """of the array that the elements become; empty where they become none"""
+
+    def size(self, elements: int) -> int:
+        """Bytes of that many elements."""
+        return (elements * self.bits + 7) // 8
+
+
+def _plain(name: str) -> ElementType:
+    return ElementType(name, 8 * np.dtype(name).itemsize, name)
+
+
+PLAIN = {
+    name: _plain(name)
+    for name in (
+        *("float16", "float32", "float64", "complex64", "complex128"),
+        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"),
+    )
+}
+"""Types that NumPy has, by name."""
+
+PACKED = {
+    name: ElementType(name, bits, dtype)
+    for name, bits, dtype in (
+        ("int4", 4, "int8"),
+        ("uint4", 4, "uint8"),
+        ("int2", 2, "int8"),
+        ("uint2", 2, "uint8"),
+    )
+}
+"""Integers of less than a byte, by name."""
+
+BFLOAT16 = ElementType("bfloat16", 16, "float32")
+STRING = ElementType("string", 0)
+
+
+def elements(content: bytes, kind: ElementType, count: int) -> np.ndarray:
+    """`count` stored elements as an array (count,) of `kind.dtype`; little endian.
+
+    Integers of less than a byte come as whole bytes, bfloat16 as float32. Requires that `content`
+    has `kind.size(count)` bytes and that the type has a dtype.
+    """
+    if kind.bits < 8:
+        return _unpacked(np.frombuffer(content, np.uint8), kind, count)
+    if kind.name == "bfloat16":
+        upper = np.frombuffer(content, "<u2", count).astype(np.uint32)
+        return (upper << 16).view(np.float32)
+    if kind.name == "bool":
+        return np.frombuffer(content, np.uint8, count) != 0
+    return np.frombuffer(content, np.dtype(kind.dtype).newbyteorder("<"), count)
+
+
+def _unpacked(packed: np.ndarray, kind: ElementType, count: int) -> np.ndarray:
+    parts = 8 // kind.bits
+    found = np.empty((packed.size, parts), np.uint8)
+    for part in range(parts):
+        # Up to the highest bits of a byte, then back down: so a signed type keeps its sign.
+        found[:, part] = packed << (8 - kind.bits * (part + 1))
+    flat = found.reshape(-1)[:count].view(kind.dtype)
+    return flat >> (8 - kind.bits)

@@ -1,0 +1,104 @@
+"""What a .tflite file holds, as data."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from compressor.exporters.element_types import ElementType
+from compressor.exporters.tflite.sparsity_reading import Sparsity
+
+Shape = tuple[int | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantization:
+    """How integers stand for real numbers: real = scale * (integer - zero_point)."""
+
+    scale: np.ndarray
+    """float32 (1,), or (channels,) along `dimension`"""
+    zero_point: np.ndarray
+    """int64, as many; or (0,) where all are zero"""
+    dimension: int
+
+    @property
+    def bytes(self) -> int:
+        """Of scales and zero points."""
+        return self.scale.nbytes + self.zero_point.nbytes
+
+
+@dataclasses.dataclass(frozen=True)
+class TFLiteTensor:
+    """A tensor of a subgraph."""
+
+    name: str
+    shape: Shape
+    """None where a dimension is free, such as the batch"""
+    type: ElementType
+    data: tuple[int, int]
+    """first byte in the file and number of bytes of a constant's values; (0, 0) where none"""
+    quantization: Quantization | None
+    sparsity: Sparsity | None
+    external: bool = False
+    """the values lie in another file"""
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether the file holds its values."""
+        return self.data[1] > 0 or self.sparsity is not None
+
+    @property
+    def elements(self) -> int:
+        """How many it has; a free dimension counts as 1."""
+        return math.prod(1 if size is None else size for size in self.shape)
+
+    @property
+    def bytes(self) -> int:
+        """What a constant takes: values, positions, scales."""
+        parts = [part.bytes for part in (self.quantization, self.sparsity) if part is not None]
+        return self.data[1] + sum(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class TFLiteOperator:
+    """A step of a subgraph."""
+
+    name: str
+    """as in the schema, such as FULLY_CONNECTED; of a custom one the name it has in the file"""
+    version: int
+    inputs: tuple[int, ...]
+    """numbers of tensors; -1 for an optional one that is not given"""
+    outputs: tuple[int, ...]
+    custom: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Subgraph:
+    """Tensors and operators, and which tensors go in and come out."""
+
+    name: str
+    tensors: tuple[TFLiteTensor, ...]
+    operators: tuple[TFLiteOperator, ...]
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Signature:
+    """A named way to run a subgraph: names to numbers of its tensors."""
+
+    key: str
+    subgraph: int
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class TFLiteFile:
+    """What a .tflite file holds; the first subgraph is the one that runs."""
+
+    content: bytes
+    subgraphs: tuple[Subgraph, ...]
+    signatures: tuple[Signature, ...]

@@ -1,0 +1,227 @@
+"""TFLite graphs as objects: reading, changing and writing them.
+
+A graph is the `ModelT` of the flatbuffer schema's object API (`schema()`); tensors, operators
+and buffers refer to each other by their positions in lists. What this module promises:
+
+1. `add_tensor` and `add_operator` only append or insert: the index of a tensor never changes
+   until `write_graph`, which drops what nothing refers to from a copy.
+2. Buffer 0 is empty, as the specification wants; tensors that are no constants refer to it.
+3. The same graph gives the same bytes. Buffers start at multiples of 16. What is equal is
+   written once: buffers, and vectors and names too, since a flatbuffer may refer to one twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from compressor.exporters.tflite.schema import (
+    NUMPY_TYPES,
+    code_name,
+    indices,
+    operator_name,
+    operator_version,
+    schema,
+    tensor_type,
+    type_name,
+)
+from compressor.exporters.tflite.writing import copied, write_graph
+
+__all__ = [
+    "add_operator",
+    "add_tensor",
+    "code_name",
+    "constant",
+    "copied",
+    "indices",
+    "main",
+    "operator_code",
+    "operator_name",
+    "operator_version",
+    "producers",
+    "read_graph",
+    "replace_input",
+    "schema",
+    "set_buffer",
+    "set_constant",
+    "tensor_type",
+    "type_name",
+    "users",
+    "write_graph",
+]
+
+
+def read_graph(content: bytes) -> Any:
+    """The ModelT of a file that this program made; nothing of it is checked.
+
+    Constants are views of `content`, which cannot be written to: replace them.
+    """
+    return schema().ModelT.InitFromPackedBuf(bytearray(content))
+
+
+def main(graph: Any) -> Any:
+    """The subgraph that an interpreter runs; others are the bodies of loops and branches."""
+    return graph.subgraphs[0]
+
+
+def operator_code(graph: Any, name: str, version: int = 1) -> int:
+    """The position of an operator code in graph.operatorCodes; it is added if missing."""
+    for position, code in enumerate(graph.operatorCodes):
+        if code_name(code) == name and code.version == version and code.customCode is None:
+            return position
+    number = getattr(schema().BuiltinOperator, name)
+    placeholder = schema().BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
+    code = schema().OperatorCodeT(
+        deprecatedBuiltinCode=min(number, placeholder), version=version, builtinCode=number
+    )
+    graph.operatorCodes.append(code)
+    return len(graph.operatorCodes) - 1
+
+
+def constant(graph: Any, index: int, subgraph: int = 0) -> np.ndarray | None:
+    """The values of a dense constant tensor, of its shape and type (int8 where it has 4 bits).
+
+    None for a tensor that is computed, that is sparse, or of a type without numbers; and for the
+    index -1, which stands for an input that is left out. The array is not to be written to.
+    """
+    if index < 0:
+        return None
+    tensor = graph.subgraphs[subgraph].tensors[index]
+    data = graph.buffers[tensor.buffer].data
+    if data is None or not len(data) or tensor.sparsity is not None or tensor.isVariable:
+        return None
+    shape = () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
+    raw = np.ascontiguousarray(data, np.uint8)
+    name = type_name(tensor)
+    if name == "INT4":
+        return _unpacked(raw, int(np.prod(shape, dtype=np.int64))).reshape(shape)
+    if name not in NUMPY_TYPES:
+        return None
+    return raw.view(NUMPY_TYPES[name]).reshape(shape)
+
+
+def set_constant(
+    graph: Any, index: int, values: np.ndarray, *, four_bits: bool = False, subgraph: int = 0
+) -> None:
+    """Give a tensor other values, shape and type; it gets a buffer of its own.
+
+    With `four_bits`, `values` are int8 within -8..7 and are stored two a byte. Quantization and
+    sparsity of the tensor stay as they are.
+    """
+    tensor = graph.subgraphs[subgraph].tensors[index]
+    tensor.shape = np.asarray(values.shape, np.int32)
+    tensor.shapeSignature = None
+    if four_bits:
+        tensor.type = schema().TensorType.INT4
+        set_buffer(graph, index, _packed(values), subgraph=subgraph)
+    else:
+        tensor.type = tensor_type(values.dtype)
+        set_buffer(graph, index, values, subgraph=subgraph)
+
+
+def set_buffer(graph: Any, index: int, data: np.ndarray, *, subgraph: int = 0) -> None:
+    """Give a tensor a buffer of its own with the bytes of `data`; nothing else of it changes."""
+    raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+    graph.buffers.append(schema().BufferT(data=raw))
+    graph.subgraphs[subgraph].tensors[index].buffer = len(graph.buffers) - 1
+
+
+def add_tensor(
+    graph: Any,
+    name: str | None,
+    shape: Sequence[int],
+    dtype: Any,
+    *,
+    values: np.ndarray | None = None,
+    quantization: Any = None,
+    subgraph: int = 0,
+) -> int:
+    """Append a tensor and return its index; a constant where `values` are given.
+
+    `dtype` is numpy's. A size -1 is one that is known at run time only.
+    """
+    sizes = np.asarray(shape, np.int32)
+    tensor = schema().TensorT(
+        shape=np.where(sizes < 0, 1, sizes).astype(np.int32),
+        shapeSignature=sizes if (sizes < 0).any() else None,
+        type=tensor_type(dtype),
+        name=name,
+        quantization=quantization,
+        hasRank=True,
+    )
+    tensors = graph.subgraphs[subgraph].tensors
+    tensors.append(tensor)
+    if values is not None:
+        set_buffer(graph, len(tensors) - 1, np.asarray(values, dtype), subgraph=subgraph)
+    return len(tensors) - 1
+
+
+def add_operator(
+    graph: Any,
+    name: str,
+    inputs: Sequence[int],
+    outputs: Sequence[int],
+    *,
+    version: int = 1,
+    options: Any = None,
+    before: int | None = 0,
+    subgraph: int = 0,
+) -> Any:
+    """Insert an operator and return it.
+
+    Operators run in their order, so one that prepares a constant belongs in front of its user:
+    `before` is a position, None the end. `options` is an options object of the schema, such as
+    ReshapeOptionsT.
+    """
+    kind = 0
+    if options is not None:
+        kind = getattr(schema().BuiltinOptions, type(options).__name__.removesuffix("T"))
+    operator = schema().OperatorT(
+        opcodeIndex=operator_code(graph, name, version),
+        inputs=np.asarray(inputs, np.int32),
+        outputs=np.asarray(outputs, np.int32),
+        builtinOptionsType=kind,
+        builtinOptions=options,
+    )
+    operators = graph.subgraphs[subgraph].operators
+    operators.insert(len(operators) if before is None else before, operator)
+    return operator
+
+
+def users(graph: Any, subgraph: int = 0) -> dict[int, list[tuple[Any, int]]]:
+    """Tensor index -> the operators that read it, each with the position among its inputs."""
+    found: dict[int, list[tuple[Any, int]]] = {}
+    for operator in graph.subgraphs[subgraph].operators:
+        for position, index in enumerate(indices(operator.inputs)):
+            found.setdefault(index, []).append((operator, position))
+    return found
+
+
+def producers(graph: Any, subgraph: int = 0) -> dict[int, Any]:
+    """Tensor index -> the operator that computes it."""
+    return {
+        index: operator
+        for operator in graph.subgraphs[subgraph].operators
+        for index in indices(operator.outputs)
+    }
+
+
+def replace_input(operator: Any, position: int, index: int) -> None:
+    """Let an operator read another tensor at one position of its inputs."""
+    inputs = indices(operator.inputs)
+    inputs[position] = index
+    operator.inputs = np.asarray(inputs, np.int32)
+
+
+def _packed(values: np.ndarray) -> np.ndarray:
+    """Two integers of 4 bits a byte, the first in the low half."""
+    flat = values.astype(np.uint8).reshape(-1) & 15
+    flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
+    return flat[0::2] | (flat[1::2] << 4)
+
+
+def _unpacked(raw: np.ndarray, count: int) -> np.ndarray:
+    halves = np.stack([raw << 4, raw], axis=-1).view(np.int8) >> 4
+    return halves.reshape(-1)[:count]

@@ -1,0 +1,117 @@
+"""Which constant of a TFLite graph is which variable of the Keras model."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from compressor.exporters.paper import dense_variables
+from compressor.exporters.tflite import graph as graphs
+
+_KERNEL, _BIAS = "kernel", "bias"
+_PARTS = {
+    "FULLY_CONNECTED": {1: _KERNEL, 2: _BIAS},
+    "CONV_2D": {1: _KERNEL, 2: _BIAS},
+    "CONV_3D": {1: _KERNEL, 2: _BIAS},
+    "DEPTHWISE_CONV_2D": {1: _KERNEL, 2: _BIAS},
+    "TRANSPOSE_CONV": {1: _KERNEL, 3: _BIAS},
+}
+"""operator -> position of an input -> what a layer calls it"""
+
+
+def weight_names(graph: Any, model: Any) -> dict[int, str]:
+    """Constant tensor of the main subgraph -> "layer/variable" of the model.
+
+    A tensor and a variable belong together where they hold the same values in any order, since
+    TFLite transposes kernels. What the converter changed (a BatchNorm folded into a kernel,
+    int8) is named by the layer that the converter names the tensor or its operator after, and by
+    its place in the operator; where there is none either, the tensor is left out. Every name is
+    given once: a second tensor is numbered, kernel_1.
+    """
+    main = graphs.main(graph)
+    by_values: dict[bytes, list[str]] = {}
+    variables: dict[str, dict[str, np.ndarray]] = {}
+    for name, variable in dense_variables(model, ()).items():
+        layer, _, own = name.rpartition("/")
+        values = np.asarray(variable.numpy(), np.float32)
+        variables.setdefault(layer, {})[own] = values
+        by_values.setdefault(_fingerprint(values), []).append(name)
+    users = graphs.users(graph)
+    found: dict[int, str] = {}
+    for index, tensor in enumerate(main.tensors):
+        constant = graphs.constant(graph, index)
+        if constant is None or index not in users:
+            continue
+        operator, position = users[index][0]
+        part = _PARTS.get(graphs.operator_name(graph, operator), {}).get(position, "")
+        output = main.tensors[graphs.indices(operator.outputs)[0]]
+        layer = _layer(variables, f"{_text(tensor)};{_text(output)}", part)
+        same = by_values.get(_fingerprint(constant), []) if constant.dtype == np.float32 else []
+        # Several variables may be equal, as fresh biases are: the layer's own comes first.
+        same = [name for name in same if _owner(name) == layer] + [
+            name for name in same if _owner(name) != layer
+        ]
+        if same and layer and np.ptp(constant) == 0 and _owner(same[0]) != layer:
+            same = []  # zeros that stand for a bias which the layer does not have
+        free = [name for name in same if name not in found.values()] or same
+        if free:
+            found[index] = _unique(free[0], found)
+        elif layer and part:
+            own = _variable(variables[layer], part, constant.size)
+            found[index] = _unique(f"{layer}/{own}", found)
+    return found
+
+
+def _owner(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def _unique(name: str, found: dict[int, str]) -> str:
+    numbered, number = name, 0
+    while numbered in found.values():
+        number += 1
+        numbered = f"{name}_{number}"
+    return numbered
+
+
+def _fingerprint(values: np.ndarray) -> bytes:
+    ordered = np.sort(values, axis=None) + np.float32(0)  # -0 becomes 0
+    return hashlib.sha256(ordered.tobytes()).digest()
+
+
+def _text(tensor: Any) -> str:
+    name = tensor.name or ""
+    return name.decode(errors="replace") if isinstance(name, bytes) else name
+
+
+def _layer(variables: Mapping[str, Mapping[str, np.ndarray]], name: str, part: str) -> str:
+    """The layer that a name such as net/conv_1/Relu;net/norm_1/add comes from, or ''.
+
+    Where it is of a kernel or its bias, it is a layer that has a kernel: a BatchNormalization
+    that was folded has none.
+    """
+    # TensorFlow numbers a scope that is entered again.
+    plain = re.sub(r"_\d+(?=/)", "", name)
+    for text in (name, plain):
+        for path in text.split(";"):
+            inside = [
+                layer
+                for layer, own in variables.items()
+                if f"/{layer}/" in f"/{path}/"
+                and (not part or any(values.ndim > 1 for values in own.values()))
+            ]
+            if inside:
+                return max(inside, key=len)
+    return ""
+
+
+def _variable(own: Mapping[str, np.ndarray], part: str, size: int) -> str:
+    """What a layer calls its kernel of `size` values, or its bias."""
+    if part == _KERNEL:
+        kernels = (name for name, values in own.items() if values.ndim > 1 and values.size == size)
+        return next(kernels, _KERNEL)
+    return part

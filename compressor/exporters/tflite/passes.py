@@ -1,0 +1,122 @@
+"""Passes over a TFLite graph that change its operators, not what it computes.
+
+Each takes a graph, edits it in place, and says what it requires and ensures. They run in the
+order in which they stand here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from compressor.exporters.tflite import graph as graphs
+
+_SIDE_EFFECTS = {
+    "ASSIGN_VARIABLE",
+    "CALL_ONCE",
+    "CUSTOM",
+    "HASHTABLE_IMPORT",
+    "IF",
+    "RANDOM_STANDARD_NORMAL",
+    "RANDOM_UNIFORM",
+    "WHILE",
+}
+_RESHAPES = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE")
+
+
+def fix_reshapes(graph: Any) -> None:
+    """Give reshapes constant shapes.
+
+    Requires: shape signatures that are right, as the converter's shape inference leaves them.
+    Ensures: every RESHAPE, EXPAND_DIMS and SQUEEZE of which the output has at most one size that
+    is not known is a RESHAPE to a constant shape, with -1 for that size. Keras computes the
+    shape from the batch size at run time; XNNPACK leaves such a graph alone, and it is slow then.
+    """
+    for number, subgraph in enumerate(graph.subgraphs):
+        users = graphs.users(graph, number)
+        for operator in subgraph.operators or []:
+            if graphs.operator_name(graph, operator) not in _RESHAPES:
+                continue
+            output = graphs.indices(operator.outputs)[0]
+            sizes = _signature(subgraph.tensors[output])
+            if sizes is None:
+                continue
+            for user, position in users.get(output, []):
+                _learn_from(graph, number, user, position, sizes)
+            # Of two open sizes a reshape could not tell which is which.
+            if np.count_nonzero(sizes < 0) < 2 and (sizes != 0).all():
+                _fix_reshape(graph, number, operator, sizes)
+
+
+def _learn_from(graph: Any, number: int, user: Any, position: int, sizes: np.ndarray) -> None:
+    """Fill in the last of `sizes`, of a tensor that a FULLY_CONNECTED takes: its weights' columns.
+
+    Keras makes a matrix of what a Dense layer takes by sizes that it computes.
+    """
+    if position == 0 and len(sizes) and graphs.operator_name(graph, user) == "FULLY_CONNECTED":
+        weights = graph.subgraphs[number].tensors[graphs.indices(user.inputs)[1]]
+        if weights.shapeSignature is None and len(weights.shape) == 2:
+            sizes[-1] = weights.shape[1]
+
+
+def _fix_reshape(graph: Any, number: int, operator: Any, sizes: np.ndarray) -> None:
+    inputs = graphs.indices(operator.inputs)
+    if (
+        graphs.operator_name(graph, operator) == "RESHAPE"
+        and len(inputs) > 1
+        and graphs.constant(graph, inputs[1], number) is not None
+    ):
+        return
+    tensor = graph.subgraphs[number].tensors[graphs.indices(operator.outputs)[0]]
+    if (sizes < 0).any():
+        tensor.shapeSignature = sizes
+        tensor.shape = np.where(sizes < 0, 1, sizes).astype(np.int32)
+    shape = graphs.add_tensor(graph, None, sizes.shape, np.int32, values=sizes, subgraph=number)
+    schema = graphs.schema()
+    operator.opcodeIndex = graphs.operator_code(graph, "RESHAPE")
+    operator.inputs = np.asarray([inputs[0], shape], np.int32)
+    operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
+    operator.builtinOptions = schema.ReshapeOptionsT(newShape=sizes)
+
+
+def _signature(tensor: Any) -> np.ndarray | None:
+    """The sizes of a tensor, int32, -1 where open; None where even their number is."""
+    sizes = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
+    if sizes is None or (not len(sizes) and not tensor.hasRank):
+        return None
+    return np.array(sizes, np.int32)
+
+
+def drop_dead_operators(graph: Any) -> None:
+    """Remove operators of which nothing reads the outputs.
+
+    Ensures: every operator leads to an output of its subgraph, or has an effect of its own.
+    """
+    for subgraph in graph.subgraphs:
+        needed = set(graphs.indices(subgraph.outputs))
+        kept = []
+        for operator in reversed(subgraph.operators or []):
+            outputs = graphs.indices(operator.outputs)
+            effect = graphs.operator_name(graph, operator) in _SIDE_EFFECTS
+            if effect or needed.intersection(outputs):
+                needed.update(graphs.indices(operator.inputs))
+                kept.append(operator)
+        subgraph.operators = kept[::-1]
+
+
+def shorten_names(graph: Any, names: Mapping[int, str]) -> None:
+    """Name the weights as the model does, and take the names of all that is computed.
+
+    Requires: `names`, tensor index of the main subgraph -> name. Ensures: tensors have a name
+    only where it is one of `names`, or the tensor is an input or output. The converter's names
+    list every operator that was fused, and can be a third of a small file.
+    """
+    for number, subgraph in enumerate(graph.subgraphs):
+        public = {*graphs.indices(subgraph.inputs), *graphs.indices(subgraph.outputs)}
+        for index, tensor in enumerate(subgraph.tensors):
+            if number == 0 and index in names:
+                tensor.name = names[index]
+            elif index not in public:
+                tensor.name = None

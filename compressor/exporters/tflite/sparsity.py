@@ -1,0 +1,181 @@
+"""Sparse tensors of TFLite files: which positions are stored, and how.
+
+A sparse tensor stores the values that are not left out, and for each level of a traversal of its
+axes where they are: a DENSE level visits every position, a SPARSE_CSR level those of its
+`array_indices` between two `array_segments`. Source: `SparsityParameters` in the schema of
+TFLite. Segments and indices take 1, 2 or 4 bytes each, so the axis that is compressed, and the
+order in which the others are visited, decide how many bytes the positions take.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from compressor.exporters.tflite.graph import schema
+
+BLOCKS = (4, 16)
+"""how many values along the last axis a block may hold"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How the positions of a tensor's values are stored."""
+
+    order: tuple[int, ...]
+    """the axes as they are visited; the last ones are compressed"""
+    compressed: int = 1
+    """how many levels are SPARSE_CSR: 1, or 2 where whole rows of the last level may be empty"""
+    block: int = 1
+    """values along the last axis that are stored, or left out, as one"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Level:
+    """One SPARSE_CSR level, as integers of no particular width."""
+
+    segments: np.ndarray
+    indices: np.ndarray
+
+
+def plain(rank: int, block: int = 1) -> Layout:
+    """The layout of the sparse kernels: rows as they lie, the last axis compressed."""
+    return Layout(tuple(range(rank)), block=block)
+
+
+def smallest(nonzero: np.ndarray, value_bytes: int) -> tuple[Layout, int]:
+    """The layout without blocks that takes the fewest bytes, and how many.
+
+    `nonzero` is bool, of the tensor's shape, of rank 1 or more; values take `value_bytes` each.
+    """
+    axes = range(nonzero.ndim)
+    layouts = []
+    for last in axes:
+        others = [axis for axis in axes if axis != last]
+        layouts.append(Layout((*others, last)))
+        for second in others:
+            first = [axis for axis in others if axis != second]
+            layouts.append(Layout((*first, second, last), compressed=2))
+    sizes = [stored_bytes(nonzero, layout, value_bytes) for layout in layouts]
+    best = int(np.argmin(sizes))
+    return layouts[best], sizes[best]
+
+
+def smallest_blocks(nonzero: np.ndarray, value_bytes: int) -> tuple[Layout, int] | None:
+    """The layout of blocks that takes the fewest bytes, and how many; None where none fits."""
+    found = [
+        (plain(nonzero.ndim, block), stored_bytes(nonzero, plain(nonzero.ndim, block), value_bytes))
+        for block in BLOCKS
+        if nonzero.shape[-1] % block == 0
+    ]
+    return min(found, key=lambda pair: pair[1], default=None)
+
+
+def filled(nonzero: np.ndarray, block: int) -> float:
+    """The fraction of the blocks of 1 x `block` along the last axis that hold a value.
+
+    1.0 where the last axis is no multiple of `block`.
+    """
+    if not nonzero.size or nonzero.shape[-1] % block:
+        return 1.0
+    return float(nonzero.reshape(-1, block).any(axis=1).mean())
+
+
+def stored_bytes(nonzero: np.ndarray, layout: Layout, value_bytes: int) -> int:
+    """Bytes of values, segments and indices in a layout; the tables around them excepted."""
+    kept = _kept(nonzero, layout)
+    count = max(int(np.count_nonzero(kept)), 1)
+    total = count * (layout.block * value_bytes + _width(kept.shape[-1] - 1))
+    if layout.compressed == 1:
+        rows = kept.size // max(kept.shape[-1], 1)
+    else:
+        rows = max(int(np.count_nonzero(kept.any(axis=-1))), 1)
+        groups = kept.size // max(kept.shape[-1] * kept.shape[-2], 1)
+        total += (groups + 1) * _width(rows) + rows * _width(kept.shape[-2] - 1)
+    return total + (rows + 1) * _width(count)
+
+
+def pack(values: np.ndarray, layout: Layout) -> tuple[np.ndarray, Any]:
+    """The stored values, in a row, and their SparsityParametersT.
+
+    `values` is of rank 1 or more and keeps its type. What is stored decodes to `values` exactly:
+    zeros inside of a block are stored. A tensor of zeros stores one of them, since an empty
+    buffer would not count as a constant.
+    """
+    kept = _kept(values != 0, layout).copy()
+    if not kept.any():
+        kept.reshape(-1)[0] = True
+    ordered = values.transpose(layout.order)
+    if layout.block > 1:
+        ordered = ordered.reshape(*kept.shape, layout.block)
+    dense = kept.shape[: kept.ndim - layout.compressed]
+    metadata = [_dense(size) for size in dense]
+    metadata += [_sparse(level) for level in _levels(kept, layout.compressed)]
+    order = list(layout.order)
+    blocks = None
+    if layout.block > 1:
+        metadata.append(_dense(layout.block))
+        order.append(values.ndim)
+        blocks = np.asarray([values.ndim - 1], np.int32)
+    parameters = schema().SparsityParametersT(
+        traversalOrder=np.asarray(order, np.int32), blockMap=blocks, dimMetadata=metadata
+    )
+    return ordered[kept].reshape(-1), parameters
+
+
+def _kept(nonzero: np.ndarray, layout: Layout) -> np.ndarray:
+    """Which values, or blocks, are stored: bool, in the order of the traversal."""
+    ordered = nonzero.transpose(layout.order)
+    if layout.block > 1:
+        *rows, last = ordered.shape
+        blocks = ordered.reshape(*rows, last // layout.block, layout.block)
+        return np.asarray(blocks.any(axis=-1))
+    return ordered
+
+
+def _levels(kept: np.ndarray, compressed: int) -> list[Level]:
+    groups = kept.reshape(-1, *kept.shape[kept.ndim - compressed :])
+    if compressed == 1:
+        return [_level(groups)]
+    rows = np.asarray(groups.any(axis=-1))
+    return [_level(rows), _level(groups[rows])]
+
+
+def _level(kept: np.ndarray) -> Level:
+    """The level of a bool array (visits, size)."""
+    counts = np.count_nonzero(kept, axis=1)
+    return Level(np.concatenate([[0], np.cumsum(counts)]), np.nonzero(kept)[1])
+
+
+def _width(largest: int) -> int:
+    """Bytes of the narrowest unsigned integer, of 1, 2 or 4, that holds `largest`."""
+    return 1 if largest < 2**8 else 2 if largest < 2**16 else 4
+
+
+def _dense(size: int) -> Any:
+    return schema().DimensionMetadataT(format=schema().DimensionType.DENSE, denseSize=size)
+
+
+def _sparse(level: Level) -> Any:
+    segments, segment_type = _vector(level.segments)
+    indices, index_type = _vector(level.indices)
+    return schema().DimensionMetadataT(
+        format=schema().DimensionType.SPARSE_CSR,
+        arraySegmentsType=segment_type,
+        arraySegments=segments,
+        arrayIndicesType=index_type,
+        arrayIndices=indices,
+    )
+
+
+def _vector(numbers: np.ndarray) -> tuple[Any, int]:
+    """The narrowest vector of the schema for integers from 0 to 2^31 - 1, and its kind."""
+    kinds = schema().SparseIndexVector
+    width = _width(int(numbers.max(initial=0)))
+    if width == 1:
+        return schema().Uint8VectorT(values=numbers.astype(np.uint8)), kinds.Uint8Vector
+    if width == 2:
+        return schema().Uint16VectorT(values=numbers.astype(np.uint16)), kinds.Uint16Vector
+    return schema().Int32VectorT(values=numbers.astype(np.int32)), kinds.Int32Vector

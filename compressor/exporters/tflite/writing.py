@@ -1,0 +1,154 @@
+"""Writing a TFLite graph as a file, without what nothing in it refers to.
+
+What is equal is written once: buffers, and vectors and names too, since a flatbuffer may refer
+to one place twice. Buffers start at multiples of 16. The same graph gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from compressor.exporters.tflite.schema import indices, schema
+
+ALIGNMENT = 16
+"""of buffers within the file, in bytes: `force_align` in the schema of TFLite"""
+
+_IDENTIFIER = b"TFL3"
+
+
+def write_graph(graph: Any) -> bytes:
+    """The file of a graph: identifier TFL3, no metadata, and nothing that is not referred to.
+
+    `graph` itself stays as it is.
+    """
+    written = _compacted(graph)
+    data = sum(
+        len(buffer.data) + ALIGNMENT for buffer in written.buffers if buffer.data is not None
+    )
+    builder = _sharing_builder()(data + 2**16)
+    builder.Finish(written.Pack(builder), file_identifier=_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def copied(graph: Any) -> Any:
+    """A copy that can be changed on its own; it shares the data of the buffers."""
+    return copy.deepcopy(graph, {id(buffer.data): buffer.data for buffer in graph.buffers})
+
+
+def _compacted(graph: Any) -> Any:
+    """A copy without what nothing refers to; the data of buffers are shared with `graph`."""
+    found = copied(graph)
+    found.metadata = found.metadataBuffer = found.description = None
+    for number, subgraph in enumerate(found.subgraphs):
+        _drop_tensors(found, number, subgraph)
+    _drop_codes(found)
+    _merge_buffers(found)
+    return found
+
+
+def _drop_tensors(graph: Any, number: int, subgraph: Any) -> None:
+    maps = [
+        tensor_map
+        for signature in graph.signatureDefs or []
+        if signature.subgraphIndex == number
+        for tensor_map in [*(signature.inputs or []), *(signature.outputs or [])]
+    ]
+    vectors = [(subgraph, "inputs"), (subgraph, "outputs")]
+    for operator in subgraph.operators or []:
+        vectors += [(operator, name) for name in ("inputs", "outputs", "intermediates")]
+    used = {tensor_map.tensorIndex for tensor_map in maps}
+    used.update(index for owner, name in vectors for index in indices(getattr(owner, name)))
+    kept = sorted(index for index in used if index >= 0)
+    position = {-1: -1} | {index: new for new, index in enumerate(kept)}
+    subgraph.tensors = [subgraph.tensors[index] for index in kept]
+    for owner, name in vectors:
+        if getattr(owner, name) is not None:
+            moved = [position[index] for index in indices(getattr(owner, name))]
+            setattr(owner, name, np.asarray(moved, np.int32))
+    for tensor_map in maps:
+        tensor_map.tensorIndex = position[tensor_map.tensorIndex]
+
+
+def _drop_codes(graph: Any) -> None:
+    operators = list(_operators(graph))
+    kept = sorted({operator.opcodeIndex for operator in operators})
+    graph.operatorCodes = [graph.operatorCodes[index] for index in kept]
+    for operator in operators:
+        operator.opcodeIndex = kept.index(operator.opcodeIndex)
+
+
+def _operators(graph: Any) -> Iterator[Any]:
+    for subgraph in graph.subgraphs:
+        yield from subgraph.operators or []
+
+
+def _merge_buffers(graph: Any) -> None:
+    """Equal buffers become one; those of tensors that are computed become buffer 0."""
+    buffers = [_AlignedBuffer.empty()]
+    positions = {b"": 0}
+    for subgraph in graph.subgraphs:
+        for tensor in subgraph.tensors:
+            data = graph.buffers[tensor.buffer].data
+            raw = b"" if data is None else np.ascontiguousarray(data, np.uint8).tobytes()
+            if raw not in positions:
+                positions[raw] = len(buffers)
+                buffers.append(_AlignedBuffer(raw))
+            tensor.buffer = positions[raw]
+    graph.buffers = buffers
+
+
+class _AlignedBuffer:
+    """A BufferT of which the data start at a multiple of `ALIGNMENT`."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data: bytes | None = data
+
+    @classmethod
+    def empty(cls) -> _AlignedBuffer:
+        found = cls(b"")
+        found.data = None
+        return found
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802 - the object API calls it so
+        """Write the buffer, and return its place."""
+        vector = None
+        if self.data is not None:
+            builder.StartVector(1, len(self.data), ALIGNMENT)
+            builder.head -= len(self.data)
+            builder.Bytes[builder.head : builder.head + len(self.data)] = self.data
+            vector = builder.EndVector()
+        schema().BufferStart(builder)
+        if vector is not None:
+            schema().BufferAddData(builder, vector)
+        return int(schema().BufferEnd(builder))
+
+
+@functools.cache
+def _sharing_builder() -> type:
+    import flatbuffers
+
+    class SharingBuilder(flatbuffers.Builder):
+        """A builder that writes equal vectors and strings once, and refers to them again."""
+
+        def __init__(self, size: int) -> None:
+            super().__init__(size)
+            self._written: dict[tuple[str, bytes], int] = {}
+
+        def CreateNumpyVector(self, x: np.ndarray) -> int:  # noqa: N802 - flatbuffers calls it so
+            return self._once((x.dtype.str, x.tobytes()), super().CreateNumpyVector, x)
+
+        def CreateString(self, s: Any, *options: Any) -> int:  # noqa: N802 - as above
+            raw = s.encode() if isinstance(s, str) else bytes(s)
+            return self._once(("string", raw), super().CreateString, s, *options)
+
+        def _once(self, key: tuple[str, bytes], create: Callable[..., int], *given: Any) -> int:
+            if key not in self._written:
+                self._written[key] = create(*given)
+            return self._written[key]
+
+    return SharingBuilder
