@@ -1,0 +1,141 @@
+"""ONNX files that run as fast as dense ones, from weights that unpack themselves at load."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from compressor._version import __version__
+from compressor.errors import ModelError, UsageError
+from compressor.exporters.onnx import integer
+from compressor.exporters.onnx.convert import OPSET, check_operators, convert
+from compressor.exporters.onnx.decoding import (
+    CHOSEN_FROM,
+    ENCODINGS,
+    SPARSE_INITIALIZER,
+    Chain,
+    choose,
+    insert,
+)
+from compressor.exporters.onnx.graphs import array_of
+from compressor.exporters.onnx.naming import name_after_layers
+from compressor.exporters.onnx.ordering import put_in_order
+from compressor.exporters.onnx.passes import tidy
+from compressor.exporters.onnx.weights import (
+    MIN_SIZE,
+    Stored,
+    find_integers,
+    find_weights,
+    forms,
+)
+from compressor.exporters.request import EncodedTensor, ExportedFile, Request
+from compressor.preprocessing import input_names
+
+__all__ = ["ENCODINGS", "export"]
+
+
+def export(model: Any, request: Request) -> ExportedFile:
+    """The ONNX file of a Keras model, opset 18, valid for `onnx.checker` and not yet run.
+
+    Its inputs and its output `scores` are float32, or as the model has them, with any batch size.
+    Quantisations: `none` and `float16` round the weights and compute in float32, and so do `int4`
+    and `codebook`; `dynamic` has int8 weights, and with `optimize` "latency" products in integers
+    where they are faster; `int8` computes in integers, with the ranges of `request.calibration`.
+    Each weight is stored in `request.encoding`, or in the smallest of `CHOSEN_FROM`; small ones
+    stay dense. Raises ModelError for what ONNX or Keras's exporter cannot hold, UsageError for
+    an unknown encoding, one that does not hold such values, and int8 without calibration data.
+    """
+    _check(request)
+    proto = convert(model)
+    put_in_order(proto.graph)
+    named = name_after_layers(proto.graph, model)
+    tidy(proto, channels_last=request.quantize == "int8")
+    check_operators(proto)
+    notes: tuple[str, ...] = ()
+    if request.quantize == "int8":
+        proto = integer.quantize_static(proto, request.calibration)
+        notes = (integer.SATURATION,)
+    elif (
+        request.quantize == "dynamic"
+        and request.optimize == "latency"
+        and integer.multiply_integers(proto)
+    ):
+        notes = (integer.SATURATION,)
+    chains = _encode(proto.graph, request)
+    tensors = _describe(proto.graph, chains, named)
+    insert(proto.graph, chains)
+    return ExportedFile(_content(proto), input_names(model), tensors, {"ai.onnx": OPSET}, notes)
+
+
+def _check(request: Request) -> None:
+    if request.encoding not in (None, *ENCODINGS):
+        raise UsageError(
+            "ONNX has no such encoding",
+            value=request.encoding,
+            hint=f"one of {', '.join(ENCODINGS)}",
+        )
+    if request.encoding == SPARSE_INITIALIZER and request.quantize in ("int4", "codebook"):
+        raise UsageError(
+            "a sparse initializer holds no values of 4 bits",
+            value=request.quantize,
+            hint="choose another encoding, or --quantize dynamic",
+        )
+    if request.quantize == "int8" and not request.calibration:
+        raise UsageError("int8 needs calibration data", value="none", hint="give a data set")
+
+
+def _encode(graph: Any, request: Request) -> list[Chain]:
+    """A chain for each weight; the plain initializer is one too."""
+    encodings = CHOSEN_FROM if request.encoding is None else (request.encoding,)
+    wanted: list[tuple[str, list[Stored]]] = [
+        (weight.name, forms(weight, request.quantize)) for weight in find_weights(graph)
+    ]
+    wanted += [(name, [stored]) for name, stored in find_integers(graph)]
+    return [
+        choose(name, options, encodings if options[0].codes.size >= MIN_SIZE else ("dense",))
+        for name, options in wanted
+    ]
+
+
+def _describe(graph: Any, chains: list[Chain], named: set[str]) -> tuple[EncodedTensor, ...]:
+    found = [
+        EncodedTensor(
+            chain.name,
+            chain.stored.shape,
+            int(chain.stored.codes.size - chain.stored.nonzero.sum()),
+            chain.encoding,
+            chain.stored.kind,
+            chain.payload_bytes,
+        )
+        for chain in chains
+    ]
+    done = {chain.name for chain in chains}
+    for entry in graph.initializer:
+        if entry.name in named - done:
+            values = array_of(entry)
+            zeros = int(values.size - np.count_nonzero(values))
+            found.append(
+                EncodedTensor(
+                    entry.name, values.shape, zeros, "dense", values.dtype.name, values.nbytes
+                )
+            )
+    return tuple(sorted(found, key=lambda tensor: (-tensor.dense_bytes, tensor.name)))
+
+
+def _content(proto: Any) -> bytes:
+    """The file: of this program, of one operator set, with nothing said about this machine."""
+    import onnx
+
+    proto.producer_name, proto.producer_version = "compressor", __version__
+    proto.graph.ClearField("doc_string")
+    proto.ClearField("doc_string")
+    del proto.metadata_props[:]
+    del proto.opset_import[:]
+    proto.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    try:
+        onnx.checker.check_model(proto, full_check=True)
+    except Exception as error:  # the checker raises errors of several kinds
+        reason = " ".join(str(error).split())[:200]
+        raise ModelError("the model is no valid ONNX model", value=reason) from error
+    return bytes(proto.SerializeToString(deterministic=True))

@@ -1,0 +1,305 @@
+"""Weights that unpack themselves: chains of standard operators from packed constants to a tensor.
+
+A chain depends on constants only, so ONNX Runtime computes it once, when it loads the file, and
+a run costs what the dense weight costs; other runtimes are right too, if slower. Rules:
+
+1. The last node of a chain is named decode/ENCODING/TENSOR; its output is the tensor, by its name.
+2. Only operators that ONNX Runtime folds: not NonZero, Compress or DequantizeLinear.
+3. What several chains share is charged to each when sizes are compared, so that a file with
+   chains is never larger than the one without.
+
+Encodings of n values, of which k are not zero; v is what a value takes:
+
+dense               n v
+gap8                k (8 bits + v): distances from one to the next; 255 at most, else a zero between
+gap4                k (4 bits + v): the same with distances of 15 at most
+bitmask             n bits + k v
+sparse-initializer  k (1 to 5 bytes + v): ONNX's own form, in a Constant, for tools that read it
+
+Source: ONNX operator set 18, and its SparseTensorProto.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from compressor.errors import UsageError
+from compressor.exporters.onnx.graphs import replace_all, tensor
+from compressor.exporters.onnx.weights import Stored
+
+MARK = "decode/"
+SPARSE_INITIALIZER = "sparse-initializer"
+ENCODINGS = ("dense", "gap8", "gap4", "bitmask", SPARSE_INITIALIZER)
+CHOSEN_FROM = ENCODINGS[:-1]
+"""What a tensor is stored in where no encoding is asked for: the last is for tools."""
+
+_FLOAT, _INT32 = 1, 6
+"""onnx.TensorProto.DataType"""
+
+
+@dataclasses.dataclass
+class Chain:
+    """A tensor as a file holds it; `nodes` are in the order in which they can run."""
+
+    name: str
+    encoding: str
+    stored: Stored
+    nodes: list[Any] = dataclasses.field(default_factory=list)
+    initializers: list[Any] = dataclasses.field(default_factory=list)
+    shared: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """initializers and nodes that are in the file once, by their names"""
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes that it adds to the file, with its nodes and all that it shares."""
+        parts = [*self.nodes, *self.initializers, *self.shared.values()]
+        return sum(_framed(part.ByteSize()) for part in parts)
+
+    @property
+    def payload_bytes(self) -> int:
+        """Bytes of its values, positions and scales alone."""
+        sparse = [
+            attribute.sparse_tensor
+            for node in self.nodes
+            for attribute in node.attribute
+            if attribute.HasField("sparse_tensor")
+        ]
+        indices = sum(entry.indices.ByteSize() + len(entry.values.raw_data) for entry in sparse)
+        return indices + sum(len(entry.raw_data) for entry in self.initializers)
+
+    def constant(self, what: str, values: np.ndarray) -> str:
+        """Add an initializer of this tensor's; returns its name."""
+        self.initializers.append(tensor(f"{self.name}/{what}", values))
+        return str(self.initializers[-1].name)
+
+    def node(self, operator: str, what: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node; returns the name of its output."""
+        self.nodes.append(_node(operator, inputs, f"{self.name}/{what}", **attributes))
+        return f"{self.name}/{what}"
+
+    def once(self, what: str, values: Any, dtype: Any) -> str:
+        """Add an initializer that other chains use too; returns its name."""
+        name = MARK + what
+        self.shared[name] = tensor(name, np.asarray(values, dtype))
+        return name
+
+    def finish(self, value: str) -> Chain:
+        """Make `value` the tensor; returns the chain."""
+        if self.nodes:
+            self.nodes[-1].output[0] = self.name
+            self.nodes[-1].name = f"{MARK}{self.encoding}/{self.name}"
+        else:
+            next(entry for entry in self.initializers if entry.name == value).name = self.name
+        return self
+
+
+def make_chain(name: str, stored: Stored, encoding: str) -> Chain | None:
+    """The chain of one tensor, or None where the encoding cannot hold these values."""
+    chain = Chain(name, encoding, stored)
+    flat = _POSITIONS[encoding](chain, stored)
+    if flat is None:
+        return None
+    if stored.scale is not None:
+        flat = chain.node("Mul", "scaled", flat, chain.constant("scale", stored.scale))
+    return chain.finish(flat)
+
+
+def choose(name: str, forms: Iterable[Stored], encodings: Iterable[str]) -> Chain:
+    """The chain that adds least to the file; the first of equals.
+
+    Raises UsageError where no encoding holds any of the forms.
+    """
+    encodings = tuple(encodings)
+    best: Chain | None = None
+    for stored in forms:
+        for encoding in encodings:
+            chain = make_chain(name, stored, encoding)
+            if chain is not None and (best is None or chain.file_bytes < best.file_bytes):
+                best = chain
+    if best is None:
+        raise UsageError(
+            "the encoding cannot hold these values",
+            value=f"{', '.join(encodings)} of {name}",
+            hint="choose another encoding or quantisation",
+        )
+    return best
+
+
+def insert(graph: Any, chains: Iterable[Chain]) -> None:
+    """Replace initializers of `graph` by the chains that have their names."""
+    by_name = {chain.name: chain for chain in chains}
+    shared: dict[str, Any] = {}
+    nodes, initializers = [], []
+    for entry in graph.initializer:
+        chain = by_name.get(entry.name)
+        if chain is None:
+            initializers.append(entry)
+            continue
+        shared |= chain.shared
+        nodes += chain.nodes
+        initializers += chain.initializers
+    is_node = {name: part.DESCRIPTOR.name == "NodeProto" for name, part in shared.items()}
+    initializers += [part for name, part in shared.items() if not is_node[name]]
+    # Shared nodes first: a chain takes what they make.
+    nodes = [part for name, part in shared.items() if is_node[name]] + nodes
+    replace_all(graph.initializer, initializers)
+    replace_all(graph.node, [*nodes, *graph.node])
+
+
+def _dense(chain: Chain, stored: Stored) -> str | None:
+    if stored.zero is None:
+        return None
+    if stored.table is None:
+        return _values(chain, stored.codes.reshape(stored.shape))
+    return _shaped(chain, _values(chain, stored.codes))
+
+
+def _gaps(chain: Chain, stored: Stored, bits: int) -> str | None:
+    found = np.flatnonzero(stored.nonzero)
+    if not found.size:
+        found = np.zeros(1, np.int64)
+    gaps, kept = _split_gaps(np.diff(found, prepend=0), 2**bits - 1)
+    if stored.zero is None and (len(gaps) > len(found) or not stored.nonzero.any()):
+        return None  # there is no code for the zeros between
+    codes = np.full(len(gaps), stored.zero or 0, stored.codes.dtype)
+    codes[kept] = stored.codes[found]
+    packed = chain.constant("gaps", gaps) if bits == 8 else _nibbles(chain, "gaps", gaps)
+    steps = chain.node("Cast", "steps", packed, to=_INT32)
+    positions = chain.node("CumSum", "positions", steps, chain.once("axis", 0, np.int32))
+    values = _values(chain, codes)
+    size = chain.constant("size", np.asarray([stored.codes.size], np.int64))
+    options = {"value": tensor("", np.zeros(1, np.int8))} if stored.is_integer else {}
+    zeros = chain.node("ConstantOfShape", "zeros", size, **options)
+    flat = chain.node("ScatterElements", "flat", zeros, positions, values)
+    return _shaped(chain, flat)
+
+
+def _bitmask(chain: Chain, stored: Stored) -> str | None:
+    mask = chain.constant("mask", np.packbits(stored.nonzero, bitorder="little"))
+    rows = chain.node("Cast", "rows", mask, to=_INT32)
+    octets = chain.node("Gather", "octets", _bit_table(chain), rows)
+    bits = chain.node("Reshape", "bits", octets, chain.once("flat", [-1], np.int64))
+    ranks = chain.node("CumSum", "ranks", bits, chain.once("axis", 0, np.int32))
+    # The number of a value that is not zero, from 1; 0 is zero.
+    numbers = chain.node("Mul", "numbers", ranks, bits)
+    codes = stored.codes[stored.nonzero]
+    if stored.zero is None:
+        zero = chain.once("zero", [0], np.float32)
+        values = chain.node("Concat", "with_zero", zero, _values(chain, codes), axis=0)
+    else:
+        values = _values(chain, np.insert(codes, 0, stored.zero))
+    # Much faster than Gather, which copies value by value whatever their type.
+    flat = chain.node("GatherElements", "flat", values, numbers, axis=0)
+    if stored.codes.size % 8:
+        flat = _cut(chain, flat, stored.codes.size)
+    return _shaped(chain, flat)
+
+
+def _sparse_initializer(chain: Chain, stored: Stored) -> str | None:
+    import onnx
+
+    if stored.table is not None:
+        return None  # the zeros would be zeros of the codes, not of the values
+    found = np.flatnonzero(stored.nonzero)
+    values = tensor("", stored.codes[found])
+    # As int64_data the indices are varints, a few bytes each; as raw data they are always 8.
+    indices = onnx.helper.make_tensor("", onnx.TensorProto.INT64, [found.size], found.tolist())
+    sparse = onnx.helper.make_sparse_tensor(values, indices, list(stored.shape))
+    # Not among the graph's sparse initializers: the checker takes no operator that reads one.
+    return _as_float(chain, chain.node("Constant", "values", sparse_value=sparse), stored)
+
+
+_POSITIONS: dict[str, Callable[[Chain, Stored], str | None]] = {
+    "dense": _dense,
+    "gap8": functools.partial(_gaps, bits=8),
+    "gap4": functools.partial(_gaps, bits=4),
+    "bitmask": _bitmask,
+    SPARSE_INITIALIZER: _sparse_initializer,
+}
+
+
+def _values(chain: Chain, codes: np.ndarray) -> str:
+    """What codes (of any shape, or (n,) where there is a table) stand for, but for the scale."""
+    stored = chain.stored
+    if stored.table is None:
+        return _as_float(chain, chain.constant("values", codes), stored)
+    table = chain.constant("table", stored.table)
+    numbers = chain.node("Cast", "entries", _nibbles(chain, "values", codes), to=_INT32)
+    return chain.node("GatherElements", "looked_up", table, numbers, axis=0)
+
+
+def _as_float(chain: Chain, values: str, stored: Stored) -> str:
+    if stored.kind == "float32" or stored.is_integer:
+        return values
+    return chain.node("Cast", "float", values, to=_FLOAT)
+
+
+def _nibbles(chain: Chain, what: str, codes: np.ndarray) -> str:
+    """Numbers of 4 bits, two a byte: the first half of them in the low bits, then the others.
+
+    So unpacking is two operations on all bytes, and nothing is interleaved.
+    """
+    half = (codes.size + 1) // 2
+    high = np.zeros(half, np.uint8)
+    high[: codes.size - half] = codes[half:]
+    packed = chain.constant(what, codes[:half] | high << 4)
+    low = chain.node("BitwiseAnd", f"{what}_low", packed, chain.once("low", 15, np.uint8))
+    shift = chain.once("four", 4, np.uint8)
+    high_name = chain.node("BitShift", f"{what}_high", packed, shift, direction="RIGHT")
+    both = chain.node("Concat", f"{what}_unpacked", low, high_name, axis=0)
+    return _cut(chain, both, codes.size) if codes.size % 2 else both
+
+
+def _bit_table(chain: Chain) -> str:
+    """int32 (256, 8): the bits of each byte, the lowest first."""
+    every = chain.once("bytes", np.arange(256).reshape(-1, 1), np.uint8)
+    shifts = chain.once("shifts", range(8), np.uint8)
+    one = chain.once("one", 1, np.uint8)
+    steps: tuple[tuple[str, tuple[str, ...], str, dict[str, Any]], ...] = (
+        ("BitShift", (every, shifts), "shifted", {"direction": "RIGHT"}),
+        ("BitwiseAnd", (f"{MARK}shifted", one), "lowest", {}),
+        ("Cast", (f"{MARK}lowest",), "bits", {"to": _INT32}),
+    )
+    for operator, inputs, what, attributes in steps:
+        chain.shared[MARK + what] = _node(operator, inputs, MARK + what, **attributes)
+    return f"{MARK}bits"
+
+
+def _shaped(chain: Chain, flat: str) -> str:
+    shape = chain.constant("shape", np.asarray(chain.stored.shape, np.int64))
+    return chain.node("Reshape", "shaped", flat, shape)
+
+
+def _cut(chain: Chain, value: str, size: int) -> str:
+    """The first `size` of a vector."""
+    start = chain.once("start", [0], np.int64)
+    end = chain.constant(f"{value.rpartition('/')[2]}_end", np.asarray([size], np.int64))
+    return chain.node("Slice", f"{value.rpartition('/')[2]}_cut", value, start, end)
+
+
+def _split_gaps(distances: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
+    """(uint8 distances of at most `limit`, the places in them of the given ones).
+
+    A longer distance is several: all but the last, which is at least 1, lead to a zero.
+    """
+    extra = np.maximum(distances - 1, 0) // limit
+    kept = np.cumsum(extra + 1) - 1
+    gaps = np.full(int(kept[-1]) + 1, limit, np.uint8)
+    gaps[kept] = distances - extra * limit
+    return gaps, kept
+
+
+def _node(operator: str, inputs: Iterable[str], output: str, **attributes: Any) -> Any:
+    from onnx import helper
+
+    return helper.make_node(operator, list(inputs), [output], **attributes)
+
+
+def _framed(size: int) -> int:
+    """Bytes of a message of `size` bytes in a field: a tag of 1, its length, itself."""
+    return 1 + max(1, -(-size.bit_length() // 7)) + size

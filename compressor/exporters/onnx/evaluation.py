@@ -1,0 +1,126 @@
+"""The values that chains of constants in an ONNX graph come to, computed by NumPy within a budget.
+
+This is how a compressed weight is looked at without a runtime, and how an export is checked by
+something other than the runtime that it is for. Only operators that decode weights are known
+(semantics: the ONNX operator schemas, opset 18), and no value is computed before its size is
+known to be within the limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from compressor.errors import CheckpointError
+from compressor.exporters.onnx.constant_chains import Chain
+from compressor.exporters.onnx.operations import OPERATIONS, Refused, Step
+from compressor.exporters.onnx.tensor_reading import (
+    TYPES,
+    damaged,
+    is_external,
+    sparse_positions,
+    tensor_values,
+)
+
+_VALUE_FLOOR, _VALUE_RATIO = 2**25, 2**9
+"""Bytes of one value: at least so many are allowed, and so many for each byte of the file."""
+_TOTAL = 2**6
+"""How many times as much all values together may take."""
+
+
+class NotDecodedError(CheckpointError):
+    """A weight that cannot be computed here, of a file that may well be right."""
+
+
+class Evaluator:
+    """Computes chains of constants; all its work together is bounded by the size of the file.
+
+    `constants` are the checked TensorProto and SparseTensorProto messages by name, `size` the
+    bytes of the file.
+    """
+
+    def __init__(self, constants: Mapping[str, Any], size: int) -> None:
+        self._constants = constants
+        self._limit = max(_VALUE_FLOOR, _VALUE_RATIO * size)
+        self._left = _TOTAL * self._limit
+
+    def value(self, chain: Chain) -> np.ndarray:
+        """The value that a chain ends in.
+
+        Raises NotDecodedError for an operator that is not known here, for external data, and for
+        values beyond the limit; CheckpointError for inputs that an operator does not take.
+        """
+        last_use = {name: i for i, node in enumerate(chain.nodes) for name in node.input}
+        values: dict[str, np.ndarray] = {}
+        for i, node in enumerate(chain.nodes):
+            inputs = [self._input(name, values) if name else None for name in node.input]
+            values[node.output[0]] = self._run(node, inputs)
+            for name in node.input:
+                if last_use[name] == i and name != chain.value:
+                    values.pop(name, None)
+        return self._input(chain.value, values)
+
+    def _input(self, name: str, values: dict[str, np.ndarray]) -> np.ndarray:
+        if name not in values:
+            if name not in self._constants:
+                raise damaged(f"{name[:80]!r} is not computed by the nodes above it")
+            values[name] = self._constant(self._constants[name])
+        return values[name]
+
+    def _constant(self, proto: Any) -> np.ndarray:
+        sparse = hasattr(proto, "indices")
+        kind = (proto.values if sparse else proto).data_type
+        if is_external(proto) or not TYPES[kind].dtype:
+            raise NotDecodedError("the weight has no values in the file", value=TYPES[kind].name)
+        if not sparse:
+            array = tensor_values(proto)
+            self._spend(array.nbytes)
+            return array
+        values = tensor_values(proto.values)
+        shape = tuple(proto.dims)
+        self._spend(int(np.prod(shape)) * values.itemsize)
+        dense = np.zeros(shape, values.dtype)
+        if values.size:
+            dense.reshape(-1)[sparse_positions(proto)] = values
+        return dense
+
+    def _run(self, node: Any, inputs: list[np.ndarray | None]) -> np.ndarray:
+        operation = OPERATIONS.get(node.op_type)
+        if operation is None or len(node.output) != 1:
+            raise NotDecodedError(
+                "the weight cannot be decoded here", value=f"operator {node.op_type}"
+            )
+        try:
+            with np.errstate(all="ignore"):
+                return operation(Step(inputs, self._attributes(node), self._spend))
+        except Refused as reason:
+            raise damaged(f"node {node.name[:80]!r}, {node.op_type}: {reason}") from None
+        except (ValueError, IndexError, TypeError, OverflowError, AttributeError, KeyError):
+            raise damaged(
+                f"node {node.name[:80]!r}: inputs that {node.op_type} does not take"
+            ) from None
+
+    def _spend(self, size: int) -> None:
+        self._left -= size
+        if size > self._limit or self._left < 0:
+            raise NotDecodedError(
+                "the weights are too large to be decoded here", value=f"{size} bytes"
+            )
+
+    def _attributes(self, node: Any) -> dict[str, Any]:
+        from onnx import AttributeProto
+
+        read: dict[int, Callable[[Any], Any]] = {
+            AttributeProto.INT: lambda attribute: int(attribute.i),
+            AttributeProto.INTS: lambda attribute: [int(number) for number in attribute.ints],
+            AttributeProto.FLOAT: lambda attribute: float(attribute.f),
+            AttributeProto.STRING: lambda attribute: attribute.s.decode("utf-8", "replace"),
+            AttributeProto.TENSOR: lambda attribute: self._constant(attribute.t),
+        }
+        return {
+            attribute.name: read[attribute.type](attribute)
+            for attribute in node.attribute
+            if attribute.type in read
+        }

@@ -1,0 +1,120 @@
+"""ONNX graphs as they are walked and changed: names, nodes, constants.
+
+What a function calls a graph is an onnx.GraphProto. A name is used once in a model: the bodies
+of loops and branches see the names of the graphs around them, and hide none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+
+def all_graphs(graph: Any) -> Iterator[Any]:
+    """`graph`, and the bodies of its loops and branches."""
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from all_graphs(attribute.g)
+
+
+def all_nodes(graph: Any) -> Iterator[Any]:
+    """The nodes of `graph` and of the bodies in it."""
+    for inner in all_graphs(graph):
+        yield from inner.node
+
+
+def array_of(initializer: Any) -> np.ndarray:
+    """The values of an initializer."""
+    from onnx import numpy_helper
+
+    return np.asarray(numpy_helper.to_array(initializer))
+
+
+def tensor(name: str, values: np.ndarray) -> Any:
+    """An initializer of little-endian raw data."""
+    from onnx import numpy_helper
+
+    return numpy_helper.from_array(np.asarray(values), name)
+
+
+def constants(graph: Any) -> dict[str, Any]:
+    """The initializers of the outermost graph by name."""
+    return {entry.name: entry for entry in graph.initializer}
+
+
+def producers(graph: Any) -> dict[str, Any]:
+    """The node that makes each value, of the outermost graph."""
+    return {name: node for node in graph.node for name in node.output if name}
+
+
+def uses(graph: Any) -> dict[str, int]:
+    """How often each value is taken: by nodes here and in bodies, and as an output."""
+    count: dict[str, int] = {}
+    for inner in all_graphs(graph):
+        for node in inner.node:
+            for name in node.input:
+                count[name] = count.get(name, 0) + 1
+        for entry in inner.output:
+            count[entry.name] = count.get(entry.name, 0) + 1
+    return count
+
+
+def consumers(graph: Any) -> dict[str, list[tuple[Any, int]]]:
+    """(node, position) for each place where a value is an input of a node, bodies included."""
+    found: dict[str, list[tuple[Any, int]]] = {}
+    for node in all_nodes(graph):
+        for position, name in enumerate(node.input):
+            found.setdefault(name, []).append((node, position))
+    return found
+
+
+def attribute(node: Any, name: str, default: Any) -> Any:
+    """The value of a node's attribute, or the default."""
+    from onnx import helper
+
+    for entry in node.attribute:
+        if entry.name == name:
+            return helper.get_attribute_value(entry)
+    return default
+
+
+def rename(graph: Any, mapping: Mapping[str, str]) -> None:
+    """Change the names of values, everywhere; those that are not in `mapping` stay."""
+    for inner in all_graphs(graph):
+        for node in inner.node:
+            for names in (node.input, node.output):
+                for position, name in enumerate(names):
+                    if name in mapping:
+                        names[position] = mapping[name]
+        entries: Iterable[Any] = (*inner.initializer, *inner.input, *inner.output)
+        for entry in entries:
+            entry.name = mapping.get(entry.name, entry.name)
+
+
+def unique(wanted: str, taken: set[str]) -> str:
+    """`wanted`, or with a number behind it where that is taken; it is taken from then on."""
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}_{number}"
+    taken.add(name)
+    return name
+
+
+def fresh(graph: Any, wanted: str) -> str:
+    """A name for a value that no value of `graph` has yet: `wanted`, or with a number behind it."""
+    taken = {entry.name for entry in (*graph.initializer, *graph.input, *graph.output)}
+    for node in all_nodes(graph):
+        taken |= {*node.input, *node.output}
+    return unique(wanted, taken)
+
+
+def replace_all(field: Any, entries: Iterable[Any]) -> None:
+    """Make `entries` the content of a repeated field."""
+    kept = list(entries)
+    del field[:]
+    field.extend(kept)

@@ -1,0 +1,194 @@
+"""Graphs that compute in 8-bit integers, with weights that unpack to integers.
+
+Static: ONNX Runtime's own quantiser writes QuantizeLinear and DequantizeLinear around operators
+(QDQ), which runtimes fuse to integer kernels. Dynamic: ranges of activations are found in every
+run, for products with large matrices only.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor.errors import ModelError
+from compressor.exporters.onnx.graphs import (
+    array_of,
+    attribute,
+    constants,
+    producers,
+    rename,
+    replace_all,
+    tensor,
+    uses,
+)
+from compressor.exporters.onnx.quiet import quiet
+from compressor.quantization import quantize_symmetric
+
+SATURATION = (
+    "it computes in 8-bit integers: x86 processors without VNNI may clip sums of two products, "
+    "so check its accuracy on such a device"
+)
+MIN_INTEGER_SIZE = 65_536
+"""Weights of the smallest matrix whose product in integers is faster although its input must be
+quantised first."""
+
+_QUANTIZED = "_quantized"
+"""what onnxruntime.quantization puts behind the name of a quantised weight"""
+_BATCH = 32
+_OPERATORS = (
+    # Those with products, and those that pass integers on; what lies between is left in float32.
+    *("Conv", "ConvTranspose", "Gemm", "MatMul"),
+    *("Add", "Mul", "Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool"),
+    *("Concat", "Flatten", "Pad", "Reshape", "Squeeze", "Transpose", "Unsqueeze"),
+)
+
+
+def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
+    """An onnx.ModelProto that computes in integers, with float32 inputs and outputs.
+
+    Requires: names of nodes are unique; `calibration` is one array an input. Weights are int8,
+    symmetric, with a scale for each channel and under the names they had; biases int32;
+    activations uint8, with the range that they had on `calibration`. The output is not rounded.
+    Raises ModelError for a model that ONNX Runtime's quantiser cannot handle.
+    """
+    import onnx
+    from onnxruntime import quantization
+
+    names = [entry.name for entry in model.graph.input]
+    with tempfile.TemporaryDirectory() as folder, quiet():
+        path = Path(folder) / "int8.onnx"
+        try:
+            quantization.quantize_static(
+                model,
+                path,
+                _reader(names, calibration),
+                quant_format=quantization.QuantFormat.QDQ,
+                op_types_to_quantize=list(_OPERATORS),
+                per_channel=True,
+                activation_type=quantization.QuantType.QUInt8,
+                weight_type=quantization.QuantType.QInt8,
+                extra_options={"WeightSymmetric": True, "ActivationSymmetric": False},
+            )
+        except Exception as error:  # the quantiser raises whatever an operator makes it raise
+            reason = " ".join(str(error).split())[:200] or type(error).__name__
+            raise ModelError("the model cannot be quantised to int8", value=reason) from error
+        quantized = onnx.load(path)
+    graph = quantized.graph
+    _keep_output_exact(graph)
+    _name_integers(graph)
+    return quantized
+
+
+def multiply_integers(model: Any) -> int:
+    """Compute products with large constant matrices in integers, with ranges found in every run.
+
+    x W + b -> (DynamicQuantizeLinear(x) MatMulInteger W8) * scales + b; W8 is int8 under W's name.
+    Returns how many products were changed. Raises ModelError for weights that are not finite.
+    """
+    graph = model.graph
+    known, taken = constants(graph), uses(graph)
+    nodes, changed = [], 0
+    for node in graph.node:
+        kernel = known.get(node.input[1]) if _is_product(node) else None
+        if kernel is None or taken[kernel.name] != 1 or not _is_large_matrix(kernel):
+            nodes.append(node)
+            continue
+        nodes += _integer_product(graph, node, kernel)
+        changed += 1
+    replace_all(graph.node, nodes)
+    return changed
+
+
+def _is_product(node: Any) -> bool:
+    if node.op_type == "MatMul":
+        return True
+    plain = {"transA": 0, "transB": 0, "alpha": 1.0, "beta": 1.0}
+    return node.op_type == "Gemm" and all(
+        attribute(node, name, value) == value for name, value in plain.items()
+    )
+
+
+def _is_large_matrix(kernel: Any) -> bool:
+    values = array_of(kernel)
+    return values.ndim == 2 and values.dtype == np.float32 and values.size >= MIN_INTEGER_SIZE
+
+
+def _integer_product(graph: Any, node: Any, kernel: Any) -> list[Any]:
+    """The nodes that take the place of `node`; ONNX Runtime fuses them to one kernel."""
+    from onnx import helper
+
+    name = kernel.name
+    quantized = quantize_symmetric(array_of(kernel), bits=8, axis=1)
+    kernel.CopyFrom(tensor(name, quantized.values))
+    graph.initializer.append(tensor(f"{name}/scale", quantized.scale))
+    x, output = node.input[0], node.output[0]
+    parts = [f"{output}/{part}" for part in ("integers", "step", "zero", "sums", "float", "scales")]
+    integers, step, zero, sums, as_float, scales = parts
+    bias = node.input[2] if len(node.input) > 2 else ""
+    product = f"{output}/product" if bias else output
+    made = [
+        helper.make_node("DynamicQuantizeLinear", [x], [integers, step, zero]),
+        helper.make_node("MatMulInteger", [integers, name, zero], [sums]),
+        helper.make_node("Cast", [sums], [as_float], to=1),
+        helper.make_node("Mul", [step, f"{name}/scale"], [scales]),
+        helper.make_node("Mul", [as_float, scales], [product]),
+    ]
+    if bias:
+        made.append(helper.make_node("Add", [product, bias], [output]))
+    made[1].name = node.name
+    return made
+
+
+def _name_integers(graph: Any) -> None:
+    """Give the integers the names of the weights, and what they stand for another."""
+    mapping: dict[str, str] = {}
+    for name in constants(graph):
+        if name.endswith(_QUANTIZED):
+            plain = name.removesuffix(_QUANTIZED)
+            mapping |= {name: plain, plain: f"{plain}/float"}
+    rename(graph, mapping)
+
+
+def _keep_output_exact(graph: Any) -> None:
+    """Take the rounding off the output: there is nothing behind it that wants integers."""
+    made_by, taken = producers(graph), uses(graph)
+    for entry in graph.output:
+        back = made_by.get(entry.name)
+        if back is None or back.op_type != "DequantizeLinear":
+            continue
+        there = made_by.get(back.input[0])
+        if there is None or there.op_type != "QuantizeLinear" or taken[there.output[0]] != 1:
+            continue
+        source = made_by.get(there.input[0])
+        if source is None or taken[there.input[0]] != 1:
+            continue
+        position = list(source.output).index(there.input[0])
+        source.output[position] = entry.name
+        replace_all(graph.node, [n for n in graph.node if n is not back and n is not there])
+        made_by = producers(graph)
+    used = uses(graph)
+    replace_all(graph.initializer, [one for one in graph.initializer if one.name in used])
+
+
+def _reader(names: Sequence[str], calibration: Sequence[np.ndarray]) -> Any:
+    from onnxruntime.quantization import CalibrationDataReader
+
+    class Batches(CalibrationDataReader):
+        """Feeds the calibration data in batches."""
+
+        def __init__(self) -> None:
+            self._starts = iter(range(0, len(calibration[0]), _BATCH))
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            """The next batch by input, or None."""
+            start = next(self._starts, None)
+            if start is None:
+                return None
+            parts = (array[start : start + _BATCH] for array in calibration)
+            return dict(zip(names, parts, strict=True))
+
+    return Batches()

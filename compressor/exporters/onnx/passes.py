@@ -1,0 +1,281 @@
+"""What the graph that tf2onnx wrote loses before its weights are encoded.
+
+Every pass changes a model in place, and keeps what the model computes, up to rounding. Each
+says what it requires and ensures; `tidy` runs them in an order in which all is met.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from compressor.exporters.onnx.graphs import (
+    array_of,
+    attribute,
+    constants,
+    fresh,
+    producers,
+    replace_all,
+    tensor,
+    uses,
+)
+
+
+def tidy(model: Any, *, channels_last: bool = False) -> None:
+    """All passes, in order. Requires: an opset-18 model. Ensures: what each ensures.
+
+    `channels_last` is for runtimes that compute convolutions in NHWC, as ONNX Runtime does those
+    in integers: transpositions are then left for it to cancel against its own.
+    """
+    replace_erfc(model)
+    make_reshapes_static(model)
+    order = restore_transposes if channels_last else move_transposes
+    for fold in (fold_products, fold_sums, fuse_gemm, order):
+        fold(model.graph)
+    remove_unused(model.graph)
+    # The sizes that the passes went by; a runtime infers them anew.
+    del model.graph.value_info[:]
+
+
+def replace_erfc(model: Any) -> None:
+    """Erfc(x) -> 1 - Erf(x). Ensures: no Erfc, which is no operator of ONNX, in the main graph.
+
+    It is what tf2onnx makes of the exact GELU. For large x this loses the relative precision of
+    erfc, not the absolute, which is what GELU needs.
+    """
+    from onnx import helper
+
+    graph = model.graph
+    nodes = []
+    for node in graph.node:
+        if node.op_type != "Erfc":
+            nodes.append(node)
+            continue
+        one, inner = (fresh(graph, f"{node.output[0]}/{part}") for part in ("one", "erf"))
+        graph.initializer.append(tensor(one, np.asarray(1, np.float32)))
+        nodes.append(helper.make_node("Erf", list(node.input), [inner], name=inner))
+        nodes.append(helper.make_node("Sub", [one, inner], list(node.output), name=node.name))
+    replace_all(graph.node, nodes)
+
+
+def make_reshapes_static(model: Any) -> None:
+    """Reshapes to a computed shape -> to a constant one, wherever only one size is not known.
+
+    Requires: the inputs say their sizes. Ensures: Keras's Flatten takes no Shape, Slice and Concat
+    at run time, of which some runtimes make nothing fast; value_info holds the sizes of all values
+    that shape inference finds.
+    """
+    import onnx
+
+    graph = model.graph
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    replace_all(graph.value_info, inferred.value_info)
+    shapes, known = _sizes(graph), constants(graph)
+    for node in graph.node:
+        if node.op_type != "Reshape" or node.input[1] in known:
+            continue
+        sizes = shapes.get(node.output[0])
+        if sizes is None or sizes.count(None) > 1 or 0 in sizes:
+            continue
+        name = fresh(graph, f"{node.output[0]}/shape")
+        target = [-1 if size is None else size for size in sizes]
+        graph.initializer.append(tensor(name, np.asarray(target, np.int64)))
+        node.input[1] = name
+    remove_unused(graph)
+
+
+def fold_products(graph: Any) -> None:
+    """Conv(x, W, b) * c -> Conv(x, W * c, b * c): BatchNorm's scale, for each output channel.
+
+    Requires: c holds one value a channel, and nothing else takes the product's left side.
+    """
+    _fold_into_convolutions(graph, "Mul", _scale_convolution)
+
+
+def fold_sums(graph: Any) -> None:
+    """Conv(x, W, b) + c -> Conv(x, W, b + c): BatchNorm's offset. Requires: as `fold_products`."""
+    _fold_into_convolutions(graph, "Add", _shift_convolution)
+
+
+def fuse_gemm(graph: Any) -> None:
+    """MatMul(x, W) + b -> Gemm(x, W, b), for matrices.
+
+    Requires: W is a constant matrix, b a constant vector, and value_info says that x is a matrix.
+    Ensures: the bias of a Dense layer is in one node with its kernel, which quantisation
+    needs to keep it in 32 bits.
+    """
+    known, made_by, taken = constants(graph), producers(graph), uses(graph)
+    shapes = _sizes(graph)
+    removed = set()
+    for node in graph.node:
+        pair = _constant_and_value(node, "Add", known)
+        if pair is None:
+            continue
+        bias, product = pair[0], made_by.get(pair[1])
+        if product is None or product.op_type != "MatMul" or taken[product.output[0]] != 1:
+            continue
+        kernel = known.get(product.input[1])
+        if kernel is None or len(kernel.dims) != 2 or list(bias.dims) != [kernel.dims[1]]:
+            continue
+        if len(shapes.get(product.input[0], ())) != 2:
+            continue
+        removed.add(product.output[0])
+        node.op_type = "Gemm"
+        replace_all(node.input, [*product.input, bias.name])
+    replace_all(graph.node, [n for n in graph.node if n.output[0] not in removed])
+
+
+def move_transposes(graph: Any) -> None:
+    """Flatten(NHWC of x) W -> Flatten(x) W', the rows of W in the order of NCHW.
+
+    Requires: value_info says the sizes of x, whose shape in the Reshape is (-1, k), k the rows of
+    W; W is used nowhere else. Ensures: no transposition of an activation between a convolution and
+    a Dense layer.
+    """
+    known, made_by, taken = constants(graph), producers(graph), uses(graph)
+    shapes = _sizes(graph)
+    for node in graph.node:
+        if node.op_type not in ("MatMul", "Gemm") or node.input[1] not in known:
+            continue
+        if taken[node.input[1]] != 1 or attribute(node, "transB", 0):
+            continue
+        flat = made_by.get(node.input[0])
+        if flat is None or flat.op_type != "Reshape" or taken[flat.output[0]] != 1:
+            continue
+        turned = made_by.get(flat.input[0])
+        if turned is None or turned.op_type != "Transpose":
+            continue
+        order = list(attribute(turned, "perm", []))
+        sizes, kernel = shapes.get(turned.output[0]), known[node.input[1]]
+        shape = known.get(flat.input[1])
+        axes = [size for size in (sizes or ())[1:] if size is not None]
+        if shape is None or order[:1] != [0] or len(axes) != len(order) - 1:
+            continue
+        rows = int(np.prod(axes))
+        if list(array_of(shape)) != [-1, rows] or rows != kernel.dims[0]:
+            continue
+        values = array_of(kernel).reshape(*axes, -1)
+        back = np.argsort(np.asarray(order[1:]) - 1)
+        turned_back = values.transpose(*back, values.ndim - 1).reshape(rows, -1)
+        kernel.CopyFrom(tensor(kernel.name, np.ascontiguousarray(turned_back)))
+        flat.input[0] = turned.input[0]
+
+
+def restore_transposes(graph: Any) -> None:
+    """Reshape of NHWC to NCHW, of one channel -> Transpose, which moves nothing either.
+
+    Requires: value_info says the sizes, and the shape is (-1, 1, ...). Ensures: a runtime that
+    looks for transpositions to cancel finds this one.
+    """
+    from onnx import helper
+
+    known, sizes = constants(graph), _sizes(graph)
+    for node in graph.node:
+        if node.op_type != "Reshape" or node.input[1] not in known:
+            continue
+        before = sizes.get(node.input[0])
+        shape = array_of(known[node.input[1]]).tolist()
+        if before is None or len(before) < 3 or before[-1] != 1:
+            continue
+        if None in before[1:] or shape != [-1, 1, *before[1:-1]]:
+            continue
+        node.op_type = "Transpose"
+        del node.input[1:]
+        axes = range(1, len(before) - 1)
+        node.attribute.append(helper.make_attribute("perm", [0, len(before) - 1, *axes]))
+
+
+def remove_unused(graph: Any) -> None:
+    """Drop the nodes and initializers that no output needs. Ensures: everything left is used."""
+    while True:
+        taken = uses(graph)
+        kept = [node for node in graph.node if any(taken.get(name) for name in node.output)]
+        if len(kept) == len(graph.node):
+            break
+        replace_all(graph.node, kept)
+    replace_all(graph.initializer, [entry for entry in graph.initializer if entry.name in taken])
+
+
+def _fold_into_convolutions(
+    graph: Any, operator: str, change: Callable[[Any, np.ndarray, dict[str, Any], Any], None]
+) -> None:
+    known, made_by, taken = constants(graph), producers(graph), uses(graph)
+    for node in graph.node:
+        pair = _constant_and_value(node, operator, known)
+        convolution = made_by.get(pair[1]) if pair else None
+        if pair is None or convolution is None or convolution.op_type != "Conv":
+            continue
+        parts = convolution.input[1:]
+        if taken[convolution.output[0]] != 1 or any(
+            name not in known or taken[name] != 1 for name in parts
+        ):
+            continue
+        kernel = known[convolution.input[1]]
+        factors = _per_channel(array_of(pair[0]), kernel.dims[0], len(kernel.dims))
+        if factors is None:
+            continue
+        change(convolution, factors, known, graph)
+        convolution.output[0] = node.output[0]
+        made_by[node.output[0]] = convolution
+        # The node that was folded goes; its output is the convolution's from now on.
+        node.op_type = ""
+    replace_all(graph.node, [node for node in graph.node if node.op_type])
+
+
+def _scale_convolution(
+    convolution: Any, factors: np.ndarray, known: dict[str, Any], graph: Any
+) -> None:
+    for name in convolution.input[1:]:
+        values = array_of(known[name])
+        scaled = values * factors.reshape(-1, *[1] * (values.ndim - 1))
+        known[name].CopyFrom(tensor(name, scaled.astype(np.float32)))
+
+
+def _shift_convolution(
+    convolution: Any, offsets: np.ndarray, known: dict[str, Any], graph: Any
+) -> None:
+    if len(convolution.input) > 2:
+        name = convolution.input[2]
+        known[name].CopyFrom(tensor(name, array_of(known[name]) + offsets))
+        return
+    name = fresh(graph, f"{convolution.output[0]}/bias")
+    entry = tensor(name, offsets)
+    graph.initializer.append(entry)
+    known[name] = graph.initializer[-1]
+    convolution.input.append(name)
+
+
+def _per_channel(values: np.ndarray, channels: int, rank: int) -> np.ndarray | None:
+    """float32 (channels,), where `values` broadcast to (n, channels, ...) as one a channel."""
+    if values.dtype != np.float32 or values.ndim > rank:
+        return None
+    shape = (1,) * (rank - values.ndim) + values.shape
+    if any(size != 1 for axis, size in enumerate(shape) if axis != 1):
+        return None
+    if shape[1] not in (1, channels):
+        return None
+    return np.array(np.broadcast_to(values.reshape(-1), (channels,)), np.float32)
+
+
+def _constant_and_value(node: Any, operator: str, known: dict[str, Any]) -> Any:
+    """(initializer, name of the other input) of a node with one constant input, else None."""
+    if node.op_type != operator or len(node.input) != 2:
+        return None
+    for constant, value in (node.input, tuple(node.input)[::-1]):
+        if constant in known and value not in known:
+            return known[constant], value
+    return None
+
+
+def _sizes(graph: Any) -> dict[str, list[int | None]]:
+    """The sizes of the values that shape inference knows; None for one that it does not."""
+    found = {}
+    for entry in (*graph.value_info, *graph.input, *graph.output):
+        kind = entry.type.tensor_type
+        if kind.HasField("shape"):
+            found[entry.name] = [
+                size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim
+            ]
+    return found

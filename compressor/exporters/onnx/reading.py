@@ -1,0 +1,199 @@
+"""Reading an .onnx file as data, without a runtime: its graph, and the weights it holds or makes.
+
+The file is hostile until it is checked. Nothing in it is executed and no other file is opened:
+external data are reported, and refused where they lie outside the file's folder.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor.errors import CheckpointError
+from compressor.exporters.onnx.evaluation import Evaluator
+from compressor.exporters.onnx.nested_graphs import all_graphs, check_names
+from compressor.exporters.onnx.stored_weights import Weight, find_weights
+from compressor.exporters.onnx.tensor_reading import (
+    TYPES,
+    OnnxTensor,
+    damaged,
+    read_sparse,
+    read_tensor,
+)
+
+_MAX_BYTES = 2**31 - 1
+"""Protocol buffers have no larger messages."""
+
+Shape = tuple[int | str | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxValue:
+    """An input or output of the graph."""
+
+    name: str
+    shape: Shape | None
+    """a name or None where a dimension is free; None where nothing is said of the shape"""
+    type: str
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxFile:
+    """What an .onnx file holds."""
+
+    ir_version: int
+    opsets: dict[str, int]
+    """domain -> version of its operators; the standard ones are ai.onnx"""
+    producer: str
+    inputs: tuple[OnnxValue, ...]
+    """of the graph, those that are initializers excepted"""
+    outputs: tuple[OnnxValue, ...]
+    initializers: tuple[OnnxTensor, ...]
+    """the constants of the graph, dense and sparse, and those in Constant nodes"""
+    weights: tuple[Weight, ...]
+    """what the constants are used as: stored as they are, or decoded by nodes of the graph"""
+    operators: dict[tuple[str, str], int]
+    """domain and type of a node -> how many, those of nested graphs and of functions too"""
+    functions: tuple[str, ...]
+    evaluator: Evaluator = dataclasses.field(repr=False, compare=False)
+    """computes the weights; what it may do is bounded for the file as a whole"""
+
+
+def read_onnx(source: bytes | Path) -> OnnxFile:
+    """Read the bytes or the path of an .onnx file.
+
+    Raises CheckpointError when it is none, or damaged: one line that says what is wrong where.
+    """
+    folder = source.parent if isinstance(source, Path) else None
+    content = source.read_bytes() if isinstance(source, Path) else source
+    if len(content) > _MAX_BYTES:
+        raise CheckpointError("the ONNX file is too large to read", value=f"{len(content)} bytes")
+    try:
+        return _read(_parsed(content), folder, len(content))
+    except UnicodeDecodeError:  # some versions of protobuf raise it, others give bytes
+        raise damaged("a name is no UTF-8") from None
+
+
+def decode(file: OnnxFile, weight: Weight) -> np.ndarray:
+    """The values of a weight, in its shape in the graph; integers are not scaled.
+
+    What a chain of nodes decodes is computed by NumPy, within a budget that the file has as a
+    whole. Raises NotDecodedError for external data, an operator that is not known here, and more
+    work than an honest file makes; CheckpointError for inputs that do not fit an operator.
+    """
+    return file.evaluator.value(weight.chain)
+
+
+def _parsed(content: bytes) -> Any:
+    import onnx
+    from google.protobuf.message import DecodeError
+
+    model = onnx.ModelProto()
+    try:
+        model.ParseFromString(content)
+    except DecodeError:
+        raise CheckpointError("this is not an ONNX file", value="it cannot be parsed") from None
+    if not model.HasField("graph"):
+        raise CheckpointError("this is not an ONNX file", value="it has no graph")
+    if model.ir_version < 1:
+        raise damaged(f"version {model.ir_version} of the format")
+    return model
+
+
+def _read(model: Any, folder: Path | None, size: int) -> OnnxFile:
+    check_names(model)
+    opsets = {entry.domain or "ai.onnx": int(entry.version) for entry in model.opset_import}
+    operators: collections.Counter[tuple[str, str]] = collections.Counter()
+    for graph in all_graphs(model):
+        for initializer in graph.initializer:
+            read_tensor(initializer, folder)
+        for initializer in graph.sparse_initializer:
+            read_sparse(initializer, folder)
+        _check_nodes(graph.node, folder, operators)
+    for function in model.functions:
+        _check_nodes(function.node, folder, operators)
+    constants = _constants(model.graph, folder)
+    given = {tensor.name for tensor in constants}
+    return OnnxFile(
+        int(model.ir_version),
+        opsets,
+        model.producer_name,
+        tuple(_value(info) for info in model.graph.input if info.name not in given),
+        tuple(_value(info) for info in model.graph.output),
+        constants,
+        find_weights(model, {tensor.name: tensor for tensor in constants}),
+        dict(sorted(operators.items())),
+        tuple(function.name for function in model.functions),
+        Evaluator(dict(_stored(model.graph)), size),
+    )
+
+
+def _check_nodes(
+    nodes: Any, folder: Path | None, operators: collections.Counter[tuple[str, str]]
+) -> None:
+    """Check the tensors in the nodes' attributes, and count the nodes by type."""
+    for node in nodes:
+        operators[node.domain or "ai.onnx", node.op_type] += 1
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                read_tensor(attribute.t, folder)
+            if attribute.HasField("sparse_tensor"):
+                read_sparse(attribute.sparse_tensor, folder)
+            for tensor in attribute.tensors:
+                read_tensor(tensor, folder)
+            for tensor in attribute.sparse_tensors:
+                read_sparse(tensor, folder)
+
+
+def _stored(graph: Any) -> Iterator[tuple[str, Any]]:
+    """Names and messages of the constants: initializers, and the tensors of Constant nodes."""
+    for proto in graph.initializer:
+        yield proto.name, proto
+    for proto in graph.sparse_initializer:
+        yield proto.values.name, proto
+    for node in graph.node:
+        if node.op_type == "Constant" and len(node.output) == 1:
+            for attribute in node.attribute:
+                if attribute.HasField("t"):
+                    yield node.output[0], attribute.t
+                if attribute.HasField("sparse_tensor"):
+                    yield node.output[0], attribute.sparse_tensor
+
+
+def _constants(graph: Any, folder: Path | None) -> tuple[OnnxTensor, ...]:
+    found = []
+    for name, proto in _stored(graph):
+        if hasattr(proto, "indices"):
+            found.append(dataclasses.replace(read_sparse(proto, folder), name=name))
+        else:
+            found.append(read_tensor(proto, folder, name))
+    _check_unique(found)
+    return tuple(found)
+
+
+def _check_unique(tensors: list[OnnxTensor]) -> None:
+    counted = collections.Counter(tensor.name for tensor in tensors)
+    twice = [name for name, times in counted.items() if times > 1]
+    if twice:
+        raise damaged(f"the name {twice[0][:80]!r} is given twice")
+
+
+def _value(info: Any) -> OnnxValue:
+    tensor = info.type.tensor_type
+    if not info.type.HasField("tensor_type"):
+        return OnnxValue(info.name, None, info.type.WhichOneof("value") or "unknown")
+    kind = TYPES[tensor.elem_type].name if tensor.elem_type in TYPES else "unknown"
+    if not tensor.HasField("shape"):
+        return OnnxValue(info.name, None, kind)
+    return OnnxValue(info.name, tuple(_size(size) for size in tensor.shape.dim), kind)
+
+
+def _size(dimension: Any) -> int | str | None:
+    if dimension.HasField("dim_value"):
+        return int(dimension.dim_value) if dimension.dim_value >= 0 else None
+    return dimension.dim_param or None

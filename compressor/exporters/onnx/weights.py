@@ -1,0 +1,176 @@
+"""The weights of an ONNX graph, and their values in fewer bits.
+
+A weight is an initializer of float32 that some operator takes; what is decided here is only its
+values, `decoding` stores their positions.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from compressor.exporters.onnx.graphs import array_of, attribute, consumers
+from compressor.exporters.request import Quantize
+from compressor.quantization import make_codebook, quantize_symmetric
+
+MIN_SIZE = 256
+"""Values of the smallest tensor that is worth the nodes that decode it."""
+MIN_SIZE_4_BITS = 4096
+"""Of the smallest that gets 4 bits: in a smaller one, such as the first convolution's, they cost
+accuracy and save next to nothing; it gets 8."""
+
+_CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "LSTM": 1, "GRU": 1, "RNN": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Weight:
+    """One float32 initializer."""
+
+    name: str
+    values: np.ndarray
+    axis: int
+    """the axis of the output channels, which have a scale each"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """The values of a tensor as a file holds them: `code` (or table[code]) * `scale`."""
+
+    kind: str
+    """float32, float16, int8, int4 or codebook4"""
+    codes: np.ndarray
+    """(size,) in C order: float32, float16 or int8; uint8 numbers of the table's entries"""
+    zero: int | None
+    """the code of zero; None where only the values that are not zero have codes that count"""
+    nonzero: np.ndarray
+    """bool (size,): which values are not zero as they are stored"""
+    shape: tuple[int, ...]
+    table: np.ndarray | None = None
+    """float32 (at most 16,)"""
+    scale: np.ndarray | None = None
+    """float32, one a channel, of a shape that broadcasts to `shape`; None: 1"""
+    is_integer: bool = False
+    """the integers themselves are the weight, not what they stand for"""
+
+
+def find_weights(graph: Any) -> list[Weight]:
+    """The float32 initializers of the main graph with at least two axes or `MIN_SIZE` values."""
+    used_by = consumers(graph)
+    found = []
+    for entry in graph.initializer:
+        values = array_of(entry)
+        if values.dtype != np.float32 or (values.ndim < 2 and values.size < MIN_SIZE):
+            continue
+        found.append(Weight(entry.name, values, _channel_axis(values, used_by.get(entry.name, []))))
+    return found
+
+
+def forms(weight: Weight, quantize: Quantize) -> list[Stored]:
+    """The forms that the values of a weight may have in a file that is quantised so.
+
+    The first of them is float32, which all tensors may have that are no larger so. Raises
+    ModelError for values that are not finite.
+    """
+    full = store_float(weight.values, np.float32)
+    if quantize == "none" or weight.values.size < MIN_SIZE:
+        return [full]
+    if quantize == "float16":
+        half = store_float(weight.values, np.float16)
+        # A weight beyond the range of float16 would become infinite.
+        return [full, half] if np.isfinite(half.codes).all() else [full]
+    if weight.values.ndim < 2:
+        return [full]
+    if quantize in ("dynamic", "int8") or weight.values.size < MIN_SIZE_4_BITS:
+        return [full, store_int8(weight)]
+    if quantize == "int4":
+        return [full, store_int4(weight)]
+    return [
+        full,
+        store_codebook(weight.values, zero=True),
+        store_codebook(weight.values, zero=False),
+    ]
+
+
+def store_float(values: np.ndarray, dtype: Any) -> Stored:
+    """The values rounded to float32 or float16."""
+    with np.errstate(over="ignore"):
+        codes = values.ravel().astype(dtype)
+    return Stored(codes.dtype.name, codes, 0, codes != 0, values.shape)
+
+
+def store_int8(weight: Weight) -> Stored:
+    """The values as integers of -127..127, with a scale for each channel."""
+    quantized = quantize_symmetric(weight.values, bits=8, axis=weight.axis)
+    codes = quantized.values.ravel()
+    return Stored(
+        "int8", codes, 0, codes != 0, weight.values.shape, scale=_broadcast(weight, quantized.scale)
+    )
+
+
+def store_int4(weight: Weight) -> Stored:
+    """The values as integers of -7..7, with a scale for each channel."""
+    quantized = quantize_symmetric(weight.values, bits=4, axis=weight.axis)
+    codes = (quantized.values.ravel() + 7).astype(np.uint8)
+    return Stored(
+        "int4",
+        codes,
+        7,
+        codes != 7,
+        weight.values.shape,
+        table=np.arange(-7, 8, dtype=np.float32),
+        scale=_broadcast(weight, quantized.scale),
+    )
+
+
+def store_codebook(values: np.ndarray, *, zero: bool) -> Stored:
+    """The values as numbers of a table's entries, one of which is zero if `zero`.
+
+    Without, the zeros have a code that means nothing: an encoding that leaves them out has one
+    more value for the others.
+    """
+    nonzero = values.ravel() != 0
+    kept = values.ravel() if zero else values.ravel()[nonzero]
+    book = make_codebook(kept, zero=zero)
+    codes = book.codes.ravel()
+    if not zero:
+        scattered = np.zeros(values.size, np.uint8)
+        scattered[nonzero] = codes
+        return Stored("codebook4", scattered, None, nonzero, values.shape, table=book.table)
+    middle = int(np.searchsorted(book.table, np.float32(0)))
+    return Stored("codebook4", codes, middle, codes != middle, values.shape, table=book.table)
+
+
+def _channel_axis(values: np.ndarray, used_by: list[tuple[Any, int]]) -> int:
+    """The axis of the output channels, as the first operator that takes the weight has them."""
+    last = max(values.ndim - 1, 0)
+    if not used_by:
+        return last
+    node, position = used_by[0]
+    if node.op_type in _CHANNEL_AXIS and position >= 1:
+        return min(_CHANNEL_AXIS[node.op_type], last)
+    if node.op_type == "Gemm" and position == 1 and attribute(node, "transB", 0):
+        return 0
+    return last
+
+
+def _broadcast(weight: Weight, scale: np.ndarray) -> np.ndarray:
+    shape = [1] * weight.values.ndim
+    shape[weight.axis] = -1
+    return scale.reshape(shape)
+
+
+def find_integers(graph: Any) -> list[tuple[str, Stored]]:
+    """The int8 initializers of the main graph with `MIN_SIZE` values, by name: quantised weights.
+
+    What they are multiplied by lies in the graph, so they are stored as they are.
+    """
+    found = []
+    for entry in graph.initializer:
+        values = array_of(entry)
+        if values.dtype == np.int8 and values.size >= MIN_SIZE:
+            codes = values.ravel()
+            stored = Stored("int8", codes, 0, codes != 0, values.shape, is_integer=True)
+            found.append((entry.name, stored))
+    return found
