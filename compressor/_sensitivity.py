@@ -23,7 +23,7 @@ from compressor._version import __version__
 from compressor.data import Dataset, load_dataset
 from compressor.data.inputs import take
 from compressor.errors import UsageError
-from compressor.experiment import Listener, SilentListener
+from compressor.listener import Listener, SilentListener
 from compressor.models import load_model
 from compressor.objective import objective_of
 from compressor.preprocessing import check_fit

@@ -9,6 +9,7 @@ from typing import Any
 
 from compressor import steps
 from compressor._files import read_json
+from compressor.artifact_inspection import artifact_format, describe_artifact_file, weight_totals
 from compressor.errors import CheckpointError, CompressorError, UsageError
 from compressor.exporters.paper import (
     dense_variables,
@@ -28,7 +29,7 @@ _COUNTS = ("parameters", "zeros", "nonzeros", "macs", "macs_nonzero", "bytes")
 
 
 def inspect(path: Path | str, other: Path | str | None = None) -> dict[str, Any]:
-    """Describe a .keras file, a sparse checkpoint, the folder of a step, or a run directory.
+    """Describe a model, a checkpoint, the folder of a step, a run directory, or an artefact.
 
     A JSON object: for a file `kind` (dense or sparse), `path`, `file_bytes`, `parameters`,
     `nonzeros`, `macs`, `macs_nonzero` and `layers`, a row for each variable: layer, variable,
@@ -37,6 +38,14 @@ def inspect(path: Path | str, other: Path | str | None = None) -> dict[str, Any]
     and with those that are not zero (`compressor.macs`); None for a variable that is no kernel,
     for a kernel whose MACs are not known, and for the whole model that holds one. For a run
     directory `kind` run, `experiment` and `steps`, each described like a file.
+
+    For a .tflite or .onnx file `kind` is tflite or onnx; `layers` has a row for each weight that it
+    holds or decodes, with `values`, the type of the stored values, and no MACs; layer and variable
+    are its name up to and behind the last slash; shape, parameters and zeros are None where they
+    cannot be told. Further `inputs` and `outputs` (name, shape with None for a free size, dtype,
+    scale, zero_point), `operators` (name, version, custom, count), `signatures` (TFLite),
+    `ir_version`, `opsets`, `producer` and `functions` (ONNX), and `description`, that of the
+    artefact where it lies beside it, or in `description_error` why it is none. Nothing is executed.
 
     With `other`, two files or steps are compared: `kind` comparison, `before` (`path`) and
     `after` (`other`), each described like a file; `layers`, a row for each layer: layer, before
@@ -77,16 +86,14 @@ def _has_checkpoint(folder: Path) -> bool:
 
 def _describe_file(path: Path) -> dict[str, Any]:
     source = find_checkpoint(path)
-    describe = _describe_sparse if is_sparse_checkpoint(source) else _describe_dense
-    described = describe(source)
-    rows = described["layers"]
-    return {
-        **described,
-        "path": str(source),
-        "file_bytes": source.stat().st_size,
-        "parameters": sum(row["parameters"] for row in rows),
-        "nonzeros": sum(row["parameters"] - row["zeros"] for row in rows),
-    }
+    if (file_format := artifact_format(source)) is not None:
+        described = describe_artifact_file(source, file_format)
+    elif is_sparse_checkpoint(source):
+        described = _describe_sparse(source)
+    else:
+        described = _describe_dense(source)
+    size = {"path": str(source), "file_bytes": source.stat().st_size}
+    return {**described, **size, **weight_totals(described["layers"])}
 
 
 def _describe_dense(source: Path) -> dict[str, Any]:
@@ -226,15 +233,19 @@ def _layer_counts(described: Mapping[str, Any]) -> dict[str, dict[str, int | Non
 
 
 def _counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, int | None]:
+    rows = list(rows)
     found: dict[str, int | None] = dict.fromkeys(_COUNTS, 0)
     # What has no kernel with known MACs, such as a normalization, has none to show.
     found |= {"macs": None, "macs_nonzero": None}
     for row in rows:
-        counted = {**row, "nonzeros": row["parameters"] - row["zeros"]}
         for key in _COUNTS:
-            if counted[key] is not None:
-                found[key] = (found[key] or 0) + counted[key]
-    return found
+            if row.get(key) is not None:
+                found[key] = (found[key] or 0) + row[key]
+    # A weight that cannot be looked into leaves the sums without an answer.
+    for key in ("parameters", "zeros"):
+        if any(row[key] is None for row in rows):
+            found[key] = None
+    return found | {"nonzeros": weight_totals(rows)["nonzeros"]}
 
 
 def _merged(before: list[str], after: list[str]) -> list[str]:

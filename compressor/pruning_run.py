@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor import _tensorflow, retraining, steps
 from compressor.errors import UsageError
-from compressor.experiment import Listener, SilentListener
+from compressor.listener import Listener, SilentListener
 from compressor.plan import Plan, make_plan, sparsity_name
 from compressor.pruning.pruner import density_of
 from compressor.pruning.schedules import round_sparsity

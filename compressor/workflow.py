@@ -9,8 +9,8 @@ from typing import Literal
 from compressor import _tensorflow, steps
 from compressor.data import Dataset, load_dataset
 from compressor.errors import CheckpointError, UsageError
-from compressor.experiment import Listener, SilentListener
 from compressor.exporters.paper import has_sparse_form
+from compressor.listener import Listener, SilentListener
 from compressor.models import load_model
 from compressor.plan import Plan, check_paper_model, make_plan
 from compressor.predictors import Evaluation, load_predictor

@@ -29,6 +29,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def known(number: float | None) -> str:
+    """A whole number as `count` shows it, and `NOTHING` for one that is not known."""
+    return NOTHING if number is None else count(number)
+
+
 def milliseconds(time: float) -> str:
     """A time in ms, with as many decimals as it needs: 12.345 -> "12.35"."""
     return f"{time:.2f}" if time < 100 else f"{time:.1f}"

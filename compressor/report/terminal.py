@@ -8,6 +8,7 @@ from typing import Any
 from compressor.report._format import (
     NOTHING,
     count,
+    known,
     mib,
     milliseconds,
     percent,
@@ -15,6 +16,7 @@ from compressor.report._format import (
     text_table,
     threshold,
 )
+from compressor.report.inspection import artifact_text, shown
 
 
 def records_text(records: Mapping[str, Mapping[str, Any]]) -> str:
@@ -73,6 +75,8 @@ def inspection_text(inspection: Mapping[str, Any]) -> str:
     if inspection["kind"] == "run":
         parts = [inspection_text(step) for step in inspection["steps"].values()]
         return "\n".join([_steps_table(inspection["steps"]), *parts])
+    if inspection["kind"] in ("tflite", "onnx"):
+        return artifact_text(inspection)
     rows = [
         [
             f"{row['layer']}/{row['variable']}",
@@ -81,7 +85,7 @@ def inspection_text(inspection: Mapping[str, Any]) -> str:
             count(row["zeros"]),
             proportion(row["zeros"] / max(row["parameters"], 1)),
             NOTHING if row["threshold"] is None else threshold(row["threshold"]),
-            _known(row["macs"]),
+            known(row["macs"]),
             count(row["bytes"]),
             row["storage"],
         ]
@@ -116,10 +120,6 @@ def _pruned_table(rows: Sequence[Mapping[str, Any]]) -> str:
     return text_table(header, table)
 
 
-def _known(number: int | None) -> str:
-    return NOTHING if number is None else count(number)
-
-
 def _macs_line(inspection: Mapping[str, Any]) -> str:
     name = "multiply-accumulates (MACs) an inference"
     if inspection["macs"] is None:
@@ -133,7 +133,7 @@ def _macs_line(inspection: Mapping[str, Any]) -> str:
 def _steps_table(steps: Mapping[str, Mapping[str, Any]]) -> str:
     """One line a step: what is left of the model after it."""
     keys = ("parameters", "nonzeros", "macs", "macs_nonzero", "file_bytes")
-    rows = [[name, *(_known(step[key]) for key in keys)] for name, step in steps.items()]
+    rows = [[name, *(known(step[key]) for key in keys)] for name, step in steps.items()]
     return text_table(
         ["step", "parameters", "not zero", "MACs", "MACs\nnot zero", "bytes of\nthe file"], rows
     )
@@ -144,7 +144,10 @@ def _comparison_text(comparison: Mapping[str, Any]) -> str:
     totals = comparison["totals"]
     named = [(row["layer"], row["before"], row["after"]) for row in comparison["layers"]]
     named.append(("total", totals["before"], totals["after"]))
-    rows = [[name, *(_change(before, after, key) for key in keys)] for name, before, after in named]
+    rows = [
+        [shown(name), *(_change(before, after, key) for key in keys)]
+        for name, before, after in named
+    ]
     rows.append(["ratio", *(_times(totals["ratio"][key]) for key in keys)])
     header = ["layer", "parameters", "not zero", "MACs", "MACs\nnot zero", "bytes"]
     files = "".join(
@@ -163,7 +166,7 @@ def _change(
     before: Mapping[str, int | None] | None, after: Mapping[str, int | None] | None, key: str
 ) -> str:
     """A number before and after; once where it did not change."""
-    first, last = (_known(None if side is None else side[key]) for side in (before, after))
+    first, last = (known(None if side is None else side[key]) for side in (before, after))
     return first if first == last else f"{first} -> {last}"
 
 
