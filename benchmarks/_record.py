@@ -6,6 +6,8 @@ import datetime
 import importlib.metadata
 import os
 import platform
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,19 @@ from compressor._files import write_json
 from deploy import describe_machine
 
 RESULTS = Path(__file__).parent / "results"
-_VERSIONS = ("compressor", "click", "keras", "numpy", "scipy", "tensorflow")
+_VERSIONS = (
+    *(
+        "ai-edge-litert",
+        "click",
+        "compressor",
+        "keras",
+        "numpy",
+        "onnx",
+        "onnxruntime-gpu",
+        "scipy",
+    ),
+    "tensorflow",
+)
 
 
 def summarize(times: Sequence[float]) -> dict[str, float]:
@@ -24,6 +38,12 @@ def summarize(times: Sequence[float]) -> dict[str, float]:
     return {f"p{q}": round(float(np.percentile(times, q)), 4) for q in (50, 90, 99)} | {
         "samples": len(times)
     }
+
+
+def run_command(*arguments: str) -> str:
+    """Run the command line, and return what it printed on standard output."""
+    command = [str(Path(sys.executable).with_name("compressor")), *arguments]
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def save(name: str, result: dict[str, Any]) -> Path:

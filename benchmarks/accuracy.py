@@ -10,14 +10,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks._record import save
+from benchmarks._record import run_command, save
 from compressor import _tensorflow
 from compressor.models import load_model
 from compressor.shrinking import shrink
@@ -69,7 +67,7 @@ def main() -> None:
     _tensorflow.NativeOutput().hold_back()
     work: Path = options.work
     sweep = f"sweep --preset quick --seeds {','.join(map(str, SEEDS))} --sparsities 0.9"
-    _compressor(*sweep.split(), "-o", str(work / "sweep"))
+    run_command(*sweep.split(), "-o", str(work / "sweep"))
     results = json.loads((work / "sweep" / "results.json").read_text())
     dense = [row["accuracy"] for row in results["dense"]]
     rows = {}
@@ -107,7 +105,7 @@ def _row(work: Path, name: str, sweep: dict[str, Any], dense: list[float]) -> di
         model = work / "sweep" / f"seed-{seed}" / "step_1" / "model.keras"
         command = [str(model) if word == "MODEL" else word for word in command]
         record = json.loads(
-            _compressor(*command, "-o", str(work / name.replace(":", "of") / f"seed-{seed}"))
+            run_command(*command, "-o", str(work / name.replace(":", "of") / f"seed-{seed}"))
         )["step_2_2"]
         found.append((record["accuracy"], record["nonzeros"], record["parameters"]))
     accuracy, nonzeros, parameters = (list(values) for values in zip(*found, strict=True))
@@ -134,11 +132,6 @@ def _reached(row: dict[str, Any]) -> bool:
 
 def _command(name: str, seed: str) -> str:
     return f"compressor prune MODEL {ROWS[name]['prune']} --seed {seed} --json"
-
-
-def _compressor(*arguments: str) -> str:
-    command = [str(Path(sys.executable).with_name("compressor")), *arguments]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
 def _dead_units(work: Path, seed: int) -> dict[str, Any]:

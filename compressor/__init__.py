@@ -1,9 +1,10 @@
 """Prune Keras models, store them sparse, and measure what that brings.
 
 Each command of the command line is a call here: `train`, `prune_run` (`prune` for a model in
-memory), `shrink_file` (`shrink` for one in memory), `sensitivity`, `sparsify`, `evaluate`, `sweep`,
-`inspect`. Nothing is imported before it is used: `import compressor` takes milliseconds, and
-TensorFlow is loaded by the first call that needs it.
+memory), `shrink_file` (`shrink` for one in memory), `sensitivity`, `sparsify`, `export`
+(`export_all` for every format), `evaluate`, `sweep`, `inspect`. Nothing is imported before it is
+used: `import compressor` takes milliseconds, and TensorFlow is loaded by the first call that needs
+it.
 """
 
 import importlib
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from compressor._version import __version__
 
 if TYPE_CHECKING:
+    from compressor._export import export, export_all
     from compressor._prune import Pruned, prune
     from compressor._sensitivity import sensitivity
     from compressor.data import Dataset, load_dataset
@@ -45,6 +47,8 @@ _HOMES = {
     "TrainingOptions": "training",
     "apply_masks": "pruning.masks",
     "evaluate": "workflow",
+    "export": "_export",
+    "export_all": "_export",
     "inspect": "inspection",
     "kept_weights": "pruning.magnitude",
     "load_dataset": "data",
@@ -77,6 +81,8 @@ __all__ = [
     "__version__",
     "apply_masks",
     "evaluate",
+    "export",
+    "export_all",
     "inspect",
     "kept_weights",
     "load_dataset",

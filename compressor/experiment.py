@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from compressor import _tensorflow, retraining, steps
 from compressor._files import write_json
 from compressor.encodings import ENCODINGS, ENTROPY, computed_break_even, measured_break_even
+from compressor.export_step import export_step
+from compressor.listener import Listener, SilentListener
 from compressor.models import load_model
 from compressor.plan import Plan, check_paper_model, sparsity_name
 from compressor.predictors import load_predictor, prediction_times
@@ -18,29 +20,10 @@ from compressor.pruning.spec import PruningSpec
 from compressor.report import write_report
 from compressor.results import assemble_results
 from compressor.run_directory import RunDirectory
+from compressor.sources import is_finished
 from compressor.training import derive_seed
 
 RESULTS = "results.json"
-
-
-class Listener(Protocol):
-    """Hears how far a sweep is."""
-
-    def stage(self, title: str, images: int = 0, images_left: int = 0) -> None:
-        """A stage begins; it trains on `images`, and `images_left` are left, these included."""
-
-    def progress(self, step: int, steps: int, loss: float, accuracy: float) -> None:
-        """A training step of the stage is done."""
-
-
-class SilentListener:
-    """Hears nothing."""
-
-    def stage(self, title: str, images: int = 0, images_left: int = 0) -> None:
-        """Do nothing."""
-
-    def progress(self, step: int, steps: int, loss: float, accuracy: float) -> None:
-        """Do nothing."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,12 +37,19 @@ class Sweep:
 
 
 def sweep(
-    output: Path | str, plan: Plan, *, force: bool = False, listener: Listener | None = None
+    output: Path | str,
+    plan: Plan,
+    *,
+    export: bool = False,
+    force: bool = False,
+    listener: Listener | None = None,
 ) -> Sweep:
     """Do the experiment in the run directory `output`, or go on with it.
 
     Everything is written there: results.json (schema: compressor/report), results.csv,
-    report.md and figures/. A step that was finished before is not done again. Raises
+    report.md and figures/. A step that was finished before is not done again. With `export` every
+    model, the dense one too, becomes artefacts in TFLite and ONNX, verified in their runtimes;
+    the same command with it adds them to a sweep that was done without. Raises
     RunDirectoryError when the folder holds another experiment or another process works there.
     """
     listener = listener or SilentListener()
@@ -70,7 +60,8 @@ def sweep(
     with RunDirectory(output, identity, force=force) as run:
         _tensorflow.load(plan.threads)
         records = [
-            _SeedSweep(run, plan, number, listener).records() for number in range(len(plan.seeds))
+            _SeedSweep(run, plan, number, export, listener).records()
+            for number in range(len(plan.seeds))
         ]
         listener.stage("find the break-even points")
         points = run.step("break_even", lambda _: _break_even(run.path, plan))
@@ -84,8 +75,11 @@ def sweep(
 class _SeedSweep:
     """The part of a sweep that belongs to one seed."""
 
-    def __init__(self, run: RunDirectory, plan: Plan, number: int, listener: Listener) -> None:
+    def __init__(
+        self, run: RunDirectory, plan: Plan, number: int, export: bool, listener: Listener
+    ) -> None:
         self._run, self._plan, self._listener = run, plan, listener
+        self._export = export
         self._seed = plan.seeds[number]
         self._root = f"seed-{self._seed}"
         self._title = f"seed {self._seed}: " if len(plan.seeds) > 1 else ""
@@ -104,7 +98,14 @@ class _SeedSweep:
         )
         proportions = [self._proportion(sparsity) for sparsity in plan.sparsities]
         times = self._step("prediction_time", "measure prediction times", self._measure)
-        return {"seed": self._seed, "step_1": dense, "proportions": proportions, **times}
+        # Last, so that all that the paper asks for is there when this is stopped.
+        exported = self._artefacts("artefacts", "step_1", "the basic model")
+        for row in proportions:
+            part = sparsity_name(row["sparsity"])
+            title = f"{100 * row['sparsity']:g} %"
+            row |= self._artefacts(f"{part}/artefacts", f"{part}/step_2_2", title)
+        record = {"seed": self._seed, "step_1": dense, "proportions": proportions, **times}
+        return record | exported
 
     def _proportion(self, sparsity: float) -> dict[str, Any]:
         plan, data, part = self._plan, self._plan.data, sparsity_name(sparsity)
@@ -141,6 +142,23 @@ class _SeedSweep:
             ),
         )
         return {"sparsity": sparsity, "step_2_1": pruned, "step_2_2": retrained, "step_3": sparse}
+
+    def _artefacts(self, name: str, source: str, title: str) -> dict[str, Any]:
+        """The artefacts of the model of a step, where they are asked for or there already."""
+        root = self._run.path / self._root
+        if not self._export and not is_finished(root / name):
+            return {}
+        return self._step(
+            name,
+            f"{title}, export",
+            lambda here: export_step(
+                here,
+                root / source / steps.MODEL,
+                self._plan.data.data,
+                self._plan.threads,
+                listener=self._listener,
+            ),
+        )
 
     def _measure(self, _: Path) -> dict[str, Any]:
         root = self._run.path / self._root

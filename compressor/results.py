@@ -49,6 +49,7 @@ def _dense(record: dict[str, Any]) -> dict[str, Any]:
         "seed": record["seed"],
         **record["step_1"],
         "prediction_time": record["prediction_time"]["step_1"],
+        **_artefacts(record),
     }
 
 
@@ -74,4 +75,9 @@ def _proportion(record: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
             "prediction_time": times[f"{part}/step_3"],
         },
         "encodings": sparse["encodings"],
+        **_artefacts(row),
     }
+
+
+def _artefacts(record: dict[str, Any]) -> dict[str, Any]:
+    return {"artefacts": record["artefacts"]} if "artefacts" in record else {}

@@ -23,7 +23,7 @@ from compressor.errors import CheckpointError, RunDirectoryError
 IDENTITY = "experiment.json"
 RECORD = "record.json"
 NEW, OLD = ".new", ".old"
-_STEP = r"dense|round-\d+|step_(1|2_1|2_2|3)|break_even|prediction_time"
+_STEP = r"dense|round-\d+|step_(1|2_1|2_2|3)|artefacts|break_even|prediction_time"
 _OURS = re.compile(
     rf"experiment\.json|results\.(json|csv)|report\.md|shrunk\.keras|figures|variables|seed-\d+|{_STEP}"
     rf"|\.({_STEP})\.(new|old)"
@@ -32,7 +32,7 @@ _OURS = re.compile(
 _UNFINISHED = re.compile(
     rf"\.(?P<step>{_STEP})(?P<state>\.new|\.old)"
     r"|\.(experiment|record|results|report|variables|model|masks|sparse|shrunk|figure_\w+)"
-    r"\.\w{8}\.tmp\.\w+"
+    r"(\.\w+)?\.\w{8}\.tmp\.\w+"
 )
 
 # What decides a pruning, in the configuration of its steps.

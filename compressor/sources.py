@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 from compressor import steps
 from compressor._files import sha256
@@ -59,11 +61,41 @@ def shrunk_path(model: Path, source: Path) -> Path:
     """Where the shrunk form of `source`, which the user named as `model`, goes by default."""
     if model.is_dir() and source.parent != model:
         return model / "shrunk.keras"
+    return _artefact_parent(model) / f"{source.stem}-shrunk.keras"
+
+
+def artefact_stem(model: Any) -> str:
+    """What an artefact of `model`, a Keras model or what the user named, is called by default."""
+    if not isinstance(model, (str, Path)):
+        return re.sub(r"\W+", "_", model.name)
+    return model_to_shrink(Path(model)).stem
+
+
+def artefact_path(model: Any, file_format: str) -> Path:
+    """Where the artefact of `model` goes by default: beside the file, or in the run directory."""
+    return _artefact_parent(model) / f"{artefact_stem(model)}.{file_format}"
+
+
+def artefacts_folder(model: Any, output: Path | str | None) -> Path:
+    """Where the artefacts of `model` in all formats go: `output`, or NAME-artefacts."""
+    if output is None:
+        return _artefact_parent(model) / f"{artefact_stem(model)}-artefacts"
+    if Path(output).exists() and not Path(output).is_dir():
+        raise UsageError("all formats together need a folder", value=output)
+    return Path(output)
+
+
+def _artefact_parent(model: Any) -> Path:
+    if not isinstance(model, (str, Path)):
+        raise UsageError("a model in memory needs an output", hint="name a file")
+    given, source = Path(model), model_to_shrink(Path(model))
+    if given.is_dir() and source.parent != given:
+        return given
     if is_finished(source.parent):
         raise UsageError(
             "the model belongs to a finished step", value=source, hint="name a file with -o"
         )
-    return source.with_name(f"{source.stem}-shrunk.keras")
+    return source.parent
 
 
 def model_and_output(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from compressor._files import write_text
 from compressor.report.answer import hypothesis_text
+from compressor.report.artefacts import artefact_table, artefact_text, has_artefacts
 from compressor.report.document import Results, check, schema
 from compressor.report.figures import write_figures
 from compressor.report.flat import results_csv
@@ -24,8 +25,11 @@ from compressor.report.tables import (
 
 __all__ = [
     "Results",
+    "artefact_table",
+    "artefact_text",
     "check",
     "encoding_table",
+    "has_artefacts",
     "hypothesis",
     "hypothesis_text",
     "proportion_tables",

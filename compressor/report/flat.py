@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
+from compressor.report.artefacts import flat_artefacts
 from compressor.report.document import Results, by_sparsity, dense_of, encoding_names
 
 
@@ -58,7 +59,7 @@ def _row(
                 flat[f"{stage}_{key}"] = value
     for name in names:
         flat[f"encoding_{name}_bytes"] = row["encodings"].get(name, "")
-    return flat
+    return flat | flat_artefacts(dense, "dense_") | flat_artefacts(row)
 
 
 def _times(stage: str, record: Mapping[str, Any]) -> dict[str, float | int | str]:

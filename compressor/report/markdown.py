@@ -7,6 +7,7 @@ from typing import Any
 
 from compressor.report import _format as form
 from compressor.report.answer import hypothesis_text
+from compressor.report.artefacts import artefact_table, has_artefacts
 from compressor.report.document import Results, by_sparsity
 from compressor.report.figures import CAPTIONS
 from compressor.report.tables import (
@@ -19,7 +20,7 @@ from compressor.report.tables import (
 
 
 def results_markdown(results: Results) -> str:
-    """The complete report: summary, answer, figures, encodings, tables, conditions.
+    """The complete report: summary, artefacts, answer, figures, encodings, tables, conditions.
 
     Figures are embedded as `figures/NAME.png`, relative to the page, each with a link to
     its SVG; `write_figures(results, folder_of_the_page / "figures")` puts them there.
@@ -32,6 +33,7 @@ def results_markdown(results: Results) -> str:
     sections = [
         f"# Pruning proportion against size, accuracy and prediction time\n\n{_what(results)}\n",
         f"## Summary\n\n{summary_table(results)}\n{f'{time_note} {note}'.strip()}\n",
+        *([f"## Artefacts\n\n{artefact_table(results)}"] if has_artefacts(results) else []),
         f"## The hypothesis\n\n{hypothesis_text(results)}",
         f"## Figures\n\n{_figures()}",
         f"## Encodings\n\n{encoding_table(results)}",

@@ -47,10 +47,17 @@ OPTIONS = {
         *(*DATA, *ALWAYS),
     ],
     "sweep": [
-        *("-o", "--output", "--sparsities", *LAYERS, "--seeds", "--threads", "--force"),
+        *("-o", "--output", "--sparsities", *LAYERS, "--seeds", "--export", "--threads"),
+        "--force",
         *(*DATA, *TRAINING, *ALWAYS),
     ],
     "inspect": ["PATH", "OTHER", *ALWAYS],
+    "export": [
+        *("MODEL", "-o", "--output", "--format", "--for", "--quantize", "--optimize"),
+        *("--encoding", "--threads", "--force", *DATA, *ALWAYS),
+    ],
+    "runtimes list": ALWAYS,
+    "runtimes install": ["NAME", *ALWAYS],
 }
 DEFAULTS = {
     "train": {"preset": "paper", "sparsity": 0.9, "layers": "w_fc1,w_fc2", "seed": 0},
@@ -58,6 +65,7 @@ DEFAULTS = {
         **{"preset": "quick", "layers": "all", "seed": 0, "retrain": True},
         **{"granularity": "weight", "criterion": "magnitude", "pruning_schedule": "one-shot"},
     },
+    "export": {"optimize": "size"},
     "shrink": {"round_to": 1, "fold_batchnorm": True},
     "sensitivity": {
         **{"layers": "all", "granularity": "weight", "criterion": "magnitude"},
@@ -73,6 +81,17 @@ DEFAULTS = {
 }
 
 
+def _commands() -> dict[str, click.Command]:
+    """Every command by the words that call it; a group is called by those of its commands."""
+    found: dict[str, click.Command] = {}
+    for name, command in cli.cli.commands.items():
+        if isinstance(command, click.Group):
+            found |= {f"{name} {inner}": one for inner, one in command.commands.items()}
+        else:
+            found[name] = command
+    return found
+
+
 def _names(parameter: click.Parameter) -> list[str]:
     if isinstance(parameter, click.Argument):
         return [str(parameter.name).upper()]
@@ -82,7 +101,7 @@ def _names(parameter: click.Parameter) -> list[str]:
 def test_the_commands_and_their_options_are_pinned() -> None:
     found = {
         name: sorted(word for parameter in command.params for word in _names(parameter))
-        for name, command in cli.cli.commands.items()
+        for name, command in _commands().items()
     }
 
     assert found == {name: sorted(options) for name, options in OPTIONS.items()}
@@ -92,7 +111,7 @@ def test_the_defaults_are_pinned() -> None:
     found = {
         name: {
             parameter.name: parameter.default
-            for parameter in cli.cli.commands[name].params
+            for parameter in _commands()[name].params
             if parameter.name in defaults
         }
         for name, defaults in DEFAULTS.items()
@@ -103,21 +122,22 @@ def test_the_defaults_are_pinned() -> None:
 
 @pytest.mark.parametrize("name", OPTIONS)
 def test_every_help_has_examples_that_can_be_parsed(name: str) -> None:
-    text = CliRunner().invoke(cli.cli, [name, "--help"]).output
+    text = CliRunner().invoke(cli.cli, [*name.split(), "--help"]).output
     _, _, examples = text.partition("Example")
     lines = examples.partition("\n\n")[0].replace("\\\n", " ").split("\n")
     commands = [line.split()[1:] for line in lines if line.split()[:1] == ["compressor"]]
 
     assert commands
     for words in commands:
-        assert words[0] == name
-        command = cli.cli.commands[name]
-        assert command.make_context(name, words[1:], parent=click.Context(cli.cli)).params
+        given = words[len(name.split()) :]
+        assert words[: len(name.split())] == name.split()
+        command = _commands()[name]
+        assert command.make_context(name, given, parent=click.Context(cli.cli)).params
 
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--help"], ["--version"], *([name, "--help"] for name in OPTIONS)],
+    [["--help"], ["--version"], *([*name.split(), "--help"] for name in OPTIONS)],
     ids=" ".join,
 )
 def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
@@ -149,5 +169,5 @@ def test_the_help_lists_every_command() -> None:
     output = CliRunner().invoke(cli.cli, ["--help"]).output
 
     assert {line.split()[0] for line in output.partition("Commands:")[2].splitlines() if line} == (
-        set(OPTIONS)
+        {name.split()[0] for name in OPTIONS}
     )

@@ -19,6 +19,7 @@ TRAINED = {
     "residual": TrainingOptions(steps=80, batch_size=32, learning_rate=1e-2),
     "mobile": TrainingOptions(steps=120, batch_size=32, learning_rate=1e-2),
     "two inputs": TrainingOptions(steps=100, batch_size=64, learning_rate=3e-3),
+    "lstm": TrainingOptions(steps=80, batch_size=64, learning_rate=1e-2),
 }
 
 
@@ -122,9 +123,22 @@ def _two_inputs(keras: Any) -> Any:
     return model
 
 
+def _lstm(keras: Any) -> Any:
+    """The image read row by row."""
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((28, 28), name="rows"),
+            layers.Rescaling(1 / 255, name="scaled"),
+            layers.LSTM(40, name="reader"),
+            layers.Dense(10, activation="softmax", name="head"),
+        ]
+    )
+
+
 BUILDERS = {
     **{"lenet": _lenet, "residual": _residual},
-    **{"mobile": _mobile, "two inputs": _two_inputs},
+    **{"mobile": _mobile, "two inputs": _two_inputs, "lstm": _lstm},
 }
 
 

@@ -1,0 +1,250 @@
+"""Commands that make a model smaller: prune, shrink, sensitivity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import compressor
+from compressor._click import Command, Numbers, Sparsities
+from compressor._options import (
+    CRITERION,
+    DATA,
+    FORCE,
+    GRANULARITY,
+    JSON,
+    PATH,
+    SEED,
+    THREADS,
+    VALIDATION,
+    data_option,
+    layers_option,
+    output_option,
+    training_options,
+)
+from compressor._progress import TerminalProgress
+from compressor.commands._output import print_records, print_results, run_directory_of
+
+
+@click.command(cls=Command)
+@click.argument("model", type=PATH)
+@output_option("-pruned")
+@DATA
+@click.option(
+    "--sparsity",
+    "--sparse-ratio",
+    "sparsity",
+    type=Sparsities(),
+    metavar="P",
+    help="Fraction of the weights to remove from each layer, from 0 to below 1, or one for each: "
+    "fc1=0.95,conv2=0.8. Default: 0.9; n:m brings its own.",
+)
+@click.option(
+    "--global", "is_global", is_flag=True, help="One threshold over all layers, not one for each."
+)
+@layers_option("all")
+@GRANULARITY
+@CRITERION
+@click.option(
+    "--calibration",
+    type=click.IntRange(1),
+    metavar="IMAGES",
+    help="Training images that taylor's gradients are computed on. Default: 1024.",
+)
+@click.option(
+    "--pruning-schedule",
+    type=click.Choice(["one-shot", "gradual", "iterative"]),
+    default="one-shot",
+    show_default=True,
+    help="Prune at once, while retraining (Zhu and Gupta's cubic schedule), or in --rounds.",
+)
+@click.option("--rounds", type=click.IntRange(1), help="Of iterative pruning. Default: 3.")
+@click.option(
+    "--ramp",
+    type=float,
+    help="Fraction of the steps over which gradual pruning reaches the sparsity. Default: 0.6.",
+)
+@click.option("--retrain/--no-retrain", default=True, help="Retrain what is left, or not.")
+@click.option("--epochs", type=float, help="Length of the retraining, in passes over the data.")
+@click.option(
+    "--rewind", is_flag=True, help="Retrain with the learning rates that the training ended with."
+)
+@click.option("--distill", is_flag=True, help="Let the model learn from the dense one's scores.")
+@click.option("--distill-weight", type=float, help="Of the dense one's scores. Default: 0.3.")
+@click.option("--temperature", type=float, help="Of --distill. Default: 2.")
+@training_options("quick")
+@SEED
+@FORCE
+@JSON
+def prune(
+    model: Path,
+    output: Path | None,
+    retrain: bool,
+    force: bool,
+    as_json: bool,
+    data_dir: Path | None,
+    seed: int,
+    max_steps: int | None,
+    **options: Any,
+) -> None:
+    """Prune MODEL, a .keras file or a run directory, and retrain it.
+
+    \b
+    Examples:
+      compressor prune model.keras --data-dir data.npz --sparsity 0.8 -o pruned
+      compressor prune model.keras --granularity channel --sparsity 0.5 -o narrow
+      compressor prune model.keras --pruning-schedule gradual --sparsity 0.98 --epochs 4 --distill
+    """
+    _refuse_idle(options, retrain=retrain)
+    chosen = {name: options.pop(name) for name in (*_SPEC, *_DISTILLATION)}
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    teaching = {_DISTILLATION[name]: chosen.pop(name) for name in _DISTILLATION if name in chosen}
+    distillation = compressor.Distillation(**teaching) if options.pop("distill") else None
+    spec = compressor.PruningSpec(
+        sparsity=options.pop("sparsity"),
+        layers=options.pop("layers"),
+        scope="global" if options.pop("is_global") else "layer",
+        schedule=options.pop("pruning_schedule"),
+        **chosen,
+    )
+    plan = compressor.make_plan(
+        compressor.load_dataset(data_dir),
+        sparsities=(spec.highest_sparsity,),
+        seeds=(seed,),
+        steps=max_steps,
+        distillation=distillation,
+        **options,
+    )
+    with TerminalProgress() as progress:
+        records = compressor.prune_run(
+            model, output, spec, plan, retrain=retrain, force=force, listener=progress
+        )
+    print_records(records, run_directory_of(model, output, "-pruned"), as_json)
+
+
+_SPEC = ("granularity", "criterion", "calibration", "rounds", "ramp")
+_DISTILLATION = {"distill_weight": "weight", "temperature": "temperature"}
+
+
+def _refuse_idle(options: dict[str, Any], *, retrain: bool) -> None:
+    """Refuse options that would do nothing without another one."""
+    schedule = options["pruning_schedule"]
+    idle = {"rounds": "--pruning-schedule iterative"} if schedule != "iterative" else {}
+    if schedule != "gradual":
+        idle["ramp"] = "--pruning-schedule gradual"
+    if options["criterion"] == "magnitude":
+        idle["calibration"] = "--criterion taylor"
+    if not options["distill"]:
+        idle |= dict.fromkeys(_DISTILLATION, "--distill")
+    if not retrain:
+        idle |= dict.fromkeys(("distill", "rewind", "epochs"), "retraining")
+    for name, needed in idle.items():
+        if options[name] not in (None, False):
+            option = f"--{name.replace('_', '-')}"
+            raise click.UsageError(f"{option} does nothing without {needed}.")
+
+
+@click.command(cls=Command)
+@click.argument("model", type=PATH)
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    metavar="FILE",
+    help="The .keras file to write. Default: NAME-shrunk.keras beside MODEL, or shrunk.keras in a "
+    "run directory.",
+)
+@data_option("none: the models are compared on random inputs, and no accuracy is measured")
+@click.option(
+    "--round-to",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Keep widths that are multiples of this: runtimes like 4 or 8.",
+)
+@click.option(
+    "--fold-batchnorm/--no-fold-batchnorm",
+    default=True,
+    help="Fold BatchNormalization into the kernel before it, or keep it for more training.",
+)
+@THREADS
+@FORCE
+@JSON
+def shrink(
+    model: Path,
+    output: Path | None,
+    data_dir: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Remove from MODEL every unit and channel that no longer matters; the function stays.
+
+    MODEL is a .keras file or a run directory. Both models are run on the same inputs, and the new
+    one is refused when an output differs by more than 1e-5 of their scale.
+
+    \b
+    Example:
+      compressor shrink pruned --data-dir data.npz --round-to 8 -o small.keras
+    """
+    data = None if data_dir is None else compressor.load_dataset(data_dir)
+    record = compressor.shrink_file(model, output, data, **options)
+    from compressor.report.terminal import shrinking_text
+
+    print_results(record, shrinking_text, as_json)
+    click.echo(f"written to: {record['output']}", err=as_json)
+
+
+@click.command(cls=Command)
+@click.argument("model", type=PATH)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Folder for sensitivity.json, .csv, .png and .svg. Default: none, and no file is written.",
+)
+@DATA
+@click.option(
+    "--sparsities",
+    type=Numbers(float),
+    metavar="LIST",
+    help="Sparsities to measure at. Default: 0.1 to 0.9 in tenths, 0.95 and 0.99; n:m has its own.",
+)
+@layers_option("all")
+@GRANULARITY
+@CRITERION
+@click.option(
+    "--images",
+    type=click.IntRange(1),
+    default=1000,
+    show_default=True,
+    help="Images that accuracy is measured on, of those set aside from training.",
+)
+@VALIDATION
+@THREADS
+@JSON
+def sensitivity(
+    model: Path, output: Path | None, data_dir: Path | None, as_json: bool, **options: Any
+) -> None:
+    """Show what pruning each layer of MODEL alone costs in accuracy, without retraining.
+
+    MODEL, a .keras file or the folder of a step, stays as it is. Layers that keep their accuracy
+    far up can be pruned more than the others: prune takes a sparsity for each layer.
+
+    \b
+    Example:
+      compressor sensitivity runs/train/step_1 --sparsities 0.5,0.8,0.9 -o runs/sensitivity
+    """
+    with TerminalProgress() as progress:
+        found = compressor.sensitivity(
+            model, compressor.load_dataset(data_dir), listener=progress, **options
+        ).describe()
+    from compressor.report.sensitivity import sensitivity_text, write_sensitivity
+
+    if output is not None:
+        write_sensitivity(found, output)
+    print_results(found, sensitivity_text, as_json)
+    if output is not None:
+        click.echo(f"written to: {output}", err=as_json)

@@ -1,0 +1,232 @@
+"""The paper's commands: train, sparsify, evaluate, sweep."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import compressor
+from compressor._click import Command, Numbers
+from compressor._options import (
+    DATA,
+    FORCE,
+    JSON,
+    PATH,
+    SEED,
+    SPARSITY,
+    THREADS,
+    data_option,
+    layers_option,
+    output_option,
+    training_options,
+)
+from compressor._progress import TerminalProgress
+from compressor.commands._output import print_records, print_results, run_directory_of
+
+
+@click.command(cls=Command)
+@click.option("-1", "step_1", is_flag=True, help="Train the basic model (step_1). The default.")
+@click.option("-2", "step_2", is_flag=True, help="Prune (step_2_1) and retrain (step_2_2).")
+@click.option("-3", "step_3", is_flag=True, help="Store the non-zero connections only (step_3).")
+@DATA
+@click.option(
+    "--train-dir",
+    type=PATH,
+    default=Path("runs/train"),
+    show_default=True,
+    metavar="DIR",
+    help="Run directory: a folder for each step.",
+)
+@click.option(
+    "--variables-dir",
+    type=PATH,
+    metavar="DIR",
+    help="Where the variables of the last trained model are read and kept. "
+    "Default: TRAIN_DIR/variables.",
+)
+@SPARSITY
+@layers_option("w_fc1,w_fc2")
+@training_options("paper")
+@SEED
+@FORCE
+@JSON
+def train(
+    step_1: bool,
+    step_2: bool,
+    step_3: bool,
+    train_dir: Path,
+    variables_dir: Path | None,
+    force: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
+    """Train the paper's CNN, and prune, retrain and sparsify it: the paper's command.
+
+    \b
+    Example, the whole experiment of the paper at 90 %:
+      compressor train -1 -2 -3 --train_dir /tmp/mnist_train \\
+        --max_steps 10000 --batch_size 32 --sparse_ratio 0.9 \\
+        --pruning_variable_names w_fc1,w_fc2
+    """
+    chosen = [number for number, on in ((1, step_1), (2, step_2), (3, step_3)) if on]
+    with TerminalProgress() as progress:
+        records = compressor.train(
+            train_dir,
+            _plan(**options),
+            do=chosen or [1],  # type: ignore[arg-type]
+            variables_dir=variables_dir,
+            force=force,
+            listener=progress,
+        )
+    print_records(records, train_dir, as_json)
+
+
+@click.command(cls=Command)
+@click.argument("model", type=PATH)
+@output_option("-sparse")
+@data_option("none, and no accuracy is measured")
+@layers_option(None, "Layers to store sparse. Default: those that were pruned.")
+@THREADS
+@FORCE
+@JSON
+def sparsify(
+    model: Path,
+    output: Path | None,
+    data_dir: Path | None,
+    layers: tuple[str, ...] | None,
+    threads: int | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Write the paper's sparse checkpoint (step_3) of MODEL, a pruned model or run directory.
+
+    Its scores are compared with the model's; its accuracy is measured where --data-dir is given.
+
+    \b
+    Example:
+      compressor sparsify runs/train
+    """
+    with TerminalProgress() as progress:
+        records = compressor.sparsify(
+            model,
+            output,
+            None if data_dir is None else compressor.load_dataset(data_dir),
+            layers=layers,
+            threads=threads,
+            force=force,
+            listener=progress,
+        )
+    print_records(records, run_directory_of(model, output, "-sparse"), as_json)
+
+
+@click.command(cls=Command)
+@click.argument("checkpoint", type=PATH, required=False)
+@click.option("--checkpoint-dir", type=PATH, metavar="DIR", help="The same as CHECKPOINT.")
+@DATA
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option(
+    "--max-steps",
+    type=click.IntRange(1),
+    default=10,
+    show_default=True,
+    help="Batches whose prediction time is measured.",
+)
+@THREADS
+@JSON
+def evaluate(
+    checkpoint: Path | None,
+    checkpoint_dir: Path | None,
+    data_dir: Path | None,
+    batch_size: int,
+    max_steps: int,
+    threads: int | None,
+    as_json: bool,
+) -> None:
+    """Measure accuracy and prediction time of CHECKPOINT: the paper's two predictors.
+
+    CHECKPOINT is a .keras file, a sparse .npz, or the folder of a step: step_1, step_2_1 and
+    step_2_2 are predicted with the dense network, step_3 with the sparse one.
+
+    \b
+    Example:
+      compressor evaluate --checkpoint_dir runs/train/step_3 --batch_size 32 --max_steps 10
+    """
+    if (checkpoint is None) == (checkpoint_dir is None):
+        raise click.UsageError("Give one checkpoint, as CHECKPOINT or by --checkpoint-dir.")
+    evaluation = compressor.evaluate(
+        checkpoint or checkpoint_dir or "",
+        compressor.load_dataset(data_dir),
+        batch_size=batch_size,
+        max_steps=max_steps,
+        threads=threads,
+    )
+    from compressor.report.terminal import evaluation_text
+
+    print_results(evaluation.describe(), evaluation_text, as_json)
+
+
+@click.command(cls=Command)
+@click.option(
+    "-o",
+    "--output",
+    type=PATH,
+    default=Path("runs/sweep"),
+    show_default=True,
+    metavar="DIR",
+    help="Run directory; the same command goes on where it was interrupted.",
+)
+@DATA
+@click.option(
+    "--sparsities",
+    type=Numbers(float),
+    default="0.1,0.3,0.5,0.7,0.8,0.9",
+    show_default=True,
+    help="Proportions to prune at.",
+)
+@layers_option("w_fc1,w_fc2")
+@click.option(
+    "--seeds", type=Numbers(int), default="0", show_default=True, help="One basic model each."
+)
+@click.option(
+    "--export",
+    is_flag=True,
+    help="Export every model to TFLite and ONNX, too, and verify the files in their runtimes.",
+)
+@training_options("quick")
+@FORCE
+@JSON
+def sweep(output: Path, export: bool, force: bool, as_json: bool, **options: Any) -> None:
+    """The paper's experiment: train, then prune, retrain, sparsify and measure at each proportion.
+
+    \b
+    Example:
+      compressor sweep --preset paper --seeds 0,1,2 -o runs/paper
+    """
+    data = compressor.load_dataset(options.pop("data_dir"))
+    plan = compressor.make_plan(data, steps=options.pop("max_steps"), **options)
+    with TerminalProgress() as progress:
+        done = compressor.sweep(output, plan, export=export, force=force, listener=progress)
+    from compressor.report import artefact_text, has_artefacts, summary_text
+
+    print_results(done.results, summary_text, as_json)
+    if has_artefacts(done.results) and not as_json:
+        click.echo(artefact_text(done.results))
+    click.echo(f"report: {done.report}", err=as_json)
+
+
+def _plan(
+    data_dir: Path | None,
+    sparsity: float,
+    seed: int,
+    max_steps: int | None,
+    **options: Any,
+) -> compressor.Plan:
+    return compressor.make_plan(
+        compressor.load_dataset(data_dir),
+        sparsities=(sparsity,),
+        seeds=(seed,),
+        steps=max_steps,
+        **options,
+    )
