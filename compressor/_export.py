@@ -23,6 +23,7 @@ from compressor.errors import (
 from compressor.export_job import FORMATS, Checked, ExportJob
 from compressor.exporters.request import (
     QUANTIZATIONS,
+    REJECTED,
     EncodedTensor,
     ExportedFile,
     Optimize,
@@ -35,8 +36,6 @@ from compressor.runtimes import find, python_of
 from compressor.sources import artefact_path, artefact_stem, artefacts_folder, model_to_shrink
 from deploy.artifact import DESCRIPTION_SUFFIX
 from deploy.vectors import VECTORS_SUFFIX
-
-REJECTED = ".rejected"
 
 Record = dict[str, Any]
 

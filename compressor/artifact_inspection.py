@@ -11,8 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compressor.errors import CheckpointError
+from compressor._files import read_json
+from compressor.errors import CheckpointError, CompressorError
+from compressor.exporters.request import REJECTED
 from deploy import ArtifactError, read_artifact
+from deploy.artifact import DESCRIPTION_SUFFIX
 
 if TYPE_CHECKING:
     from compressor.exporters.onnx.reading import OnnxFile, OnnxValue
@@ -20,7 +23,6 @@ if TYPE_CHECKING:
     from compressor.exporters.tflite.file_contents import Subgraph, TFLiteFile, TFLiteTensor
 
 _IDENTIFIER = slice(4, 8)
-_DESCRIPTION = ".json"
 _ANOTHER = "the description belongs to another file"
 
 Row = dict[str, Any]
@@ -32,13 +34,13 @@ def artifact_format(path: Path) -> str | None:
     One that was rejected has another suffix behind its own. None for any other file, and for one
     that cannot be read and has neither suffix.
     """
-    suffixes = {suffix.lower() for suffix in path.suffixes}
+    suffix = Path(path.name.removesuffix(REJECTED)).suffix.lower()
     start = b""
     with contextlib.suppress(OSError), open(path, "rb") as file:
         start = file.read(_IDENTIFIER.stop)
-    if start[_IDENTIFIER] == b"TFL3" or ".tflite" in suffixes:
+    if start[_IDENTIFIER] == b"TFL3" or suffix == ".tflite":
         return "tflite"
-    return "onnx" if ".onnx" in suffixes else None
+    return "onnx" if suffix == ".onnx" else None
 
 
 def describe_artifact_file(path: Path, file_format: str) -> dict[str, Any]:
@@ -65,13 +67,24 @@ def describe_artifact_file(path: Path, file_format: str) -> dict[str, Any]:
 
 def _description(path: Path) -> dict[str, Any]:
     """The description beside the file, or in one line why it is none of it."""
-    if not path.with_name(path.name + _DESCRIPTION).is_file():
+    if not path.with_name(path.name + DESCRIPTION_SUFFIX).is_file():
         return {"description": None, "description_error": None}
+    if path.name.endswith(REJECTED):
+        return {"description": None, "description_error": _rejection(path)}
     try:
         return {"description": read_artifact(path).describe(), "description_error": None}
     except ArtifactError as error:
         another = error.what.startswith("the description is of another file")
         return {"description": None, "description_error": _ANOTHER if another else str(error)}
+
+
+def _rejection(path: Path) -> str:
+    """Why an export kept the file under another name, from the report beside it."""
+    try:
+        verdict = read_json(path.with_name(path.name + DESCRIPTION_SUFFIX))["verdict"]
+        return f"it was rejected: {CompressorError(str(verdict['reason']))}"
+    except (CompressorError, KeyError, TypeError):
+        return "it was rejected, and the report beside it is damaged"
 
 
 def _describe_tflite(path: Path) -> dict[str, Any]:

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressor import _tensorflow
+from compressor import TrainingOptions, _tensorflow, training
 from compressor.data import Dataset
 from compressor.errors import CompressorError
+from compressor.pruning.magnitude import magnitude_prune
 
 
 @pytest.fixture(scope="session")
@@ -94,4 +95,25 @@ def small_file(small_net, tmp_path_factory) -> Path:
     """A .keras file of `small_net`; not to be written to."""
     path = tmp_path_factory.mktemp("small") / "small.keras"
     small_net().save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def pruned_file(keras: Any, tiny_data: Dataset, tmp_path_factory: Any) -> Path:
+    """A wide network for `tiny_data`, nine tenths of whose weights are zero; not to be written."""
+    keras.utils.set_random_seed(2)
+    layers = [
+        keras.Input((8, 8, 1), name="quarters"),
+        keras.layers.Conv2D(8, 3, activation="relu", name="conv"),
+        keras.layers.Flatten(name="flat"),
+        keras.layers.Dense(300, activation="relu", name="wide"),
+        keras.layers.Dense(4, name="scores"),
+    ]
+    model = keras.Sequential(layers, name="pruned")
+    options = TrainingOptions(steps=60, batch_size=32, learning_rate=3e-3)
+    training.fit(model, tiny_data.x_train, tiny_data.y_train, options, seed=0)
+    kernel = model.get_layer("wide").kernel
+    kernel.assign(kernel.numpy() * magnitude_prune(kernel.numpy(), 0.9).mask)
+    path = tmp_path_factory.mktemp("pruned") / "pruned.keras"
+    model.save(path)
     return path

@@ -13,6 +13,9 @@ Optimize = Literal["size", "latency"]
 
 QUANTIZATIONS: tuple[Quantize, ...] = ("none", "float16", "dynamic", "int8", "int4", "codebook")
 
+REJECTED = ".rejected"
+"""What the name of a file that did not pass is followed by."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Request:

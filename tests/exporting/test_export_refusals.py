@@ -212,3 +212,16 @@ def test_the_model_file_is_not_touched(
 )
 def test_the_command_refuses_in_one_line(small_file: Path, arguments: list[str], said: str) -> None:
     assert said in command("export", small_file, *arguments).refusal(after_stages=True)
+
+
+def test_inspecting_what_was_rejected_says_why(
+    another_model: None, pruned_file: Path, tiny_data: Dataset, tmp_path: Path, rejected: Callable
+) -> None:
+    path = tmp_path / "model.tflite"
+    rejected(CheckFailedError, compressor.export, pruned_file, path, tiny_data)
+
+    found = compressor.inspect(f"{path}.rejected")
+
+    assert found["kind"] == "tflite"
+    assert found["description"] is None
+    assert found["description_error"].startswith("it was rejected: outputs differ by")

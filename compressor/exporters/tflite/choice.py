@@ -11,6 +11,7 @@ because it is wrong or slow there:
   an integer CONV_2D of 1x1 takes the same weights, and is as fast.
 - DENSIFY followed by DEQUANTIZE, in front of anything but convolutions and FULLY_CONNECTED, is
   wrong and runs at every call. DENSIFY alone and DEQUANTIZE alone run once.
+- DEQUANTIZE of float16 behind DENSIFY crashes tflite-runtime once an input is resized.
 - DEQUANTIZE of int4 keeps LiteRT's XNNPACK away from the operator behind it; int4 in
   tflite-runtime's CONV_2D gives NaN; hybrid kernels are slower than float32 in tflite-runtime.
 """
@@ -153,6 +154,9 @@ STATIC_ONLY = ("tflite-runtime",)
 """Runtimes of which XNNPACK leaves alone graphs that compute shapes, and convolutions in groups.
 DEQUANTIZE behind DENSIFY runs at every call there."""
 
+NO_SPARSE_HALVES = ("tflite-runtime",)
+"""Runtimes that crash on DEQUANTIZE of float16 behind DENSIFY once an input is resized."""
+
 _HYBRID_PATCH = 64
 _INT4_PATCH, _INT4_POSITIONS = 256, 196
 """Below these, quantising the inputs, or unpacking the weights, costs a convolution more than
@@ -217,6 +221,7 @@ def ways(runtime: str, operand: Operand, quantize: Quantize) -> tuple[Way, ...]:
             "int4": {"int8", "int4"},
         }.get(quantize, set())
     found = DECODED.get(operand.kind, ()) + KERNELS.get((runtime, operand.kind), ())
+    halves = runtime not in NO_SPARSE_HALVES
     delegated = runtime not in STATIC_ONLY or (operand.static and not operand.grouped)
     return tuple(
         way
@@ -224,6 +229,7 @@ def ways(runtime: str, operand: Operand, quantize: Quantize) -> tuple[Way, ...]:
         if way.values in allowed
         and _fits(way, operand)
         and (delegated or way.in_kernel or not way.sparse or way.values == "float32")
+        and (halves or not way.sparse or way.values != "float16")
     )
 
 

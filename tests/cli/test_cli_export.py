@@ -1,0 +1,141 @@
+"""The export command as a user types it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+from command_line import compressor, signal_when, start
+from stock_runtimes import run_artefact
+
+from compressor import runtimes
+from compressor.data import Dataset
+from compressor.models import load_model
+from compressor.runner_client import Runner
+
+
+@pytest.fixture
+def data_file(tiny_data: Dataset, tmp_path: Path) -> Path:
+    import numpy as np
+
+    path = tmp_path / "data" / "quarters.npz"
+    path.parent.mkdir()
+    np.savez(
+        path,
+        x_train=tiny_data.x_train,
+        y_train=tiny_data.y_train,
+        x_test=tiny_data.x_test,
+        y_test=tiny_data.y_test,
+    )
+    return path
+
+
+def test_it_prints_the_encoding_of_each_tensor_and_the_verdict(
+    pruned_file: Path, data_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.onnx"
+
+    outcome = compressor("export", pruned_file, "--data-dir", data_file, "-o", path)
+
+    assert outcome.code == 0, outcome.stderr
+    (row,) = [line.split() for line in outcome.stdout.splitlines() if "wide/kernel" in line]
+    assert row[3] in ("gap8", "gap4", "bitmask")
+    assert row[4] == "float32"
+    assert int(row[5].replace(",", "")) < int(row[6].replace(",", ""))
+    assert f"{path.stat().st_size:,} bytes" in outcome.stdout
+    assert "onnxruntime" in outcome.stdout
+    assert "right, accuracy" in outcome.stdout
+    assert f"written to: {path}" in outcome.stdout
+
+
+def test_json_is_the_record_of_the_python_call(
+    pruned_file: Path, data_file: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.tflite"
+
+    record = compressor(
+        *("export", pruned_file, "--data-dir", data_file, "-o", path, "--json")
+    ).json()
+
+    assert record["bytes"] == path.stat().st_size
+    assert record["verdict"]["passed"] is True
+    assert {tensor["name"] for tensor in record["tensors"]} >= {"wide/kernel", "conv/kernel"}
+
+
+def test_all_makes_a_table_and_a_folder(pruned_file: Path, data_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "all"
+
+    outcome = compressor(
+        *("export", pruned_file, "--data-dir", data_file, "--format", "all", "-o", folder, "--json")
+    )
+
+    rows = json.loads(outcome.stdout)
+    written = {Path(row["path"]) for row in rows if "error" not in row}
+    assert written == {*folder.glob("*.tflite"), *folder.glob("*.onnx")}
+    assert len(rows) == 12
+    failed = [row for row in rows if row.get("exit_code") == 1]
+    assert outcome.code == (1 if failed else 0)
+    for path in written:
+        with Runner("litert" if path.suffix == ".tflite" else "onnxruntime") as runner:
+            runner.load(path)
+            assert runner.check(path.with_name(f"{path.name}.check.npz"))["passed"]
+
+
+@pytest.mark.parametrize("moment", ["at the start", "while it runs"])
+def test_ctrl_c_leaves_nothing(
+    pruned_file: Path, data_file: Path, tmp_path: Path, moment: str
+) -> None:
+    folder = tmp_path / "out"
+    process = start(
+        *("export", pruned_file, "--data-dir", data_file, "--format", "all", "-o", folder)
+    )
+
+    def come() -> bool:
+        return moment == "at the start" or folder.is_dir()
+
+    outcome = signal_when(process, come, signal.SIGINT)
+
+    assert outcome.code in (130, -signal.SIGINT)
+    assert "Traceback" not in outcome.stderr or moment == "at the start"
+    for path in folder.glob("*") if folder.is_dir() else ():
+        assert not path.name.startswith(".")
+        assert path.name.endswith((".tflite", ".onnx", ".json", ".check.npz"))
+
+
+def test_an_artefact_for_tflite_runtime_is_right_there(
+    pruned_file: Path, data_file: Path, tmp_path: Path
+) -> None:
+    if runtimes.state("tflite-runtime").version is None:
+        pytest.skip(f"tflite-runtime {runtimes.state('tflite-runtime').reason}")
+
+    for quantize in ("none", "float16", "dynamic", "int8", "int4"):
+        path = tmp_path / f"{quantize}.tflite"
+        record = compressor(
+            *("export", pruned_file, "--data-dir", data_file, "--for", "tflite-runtime"),
+            *("--quantize", quantize, "-o", path, "--json"),
+        ).json()
+        assert record["runtime"] == "tflite-runtime"
+        assert record["runtime_version"] == "2.14.0"
+        assert record["verdict"]["passed"]
+
+
+def test_a_sparse_initializer_is_read_by_onnx(
+    pruned_file: Path, data_file: Path, tiny_data: Dataset, tmp_path: Path
+) -> None:
+    import numpy as np
+    import onnx
+
+    path = tmp_path / "sparse.onnx"
+
+    outcome = compressor(
+        *("export", pruned_file, "--data-dir", data_file, "-o", path),
+        *("--encoding", "sparse-initializer"),
+    )
+
+    assert outcome.code == 0, outcome.stderr
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    x = (tiny_data.x_test.astype(np.float32) / 255)[..., None]
+    expected = np.asarray(load_model(pruned_file).predict_on_batch(x))
+    np.testing.assert_allclose(run_artefact(path, {"quarters": x}), expected, atol=1e-4)
