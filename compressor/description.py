@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import importlib.metadata
 import math
@@ -17,7 +16,7 @@ from compressor.export_job import BATCH, Checked, ExportJob
 from compressor.pruning.kernels import all_kernels
 from compressor.sources import model_digest
 from deploy import Artifact
-from deploy.artifact_parts import InputRule, Port, Provenance, StoredTensor, Verification
+from deploy.artifact_parts import InputRule, Port, Provenance, Verification
 
 _SEED_FOLDER = re.compile(r"seed-(\d+)")
 _PACKAGES = {
@@ -52,9 +51,7 @@ def describe_artifact(job: ExportJob, checked: Checked, name: str) -> Artifact:
         classes=max(objective.classes, 2),
         threshold=objective.threshold if binary else None,
         labels=None,
-        tensors=tuple(
-            StoredTensor(**dataclasses.asdict(tensor)) for tensor in checked.file.tensors
-        ),
+        tensors=checked.file.tensors,
         needs=checked.file.needs,
         verified=(
             Verification(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+
+from deploy.artifact_parts import StoredTensor
 
 Quantize = Literal["none", "float16", "dynamic", "int8", "int4", "codebook"]
 Optimize = Literal["size", "latency"]
@@ -33,26 +36,20 @@ class Request:
 
 
 @dataclasses.dataclass(frozen=True)
-class EncodedTensor:
-    """How one constant tensor of a file is stored."""
+class EncodedTensor(StoredTensor):
+    """How one constant tensor of a file is stored, as its description says it.
 
-    name: str
-    """the layer and variable of the model, such as fc1/kernel; else the file's own name"""
-    shape: tuple[int, ...]
-    """in the file"""
-    zeros: int
-    """how many of its values are zero"""
-    encoding: str
-    """how the positions are stored: dense, csr, bitmask, gap8, ..."""
-    values: str
-    """the type of the values: float32, float16, int8, int4, codebook4"""
-    bytes: int
-    """what it takes in the file: values, positions, scales; the container's own excepted"""
+    `name` is the layer and variable of the model, such as fc1/kernel, else the file's own name;
+    `shape` is that in the file; `zeros` is how many of its values are zero; `encoding` is how the
+    positions are stored (dense, csr, bitmask, gap8, ...), `values` the type of the values (float32,
+    float16, int8, int4, codebook4); `bytes` is what values, positions and scales take in the file,
+    the container's own excepted.
+    """
 
     @property
     def dense_bytes(self) -> int:
         """Bytes of the same tensor stored dense in float32."""
-        return 4 * int(np.prod(self.shape, dtype=np.int64))
+        return 4 * math.prod(self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
