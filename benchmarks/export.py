@@ -65,7 +65,7 @@ def main() -> None:
     save(
         "export",
         {
-            "models": {name: str(path) for name, path in models.items()},
+            "models": {name: str(path.relative_to(options.work)) for name, path in models.items()},
             "seed": options.seed,
             "threads": 1,
             "batch": 1,

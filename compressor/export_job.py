@@ -140,7 +140,7 @@ class ExportJob:
                 return Checked(file_format, request, file, failed, facts, None)
         verdict = parity.judge(scores, self.reference, request.quantize)
         if verdict.passed:
-            verdict = parity.judge_single(verdict, single, scores)
+            verdict = parity.judge_single(verdict, single, scores, self.reference, request.quantize)
         tolerance = VECTOR_TOLERANCE.get(request.quantize, OTHER_VECTOR_TOLERANCE)
         vectors = CheckVectors(
             self.reference.inputs(file.inputs, slice(VECTORS)),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from compressor.objective import objective_of
-from compressor.parity import Reference, judge, run, spread
+from compressor.parity import Reference, judge, judge_single, run, spread
 from compressor.preprocessing import preprocessing
 
 
@@ -119,3 +119,28 @@ def test_the_spread_counts_differences_against_what_outputs_vary_by() -> None:
 
     assert spread(expected, expected) == 0
     assert spread(expected + np.std(expected), expected) == pytest.approx(1)
+
+
+def test_a_file_that_gives_a_constant_for_each_class_fails(reference: Reference) -> None:
+    """Although the classes lie so far apart that it always finds the right one."""
+    apart = reference.scores + np.array([0, 20, 40, 60], np.float32)
+    blind = Reference(reference.x, reference.feed, apart, None, reference.objective)
+    constant = np.broadcast_to(apart.mean(axis=0), apart.shape)
+
+    verdict = judge(constant, blind, "int8")
+
+    assert verdict.agreement == 1
+    assert not verdict.passed
+
+
+@pytest.mark.parametrize("quantize", ["none", "int8"])
+def test_one_example_at_a_time_is_held_to_the_same(reference: Reference, quantize: Any) -> None:
+    verdict = judge(reference.scores, reference, quantize)
+    first = reference.scores[:50]
+
+    same = judge_single(verdict, first, reference.scores, reference, quantize)
+    larger = judge_single(verdict, 1.2 * first, reference.scores, reference, quantize)
+
+    assert same.passed
+    assert not larger.passed
+    assert larger.reason.startswith("one example at a time, outputs differ by")
