@@ -50,6 +50,7 @@ benchmarks: setup
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.sweep --preset quick
 	$(BIN)/python -m benchmarks.accuracy
+	$(BIN)/python -m benchmarks.export
 
 clean:
 	rm -rf $(VENV) $(VENV).log build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
