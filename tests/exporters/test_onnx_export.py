@@ -355,3 +355,54 @@ def test_what_cannot_be_exported_is_refused_in_one_line(keras, digits, rejected)
     assert "calibration" in rejected(UsageError, export, digits, Request("onnxruntime", "int8"))
     sparse = Request("onnxruntime", "codebook", encoding="sparse-initializer")
     assert "4 bits" in rejected(UsageError, export, digits, sparse)
+
+
+@pytest.mark.parametrize("policy", ["float16", "mixed_float16", "bfloat16"])
+def test_models_in_half_precision_become_float32_files_and_stay_as_they_are(keras, policy):
+    dense = keras.layers.Dense
+    x = keras.Input((64,), dtype=policy if policy != "mixed_float16" else None)
+    hidden = dense(90, activation="relu", dtype=policy, name="hidden")(x)
+    model = keras.Model(x, dense(5, dtype=policy)(hidden))
+    layer = model.get_layer("hidden")
+    kernel = keras.ops.convert_to_numpy(layer.kernel).astype(np.float32)
+    kernel[np.abs(kernel) < np.quantile(np.abs(kernel), 0.9)] = 0
+    layer.kernel.assign(kernel)
+    inputs = np.random.default_rng(0).normal(size=(EXAMPLES, 64)).astype(np.float32)
+    right = np.asarray(keras.ops.convert_to_numpy(model(inputs)), np.float32)
+    for quantize, within in {"none": 1e-2, "dynamic": 3e-2, "int8": 5e-2}.items():
+        calibration = [inputs] if quantize == "int8" else None
+        file = export(model, Request("onnxruntime", quantize, calibration=calibration))
+        assert np.abs(outputs(file, [inputs]) - right).max() < within * np.abs(right).max()
+        tensor = next(tensor for tensor in file.tensors if tensor.name == "hidden/kernel")
+        assert tensor.encoding != "dense" and tensor.zeros >= np.count_nonzero(kernel == 0)
+        assert tensor.values == ("float32" if quantize == "none" else "int8")
+        assert "float32" in file.notes[0] and "float16" in file.notes[0]
+    after = np.asarray(keras.ops.convert_to_numpy(model(inputs)), np.float32)
+    np.testing.assert_array_equal(after, right)
+
+
+def test_weights_that_float16_would_lose_stay_float32(keras):
+    model = sequential(keras, (20,), keras.layers.Dense(30, use_bias=False, name="tiny"))
+    kernel = model.layers[0].kernel
+    kernel.assign(keras.ops.convert_to_numpy(kernel) * 1e-20)
+    file = export(model, Request("onnxruntime", "float16"))
+    inputs = examples(model)
+    assert [tensor.values for tensor in file.tensors] == ["float32"]
+    right = keras.ops.convert_to_numpy(model(inputs[0]))
+    np.testing.assert_allclose(outputs(file, inputs), right, rtol=1e-3, atol=1e-24)
+
+
+def test_a_grouped_convolution_is_refused_by_name(keras, rejected):
+    model = sequential(keras, (8, 8, 4), keras.layers.Conv2D(6, 3, groups=2, name="halves"))
+    line = rejected(ModelError, export, model, Request("onnxruntime"))
+    assert "grouped convolution" in line and "halves" in line
+
+
+def test_a_value_that_nothing_gives_is_refused(rejected):
+    from compressor.exporters.onnx.convert import _check_values
+
+    node = onnx.helper.make_node("Add", ["x", "lost"], ["y"])
+    floats = onnx.TensorProto.FLOAT
+    x, y = (onnx.helper.make_tensor_value_info(name, floats, [1]) for name in "xy")
+    graph = onnx.helper.make_graph([node], "graph", [x], [y])
+    assert "lost, which Add takes" in rejected(ModelError, _check_values, graph)

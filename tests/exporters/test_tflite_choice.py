@@ -268,3 +268,12 @@ def test_four_bits_lose_less_with_the_scale_of_least_squares():
     assert np.abs(best.values).max() <= 7 and not best.values[weights == 0].any()
     moved = quantize_weights(weights.T.copy(), 4, 1)
     np.testing.assert_array_equal(moved.values, best.values.T)
+
+
+def test_float16_is_left_out_where_it_would_lose_the_weights():
+    shape, inputs = SHAPES[VECTOR]
+    for scale, is_offered in ((1.0, True), (1e-20, False), (1e9, False)):
+        weights = (sparse_weights(shape) * scale).astype(np.float32)
+        (weight,) = find_weights(layer_graph(VECTOR, weights, np.zeros(48, np.float32), inputs))
+        found = {c.way.values for c in candidates(weight, "litert", "float16")}
+        assert ("float16" in found) == is_offered and "float32" in found

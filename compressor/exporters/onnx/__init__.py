@@ -8,6 +8,7 @@ import numpy as np
 
 from compressor._version import __version__
 from compressor.errors import ModelError, UsageError
+from compressor.exporters import half_precision
 from compressor.exporters.onnx import integer
 from compressor.exporters.onnx.convert import OPSET, check_operators, convert
 from compressor.exporters.onnx.decoding import (
@@ -38,7 +39,8 @@ __all__ = ["ENCODINGS", "export"]
 def export(model: Any, request: Request) -> ExportedFile:
     """The ONNX file of a Keras model, opset 18, valid for `onnx.checker` and not yet run.
 
-    Its inputs and its output `scores` are float32, or as the model has them, with any batch size.
+    Its inputs are float32 where the model's are of any float type, and else as the model has them;
+    its output `scores` is float32; the batch size is open. Layers compute in float32.
     Quantisations: `none` and `float16` round the weights and compute in float32, and so do `int4`
     and `codebook`; `dynamic` has int8 weights, and with `optimize` "latency" products in integers
     where they are faster; `int8` computes in integers, with the ranges of `request.calibration`.
@@ -52,16 +54,16 @@ def export(model: Any, request: Request) -> ExportedFile:
     named = name_after_layers(proto.graph, model)
     tidy(proto, channels_last=request.quantize == "int8")
     check_operators(proto)
-    notes: tuple[str, ...] = ()
+    notes = half_precision.notes(model)
     if request.quantize == "int8":
         proto = integer.quantize_static(proto, request.calibration)
-        notes = (integer.SATURATION,)
+        notes += (integer.SATURATION,)
     elif (
         request.quantize == "dynamic"
         and request.optimize == "latency"
         and integer.multiply_integers(proto)
     ):
-        notes = (integer.SATURATION,)
+        notes += (integer.SATURATION,)
     chains = _encode(proto.graph, request)
     tensors = _describe(proto.graph, chains, named)
     insert(proto.graph, chains)

@@ -10,7 +10,8 @@ import numpy as np
 
 from compressor import _tensorflow
 from compressor.errors import ModelError
-from compressor.exporters.onnx.graphs import all_nodes, rename
+from compressor.exporters.half_precision import computing_in_float32, input_type
+from compressor.exporters.onnx.graphs import all_graphs, all_nodes, rename
 from compressor.exporters.onnx.quiet import quiet
 from compressor.preprocessing import input_names, structure
 
@@ -24,21 +25,23 @@ def convert(model: Any) -> Any:
     """The onnx.ModelProto of a Sequential or Functional model with one output.
 
     Its inputs are named as `input_names(model)` and in that order, its output `scores`; the first
-    axis of each is the batch, of any size. Raises ModelError, in one line, for what Keras's
+    axis of each is the batch, of any size. It computes in float32 what the model computes in
+    another float type, and takes float32 for it. Raises ModelError, in one line, for what Keras's
     exporter cannot convert; operators are not checked yet (`check_operators`).
     """
     import onnx
 
     tensorflow, keras = _tensorflow.load()
+    _check_groups(model)
     names = input_names(model)
     # Functional models want the structure they were built with; the names must be unique.
     tensors = keras.tree.flatten(structure(model))
     specs = [
-        tensorflow.TensorSpec((None, *tensor.shape[1:]), tensor.dtype, name=f"input_{number}")
+        tensorflow.TensorSpec((None, *tensor.shape[1:]), input_type(tensor), name=f"input_{number}")
         for number, tensor in enumerate(tensors)
     ]
     signature = [keras.tree.pack_sequence_as(structure(model), specs)]
-    with tempfile.TemporaryDirectory() as folder, quiet():
+    with tempfile.TemporaryDirectory() as folder, computing_in_float32(model), quiet():
         path = Path(folder) / "model.onnx"
         try:
             model.export(
@@ -54,6 +57,7 @@ def convert(model: Any) -> Any:
                 "the model cannot be converted to ONNX", value=f"{model.name} ({reason})"
             ) from error
         converted = onnx.load(path)
+    _check_values(converted.graph)
     _name_boundary(converted, [spec.name for spec in specs], names, tensors)
     return converted
 
@@ -78,6 +82,35 @@ def check_operators(model: Any) -> None:
             )
 
 
+def _check_groups(model: Any) -> None:
+    """Keras has XLA compile grouped convolutions, which tf2onnx does not look into."""
+    _, keras = _tensorflow.load()
+    kinds = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+    for layer in model._flatten_layers():
+        if isinstance(layer, kinds) and layer.groups > 1:
+            raise ModelError(
+                "a grouped convolution cannot be converted to ONNX",
+                value=f"{layer.name} ({layer.groups} groups)",
+                hint="replace it with one convolution for each group, or export to TFLite",
+            )
+
+
+def _check_values(graph: Any) -> None:
+    """Raise ModelError for a value that nothing gives: tf2onnx loses some captured constants."""
+    given = {""}
+    for inner in all_graphs(graph):
+        given |= {entry.name for entry in (*inner.initializer, *inner.input)}
+        given.update(name for node in inner.node for name in node.output)
+    for node in all_nodes(graph):
+        for name in node.input:
+            if name not in given:
+                raise ModelError(
+                    "tf2onnx lost a constant of the model",
+                    value=f"{name}, which {node.op_type} takes",
+                    hint="make the constant a weight of a layer",
+                )
+
+
 def _name_boundary(model: Any, specs: list[str], names: tuple[str, ...], tensors: Any) -> None:
     """Give inputs and output their names, order and batch axis; an unused input is kept."""
     import onnx
@@ -89,7 +122,7 @@ def _name_boundary(model: Any, specs: list[str], names: tuple[str, ...], tensors
     rename(graph, mapping)
     del graph.input[:]
     for name, tensor in zip(names, tensors, strict=True):
-        dtype = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(str(tensor.dtype)))
+        dtype = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(input_type(tensor)))
         sizes = [
             f"{name}_axis_{axis}" if size is None else size
             for axis, size in enumerate(tensor.shape[1:], 1)

@@ -51,8 +51,10 @@ def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
     """An onnx.ModelProto that computes in integers, with float32 inputs and outputs.
 
     Requires: names of nodes are unique; `calibration` is one array an input. Weights are int8,
-    symmetric, with a scale for each channel and under the names they had; biases int32;
-    activations uint8, with the range that they had on `calibration`. The output is not rounded.
+    symmetric, with a scale for each channel and under the names they had; biases int32
+    where Conv or Gemm takes them. Activations are uint8, with the range that they had on
+    `calibration`, and so is a constant of an Add of its own, with one scale: the bias of a Dense
+    layer on more than two axes, or of a Conv1D. The output is not rounded.
     Raises ModelError for a model that ONNX Runtime's quantiser cannot handle.
     """
     import onnx

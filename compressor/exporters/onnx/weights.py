@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from compressor.exporters.half_precision import fits_float16
 from compressor.exporters.onnx.graphs import array_of, attribute, consumers
 from compressor.exporters.request import Quantize
 from compressor.quantization import make_codebook, quantize_symmetric
@@ -77,9 +78,9 @@ def forms(weight: Weight, quantize: Quantize) -> list[Stored]:
     if quantize == "none" or weight.values.size < MIN_SIZE:
         return [full]
     if quantize == "float16":
-        half = store_float(weight.values, np.float16)
-        # A weight beyond the range of float16 would become infinite.
-        return [full, half] if np.isfinite(half.codes).all() else [full]
+        if not fits_float16(weight.values):
+            return [full]
+        return [full, store_float(weight.values, np.float16)]
     if weight.values.ndim < 2:
         return [full]
     if quantize in ("dynamic", "int8") or weight.values.size < MIN_SIZE_4_BITS:

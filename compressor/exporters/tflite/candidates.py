@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from compressor.exporters.half_precision import fits_float16
 from compressor.exporters.request import Quantize
 from compressor.exporters.tflite.choice import KERNEL_BLOCKS, VALUE_BITS, Candidate, Way, ways
 from compressor.exporters.tflite.scales import SCALE_BYTES
@@ -35,8 +36,6 @@ _TRIED_COUNTS = 4
 _PART_TIME = 11_000
 """weights of a dense float32 layer that are multiplied in the time that one more operator takes"""
 
-_LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
-
 
 def candidates(weight: Weight, runtime: str, quantize: Quantize) -> list[Candidate]:
     """All that `runtime` executes right for a weight, with what it costs."""
@@ -57,7 +56,7 @@ def encode(weight: Weight, candidate: Candidate) -> Encoded:
 def _applies(way: Way, weight: Weight) -> bool:
     if way.as_convolution and not weight.convolves:
         return False
-    if way.values == "float16" and np.abs(weight.values).max(initial=0) > _LARGEST_FLOAT16:
+    if way.values == "float16" and not fits_float16(weight.values):
         return False
     return weight.values.shape[-1] % KERNEL_BLOCKS.get(way.encoding, 1) == 0
 

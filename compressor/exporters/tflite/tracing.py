@@ -19,6 +19,8 @@ from typing import Any
 from compressor import _tensorflow
 from compressor.data.inputs import listed
 from compressor.errors import ModelError
+from compressor.exporters import half_precision
+from compressor.exporters.half_precision import changed, computing_in_float32, input_type
 from compressor.preprocessing import structure
 
 INPUT_PREFIX = "input_"
@@ -48,7 +50,7 @@ def trace(model: Any) -> Any:
         outputs = model(keras.tree.pack_sequence_as(layout, list(tensors)), training=False)
         return keras.tree.flatten(outputs)
 
-    with _convertible(model):
+    with computing_in_float32(model), _unrolled(model):
         try:
             # Without AutoGraph: the model runs as it does in Keras, and its source is not read.
             function = tensorflow.function(infer, input_signature=specs, autograph=False)
@@ -66,21 +68,13 @@ def trace(model: Any) -> Any:
             ) from error
 
 
-def input_type(tensor: Any) -> str:
-    """The type in which a file takes an input of the model: float32 for any float type."""
-    dtype = str(tensor.dtype)
-    return "float32" if "float" in dtype else dtype
-
-
 def notes(model: Any) -> tuple[str, ...]:
     """What the user should know of how `trace` changes the model, a sentence each."""
     _, keras = _tensorflow.load()
-    layers = model._flatten_layers()
-    found = []
-    others = sorted({str(layer.compute_dtype) for layer in layers if _computes_otherwise(layer)})
-    if others:
-        found.append(f"The file computes in float32 what the model computes in {listed(others)}.")
-    recurrent = [layer.name for layer in layers if isinstance(layer, keras.layers.RNN)]
+    found = list(half_precision.notes(model))
+    recurrent = [
+        layer.name for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)
+    ]
     if recurrent:
         found.append(f"Unrolled, every step an operator of its own: {listed(recurrent)}.")
     return tuple(found)
@@ -98,50 +92,15 @@ def _check_recurrent(model: Any) -> None:
 
 
 @contextlib.contextmanager
-def _convertible(model: Any) -> Iterator[None]:
+def _unrolled(model: Any) -> Iterator[None]:
     _, keras = _tensorflow.load()
-    undo: list[tuple[Any, str, Any]] = []
-
-    def change(owner: Any, name: str, value: Any) -> None:
-        undo.append((owner, name, getattr(owner, name)))
-        object.__setattr__(owner, name, value)
-
-    for layer in model._flatten_layers():
-        if _computes_otherwise(layer):
-            policy = keras.dtype_policies.DTypePolicy("float32")
-            # Keras casts variables where the two types of a policy differ.
-            policy._variable_dtype = layer.variable_dtype
-            change(layer, "_dtype_policy", policy)
-        casting = [layer] if isinstance(layer, keras.layers.InputLayer) else _own_inputs(layer)
-        for owner in casting:
-            if _is_other_float(owner.dtype):
-                change(owner, "_dtype", "float32")
-        if isinstance(layer, keras.layers.RNN):
-            change(layer, "unroll", True)
-            if hasattr(layer, "use_cudnn"):
-                change(layer, "use_cudnn", False)
-    try:
+    with contextlib.ExitStack() as changes:
+        for layer in model._flatten_layers():
+            if isinstance(layer, keras.layers.RNN):
+                changes.enter_context(changed(layer, "unroll", True))
+                if hasattr(layer, "use_cudnn"):
+                    changes.enter_context(changed(layer, "use_cudnn", False))
         yield
-    finally:
-        for owner, name, value in reversed(undo):
-            object.__setattr__(owner, name, value)
-
-
-def _own_inputs(layer: Any) -> list[Any]:
-    """The tensors to whose types a model casts what it is given; a Sequential has them inside."""
-    return [
-        tensor
-        for functional in (layer, getattr(layer, "_functional", None))
-        for tensor in getattr(functional, "_inputs", None) or []
-    ]
-
-
-def _computes_otherwise(layer: Any) -> bool:
-    return _is_other_float(layer.compute_dtype)
-
-
-def _is_other_float(dtype: Any) -> bool:
-    return "float" in str(dtype) and str(dtype) != "float32"
 
 
 def _cause(error: Exception) -> str:

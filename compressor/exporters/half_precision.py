@@ -1,0 +1,94 @@
+"""Models that compute in another float type than float32, made to compute in float32 for a while.
+
+Files hold float32, and the runtimes compute in it; the weights are quantised and encoded later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from compressor import _tensorflow
+from compressor.data.inputs import listed
+
+_LARGEST_LOSS = 1e-5
+"""of the energy of a tensor; rounding to 11 bits loses 1e-7, values lost as zeros all of theirs"""
+
+
+@contextlib.contextmanager
+def computing_in_float32(model: Any) -> Iterator[None]:
+    """Within, all layers of a built Keras model compute in float32, and take it as input.
+
+    Variables keep their types and values, which the layers cast. `model` is itself again
+    afterwards, whatever was raised.
+    """
+    _, keras = _tensorflow.load()
+    with contextlib.ExitStack() as changes:
+        for layer in model._flatten_layers():
+            if is_other_float(layer.compute_dtype):
+                policy = keras.dtype_policies.DTypePolicy("float32")
+                # Keras casts variables where the two types of a policy differ.
+                policy._variable_dtype = layer.variable_dtype
+                changes.enter_context(changed(layer, "_dtype_policy", policy))
+            casting = [layer] if isinstance(layer, keras.layers.InputLayer) else _own_inputs(layer)
+            for owner in casting:
+                if is_other_float(owner.dtype):
+                    changes.enter_context(changed(owner, "_dtype", "float32"))
+        yield
+
+
+@contextlib.contextmanager
+def changed(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Within, an attribute of a Keras object is `value`, set past what Keras does on setting."""
+    before = getattr(owner, name)
+    object.__setattr__(owner, name, value)
+    try:
+        yield
+    finally:
+        object.__setattr__(owner, name, before)
+
+
+def input_type(tensor: Any) -> str:
+    """The type in which a file takes an input of the model: float32 for any float type."""
+    dtype = str(tensor.dtype)
+    return "float32" if "float" in dtype else dtype
+
+
+def notes(model: Any) -> tuple[str, ...]:
+    """What the user should know of a model that is exported in float32, a sentence or none."""
+    types = sorted({str(layer.compute_dtype) for layer in model._flatten_layers()})
+    others = [name for name in types if is_other_float(name)]
+    if not others:
+        return ()
+    return (f"The file computes in float32 what the model computes in {listed(others)}.",)
+
+
+def fits_float16(values: np.ndarray) -> bool:
+    """Whether float16 holds a weight: none of it is infinite, and little of it is lost near zero.
+
+    `values` are floats of any shape. Little is 1e-5 of the sum of their squares.
+    """
+    with np.errstate(over="ignore", under="ignore"):
+        half = values.astype(np.float16)
+    if not np.isfinite(half).all():
+        return False
+    exact = values.astype(np.float64)
+    lost = np.square(half.astype(np.float64) - exact).sum()
+    return bool(lost <= _LARGEST_LOSS * np.square(exact).sum())
+
+
+def is_other_float(dtype: Any) -> bool:
+    """Whether a type is a float type, but not float32."""
+    return "float" in str(dtype) and str(dtype) != "float32"
+
+
+def _own_inputs(layer: Any) -> list[Any]:
+    """The tensors to whose types a model casts what it is given; a Sequential has them inside."""
+    return [
+        tensor
+        for functional in (layer, getattr(layer, "_functional", None))
+        for tensor in getattr(functional, "_inputs", None) or []
+    ]
