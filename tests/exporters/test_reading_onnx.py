@@ -389,3 +389,65 @@ def test_names_that_are_no_text(rejected, name):
     assert name in content
     damaged = content.replace(name, b"\xff\xfe" + name[2:])
     assert "no UTF-8" in rejected(CheckpointError, read_onnx, damaged)
+
+
+WIDE = 30_000
+BROADCASTS = {
+    "DequantizeLinear": (
+        helper.make_node("DequantizeLinear", ["data", "scale"], ["w"], axis=0),
+        [(np.ones((1, WIDE), "int8"), "data"), (np.ones(WIDE, "float32"), "scale")],
+    ),
+    "GatherElements": (
+        helper.make_node("GatherElements", ["data", "indices"], ["w"], axis=0),
+        [(np.ones((WIDE, 1), "float32"), "data"), (np.zeros((1, WIDE), "int64"), "indices")],
+    ),
+    "ScatterElements": (
+        helper.make_node("ScatterElements", ["data", "indices", "updates"], ["w"], axis=0),
+        [
+            (np.ones((WIDE, 1), "float32"), "data"),
+            (np.zeros((1, WIDE), "int64"), "indices"),
+            (np.ones((1, WIDE), "float32"), "updates"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("operator", BROADCASTS)
+def test_what_numpy_would_broadcast_is_refused(operator, rejected):
+    node, constants = BROADCASTS[operator]
+    file = read(model_bytes([node, matmul("w")], constants))
+
+    rejected(CheckpointError, decode, file, file.weights[0])
+
+
+def test_scales_of_blocks():
+    data = np.arange(24, dtype="int8").reshape(6, 4)
+    scale = np.arange(1, 13, dtype="float32").reshape(3, 4)
+    node = helper.make_node("DequantizeLinear", ["data", "scale"], ["w"], axis=0, block_size=2)
+    model = model_bytes([node, matmul("w")], [(data, "data"), (scale, "scale")])
+    del model.opset_import[:]
+    model.opset_import.append(helper.make_opsetid("", 21))
+    onnx.checker.check_model(model, full_check=True)
+    file = read(model)
+
+    found = decode(file, file.weights[0])
+
+    assert found.tolist() in (data.tolist(), (data * np.repeat(scale, 2, 0)).tolist())
+
+
+def test_a_size_of_zero_hides_no_other(rejected):
+    tensor = TensorProto(name="w", data_type=FLOAT, dims=[0, 2**62])
+
+    message = rejected(CheckpointError, read, model_bytes([matmul("w")], [tensor]))
+
+    assert "a constant of shape" in message
+
+
+def test_values_that_double_stop_in_time(rejected):
+    nodes = [
+        helper.make_node("Concat", [f"c{n}", f"c{n}"], [f"c{n + 1}"], axis=0) for n in range(40)
+    ]
+    model = model_bytes([*nodes, matmul("c40")], [(np.ones((2**18, 4), "float32"), "c0")])
+    file = read(model)
+
+    rejected(NotDecodedError, decode, file, file.weights[0])

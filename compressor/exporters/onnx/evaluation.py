@@ -26,8 +26,14 @@ from compressor.exporters.onnx.tensor_reading import (
 
 _VALUE_FLOOR, _VALUE_RATIO = 2**25, 2**9
 """Bytes of one value: at least so many are allowed, and so many for each byte of the file."""
+_VALUE_CEILING = 2**30
+"""Bytes that one value may take at most, however large the file."""
 _TOTAL = 2**6
 """How many times as much all values together may take."""
+_TOTAL_CEILING = 2**34
+"""Bytes that all values together may take at most, which bounds the time."""
+_LIVE = 2
+"""How many values of the largest size may be kept at once."""
 
 
 class NotDecodedError(CheckpointError):
@@ -43,8 +49,8 @@ class Evaluator:
 
     def __init__(self, constants: Mapping[str, Any], size: int) -> None:
         self._constants = constants
-        self._limit = max(_VALUE_FLOOR, _VALUE_RATIO * size)
-        self._left = _TOTAL * self._limit
+        self._limit = min(max(_VALUE_FLOOR, _VALUE_RATIO * size), _VALUE_CEILING)
+        self._left = min(_TOTAL * self._limit, _TOTAL_CEILING)
 
     def value(self, chain: Chain) -> np.ndarray:
         """The value that a chain ends in.
@@ -57,6 +63,8 @@ class Evaluator:
         for i, node in enumerate(chain.nodes):
             inputs = [self._input(name, values) if name else None for name in node.input]
             values[node.output[0]] = self._run(node, inputs)
+            if sum(value.nbytes for value in values.values()) > _LIVE * self._limit:
+                raise self._too_large("values that are kept together")
             for name in node.input:
                 if last_use[name] == i and name != chain.value:
                     values.pop(name, None)
@@ -105,9 +113,10 @@ class Evaluator:
     def _spend(self, size: int) -> None:
         self._left -= size
         if size > self._limit or self._left < 0:
-            raise NotDecodedError(
-                "the weights are too large to be decoded here", value=f"{size} bytes"
-            )
+            raise self._too_large(f"{size} bytes")
+
+    def _too_large(self, value: str) -> NotDecodedError:
+        return NotDecodedError("the weights are too large to be decoded here", value=value)
 
     def _attributes(self, node: Any) -> dict[str, Any]:
         from onnx import AttributeProto

@@ -90,6 +90,8 @@ def _cast(step: Step) -> np.ndarray:
     kind = TYPES.get(step.attribute("to", 0))
     if kind is None or not kind.dtype or kind.name == "bfloat16":
         raise Refused("a cast to a type that is not known here")
+    if np.iscomplexobj(step[0]):
+        raise Refused("a cast of complex numbers")
     step.reserve(step[0].shape, kind.dtype)
     return step[0].astype(kind.dtype)
 
@@ -164,7 +166,8 @@ def _gather(step: Step) -> np.ndarray:
 def _gather_elements(step: Step) -> np.ndarray:
     step.reserve(step[1].shape, step[0].dtype)
     axis = step.axis(step.attribute("axis", 0), step[0].ndim)
-    return np.take_along_axis(step[0], _within(step[1], step[0].shape[axis]), axis)
+    part = step[0][_beside(step[0].shape, step[1].shape, axis)]
+    return np.take_along_axis(part, _within(step[1], step[0].shape[axis]), axis)
 
 
 def _scatter_elements(step: Step) -> np.ndarray:
@@ -176,8 +179,19 @@ def _scatter_elements(step: Step) -> np.ndarray:
         raise Refused("a reduction")
     step.reserve(data.shape, data.dtype)
     found = data.copy()
-    np.put_along_axis(found, _within(indices, data.shape[axis]), updates, axis)
+    part = found[_beside(data.shape, indices.shape, axis)]
+    np.put_along_axis(part, _within(indices, data.shape[axis]), updates, axis)
     return found
+
+
+def _beside(data: tuple[int, ...], indices: tuple[int, ...], axis: int) -> tuple[slice, ...]:
+    """The part of data that indices along an axis speak of; NumPy would broadcast the others."""
+    if len(data) != len(indices):
+        raise Refused("indices of another rank")
+    others = [size for i, size in enumerate(zip(data, indices, strict=True)) if i != axis]
+    if any(of_indices > of_data for of_data, of_indices in others):
+        raise Refused("indices larger than the data")
+    return tuple(slice(None) if i == axis else slice(size) for i, size in enumerate(indices))
 
 
 def _within(indices: np.ndarray, size: int) -> np.ndarray:
@@ -198,13 +212,29 @@ def _cumulative_sum(step: Step) -> np.ndarray:
 def _dequantized(step: Step) -> np.ndarray:
     data, scale, zero = step[0], step[1], step.optional(2)
     step.reserve(data.shape, scale.dtype)
-    form = [1] * data.ndim
-    if scale.size > 1:
-        form[step.axis(step.attribute("axis", 1), data.ndim)] = -1
     shifted = data.astype(scale.dtype)
     if zero is not None:
-        shifted -= zero.astype(scale.dtype).reshape(form if zero.size > 1 else [1] * data.ndim)
-    return shifted * scale.reshape(form)
+        shifted -= _along(step, zero.astype(scale.dtype))
+    return shifted * _along(step, scale)
+
+
+def _along(step: Step, numbers: np.ndarray) -> np.ndarray:
+    """Scales or zero points in a shape that goes with the data: one, or one a slice or block."""
+    data, block = step[0], step.attribute("block_size", 0)
+    if numbers.size == 1:
+        return numbers.reshape([1] * data.ndim)
+    axis = step.axis(step.attribute("axis", 1), data.ndim)
+    if block:
+        blocks = -(-data.shape[axis] // block) if block > 0 else -1
+        if numbers.shape != (*data.shape[:axis], blocks, *data.shape[axis + 1 :]):
+            raise Refused("blocks that do not fit")
+        whole = [slice(None)] * data.ndim
+        whole[axis] = slice(data.shape[axis])
+        step.spend(block * numbers.nbytes)
+        return np.repeat(numbers, block, axis)[tuple(whole)]
+    if numbers.size != data.shape[axis]:
+        raise Refused("not one scale a slice")
+    return numbers.reshape([-1 if i == axis else 1 for i in range(data.ndim)])
 
 
 OPERATIONS: dict[str, Operation] = {

@@ -192,7 +192,8 @@ def dimensions(dims: Any, where: str) -> tuple[int, ...]:
     shape = tuple(int(size) for size in dims[: _MAX_RANK + 1])
     if len(shape) > _MAX_RANK:
         raise damaged(f"{where}: {len(dims)} dimensions")
-    if any(size < 0 for size in shape) or math.prod(shape) > _MAX_ELEMENTS:
+    # A size of zero makes the others no smaller: NumPy multiplies them all the same.
+    if any(size < 0 for size in shape) or math.prod(size or 1 for size in shape) > _MAX_ELEMENTS:
         raise damaged(f"{where}: a constant of shape {list(shape)}")
     return shape
 

@@ -102,7 +102,7 @@ def read_sparsity(table: Table, shape: tuple[int, ...], where: str) -> Sparsity:
         raise damaged(f"{where}: the block map names no, or twice the same, dimension")
     if len(stored_levels) != count:
         raise damaged(f"{where}: {len(stored_levels)} levels, not {count}")
-    if math.prod(shape) > _MAX_ELEMENTS:
+    if math.prod(size or 1 for size in shape) > _MAX_ELEMENTS:
         raise damaged(f"{where}: {math.prod(shape)} elements")
     sizes, strides = _sizes(stored_levels, order, block_map, shape, where)
     levels: list[Level] = []

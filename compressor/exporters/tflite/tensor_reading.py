@@ -73,7 +73,7 @@ def read_tensor(table: Table, buffers: list[tuple[int, int]]) -> TFLiteTensor:
         return TFLiteTensor(
             name, _free_shape(table, shape), kind, (0, 0), _quantization(table, ()), None, external
         )
-    if any(size < 0 for size in shape) or math.prod(shape) > _MAX_ELEMENTS:
+    if any(size < 0 for size in shape) or math.prod(size or 1 for size in shape) > _MAX_ELEMENTS:
         raise damaged(f"{where}: a constant of shape {list(shape)}")
     sparsity = None if stored_sparsity is None else read_sparsity(stored_sparsity, shape, where)
     count = math.prod(shape) if sparsity is None else sparsity.stored
