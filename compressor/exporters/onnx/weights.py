@@ -57,11 +57,16 @@ class Stored:
 
 
 def find_weights(graph: Any) -> list[Weight]:
-    """The float32 initializers of the main graph with at least two axes or `MIN_SIZE` values."""
+    """The float32 initializers of the main graph with at least two axes or `MIN_SIZE` values.
+
+    Scales of quantised tensors are none of them.
+    """
     used_by = consumers(graph)
     found = []
     for entry in graph.initializer:
         values = array_of(entry)
+        if _is_scale(used_by.get(entry.name, [])):
+            continue
         if values.dtype != np.float32 or (values.ndim < 2 and values.size < MIN_SIZE):
             continue
         found.append(Weight(entry.name, values, _channel_axis(values, used_by.get(entry.name, []))))
@@ -156,6 +161,14 @@ def _channel_axis(values: np.ndarray, used_by: list[tuple[Any, int]]) -> int:
     return last
 
 
+def _is_scale(used_by: list[tuple[Any, int]]) -> bool:
+    """Whether a constant is the scale or the zero point of others, and nothing else."""
+    return bool(used_by) and all(
+        node.op_type in ("QuantizeLinear", "DequantizeLinear") and position in (1, 2)
+        for node, position in used_by
+    )
+
+
 def _broadcast(weight: Weight, scale: np.ndarray) -> np.ndarray:
     shape = [1] * weight.values.ndim
     shape[weight.axis] = -1
@@ -165,11 +178,15 @@ def _broadcast(weight: Weight, scale: np.ndarray) -> np.ndarray:
 def find_integers(graph: Any) -> list[tuple[str, Stored]]:
     """The int8 initializers of the main graph with `MIN_SIZE` values, by name: quantised weights.
 
-    What they are multiplied by lies in the graph, so they are stored as they are.
+    What they are multiplied by lies in the graph, so they are stored as they are. Zero points are
+    none of them.
     """
+    used_by = consumers(graph)
     found = []
     for entry in graph.initializer:
         values = array_of(entry)
+        if _is_scale(used_by.get(entry.name, [])):
+            continue
         if values.dtype == np.int8 and values.size >= MIN_SIZE:
             codes = values.ravel()
             stored = Stored("int8", codes, 0, codes != 0, values.shape, is_integer=True)
