@@ -17,7 +17,8 @@ help:
 
 demo: runtimes
 	$(BIN)/compressor sweep --preset quick -o runs/demo
-	$(BIN)/compressor export runs/demo/seed-0/0.9 --format all --force
+	$(BIN)/compressor export runs/demo/seed-0/0.9 --quantize auto --force -o runs/demo/mnist.tflite
+	$(BIN)/compressor export runs/demo/seed-0/0.9 --quantize auto --force -o runs/demo/mnist.onnx
 
 setup: $(VENV)/.ready
 
