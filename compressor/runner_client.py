@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -30,6 +30,8 @@ _TAIL = 4096
 _EXIT_SECONDS = 5.0
 
 Facts = dict[str, Any]
+Stored = Mapping[str, np.ndarray] | Path
+"""Arrays (n, ...) by the names of the inputs, or the .npz that `deploy.arrays` wrote of them."""
 
 
 class Runner:
@@ -37,7 +39,8 @@ class Runner:
 
     Use it as a context: the process is started by the first request, and killed at the end,
     whatever happens. One that crashed or was killed for its time is replaced by the next `load`.
-    `threads` is what the runtime may compute with, `timeout` the seconds of one request.
+    `threads` is what the runtime may compute with, `timeout` the seconds of one request, `cpus` the
+    processors that the process is kept to.
 
     Every request raises MissingRuntimeError where the runtime is not there; CheckFailedError where
     it refuses or cannot run the artefact, crashes, or takes too long; UsageError where the request
@@ -45,9 +48,17 @@ class Runner:
     runtime that is not known.
     """
 
-    def __init__(self, runtime: str, *, threads: int = 1, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self,
+        runtime: str,
+        *,
+        threads: int = 1,
+        timeout: float = TIMEOUT,
+        cpus: Sequence[int] | None = None,
+    ) -> None:
         self.runtime = runtimes.find(runtime).verified_in
         self.threads, self.timeout = threads, timeout
+        self._cpus = None if cpus is None else list(cpus)
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: queue.Queue[bytes] = queue.Queue()
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -70,18 +81,28 @@ class Runner:
             self._folder.cleanup()
             self._folder = None
 
-    def load(self, path: Path | str) -> Facts:
-        """Load an artefact in the place of the one before.
+    def probe(self) -> Facts:
+        """Whether the runtime can run here: version, provider, device."""
+        return self._request({"op": "probe", "runtime": self.runtime})
+
+    def load(self, path: Path | str, *, graph: bool = False) -> Facts:
+        """Load an artefact in the place of the one before; `graph` is to run it as a CUDA graph.
 
         Returns what the runtime says of it and of itself: version, provider, inputs, outputs,
         load_ms, ...; `deploy.runner` lists them.
         """
-        absolute = str(Path(path).resolve())
         return self._request(
-            {"op": "load", "runtime": self.runtime, "path": absolute, "threads": self.threads}
+            {
+                "op": "load",
+                "runtime": self.runtime,
+                "path": str(Path(path).resolve()),
+                "threads": self.threads,
+                "cpus": self._cpus,
+                "graph": graph,
+            }
         )
 
-    def predict(self, inputs: Mapping[str, np.ndarray], *, batch: int = 1) -> np.ndarray:
+    def predict(self, inputs: Stored, *, batch: int = 1) -> np.ndarray:
         """Run arrays (n, ...) by the names of the inputs, `batch` rows at once: float32 (n, k)."""
         outputs = self._path / "outputs.npy"
         source = self._write(inputs)
@@ -95,32 +116,60 @@ class Runner:
         absolute = str(Path(vectors).resolve())
         return self._request({"op": "check", "vectors": absolute, "batch": batch})
 
+    def warm_up(
+        self,
+        *,
+        seconds: float,
+        batch: int = 1,
+        inputs: Stored | None = None,
+        copies: bool = False,
+    ) -> Facts:
+        """Run until the median settles, for at most `seconds`: first_ns, runs, settled, ..."""
+        return self._request(
+            {"op": "warm_up", "seconds": seconds, **self._rows(batch, inputs, copies)}
+        )
+
     def measure(
         self,
         *,
         runs: int,
         batch: int = 1,
         warmup: int = 0,
-        inputs: Mapping[str, np.ndarray] | None = None,
+        inputs: Stored | None = None,
         copies: bool = False,
     ) -> list[int]:
         """One round: nanoseconds of each of `runs` runs of a batch, after `warmup` uncounted ones.
 
-        `inputs` are rows, repeated to the batch; without them random ones are run. Without `copies`
-        inputs and outputs stay in the runtime's memory.
+        `inputs` are rows, taken a batch after the other, and repeated where they are too few;
+        without them random ones are run. Without `copies` inputs and outputs stay in the runtime's
+        memory.
         """
         answer = self._request(
             {
                 "op": "measure",
-                "batch": batch,
                 "warmup": warmup,
                 "runs": runs,
-                "inputs": None if inputs is None else self._write(inputs),
-                "copies": copies,
+                **self._rows(batch, inputs, copies),
             }
         )
         times: list[int] = answer["ns"]
         return times
+
+    def stream(
+        self,
+        *,
+        runs: int,
+        batch: int = 1,
+        inputs: Stored | None = None,
+        copies: bool = False,
+    ) -> tuple[int, int]:
+        """Run batch after batch, fed as in `measure`: how many examples, and nanoseconds in all."""
+        answer = self._request({"op": "stream", "runs": runs, **self._rows(batch, inputs, copies)})
+        return answer["examples"], answer["ns"]
+
+    def _rows(self, batch: int, inputs: Stored | None, copies: bool) -> Facts:
+        source = None if inputs is None else self._write(inputs)
+        return {"batch": batch, "inputs": source, "copies": copies}
 
     @property
     def _path(self) -> Path:
@@ -128,7 +177,10 @@ class Runner:
             raise RuntimeError("a Runner is used in a with statement")
         return Path(self._folder.name)
 
-    def _write(self, inputs: Mapping[str, np.ndarray]) -> str:
+    def _write(self, inputs: Stored) -> str:
+        """The file of the inputs, written unless they are in one."""
+        if isinstance(inputs, Path):
+            return str(inputs.resolve())
         path = self._path / "inputs.npz"
         with storage_errors(path), open(path, "wb") as file:
             write_arrays(file, inputs)

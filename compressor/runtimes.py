@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ctypes
 import dataclasses
 import importlib.metadata
 import importlib.util
 import sys
 from typing import Any, Literal
 
-from compressor.errors import MissingRuntimeError, UsageError
+from compressor.errors import CompressorError, MissingRuntimeError, UsageError
 from compressor.runtime_environments import Environment
 
 Format = Literal["tflite", "onnx"]
+
+# As in deploy.runner.gpu, which imports numpy.
+_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_PROBE_SECONDS = 120.0  # TensorRT compiles what it tries
 
 TFLITE_RUNTIME = Environment(
     name="tflite-runtime",
@@ -61,6 +66,8 @@ class Runtime:
     """its own; without one it lives in this Python"""
     substitute: str | None = None
     """the runtime that its artefacts are verified in, where it cannot run here"""
+    gpu: bool = False
+    """whether it needs an NVIDIA GPU"""
 
     @property
     def verified_in(self) -> str:
@@ -74,6 +81,8 @@ class State:
 
     version: str | None
     reason: str
+    hint: str = ""
+    """what to do, where that is not to install its package"""
 
 
 RUNTIMES: dict[str, Runtime] = {
@@ -102,6 +111,10 @@ RUNTIMES: dict[str, Runtime] = {
             ("onnxruntime-web",),
             substitute="onnxruntime",
         ),
+        *(
+            Runtime(name, "onnx", "onnxruntime", ("onnxruntime-gpu[cuda,cudnn]",), gpu=True)
+            for name in ("cuda", "tensorrt")
+        ),
     )
 }
 """Name -> runtime, in the order in which they are shown."""
@@ -117,17 +130,24 @@ def find(name: str) -> Runtime:
 def state(name: str) -> State:
     """Whether artefacts for a runtime can be run here: in itself, or in its substitute.
 
-    Nothing is imported. Raises UsageError for a name that is not known.
+    Nothing is imported, so that of a GPU only the driver is known; `describe` tries it. Raises
+    UsageError for a name that is not known.
     """
     runtime = find(find(name).verified_in)
     if runtime.environment is not None:
         reason = runtime.environment.missing()
         return State(None if reason else runtime.environment.version, reason)
+    if runtime.gpu and not _driver_is_there():
+        return State(
+            None,
+            f"has no NVIDIA driver: {_DRIVER} cannot be loaded",
+            f"it takes an NVIDIA GPU, its driver, and pip install {runtime.packages[-1]}",
+        )
     if importlib.util.find_spec(runtime.module) is None:
         return State(None, "is not installed")
     for package in runtime.packages:
         try:
-            return State(importlib.metadata.version(package), "")
+            return State(importlib.metadata.version(package.partition("[")[0]), "")
         except importlib.metadata.PackageNotFoundError:
             continue
     return State(None, f"is there without its package {' or '.join(runtime.packages)}")
@@ -141,10 +161,12 @@ def python_of(name: str) -> str:
     runtime = find(find(name).verified_in)
     if runtime.environment is not None:
         return str(runtime.environment.python())
-    reason = state(name).reason
-    if reason:
+    found = state(name)
+    if found.hint:
+        raise MissingRuntimeError(f"{runtime.name} {found.reason}", hint=found.hint)
+    if found.reason:
         raise MissingRuntimeError(
-            f"{runtime.name} {reason}",
+            f"{runtime.name} {found.reason}",
             value=sys.executable,
             hint=f"pip install {runtime.packages[-1]}",
         )
@@ -168,11 +190,41 @@ def install(name: str) -> dict[str, Any]:
     if runtime.environment is not None:
         runtime.environment.install()
     python_of(name)  # says how to get one that lives in this Python
-    return _describe(runtime)
+    described = _describe(runtime)
+    if runtime.gpu and described["version"] is None:
+        raise MissingRuntimeError(f"{name} cannot run here", value=described["reason"])
+    return described
+
+
+def _driver_is_there() -> bool:
+    """Whether NVIDIA's driver can be loaded. It is not started: a process that does is not forked.
+
+    What it says of the GPU is asked in the runner's process.
+    """
+    try:
+        ctypes.CDLL(_DRIVER)
+    except OSError:
+        return False
+    return True
+
+
+def _tried(runtime: Runtime) -> State:
+    """Whether the runtime runs on this machine's GPU, from a process of its own."""
+    from compressor.runner_client import Runner
+
+    try:
+        with Runner(runtime.name, timeout=_PROBE_SECONDS) as runner:
+            return State(str(runner.probe()["version"]), "")
+    except MissingRuntimeError as error:
+        return State(None, str(error.value).removeprefix(f"{runtime.name}: "))
+    except CompressorError as error:  # it crashed, or took too long
+        return State(None, str(error))
 
 
 def _describe(runtime: Runtime) -> dict[str, Any]:
     found = state(runtime.name)
+    if runtime.gpu and found.version is not None:
+        found = _tried(runtime)
     there = found.version is not None
     kind, reason = ("installed" if there else "missing"), found.reason or None
     if runtime.substitute:

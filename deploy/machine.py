@@ -7,6 +7,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
+_GOVERNOR = "/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor"
+
 
 def describe_machine() -> dict[str, Any]:
     """The processor, cores, memory and system, as a JSON object.
@@ -20,6 +22,26 @@ def describe_machine() -> dict[str, Any]:
         "memory_bytes": _memory_bytes(),
         "system": f"{platform.system()} {platform.machine()}",
     }
+
+
+def governor() -> str | None:
+    """What sets the processors' frequency, such as performance; None where it cannot be read.
+
+    Several, separated by commas, where the processors that this process may use differ.
+    """
+    cpus = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(_usable_cores())
+    try:
+        return ", ".join(sorted({Path(_GOVERNOR.format(cpu)).read_text().strip() for cpu in cpus}))
+    except OSError:
+        return None
+
+
+def load_average() -> float | None:
+    """Processes that wanted a processor, the mean of the last minute; None where not known."""
+    try:
+        return round(os.getloadavg()[0], 2)
+    except (AttributeError, OSError):
+        return None
 
 
 def _cpu_model() -> str:

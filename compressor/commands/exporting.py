@@ -39,8 +39,8 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
     "runtime",
     type=Names(),
     metavar="RUNTIME",
-    help="What will execute it: litert, tflite-runtime, onnxruntime, onnxruntime-gpu or "
-    "onnxruntime-web. Default: litert for TFLite, onnxruntime for ONNX.",
+    help="What will execute it: litert, tflite-runtime, onnxruntime, onnxruntime-gpu, "
+    "onnxruntime-web, cuda or tensorrt. Default: litert for TFLite, onnxruntime for ONNX.",
 )
 @click.option(
     "--quantize",

@@ -9,10 +9,16 @@ error. The program ends with `exit` or with its input. Arrays go through files: 
 (stored, not compressed) of one array (n, ...) an input, by the names that `load` answers; outputs
 in an .npy.
 
-{"op": "load", "runtime": NAME, "path": FILE, "threads": COUNT}
-    Loads an artefact in the place of the one before. NAME: litert, tflite-runtime, onnxruntime.
-    -> runtime, version, provider (of ONNX Runtime, else null), numpy, python, threads, import_ms
-    (of the runtime), load_ms (of the artefact, until it can run), inputs and outputs (a list of
+{"op": "probe", "runtime": NAME}
+    Whether the runtime can run here. NAME: litert, tflite-runtime, onnxruntime, cuda, tensorrt.
+    -> version, provider (of ONNX Runtime, else null), device (the accelerator, else null).
+{"op": "load", "runtime": NAME, "path": FILE, "threads": COUNT, "cpus": [NUMBER, ...] or null,
+ "graph": BOOL}
+    Loads an artefact in the place of the one before, with the process kept to these processors;
+    `graph` is to run it as a CUDA graph.
+    -> runtime, version, provider, delegate (name, and how many nodes it computes of how many, or
+    null), device, numpy, python, threads, cpus (that the process may use), import_ms (of the
+    runtime), load_ms (of the artefact, until it can run), inputs and outputs (a list of
     name, shape, dtype, scale, zero_point, as in a description; shape has null where a size is
     open), peak_memory_bytes (of the process up to now; 0 where it cannot be read).
 {"op": "predict", "inputs": FILE.npz, "outputs": FILE.npy, "batch": COUNT}
@@ -21,11 +27,18 @@ in an .npy.
     back. -> shape ([n, k]), peak_memory_bytes.
 {"op": "check", "vectors": FILE.check.npz, "batch": COUNT}
     Runs check vectors. -> passed, examples, difference (null: no numbers), tolerance.
-{"op": "measure", "batch": COUNT, "warmup": COUNT, "runs": COUNT, "inputs": FILE.npz or null,
+{"op": "warm_up", "seconds": MOST, "batch": COUNT, "inputs": FILE.npz or null, "copies": BOOL}
+    Runs until the median of the runs settles. Inputs are batches of the file's rows, in turns, and
+    repeated where they are too few; else random in 0 to 1 (integers: zeros). With `copies` a run
+    takes inputs from numpy and gives outputs to it; without, both stay in the runtime's memory.
+    -> first_ns (of the first run), runs, settled, median_ns, timer_ns and call_ns (what the clock,
+    and the clock and an empty Python call, add to every time), peak_memory_bytes,
+    device_memory_bytes (of the accelerator's, or null).
+{"op": "measure", "warmup": COUNT, "runs": COUNT, "batch": COUNT, "inputs": FILE.npz or null,
  "copies": BOOL}
-    One round: runs that are not counted, then runs that are. Inputs are the first rows of the file,
-    repeated to the batch; else random in 0 to 1 (integers: zeros). With `copies` a run takes inputs
-    from numpy and gives outputs to it; without, both stay in the runtime's memory.
+    One round: runs that are not counted, then runs that are; fed as for `warm_up`.
     -> ns (a list, nanoseconds of each run), batch, peak_memory_bytes.
+{"op": "stream", "runs": COUNT, "batch": COUNT, "inputs": FILE.npz or null, "copies": BOOL}
+    Runs one batch after the other, fed as for `warm_up`, timed in all. -> examples, ns.
 {"op": "exit"}
 """

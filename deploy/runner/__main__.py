@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import sys
+from pathlib import Path
 
 import deploy.runner
 from deploy.runner.protocol import Server
@@ -22,6 +24,9 @@ def main() -> int:
     sys.stdout.flush()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    # Should memory run out, this process is to die of it, and not who started it.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
     try:
         Server().serve(sys.stdin.buffer, answers)
         answers.close()

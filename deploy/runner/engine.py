@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import abc
+import dataclasses
 import functools
 import gc
+import itertools
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -16,30 +19,56 @@ from deploy.errors import EngineError, RequestError
 
 _SEED = 0
 _LONGEST_LIST = 200
+_MOST_BATCHES = 64
+_WINDOW_RUNS = 10
+_WINDOW_NS = 50_000_000
+_SETTLED = 0.02
+_TIMER_RUNS = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class Rows:
+    """What runs are fed: `inputs` (n, ...) by their names, in turns of `batch`; None: random ones.
+
+    With `copies` a run takes its inputs from numpy and gives its outputs to it, without it both
+    stay in the runtime's memory.
+    """
+
+    inputs: Mapping[str, np.ndarray] | None
+    batch: int
+    copies: bool
 
 
 class Engine(abc.ABC):
     """One artefact in one runtime.
 
     `inputs` and `outputs` are as the runtime reports them, `version` the runtime's, `provider` what
-    of it computes (ONNX Runtime), `import_ms` and `load_ms` how long it took to import it, and to
-    load the artefact until it could run.
+    of it computes (ONNX Runtime), `delegate` what took nodes of the graph from it (TFLite),
+    `device` the accelerator, `import_ms` and `load_ms` how long it took to import it, and to load
+    the artefact until it could run.
     """
 
     runtime: ClassVar[str]
+    copies_apart: ClassVar[bool] = False
+    """whether inputs and outputs must be copied to another memory than numpy's, such as a GPU's"""
     version: str
     provider: str | None = None
+    delegate: dict[str, Any] | None = None
+    device: dict[str, Any] | None = None
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]
     import_ms: float
     load_ms: float
 
-    def __init__(self, path: str, threads: int) -> None:
-        """Load the artefact `path`, to run with `threads`.
+    def __init__(self, path: str, threads: int, graph: bool = False) -> None:
+        """Load the artefact `path`, to run with `threads`; `graph` is to run it as a CUDA graph.
 
         Raises MissingEngineError where the runtime cannot be imported, EngineError where it refuses
-        the artefact.
+        the artefact, RequestError for a graph on a runtime that has none.
         """
+        if graph and not self.copies_apart:
+            raise RequestError("there are no CUDA graphs in this runtime", value=self.runtime)
+        self.graph = graph
         start = time.perf_counter()
         self._import()
         imported = time.perf_counter()
@@ -47,6 +76,20 @@ class Engine(abc.ABC):
         self.import_ms = 1e3 * (imported - start)
         self.load_ms = 1e3 * (time.perf_counter() - imported)
         self.inputs, self.outputs = self._ports()
+
+    @classmethod
+    def probe(cls) -> dict[str, Any]:
+        """Whether the runtime can run here: its version, provider and device, null where none.
+
+        Raises MissingEngineError, with the reason, where it cannot.
+        """
+        engine = cls.__new__(cls)
+        engine._import()
+        return {"version": engine.version, "provider": cls.provider, "device": engine.device}
+
+    def device_memory_bytes(self) -> int | None:
+        """What this process holds of the accelerator's memory; None where that is not known."""
+        return None
 
     @abc.abstractmethod
     def _import(self) -> None:
@@ -94,47 +137,68 @@ class Engine(abc.ABC):
             parts.append(_dequantized(found[:count], self.outputs[0]))
         return np.concatenate(parts)
 
-    def measure(
-        self,
-        inputs: Mapping[str, np.ndarray] | None,
-        *,
-        batch: int,
-        warmup: int,
-        runs: int,
-        copies: bool = False,
-    ) -> list[int]:
+    def warm_up(self, rows: Rows, *, seconds: float) -> dict[str, Any]:
+        """Run until the median of the runs settles, for at most `seconds`.
+
+        It has settled when the medians of two windows, one after the other, differ by at most
+        2 %; a window is of 10 runs at least, and of 50 ms. Returns `first_ns` (of the first run,
+        which builds what the runtime builds late), `runs`, `settled` and `median_ns`. Raises as
+        `predict` does.
+        """
+        start = time.perf_counter_ns()
+        run = self._repeated(rows)
+        bound = 0 if rows.copies else time.perf_counter_ns() - start
+        found: dict[str, Any] = self._guarded(lambda: _settle(run, seconds))
+        # Giving a GPU its inputs builds and may run what is run first.
+        return found | {"first_ns": found["first_ns"] + bound}
+
+    def measure(self, rows: Rows, *, warmup: int, runs: int) -> list[int]:
         """Nanoseconds of each of `runs` runs of one batch, after `warmup` runs that do not count.
 
-        `inputs` are rows by their inputs' names, repeated to the batch; None takes random ones.
-        With `copies` a run takes its inputs from numpy and gives its outputs to it, without it both
-        stay in the runtime's memory. The garbage collector rests meanwhile. Raises as `predict`
-        does.
+        The garbage collector rests meanwhile. Raises as `predict` does.
         """
-        fixed = self.fixed_batch()
-        size = fixed or batch
-        given = self._random(size) if inputs is None else inputs
-        arrays = [_filled(array[:size], size) for array in self._arranged(given)]
-        clock = time.perf_counter_ns
-        collecting = gc.isenabled()
+        run = self._repeated(rows)
 
         def measured() -> list[int]:
-            run = (lambda: self._run(arrays)) if copies else self._bind(arrays)
             for _ in range(warmup):
                 run()
-            gc.collect()
-            gc.disable()
-            times = []
-            for _ in range(runs):
-                start = clock()
-                run()
-                times.append(clock() - start)
-            return times
+            return timed(run, runs)
 
-        try:
-            return self._guarded(measured)
-        finally:
-            if collecting:
-                gc.enable()
+        times: list[int] = self._guarded(measured)
+        return times
+
+    def stream(self, rows: Rows, *, runs: int) -> tuple[int, int]:
+        """Run batch after batch, timed in all and not one by one: how many examples, nanoseconds.
+
+        Raises as `predict` does.
+        """
+        run = self._repeated(rows)
+
+        def run_all() -> None:
+            for _ in range(runs):
+                run()
+
+        times: list[int] = self._guarded(lambda: timed(run_all, 1))
+        return runs * (self.fixed_batch() or rows.batch), times[0]
+
+    def _repeated(self, rows: Rows) -> Callable[[], Any]:
+        """The call that runs a batch, which is timed; each takes the next rows of the inputs.
+
+        Without copies the first batch stays in the runtime's memory.
+        """
+        size = self.fixed_batch() or rows.batch
+        given = self._random(size) if rows.inputs is None else rows.inputs
+        arrays = self._arranged(given)
+        count = min(max(len(arrays[0]) // size, 1), _MOST_BATCHES)
+        batches = [
+            [_filled(array[size * number : size * (number + 1)], size) for array in arrays]
+            for number in range(count)
+        ]
+        if not rows.copies:
+            run: Callable[[], Any] = self._guarded(lambda: self._bind(batches[0]))
+            return run
+        turns = itertools.cycle(batches)
+        return lambda: self._run(next(turns))
 
     def _guarded(self, run: Callable[[], Any]) -> Any:
         """Turn whatever the runtime raises into an EngineError."""
@@ -192,6 +256,63 @@ class Engine(abc.ABC):
             else:
                 found[port.name] = generator.random(shape, np.float32)
         return found
+
+
+def timed(run: Callable[[], Any], runs: int) -> list[int]:
+    """Nanoseconds of each of `runs` calls; the garbage collector rests meanwhile."""
+    clock = time.perf_counter_ns
+    collecting = gc.isenabled()
+    gc.collect()
+    gc.disable()
+    try:
+        times = []
+        for _ in range(runs):
+            start = clock()
+            run()
+            times.append(clock() - start)
+        return times
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def timer_costs() -> dict[str, float]:
+    """What is in every measured time, and not the runtime's: medians, in nanoseconds.
+
+    `timer_ns` is the clock alone, `call_ns` the clock and a Python call that does nothing.
+    """
+    clock = time.perf_counter_ns
+    alone = []
+    for _ in range(_TIMER_RUNS):
+        start = clock()
+        alone.append(clock() - start)
+    return {
+        "timer_ns": float(statistics.median(alone)),
+        "call_ns": float(statistics.median(timed(lambda: None, _TIMER_RUNS))),
+    }
+
+
+def _settle(run: Callable[[], Any], seconds: float) -> dict[str, Any]:
+    times = timed(run, 1)
+    first, before = times[0], 0.0
+    deadline = time.perf_counter() + seconds
+    settled = False
+    while not settled and time.perf_counter() < deadline:
+        window: list[int] = []
+        while len(window) < _WINDOW_RUNS or sum(window) < _WINDOW_NS:
+            window += timed(run, 1 if sum(window) > _WINDOW_NS else _WINDOW_RUNS)
+            if time.perf_counter() > deadline:
+                break
+        times += window
+        median = statistics.median(window)
+        settled = bool(before) and abs(median - before) <= _SETTLED * before
+        before = median
+    return {
+        "first_ns": first,
+        "runs": len(times),
+        "settled": settled,
+        "median_ns": float(before or first),
+    }
 
 
 def plain_name(name: str) -> str:

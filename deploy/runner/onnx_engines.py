@@ -1,52 +1,78 @@
-"""ONNX files in ONNX Runtime."""
+"""ONNX files in ONNX Runtime: on the CPU, and on an NVIDIA GPU by CUDA or TensorRT."""
 
 from __future__ import annotations
 
+import abc
+import contextlib
 import importlib
+import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from deploy.artifact_parts import Port
 from deploy.errors import EngineError, MissingEngineError
 from deploy.runner.engine import Engine, checked_dtype
+from deploy.runner.gpu import describe_gpu, gpu_memory_bytes
+from deploy.runner.gpu_binding import GpuBinding
+from deploy.runner.gpu_libraries import cudnn_version, library_error, load_libraries
+from deploy.runner.onnx_precisions import precisions
 
 _ERRORS_ONLY = 3
 _TYPES = {"tensor(float)": "float32", "tensor(double)": "float64"}
 
+_ON_THE_CPU = "assigned to the default CPU EP"
+_NO_GRAPH = "graph capture"
+_MOST_BINDINGS = 8
 
-class OnnxruntimeEngine(Engine):
-    """ONNX Runtime on the CPU, with all optimisations of the graph."""
+# y = relu(x) of float32 (1, 4) in opset 13, which every provider runs: an ONNX file.
+_TINY_MODEL = (
+    b'\x08\x07:;\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01gZ\x13\n\x01x\x12\x0e\n\x0c\x08\x01\x12\x08'
+    b"\n\x02\x08\x01\n\x02\x08\x04b\x13\n\x01y\x12\x0e\n\x0c\x08\x01\x12\x08\n\x02\x08\x01\n\x02\x08\x04"
+    b"B\x04\n\x00\x10\r"
+)
 
-    runtime = "onnxruntime"
-    provider = "CPUExecutionProvider"
+
+class OnnxEngine(Engine):
+    """ONNX Runtime with one execution provider, and all optimisations of the graph."""
+
+    provider: str
+    package: ClassVar[str]
+    """what brings the provider, as pip knows it"""
 
     def _import(self) -> None:
+        hint = f"pip install {self.package}"
         try:
             self._onnxruntime = importlib.import_module("onnxruntime")
             self.version = str(self._onnxruntime.__version__)
+            providers = self._onnxruntime.get_available_providers()
         except (ImportError, AttributeError) as error:
+            raise MissingEngineError("onnxruntime is not there", value=error, hint=hint) from error
+        if self.provider not in providers:
             raise MissingEngineError(
-                f"{self.runtime} is not there", value=error, hint="pip install onnxruntime"
-            ) from error
+                f"this onnxruntime has no {self.provider}",
+                value=f"{self.version} has {', '.join(providers)}",
+                hint=f"pip uninstall onnxruntime, then {hint}",
+            )
 
     def _load(self, path: str, threads: int) -> None:
+        self._session = self._open(path, threads)
+        providers = self._session.get_providers()
+        if providers[:1] != [self.provider]:
+            raise EngineError("another provider computes than was asked for", value=providers)
+
+    @abc.abstractmethod
+    def _open(self, path: str, threads: int) -> Any:
+        """A session of the file."""
+
+    def _session_options(self, threads: int) -> Any:
         options = self._onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
         options.graph_optimization_level = self._onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        try:
-            self._session = self._onnxruntime.InferenceSession(
-                path, options, providers=[self.provider]
-            )
-        # Its errors have no base of their own.
-        except Exception as error:
-            raise EngineError(f"{self.runtime} refuses the artefact", value=error) from error
-        providers = self._session.get_providers()
-        if providers != [self.provider]:
-            raise EngineError("another provider computes than was asked for", value=providers)
+        return options
 
     def _ports(self) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
@@ -59,6 +85,23 @@ class OnnxruntimeEngine(Engine):
         output: np.ndarray = self._session.run(self._outputs, feeds)[0]
         return output
 
+
+class OnnxruntimeEngine(OnnxEngine):
+    """ONNX Runtime on the CPU."""
+
+    runtime = "onnxruntime"
+    provider = "CPUExecutionProvider"
+    package = "onnxruntime"
+
+    def _open(self, path: str, threads: int) -> Any:
+        try:
+            return self._onnxruntime.InferenceSession(
+                path, self._session_options(threads), providers=[self.provider]
+            )
+        # Its errors have no base of their own.
+        except Exception as error:
+            raise EngineError(f"{self.runtime} refuses the artefact", value=error) from error
+
     def _bind(self, arrays: Sequence[np.ndarray]) -> Callable[[], Any]:
         binding = self._session.io_binding()
         for name, array in zip(self._names, arrays):  # noqa: B905 - Python 3.9
@@ -66,6 +109,174 @@ class OnnxruntimeEngine(Engine):
         for name in self._outputs:
             binding.bind_output(name)
         return lambda: self._session.run_with_iobinding(binding)
+
+
+class GpuEngine(OnnxEngine):
+    """ONNX Runtime on the first NVIDIA GPU: every node there, or the artefact is refused.
+
+    ONNX Runtime falls back to the CPU in four ways: a provider that cannot start is left out with a
+    log line, nodes that it does not take go to the CPU, a session that cannot be made is made again
+    without it, and so is one whose run fails. All are off here. float32 is float32: TF32, which
+    keeps 10 bits of a factor, is off, too.
+    """
+
+    copies_apart = True
+    hint: ClassVar[str]
+    """how the libraries that the provider alone needs are installed"""
+
+    @classmethod
+    def probe(cls) -> dict[str, Any]:
+        """As for every runtime; the provider has run a model, too."""
+        engine = cls.__new__(cls)
+        engine.graph = False
+        engine._import()
+        engine._check_provider()
+        return {"version": engine.version, "provider": cls.provider, "device": engine.device}
+
+    def device_memory_bytes(self) -> int | None:
+        """What this process holds of the GPU's memory; None where that is not known."""
+        return gpu_memory_bytes()
+
+    def _import(self) -> None:
+        gpu = describe_gpu()
+        super()._import()
+        load_libraries(self._onnxruntime, gpu, f"pip install {self.package}")
+        self.device = {**gpu, "cudnn": cudnn_version(self._onnxruntime)}
+        self._graphs = itertools.count(1)
+        self._bindings: dict[tuple[tuple[int, ...], ...], GpuBinding] = {}
+
+    @abc.abstractmethod
+    def _provider_options(self, path: str) -> dict[str, Any]:
+        """The provider's options for the file."""
+
+    def _open(self, path: str, threads: int) -> Any:
+        options = self._session_options(threads)
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        try:
+            session = self._onnxruntime.InferenceSession(
+                path,
+                options,
+                providers=[(self.provider, self._provider_options(path))],
+                enable_fallback=False,
+            )
+        # Its errors have no base of their own.
+        except Exception as error:
+            self._check_provider()
+            raise self._refusal(path, error) from error
+        session.disable_fallback()
+        return session
+
+    def _check_provider(self) -> None:
+        """Raise MissingEngineError where the provider cannot run even the smallest model."""
+        try:
+            options = self._session_options(threads=1)
+            options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+            session = self._onnxruntime.InferenceSession(
+                _TINY_MODEL, options, providers=[self.provider], enable_fallback=False
+            )
+            started = session.get_providers()[:1] == [self.provider]
+            session.run(None, {"x": np.zeros((1, 4), np.float32)})
+            reason: object = None if started else session.get_providers()
+        except Exception as error:
+            started, reason = False, error
+        if not started:
+            raise MissingEngineError(
+                f"{self.provider} cannot start",
+                value=library_error(self._onnxruntime, self.provider) or reason,
+                hint=self.hint,
+            )
+
+    def _refusal(self, path: str, error: Exception) -> EngineError:
+        """What the session's error means for the artefact."""
+        if _ON_THE_CPU in str(error):
+            left = self._left_over(path)
+            return EngineError(
+                f"{self.provider} does not take every node of the artefact",
+                value=f"the CPU would compute {', '.join(left)}" if left else error,
+            )
+        if self.graph and _NO_GRAPH in str(error):
+            return EngineError("the artefact cannot be run as a CUDA graph", value=error)
+        return EngineError(f"{self.runtime} refuses the artefact", value=error)
+
+    def _left_over(self, path: str) -> list[str]:
+        """The operators that would fall to another provider; none where that cannot be told."""
+        with contextlib.suppress(Exception):  # since ONNX Runtime 1.24
+            options = self._session_options(threads=1)
+            options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+            session = self._onnxruntime.InferenceSession(path, options, providers=[self.provider])
+            return sorted(
+                {
+                    node.op_type
+                    for part in session.get_provider_graph_assignment_info()
+                    if part.ep_name != self.provider
+                    for node in part.get_nodes()
+                }
+            )
+        return []
+
+    def _run(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+        if not self.graph:
+            return super()._run(arrays)
+        # Through the graph, so that what is right and what is fast are the same run.
+        binding = self._bound(arrays)
+        binding.run()
+        return binding.output()
+
+    def _bind(self, arrays: Sequence[np.ndarray]) -> Callable[[], Any]:
+        return self._bound(arrays).run
+
+    def _bound(self, arrays: Sequence[np.ndarray]) -> GpuBinding:
+        """The arrays on the GPU, in the place of those before where the shapes are the same."""
+        shapes = tuple(array.shape for array in arrays)
+        if shapes in self._bindings:
+            self._bindings[shapes].update(arrays)
+            return self._bindings[shapes]
+        if len(self._bindings) >= _MOST_BINDINGS:
+            self._bindings.clear()
+        self._bindings[shapes] = GpuBinding(
+            self._onnxruntime,
+            self._session,
+            list(zip(self._names, arrays)),  # noqa: B905 - Python 3.9
+            self._outputs,
+            # A graph is bound to addresses: each batch size has its own.
+            next(self._graphs) if self.graph else None,
+        )
+        return self._bindings[shapes]
+
+
+class CudaEngine(GpuEngine):
+    """ONNX Runtime by CUDA and cuDNN."""
+
+    runtime = "cuda"
+    provider = "CUDAExecutionProvider"
+    package = "onnxruntime-gpu[cuda,cudnn]"
+    hint = "pip install onnxruntime-gpu[cuda,cudnn]"
+
+    def _provider_options(self, path: str) -> dict[str, Any]:
+        return {"device_id": 0, "use_tf32": False, "enable_cuda_graph": self.graph}
+
+
+class TensorrtEngine(GpuEngine):
+    """ONNX Runtime by TensorRT, which compiles the graph while it loads; nothing is kept of that.
+
+    A graph of float16 or int8 is computed in those; one of float32 in nothing narrower.
+    """
+
+    runtime = "tensorrt"
+    provider = "TensorrtExecutionProvider"
+    package = "onnxruntime-gpu[cuda,cudnn]"
+    hint = "pip install tensorrt-cu13, in the major version of that library"
+
+    def _provider_options(self, path: str) -> dict[str, Any]:
+        found = precisions(path)
+        return {
+            "device_id": 0,
+            "trt_engine_cache_enable": False,
+            "trt_timing_cache_enable": False,
+            "trt_fp16_enable": found.float16,
+            "trt_int8_enable": found.int8,
+            "trt_cuda_graph_enable": self.graph,
+        }
 
 
 def _port(value: Any) -> Port:

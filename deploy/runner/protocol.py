@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,16 +16,22 @@ import numpy as np
 from deploy.arrays import read_arrays
 from deploy.errors import DeployError, EngineError, MissingEngineError, RequestError
 from deploy.fields import Fields, parse_json
-from deploy.runner.engine import Engine
+from deploy.runner.engine import Engine, Rows, timer_costs
 from deploy.runner.memory import peak_memory_bytes
-from deploy.runner.onnx_engines import OnnxruntimeEngine
+from deploy.runner.onnx_engines import CudaEngine, OnnxruntimeEngine, TensorrtEngine
 from deploy.runner.tflite_engines import LitertEngine, TfliteRuntimeEngine
 from deploy.vectors import CheckVectors
 
 ENGINES: dict[str, type[Engine]] = {
-    engine.runtime: engine for engine in (LitertEngine, TfliteRuntimeEngine, OnnxruntimeEngine)
+    engine.runtime: engine
+    for engine in (
+        *(LitertEngine, TfliteRuntimeEngine),
+        *(OnnxruntimeEngine, CudaEngine, TensorrtEngine),
+    )
 }
 """Runtime -> the class that runs artefacts in it."""
+
+OPERATIONS = ("probe", "load", "predict", "check", "warm_up", "measure", "stream", "exit")
 
 LONGEST_LINE = 2**20
 """Bytes of a request."""
@@ -33,6 +40,7 @@ _LARGEST_INPUTS = 4 * 2**30
 _MOST_THREADS = 1024
 _MOST_ROWS = 2**24
 _MOST_RUNS = 10**7
+_MOST_SECONDS = 3600.0
 
 Answer = dict[str, Any]
 
@@ -59,7 +67,7 @@ class Server:
         """Whether to go on after this request, and its answer."""
         try:
             fields = Fields(parse_json(line, "request"), "request")
-            op = fields.choice("op", ("load", "predict", "check", "measure", "exit"))
+            op = fields.choice("op", OPERATIONS)
             answer = {} if op == "exit" else getattr(self, f"_{op}")(fields)
             return op != "exit", {"ok": True} | answer
         except DeployError as error:
@@ -68,22 +76,34 @@ class Server:
         except Exception as error:
             return True, _error(EngineError(type(error).__name__, value=error))
 
+    def _probe(self, fields: Fields) -> Answer:
+        runtime = fields.choice("runtime", tuple(ENGINES))
+        fields.done()
+        return ENGINES[runtime].probe()
+
     def _load(self, fields: Fields) -> Answer:
         runtime = fields.choice("runtime", tuple(ENGINES))
         path = fields.path("path")
         threads = fields.integer("threads", 1, _MOST_THREADS)
+        cpus = fields.optional("cpus", fields.sizes)
+        graph = fields.boolean("graph")
         fields.done()
         if not Path(path).is_file():
             raise RequestError("there is no such file", value=path)
         self._engine = None  # two artefacts in memory would count as one's
-        self._engine = engine = ENGINES[runtime](path, threads)
+        if cpus is not None:
+            _pin(cpus)  # before the runtime starts threads, which inherit it
+        self._engine = engine = ENGINES[runtime](path, threads, graph)
         return {
             "runtime": runtime,
             "version": engine.version,
             "provider": engine.provider,
+            "delegate": engine.delegate,
+            "device": engine.device,
             "numpy": np.__version__,
             "python": platform.python_version(),
             "threads": threads,
+            "cpus": _pinned(),
             "import_ms": engine.import_ms,
             "load_ms": engine.load_ms,
             "inputs": [dataclasses.asdict(port) for port in engine.inputs],
@@ -107,23 +127,60 @@ class Server:
         vectors = CheckVectors.read(path)
         return vectors.compare(self._loaded().predict(vectors.inputs, batch)).describe()
 
+    def _warm_up(self, fields: Fields) -> Answer:
+        seconds = fields.number("seconds", 0.0, _MOST_SECONDS)
+        rows = _rows(fields)
+        engine = self._loaded()
+        found = engine.warm_up(rows, seconds=seconds)
+        memory = {
+            "peak_memory_bytes": peak_memory_bytes(),
+            "device_memory_bytes": engine.device_memory_bytes(),
+        }
+        return {**found, **timer_costs(), **memory}
+
     def _measure(self, fields: Fields) -> Answer:
-        batch = fields.integer("batch", 1, _MOST_ROWS)
         warmup = fields.integer("warmup", 0, _MOST_RUNS)
         runs = fields.integer("runs", 1, _MOST_RUNS)
-        source = fields.optional("inputs", fields.path)
-        copies = fields.boolean("copies")
-        fields.done()
+        rows = _rows(fields)
         engine = self._loaded()
-        inputs = None if source is None else read_arrays(source, _LARGEST_INPUTS)
-        times = engine.measure(inputs, batch=batch, warmup=warmup, runs=runs, copies=copies)
-        size = engine.fixed_batch() or batch
+        times = engine.measure(rows, warmup=warmup, runs=runs)
+        size = engine.fixed_batch() or rows.batch
         return {"ns": times, "batch": size, "peak_memory_bytes": peak_memory_bytes()}
+
+    def _stream(self, fields: Fields) -> Answer:
+        runs = fields.integer("runs", 1, _MOST_RUNS)
+        rows = _rows(fields)
+        examples, nanoseconds = self._loaded().stream(rows, runs=runs)
+        return {"examples": examples, "ns": nanoseconds}
 
     def _loaded(self) -> Engine:
         if self._engine is None:
             raise RequestError("no artefact is loaded", hint="send load first")
         return self._engine
+
+
+def _rows(fields: Fields) -> Rows:
+    """What runs are fed: the last fields of a request."""
+    batch = fields.integer("batch", 1, _MOST_ROWS)
+    source = fields.optional("inputs", fields.path)
+    copies = fields.boolean("copies")
+    fields.done()
+    return Rows(None if source is None else read_arrays(source, _LARGEST_INPUTS), batch, copies)
+
+
+def _pin(cpus: Sequence[int]) -> None:
+    """Keep this process to these processors. Raises RequestError where it cannot be."""
+    try:
+        os.sched_setaffinity(0, cpus)
+    except (AttributeError, OSError, ValueError, OverflowError) as error:
+        raise RequestError(
+            "the process cannot be pinned", value=f"{list(cpus)} ({error})"
+        ) from error
+
+
+def _pinned() -> list[int] | None:
+    """The processors that this process may use; None where that cannot be said."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
 
 
 def _write(path: Path, array: np.ndarray) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import io
 import json
+import os
 import subprocess
 import sys
 import zipfile
@@ -68,8 +70,9 @@ def ask(runner: Path, *requests: Any, python: str = sys.executable) -> list[dict
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 
-def load(path: Path, runtime: str, threads: int = 1) -> dict[str, Any]:
-    return {"op": "load", "runtime": runtime, "path": str(path), "threads": threads}
+def load(path: Path, runtime: str, threads: int = 1, **options: Any) -> dict[str, Any]:
+    request = {"op": "load", "runtime": runtime, "path": str(path), "threads": threads}
+    return request | {"cpus": None, "graph": False} | options
 
 
 def predict(folder: Path, inputs: dict[str, np.ndarray], batch: int) -> dict[str, Any]:
@@ -229,6 +232,40 @@ def test_every_run_of_a_round_is_timed(runner, float_file, tmp_path) -> None:
         assert all(isinstance(time, int) for time in answer["ns"])
 
 
+def test_a_warm_up_settles_and_says_what_every_time_holds(runner, float_file) -> None:
+    rows = {"batch": 2, "inputs": None, "copies": True}
+    facts, cold, warm, stream = ask(
+        runner,
+        load(float_file[0], "litert", cpus=[min(os.sched_getaffinity(0))]),
+        {"op": "warm_up", "seconds": 0, **rows},
+        {"op": "warm_up", "seconds": 20, **rows},
+        {"op": "stream", "runs": 9, **rows},
+    )
+
+    assert facts["cpus"] == [min(os.sched_getaffinity(0))]
+    assert cold["runs"] == 1 and not cold["settled"] and cold["first_ns"] > 0
+    assert warm["settled"] and warm["runs"] > 20
+    assert 0 < warm["timer_ns"] <= warm["call_ns"] < warm["median_ns"]
+    assert warm["peak_memory_bytes"] > 10_000_000 and warm["device_memory_bytes"] is None
+    assert stream["examples"] == 18 and stream["ns"] > 9 * warm["median_ns"] / 10
+
+
+def test_the_delegate_s_share_of_the_graph_is_counted(runner, float_file, tmp_path) -> None:
+    (facts,) = ask(runner, load(float_file[0], "litert"))
+
+    assert facts["delegate"]["name"] == "XNNPACK"
+    assert 0 < facts["delegate"]["nodes"] <= facts["delegate"]["of"]
+
+
+def test_a_runtime_is_probed_without_an_artefact(runner) -> None:
+    litert, onnxruntime = ask(
+        runner, *({"op": "probe", "runtime": name} for name in ("litert", "onnxruntime"))
+    )
+
+    assert litert["version"] == importlib.metadata.version("ai-edge-litert")
+    assert onnxruntime["provider"] == "CPUExecutionProvider" and onnxruntime["device"] is None
+
+
 def test_a_bad_request_gets_an_error_and_the_runner_goes_on(runner, tmp_path) -> None:
     measure = {"op": "measure", "batch": 1, "warmup": 0, "inputs": None, "copies": False}
     bad = [
@@ -246,6 +283,10 @@ def test_a_bad_request_gets_an_error_and_the_runner_goes_on(runner, tmp_path) ->
         load(tmp_path, "litert"),
         load(tmp_path, "cobol"),
         load(tmp_path, "litert", threads=0),
+        load(Path(__file__), "litert", cpus=[10**9]),
+        load(Path(__file__), "litert", cpus=[]),
+        load(Path(__file__), "litert", graph=True),
+        {"op": "probe", "runtime": "cobol"},
         {"op": "predict", "inputs": "a", "outputs": "b", "batch": 1},
         measure | {"runs": 1},
         measure | {"runs": 10**12},
@@ -278,7 +319,7 @@ def test_only_answers_reach_standard_output() -> None:
         "import os, sys\n"
         "from deploy.runner import __main__, protocol\n"
         "class Loud(protocol.ENGINES['litert']):\n"
-        "    def __init__(self, path, threads):\n"
+        "    def __init__(self, path, threads, graph):\n"
         "        os.write(1, b'INFO: delegate created\\n'); print('hello')\n"
         "        raise SystemError('two\\nlines')\n"
         "protocol.ENGINES['litert'] = Loud\n"

@@ -13,12 +13,16 @@ import threading
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
+import runnable_files
 
 from compressor import runtimes
 from compressor.errors import CompressorError, MissingRuntimeError, UsageError
+from compressor.runner_client import Runner
 from compressor.runtime_environments import Environment, cache_folder
 
+NO_GPU = pytest.mark.skipif(runtimes._driver_is_there(), reason="there is an NVIDIA driver")
 HERE = (platform.system(), platform.machine())
 
 
@@ -72,6 +76,8 @@ def test_the_runtimes_are_pinned_and_described(cache) -> None:
         "onnxruntime": "onnx",
         "onnxruntime-gpu": "onnx",
         "onnxruntime-web": "onnx",
+        "cuda": "onnx",
+        "tensorrt": "onnx",
     }
     assert json.loads(json.dumps(rows)) == rows
     states = {row["name"]: row for row in rows}
@@ -107,6 +113,65 @@ def test_what_is_not_known_or_not_there_is_one_line(cache, rejected, monkeypatch
     monkeypatch.setitem(runtimes.RUNTIMES, "litert", absent)
     assert "pip install ai-edge-litert" in rejected(MissingRuntimeError, runtimes.install, "litert")
     assert runtimes.state("litert") == runtimes.State(None, "is not installed")
+
+
+@pytest.mark.parametrize("name", ["cuda", "tensorrt"])
+def test_a_gpu_that_is_not_there_is_said_so(name, rejected, monkeypatch) -> None:
+    monkeypatch.setattr(runtimes, "_DRIVER", "libcuda-of-no-machine.so.1")
+    (row,) = [row for row in runtimes.describe() if row["name"] == name]
+
+    assert row["state"] == "missing" and row["version"] is row["python"] is None
+    assert row["reason"] == ("has no NVIDIA driver: libcuda-of-no-machine.so.1 cannot be loaded")
+    for call in (runtimes.python_of, runtimes.install):
+        message = rejected(MissingRuntimeError, call, name)
+        assert "no NVIDIA driver" in message and "pip install onnxruntime-gpu[cuda" in message
+    with Runner(name) as runner:
+        message = rejected(MissingRuntimeError, runner.load, "any.onnx")
+        assert "no NVIDIA driver" in message
+        assert runner._process is None  # nothing was started for it
+
+
+@NO_GPU
+@pytest.mark.parametrize("name", ["cuda", "tensorrt"])
+def test_a_driver_alone_is_tried_in_a_process_of_its_own(
+    name, rejected, monkeypatch, tmp_path
+) -> None:
+    monkeypatch.setattr(runtimes, "_driver_is_there", lambda: True)
+    monkeypatch.setattr(runtimes, "RUNTIMES", {name: runtimes.RUNTIMES[name]})
+    (row,) = runtimes.describe()
+
+    assert row["state"] == "missing" and row["python"] is None
+    assert row["reason"] == "no NVIDIA driver: libcuda.so.1 cannot be loaded"
+    message = rejected(MissingRuntimeError, runtimes.install, name)
+    assert message == f"{name} cannot run here: {row['reason']}"
+    (tmp_path / "any.onnx").write_bytes(b"")
+    with Runner(name) as runner:
+        message = rejected(MissingRuntimeError, runner.load, tmp_path / "any.onnx")
+        assert "no NVIDIA driver" in message and MissingRuntimeError.exit_code == 3
+    monkeypatch.setattr(Runner, "probe", lambda self: {"version": "9.9"})
+    assert runtimes.install(name) == row | {
+        "version": "9.9",
+        "state": "installed",
+        "reason": None,
+        "python": sys.executable,
+    }
+
+
+@pytest.mark.skipif(runtimes.state("cuda").version is None, reason="there is no NVIDIA GPU")
+@pytest.mark.parametrize("graph", [False, True], ids=["runs", "graph"])
+def test_a_gpu_computes_what_the_processor_does(graph, tmp_path) -> None:
+    path = tmp_path / "two.onnx"
+    table, kernel = runnable_files.write_onnx(path)
+    image = np.random.default_rng(4).random((9, 6), np.float32)
+    tokens = np.arange(9) % 5
+    with Runner("cuda") as runner:
+        facts = runner.load(path, graph=graph)
+        scores = runner.predict({"image": image, "tokens": tokens}, batch=4)
+        times = runner.measure(runs=5, batch=2, warmup=1)
+
+    assert facts["provider"] == "CUDAExecutionProvider" and facts["device"]["name"]
+    np.testing.assert_allclose(scores, table[tokens] + image @ kernel, atol=1e-5)
+    assert len(times) == 5 and min(times) > 0
 
 
 def test_installing_what_is_there_changes_nothing() -> None:

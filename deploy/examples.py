@@ -1,0 +1,66 @@
+"""From stored examples to what an artefact takes, and from what it gives to classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from deploy.artifact_parts import InputRule
+from deploy.errors import RequestError
+
+
+def artifact_inputs(
+    rules: Sequence[InputRule], stored: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Arrays (n, *row shape) by the names of an artefact's inputs, as its description says.
+
+    `stored` holds arrays (n, ...) by the names of `InputRule.source`; one array alone feeds one
+    input under any name. An input with a scale of its own (int8) gets real numbers, which the
+    runner quantises. Raises RequestError for an array that is missing or does not fit.
+    """
+    fed = {}
+    for rule in rules:
+        array = _source(rule, stored, len(rules))
+        size = int(np.prod(array.shape[1:], dtype=np.int64))
+        shape = _row_shape(rule, size)
+        if shape is None:
+            raise RequestError(
+                "the examples do not fit the input",
+                value=f"{rule.name} takes {list(rule.shape)}, given {list(array.shape[1:])}",
+            )
+        if rule.scale != 1:
+            # Divided, as where the model was trained: a product would differ in the last bit.
+            array = array.astype(np.float32) / np.float32(1 / rule.scale)
+        fed[rule.name] = np.ascontiguousarray(array).reshape(len(array), *shape)
+    return fed
+
+
+def _source(rule: InputRule, stored: Mapping[str, np.ndarray], inputs: int) -> np.ndarray:
+    if inputs == 1 and len(stored) == 1:
+        return next(iter(stored.values()))
+    if rule.source not in stored:
+        raise RequestError(
+            "there are no examples for an input",
+            value=f"{rule.name} takes {rule.source!r}; there are {', '.join(stored)}",
+        )
+    return stored[rule.source]
+
+
+def _row_shape(rule: InputRule, size: int) -> tuple[int, ...] | None:
+    """The shape of a row of `size` values; None where it cannot be that of the rule."""
+    known = int(np.prod([length for length in rule.shape if length is not None], dtype=np.int64))
+    missing = sum(length is None for length in rule.shape)
+    if not missing:
+        return tuple(length or 0 for length in rule.shape) if known == size else None
+    if missing > 1 or not known or size % known:
+        return None
+    return tuple(size // known if length is None else length for length in rule.shape)
+
+
+def predicted_classes(scores: np.ndarray, threshold: float | None) -> np.ndarray:
+    """The class of each row of scores, (n, k): the largest, or, of one score, by the threshold."""
+    if threshold is not None:
+        return (scores[:, 0] > threshold).astype(np.int64)
+    classes: np.ndarray = np.argmax(scores, axis=1)
+    return classes

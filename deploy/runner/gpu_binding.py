@@ -1,0 +1,96 @@
+"""One batch in the GPU's memory, at addresses that stay, and the run of a session on it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from deploy.errors import EngineError
+
+_GRAPH_OPTION = "gpu_graph_id"
+_NO_GRAPH = -1
+_DEVICE = ("cuda", 0)  # TensorRT's memory is CUDA's, too
+
+
+class GpuBinding:
+    """Inputs and outputs of one batch size, which lie on the GPU, and the run between them.
+
+    `graph` numbers the CUDA graph that the run is captured as; None is to capture none. Where an
+    axis of the file is open its size is that of the arrays: a first run finds those of the outputs.
+    """
+
+    def __init__(
+        self,
+        onnxruntime: Any,
+        session: Any,
+        inputs: Sequence[tuple[str, np.ndarray]],
+        outputs: Sequence[str],
+        graph: int | None,
+    ) -> None:
+        """Copy the inputs to the GPU, and run once; with `graph` once more, which captures it.
+
+        Raises EngineError where memory that should be the GPU's is not, or the run cannot be
+        captured; what the runtime raises in the first run goes through.
+        """
+        self._onnxruntime, self._session, self._graph = onnxruntime, session, graph
+        self._binding = session.io_binding()
+        self._inputs = [
+            onnxruntime.OrtValue.ortvalue_from_numpy(array, *_DEVICE) for _, array in inputs
+        ]
+        for (name, _), value in zip(inputs, self._inputs):  # noqa: B905 - Python 3.9
+            self._binding.bind_ortvalue_input(name, value)
+        for name in outputs:
+            self._binding.bind_output(name, *_DEVICE)
+        self._binding.synchronize_inputs()
+        self._options = self._run_options(_NO_GRAPH)
+        self.run()
+        # What the runtime gave the outputs is theirs from now on.
+        self._outputs = self._binding.get_outputs()
+        for name, value in zip(outputs, self._outputs):  # noqa: B905 - Python 3.9
+            self._binding.bind_ortvalue_output(name, value)
+        self._check_memory()
+        if graph is not None:
+            self._capture()
+
+    def update(self, arrays: Sequence[np.ndarray]) -> None:
+        """Copy other inputs of the same shapes into the place of the ones before."""
+        for value, array in zip(self._inputs, arrays):  # noqa: B905 - Python 3.9
+            value.update_inplace(array)
+        self._binding.synchronize_inputs()
+
+    def run(self) -> None:
+        """Run once; the GPU has finished when this returns."""
+        self._session.run_with_iobinding(self._binding, self._options)
+        # A run ends with this by itself, unless an option says otherwise: then nothing is waited
+        # for here, which takes microseconds.
+        self._binding.synchronize_outputs()
+
+    def output(self) -> np.ndarray:
+        """A copy of the first output."""
+        found: np.ndarray = self._outputs[0].numpy()
+        return found
+
+    def _capture(self) -> None:
+        self._options = self._run_options(self._graph)
+        try:
+            self.run()
+        # Its errors have no base of their own.
+        except Exception as error:
+            raise EngineError("the run cannot be captured as a CUDA graph", value=error) from error
+
+    def _run_options(self, graph: int | None) -> Any:
+        """The options of a run in a session with CUDA graphs; None in one without."""
+        if self._graph is None:
+            return None
+        options = self._onnxruntime.RunOptions()
+        options.add_run_config_entry(_GRAPH_OPTION, str(graph))
+        return options
+
+    def _check_memory(self) -> None:
+        places = {value.device_name().lower() for value in (*self._inputs, *self._outputs)}
+        if "cpu" in places:
+            raise EngineError(
+                "inputs or outputs do not lie in the GPU's memory", value=sorted(places)
+            )

@@ -1,0 +1,100 @@
+"""The libraries that an execution provider for NVIDIA GPUs needs: loaded, or said to be missing."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deploy.errors import MissingEngineError
+
+_OPTIONAL = ("cufft", "nvrtc")
+"""Parts of the names of libraries that providers load when an operator needs them."""
+
+_PROVIDERS = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "tensorrt"}
+
+
+def load_libraries(onnxruntime: Any, device: Mapping[str, Any], hint: str) -> None:
+    """Load CUDA and cuDNN, from the packages of NVIDIA or the system's folders.
+
+    ONNX Runtime would only log what is missing. Raises MissingEngineError, naming the library, and
+    where the driver is older than the CUDA that this ONNX Runtime was built with.
+    """
+    built_with = str(getattr(onnxruntime, "cuda_version", "") or "")
+    if _major(device["cuda"]) < _major(built_with):
+        raise MissingEngineError(
+            "the NVIDIA driver is too old",
+            value=f"it runs CUDA {device['cuda']}, onnxruntime {onnxruntime.__version__} needs "
+            f"{built_with}",
+            hint="install a newer driver",
+        )
+    # Read when the libraries are loaded: products of float32 are to be of float32.
+    os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+    preload = getattr(onnxruntime, "preload_dlls", None)
+    if preload is not None:
+        # It prints what it does not find.
+        with contextlib.redirect_stdout(sys.stderr):
+            preload()
+    with contextlib.suppress(Exception):  # TensorRT's package loads its own
+        importlib.import_module("tensorrt_libs")
+    for name in _needed(onnxruntime):
+        try:
+            ctypes.CDLL(name)
+        except OSError as error:
+            raise MissingEngineError(
+                f"{_product(name)} cannot be loaded", value=error, hint=hint
+            ) from error
+
+
+def cudnn_version(onnxruntime: Any) -> str | None:
+    """The version of the cuDNN that was loaded, such as "9.10.2"; None where it does not say."""
+    for name in _needed(onnxruntime):
+        if "cudnn" in name:
+            with contextlib.suppress(OSError, AttributeError):
+                get = ctypes.CDLL(name).cudnnGetVersion
+                get.restype = ctypes.c_size_t
+                version = int(get())
+                return f"{version // 10000}.{version % 10000 // 100}.{version % 100}"
+    return None
+
+
+def library_error(onnxruntime: Any, provider: str) -> str | None:
+    """Why the provider's own library cannot be loaded, such as for one that it needs.
+
+    Only for a provider that ONNX Runtime has tried to start: the library must not be there before
+    what ONNX Runtime loads first.
+    """
+    prefix, suffix = ("", ".dll") if sys.platform == "win32" else ("lib", ".so")
+    folder = Path(str(onnxruntime.__file__)).parent / "capi"
+    path = folder / f"{prefix}onnxruntime_providers_{_PROVIDERS[provider]}{suffix}"
+    if path.is_file():
+        try:
+            ctypes.CDLL(str(path))
+        except OSError as error:
+            return str(error)
+    return None
+
+
+def _needed(onnxruntime: Any) -> list[str]:
+    """The libraries of CUDA and cuDNN, those first that others need; none where that is unknown."""
+    listed = getattr(onnxruntime, "_get_nvidia_dll_paths", None)
+    try:
+        names = [str(path[-1]) for path in listed(sys.platform == "win32")] if listed else []
+    except Exception:  # no public function: it may change
+        return []
+    return [name for name in names if not any(part in name for part in _OPTIONAL)]
+
+
+def _product(name: str) -> str:
+    return "cuDNN" if "cudnn" in name else "CUDA"
+
+
+def _major(version: str) -> int:
+    """13 of "13.0"; 0 where there is no number."""
+    head = version.partition(".")[0]
+    return int(head) if head.isdigit() else 0

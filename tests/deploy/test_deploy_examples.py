@@ -1,0 +1,52 @@
+"""Stored examples as an artefact takes them, and its scores as classes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from deploy.artifact_parts import InputRule
+from deploy.errors import RequestError
+from deploy.examples import artifact_inputs, predicted_classes
+
+
+def rule(
+    name: str, shape: tuple[int | None, ...], scale: float = 1.0, source: str = ""
+) -> InputRule:
+    return InputRule(name, source, shape, "float32", scale, "because")
+
+
+def test_bytes_are_scaled_and_rows_take_the_input_s_shape() -> None:
+    stored = np.array([[0, 51], [102, 255]], np.uint8)
+
+    found = artifact_inputs([rule("x", (1, 2), 1 / 255)], {"": stored})
+
+    assert found["x"].shape == (2, 1, 2) and found["x"].dtype == np.float32
+    np.testing.assert_allclose(found["x"][:, 0], [[0, 0.2], [0.4, 1]], atol=1e-7)
+
+
+def test_several_inputs_are_found_by_the_names_they_are_stored_under() -> None:
+    rules = [rule("serving_a:0", (2,), source="a"), rule("serving_b:0", (None, 3), source="b")]
+    stored = {"b": np.ones((4, 6)), "a": np.zeros((4, 2))}
+
+    found = artifact_inputs(rules, stored)
+
+    assert found["serving_b:0"].shape == (4, 2, 3) and not found["serving_a:0"].any()
+
+
+@pytest.mark.parametrize(
+    ("rules", "stored", "said"),
+    [
+        ([rule("x", (3,))], {"": np.ones((2, 4))}, r"x takes \[3\], given \[4\]"),
+        ([rule("x", (None, None))], {"": np.ones((2, 4))}, "do not fit"),
+        ([rule("a", (4,), source="a"), rule("b", (4,), source="b")], {"a": np.ones((2, 4))}, "'b'"),
+    ],
+)
+def test_what_does_not_fit_is_refused(rules, stored, said) -> None:
+    with pytest.raises(RequestError, match=said):
+        artifact_inputs(rules, stored)
+
+
+def test_classes_are_the_largest_score_or_on_one_side_of_the_threshold() -> None:
+    assert predicted_classes(np.array([[0.1, 3.0, 2.0], [5.0, 0.0, 1.0]]), None).tolist() == [1, 0]
+    assert predicted_classes(np.array([[0.4], [0.6]]), 0.5).tolist() == [0, 1]
