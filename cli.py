@@ -11,6 +11,7 @@ import click
 import compressor
 from compressor._click import SETTINGS
 from compressor._tensorflow import NativeOutput
+from compressor.commands.benching import bench
 from compressor.commands.exporting import export, runtimes
 from compressor.commands.inspecting import inspect
 from compressor.commands.pruning import prune, sensitivity, shrink
@@ -30,7 +31,19 @@ def cli() -> None:
 
 
 for command in (
-    *(train, prune, shrink, sensitivity, sparsify, export, evaluate, sweep, inspect, runtimes),
+    *(
+        train,
+        prune,
+        shrink,
+        sensitivity,
+        sparsify,
+        export,
+        bench,
+        evaluate,
+        sweep,
+        inspect,
+        runtimes,
+    ),
 ):
     cli.add_command(command)
 

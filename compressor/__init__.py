@@ -2,9 +2,9 @@
 
 Each command of the command line is a call here: `train`, `prune_run` (`prune` for a model in
 memory), `shrink_file` (`shrink` for one in memory), `sensitivity`, `sparsify`, `export`
-(`export_all` for every format), `evaluate`, `sweep`, `inspect`. Nothing is imported before it is
-used: `import compressor` takes milliseconds, and TensorFlow is loaded by the first call that needs
-it.
+(`export_all` for every format), `bench`, `evaluate`, `sweep`, `inspect`. Nothing is
+imported before it is used: `import compressor` takes milliseconds, and TensorFlow is loaded by the
+first call that needs it.
 """
 
 import importlib
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from compressor._version import __version__
 
 if TYPE_CHECKING:
+    from compressor._bench import bench
     from compressor._export import export, export_all
     from compressor._prune import Pruned, prune
     from compressor._sensitivity import sensitivity
@@ -46,6 +47,7 @@ _HOMES = {
     "Sweep": "experiment",
     "TrainingOptions": "training",
     "apply_masks": "pruning.masks",
+    "bench": "_bench",
     "evaluate": "workflow",
     "export": "_export",
     "export_all": "_export",
@@ -80,6 +82,7 @@ __all__ = [
     "TrainingOptions",
     "__version__",
     "apply_masks",
+    "bench",
     "evaluate",
     "export",
     "export_all",

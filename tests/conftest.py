@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressor import TrainingOptions, _tensorflow, training
+from compressor import TrainingOptions, _tensorflow, export, load_dataset, training
 from compressor.data import Dataset
 from compressor.errors import CompressorError
 from compressor.pruning.magnitude import magnitude_prune
@@ -117,3 +117,23 @@ def pruned_file(keras: Any, tiny_data: Dataset, tmp_path_factory: Any) -> Path:
     path = tmp_path_factory.mktemp("pruned") / "pruned.keras"
     model.save(path)
     return path
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tiny_data: Dataset, tmp_path_factory: Any) -> Path:
+    """`tiny_data` as an .npz file."""
+    path = tmp_path_factory.mktemp("data") / "quarters.npz"
+    parts = ("x_train", "y_train", "x_test", "y_test")
+    np.savez(path, **{part: getattr(tiny_data, part) for part in parts})
+    return path
+
+
+@pytest.fixture(scope="session")
+def artefacts(pruned_file: Path, tiny_file: Path, tmp_path_factory: Any) -> Path:
+    """A folder of artefacts of the pruned network, with descriptions; not to be written to."""
+    folder = tmp_path_factory.mktemp("artefacts")
+    data = load_dataset(tiny_file)
+    export(pruned_file, folder / "float.tflite", data, encoding="dense")
+    export(pruned_file, folder / "small.tflite", data, quantize="int8")
+    export(pruned_file, folder / "small.onnx", data)
+    return folder

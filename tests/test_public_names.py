@@ -17,9 +17,16 @@ import deploy
 NAMES = {
     *("CompressorError", "Criterion", "Dataset", "Distillation", "Plan", "Predictor", "Pruned"),
     *("PruningSpec", "Shrunk", "Sweep", "TrainingOptions", "__version__", "apply_masks"),
-    *("evaluate", "export", "export_all", "inspect", "kept_weights", "load_dataset"),
+    *("bench", "evaluate", "export", "export_all", "inspect", "kept_weights", "load_dataset"),
     *("load_predictor", "magnitude_prune"),
-    *("make_plan", "prune", "prune_run", "register_criterion", "sensitivity", "shrink"),
+    *(
+        "make_plan",
+        "prune",
+        "prune_run",
+        "register_criterion",
+        "sensitivity",
+        "shrink",
+    ),
     *("shrink_file", "sparsify", "sweep", "train"),
 }
 DEPLOY_NAMES = {

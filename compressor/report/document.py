@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Iterable, Mapping
-from importlib import resources
 from typing import Any
 
 from compressor.errors import CheckpointError
 from compressor.report import paper
+from compressor.report._schema import Checker, load_schema
 
 Results = Mapping[str, Any]
 """A results document; results.schema.json beside this file says what is in it."""
@@ -17,30 +15,18 @@ Results = Mapping[str, Any]
 SCHEMA_NAME = "compressor.results"
 SCHEMA_VERSION = 1
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "object": Mapping,
-    "array": (list, tuple),
-    "string": str,
-    "boolean": bool,
-    "integer": int,
-    "number": (int, float),
-    "null": type(None),
-}
-
 
 def schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of the results document."""
-    text = resources.files("compressor.report").joinpath("results.schema.json").read_text("utf-8")
-    loaded: dict[str, Any] = json.loads(text)
-    return loaded
+    return load_schema("results.schema.json")
 
 
 def check(results: Results) -> None:
     """Raise CheckpointError in one line unless `results` can be reported.
 
-    Looks at the name, the version, and at the keys and types that the schema requires;
-    ranges, patterns and further keys are left to a JSON Schema validator, which reports do
-    not need. Every row must have its dense model.
+    Looks at the name, the version, and at what the schema asks of keys, types and ranges; further
+    keys are left to a JSON Schema validator, which reports do not need. Every row must have its
+    dense model, and every proportion the same layers, which they are compared by.
     """
     if not isinstance(results, Mapping) or results.get("schema") != SCHEMA_NAME:
         raise CheckpointError("not a results document", hint=f'"schema" is "{SCHEMA_NAME}" in one')
@@ -50,46 +36,16 @@ def check(results: Results) -> None:
             value=results.get("schema_version"),
             hint=f"this one reads version {SCHEMA_VERSION}",
         )
-    rules = schema()
-    _check(results, rules, rules["$defs"], "results")
+    Checker(schema(), "results document").check(results, "results")
     seeds = {dense["seed"] for dense in results["dense"]}
+    pruned = [layer["layer"] for layer in results["proportions"][0]["layers"]]
     for row in results["proportions"]:
         if row["seed"] not in seeds:
             raise CheckpointError("results document has no dense model of seed", value=row["seed"])
-
-
-def _check(value: Any, rule: Mapping[str, Any], definitions: Mapping[str, Any], path: str) -> None:
-    """Follow the schema's `$ref`, `type`, `required`, `properties`, `items` and `minItems`."""
-    if "$ref" in rule:
-        rule = definitions[rule["$ref"].rpartition("/")[2]]
-    expected = rule.get("type", [])
-    expected = [expected] if isinstance(expected, str) else expected
-    if expected and not any(_is(value, name) for name in expected):
-        found = type(value).__name__
-        raise CheckpointError(
-            "results document is damaged", value=path, hint=f"{' or '.join(expected)}, not {found}"
-        )
-    if isinstance(value, Mapping):
-        properties, others = rule.get("properties", {}), rule.get("additionalProperties", {})
-        for key in rule.get("required", []):
-            if key not in value:
-                raise CheckpointError("results document lacks", value=f"{path}.{key}")
-        for key, inner in value.items():
-            # `additionalProperties` is false where no other key is meant: not looked at here.
-            _check(inner, properties.get(key, others or {}), definitions, f"{path}.{key}")
-    elif isinstance(value, (list, tuple)):
-        if len(value) < rule.get("minItems", 0):
-            raise CheckpointError("results document has too few entries", value=path)
-        for index, inner in enumerate(value):
-            _check(inner, rule.get("items", {}), definitions, f"{path}[{index}]")
-
-
-def _is(value: Any, name: str) -> bool:
-    if isinstance(value, bool) and name != "boolean":
-        return False
-    return isinstance(value, _TYPES[name]) and (
-        not isinstance(value, float) or math.isfinite(value)
-    )
+        if [layer["layer"] for layer in row["layers"]] != pruned:
+            raise CheckpointError(
+                "results document prunes other layers in another row", value=row["sparsity"]
+            )
 
 
 def by_sparsity(results: Results) -> dict[float, list[dict[str, Any]]]:

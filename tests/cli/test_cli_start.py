@@ -58,6 +58,10 @@ OPTIONS = {
     ],
     "runtimes list": ALWAYS,
     "runtimes install": ["NAME", *ALWAYS],
+    "bench": [
+        *("ARTEFACTS", "--runtime", "--threads", "--batch", "--examples", "--rounds", "--starts"),
+        *("--round-seconds", "--time-limit", "-o", "--output", *DATA, *ALWAYS),
+    ],
 }
 DEFAULTS = {
     "train": {"preset": "paper", "sparsity": 0.9, "layers": "w_fc1,w_fc2", "seed": 0},
@@ -65,6 +69,7 @@ DEFAULTS = {
         **{"preset": "quick", "layers": "all", "seed": 0, "retrain": True},
         **{"granularity": "weight", "criterion": "magnitude", "pruning_schedule": "one-shot"},
     },
+    "bench": {"threads": "1", "batches": "1", "rounds": 15, "starts": 3, "time_limit": 120.0},
     "export": {"optimize": "size"},
     "shrink": {"round_to": 1, "fold_batchnorm": True},
     "sensitivity": {

@@ -1,0 +1,180 @@
+"""One case in its process: started, warmed up, proven, and run in rounds."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor._files import storage_errors
+from compressor.errors import UsageError
+from compressor.measuring import proof
+from compressor.measuring.cases import Case, pinned_cpus
+from compressor.measuring.proof import Examples
+from compressor.runner_client import Runner
+from deploy.arrays import write_arrays
+from deploy.artifact_parts import InputRule
+
+_FEWEST_RUNS, _MOST_RUNS = 5, 300
+_ROUND_WARMUP = 2
+_BATCHES_FED = 64
+_FED_BYTES = 64 * 2**20
+_PROOF_SECONDS = 5.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Method:
+    """How long and how often is measured; times in seconds."""
+
+    rounds: int = 15
+    round_seconds: float = 0.1
+    """of a case in a round, single-stream, and as much again offline"""
+    starts: int = 3
+    warmup_seconds: float = 3.0
+    """at most"""
+    time_limit: float = 120.0
+    """of one request to a runner"""
+
+    def check(self) -> None:
+        """Raise UsageError for what cannot be measured."""
+        for what, value, least in (
+            ("rounds", self.rounds, 1),
+            ("starts", self.starts, 1),
+            ("seconds of a round", self.round_seconds, 0),
+            ("time limit", self.time_limit, 0),
+        ):
+            if not value >= least or not value or value > 1e6:
+                raise UsageError(f"no number of {what} to measure with", value=value)
+
+
+@dataclasses.dataclass
+class Measured:
+    """What is known of a case so far; times in milliseconds."""
+
+    case: Case
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """what the runner said when it loaded the artefact"""
+    import_ms: list[float] = dataclasses.field(default_factory=list)
+    load_ms: list[float] = dataclasses.field(default_factory=list)
+    first_ms: list[float] = dataclasses.field(default_factory=list)
+    warm: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """what the warm-up gave"""
+    classes: np.ndarray | None = None
+    """predicted, int64 (examples,)"""
+    accuracy: float | None = None
+    check: dict[str, Any] | None = None
+    rounds: list[np.ndarray] = dataclasses.field(default_factory=list)
+    """of each run, of each round"""
+    streams: list[float] = dataclasses.field(default_factory=list)
+    """examples a second, of each round"""
+    status: str = proof.UNPROVEN
+    reason: str | None = "not measured"
+    doing: str = "waits"
+    """for who watches"""
+
+
+class CaseProcess:
+    """The process of a case; every method raises as `Runner` does.
+
+    `folder` is where what the artefact is fed is kept.
+    """
+
+    def __init__(
+        self, found: Measured, examples: Examples | None, method: Method, folder: Path
+    ) -> None:
+        self._found, self._case = found, found.case
+        self._examples, self._method, self._folder = examples, method, folder
+        self._rules: tuple[InputRule, ...] = ()
+        self._fed: Path | None = None
+        self._runner: Runner | None = None
+
+    def close(self) -> None:
+        """End the process."""
+        if self._runner is not None:
+            self._runner.__exit__(None, None, None)
+            self._runner = None
+
+    def begin(self) -> None:
+        """Start several times; the last process is warmed up, and proven."""
+        found, starts = self._found, self._method.starts
+        for start in range(starts):
+            found.doing = f"start {start + 1}/{starts}"
+            self.close()
+            self._start()
+            last = start + 1 == starts
+            found.doing = "warms up" if last else found.doing
+            found.warm = self._running.warm_up(
+                seconds=self._method.warmup_seconds if last else 0.0, **self._rows()
+            )
+            found.first_ms.append(found.warm["first_ns"] / 1e6)
+        found.doing = "checks"
+        self._prove()
+
+    def round(self) -> None:
+        """One turn: single-stream, then offline."""
+        wanted = self._method.round_seconds * 1e9 / max(self._found.warm["median_ns"], 1.0)
+        runs = int(min(max(wanted, _FEWEST_RUNS), _MOST_RUNS))
+        times = self._running.measure(runs=runs, warmup=_ROUND_WARMUP, **self._rows())
+        examples, nanoseconds = self._running.stream(runs=runs, **self._rows())
+        self._found.rounds.append(np.array(times, np.float64) / 1e6)
+        self._found.streams.append(1e9 * examples / max(nanoseconds, 1))
+
+    @property
+    def _running(self) -> Runner:
+        if self._runner is None:
+            raise RuntimeError("the process is not started")
+        return self._runner
+
+    def _start(self) -> None:
+        case = self._case
+        self._runner = Runner(
+            case.runtime,
+            threads=case.threads,
+            timeout=self._method.time_limit,
+            # What feeds a GPU has threads of its own.
+            cpus=None if case.on_gpu else pinned_cpus(case.threads),
+        ).__enter__()
+        facts = self._runner.load(case.subject.path, graph=case.transfer == "graph")
+        self._found.facts = facts
+        self._found.import_ms.append(facts["import_ms"])
+        self._found.load_ms.append(facts["load_ms"])
+        if self._examples is not None and self._fed is None:
+            self._fed = self._feed(facts["inputs"], self._examples)
+
+    def _feed(self, ports: list[dict[str, Any]], examples: Examples) -> Path | None:
+        """Keep the first batches of examples in a file; None where they do not fit a guess."""
+        self._rules = proof.rules_of(self._case.subject, ports, examples.data)
+        try:
+            one = examples.inputs(self._rules, slice(0, 1))
+        except UsageError:
+            if self._case.subject.artifact is not None:
+                raise
+            return None
+        room = max(_FED_BYTES // max(sum(array.nbytes for array in one.values()), 1), 1)
+        count = min(examples.count, _BATCHES_FED * self._case.batch, room)
+        path = self._folder / f"{self._case.artefact}-{self._case.batch}.npz"
+        if not path.exists():
+            with storage_errors(path), open(path, "wb") as file:
+                write_arrays(file, examples.inputs(self._rules, slice(0, count)))
+        return path
+
+    def _rows(self) -> dict[str, Any]:
+        return {"batch": self._case.batch, "inputs": self._fed, "copies": self._case.copies}
+
+    def _prove(self) -> None:
+        found, case, examples = self._found, self._case, self._examples
+        predict = functools.partial(self._running.predict, batch=case.batch)
+        if examples is not None and self._fed is not None:
+            batches = int(_PROOF_SECONDS * 1e9 / max(found.warm["median_ns"], 1.0))
+            found.classes = proof.predictions(
+                predict, self._rules, examples, case.subject, max(batches, 1) * case.batch
+            )
+            found.accuracy = float(np.mean(found.classes == examples.labels))
+        if case.subject.vectors is not None and case.subject.artifact is not None:
+            found.check = self._running.check(case.subject.vectors, batch=case.batch)
+        found.status, found.reason = proof.verdict(
+            case.subject, examples, found.accuracy, found.check
+        )

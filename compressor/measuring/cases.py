@@ -1,0 +1,159 @@
+"""The rows of a measurement: which artefact is run in which runtime, with what."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from compressor import runtimes
+from compressor.errors import MissingRuntimeError, UsageError
+from compressor.measuring.subjects import Subject
+
+GPU_RUNTIMES = ("cuda", "tensorrt")
+BENCH_RUNTIMES = ("litert", "tflite-runtime", "onnxruntime", *GPU_RUNTIMES)
+_DEFAULT = {"tflite": "litert", "onnx": "onnxruntime"}
+# What executes artefacts that are for a runtime which is measured under another name.
+_EXECUTED_BY = {"onnxruntime-gpu": "cuda"}
+_SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One row: an artefact in a runtime, with so many threads and examples at once."""
+
+    artefact: int
+    """number of the subject"""
+    subject: Subject
+    runtime: str
+    threads: int
+    batch: int
+    transfer: str
+    """copies, device or graph: where inputs come from and outputs go"""
+
+    @property
+    def copies(self) -> bool:
+        """Whether a run takes its inputs from numpy, and gives its outputs to it."""
+        return self.transfer == "copies"
+
+    @property
+    def on_gpu(self) -> bool:
+        """Whether an accelerator computes it."""
+        return self.runtime in GPU_RUNTIMES
+
+
+def plan_cases(
+    subjects: Sequence[Subject],
+    chosen: Sequence[str] | None,
+    threads: Sequence[int],
+    batches: Sequence[int],
+) -> list[list[Case]]:
+    """The cases in tables: one table for each number of threads and each batch.
+
+    Without `chosen` runtimes each artefact is run in the one that it was exported for. Raises
+    UsageError for a runtime that is not known or has nothing to run, an artefact that none of them
+    runs, and for more threads than there are processors.
+    """
+    most = len(usable_cpus()) or os.cpu_count() or 1
+    for count in threads:
+        if not 1 <= count <= most:
+            raise UsageError(
+                "threads that there are no processors for",
+                value=count,
+                hint=f"this process may use {most}",
+            )
+    for batch in batches:
+        if batch < 1:
+            raise UsageError("a batch holds at least one example", value=batch)
+    for what, values in (("thread count", threads), ("batch", batches), ("runtime", chosen or ())):
+        if len(set(values)) < len(values):
+            raise UsageError(f"a {what} is given twice", value=", ".join(map(str, values)))
+    pairs = [
+        (number, subject, runtime)
+        for number, subject in enumerate(subjects)
+        for runtime in _runtimes_of(subject, chosen)
+    ]
+    for runtime in chosen or ():
+        if not any(runtime == used for _, _, used in pairs):
+            raise UsageError(
+                f"none of the artefacts is for {runtime}",
+                value=f"it runs {runtimes.find(runtime).format} files",
+            )
+    return [
+        [
+            Case(number, subject, runtime, count, batch, transfer)
+            for number, subject, runtime in pairs
+            for transfer in _transfers(runtime)
+        ]
+        for count in threads
+        for batch in batches
+    ]
+
+
+def _transfers(runtime: str) -> tuple[str, ...]:
+    return ("copies", "device", "graph") if runtime in GPU_RUNTIMES else ("copies",)
+
+
+def _runtimes_of(subject: Subject, chosen: Sequence[str] | None) -> list[str]:
+    if chosen is None:
+        return [_own_runtime(subject)]
+    for name in chosen:
+        if name not in BENCH_RUNTIMES:
+            raise UsageError(
+                "no runtime that can be measured here",
+                value=name,
+                hint=f"choose from {', '.join(BENCH_RUNTIMES)}",
+            )
+    found = [name for name in chosen if runtimes.find(name).format == subject.format]
+    if not found:
+        raise UsageError(
+            f"none of {', '.join(chosen)} runs {subject.format} files",
+            value=subject.path,
+            hint=f"add {_DEFAULT[subject.format]} to --runtime",
+        )
+    return found
+
+
+def _own_runtime(subject: Subject) -> str:
+    """The runtime that the artefact was exported for."""
+    if subject.artifact is None:
+        return _DEFAULT[subject.format]
+    said = subject.artifact.runtime
+    name = _EXECUTED_BY.get(said, said)
+    if name not in BENCH_RUNTIMES or runtimes.find(name).format != subject.format:
+        raise MissingRuntimeError(
+            f"{said} cannot be measured here",
+            value=subject.path,
+            hint=f"--runtime {_DEFAULT[subject.format]} measures the file in that",
+        )
+    return name
+
+
+def usable_cpus() -> list[int]:
+    """The processors that this process may use; none where the system does not say."""
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+
+
+def pinned_cpus(threads: int) -> list[int] | None:
+    """The processors that a case of so many threads is kept to; None where it cannot be.
+
+    One thread a core comes first, so that no two threads share a core while another is idle; the
+    last ones are taken, since systems do their own work on the first.
+    """
+    cores: dict[str, list[int]] = {}
+    for cpu in usable_cpus():
+        cores.setdefault(_siblings(cpu), []).append(cpu)
+    turns = max(map(len, cores.values()), default=0)
+    ordered = [
+        core[turn] for turn in range(turns) for core in reversed(cores.values()) if turn < len(core)
+    ]
+    return sorted(ordered[:threads]) or None
+
+
+def _siblings(cpu: int) -> str:
+    """What names the core of a processor; its own number where the system does not say."""
+    try:
+        return Path(_SIBLINGS.format(cpu)).read_text().strip()
+    except OSError:
+        return str(cpu)

@@ -1,0 +1,140 @@
+"""Whether an artefact computes, in the runtime at hand, what its description promises.
+
+1. Where the data set is the one that the description's accuracy was measured on, and all of its
+   test examples are run, the accuracies must agree within the tolerance of the parity check.
+2. Else the check vectors beside the file decide.
+3. Without either, or without a description, nothing is proven, and that is said.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from compressor.data import Dataset
+from compressor.data.inputs import named, rows, take
+from compressor.errors import UsageError
+from compressor.measuring.subjects import Subject
+from compressor.parity import ACCURACY_TOLERANCE
+from deploy.artifact_parts import InputRule
+from deploy.errors import RequestError
+from deploy.examples import artifact_inputs, predicted_classes
+
+RIGHT, UNPROVEN, WRONG, FAILED = "right", "unproven", "wrong", "failed"
+_CHUNK_BYTES = 64 * 2**20
+_GUESSED = "guessed: there is no description"
+
+Predict = Callable[[Mapping[str, np.ndarray]], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class Examples:
+    """The test examples that artefacts are run on: the first `count` of a data set."""
+
+    data: Dataset
+    count: int
+
+    @classmethod
+    def of(cls, data: Dataset, most: int | None) -> Examples:
+        """All test examples, or the first `most`."""
+        return cls(data, min(rows(data.x_test), most or rows(data.x_test)))
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int64 (count,)."""
+        return np.asarray(self.data.y_test[: self.count], np.int64)
+
+    @property
+    def complete(self) -> bool:
+        """Whether they are all that the data set has for testing."""
+        return self.count == rows(self.data.x_test)
+
+    def inputs(self, rules: tuple[InputRule, ...], part: slice) -> dict[str, np.ndarray]:
+        """What an artefact is fed for a part of them. Raises UsageError where they do not fit."""
+        start, stop, step = part.indices(self.count)
+        try:
+            return artifact_inputs(rules, named(take(self.data.x_test, slice(start, stop, step))))
+        except RequestError as error:
+            raise UsageError(
+                error.what, value=error.value, hint="give the artefact's data with --data-dir"
+            ) from error
+
+
+def rules_of(subject: Subject, ports: list[dict[str, Any]], data: Dataset) -> tuple[InputRule, ...]:
+    """How examples are fed to an artefact: as described, else as is usual.
+
+    `ports` are the inputs that the runtime reports. Usual is one input, with bytes scaled to 0 to 1
+    where it takes real numbers. An input of another name than described is the one of its place.
+    """
+    if subject.artifact is not None:
+        return subject.artifact.preprocessing
+    arrays = named(data.x_test)
+    rules = []
+    for port in ports:
+        name = str(port["name"])
+        source = name if name in arrays else next(iter(arrays))
+        real = port["dtype"].startswith("float") or port["scale"] is not None
+        scale = 1 / 255 if real and arrays[source].dtype == np.uint8 else 1.0
+        shape = tuple(port["shape"][1:])
+        rules.append(InputRule(name, source, shape, port["dtype"], scale, _GUESSED))
+    return tuple(rules)
+
+
+def predictions(
+    predict: Predict, rules: tuple[InputRule, ...], examples: Examples, subject: Subject, chunk: int
+) -> np.ndarray:
+    """The class that an artefact gives each example, int64 (count,); `chunk` run by one call."""
+    one = sum(array.nbytes for array in examples.inputs(rules, slice(0, 1)).values())
+    step = max(min(chunk, _CHUNK_BYTES // max(one, 1)), 1)
+    threshold = None if subject.artifact is None else subject.artifact.threshold
+    parts = []
+    for start in range(0, examples.count, step):
+        scores = predict(examples.inputs(rules, slice(start, start + step)))
+        if scores.ndim != 2 or not np.isfinite(scores).all():
+            # What is no number is nobody's class; it counts as wrong.
+            parts.append(np.full(len(scores), -1, np.int64))
+        else:
+            parts.append(predicted_classes(scores, threshold))
+    return np.concatenate(parts)
+
+
+def verdict(
+    subject: Subject,
+    examples: Examples | None,
+    accuracy: float | None,
+    check: Mapping[str, Any] | None,
+) -> tuple[str, str | None]:
+    """Status and reason of a case that ran: right, unproven or wrong."""
+    artifact = subject.artifact
+    if artifact is None:
+        return UNPROVEN, "no description lies beside it"
+    promised = artifact.verified[0].accuracy if artifact.verified else None
+    comparable = (
+        examples is not None
+        and examples.complete
+        and artifact.provenance.data_sha256 == examples.data.digest
+    )
+    if comparable and accuracy is not None and promised is not None and examples is not None:
+        allowed = max(ACCURACY_TOLERANCE[artifact.quantize], 1 / examples.count)  # type: ignore[index]
+        if abs(accuracy - promised) > allowed + 1e-9:
+            return WRONG, (
+                f"accuracy {100 * accuracy:.2f} %, its description says {100 * promised:.2f} %"
+            )
+        return RIGHT, None if check is None or check["passed"] else _differs(check)
+    if check is None:
+        return UNPROVEN, "neither its data nor check vectors are there"
+    if not check["passed"]:
+        return WRONG, _differs(check)
+    return RIGHT, None
+
+
+def _differs(check: Mapping[str, Any]) -> str:
+    if check["difference"] is None:
+        return "outputs of the check vectors are no numbers, or of another shape"
+    return (
+        f"outputs differ by {check['difference']:.2g} from the check vectors', "
+        f"{check['tolerance']:.2g} is their tolerance"
+    )

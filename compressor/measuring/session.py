@@ -1,0 +1,85 @@
+"""Measuring the cases of one table: each in a process of its own, in turns.
+
+1. *Starts*: each case is started several times, in a fresh process kept to its processors, for the
+   times of import, load and first run; the last process stays.
+2. *Warm-up*: until the median of the runs settles; then the memory is read, before examples that
+   are no part of the artefact's own work come in.
+3. *Proof*: the test examples and the check vectors are run, in this runtime, at this batch.
+4. *Rounds*: the cases take turns, A B C A B C, so that a machine that becomes slower slows all
+   alike. In its turn a case runs single-stream (a batch after the other, each timed), then offline
+   (as many, timed in all): the scenarios as MLPerf Inference names them (Reddi et al., 2020,
+   arXiv:1911.02549, section III).
+
+A case that fails costs its own row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from compressor._files import storage_errors
+from compressor.errors import CheckFailedError, UsageError
+from compressor.measuring import proof
+from compressor.measuring.case_process import CaseProcess, Measured, Method
+from compressor.measuring.cases import Case
+from compressor.measuring.proof import Examples
+
+Heard = Callable[[str], None]
+"""Told what is being done, in a few words."""
+
+
+class Session:
+    """The processes of one table; use it as a context, which ends them."""
+
+    def __init__(
+        self, cases: Sequence[Case], examples: Examples | None, method: Method, heard: Heard
+    ) -> None:
+        self.measured = [Measured(case) for case in cases]
+        self._examples, self._method, self._heard = examples, method, heard
+        self._running: dict[int, CaseProcess] = {}
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> Session:
+        with storage_errors(Path(tempfile.gettempdir())):
+            folder = tempfile.TemporaryDirectory(prefix="compressor-bench-")
+        self._folder = Path(self._stack.enter_context(folder))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for process in self._running.values():
+            process.close()
+        self._stack.close()
+
+    def run(self) -> None:
+        """Measure all cases. What was measured stays in `measured`, whatever interrupts it."""
+        for number, found in enumerate(self.measured):
+            case = found.case
+            self._heard(f"{case.subject.name} in {case.runtime}: start, warm up, check")
+            process = CaseProcess(found, self._examples, self._method, self._folder)
+            self._running[number] = process
+            self._guarded(number, process.begin)
+        for turn in range(1, self._method.rounds + 1):
+            self._heard(f"round {turn} of {self._method.rounds}")
+            for number, process in list(self._running.items()):
+                self.measured[number].doing = f"round {turn}/{self._method.rounds}"
+                self._guarded(number, process.round)
+        for found in self.measured:
+            found.doing = ""
+
+    def _guarded(self, number: int, work: Callable[[], None]) -> None:
+        """Do a part of a case; what goes wrong with it costs this row."""
+        try:
+            work()
+        except (CheckFailedError, UsageError) as error:
+            found = self.measured[number]
+            found.status, found.reason, found.doing = proof.FAILED, str(error), ""
+            self._running.pop(number).close()

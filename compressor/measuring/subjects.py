@@ -1,0 +1,157 @@
+"""The files of a measurement: artefacts, with the description beside each where there is one."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from compressor._files import sha256
+from compressor.artifact_inspection import artifact_format
+from compressor.errors import CheckpointError, UsageError
+from compressor.report.bench_document import BENCH
+from compressor.run_directory import IDENTITY
+from deploy import Artifact, ArtifactError, read_artifact
+from deploy.artifact import DESCRIPTION_SUFFIX
+from deploy.vectors import VECTORS_SUFFIX
+
+_SUFFIXES = (".tflite", ".onnx")
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """A file to be measured."""
+
+    path: Path
+    format: str
+    name: str
+    """short, and of no other file of the measurement"""
+    bytes: int
+    sha256: str
+    artifact: Artifact | None
+    """the description; None where there is none"""
+
+    @property
+    def vectors(self) -> Path | None:
+        """The check vectors beside the file."""
+        path = self.path.with_name(self.path.name + VECTORS_SUFFIX)
+        return path if path.is_file() else None
+
+    def describe(self, folder: Path) -> dict[str, Any]:
+        """The file as a JSON object, named relative to `folder` where it lies below it."""
+        said, path = self.artifact, self.path.resolve()
+        verified = None if said is None or not said.verified else said.verified[0]
+        return {
+            "file": str(path.relative_to(folder) if path.is_relative_to(folder) else path),
+            "name": self.name,
+            "format": self.format,
+            "bytes": self.bytes,
+            "sha256": self.sha256,
+            "quantize": said and said.quantize,
+            "optimize": said and said.optimize,
+            "sparsity": said and said.provenance.sparsity,
+            "described": said is not None,
+            "accuracy": verified and verified.accuracy,
+            "reference_accuracy": verified and verified.reference_accuracy,
+        }
+
+
+def find_subjects(paths: Sequence[Path]) -> list[Subject]:
+    """The artefacts that `paths` name: files, and all .tflite and .onnx files in folders.
+
+    Those of a folder come with the least sparse and the largest first, so that the dense float32
+    one, if it is there, is what the others are compared with. Raises UsageError for a path that is
+    no artefact, a folder without any, and a file named twice; CheckpointError for a description
+    that is damaged, or another file's.
+    """
+    files: list[Path] = []
+    read: list[tuple[Path, str, Artifact | None]] = []
+    for path in paths:
+        found = _in_folder(path) if path.is_dir() else [path]
+        part = [_read(file) for file in found]
+        if path.is_dir():
+            part.sort(key=_order)
+        read += part
+        files += [file.resolve() for file in found]
+    if len(set(files)) < len(files):
+        twice = next(file for file in files if files.count(file) > 1)
+        raise UsageError("the artefact is named twice", value=twice)
+    names = _short_names([path for path, _, _ in read])
+    return [
+        Subject(path, file_format, name, path.stat().st_size, sha256(path), artifact)
+        for (path, file_format, artifact), name in zip(read, names, strict=True)
+    ]
+
+
+def default_output(first: Path) -> Path:
+    """bench.json of the run directory that holds the first path, else beside or in it."""
+    folder = first.resolve() if first.is_dir() else first.resolve().parent
+    for place in (folder, *folder.parents):
+        if (place / IDENTITY).is_file():
+            return place / BENCH
+    return (first if first.is_dir() else first.parent) / BENCH
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    found = sorted(
+        path
+        for path in folder.rglob("*")
+        # Steps that are not finished lie in folders that begin with a dot.
+        if path.suffix.lower() in _SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    )
+    if not found:
+        raise UsageError(
+            "the folder holds no .tflite and no .onnx file",
+            value=folder,
+            hint="make some with compressor export",
+        )
+    return found
+
+
+def _read(path: Path) -> tuple[Path, str, Artifact | None]:
+    if not path.is_file():
+        raise UsageError("there is no such artefact", value=path)
+    if not os.access(path, os.R_OK):
+        raise UsageError("the artefact cannot be read", value=path)
+    file_format = artifact_format(path)
+    if file_format is None:
+        raise UsageError("this takes .tflite and .onnx files", value=path)
+    if not path.with_name(path.name + DESCRIPTION_SUFFIX).is_file():
+        return path, file_format, None
+    # One that an export rejected has a report beside it, and no description.
+    if path.suffix.lower() not in _SUFFIXES:
+        return path, file_format, None
+    try:
+        artifact = read_artifact(path)
+    except ArtifactError as error:
+        raise CheckpointError(
+            error.what,
+            value=error.value,
+            hint="export it again, or take the description away to measure it without proof",
+        ) from error
+    if artifact.format != file_format:
+        raise CheckpointError("the description is of another format", value=path)
+    return path, file_format, artifact
+
+
+def _order(item: tuple[Path, str, Artifact | None]) -> tuple[bool, float, int]:
+    path, _, artifact = item
+    sparsity = None if artifact is None else artifact.provenance.sparsity
+    return sparsity is None, sparsity or 0.0, -path.stat().st_size
+
+
+def _short_names(paths: Iterable[Path]) -> list[str]:
+    """File names, with as many of the folders before them as tell them apart."""
+    parts = [path.resolve().parts for path in paths]
+    names = []
+    for number, own in enumerate(parts):
+        others = [other for place, other in enumerate(parts) if place != number]
+        length = 1
+        while length < len(own) and any(other[-length:] == own[-length:] for other in others):
+            length += 1
+        names.append("/".join(own[-length:]))
+    return names
