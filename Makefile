@@ -7,7 +7,7 @@ JOBS ?= 2
 # Compiled once, TensorFlow starts three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo setup runtimes test test-all lint format benchmarks clean
+.PHONY: help demo setup runtimes system test test-all lint format benchmarks clean
 
 help:
 	@echo "make demo        set up, and run the paper's experiment on the embedded MNIST"
@@ -15,10 +15,18 @@ help:
 	@echo "make lint        ruff and mypy"
 	@echo "make benchmarks  measure, and write benchmarks/results/"
 
+DEMO := runs/demo
+EXPORT = $(BIN)/compressor export --force
+
 demo: runtimes
-	$(BIN)/compressor sweep --preset quick -o runs/demo
-	$(BIN)/compressor export runs/demo/seed-0/0.9 --quantize auto --force -o runs/demo/mnist.tflite
-	$(BIN)/compressor export runs/demo/seed-0/0.9 --quantize auto --force -o runs/demo/mnist.onnx
+	$(BIN)/compressor sweep --preset quick -o $(DEMO)
+	$(EXPORT) $(DEMO)/seed-0/step_1 -o $(DEMO)/dense.tflite
+	$(EXPORT) $(DEMO)/seed-0/0.9 --quantize auto -o $(DEMO)/smallest.tflite
+	$(EXPORT) $(DEMO)/seed-0/0.9 --quantize auto --optimize latency -o $(DEMO)/fastest.tflite
+	$(EXPORT) $(DEMO)/seed-0/0.9 --quantize auto -o $(DEMO)/smallest.onnx
+	$(BIN)/compressor bench $(DEMO)/dense.tflite $(DEMO)/smallest.tflite $(DEMO)/fastest.tflite \
+	    $(DEMO)/smallest.onnx
+	$(BIN)/compressor report $(DEMO)
 
 setup: $(VENV)/.ready
 
@@ -31,10 +39,14 @@ runtimes: setup
 	@$(BIN)/compressor runtimes install tflite-runtime \
 	    || { [ $$? -eq 3 ] && echo "going on without tflite-runtime"; }
 
-test: runtimes
+# What tests need of the system: a browser to look at reports. Without it they say what they skip.
+system:
+	@scripts/install-system-packages.sh
+
+test: runtimes system
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
-test-all: runtimes
+test-all: runtimes system
 	$(BIN)/python -m pytest -n $(JOBS)
 
 lint: setup
@@ -52,6 +64,10 @@ benchmarks: setup
 	$(BIN)/python -m benchmarks.sweep --preset quick
 	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.export
+	$(BIN)/python -m benchmarks.sizes
+	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.pruning
+	$(BIN)/python -m benchmarks.sweep --scaling
 
 clean:
 	rm -rf $(VENV) $(VENV).log build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -15,6 +15,7 @@ from compressor.commands.benching import bench
 from compressor.commands.exporting import export, runtimes
 from compressor.commands.inspecting import inspect
 from compressor.commands.pruning import prune, sensitivity, shrink
+from compressor.commands.reporting import report
 from compressor.commands.training import evaluate, sparsify, sweep, train
 from compressor.errors import CompressorError
 
@@ -41,6 +42,7 @@ for command in (
         bench,
         evaluate,
         sweep,
+        report,
         inspect,
         runtimes,
     ),

@@ -2,7 +2,7 @@
 
 Each command of the command line is a call here: `train`, `prune_run` (`prune` for a model in
 memory), `shrink_file` (`shrink` for one in memory), `sensitivity`, `sparsify`, `export`
-(`export_all` for every format), `bench`, `evaluate`, `sweep`, `inspect`. Nothing is
+(`export_all` for every format), `bench`, `evaluate`, `sweep`, `report_run`, `inspect`. Nothing is
 imported before it is used: `import compressor` takes milliseconds, and TensorFlow is loaded by the
 first call that needs it.
 """
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from compressor.pruning.masks import apply_masks
     from compressor.pruning.spec import PruningSpec
     from compressor.pruning_run import prune_run
+    from compressor.report import report_run
     from compressor.shrinking import Shrunk, shrink
     from compressor.shrunk_file import shrink_file
     from compressor.training import TrainingOptions
@@ -60,6 +61,7 @@ _HOMES = {
     "prune": "_prune",
     "prune_run": "pruning_run",
     "register_criterion": "pruning.criteria",
+    "report_run": "report",
     "sensitivity": "_sensitivity",
     "shrink": "shrinking",
     "shrink_file": "shrunk_file",
@@ -95,6 +97,7 @@ __all__ = [
     "prune",
     "prune_run",
     "register_criterion",
+    "report_run",
     "sensitivity",
     "shrink",
     "shrink_file",

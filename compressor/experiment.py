@@ -34,6 +34,7 @@ class Sweep:
     results: dict[str, Any]
     """what results.json holds; schema in compressor/report/results.schema.json"""
     report: Path
+    """report.html; the same as Markdown, report.md, lies beside it"""
 
 
 def sweep(
@@ -47,9 +48,9 @@ def sweep(
     """Do the experiment in the run directory `output`, or go on with it.
 
     Everything is written there: results.json (schema: compressor/report), results.csv,
-    report.md and figures/. A step that was finished before is not done again. With `export` every
-    model, the dense one too, becomes artefacts in TFLite and ONNX, verified in their runtimes;
-    the same command with it adds them to a sweep that was done without. Raises
+    report.html, report.md and figures/. A step that was finished before is not done again. With
+    `export` every model, the dense one too, becomes artefacts in TFLite and ONNX, verified in their
+    runtimes; the same command with it adds them to a sweep that was done without. Raises
     RunDirectoryError when the folder holds another experiment or another process works there.
     """
     listener = listener or SilentListener()
@@ -66,10 +67,9 @@ def sweep(
         listener.stage("find the break-even points")
         points = run.step("break_even", lambda _: _break_even(run.path, plan))
         results = assemble_results(plan, records, points["encodings"])
-        listener.stage("draw tables and figures")
         write_json(run.path / RESULTS, results)
-        report = write_report(results, run.path)
-    return Sweep(run.path, results, report)
+        report = write_report(results, run.path, listener=listener)
+    return Sweep(run.path, results, report.page)
 
 
 class _SeedSweep:

@@ -25,13 +25,15 @@ RECORD = "record.json"
 NEW, OLD = ".new", ".old"
 _STEP = r"dense|round-\d+|step_(1|2_1|2_2|3)|artefacts|break_even|prediction_time"
 _OURS = re.compile(
-    rf"experiment\.json|results\.(json|csv)|report\.md|shrunk\.keras|figures|variables|seed-\d+|{_STEP}"
+    r"experiment\.json|results\.(json|csv)|report\.(md|html)|bench\.json|shrunk\.keras|figures"
+    rf"|variables|seed-\d+|{_STEP}"
     rf"|\.({_STEP})\.(new|old)"
 )
 # A step that was not finished or is being replaced, or a file that was not written to the end.
 _UNFINISHED = re.compile(
     rf"\.(?P<step>{_STEP})(?P<state>\.new|\.old)"
-    r"|\.(experiment|record|results|report|variables|model|masks|sparse|shrunk|figure_\w+)"
+    r"|\.(experiment|record|results|report|bench|variables|model|masks|sparse|shrunk"
+    r"|(figure|accuracy|mask|weights|structure)_\w+)"
     r"(\.\w+)?\.\w{8}\.tmp\.\w+"
 )
 

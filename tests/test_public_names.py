@@ -24,6 +24,7 @@ NAMES = {
         "prune",
         "prune_run",
         "register_criterion",
+        "report_run",
         "sensitivity",
         "shrink",
     ),

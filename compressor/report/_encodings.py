@@ -3,35 +3,30 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 from compressor.report import _format as form
 from compressor.report import _plot as plot
+from compressor.report.content import Figure
 from compressor.report.document import Results, bound_names, by_sparsity, encoding_names
 
-_COLOURS = (
-    plot.BLACK,
-    plot.VERMILLION,
-    plot.ORANGE,
-    plot.BLUE,
-    plot.GREEN,
-    plot.PURPLE,
-    plot.SKY,
-)
-_MARKERS = "osD^vPX"
-_STARS = "break-even"
+
+def encodings_figure(results: Results) -> Figure:
+    """The bytes of every encoding, measured and computed, and the break-even points."""
+    return Figure(
+        "figure_encodings",
+        "Size of the model in every encoding, against the pruning proportion",
+        _caption(results),
+        partial(_draw, results),
+        wide=True,
+    )
 
 
-def encodings_figure(results: Results, title: str) -> Any:
-    """Draw the bytes of every encoding, measured and computed, and the break-even points."""
+def _draw(results: Results) -> Any:
     names = encoding_names(results)
     bounds = bound_names(results) & set(names)
-    note = "Size of the whole model, measured (marks) and computed (lines); logarithmic axis."
-    note += " Dashed: a bound." if bounds else ""
-    if len(results["dense"]) > 1:
-        note += f" Mean of {len(results['dense'])} seeds."
-    note += "\nStars: computed break-even of an encoding with a dense size (dotted lines)."
-    figure, axes = plot.new_figure(title, note, size=(9.0, 5.6))
+    figure, axes = plot.new_figure(height=4.0)
     rows = by_sparsity(results)
     for index, name in enumerate(names):
         points = [
@@ -40,26 +35,25 @@ def encodings_figure(results: Results, title: str) -> Any:
             if (sizes := [row["encodings"][name] for row in found if name in row["encodings"]])
         ]
         line = "--" if name in bounds else "-"
-        look = {"color": _COLOURS[index % len(_COLOURS)], "lw": 1.5}
+        look = {"color": plot.SERIES[index % len(plot.SERIES)], "lw": 1.4}
         curve = _computed_curve(results, name)
         if curve:
             axes.plot(*zip(*curve, strict=True), linestyle=line, zorder=2, **look)
         axes.plot(
             *zip(*points, strict=True),
             linestyle="none" if curve else line,
-            marker=_MARKERS[index % len(_MARKERS)],
-            ms=5,
-            label=f"{name} (bound)" if name in bounds else name,
+            marker=plot.MARKERS[index % len(plot.MARKERS)],
+            label=form.short(f"{name} (bound)" if name in bounds else name, 24),
             **look,
         )
     _baselines(axes, results)
     axes.set_yscale("log")
-    _log_labels(axes)
+    plot.plain_log_axis(axes.yaxis)
     axes.set_xlim(0, 100)
-    axes.set_xticks(range(0, 101, 10))
-    axes.set_xlabel("pruning proportion (%)")
+    axes.set_xticks(range(0, 101, 20), [f"{percent} %" for percent in range(0, 101, 20)])
+    axes.set_xlabel("pruning proportion")
     axes.set_ylabel("model size (MiB)")
-    plot.legend_above(axes, last=_STARS)
+    plot.legend_above(axes)
     return figure
 
 
@@ -81,21 +75,11 @@ def _computed_curve(results: Results, name: str) -> list[tuple[float, float]]:
 
 def _baselines(axes: Any, results: Results) -> None:
     """Horizontal lines at the dense sizes, and a star where an encoding crosses one."""
-    texts = {"checkpoint": "dense checkpoint", "weights": "float32 weights"}
+    texts = {"checkpoint": "checkpoint", "weights": "weights"}
     stars: list[tuple[float, float]] = []
     for baseline, text in texts.items():
         size = form.mean([dense[f"{baseline}_bytes"] for dense in results["dense"]]) / form.MIB
-        axes.axhline(size, color="#777777", lw=1.2, linestyle=":", zorder=1)
-        axes.annotate(
-            f"{text}\n{size:.1f} MiB",
-            (1, size),
-            xycoords=("axes fraction", "data"),
-            xytext=(5, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=8,
-            color="#444444",
-        )
+        plot.size_line(axes, size, text)
         for record in results["encodings"]:
             point = record["break_even"][baseline]["computed"]
             if point:  # at 0 it has no crossing to mark
@@ -105,19 +89,29 @@ def _baselines(axes: Any, results: Results) -> None:
             *zip(*stars, strict=True),
             linestyle="none",
             marker="*",
-            ms=13,
-            mfc=plot.YELLOW,
-            mec="black",
-            mew=0.8,
+            ms=10,
+            mfc=plot.PAPER,
+            mec=plot.INK,
+            mew=0.9,
             zorder=5,
-            label=_STARS,
+            label="break-even",
         )
 
 
-def _log_labels(axes: Any) -> None:
-    """Ticks at 1, 2 and 5 of each decade, as plain numbers."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    axes.yaxis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.yaxis.set_minor_locator(NullLocator())
+def _caption(results: Results) -> str:
+    points = {
+        record["name"]: record["break_even"]["weights"]["computed"]
+        for record in results["encodings"]
+        if not record["bound"] and record["break_even"]["weights"]["computed"]
+    }
+    seeds = len(results["dense"])
+    text = ""
+    if points:
+        named = sorted(points, key=lambda name: points[name])
+        found = ", ".join(f"{form.short(n)} at {form.proportion(points[n])}" for n in named)
+        text = f"Break-even with the float32 weights alone: {found}. "
+    return (
+        f"{text}Marks are measured, lines computed; dashed: a bound that no file reaches; stars: "
+        "computed break-even with a dense size (horizontal lines). The axis is logarithmic."
+        + (f" Mean of {seeds} seeds." if seeds > 1 else "")
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TypeGuard
 
 MIB = 2**20
 NOTHING = "–"
@@ -39,6 +40,11 @@ def milliseconds(time: float) -> str:
     return f"{time:.2f}" if time < 100 else f"{time:.1f}"
 
 
+def latency(time: float) -> str:
+    """A time in ms with three significant digits: 0.0810 -> "0.0810", 4.432 -> "4.43"."""
+    return f"{time:.0f}" if time >= 1000 else f"{time:#.3g}".rstrip(".")
+
+
 def threshold(value: float) -> str:
     """A magnitude with six significant digits, as float32 has: 0.012034996 -> "0.0120350"."""
     return f"{value:#.6g}"
@@ -52,6 +58,11 @@ def signed(number: float, decimals: int = 3) -> str:
 def p_value(p: float) -> str:
     """A p-value: 0.00277 -> "p = 0.0028", and "p < 0.0001" below that."""
     return f"p = {p:.4f}" if p >= 0.0001 else "p < 0.0001"
+
+
+def is_fraction(value: object) -> TypeGuard[float]:
+    """Whether a value of a record that was not checked is a number from 0 to 1."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1
 
 
 def mean(values: Sequence[float]) -> float:
@@ -68,10 +79,25 @@ def spread(values: Sequence[float], form: Callable[[float], str]) -> str:
     return f"{form(mean(values))} ({lowest} to {highest})"
 
 
-def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]], *, left: int = 1) -> str:
-    """A Markdown table; the first `left` columns are flush left, the others right."""
-    lines = [header, ["---" if i < left else "---:" for i in range(len(header))], *rows]
-    return "".join(f"| {' | '.join(_escaped(cell) for cell in line)} |\n" for line in lines)
+def short(text: str, most: int = 40) -> str:
+    """A name as a label: printable, and cut where it is longer than `most`."""
+    shown = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def times(ratio: float) -> str:
+    """A ratio with three significant digits: 26.94 -> "26.9", 4.708 -> "4.71"."""
+    return f"{ratio:.0f}" if ratio >= 100 else f"{ratio:#.3g}"
+
+
+def size(number: float) -> str:
+    """Bytes as people say them: 50907 -> "50.9 kB", 13100720 -> "13.1 MB"."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if number >= scale:
+            return f"{times(number / scale)} {unit}"
+    return f"{number:.0f} B"
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -92,7 +118,3 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
         text += "  ".join(cells).rstrip() + "\n"
     return text
-
-
-def _escaped(cell: str) -> str:
-    return " ".join(cell.replace("|", "\\|").split())

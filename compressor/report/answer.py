@@ -105,7 +105,7 @@ def _no_relation_verdict(test: Mapping[str, Any]) -> str:
     if _significant(test) and test["rho"] < 0:
         return (
             "It falls as the proportion rises: **there is a relation, a negative one**. The "
-            "paper's words (no *positive* relation) hold; its hypothesis (no correlation) does not."
+            "paper's words (no “positive” relation) hold; its hypothesis (no correlation) does not."
         )
     if _significant(test):
         return (
@@ -120,10 +120,10 @@ def _no_relation_verdict(test: Mapping[str, Any]) -> str:
     return f"{text}."
 
 
-def _means(results: Results, value: Callable[[Mapping[str, Any]], float]) -> dict[float, float]:
-    """The mean over the seeds of `value` of each row's sparse model, by sparsity."""
+def means_of(results: Results, value: Callable[[Mapping[str, Any]], float]) -> dict[float, float]:
+    """The mean over the seeds of `value` of each row of results["proportions"], by sparsity."""
     return {
-        sparsity: form.mean([value(row["sparse"]) for row in rows])
+        sparsity: form.mean([value(row) for row in rows])
         for sparsity, rows in by_sparsity(results).items()
     }
 
@@ -137,32 +137,32 @@ def _ends(means: dict[float, float], text: Callable[[float], str]) -> str:
 
 
 def _sizes(results: Results) -> str:
-    means = _means(results, lambda sparse: float(sparse["bytes"]))
+    means = means_of(results, lambda row: float(row["sparse"]["bytes"]))
     dense = form.mean([found["checkpoint_bytes"] for found in results["dense"]])
     weights = form.mean([found["weights_bytes"] for found in results["dense"]])
     return (
         f"The sparse file goes {_ends(means, lambda size: f'{form.mib(size)} MiB')}. It is "
-        f"{_where_smaller(means, dense)} than the dense checkpoint ({form.mib(dense)} MiB), and "
-        f"{_where_smaller(means, weights)} than the float32 weights alone "
+        f"{where_smaller(means, dense)} than the dense checkpoint ({form.mib(dense)} MiB), and "
+        f"{where_smaller(means, weights)} than the float32 weights alone "
         f"({form.mib(weights)} MiB)."
     )
 
 
-def _where_smaller(means: dict[float, float], baseline: float) -> str:
-    """Where the size is below `baseline`: "from 50 % on smaller", say."""
+def where_smaller(means: Mapping[float, float], baseline: float, word: str = "smaller") -> str:
+    """Where the number is below `baseline`: "from 50 % on smaller", say."""
     smaller = [size < baseline for size in means.values()]
     if not any(smaller):
-        return "nowhere smaller"
+        return f"nowhere {word}"
     if all(smaller):
-        return "everywhere smaller"
+        return f"everywhere {word}"
     named = [form.proportion(s) for s, below in zip(means, smaller, strict=True) if below]
     if smaller == sorted(smaller):
-        return f"from {named[0]} on smaller"
-    return f"at {', '.join(named)} only smaller"
+        return f"from {named[0]} on {word}"
+    return f"at {', '.join(named)} only {word}"
 
 
 def _accuracies(results: Results) -> str:
-    means = _means(results, lambda sparse: float(sparse["accuracy"]))
+    means = means_of(results, lambda row: float(row["sparse"]["accuracy"]))
     dense = form.mean([found["accuracy"] for found in results["dense"]])
     points = 100 * (max(means.values()) - min(means.values()))
     return (
@@ -173,7 +173,9 @@ def _accuracies(results: Results) -> str:
 
 
 def _times(results: Results) -> str:
-    means = _means(results, lambda sparse: float(sparse["prediction_time"]["total_ms"]["p50"]))
+    means = means_of(
+        results, lambda row: float(row["sparse"]["prediction_time"]["total_ms"]["p50"])
+    )
     dense = form.mean([found["prediction_time"]["total_ms"]["p50"] for found in results["dense"]])
     low, high = (form.milliseconds(end(means.values())) for end in (min, max))
     return (

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compressor.report import _format as form
+from compressor.report.content import Table
 from compressor.report.document import Results, by_sparsity
 
-_COLUMNS = tuple(
+COLUMNS = tuple(
     (file_format, shape) for file_format in ("tflite", "onnx") for shape in ("float32", "smallest")
 )
-_FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
+FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
 
 
 def has_artefacts(results: Results) -> bool:
@@ -19,25 +20,30 @@ def has_artefacts(results: Results) -> bool:
     return any("artefacts" in row for row in (*results["dense"], *results["proportions"]))
 
 
-def artefact_table(results: Results) -> str:
+def artefact_sizes(rows: Sequence[Mapping[str, Any]], file_format: str, shape: str) -> list[float]:
+    """The bytes of the artefacts of that format and form, of records of one proportion."""
+    return [float(artefact["bytes"]) for artefact in _found(rows, file_format, shape)]
+
+
+def artefact_table(results: Results) -> Table:
     """A row for the dense model and for each proportion: bytes and accuracy of its artefacts."""
     header = ["pruned"]
-    for file_format, shape in _COLUMNS:
-        name = f"{_FORMATS[file_format]} {shape}"
+    for file_format, shape in COLUMNS:
+        name = f"{FORMATS[file_format]} {shape}"
         header += [f"{name} (bytes)", f"{name} (%)"]
-    table = form.markdown_table(header, _lines(results))
-    return (
-        f"{table}\nBytes of the file, and accuracy of the file in {_runtimes(results)} on the test "
+    note = (
+        f"Bytes of the file, and accuracy of the file in {_runtimes(results)} on the test "
         "images. float32 keeps every weight to the bit; smallest is the quantisation with the "
-        "fewest bytes whose accuracy holds. Every model was shrunk exactly first.\n"
+        "fewest bytes whose accuracy holds. Every model was shrunk exactly first."
     )
+    return Table(header, _lines(results), note=note)
 
 
 def artefact_text(results: Results) -> str:
     """The same in aligned columns for a terminal."""
     header = ["pruned"]
-    for file_format, shape in _COLUMNS:
-        header += [f"{_FORMATS[file_format]}\n{shape}\nbytes", "\n\n%"]
+    for file_format, shape in COLUMNS:
+        header += [f"{FORMATS[file_format]}\n{shape}\nbytes", "\n\n%"]
     return form.text_table(header, _lines(results)) + (
         f"bytes of the file, and its accuracy in {_runtimes(results)}; smallest: the quantisation "
         "whose accuracy holds\n"
@@ -60,15 +66,21 @@ def _lines(results: Results) -> list[list[str]]:
     return [[name, *_cells(found)] for name, found in rows.items()]
 
 
+def _found(
+    rows: Sequence[Mapping[str, Any]], file_format: str, shape: str
+) -> list[Mapping[str, Any]]:
+    return [
+        artefact
+        for row in rows
+        for artefact in row.get("artefacts", ())
+        if (artefact["format"], artefact["form"]) == (file_format, shape)
+    ]
+
+
 def _cells(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     cells = []
-    for file_format, shape in _COLUMNS:
-        found = [
-            artefact
-            for row in rows
-            for artefact in row.get("artefacts", ())
-            if (artefact["format"], artefact["form"]) == (file_format, shape)
-        ]
+    for file_format, shape in COLUMNS:
+        found = _found(rows, file_format, shape)
         if not found:
             cells += [form.NOTHING, form.NOTHING]
             continue

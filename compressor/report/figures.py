@@ -1,94 +1,169 @@
-"""The figures: the paper's Figures 5, 6 and 7 with our numbers, and the encodings.
+"""The paper's Figures 5, 6 and 7 with our numbers.
 
-Marks and columns are measured; the curves of the encodings are computed. Of the paper's
-numbers only the sizes are drawn, since it prints no accuracy and no time.
+Of the paper's numbers only the sizes are drawn, since it prints no accuracy and no time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 from compressor.report import _format as form
 from compressor.report import _plot as plot
 from compressor.report import paper
-from compressor.report._encodings import encodings_figure
-from compressor.report.document import (
-    Results,
-    by_sparsity,
-    dense_of,
-    paper_row,
-)
+from compressor.report.answer import means_of, where_smaller
+from compressor.report.artefacts import FORMATS, artefact_sizes
+from compressor.report.content import Figure
+from compressor.report.document import Results, by_sparsity, dense_of, paper_row
 from compressor.report.tables import workload
 
-CAPTIONS = {
-    "figure_5_size": "Model size before and after pruning (the paper's Figure 5)",
-    "figure_6_accuracy": "Test accuracy before and after pruning (the paper's Figure 6)",
-    "figure_7_prediction_time": "Prediction time before and after pruning (the paper's Figure 7)",
-    "figure_encodings": "Size of the model in every encoding",
-}
-"""The figures' names, which are their file names without suffix, and their captions."""
-
 _WIDTH = 0.38
-_PAPER = "the paper's numbers"
 _LABELLED = 8  # pairs of columns that have room for their numbers
+_LINES = {
+    "TFLite, smallest": ("tflite", "smallest", plot.PURPLE, "v"),
+    "ONNX, smallest": ("onnx", "smallest", plot.ORANGE, "^"),
+}
+_BITMASK = "bitmask"
 
 
-def write_figures(results: Results, directory: Path) -> list[Path]:
-    """Draw every figure of CAPTIONS into `directory`, each as PNG (150 dpi) and as SVG.
+def paper_figures(results: Results) -> list[Figure]:
+    """Figures 5, 6 and 7 of the paper, each with our numbers and what they show."""
+    return [
+        Figure(
+            "figure_5_size",
+            "Model size against the pruning proportion (the paper's Figure 5)",
+            _size_caption(results),
+            partial(_size, results),
+        ),
+        Figure(
+            "figure_6_accuracy",
+            "Test accuracy against the pruning proportion (the paper's Figure 6)",
+            _accuracy_caption(results),
+            partial(_accuracy, results),
+        ),
+        Figure(
+            "figure_7_prediction_time",
+            "Prediction time against the pruning proportion (the paper's Figure 7)",
+            _time_caption(results),
+            partial(_prediction_time, results),
+        ),
+    ]
 
-    Returns the paths written. The same results give the same bytes with the same
-    version of matplotlib. Raises StorageError where a file cannot be written.
-    """
-    draw = (_size, _accuracy, _prediction_time, encodings_figure)
-    paths: list[Path] = []
-    with plot.style():
-        for name, function in zip(CAPTIONS, draw, strict=True):
-            paths += plot.save(function(results, CAPTIONS[name]), Path(directory), name)
-    return paths
 
-
-def _proportion_axis(axes: Any, results: Results) -> list[float]:
-    """Label the x axis with the proportions, one step each; return their sparsities."""
+def _proportion_axis(axes: Any, results: Results) -> None:
+    """Label the x axis with the proportions, one step each."""
     sparsities = list(by_sparsity(results))
-    axes.set_xticks(range(len(sparsities)), [form.proportion(s) for s in sparsities])
+    axes.set_xticks(range(len(sparsities)), [f"{100 * s:.3g}" for s in sparsities])
     if len(sparsities) > _LABELLED:
-        axes.tick_params(axis="x", rotation=45)
+        axes.tick_params(axis="x", rotation=60)
     axes.set_xlim(-0.6, len(sparsities) - 0.4)
     axes.tick_params(axis="x", length=0)
     pruned = ", ".join(results["experiment"]["layers"])
-    axes.set_xlabel(f"pruning proportion of {pruned}")
-    return sparsities
+    axes.set_xlabel(f"pruned of {form.short(pruned, 24)} (%)")
 
 
 def _range_note(results: Results) -> str:
     seeds = len(results["dense"])
-    return f"Mean of {seeds} seeds; whiskers show their range. " if seeds > 1 else ""
+    return f" Mean of {seeds} seeds; whiskers show their range." if seeds > 1 else ""
 
 
-def _size(results: Results, title: str) -> Any:
+def _size(results: Results) -> Any:
     rows = by_sparsity(results)
-    printed = [paper_row(results, sparsity) for sparsity in rows]
-    before = [[_mib(d["checkpoint_bytes"]) for d in dense_of(results, r)] for r in rows.values()]
-    after = [[_mib(row["sparse"]["bytes"]) for row in found] for found in rows.values()]
-    note = _range_note(results) + "Before: the dense checkpoint with Adam's two moments."
-    figure, axes = plot.new_figure(title, note)
-    _columns(axes, before, after, "dense checkpoint", "sparse file")
-    compared = [i for i, found in enumerate(printed) if found]
-    if compared:
-        x = [i - _WIDTH / 2 for i in compared] + [i + _WIDTH / 2 for i in compared]
-        y = [paper.DENSE_MIB] * len(compared) + [found.size_mib for found in printed if found]
-        axes.plot(x, y, "D", ms=6, mfc="white", mec="black", mew=1.2, label=_PAPER)
-    _proportion_axis(axes, results)
+    percent = [100 * sparsity for sparsity in rows]
+    after = [[row["sparse"]["bytes"] / form.MIB for row in found] for found in rows.values()]
+    figure, axes = plot.new_figure(height=3.8)
+    means, reach = plot.means_and_whiskers(after)
+    look = {"color": plot.VERMILLION, "marker": "s", "label": "the paper's sparse form"}
+    axes.errorbar(
+        percent, means, yerr=reach if any(map(any, reach)) else None, capsize=3, zorder=3, **look
+    )
+    if len(means) <= _LABELLED:
+        for x, mean in zip(percent, means, strict=True):
+            axes.annotate(
+                f"{mean:.1f}",
+                (x, mean),
+                xytext=(0, 7),
+                textcoords="offset points",
+                ha="center",
+                fontsize=plot.SMALL,
+                color=plot.VERMILLION,
+            )
+    printed = [(100 * s, found.size_mib) for s in rows if (found := paper_row(results, s))]
+    if printed:
+        axes.plot(
+            *zip(*printed, strict=True),
+            linestyle="none",
+            marker="D",
+            ms=8.5,
+            mfc="none",
+            mec=plot.INK,
+            mew=1.1,
+            zorder=4,
+            label="the paper's numbers",
+        )
+    _bit_mask_line(axes, results)
+    for label, (file_format, shape, colour, marker) in _LINES.items():
+        points = [
+            (100 * sparsity, form.mean(sizes) / form.MIB)
+            for sparsity, found in rows.items()
+            if (sizes := artefact_sizes(found, file_format, shape))
+        ]
+        if points:
+            axes.plot(*zip(*points, strict=True), marker=marker, color=colour, label=label)
+    dense = form.mean([found["checkpoint_bytes"] for found in results["dense"]]) / form.MIB
+    weights = form.mean([found["weights_bytes"] for found in results["dense"]]) / form.MIB
+    plot.size_line(axes, dense, "checkpoint")
+    plot.size_line(axes, weights, "weights")
+    axes.set_yscale("log")
+    plot.plain_log_axis(axes.yaxis)
+    axes.margins(y=0.12)
+    _percent_axis(axes, results)
     axes.set_ylabel("model size (MiB)")
-    axes.margins(y=0.1)
-    plot.legend_above(axes, last=_PAPER)
+    plot.legend_above(axes, 2)
     return figure
 
 
-def _mib(size: float) -> float:
-    return size / form.MIB
+def _bit_mask_line(axes: Any, results: Results) -> None:
+    points = [
+        (100 * sparsity, form.mean([row["encodings"][_BITMASK] for row in found]) / form.MIB)
+        for sparsity, found in by_sparsity(results).items()
+        if all(_BITMASK in row["encodings"] for row in found)
+    ]
+    if points:
+        axes.plot(
+            *zip(*points, strict=True), marker="o", color=plot.BLUE, label="bit mask, float32"
+        )
+
+
+def _percent_axis(axes: Any, results: Results) -> None:
+    axes.set_xlim(0, 100)
+    axes.set_xticks(range(0, 101, 20), [f"{percent} %" for percent in range(0, 101, 20)])
+    axes.set_xlabel(f"pruned of {form.short(', '.join(results['experiment']['layers']), 24)}")
+
+
+def _size_caption(results: Results) -> str:
+    means = means_of(results, lambda row: float(row["sparse"]["bytes"]))
+    dense = form.mean([found["checkpoint_bytes"] for found in results["dense"]])
+    weights = form.mean([found["weights_bytes"] for found in results["dense"]])
+    printed = {s: found.size_mib for s in means if (found := paper_row(results, s))}
+    text = (
+        f"The paper's sparse file is {where_smaller(means, dense)} than the dense checkpoint "
+        f"({form.mib(dense)} MiB, with Adam's two moments) and {where_smaller(means, weights)} "
+        f"than the weights alone ({form.mib(weights)} MiB)."
+    )
+    if printed:
+        off = max(abs(means[s] / form.MIB - size) for s, size in printed.items())
+        text += f" Ours differs from the paper's {len(printed)} sizes by {off:.2f} MiB at most."
+    highest, rows = list(by_sparsity(results).items())[-1]
+    stored = [artefact_sizes(rows, file_format, "smallest") for file_format in FORMATS]
+    smallest = min((form.mean(sizes) for sizes in stored if sizes), default=None)
+    if smallest is not None:
+        text += (
+            f" At {form.proportion(highest)} the smallest artefact takes {form.size(smallest)}, "
+            f"{form.times(means[highest] / smallest)} times less than the paper's form."
+        )
+    return f"{text} The axis is logarithmic.{_range_note(results)}"
 
 
 def _columns(
@@ -107,58 +182,53 @@ def _columns(
             reach = whiskers[index]
         visible = any(any(ends) for ends in reach)
         x = [i + side * _WIDTH / 2 for i in range(len(groups))]
-        bars = axes.bar(
+        axes.bar(
             x,
             means,
             _WIDTH * 0.94,
             color=colour,
             label=label,
             yerr=reach if visible else None,
-            error_kw={"capsize": 3, "lw": 1.2, "ecolor": "#333333"},
+            error_kw={"capsize": 2, "lw": 1, "ecolor": plot.INK},
         )
-        if side == 1 and len(groups) <= _LABELLED:
-            texts = [f"{mean:.1f}" for mean in means]
-            axes.bar_label(bars, texts, padding=6, fontsize=8)
 
 
-def _accuracy(results: Results, title: str) -> Any:
+def _accuracy(results: Results) -> Any:
     rows = by_sparsity(results)
     sides = {
-        "before pruning (dense)": (
+        "before (dense)": (
             [[100 * d["accuracy"] for d in dense_of(results, r)] for r in rows.values()],
-            {"fmt": "o", "color": plot.BLUE},
+            {"fmt": "o", "color": plot.MUTED},
             -0.1,
         ),
-        "after (retrained, sparse)": (
+        "after (sparse)": (
             [[100 * row["sparse"]["accuracy"] for row in r] for r in rows.values()],
-            {"fmt": "s", "color": plot.AFTER},
+            {"fmt": "s", "color": plot.BLUE},
             0.1,
         ),
     }
-    everything = [v for groups, _, _ in sides.values() for group in groups for v in group]
-    low, high = _zoom(min(everything), max(everything))
-    words = paper.FIGURE_WORDS["accuracy"]
-    note = (
-        f"{_range_note(results)}The axis starts at {low:g} %, not at 0. "
-        f"{form.count(results['experiment']['data']['test'])} test images.\n"
-        f"The paper says of its Figure 6: {words}; it prints no numbers."
-    )
-    figure, axes = plot.new_figure(title, note)
+    figure, axes = plot.new_figure()
     for label, (groups, look, shift) in sides.items():
         means, reach = plot.means_and_whiskers(groups)
         x = [i + shift for i in range(len(groups))]
         visible = any(any(ends) for ends in reach)
         axes.errorbar(
-            x, means, yerr=reach if visible else None, label=label, ms=7, capsize=4, lw=1.4, **look
+            x, means, yerr=reach if visible else None, label=label, ms=6, capsize=3, **look
         )
     _proportion_axis(axes, results)
-    axes.set_ylim(low, high)
+    axes.set_ylim(*_accuracy_limits(results))
     axes.set_ylabel("test accuracy (%)")
-    plot.legend_above(axes)
+    plot.legend_above(axes, 2)
     return figure
 
 
-def _zoom(lowest: float, highest: float) -> tuple[float, float]:
+def _accuracy_limits(results: Results) -> tuple[float, float]:
+    values = [100 * found["accuracy"] for found in results["dense"]]
+    values += [100 * row["sparse"]["accuracy"] for row in results["proportions"]]
+    return zoom(min(values), max(values))
+
+
+def zoom(lowest: float, highest: float) -> tuple[float, float]:
     """Limits in percent, on tenths, around the data and at least one point apart."""
     margin = max(0.1 * (highest - lowest), (1.0 - (highest - lowest)) / 2)
     low, high = lowest - margin, highest + margin
@@ -167,7 +237,26 @@ def _zoom(lowest: float, highest: float) -> tuple[float, float]:
     return max(0.0, round(low, 1)), round(high, 2)
 
 
-def _prediction_time(results: Results, title: str) -> Any:
+def _accuracy_caption(results: Results) -> str:
+    means = means_of(results, lambda row: float(row["sparse"]["accuracy"]))
+    dense = form.mean([found["accuracy"] for found in results["dense"]])
+    lowest = min(means, key=lambda sparsity: means[sparsity])
+    return (
+        f"The dense model has {form.percent(dense)} %, the pruned ones at least "
+        f"{form.percent(means[lowest])} % (at {form.proportion(lowest)}): "
+        f"{_points(means[lowest] - dense)} against dense. The axis starts at "
+        f"{_accuracy_limits(results)[0]:g} %, not at 0; "
+        f"{form.count(results['experiment']['data']['test'])} test images. "
+        f"The paper says of its Figure 6: {paper.FIGURE_WORDS['accuracy']}; it prints no numbers."
+        f"{_range_note(results)}"
+    )
+
+
+def _points(difference: float) -> str:
+    return f"{'+' if difference > 0 else ''}{form.signed(100 * difference, 2)} points"
+
+
+def _prediction_time(results: Results) -> Any:
     rows = by_sparsity(results)
     several = len(results["dense"]) > 1
     records = [
@@ -177,22 +266,36 @@ def _prediction_time(results: Results, title: str) -> Any:
     before, after = ([[_total(r, "p50") for r in group] for group in side] for side in records)
     # One seed has no range; how far its slow rounds reach says how steady the clock was.
     whiskers = None if several else [_to_p90(side) for side in records]
-    time = results["dense"][0]["prediction_time"]
-    cpu = results["environment"]["machine"]["cpu"]
-    words = paper.FIGURE_WORDS["prediction_time"]
-    note = (
-        (_range_note(results) if several else "Whiskers reach to the 90th percentile. ")
-        + f"Median of {time['rounds']} rounds of {workload(results)}, {time['threads']} threads.\n"
-        f"Machine: {cpu}.\n"
-        f"The paper says of its Figure 7: {words}; it prints no numbers."
-    )
-    figure, axes = plot.new_figure(title, note)
-    _columns(axes, before, after, "before pruning (dense)", "after (retrained, sparse)", whiskers)
+    figure, axes = plot.new_figure()
+    _columns(axes, before, after, "before (dense)", "after (sparse)", whiskers)
     _proportion_axis(axes, results)
-    axes.set_ylabel(f"prediction time of {workload(results)} (ms)")
+    axes.set_ylabel(f"{workload(results)} (ms)")
     axes.margins(y=0.1)
-    plot.legend_above(axes)
+    plot.legend_above(axes, 2)
     return figure
+
+
+def _time_caption(results: Results) -> str:
+    means = means_of(results, lambda row: _total(row["sparse"], "p50"))
+    dense = form.mean([_total(found, "p50") for found in results["dense"]])
+    low, high = min(means.values()), max(means.values())
+    time = results["dense"][0]["prediction_time"]
+    found = (
+        f"The paper's sparse network takes {form.milliseconds(low)} to "
+        f"{form.milliseconds(high)} ms, the dense one {form.milliseconds(dense)} ms: "
+    )
+    if low > dense:
+        found += "a file of non-zeros alone is no faster at any proportion."
+    elif high < dense:
+        found += "it is faster at every proportion."
+    else:
+        found += f"it is {where_smaller(means, dense, 'faster')}."
+    whiskers = "" if len(results["dense"]) > 1 else " Whiskers reach to the 90th percentile."
+    return (
+        f"{found} Median of {time['rounds']} rounds of {workload(results)}, {time['threads']} "
+        f"threads.{whiskers} The paper says of its Figure 7: "
+        f"{paper.FIGURE_WORDS['prediction_time']}; it prints no numbers.{_range_note(results)}"
+    )
 
 
 def _total(record: Mapping[str, Any], percentile: str) -> float:

@@ -1,109 +1,112 @@
-"""The whole report as one Markdown page: report.md."""
+"""A report as one Markdown page: report.md, with its pictures in figures/."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
 
-from compressor.report import _format as form
-from compressor.report.answer import hypothesis_text
-from compressor.report.artefacts import artefact_table, has_artefacts
-from compressor.report.document import Results, by_sparsity
-from compressor.report.figures import CAPTIONS
-from compressor.report.tables import (
-    encoding_table,
-    proportion_tables,
-    seeds_note,
-    summary_table,
-    workload,
+from compressor.report.content import (
+    Block,
+    Details,
+    Fact,
+    Facts,
+    Figure,
+    Figures,
+    Heading,
+    Picture,
+    Pictures,
+    Report,
+    Table,
+    Text,
 )
 
-
-def results_markdown(results: Results) -> str:
-    """The complete report: summary, artefacts, answer, figures, encodings, tables, conditions.
-
-    Figures are embedded as `figures/NAME.png`, relative to the page, each with a link to
-    its SVG; `write_figures(results, folder_of_the_page / "figures")` puts them there.
-    """
-    note = seeds_note(results)
-    time_note = (
-        f"Prediction time is the median of {workload(results)}; "
-        "weights kept are those of the pruned layers."
-    )
-    sections = [
-        f"# Pruning proportion against size, accuracy and prediction time\n\n{_what(results)}\n",
-        f"## Summary\n\n{summary_table(results)}\n{f'{time_note} {note}'.strip()}\n",
-        *([f"## Artefacts\n\n{artefact_table(results)}"] if has_artefacts(results) else []),
-        f"## The hypothesis\n\n{hypothesis_text(results)}",
-        f"## Figures\n\n{_figures()}",
-        f"## Encodings\n\n{encoding_table(results)}",
-        f"## One table a proportion\n\n{proportion_tables(results)}",
-        f"## Conditions\n\n{conditions_table(results)}",
-    ]
-    return "\n".join(sections)
+FIGURES = "figures"
+_MOST_LETTERS = 400  # of a cell
+MOST_ROWS = 400
 
 
-def conditions_table(results: Results) -> str:
-    """What the numbers were measured on: machine, versions, threads, batch, data, training."""
-    experiment, environment = results["experiment"], results["environment"]
-    machine, data = environment["machine"], experiment["data"]
-    time = results["dense"][0]["prediction_time"]
-    versions = {"Python": environment["python"], **environment["versions"]}
-    rows = {
-        "machine": f"{machine['cpu']}, {machine['cores']} cores, "
-        f"{machine['memory_bytes'] / 2**30:.1f} GiB, {machine['system']}",
-        "versions": ", ".join(
-            f"{name} {version}"
-            for name, version in {"compressor": results["compressor_version"], **versions}.items()
-        ),
-        "threads": f"{experiment['threads']} in training, {time['threads']} in measuring",
-        "measurement": f"{workload(results)}, {time['rounds']} rounds",
-        "data": f"{data['name']}, {form.count(data['train'])} training images, "
-        f"{form.count(experiment['validation_images'])} of them held out for validation, "
-        f"{form.count(data['test'])} test images, sha256 {data['digest']}",
-        "training": _training(experiment["training"]),
-        **_retraining(experiment["retraining"]),
-        "seeds": ", ".join(str(seed) for seed in experiment["seeds"]),
-        "preset": experiment["preset"],
-    }
-    return form.markdown_table(["condition", "value"], [list(row) for row in rows.items()], left=2)
-
-
-def _retraining(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """One condition for all the proportions that were retrained alike."""
-    alike: dict[str, list[str]] = {}
-    for sparsity, found in settings.items():
-        alike.setdefault(_training(found), []).append(form.proportion(float(sparsity)))
-    return {f"retraining at {', '.join(names)}": text for text, names in alike.items()}
-
-
-def _training(settings: Mapping[str, Any]) -> str:
-    text = (
-        f"{form.count(settings['steps'])} steps of {settings['batch_size']} images, "
-        f"learning rate {settings['learning_rate']:g} ({settings['learning_rate_schedule']})"
-    )
-    if "dropout" in settings:
-        text += f", dropout {settings['dropout']:g}"
-    if settings.get("dropout_scale", 1) != 1:
-        text += f", dropout scaled by {settings['dropout_scale']:.3g}"
-    return text
-
-
-def _what(results: Results) -> str:
-    experiment = results["experiment"]
-    proportions = ", ".join(form.proportion(sparsity) for sparsity in by_sparsity(results))
-    seeds = len(experiment["seeds"])
-    return (
-        f"A model of {form.count(results['dense'][0]['parameters'])} parameters, trained on "
-        f"{experiment['data']['name']}, with {', '.join(experiment['layers'])} pruned at "
-        f"{proportions}, retrained, and stored sparse; {seeds} seed{'s' if seeds > 1 else ''}. "
-        "All numbers are in results.json, and one row a seed and proportion in results.csv."
-    )
-
-
-def _figures() -> str:
-    parts = [
-        f"[![{caption}](figures/{name}.png)](figures/{name}.svg)\n\n{caption}\n"
-        for name, caption in CAPTIONS.items()
-    ]
+def report_markdown(report: Report) -> str:
+    """The report as text; its pictures are links to `figures/NAME.png`, relative to the page."""
+    parts = [f"# {_plain(report.title)}\n\n{_words(report.lead)}\n"]
+    for section in report.sections:
+        blocks = [_block(block) for block in section.blocks]
+        parts.append("\n".join([f"## {_plain(section.title)}\n", *blocks]))
     return "\n".join(parts)
+
+
+def blocks_markdown(blocks: Sequence[Block]) -> str:
+    """Some blocks as text."""
+    return "\n".join(_block(block) for block in blocks)
+
+
+def _block(block: Block) -> str:
+    if isinstance(block, Text):
+        return f"{_words(block.words)}\n"
+    if isinstance(block, Heading):
+        return f"### {_plain(block.words)}\n"
+    if isinstance(block, Facts):
+        return "".join(_fact(fact) for fact in block.facts)
+    if isinstance(block, Table):
+        return _table(block)
+    if isinstance(block, Figures):
+        return "\n".join(_figure(figure) for figure in block.figures)
+    if isinstance(block, Pictures):
+        return "\n".join(_picture(picture) for picture in block.pictures)
+    assert isinstance(block, Details)
+    return blocks_markdown(block.blocks)
+
+
+def _fact(fact: Fact) -> str:
+    note = f" ({_plain(fact.note)})" if fact.note else ""
+    return f"- {_plain(fact.name)}: **{_plain(fact.value)}**{note}\n"
+
+
+def _figure(figure: Figure) -> str:
+    place = f"{FIGURES}/{figure.name}"
+    return (
+        f"[![{_plain(figure.title)}]({place}.png)]({place}.svg)\n\n"
+        f"**{_plain(figure.title)}.** {_plain(figure.caption)}\n"
+    )
+
+
+def _picture(picture: Picture) -> str:
+    return (
+        f"![{_plain(picture.title)}]({FIGURES}/{picture.name}.png)\n\n"
+        f"**{_plain(picture.title)}.** {_plain(picture.caption)}\n"
+    )
+
+
+def _table(table: Table) -> str:
+    marks = {"wrong": "✗ ", "failed": "✗ ", "best": "★ "}
+    align = ["---" if i < table.left else "---:" for i in range(len(table.header))]
+    lines = [[_cell(cell) for cell in table.header], align]
+    for index, row in enumerate(table.rows[:MOST_ROWS]):
+        first, *others = [_cell(cell) for cell in row]
+        lines.append([marks.get(table.marks.get(index, ""), "") + first, *others])
+    text = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+    more = len(table.rows) - MOST_ROWS
+    note = f"{table.note} {more} more rows are not shown." if more > 0 else table.note
+    return f"{text}\n{_words(note)}\n" if note else text
+
+
+def _cell(text: str) -> str:
+    return _plain(cut(text)).replace("|", "\\|")
+
+
+def cut(text: str) -> str:
+    """A text as a cell shows it: on one line, and not without end."""
+    text = " ".join(text.split())
+    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
+
+
+def _words(text: str) -> str:
+    return "\n\n".join(_plain(part) for part in text.strip().split("\n\n"))
+
+
+def _plain(text: str) -> str:
+    """No HTML, no link and no code comes from a name in a document."""
+    text = "".join(
+        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split())
+    )
+    for letter, escaped in (("&", "&amp;"), ("<", "&lt;"), ("[", "\\["), ("`", "\\`")):
+        text = text.replace(letter, escaped)
+    return text

@@ -22,10 +22,10 @@ NAME = "sensitivity"
 """The name of each file, without suffix."""
 
 _Described = Mapping[str, Any]
-_COLOURS = (plot.BLUE, plot.VERMILLION, plot.GREEN, plot.ORANGE, plot.PURPLE, plot.SKY)
+_COLOURS = plot.SERIES[:-1]
 _MARKERS = "os^Dv*"
-_DENSE = {"color": "#444444", "lw": 1.2, "linestyle": "--", "zorder": 1}
-_GREY = "#d0d0d0"
+_DENSE = {"color": plot.MUTED, "lw": 1.2, "linestyle": "--", "zorder": 1}
+_GREY = plot.GRID
 _WIDEST = 5  # panels in a row
 _LONGEST_NAME = 24
 
@@ -76,7 +76,7 @@ def sensitivity_csv(described: _Described) -> str:
 
 
 def write_sensitivity(described: _Described, directory: Path | str) -> list[Path]:
-    """Write sensitivity.json, .csv, .png (150 dpi) and .svg; other files there stay.
+    """Write sensitivity.json, .csv, .png (220 dpi) and .svg; other files there stay.
 
     Returns the paths written. Raises StorageError where a file cannot be written.
     """
@@ -85,11 +85,7 @@ def write_sensitivity(described: _Described, directory: Path | str) -> list[Path
     write_json(paths[0], described)
     write_text(paths[1], sensitivity_csv(described))
     with plot.style():
-        import matplotlib
-
-        # A dollar sign in the name of a layer begins no formula.
-        matplotlib.rcParams["text.parse_math"] = False
-        return paths + plot.save(_figure(described), directory, NAME)
+        return paths + plot.save(plot.drawn(_figure(described)), directory, NAME)
 
 
 def _targets(described: _Described) -> list[float]:
@@ -148,7 +144,7 @@ def _new_figure(
     if _lowest(described):
         note += f" The axis starts at {_lowest(described):g} %, not at 0."
     note += f" {more}"
-    return plot.new_figure("Accuracy when one layer is pruned", note, size)
+    return plot.titled_figure("Accuracy when one layer is pruned", note, size)
 
 
 def _together(described: _Described) -> Any:

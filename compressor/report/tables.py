@@ -1,8 +1,8 @@
-"""The tables of the report, in Markdown and for the terminal.
+"""The tables of the report, and those for the terminal.
 
-Every function takes a results document (results.schema.json) and returns text that ends
-in a newline. Sizes are in MiB (2^20 bytes), accuracies in percent of the test images,
-times in ms. Over several seeds a cell is the mean, with the range in parentheses.
+Every function takes a results document (results.schema.json). Sizes are in MiB (2^20 bytes),
+accuracies in percent of the test images, times in ms. Over several seeds a cell is the mean, with
+the range in parentheses.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 from compressor.report import _format as form
 from compressor.report import paper
+from compressor.report.content import Block, Heading, Table
 from compressor.report.document import (
     Results,
     bound_names,
@@ -39,26 +40,25 @@ def seeds_note(results: Results) -> str:
     return f"Mean over {seeds} seeds, with the range (smallest to largest) in parentheses."
 
 
-def proportion_tables(results: Results) -> str:
+def proportion_tables(results: Results) -> list[Block]:
     """One table a proportion, as the paper's Tables 4 to 9.
 
     Before pruning is the dense model, after it the retrained and sparsified one. The
     paper's own numbers stand beside where it pruned the same layers at that proportion.
     """
-    parts = []
+    parts: list[Block] = []
     for sparsity, rows in by_sparsity(results).items():
         printed = paper.row(sparsity)
         lines = [*_layer_lines(rows, sparsity), *_model_lines(results, rows, sparsity)]
         header = ["", "before pruning", "after pruning"]
-        title = f"### {form.proportion(sparsity)} pruned"
+        title = f"{form.proportion(sparsity)} pruned"
         if any(line[3] or line[4] for line in lines):
             assert printed is not None
             header += ["paper, before", "paper, after"]
             title += f" (the paper's Table {printed.table})"
         cells = [[cell or form.NOTHING for cell in line[: len(header)]] for line in lines]
-        parts.append(f"{title}\n\n{form.markdown_table(header, cells)}")
-        parts.append(f"{seeds_note(results)}\n" if seeds_note(results) else "")
-    return "\n".join(part for part in parts if part)
+        parts += [Heading(title), Table(header, cells, note=seeds_note(results))]
+    return parts
 
 
 def _layer_lines(rows: _Rows, sparsity: float) -> list[list[str]]:
@@ -201,13 +201,17 @@ def _medians(found: _Rows) -> list[float]:
     return [record["prediction_time"]["total_ms"]["p50"] for record in found]
 
 
-def summary_table(results: Results) -> str:
+def summary_table(results: Results) -> Table:
     """One row a proportion, after one for the dense model: kept, sizes, accuracies, time."""
     rows = [
         [name, *(form.spread(values, text) if values else form.NOTHING for values, text in cells)]
         for name, cells in _summary_lines(results)
     ]
-    return form.markdown_table([title for title, _ in _SUMMARY_HEADER], rows)
+    note = (
+        f"Prediction time is the median of {workload(results)}; "
+        f"weights kept are those of the pruned layers. {seeds_note(results)}"
+    )
+    return Table([title for title, _ in _SUMMARY_HEADER], rows, note=note.strip())
 
 
 def summary_text(results: Results) -> str:
@@ -233,7 +237,7 @@ def summary_text(results: Results) -> str:
     return table + note
 
 
-def encoding_table(results: Results) -> str:
+def encoding_tables(results: Results) -> list[Block]:
     """Two tables: bytes of the model in every encoding, and where each breaks even.
 
     The first shows the mean over the seeds, in bytes. The second gives the sparsity at
@@ -261,15 +265,10 @@ def encoding_table(results: Results) -> str:
     )
     if len(dense) > 1:
         caption += f" Mean over {len(dense)} seeds."
-    return (
-        f"{form.markdown_table(header, rows)}\n{caption}\n\n"
-        f"{_break_even_table(results)}\n"
-        "Break-even: the smallest sparsity at which the encoding is no larger than the baseline "
-        f"(12 and 4 bytes a parameter); {form.NOTHING} where there is none.\n"
-    )
+    return [Table(header, rows, note=caption), _break_even_table(results)]
 
 
-def _break_even_table(results: Results) -> str:
+def _break_even_table(results: Results) -> Table:
     header = ["encoding", "description"]
     header += [
         f"against the {baseline}, {kind}"
@@ -286,4 +285,8 @@ def _break_even_table(results: Results) -> str:
         cells = [form.NOTHING if point is None else form.proportion(point) for point in points]
         name = f"{record['name']} (bound)" if record["bound"] else record["name"]
         rows.append([name, record["description"], *cells])
-    return form.markdown_table(header, rows, left=2)
+    note = (
+        "Break-even: the smallest sparsity at which the encoding is no larger than the baseline "
+        f"(12 and 4 bytes a parameter); {form.NOTHING} where there is none."
+    )
+    return Table(header, rows, left=2, note=note)

@@ -58,6 +58,7 @@ OPTIONS = {
     ],
     "runtimes list": ALWAYS,
     "runtimes install": ["NAME", *ALWAYS],
+    "report": ["RUN", *ALWAYS],
     "bench": [
         *("ARTEFACTS", "--runtime", "--threads", "--batch", "--examples", "--rounds", "--starts"),
         *("--round-seconds", "--time-limit", "-o", "--output", *DATA, *ALWAYS),
@@ -159,7 +160,7 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     assert done.returncode == 0
     assert "compressor" in done.stdout
     assert not loaded & {
-        *("tensorflow", "keras", "absl", "scipy", "matplotlib", "h5py", "numpy", "jax"),
+        *("tensorflow", "keras", "absl", "scipy", "matplotlib", "h5py", "numpy", "jax", "jinja2"),
         *("onnx", "onnxruntime", "ai_edge_litert", "filelock"),
     }
 

@@ -100,7 +100,7 @@ def test_what_is_printed(undisturbed: Any) -> None:
 
     for row in undisturbed.results["proportions"]:
         assert f"{100 * row['sparse']['accuracy']:.2f}" in text
-    assert text.splitlines()[-1] == f"report: {undisturbed.run / 'report.md'}"
+    assert text.splitlines()[-1] == f"report: {undisturbed.run / 'report.html'}"
     stages = undisturbed.outcome.stderr.splitlines()
     for stage in ("train the basic model", "50 %, prune", "90 %, retrain", "90 %, sparsify"):
         assert stage in stages

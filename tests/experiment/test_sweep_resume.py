@@ -106,7 +106,9 @@ def test_one_lost_step_is_done_again_alone(undisturbed: Any, tmp_path: Path) -> 
     "name",
     [
         *("model.keras", "masks.npz", "sparse.npz", "record.json", "experiment.json"),
-        *("results.json", "results.csv", "report.md", "figure_5_size.svg", "variables.json"),
+        *("results.json", "results.csv", "report.md", "report.html", "bench.json"),
+        *("figure_5_size.svg", "structure_layers.png", "mask_0_0_fc1.png", "variables.json"),
+        *("weights_0_fc1.svg", "accuracy_bytes.png"),
     ],
 )
 def test_what_a_killed_write_leaves_is_removed(tmp_path: Path, name: str) -> None:

@@ -8,15 +8,22 @@ import io
 import pytest
 
 from compressor.report import (
-    encoding_table,
+    encoding_tables,
     hypothesis,
     hypothesis_text,
     proportion_tables,
     results_csv,
-    results_markdown,
     summary_table,
     summary_text,
 )
+from compressor.report.markdown import blocks_markdown, report_markdown
+from compressor.report.run_contents import RunContents
+from compressor.report.sections import build_report
+
+
+def markdown(blocks):
+    """Blocks of the report as report.md shows them."""
+    return blocks_markdown(blocks if isinstance(blocks, list) else [blocks])
 
 
 def cells(markdown, start):
@@ -29,7 +36,7 @@ def cells(markdown, start):
 
 
 def test_proportion_tables_are_the_papers_with_its_numbers_beside(results):
-    text = proportion_tables(results)
+    text = markdown(proportion_tables(results))
     titles = [line for line in text.splitlines() if line.startswith("### ")]
     assert titles[0] == "### 10 % pruned (the paper's Table 4)"
     assert titles[-1] == "### 90 % pruned (the paper's Table 9)"
@@ -45,31 +52,31 @@ def test_proportion_tables_are_the_papers_with_its_numbers_beside(results):
 
 
 def test_another_experiment_has_no_numbers_of_the_paper(results_of):
-    text = proportion_tables(results_of(sparsities=(0.2, 0.95)))
+    text = markdown(proportion_tables(results_of(sparsities=(0.2, 0.95))))
     assert "### 20 % pruned\n" in text
     assert "paper" not in text
 
 
 def test_with_all_layers_pruned_only_thresholds_and_counts_compare(results_of):
     every = results_of(layers=("conv1", "conv2", "fc1", "fc2"))
-    text = proportion_tables(every)
+    text = markdown(proportion_tables(every))
     first = text[: text.index("### 30 %")]
     assert cells(first, "weights of conv2")[3:] == ["–", "–"]
     assert cells(first, "weights of fc1")[4] == "2,890,137"
     assert cells(first, "model size")[3:] == ["–", "–"]
-    assert "66.5 " not in summary_table(every)
+    assert "66.5 " not in markdown(summary_table(every))
 
 
 def test_several_seeds_show_mean_and_range_and_say_so(results_of):
-    text = proportion_tables(results_of(seeds=3))
+    text = markdown(proportion_tables(results_of(seeds=3)))
     assert cells(text, "threshold of fc1")[2] == "0.0164000 (0.0160000 to 0.0168000)"
     assert cells(text, "weights of fc1")[2] == "2,890,137"
     assert text.count("Mean over 3 seeds, with the range") == 6
 
 
 def test_summary_has_a_row_a_proportion_after_the_dense_model(results):
-    table = summary_table(results)
-    assert len(table.splitlines()) == 2 + 1 + 6
+    table = markdown(summary_table(results))
+    assert len(summary_table(results).rows) == 1 + 6
     assert cells(table, "0 %")[1:6] == ["3,221,504", "37.48", "–", "37.5", "98.90"]
     row = cells(table, "90 %")
     assert row[1:5] == ["322,149", "37.48", "7.58", "7.6"]
@@ -86,7 +93,7 @@ def test_summary_text_fits_a_terminal(results_of, seeds):
 
 
 def test_encodings_show_bytes_and_both_break_even_points(results):
-    text = encoding_table(results)
+    text = markdown(encoding_tables(results))
     sizes = results["proportions"][5]["encodings"]
     assert cells(text, "90 %")[1:] == [f"{size:,}" for size in sizes.values()]
     assert "entropy (bound)" in text
@@ -158,7 +165,7 @@ def test_csv_parses_back_to_every_row(results_of):
 
 
 def test_the_page_is_complete(results):
-    page = results_markdown(results)
+    page = report_markdown(build_report(RunContents("run", results)))
     for heading in ("Summary", "The hypothesis", "Figures", "Encodings", "Conditions"):
         assert f"\n## {heading}\n" in page
     assert "](figures/figure_5_size.png)" in page

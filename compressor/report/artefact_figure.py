@@ -1,0 +1,79 @@
+"""The figure of the artefacts: bytes of each format against the proportion."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from compressor.report import _format as form
+from compressor.report import _plot as plot
+from compressor.report.artefacts import COLUMNS, FORMATS, artefact_sizes
+from compressor.report.content import Figure
+from compressor.report.document import Results, by_sparsity
+
+_COLOURS = {"tflite": plot.PURPLE, "onnx": plot.ORANGE}
+_MARKERS = {"tflite": "v", "onnx": "^"}
+
+
+def artefact_figure(results: Results) -> Figure:
+    """The bytes of the exported files, and from where on each is smaller than the dense one."""
+    return Figure(
+        "figure_artefacts",
+        "Size of the artefacts, against the pruning proportion",
+        _caption(results),
+        partial(_draw, results),
+    )
+
+
+def _sizes(results: Results, file_format: str, shape: str) -> dict[float, float]:
+    """Mean bytes by sparsity; the dense model is at 0."""
+    rows = {0.0: list(results["dense"])} | by_sparsity(results)
+    return {
+        sparsity: form.mean(sizes)
+        for sparsity, found in rows.items()
+        if (sizes := artefact_sizes(found, file_format, shape))
+    }
+
+
+def _draw(results: Results) -> Any:
+    figure, axes = plot.new_figure(height=3.6)
+    for file_format, shape in COLUMNS:
+        sizes = _sizes(results, file_format, shape)
+        if sizes:
+            axes.plot(
+                [100 * sparsity for sparsity in sizes],
+                [size / 1e6 for size in sizes.values()],
+                linestyle="-" if shape == "smallest" else "--",
+                marker=_MARKERS[file_format],
+                color=_COLOURS[file_format],
+                label=f"{FORMATS[file_format]}, {shape}",
+            )
+    weights = form.mean([dense["weights_bytes"] for dense in results["dense"]])
+    plot.size_line(axes, weights / 1e6, "weights")
+    axes.set_yscale("log")
+    plot.plain_log_axis(axes.yaxis)
+    axes.set_xlim(-2, 100)
+    axes.set_xticks(range(0, 101, 20), [f"{percent} %" for percent in range(0, 101, 20)])
+    axes.set_xlabel("pruning proportion")
+    axes.set_ylabel("size of the file (MB)")
+    plot.legend_above(axes, 2)
+    return figure
+
+
+def _caption(results: Results) -> str:
+    weights = form.mean([dense["weights_bytes"] for dense in results["dense"]])
+    parts = []
+    for file_format, shape in COLUMNS:
+        sizes = _sizes(results, file_format, shape)
+        if not sizes:
+            continue
+        below = [sparsity for sparsity, size in sizes.items() if size < weights]
+        name = f"{FORMATS[file_format]} {shape}"
+        last = list(sizes)[-1]
+        where = f"from {form.proportion(below[0])} on" if below else "nowhere"
+        parts.append(f"{name} {where}, {form.size(sizes[last])} at {form.proportion(last)}")
+    return (
+        f"Below the float32 weights alone ({form.size(weights)}): {'; '.join(parts)}. "
+        "No file is made larger than its dense form: what would be, is stored dense. The axis is "
+        "logarithmic."
+    )

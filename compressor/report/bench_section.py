@@ -1,0 +1,227 @@
+"""The bench in the report: its tables, what failed, and what it was measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compressor.report import _format as form
+from compressor.report.bench_document import Row, Run, is_sound, median_ms, settings_of
+from compressor.report.conditions import machine_text
+from compressor.report.content import Block, Details, Heading, Mark, Table, Text
+from compressor.report.trade_offs import setting_text
+
+_OPEN = 4
+"""Settings whose tables are not folded away."""
+_HEADER = (
+    *("artefact", "runtime", "status", "accuracy (%)", "p50 (ms)", "p90 (ms)", "p99 (ms)"),
+    *("times the first", "examples/s", "load (ms)", "first (ms)", "peak memory (MB)", "bytes"),
+)
+
+
+def bench_blocks(run: Run) -> list[Block]:
+    """A table for each number of threads and batch size, then the rows that are not right."""
+    blocks: list[Block] = [Text(_bench_text(run))]
+    settings = settings_of(run["rows"])
+    for number, setting in enumerate(settings):
+        rows = [row for row in run["rows"] if (row["threads"], row["batch"]) == setting]
+        part: list[Block] = [_table(run, rows, note=_NOTE if number == 0 else "")]
+        title = setting_text(*setting)
+        blocks += [Heading(title), *part] if number < _OPEN else [Details(title, part)]
+    bad = [row for row in run["rows"] if row["status"] in ("wrong", "failed")]
+    if bad:
+        blocks += [Heading("Wrong and failed"), _reasons(run, bad)]
+    unproven = [row for row in run["rows"] if row["status"] == "unproven"]
+    if unproven:
+        blocks += [Heading("Not proven"), _reasons(run, unproven)]
+    return blocks
+
+
+def fastest(run: Run) -> Row | None:
+    """The sound row with the shortest median latency at the fewest threads and smallest batch."""
+    for setting in settings_of(run["rows"]):
+        timed = [
+            row
+            for row in run["rows"]
+            if (row["threads"], row["batch"]) == setting
+            and is_sound(row)
+            and median_ms(row) is not None
+        ]
+        if timed:
+            return min(timed, key=lambda row: median_ms(row) or 0.0)
+    return None
+
+
+_NOTE = (
+    "Latency of one batch, one after the other; behind the median its confidence interval. Times "
+    "the first: latency divided by that of the first row of this setting, pair by pair, so below 1 "
+    "is faster. Examples a second: offline. First: the first inference. ★ the fastest sound row."
+)
+
+
+def _bench_text(run: Run) -> str:
+    rows = run["rows"]
+    counts = {
+        status: sum(row["status"] == status for row in rows)
+        for status in ("right", "unproven", "wrong", "failed")
+    }
+    named = ", ".join(f"{number} {status}" for status, number in counts.items() if number)
+    text = (
+        f"{len(run['artefacts'])} artefacts in {len(rows)} rows ({named}), measured "
+        f"{run['started']}."
+    )
+    found = fastest(run)
+    if found is not None:
+        name = form.short(run["artefacts"][found["artefact"]]["name"])
+        text += (
+            f" The fastest with {setting_text(found['threads'], found['batch'])} is **{name}** in "
+            f"{found['runtime']}: {form.latency(median_ms(found) or 0.0)} ms"
+        )
+        ratio = found.get("ratio")
+        text += f", {form.times(1 / ratio['value'])} times as fast as the first." if ratio else "."
+    if run["interrupted"]:
+        text += " **The measurement was interrupted**: what was measured until then is here."
+    return text
+
+
+def _table(run: Run, rows: Sequence[Row], note: str) -> Table:
+    timed = [row for row in rows if is_sound(row) and median_ms(row) is not None]
+    best = min(timed, key=lambda row: median_ms(row) or 0.0) if timed else None
+    marks: dict[int, Mark] = {}
+    for index, row in enumerate(rows):
+        if row["status"] in ("wrong", "failed"):
+            marks[index] = row["status"]
+        elif row is best:
+            marks[index] = "best"
+    return Table(_HEADER, [_cells(run, row) for row in rows], left=3, note=note, marks=marks)
+
+
+def _cells(run: Run, row: Row) -> list[str]:
+    artefact = run["artefacts"][row["artefact"]]
+    latency = row.get("latency_ms")
+    ratio, rate = row.get("ratio"), row.get("throughput")
+    memory, accuracy = row.get("peak_memory_bytes"), row.get("accuracy")
+    return [
+        form.short(artefact["name"], 60),
+        _runtime(row),
+        row["status"].upper() if row["status"] in ("wrong", "failed") else row["status"],
+        form.NOTHING if accuracy is None else form.percent(accuracy),
+        form.NOTHING if latency is None else _interval(latency["p50"]),
+        form.NOTHING if latency is None else form.latency(latency["p90"]["value"]),
+        form.NOTHING if latency is None else form.latency(latency["p99"]["value"]),
+        form.NOTHING if ratio is None else f"{ratio['value']:.3f}",
+        form.NOTHING if rate is None else form.count(rate["value"]),
+        _start(row.get("load_ms")),
+        _start(row.get("first_ms")),
+        form.NOTHING if memory is None else f"{memory / 1e6:.1f}",
+        form.count(artefact["bytes"]),
+    ]
+
+
+def _runtime(row: Row) -> str:
+    text = " ".join(part for part in (row["runtime"], row.get("version")) if part)
+    return text if row["transfer"] == "copies" else f"{text}, {row['transfer']}"
+
+
+def _interval(found: Mapping[str, Any]) -> str:
+    value, low, high = (form.latency(found[key]) for key in ("value", "low", "high"))
+    return f"{value} ({low} to {high})"
+
+
+def _start(found: Mapping[str, Any] | None) -> str:
+    return form.NOTHING if found is None else form.latency(found["p50"])
+
+
+def _reasons(run: Run, rows: Sequence[Row]) -> Table:
+    """The rows that are not right, each reason once for the settings that share it."""
+    shared: dict[tuple[str, str, str, str], list[str]] = {}
+    for row in rows:
+        name = run["artefacts"][row["artefact"]]["name"]
+        key = (form.short(name, 60), row["runtime"], row["status"].upper(), row["reason"] or "")
+        shared.setdefault(key, []).append(setting_text(row["threads"], row["batch"]))
+    cells = [[*key[:3], "; ".join(settings), key[3]] for key, settings in shared.items()]
+    marks: dict[int, Mark] = {
+        i: "failed" if line[2] == "FAILED" else "wrong"
+        for i, line in enumerate(cells)
+        if line[2] in ("WRONG", "FAILED")
+    }
+    header = ["artefact", "runtime", "status", "settings", "reason"]
+    return Table(header, cells, left=5, marks=marks)
+
+
+def bench_conditions(run: Run) -> Table:
+    """What the bench was measured on, and how."""
+    machine, settings = run["machine"], run["settings"]
+    rows = [row for row in run["rows"] if row["status"] != "failed"] or run["rows"]
+    loads = machine.get("load_average") or [None, None]
+    gpu = machine.get("gpu")
+    data = run["data"]
+    found = {
+        "machine": machine_text(machine),
+        "governor": machine.get("governor") or "cannot be read",
+        "load average": " at the start, ".join(
+            form.NOTHING if load is None else f"{load:.2f}" for load in loads
+        )
+        + " at the end",
+        **({"GPU": _gpu(gpu)} if gpu else {}),
+        "runtimes": _distinct(f"{row['runtime']} {row.get('version') or ''}" for row in rows),
+        "providers and delegates": _distinct(_provider(row) for row in rows),
+        "pinned to CPUs": _distinct(
+            ", ".join(map(str, row["cpus"])) if row.get("cpus") else "not pinned" for row in rows
+        ),
+        "Python and numpy": _distinct(
+            f"Python {row['python']}, numpy {row.get('numpy') or '?'}"
+            for row in rows
+            if row.get("python")
+        ),
+        "method": f"{settings['rounds']} interleaved rounds of {settings['round_seconds']:g} s "
+        f"a row, {settings['starts']} fresh starts, {100 * settings['confidence']:g} % confidence "
+        f"intervals, {settings['time_limit_s']:g} s at most",
+        "warming up": _warming(rows),
+        "cost of measuring": _cost(rows),
+        "data": "none"
+        if data is None
+        else f"{data['name']}, {form.count(data['examples'])} examples, sha256 {data['sha256']}",
+        "time": f"{run['started']} to {run['finished'] or 'an unknown end'}",
+        "compressor": run["compressor_version"],
+    }
+    return Table(["condition", "value"], [[k, v or form.NOTHING] for k, v in found.items()], left=2)
+
+
+def _distinct(texts: Any) -> str:
+    return "; ".join(dict.fromkeys(text.strip() for text in texts if text.strip()))
+
+
+def _gpu(gpu: Mapping[str, Any]) -> str:
+    parts = [str(gpu["name"])]
+    if gpu.get("memory_bytes"):
+        parts.append(f"{gpu['memory_bytes'] / 2**30:.1f} GiB")
+    if gpu.get("driver"):
+        parts.append(f"driver {gpu['driver']}")
+    return ", ".join(parts)
+
+
+def _provider(row: Row) -> str:
+    delegate = row.get("delegate")
+    if delegate:
+        return f"{delegate['name']} ({delegate['nodes']} of {delegate['of']} nodes)"
+    return row.get("provider") or ""
+
+
+def _warming(rows: Sequence[Row]) -> str:
+    runs = [row["warmup"] for row in rows if row.get("warmup")]
+    if not runs:
+        return ""
+    settled = sum(bool(found["settled"]) for found in runs)
+    least, most = (end(found["runs"] for found in runs) for end in (min, max))
+    many = form.count(least) if least == most else f"{form.count(least)} to {form.count(most)}"
+    return f"{many} runs; {settled} of {len(runs)} rows settled"
+
+
+def _cost(rows: Sequence[Row]) -> str:
+    parts = []
+    for key, what in (("timer_ns", "the clock"), ("call_ns", "Python's call")):
+        values = [row[key] for row in rows if row.get(key) is not None]
+        if values:
+            parts.append(f"{what} {max(values):.0f} ns at most")
+    return ", ".join(parts)

@@ -1,0 +1,210 @@
+"""What was done in a sentence, and the few numbers that matter."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from compressor.report import _format as form
+from compressor.report.bench_document import median_ms, newest_run
+from compressor.report.bench_section import fastest
+from compressor.report.content import Fact, Facts
+from compressor.report.document import Results, by_sparsity
+from compressor.report.run_contents import RunContents
+from compressor.report.trade_offs import setting_text
+
+_HELD = 0.002
+"""How much less accurate than dense an artefact may be to be called the best: 0.2 points."""
+
+
+@dataclass(frozen=True)
+class _Choice:
+    name: str
+    size: float
+    accuracy: float
+
+
+def title(contents: RunContents) -> str:
+    """What the report is of."""
+    if contents.results is None:
+        return f"Pruning a network: {form.short(contents.name)}"
+    return "Pruning proportion against size, accuracy and prediction time"
+
+
+def lead(contents: RunContents) -> str:
+    """What was done."""
+    if contents.results is not None:
+        return _sweep_lead(contents.results)
+    steps = {
+        "step_1": "trained",
+        "step_2_1": "pruned",
+        "step_2_2": "pruned and retrained",
+        "step_3": "stored sparse",
+    }
+    done = [word for step, word in steps.items() if step in contents.records]
+    if "pruned and retrained" in done and "pruned" in done:
+        done.remove("pruned")
+    text = f"A model, {', '.join(done)}." if done else "Artefacts that were measured."
+    sparsity = next(
+        (r["sparsity"] for r in contents.records.values() if form.is_fraction(r.get("sparsity"))),
+        None,
+    )
+    if sparsity is not None:
+        text = f"{text[:-1]}; pruned by {form.proportion(sparsity)}."
+    return text
+
+
+def _sweep_lead(results: Results) -> str:
+    experiment = results["experiment"]
+    proportions = ", ".join(form.proportion(sparsity) for sparsity in by_sparsity(results))
+    seeds = len(experiment["seeds"])
+    return (
+        f"A model of {form.count(results['dense'][0]['parameters'])} parameters, trained on "
+        f"{form.short(experiment['data']['name'])}, with "
+        f"{form.short(', '.join(experiment['layers']), 120)} pruned at {proportions}, retrained, "
+        f"and stored sparse; {seeds} seed{'s' if seeds > 1 else ''}. "
+        "All numbers are in results.json, and one row a seed and proportion in results.csv."
+    )
+
+
+def headline(contents: RunContents) -> Facts:
+    """The few numbers that matter, of what is there."""
+    facts = []
+    dense = _dense(contents)
+    if dense is not None:
+        facts.append(
+            Fact(
+                form.size(dense.size),
+                "dense, in float32",
+                f"accuracy {form.percent(dense.accuracy)} %",
+            )
+        )
+        best = _best(contents, dense)
+        if best is not None:
+            times = dense.size / best.size
+            facts += [
+                Fact(f"{form.times(times)}×", "smaller", f"{form.size(best.size)}: {best.name}"),
+                Fact(
+                    f"{form.percent(best.accuracy)} %",
+                    "accuracy of that file",
+                    f"{_points(best.accuracy - dense.accuracy)} against dense, on the test images",
+                ),
+            ]
+    elif contents.after:
+        facts += _left(contents)
+    return Facts([*facts, *_speed(contents)])
+
+
+def _points(difference: float) -> str:
+    return f"{'+' if difference > 0 else ''}{form.signed(100 * difference, 2)} points"
+
+
+def _dense(contents: RunContents) -> _Choice | None:
+    """The dense weights in float32, and the dense model's accuracy."""
+    if contents.results is not None:
+        dense = contents.results["dense"]
+        return _Choice(
+            "dense",
+            form.mean([record["weights_bytes"] for record in dense]),
+            form.mean([record["accuracy"] for record in dense]),
+        )
+    if contents.before is None:
+        return None
+    found = contents.records.get("step_1", contents.records.get("dense", {})).get("accuracy")
+    return (
+        _Choice("dense", 4.0 * contents.before.parameters, found)
+        if form.is_fraction(found)
+        else None
+    )
+
+
+def _choices(contents: RunContents) -> Iterator[_Choice]:
+    if contents.results is not None:
+        for sparsity, rows in by_sparsity(contents.results).items():
+            yield from _exported(rows, form.proportion(sparsity))
+        yield from _exported(contents.results["dense"], "dense")
+    for item in contents.artefacts:
+        accuracies = [run.accuracy for run in item.artifact.verified if run.accuracy is not None]
+        if accuracies:
+            yield _Choice(form.short(item.file), item.artifact.bytes, min(accuracies))
+
+
+def _exported(rows: list[dict[str, Any]], name: str) -> Iterator[_Choice]:
+    """The artefacts of a proportion, each the mean over the seeds that have it."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        for artefact in row.get("artefacts", ()):
+            found.setdefault(artefact["file"], []).append(artefact)
+    for artefacts in found.values():
+        first = artefacts[0]
+        kind = {"tflite": "TFLite", "onnx": "ONNX"}[first["format"]]
+        yield _Choice(
+            f"{name} pruned, {kind} {first['quantize']}" if name != "dense" else f"dense, {kind}",
+            form.mean([artefact["bytes"] for artefact in artefacts]),
+            form.mean([artefact["accuracy"] for artefact in artefacts]),
+        )
+
+
+def _best(contents: RunContents, dense: _Choice) -> _Choice | None:
+    """The smallest artefact that is no larger than dense and holds its accuracy.
+
+    Where nothing was exported: the smallest encoding of a retrained model that does.
+    """
+    held = [
+        choice
+        for choice in _choices(contents) or ()
+        if choice.size <= dense.size and choice.accuracy >= dense.accuracy - _HELD
+    ]
+    if not held and contents.results is not None:
+        held = [
+            choice
+            for choice in _encoded(contents.results)
+            if choice.size <= dense.size and choice.accuracy >= dense.accuracy - _HELD
+        ]
+    return min(held, key=lambda choice: choice.size, default=None)
+
+
+def _encoded(results: Results) -> Iterator[_Choice]:
+    bounds = {record["name"] for record in results["encodings"] if record["bound"]} | {"entropy"}
+    for sparsity, rows in by_sparsity(results).items():
+        for name in rows[0]["encodings"]:
+            sizes = [row["encodings"][name] for row in rows if row["encodings"].get(name)]
+            if name not in bounds and sizes:
+                yield _Choice(
+                    f"{form.proportion(sparsity)} pruned, {form.short(name)}",
+                    form.mean(sizes),
+                    form.mean([row["retrained"]["accuracy"] for row in rows]),
+                )
+
+
+def _left(contents: RunContents) -> list[Fact]:
+    last = contents.after[-1]
+    facts = [Fact(form.count(last.nonzeros), "parameters that are not zero", last.title)]
+    for step in ("step_2_2", "step_2_1"):
+        accuracy = contents.records.get(step, {}).get("accuracy")
+        if form.is_fraction(accuracy):
+            facts.append(Fact(f"{form.percent(accuracy)} %", "accuracy", "on the test images"))
+            break
+    return facts
+
+
+def _speed(contents: RunContents) -> list[Fact]:
+    run = newest_run(contents.bench) if contents.bench else None
+    found = fastest(run) if run else None
+    if run is None or found is None or median_ms(found) is None:
+        return []
+    name = form.short(run["artefacts"][found["artefact"]]["name"])
+    where = f"{name} in {found['runtime']}, {setting_text(found['threads'], found['batch'])}"
+    ratio = found.get("ratio")
+    time = f"{form.latency(median_ms(found) or 0.0)} ms"
+    first = next(
+        row
+        for row in run["rows"]
+        if (row["threads"], row["batch"]) == (found["threads"], found["batch"])
+    )
+    if ratio is None or first is found:
+        return [Fact(time, "a batch, the fastest", where)]
+    before = form.short(run["artefacts"][first["artefact"]]["name"])
+    times = f"{form.times(1 / ratio['value'])}×"
+    return [Fact(times, "faster", f"{time}: {where}, against {before} in {first['runtime']}")]

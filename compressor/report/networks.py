@@ -1,0 +1,128 @@
+"""The networks of a run as the report needs them: layers with their shapes, kernels as arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor.errors import ModelError
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer of a network, in the order in which it runs."""
+
+    name: str
+    kind: str
+    """its class, such as Conv2D"""
+    shape: tuple[int | None, ...] | None
+    """of its output, without the batch; None where it is not known"""
+    parameters: int
+    nonzeros: int
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The values of one kernel."""
+
+    name: str
+    kind: str
+    """the class of its layer"""
+    values: np.ndarray
+    """as the layer keeps them; (..., inputs, outputs) where `is_matrix`"""
+    is_matrix: bool
+
+    @property
+    def left(self) -> np.ndarray:
+        """Where a weight is not zero: bool, of the kernel's shape."""
+        return self.values != 0
+
+    @property
+    def density(self) -> float:
+        """The fraction of the weights that is not zero."""
+        return float(np.count_nonzero(self.values)) / max(self.values.size, 1)
+
+    def connections(self) -> np.ndarray:
+        """The fraction of weights left between each input and each output: (inputs, outputs).
+
+        A dense kernel has one weight there, 0 or 1; a convolution its window. Where the last two
+        axes are no inputs and outputs, the axis before the last counts as the inputs all the same.
+        """
+        left = self.left if self.values.ndim > 1 else self.left[:, None]
+        return left.reshape(-1, *left.shape[-2:]).mean(axis=0, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A model of the run."""
+
+    title: str
+    """what the report calls it, such as `90 % pruned`"""
+    layers: Sequence[Layer]
+    kernels: Sequence[Kernel]
+
+    @property
+    def parameters(self) -> int:
+        """All weights and biases."""
+        return sum(layer.parameters for layer in self.layers)
+
+    @property
+    def nonzeros(self) -> int:
+        """Those that are not zero."""
+        return sum(layer.nonzeros for layer in self.layers)
+
+
+def read_network(path: Path, title: str) -> Network:
+    """Read the model file at `path`, in Keras's safe mode; raises ModelError in one line."""
+    from compressor.models import load_model
+    from compressor.pruning.kernels import all_kernels
+
+    model = load_model(path)
+    kernels = [
+        Kernel(kernel.name, type(kernel.layer).__name__, kernel.numpy(), kernel.is_matrix)
+        for kernel in all_kernels(model).values()
+    ]
+    return Network(title, _layers(model), kernels)
+
+
+def _layers(model: Any) -> list[Layer]:
+    """The layers by the first call of each; as the model lists them where it is no graph."""
+    from compressor.models import all_layers
+    from compressor.shrinking.trace import trace
+
+    by_path = all_layers(model)
+    try:
+        calls = trace(model).calls
+    except ModelError:
+        return [_layer(name, layer, None) for name, layer in by_path.items()]
+    found: dict[str, Layer] = {}
+    for call in calls:
+        if call.layer is not None and call.path not in found:
+            found[call.path] = _layer(call.path, call.layer, call.output_shapes[0][1:])
+    missing = [
+        _layer(name, layer, None)
+        for name, layer in by_path.items()
+        if name not in found and layer.weights
+    ]
+    inputs = [
+        Layer(tensor.name, "InputLayer", tuple(tensor.shape[1:]), 0, 0) for tensor in model.inputs
+    ]
+    return [*inputs, *found.values(), *missing]
+
+
+def _layer(name: str, layer: Any, shape: tuple[int | None, ...] | None) -> Layer:
+    from compressor.exporters.paper import is_weight
+
+    arrays = [variable.numpy() for variable in getattr(layer, "weights", []) if is_weight(variable)]
+    return Layer(
+        name,
+        type(layer).__name__,
+        shape,
+        sum(math.prod(array.shape) for array in arrays),
+        sum(int(np.count_nonzero(array)) for array in arrays),
+    )

@@ -1,0 +1,75 @@
+"""A report as one HTML page that needs nothing else: report.html.
+
+Pictures and style sheet are in the page; there is no script and no address of anything outside.
+What comes from a document is escaped, in texts by Jinja2 and in drawings by matplotlib.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from importlib import resources
+from typing import Any
+
+from compressor.report import _plot as plot
+from compressor.report.content import Figure, Picture, Report
+from compressor.report.markdown import MOST_ROWS, cut
+from compressor.report.pictures import Drawings
+
+_TEMPLATES = "templates"
+
+
+def report_page(report: Report, drawings: Drawings) -> str:
+    """The page as text, with the drawings of the report's figures in it."""
+    import jinja2
+    from markupsafe import Markup
+
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_template),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "words": _words,
+        "cut": cut,
+        "tied": _tied,
+        "kind": lambda b: type(b).__name__,
+    }
+    template = environment.get_template("report.html.j2")
+
+    def svg(figure: Figure) -> Any:
+        return Markup(plot.inline_svg(drawings[figure.name], figure.name, figure.title))
+
+    return template.render(
+        report=report,
+        css=_template("report.css"),
+        most_rows=MOST_ROWS,
+        svg=svg,
+        data_uri=_data_uri,
+    )
+
+
+def _template(name: str) -> str:
+    return resources.files("compressor.report").joinpath(_TEMPLATES, name).read_text("utf-8")
+
+
+def _data_uri(picture: Picture) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
+
+
+def _tied(text: str) -> str:
+    """One line in which no line ends between a number and its unit."""
+    return re.sub(
+        r"(?<=\d) (?=(%|×|[kM]?B|MiB|ms|s|points)(\W|$))", "\u00a0", " ".join(text.split())
+    )
+
+
+def _words(text: str) -> Any:
+    """Paragraphs of HTML; **this** is strong, and everything else is escaped."""
+    from markupsafe import Markup, escape
+
+    parts = [str(escape(_tied(part))) for part in text.strip().split("\n\n")]
+    strong = [re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", part) for part in parts]
+    return Markup("".join(f"<p>{part}</p>\n" for part in strong))

@@ -1,0 +1,171 @@
+"""What lies in a run directory that a report can be made of; everything is hostile until checked.
+
+A sweep has results.json, and its models unless they were removed; a run of train or prune has its
+steps. Either may have artefacts and bench.json.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compressor import steps
+from compressor._files import read_json
+from compressor.errors import CheckpointError, CompressorError, UsageError
+from compressor.listener import Listener, SilentListener
+from compressor.plan import sparsity_name
+from compressor.report import _format as form
+from compressor.report._schema import naming
+from compressor.report.bench_document import BENCH, Bench, read_bench
+from compressor.report.document import Results, check
+from compressor.report.networks import Network, read_network
+from compressor.run_directory import RECORD, read_record
+from compressor.sources import model_digest
+from deploy import Artifact, ArtifactError, read_artifact
+
+RESULTS = "results.json"
+_STEPS = ("dense", "step_1", "step_2_1", "step_2_2", "step_3")
+_MOST_ARTEFACTS = 64
+
+
+@dataclass(frozen=True)
+class FoundArtefact:
+    """An artefact that lies in the run directory, with its description."""
+
+    file: str
+    """relative to the run directory"""
+    artifact: Artifact
+
+
+@dataclass
+class RunContents:
+    """What there is to report."""
+
+    name: str
+    results: Results | None = None
+    bench: Bench | None = None
+    records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """of the steps of train and prune, by step"""
+    before: Network | None = None
+    after: Sequence[Network] = ()
+    """the pruned networks, from the least to the most pruned"""
+    artefacts: Sequence[FoundArtefact] = ()
+    notes: list[str] = field(default_factory=list)
+    """what could not be read, and why"""
+
+
+def read_run(
+    path: Path, results: Results | None = None, listener: Listener | None = None
+) -> RunContents:
+    """Read what is in the run directory `path`; `results` are those that its caller has already.
+
+    Raises UsageError when it is no run directory, CheckpointError for a results.json or bench.json
+    that is damaged. A model or an artefact that cannot be read is left out, with a note.
+    """
+    if results is None and (path / RESULTS).exists():
+        results = read_json(path / RESULTS)
+        with naming(path / RESULTS):
+            check(results)
+    contents = RunContents(path.resolve().name, results)
+    if (path / BENCH).exists():
+        contents.bench = read_bench(path / BENCH)
+    if results is None:
+        contents.records = _records(path)
+    if results is None and not contents.records and contents.bench is None:
+        unfinished = any(path.glob(f"seed-*/*/{RECORD}"))
+        raise UsageError(
+            "the sweep is not finished" if unfinished else "there is nothing to report here",
+            value=path,
+            hint="the same compressor sweep goes on with it"
+            if unfinished
+            else "give the run directory of compressor sweep, train or prune",
+        )
+    _read_networks(contents, path, listener or SilentListener())
+    contents.artefacts = list(_artefacts(contents, path))
+    return contents
+
+
+def _records(path: Path) -> dict[str, dict[str, Any]]:
+    found = {}
+    for name in _STEPS:
+        if (path / name / RECORD).is_file():
+            result = read_record(path / name)["result"]
+            if not isinstance(result, Mapping):
+                raise CheckpointError("the record of a step is damaged", value=path / name)
+            found[name] = dict(result)
+    return found
+
+
+def _read_networks(contents: RunContents, path: Path, listener: Listener) -> None:
+    first = _model_before(contents, path)
+    files = [(first, "dense")] if first else []
+    files += _models_after(contents, path)
+    files = [(file, title) for file, title in files if file.is_file()]
+    if files:
+        listener.stage("read the models")
+    networks: list[Network] = []
+    for file, title in files:
+        try:
+            networks.append(read_network(file, title))
+        except CompressorError as error:
+            contents.notes.append(f"A model is left out: {error}.")
+            continue
+        if file == first:
+            contents.before = networks.pop()
+    contents.after = networks
+
+
+def _model_before(contents: RunContents, path: Path) -> Path | None:
+    """The model before pruning: step_1, or the file that `prune` was given, where it still is."""
+    if contents.results is not None:
+        return path / f"seed-{_first_seed(contents.results)}" / "step_1" / steps.MODEL
+    if (path / "step_1" / steps.MODEL).is_file():
+        return path / "step_1" / steps.MODEL
+    beside = path.resolve().with_name(path.resolve().name.removesuffix("-pruned") + ".keras")
+    pruned = next((path / s for s in ("step_2_2", "step_2_1") if s in contents.records), None)
+    if pruned is None or not beside.is_file():
+        return None
+    config = read_record(pruned)["config"]
+    same = isinstance(config, Mapping) and config.get("model") == model_digest(beside)
+    return beside if same else None
+
+
+def _models_after(contents: RunContents, path: Path) -> list[tuple[Path, str]]:
+    if contents.results is None:
+        last = "step_2_2" if "step_2_2" in contents.records else "step_2_1"
+        sparsity = contents.records.get("step_2_1", contents.records.get(last, {})).get("sparsity")
+        title = f"{form.proportion(sparsity)} pruned" if form.is_fraction(sparsity) else "pruned"
+        return [(path / last / steps.MODEL, title), (path / "shrunk.keras", "shrunk")]
+    root = path / f"seed-{_first_seed(contents.results)}"
+    return [
+        (root / sparsity_name(s) / "step_2_2" / steps.MODEL, f"{form.proportion(s)} pruned")
+        for s in shown_sparsities(contents.results)
+    ]
+
+
+def shown_sparsities(results: Results) -> list[float]:
+    """The proportions whose weights are shown: the middle one and the highest."""
+    every = sorted({row["sparsity"] for row in results["proportions"]})
+    return sorted({every[len(every) // 2], every[-1]})
+
+
+def _first_seed(results: Results) -> int:
+    return int(results["dense"][0]["seed"])
+
+
+def _artefacts(contents: RunContents, path: Path) -> Iterator[FoundArtefact]:
+    """The artefacts beside the steps of a run; those of a sweep are in its results."""
+    patterns = ("*.tflite", "*.onnx", "*/*.tflite", "*/*.onnx")
+    places = sorted(set(itertools.chain.from_iterable(map(path.glob, patterns))))
+    for place in places[:_MOST_ARTEFACTS]:
+        if place.parent.name.startswith("."):
+            continue
+        try:
+            artifact = read_artifact(place)
+        except ArtifactError as error:
+            contents.notes.append(f"An artefact is left out: {CompressorError(str(error))}.")
+            continue
+        yield FoundArtefact(str(place.relative_to(path)), artifact)

@@ -1,0 +1,186 @@
+"""The report put together: every section for which a run has the numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from compressor.report import _format as form
+from compressor.report._encodings import encodings_figure
+from compressor.report.answer import hypothesis_text
+from compressor.report.artefact_figure import artefact_figure
+from compressor.report.artefacts import artefact_table, has_artefacts
+from compressor.report.bench_document import Run, newest_run
+from compressor.report.bench_section import bench_blocks, bench_conditions
+from compressor.report.conditions import conditions_table
+from compressor.report.content import (
+    Block,
+    Details,
+    Figure,
+    Figures,
+    Heading,
+    Pictures,
+    Report,
+    Section,
+    Table,
+    Text,
+)
+from compressor.report.document import Results
+from compressor.report.figures import paper_figures
+from compressor.report.headline import headline, lead, title
+from compressor.report.run_contents import FoundArtefact, RunContents
+from compressor.report.structure import layer_figure, layer_table, web_figures
+from compressor.report.tables import encoding_tables, proportion_tables, summary_table
+from compressor.report.trade_offs import bytes_figure, latency_figures
+from compressor.report.weight_pictures import histograms, mask_pictures
+
+
+def build_report(contents: RunContents) -> Report:
+    """Everything that can be said of what a run directory holds, and nothing else."""
+    run = newest_run(contents.bench) if contents.bench else None
+    sections = [
+        Section("summary", "Summary", list(_summary(contents))),
+        *(_sweep_sections(contents.results) if contents.results is not None else ()),
+        Section("artefacts", "Artefacts", list(_artefacts(contents))),
+        Section("trade-offs", "Accuracy against bytes and latency", _trade_offs(contents, run)),
+        Section("bench", "Measured in the runtimes", bench_blocks(run) if run else []),
+        Section("weights", "What is left of the weights", list(_weights(contents))),
+        Section("structure", "The network's structure", list(_structure(contents))),
+        *(_proportions(contents.results) if contents.results is not None else ()),
+        Section("conditions", "Conditions", list(_conditions(contents, run))),
+    ]
+    return Report(title(contents), lead(contents), [part for part in sections if part.blocks])
+
+
+def _summary(contents: RunContents) -> Iterator[Block]:
+    facts = headline(contents)
+    if facts.facts:
+        yield facts
+    if contents.results is not None:
+        yield summary_table(contents.results)
+    elif contents.records:
+        yield _steps_table(contents.records)
+    if contents.notes:
+        yield Text("\n\n".join(contents.notes))
+
+
+def _steps_table(records: Mapping[str, Mapping[str, Any]]) -> Table:
+    """What each step of train or prune recorded; a record may be another version's."""
+    rows = []
+    for step, record in records.items():
+        accuracy, validation = record.get("accuracy"), record.get("validation_accuracy")
+        size = record.get("checkpoint_bytes", record.get("bytes"))
+        rows.append(
+            [
+                step,
+                form.percent(accuracy) if form.is_fraction(accuracy) else form.NOTHING,
+                form.percent(validation) if form.is_fraction(validation) else form.NOTHING,
+                _count(record.get("nonzeros")),
+                _count(size),
+            ]
+        )
+    header = ["step", "accuracy (%)", "validation (%)", "weights not zero", "bytes of the file"]
+    note = "Accuracy on the test images; weights of the kernels, biases not counted."
+    return Table(header, rows, note=note)
+
+
+def _count(value: Any) -> str:
+    known = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+    return form.count(value) if known else form.NOTHING
+
+
+def _sweep_sections(results: Results) -> Iterator[Section]:
+    yield Section("figures", "Figures", [Figures(paper_figures(results))])
+    yield Section("hypothesis", "The hypothesis", [Text(hypothesis_text(results))])
+    sizes, points = encoding_tables(results)
+    figures = [encodings_figure(results)]
+    if has_artefacts(results):
+        figures.append(artefact_figure(results))
+    encodings = [Figures(figures), points, Details("Bytes in full", [sizes])]
+    yield Section("encodings", "Encodings", encodings)
+
+
+def _artefacts(contents: RunContents) -> Iterator[Block]:
+    if contents.results is not None and has_artefacts(contents.results):
+        yield artefact_table(contents.results)
+    if contents.artefacts:
+        yield _found_table(contents.artefacts)
+
+
+def _found_table(found: Sequence[FoundArtefact]) -> Table:
+    header = ["file", "format", "quantised", "proven in", "sparsity", "accuracy (%)", "bytes"]
+    rows = []
+    for item in found:
+        artifact = item.artifact
+        sparsity = artifact.provenance.sparsity
+        known = [run.accuracy for run in artifact.verified if run.accuracy is not None]
+        rows.append(
+            [
+                item.file,
+                artifact.format,
+                artifact.quantize,
+                ", ".join(f"{run.runtime} {run.version}" for run in artifact.verified),
+                form.NOTHING if sparsity is None else form.proportion(sparsity),
+                form.percent(min(known)) if known else form.NOTHING,
+                form.count(artifact.bytes),
+            ]
+        )
+    note = "As their descriptions say; each file still has the sha256 that its description gives."
+    return Table(header, rows, left=4, note=note)
+
+
+def _trade_offs(contents: RunContents, run: Run | None) -> list[Block]:
+    figures: list[Figure] = []
+    if (size := bytes_figure(run, contents.results, contents.artefacts)) is not None:
+        figures.append(size)
+    if run is not None:
+        figures += latency_figures(run)
+    return [Figures(figures)] if figures else []
+
+
+def _weights(contents: RunContents) -> Iterator[Block]:
+    if not contents.after:
+        return
+    networks = contents.after
+    titles = " and ".join(f"“{network.title}”" for network in networks)
+    pictures = mask_pictures(networks)
+    whole = [
+        kernel.name
+        for kernel in networks[-1].kernels
+        if all(k.density == 1 for n in networks for k in n.kernels if k.name == kernel.name)
+    ]
+    text = f"The retrained models shown: {titles}."
+    if whole:
+        names = ", ".join(form.short(name) for name in whole[:12])
+        text += f" Not pruned, so without a picture: {names}."
+    yield Text(text)
+    if pictures:
+        yield Heading("Masks")
+        yield Pictures(pictures)
+    yield Heading("Histograms")
+    yield Figures(histograms(contents.before, networks))
+
+
+def _structure(contents: RunContents) -> Iterator[Block]:
+    networks = contents.after or ([contents.before] if contents.before else [])
+    if not networks:
+        return
+    last = networks[-1]
+    yield Figures(web_figures(contents.before, contents.after))
+    yield Figures([layer_figure(contents.before, last)])
+    yield Details("Every layer", [layer_table(contents.before, networks)])
+
+
+def _proportions(results: Results) -> Iterator[Section]:
+    tables = [Details("The paper's Tables 4 to 9, with our numbers", proportion_tables(results))]
+    yield Section("proportions", "One table a proportion", tables)
+
+
+def _conditions(contents: RunContents, run: Run | None) -> Iterator[Block]:
+    if contents.results is not None:
+        if run is not None:
+            yield Heading("Training and prediction times")
+        yield conditions_table(contents.results)
+    if run is not None:
+        yield Heading("Measurement in the runtimes")
+        yield bench_conditions(run)

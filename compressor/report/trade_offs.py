@@ -1,0 +1,242 @@
+"""Accuracy against bytes and against latency, with the Pareto front drawn and named."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from compressor.report import _format as form
+from compressor.report import _plot as plot
+from compressor.report.bench_document import Run, is_sound, median_ms, settings_of
+from compressor.report.content import Figure
+from compressor.report.document import Results
+from compressor.report.figures import zoom
+from compressor.report.pareto import front
+from compressor.report.run_contents import FoundArtefact
+
+_MOST_SETTINGS = 4
+_MOST_NAMED = 8
+
+
+@dataclass(frozen=True)
+class Point:
+    """An artefact as a choice: what it costs, and what it is worth."""
+
+    name: str
+    group: str
+    """what gives it its colour: the runtime"""
+    cost: float
+    accuracy: float
+    sound: bool
+    """whether it may be on the front: not where the runtime computes something else"""
+
+
+def bytes_figure(
+    run: Run | None, results: Results | None, found: Sequence[FoundArtefact]
+) -> Figure | None:
+    """Accuracy of every artefact in its runtime against its bytes; None where there is none."""
+    points = _measured_bytes(run) if run else []
+    points = points or _exported_bytes(results) or _found_bytes(found)
+    if not points:
+        return None
+    return Figure(
+        "accuracy_bytes",
+        "Accuracy in the runtime against bytes of the file",
+        _caption(points, form.size, "smallest"),
+        partial(_draw, points, "size of the file (MB)", 1e6),
+    )
+
+
+def latency_figures(run: Run) -> list[Figure]:
+    """Accuracy against the median latency, one figure a number of threads and batch size."""
+    figures = []
+    for threads, batch in _shown(settings_of(run["rows"])):
+        points = [
+            Point(
+                run["artefacts"][row["artefact"]]["name"],
+                _group(row),
+                found,
+                row["accuracy"],
+                is_sound(row),
+            )
+            for row in run["rows"]
+            if (row["threads"], row["batch"]) == (threads, batch)
+            and (found := median_ms(row)) is not None
+            and row.get("accuracy") is not None
+        ]
+        if points:
+            figures.append(
+                Figure(
+                    f"accuracy_latency_{threads}_{batch}",
+                    f"Accuracy against latency: {setting_text(threads, batch)}",
+                    _caption(points, lambda ms: f"{form.latency(ms)} ms", "fastest"),
+                    partial(_draw, points, "median latency of a batch (ms)", 1.0),
+                )
+            )
+    return figures
+
+
+def setting_text(threads: int, batch: int) -> str:
+    """ "1 thread, batch 32"."""
+    return f"{threads} thread{'s' if threads > 1 else ''}, batch {form.count(batch)}"
+
+
+def _group(row: Any) -> str:
+    transfer = row["transfer"]
+    return str(row["runtime"]) + ("" if transfer == "copies" else f", {transfer}")
+
+
+def _shown(settings: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
+    """The settings that are drawn: all, or where they are many the ends of each."""
+    if len(settings) <= _MOST_SETTINGS:
+        return settings
+    threads = sorted({found for found, _ in settings})
+    batches = sorted({found for _, found in settings})
+    corners = {(t, b) for t in (threads[0], threads[-1]) for b in (batches[0], batches[-1])}
+    return sorted(corners & set(settings))
+
+
+def _measured_bytes(run: Run) -> list[Point]:
+    points: dict[tuple[int, str], Point] = {}
+    for row in run["rows"]:
+        artefact = run["artefacts"][row["artefact"]]
+        key = (row["artefact"], row["runtime"])
+        if row.get("accuracy") is not None and key not in points:
+            points[key] = Point(
+                artefact["name"],
+                row["runtime"],
+                artefact["bytes"],
+                row["accuracy"],
+                is_sound(row),
+            )
+    return list(points.values())
+
+
+def _exported_bytes(results: Results | None) -> list[Point]:
+    if results is None:
+        return []
+    named = [("dense", record) for record in results["dense"]]
+    named += [(form.proportion(row["sparsity"]), row) for row in results["proportions"]]
+    several = len(results["dense"]) > 1
+    return [
+        Point(
+            f"{name}{', seed ' + str(record['seed']) if several else ''}, "
+            f"{artefact['format']} {artefact['quantize']}",
+            artefact["runtime"],
+            artefact["bytes"],
+            artefact["accuracy"],
+            True,
+        )
+        for name, record in named
+        for artefact in record.get("artefacts", ())
+    ]
+
+
+def _found_bytes(found: Sequence[FoundArtefact]) -> list[Point]:
+    return [
+        Point(item.file, run.runtime, item.artifact.bytes, run.accuracy, True)
+        for item in found
+        for run in item.artifact.verified
+        if run.accuracy is not None
+    ]
+
+
+def _best(points: Sequence[Point]) -> list[Point]:
+    """The front, from the cheapest on."""
+    sound = [point for point in points if point.sound]
+    return [sound[i] for i in front([(point.cost, point.accuracy) for point in sound])]
+
+
+def _caption(points: Sequence[Point], text: Any, word: str) -> str:
+    best = _best(points)
+    shown = "; ".join(
+        f"{number}. {form.short(point.name)} ({point.group}): {text(point.cost)}, "
+        f"{form.percent(point.accuracy)} %"
+        for number, point in enumerate(best[:_MOST_NAMED], start=1)
+    )
+    if not best:
+        caption = "No row is sound, so there is no front."
+    else:
+        more = len(best) - _MOST_NAMED
+        caption = f"On the Pareto front, from the {word} on: {shown}"
+        caption += f"; and {more} more." if more > 0 else "."
+    wrong = [point for point in points if not point.sound]
+    if wrong:
+        named = ", ".join(
+            f"{form.short(point.name)} in {point.group} ({form.percent(point.accuracy)} %)"
+            for point in wrong[:_MOST_NAMED]
+        )
+        caption += f" WRONG, red, and never on the front: {named}."
+    return caption
+
+
+def _draw(points: Sequence[Point], label: str, unit: float) -> Any:
+    figure, axes = plot.new_figure(height=3.3)
+    shown = [point for point in points if point.sound] or list(points)
+    accuracies = [100 * point.accuracy for point in shown]
+    low, high = zoom(min(accuracies), max(accuracies))
+    groups = list(dict.fromkeys(point.group for point in points))
+    for index, group in enumerate(groups):
+        own = [point for point in points if point.group == group and point.sound]
+        axes.plot(
+            [point.cost / unit for point in own],
+            [100 * point.accuracy for point in own],
+            linestyle="none",
+            marker=plot.MARKERS[index % len(plot.MARKERS)],
+            color=plot.SERIES[index % len(plot.SERIES)],
+            label=form.short(group, 24),
+            zorder=3,
+        )
+    wrong = [point for point in points if not point.sound]
+    for point in wrong:
+        _mark_wrong(axes, point, unit, low, high)
+    if wrong:
+        axes.plot([], [], linestyle="none", marker="x", mew=1.8, color=plot.RED, label="WRONG")
+    best = _best(points)
+    if best:
+        x = [point.cost / unit for point in best]
+        y = [100 * point.accuracy for point in best]
+        axes.step(x, y, where="post", color=plot.MUTED, lw=1.1, zorder=2, label="Pareto front")
+        for number in range(min(len(best), _MOST_NAMED)):
+            axes.annotate(
+                str(number + 1),
+                (x[number], y[number]),
+                xytext=(-3, 5),
+                textcoords="offset points",
+                ha="right",
+                fontsize=plot.SMALL,
+                fontweight="bold",
+            )
+    axes.set_xscale("log")
+    axes.margins(x=0.1)
+    _cost_ticks(axes, [point.cost / unit for point in points])
+    axes.set_ylim(low, high)
+    axes.set_xlabel(label)
+    axes.set_ylabel("accuracy in the runtime (%)")
+    plot.legend_above(axes, 2)
+    return figure
+
+
+def _mark_wrong(axes: Any, point: Point, unit: float, low: float, high: float) -> None:
+    """A red cross; at the edge, with its accuracy in words, where it is off the scale."""
+    percent = 100 * point.accuracy
+    inside = min(max(percent, low + 0.06 * (high - low)), high)
+    axes.plot([point.cost / unit], [inside], marker="x", ms=7, mew=1.8, color=plot.RED, zorder=4)
+    if inside != percent:
+        axes.annotate(
+            f"{percent:.1f} % ↓",
+            (point.cost / unit, inside),
+            xytext=(6, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=plot.SMALL,
+            color=plot.RED,
+        )
+
+
+def _cost_ticks(axes: Any, costs: Sequence[float]) -> None:
+    # Fewer numbers to a decade where there are many decades: they must fit side by side.
+    span = max(costs) / min(costs)
+    plot.plain_log_axis(axes.xaxis, (1, 2, 5) if span < 100 else (1,) if span > 1e4 else (1, 3))

@@ -1,0 +1,153 @@
+"""The bench document: its schema, the light check, and what is read from it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from bench_documents import bench_document
+
+from compressor.errors import CheckpointError
+from compressor.report import check_bench, read_bench
+from compressor.report.bench_document import bench_schema, is_sound, newest_run, settings_of
+from compressor.report.bench_section import bench_blocks, bench_conditions, fastest
+from compressor.report.markdown import blocks_markdown
+from compressor.report.pareto import front
+from compressor.report.trade_offs import bytes_figure, latency_figures
+
+
+def test_the_document_fits_the_schema_and_the_check():
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft202012Validator.check_schema(bench_schema())
+    jsonschema.Draft202012Validator(bench_schema()).validate(bench_document())
+    check_bench(bench_document())
+
+
+def test_every_key_of_the_schema_is_described():
+    rules = bench_schema()
+
+    def walk(rule, path):
+        for key, inner in rule.get("properties", {}).items():
+            target = rules["$defs"][inner["$ref"].rpartition("/")[2]] if "$ref" in inner else inner
+            assert "description" in target, f"{path}.{key}"
+            walk(inner, f"{path}.{key}")
+
+    walk(rules, "bench")
+    for name, definition in rules["$defs"].items():
+        walk(definition, name)
+
+
+def change(*path, value=None, drop=False):
+    def apply(bench):
+        inner = bench
+        for key in path[:-1]:
+            inner = inner[key]
+        if drop:
+            del inner[path[-1]]
+        else:
+            inner[path[-1]] = value
+
+    return apply
+
+
+ROW = ("runs", 0, "rows", 0)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (change("schema", value="compressor.results"), "not a bench document"),
+        (change("schema_version", value=2), "another version: 2"),
+        (change(*ROW, "status", drop=True), r"lacks: bench.runs\[0\].rows\[0\].status"),
+        (change(*ROW, "status", value="great"), "one of right, unproven, wrong, failed, not great"),
+        (change(*ROW, "runtime", value="abacus"), "one of litert"),
+        (change(*ROW, "artefact", value=99), r"no such artefact: bench.runs\[0\].rows\[0\]"),
+        (change(*ROW, "artefact", value=-1), "-1 is out of range"),
+        (change(*ROW, "latency_ms", "p50", "value", value=float("nan")), "damaged"),
+        (change(*ROW, "latency_ms", "p50", "value", value=0), "0 is out of range"),
+        (change(*ROW, "threads", value=True), "integer, not bool"),
+        (change(*ROW, "accuracy", value=98.9), "98.9 is out of range"),
+        (change("runs", 0, "artefacts", 0, "sha256", value="../x"), "not '../x'"),
+        (change("runs", 0, "artefacts", 1, "name", value="dense-float32.tflite"), "one name"),
+        (change("runs", 0, "machine", "load_average", value=[1.0]), "too few entries"),
+        (change("runs", value={}), "array, not dict"),
+    ],
+)
+def test_a_damaged_document_is_one_line_that_names_the_file(damage, message, tmp_path):
+    bench = bench_document()
+    damage(bench)
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(bench))
+    with pytest.raises(CheckpointError, match=message) as caught:
+        read_bench(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+
+
+def test_keys_of_a_later_program_and_rows_that_lack_what_was_not_measured_are_fine():
+    bench = bench_document()
+    bench["runs"][0]["rows"][0] = {
+        **{"artefact": 0, "runtime": "litert", "threads": 1, "batch": 1, "transfer": "copies"},
+        **{"status": "failed", "reason": "it crashed", "colour": "blue"},
+    }
+    check_bench(bench)
+    assert "it crashed" in blocks_markdown(bench_blocks(bench["runs"][0]))
+    assert bench_conditions(bench["runs"][0]).rows
+
+
+def test_the_newest_run_that_measured_something_is_shown():
+    bench = bench_document()
+    bench["runs"] += [bench_document(id="newer")["runs"][0], bench_document(rows=[])["runs"][0]]
+    assert newest_run(bench)["id"] == "newer"
+    assert newest_run({"runs": []}) is None
+
+
+def test_a_wrong_row_is_not_the_fastest_however_fast():
+    run = bench_document()["runs"][0]
+    for row in run["rows"]:
+        if row["status"] == "wrong":
+            row["latency_ms"]["p50"]["value"] = 1e-6
+    found = fastest(run)
+    assert is_sound(found)
+    assert (found["threads"], found["batch"]) == (1, 1)
+    assert run["artefacts"][found["artefact"]]["name"] == "pruned98-int8.tflite"
+    first, *_ = bench_blocks(run)
+    assert "14 right, 2 unproven, 1 wrong, 1 failed" in first.words
+    for figure in (bytes_figure(run, None, ()), *latency_figures(run)):
+        assert "tflite-runtime" not in figure.caption.partition("WRONG")[0]
+
+
+def test_of_many_settings_the_ends_are_drawn_and_every_one_has_its_table():
+    settings = [(threads, batch) for threads in (1, 2) for batch in (1, 8, 32, 128)]
+    run = bench_document(settings)["runs"][0]
+    assert settings_of(run["rows"]) == settings
+    assert [figure.name for figure in latency_figures(run)] == [
+        f"accuracy_latency_{threads}_{batch}" for threads in (1, 2) for batch in (1, 128)
+    ]
+    text = blocks_markdown(bench_blocks(run))
+    assert text.count("| dense-float32.onnx |") == len(settings) + 1  # and once as unproven
+
+
+@pytest.mark.parametrize(
+    ("points", "expected"),
+    [
+        ([], []),
+        ([(1, 0.9), (2, 0.95), (3, 0.93), (3, 0.99)], [0, 1, 3]),
+        ([(2, 0.9), (1, 0.9), (1, 0.9)], [1]),
+        ([(1, 0.5), (1, 0.7)], [1]),
+    ],
+)
+def test_the_pareto_front(points, expected):
+    assert front(points) == expected
+
+
+def test_conditions_say_what_a_sceptic_asks():
+    rows = dict(bench_conditions(bench_document()["runs"][0]).rows)
+    assert rows["machine"] == "Imaginary CPU @ 2.00 GHz, 2 cores, 8.0 GiB, Linux 6.1"
+    assert rows["governor"] == "cannot be read"
+    assert rows["load average"] == "0.25 at the start, 1.50 at the end"
+    assert rows["pinned to CPUs"] == "0; 0, 1"
+    assert "numpy 1.26.4" in rows["Python and numpy"]
+    assert "tflite-runtime 2.14.0" in rows["runtimes"]
+    assert "XNNPACK (5 of 9 nodes)" in rows["providers and delegates"]
+    assert rows["warming up"] == "60 runs; 17 of 17 rows settled"
