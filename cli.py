@@ -55,8 +55,13 @@ def main() -> NoReturn:
     native = NativeOutput()
     try:
         code = cli.main(prog_name="compressor", standalone_mode=False, obj=native)
-    except (KeyboardInterrupt, click.exceptions.Abort):
-        _fail("interrupted; what was finished is kept, and the same command goes on", INTERRUPTED)
+    except (KeyboardInterrupt, click.exceptions.Abort) as stopped:
+        # Click puts an Abort of its own around what it caught.
+        kept = (
+            str(stopped.__cause__ or stopped)
+            or "what was finished is kept, and the same command goes on"
+        )
+        _fail(f"interrupted; {kept}", INTERRUPTED)
     except CompressorError as error:
         _fail(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from compressor import runtimes as known
 from compressor.data import Dataset, load_dataset
-from compressor.errors import MissingRuntimeError, UsageError
+from compressor.errors import CheckFailedError, UsageError
 from compressor.measuring.case_process import Measured, Method
 from compressor.measuring.cases import Case, plan_cases
 from compressor.measuring.proof import FAILED, Examples
 from compressor.measuring.record import RunRecord
-from compressor.measuring.results_file import keep_run, read_runs
+from compressor.measuring.results_file import check_writable, keep_run, read_runs
 from compressor.measuring.session import Session
 from compressor.measuring.subjects import Subject, default_output, find_subjects
 from compressor.runner_client import Runner
@@ -88,8 +89,9 @@ def bench(
     tables = plan_cases(subjects, runtimes, threads, batches)
     target = Path(output) if output is not None else default_output(Path(artefacts[0]))
     read_runs(target)  # a file that cannot be appended to is refused before it costs time
-    _check_runtimes(tables)
+    _check_runtimes(tables, time_limit)
     shown = _examples(subjects, data, examples)
+    check_writable(target)
     record = RunRecord(subjects, tables, shown, method, target.resolve().parent)
     try:
         for table in tables:
@@ -122,17 +124,18 @@ def _measure(
             if any(found.facts or found.status == FAILED for found in session.measured):
                 rows = record.add(session.measured)
                 run = record.describe()
-                keep_run(target, run)
                 listener.done(run, rows)
+                keep_run(target, run)
 
 
-def _check_runtimes(tables: Sequence[Sequence[Case]]) -> None:
-    """Raise MissingRuntimeError for a runtime that cannot run here: nothing takes its place."""
+def _check_runtimes(tables: Sequence[Sequence[Case]], time_limit: float) -> None:
+    """Raise MissingRuntimeError for a runtime that cannot run here: nothing takes its place.
+
+    One that crashes or hangs is there; its rows will say so.
+    """
     for name in dict.fromkeys(case.runtime for table in tables for case in table):
         known.python_of(name)
-        with Runner(name) as runner:
-            if runner.runtime != name:
-                raise MissingRuntimeError("the runtime is not there", value=name)
+        with Runner(name, timeout=time_limit) as runner, contextlib.suppress(CheckFailedError):
             runner.probe()
 
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from compressor import _tensorflow
 from compressor.errors import ModelError
+from deploy.examples import predicted_classes
 
 Outputs = Literal["logits", "probabilities"]
 LabelForm = Literal["index", "one-hot", "column"]
@@ -64,9 +65,7 @@ class Objective:
 
     def predictions(self, scores: np.ndarray) -> np.ndarray:
         """The class of each row of scores (n, classes): int64 (n,)."""
-        if self.classes == 1:
-            return (scores[:, 0] > self.threshold).astype(np.int64)
-        return scores.argmax(axis=-1)
+        return predicted_classes(scores, self.threshold if self.classes == 1 else None)
 
     def compile(self, model: Any, optimizer: Any) -> None:
         """Compile `model` for training; it then counts an `accuracy` in any case."""

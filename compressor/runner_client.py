@@ -171,6 +171,18 @@ class Runner:
         source = None if inputs is None else self._write(inputs)
         return {"batch": batch, "inputs": source, "copies": copies}
 
+    def pause(self) -> None:
+        """Stop the process, so that its threads do not spin while others are measured."""
+        self._signal("SIGSTOP")
+
+    def resume(self) -> None:
+        """Let a process go on that was paused."""
+        self._signal("SIGCONT")
+
+    def _signal(self, name: str) -> None:
+        if self._process is not None and hasattr(signal, name):
+            self._process.send_signal(getattr(signal, name))
+
     @property
     def _path(self) -> Path:
         if self._folder is None:
@@ -285,7 +297,8 @@ class Runner:
         if process is not None:
             assert process.stdin is not None
             process.kill()
-            process.wait()
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the system itself
+                process.wait(_EXIT_SECONDS)
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
             # The thread sees the end of the output now, and closes it.

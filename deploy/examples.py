@@ -9,6 +9,8 @@ import numpy as np
 from deploy.artifact_parts import InputRule
 from deploy.errors import RequestError
 
+_SMALLEST_SCALE = 1e-30
+
 
 def artifact_inputs(
     rules: Sequence[InputRule], stored: Mapping[str, np.ndarray]
@@ -29,6 +31,8 @@ def artifact_inputs(
                 "the examples do not fit the input",
                 value=f"{rule.name} takes {list(rule.shape)}, given {list(array.shape[1:])}",
             )
+        if not rule.scale >= _SMALLEST_SCALE:
+            raise RequestError("the scale of an input is none", value=f"{rule.name}: {rule.scale}")
         if rule.scale != 1:
             # Divided, as where the model was trained: a product would differ in the last bit.
             array = array.astype(np.float32) / np.float32(1 / rule.scale)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compressor._files import storage_errors
-from compressor.errors import UsageError
+from compressor.errors import CheckFailedError, UsageError
 from compressor.measuring import proof
 from compressor.measuring.cases import Case, pinned_cpus
 from compressor.measuring.proof import Examples
@@ -31,7 +31,7 @@ class Method:
 
     rounds: int = 15
     round_seconds: float = 0.1
-    """of a case in a round, single-stream, and as much again offline"""
+    """of a case in a round, single-stream, and as much again offline; of 300 runs at most"""
     starts: int = 3
     warmup_seconds: float = 3.0
     """at most"""
@@ -104,23 +104,29 @@ class CaseProcess:
             found.doing = f"start {start + 1}/{starts}"
             self.close()
             self._start()
-            last = start + 1 == starts
-            found.doing = "warms up" if last else found.doing
-            found.warm = self._running.warm_up(
-                seconds=self._method.warmup_seconds if last else 0.0, **self._rows()
+            # One batch, so that the memory is that of the artefact's own work.
+            first = self._running.warm_up(
+                seconds=0.0, batch=self._case.batch, copies=self._case.copies
             )
-            found.first_ms.append(found.warm["first_ns"] / 1e6)
+            found.first_ms.append(first["first_ns"] / 1e6)
+        found.doing = "warms up"
+        settled = self._running.warm_up(seconds=self._method.warmup_seconds, **self._rows())
+        memory = {key: first[key] for key in ("peak_memory_bytes", "device_memory_bytes")}
+        found.warm = settled | memory
         found.doing = "checks"
         self._prove()
+        self._running.pause()
 
     def round(self) -> None:
-        """One turn: single-stream, then offline."""
+        """One turn: single-stream, then offline; the process is paused before and after."""
+        self._running.resume()
         wanted = self._method.round_seconds * 1e9 / max(self._found.warm["median_ns"], 1.0)
         runs = int(min(max(wanted, _FEWEST_RUNS), _MOST_RUNS))
         times = self._running.measure(runs=runs, warmup=_ROUND_WARMUP, **self._rows())
         examples, nanoseconds = self._running.stream(runs=runs, **self._rows())
         self._found.rounds.append(np.array(times, np.float64) / 1e6)
         self._found.streams.append(1e9 * examples / max(nanoseconds, 1))
+        self._running.pause()
 
     @property
     def _running(self) -> Runner:
@@ -138,6 +144,12 @@ class CaseProcess:
             cpus=None if case.on_gpu else pinned_cpus(case.threads),
         ).__enter__()
         facts = self._runner.load(case.subject.path, graph=case.transfer == "graph")
+        made_for = {port["shape"][0] for port in facts["inputs"] if port["shape"]} - {None}
+        if made_for - {case.batch}:
+            raise CheckFailedError(
+                "the artefact is made for another batch",
+                value=f"{', '.join(map(str, sorted(made_for)))}, asked for is {case.batch}",
+            )
         self._found.facts = facts
         self._found.import_ms.append(facts["import_ms"])
         self._found.load_ms.append(facts["load_ms"])

@@ -10,6 +10,7 @@ from pathlib import Path
 from compressor import runtimes
 from compressor.errors import MissingRuntimeError, UsageError
 from compressor.measuring.subjects import Subject
+from deploy.runner.protocol import MOST_ROWS
 
 GPU_RUNTIMES = ("cuda", "tensorrt")
 BENCH_RUNTIMES = ("litert", "tflite-runtime", "onnxruntime", *GPU_RUNTIMES)
@@ -55,6 +56,9 @@ def plan_cases(
     UsageError for a runtime that is not known or has nothing to run, an artefact that none of them
     runs, and for more threads than there are processors.
     """
+    for what, given in (("--threads", threads), ("--batch", batches)):
+        if not given:
+            raise UsageError(f"{what} names no number", value="an empty list")
     most = len(usable_cpus()) or os.cpu_count() or 1
     for count in threads:
         if not 1 <= count <= most:
@@ -64,8 +68,8 @@ def plan_cases(
                 hint=f"this process may use {most}",
             )
     for batch in batches:
-        if batch < 1:
-            raise UsageError("a batch holds at least one example", value=batch)
+        if not 1 <= batch <= MOST_ROWS:
+            raise UsageError(f"a batch holds 1 to {MOST_ROWS:,} examples", value=batch)
     for what, values in (("thread count", threads), ("batch", batches), ("runtime", chosen or ())):
         if len(set(values)) < len(values):
             raise UsageError(f"a {what} is given twice", value=", ".join(map(str, values)))

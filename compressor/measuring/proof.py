@@ -1,7 +1,8 @@
 """Whether an artefact computes, in the runtime at hand, what its description promises.
 
 1. Where the data set is the one that the description's accuracy was measured on, and all of its
-   test examples are run, the accuracies must agree within the tolerance of the parity check.
+   test examples are run, the accuracies must agree within the tolerance of the parity check, and
+   the outputs of the check vectors must be numbers.
 2. Else the check vectors beside the file decide.
 3. Without either, or without a description, nothing is proven, and that is said.
 """
@@ -16,7 +17,7 @@ import numpy as np
 
 from compressor.data import Dataset
 from compressor.data.inputs import named, rows, take
-from compressor.errors import UsageError
+from compressor.errors import CheckFailedError, UsageError
 from compressor.measuring.subjects import Subject
 from compressor.parity import ACCURACY_TOLERANCE
 from deploy.artifact_parts import InputRule
@@ -93,11 +94,13 @@ def predictions(
     parts = []
     for start in range(0, examples.count, step):
         scores = predict(examples.inputs(rules, slice(start, start + step)))
-        if scores.ndim != 2 or not np.isfinite(scores).all():
-            # What is no number is nobody's class; it counts as wrong.
-            parts.append(np.full(len(scores), -1, np.int64))
-        else:
-            parts.append(predicted_classes(scores, threshold))
+        if scores.ndim != 2 or not scores.shape[1]:
+            raise CheckFailedError(
+                "the artefact gives no scores of classes", value=f"outputs {scores.shape}"
+            )
+        # What is no number is nobody's class; it counts as wrong.
+        numbers = np.isfinite(scores).all(axis=1)
+        parts.append(np.where(numbers, predicted_classes(scores, threshold), -1))
     return np.concatenate(parts)
 
 
@@ -111,10 +114,15 @@ def verdict(
     artifact = subject.artifact
     if artifact is None:
         return UNPROVEN, "no description lies beside it"
-    promised = artifact.verified[0].accuracy if artifact.verified else None
+    if check is not None and check["difference"] is None:
+        return WRONG, _differs(check)
+    first = artifact.verified[0] if artifact.verified else None
+    promised = None if first is None else first.accuracy
     comparable = (
         examples is not None
         and examples.complete
+        and first is not None
+        and first.examples == examples.count
         and artifact.provenance.data_sha256 == examples.data.digest
     )
     if comparable and accuracy is not None and promised is not None and examples is not None:

@@ -85,10 +85,8 @@ class RunRecord:
         return self._record | {"rows": list(self.rows)}
 
     def _rows_of(self, table: Sequence[Measured]) -> list[Json]:
-        if self._reference is None:
-            self._reference = next(
-                (found.classes for found in table if found.classes is not None), None
-            )
+        if not self.rows:
+            self._reference = table[0].classes
         for found in table:
             self._machine["gpu"] = self._machine["gpu"] or found.facts.get("device")
         return [_row(found, table[0], self._reference) for found in table]

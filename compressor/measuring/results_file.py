@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,18 @@ def keep_run(path: Path, run: dict[str, Any]) -> None:
     Other processes may append to the file meanwhile. Raises StorageError where it cannot be
     written, and CheckpointError where it holds something else by now.
     """
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(path.parent):
+    with storage_errors(path), _locked(path.parent):
         others = [other for other in read_runs(path) if other["id"] != run["id"]]
         document = {"schema": SCHEMA_NAME, "schema_version": SCHEMA_VERSION}
         write_json(path, document | {"runs": [*others, run]})
+
+
+def check_writable(path: Path) -> None:
+    """Raise StorageError, before anything is measured, where `path` cannot be written."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
 
 
 @contextlib.contextmanager

@@ -1,14 +1,14 @@
 """Measuring the cases of one table: each in a process of its own, in turns.
 
 1. *Starts*: each case is started several times, in a fresh process kept to its processors, for the
-   times of import, load and first run; the last process stays.
-2. *Warm-up*: until the median of the runs settles; then the memory is read, before examples that
-   are no part of the artefact's own work come in.
+   times of import, load and first run, and for the memory after it; the last process stays.
+2. *Warm-up*: until the median of the runs settles.
 3. *Proof*: the test examples and the check vectors are run, in this runtime, at this batch.
 4. *Rounds*: the cases take turns, A B C A B C, so that a machine that becomes slower slows all
-   alike. In its turn a case runs single-stream (a batch after the other, each timed), then offline
-   (as many, timed in all): the scenarios as MLPerf Inference names them (Reddi et al., 2020,
-   arXiv:1911.02549, section III).
+   alike. Processes are stopped (SIGSTOP) while it is not their turn, since the threads of some
+   runtimes go on spinning after a run, on the processors that all share. In its turn a case runs
+   single-stream (a batch after the other, each timed), then offline (as many, timed in all): the
+   scenarios as MLPerf Inference names them (Reddi et al., 2020, arXiv:1911.02549, section III).
 
 A case that fails costs its own row.
 """
@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 
 from compressor._files import storage_errors
-from compressor.errors import CheckFailedError, UsageError
+from compressor.errors import CheckFailedError, MissingRuntimeError, UsageError
 from compressor.measuring import proof
 from compressor.measuring.case_process import CaseProcess, Measured, Method
 from compressor.measuring.cases import Case
@@ -55,8 +55,6 @@ class Session:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for process in self._running.values():
-            process.close()
         self._stack.close()
 
     def run(self) -> None:
@@ -66,6 +64,7 @@ class Session:
             self._heard(f"{case.subject.name} in {case.runtime}: start, warm up, check")
             process = CaseProcess(found, self._examples, self._method, self._folder)
             self._running[number] = process
+            self._stack.callback(process.close)
             self._guarded(number, process.begin)
         for turn in range(1, self._method.rounds + 1):
             self._heard(f"round {turn} of {self._method.rounds}")
@@ -79,7 +78,8 @@ class Session:
         """Do a part of a case; what goes wrong with it costs this row."""
         try:
             work()
-        except (CheckFailedError, UsageError) as error:
+        # The runtime was there when the bench began: what it lacks now, this row lacks.
+        except (CheckFailedError, UsageError, MissingRuntimeError) as error:
             found = self.measured[number]
             found.status, found.reason, found.doing = proof.FAILED, str(error), ""
             self._running.pop(number).close()

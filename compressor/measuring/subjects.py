@@ -153,5 +153,9 @@ def _short_names(paths: Iterable[Path]) -> list[str]:
         length = 1
         while length < len(own) and any(other[-length:] == own[-length:] for other in others):
             length += 1
-        names.append("/".join(own[-length:]))
+        # A name in the terminal must not move its cursor.
+        shown = "".join(
+            c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in "/".join(own[-length:])
+        )
+        names.append(shown if shown not in names else f"{shown} ({number + 1})")
     return names

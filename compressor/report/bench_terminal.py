@@ -125,7 +125,7 @@ def _fastest(run: Run, rows: Sequence[Row]) -> str:
         return "fastest: none that is right\n"
     best = min(sound, key=lambda row: median_ms(row) or 0.0)
     text = f"fastest: {_where(run, best, rows)}, {_ms(median_ms(best) or 0.0)} ms"
-    if best is not rows[0] and best["ratio"]:
+    if best is not rows[0] and best["ratio"] and is_sound(rows[0]):
         text += f", {1 / max(best['ratio']['value'], 1e-9):.1f} times as fast as the first"
     return f"{text}{_accuracy(best)}{_unproven(best)}\n"
 
@@ -180,9 +180,7 @@ def _artefact(run: Run, row: Row) -> Mapping[str, Any]:
 
 
 def _name(run: Run, row: Row) -> str:
-    name = "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in _artefact(run, row)["name"]
-    )
+    name = str(_artefact(run, row)["name"])
     return name if len(name) <= _LONGEST_NAME else "…" + name[1 - _LONGEST_NAME :]
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import ctypes
 import os
+import signal
 import sys
 from pathlib import Path
 
 import deploy.runner
 from deploy.runner.protocol import Server
+
+_PR_SET_PDEATHSIG = 1
 
 
 def main() -> int:
@@ -27,12 +31,19 @@ def main() -> int:
     # Should memory run out, this process is to die of it, and not who started it.
     with contextlib.suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+    _die_with_parent()
     try:
         Server().serve(sys.stdin.buffer, answers)
         answers.close()
     except BrokenPipeError:  # whoever asked is gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
     return 0
+
+
+def _die_with_parent() -> None:
+    """On Linux: end when the process ends that started this one, even if this one hangs."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ class Engine(abc.ABC):
     outputs: tuple[Port, ...]
     import_ms: float
     load_ms: float
+    _bind_ns = 0
 
     def __init__(self, path: str, threads: int, graph: bool = False) -> None:
         """Load the artefact `path`, to run with `threads`; `graph` is to run it as a CUDA graph.
@@ -145,12 +146,11 @@ class Engine(abc.ABC):
         which builds what the runtime builds late), `runs`, `settled` and `median_ns`. Raises as
         `predict` does.
         """
-        start = time.perf_counter_ns()
+        self._bind_ns = 0
         run = self._repeated(rows)
-        bound = 0 if rows.copies else time.perf_counter_ns() - start
         found: dict[str, Any] = self._guarded(lambda: _settle(run, seconds))
         # Giving a GPU its inputs builds and may run what is run first.
-        return found | {"first_ns": found["first_ns"] + bound}
+        return found | {"first_ns": found["first_ns"] + self._bind_ns}
 
     def measure(self, rows: Rows, *, warmup: int, runs: int) -> list[int]:
         """Nanoseconds of each of `runs` runs of one batch, after `warmup` runs that do not count.
@@ -195,7 +195,9 @@ class Engine(abc.ABC):
             for number in range(count)
         ]
         if not rows.copies:
+            start = time.perf_counter_ns()
             run: Callable[[], Any] = self._guarded(lambda: self._bind(batches[0]))
+            self._bind_ns = time.perf_counter_ns() - start
             return run
         turns = itertools.cycle(batches)
         return lambda: self._run(next(turns))
@@ -293,25 +295,28 @@ def timer_costs() -> dict[str, float]:
 
 
 def _settle(run: Callable[[], Any], seconds: float) -> dict[str, Any]:
+    start = time.perf_counter()
     times = timed(run, 1)
-    first, before = times[0], 0.0
-    deadline = time.perf_counter() + seconds
-    settled = False
-    while not settled and time.perf_counter() < deadline:
+    first, before, settled = times[0], 0.0, False
+
+    def late() -> bool:
+        return time.perf_counter() - start >= seconds
+
+    while not settled and not late():
         window: list[int] = []
-        while len(window) < _WINDOW_RUNS or sum(window) < _WINDOW_NS:
-            window += timed(run, 1 if sum(window) > _WINDOW_NS else _WINDOW_RUNS)
-            if time.perf_counter() > deadline:
-                break
+        while not late() and (len(window) < _WINDOW_RUNS or sum(window) < _WINDOW_NS):
+            # One by one where ten would take longer than a window.
+            window += timed(run, _WINDOW_RUNS if first < _WINDOW_NS / _WINDOW_RUNS else 1)
         times += window
-        median = statistics.median(window)
-        settled = bool(before) and abs(median - before) <= _SETTLED * before
-        before = median
+        if len(window) >= _WINDOW_RUNS:
+            median = statistics.median(window)
+            settled = bool(before) and abs(median - before) <= _SETTLED * before
+            before = median
     return {
         "first_ns": first,
         "runs": len(times),
         "settled": settled,
-        "median_ns": float(before or first),
+        "median_ns": float(before or statistics.median(times)),
     }
 
 

@@ -36,9 +36,11 @@ OPERATIONS = ("probe", "load", "predict", "check", "warm_up", "measure", "stream
 LONGEST_LINE = 2**20
 """Bytes of a request."""
 
+MOST_ROWS = 2**24
+"""Examples of a batch."""
+
 _LARGEST_INPUTS = 4 * 2**30
 _MOST_THREADS = 1024
-_MOST_ROWS = 2**24
 _MOST_RUNS = 10**7
 _MOST_SECONDS = 3600.0
 
@@ -114,7 +116,7 @@ class Server:
     def _predict(self, fields: Fields) -> Answer:
         source = fields.path("inputs")
         target = fields.path("outputs")
-        batch = fields.integer("batch", 1, _MOST_ROWS)
+        batch = fields.integer("batch", 1, MOST_ROWS)
         fields.done()
         outputs = self._loaded().predict(read_arrays(source, _LARGEST_INPUTS), batch)
         _write(Path(target), outputs)
@@ -122,7 +124,7 @@ class Server:
 
     def _check(self, fields: Fields) -> Answer:
         path = fields.path("vectors")
-        batch = fields.integer("batch", 1, _MOST_ROWS)
+        batch = fields.integer("batch", 1, MOST_ROWS)
         fields.done()
         vectors = CheckVectors.read(path)
         return vectors.compare(self._loaded().predict(vectors.inputs, batch)).describe()
@@ -161,7 +163,7 @@ class Server:
 
 def _rows(fields: Fields) -> Rows:
     """What runs are fed: the last fields of a request."""
-    batch = fields.integer("batch", 1, _MOST_ROWS)
+    batch = fields.integer("batch", 1, MOST_ROWS)
     source = fields.optional("inputs", fields.path)
     copies = fields.boolean("copies")
     fields.done()

@@ -85,7 +85,9 @@ def test_json_is_the_run_that_was_kept(artefacts, tiny_file, tmp_path) -> None:
         (("{}", "--runtime", "cobol"), "cobol; choose from litert"),
         (("{}", "--threads", "4096"), "4096"),
         (("{}", "--threads", "two"), "'two' is no list of numbers"),
-        (("{}", "--batch", "0"), "at least one example"),
+        (("{}", "--batch", "0"), "a batch holds 1 to"),
+        (("{}", "--batch", "100000000"), "a batch holds 1 to"),
+        (("{}", "--threads", ","), "--threads names no number"),
         (("{}", "--data-dir", "missing"), "missing"),
         (("{}", "--rounds", "0"), "--rounds"),
         (("{}", "--time-limit", "-1"), "time limit"),
@@ -122,7 +124,7 @@ def test_ctrl_c_keeps_the_tables_that_are_done(artefacts, tiny_file, tmp_path) -
     outcome = signal_when(process, output.exists, signal.SIGINT)
 
     assert outcome.code == 130
-    assert outcome.stderr.splitlines()[-1].startswith("interrupted; what was finished is kept")
+    assert outcome.stderr.splitlines()[-1].startswith("interrupted; what was measured is kept in")
     assert "Traceback" not in outcome.stderr
     (run,) = json.loads(output.read_text())["runs"]
     assert run["interrupted"]

@@ -299,9 +299,12 @@ def test_the_gpu_is_described_and_its_memory_counted(runtime, driver, artefact) 
         "cudnn": "9.10.2",
     }
     assert loaded.device_memory_bytes() is None  # not listed, and no one new
-    driver.processes = {7: 10, 4242: 3 * 2**20}  # as in a container: by a number of the host
+    driver.processes = {
+        7: 10,
+        4_242_424_242: 3 * 2**20,
+    }  # as in a container: by a number of the host
     assert loaded.device_memory_bytes() == 3 * 2**20
-    driver.processes = {7: 10, 4242: 3 * 2**20, 4343: 5}
+    driver.processes = {7: 10, 4_242_424_242: 3 * 2**20, 4_242_424_343: 5}
     assert loaded.device_memory_bytes() is None
     driver.processes |= {os.getpid(): 11}
     assert loaded.device_memory_bytes() == 11

@@ -16,6 +16,8 @@ import runnable_files
 
 from compressor import bench, load_dataset, runtimes
 from compressor.errors import CheckpointError, DataError, MissingRuntimeError, UsageError
+from compressor.measuring.proof import verdict
+from compressor.measuring.subjects import Subject
 from compressor.report.bench_document import bench_schema, read_bench
 from deploy import Artifact
 
@@ -258,3 +260,43 @@ def test_a_description_is_what_its_class_reads(artefacts) -> None:
     content = json.loads((artefacts / "small.onnx.json").read_text())
 
     assert Artifact.parse(content).provenance.data_sha256
+
+
+def test_an_artefact_made_for_one_batch_is_not_measured_under_another(tmp_path) -> None:
+    for name, batch in (("open", "batch"), ("four", 4)):
+        runnable_files.write_onnx(tmp_path / f"{name}.onnx", batch=batch)
+    files = [tmp_path / "open.onnx", tmp_path / "four.onnx"]
+
+    run = bench(files, batches=(4, 8), output=tmp_path / "bench.json", **QUICK)
+
+    assert [row["status"] for row in run["rows"]] == ["unproven", "unproven", "unproven", "failed"]
+    assert "made for another batch" in run["rows"][3]["reason"]
+    assert run["rows"][3]["ratio"] is None and run["rows"][3]["latency_ms"] is None
+
+
+def test_outputs_that_are_no_numbers_are_wrong_even_where_the_accuracy_agrees() -> None:
+    artifact = Artifact.parse(json.loads(_description()))
+    subject = Subject(Path("x.onnx"), "onnx", "x.onnx", 1, "0" * 64, artifact)
+    check = {"passed": False, "examples": 3, "difference": None, "tolerance": 0.1}
+
+    assert verdict(subject, None, 0.9, check)[0] == "wrong"
+    assert verdict(subject, None, 0.9, check | {"difference": 0.05, "passed": True})[0] == "right"
+    assert verdict(subject, None, 0.9, None)[0] == "unproven"
+
+
+def _description() -> str:
+    port = {"name": "x", "shape": [None, 2], "dtype": "float32", "scale": None, "zero_point": None}
+    rule = {"name": "x", "source": "", "shape": [2], "dtype": "float32", "scale": 1.0}
+    names = ("sparsity", "seed", "data_sha256", "source_sha256")
+    return json.dumps(
+        {
+            "schema": {"name": "compressor-artifact", "version": 1},
+            **{"format": "onnx", "file": "x.onnx", "bytes": 1, "sha256": "0" * 64},
+            **{"quantize": "none", "optimize": "size", "runtime": "onnxruntime"},
+            **{"inputs": [port], "outputs": [port | {"name": "y"}]},
+            **{"preprocessing": [rule | {"reason": "because"}], "outputs_are": "logits"},
+            **{"classes": 2, "threshold": None, "labels": None, "tensors": [], "needs": {}},
+            "verified": [],
+            "provenance": dict.fromkeys(names) | {"versions": {}, "created_by": "a test"},
+        }
+    )
