@@ -66,8 +66,9 @@ benchmarks: setup
 	$(BIN)/python -m benchmarks.export
 	$(BIN)/python -m benchmarks.sizes
 	$(BIN)/python -m benchmarks.latency
-	$(BIN)/python -m benchmarks.pruning
+	$(BIN)/python -m benchmarks.pruning --bases runs/accuracy/sweep
 	$(BIN)/python -m benchmarks.sweep --scaling
+	$(BIN)/python -m benchmarks.tables --write
 
 clean:
 	rm -rf $(VENV) $(VENV).log build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,37 +1,24 @@
-"""A whole preset from end to end: what came out, and how long each phase took."""
+"""A whole preset from end to end: what came out, and how long each phase took.
+
+    python -m benchmarks.sweep [--preset NAME] [--seeds 0,1,2]
+    python -m benchmarks.sweep --scaling [--steps N]    how the time grows
+
+`--scaling` times sweeps of few steps: over 1, 2, 4 and 8 proportions, and of the paper's CNN for
+images of 14, 28 and 56 pixels a side, made from MNIST: each has four times the weights of the last.
+"""
 
 from __future__ import annotations
 
 import argparse
-import time
-from collections import defaultdict
 from pathlib import Path
 
+from benchmarks._clock import Clock
 from benchmarks._record import save
+from benchmarks._scaling import measure_scaling
+from benchmarks.tables import print_tables
 from compressor import make_plan, sweep
-from compressor._progress import TerminalProgress
 from compressor._tensorflow import NativeOutput
 from compressor.report import summary_text
-
-
-class _Clock(TerminalProgress):
-    """Shows progress, and notes how long the stages of each kind took."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: dict[str, float] = defaultdict(float)
-        self._kind, self._began = "start", time.monotonic()
-
-    def stage(self, title: str, images: int = 0, images_left: int = 0) -> None:
-        """Close the phase before, and begin the one of `title`."""
-        self.close()
-        self._kind = title.split(":")[-1].split(",")[-1].strip()
-        super().stage(title, images, images_left)
-
-    def close(self) -> None:
-        """Count the time since the last stage began."""
-        self.seconds[self._kind] += time.monotonic() - self._began
-        self._began = time.monotonic()
 
 
 def main() -> None:
@@ -40,11 +27,18 @@ def main() -> None:
     parser.add_argument("--preset", default="quick", choices=["quick", "paper"])
     parser.add_argument("--seeds", default="0", help="such as 0,1,2")
     parser.add_argument("--output", type=Path, help="run directory; default runs/benchmark-PRESET")
+    parser.add_argument("--scaling", action="store_true", help="how the time grows, instead")
+    parser.add_argument("--steps", type=int, default=20, help="of every training of --scaling")
+    parser.add_argument("--images", type=int, default=2000, help="to test on, in --scaling")
     options = parser.parse_args()
     NativeOutput().hold_back()
+    if options.scaling:
+        save("sweep-scaling", measure_scaling(options.steps, options.images))
+        print_tables("sweep-scaling")
+        return
     seeds = [int(seed) for seed in options.seeds.split(",")]
     plan = make_plan(preset=options.preset, seeds=seeds)
-    with _Clock() as clock:
+    with Clock() as clock:
         done = sweep(
             options.output or Path(f"runs/benchmark-{options.preset}"), plan, listener=clock
         )

@@ -47,11 +47,15 @@ class Environment:
     """system and machine, as `platform` names them"""
     check: str
     """a Python program that fails where the runtime does not work"""
+    group: str = "runtimes"
+    """the folder of the cache that it lies in, beside others of its kind"""
+    installer: str = ""
+    """the command that makes it; `compressor runtimes install NAME` where none is given"""
 
     @property
     def folder(self) -> Path:
         """Where the environment lies, or would."""
-        return cache_folder() / "runtimes" / f"{self.name}-{self.version}"
+        return cache_folder() / self.group / f"{self.name}-{self.version}"
 
     def python(self) -> Path:
         """The environment's Python. Raises MissingRuntimeError where there is none, saying why."""
@@ -154,7 +158,7 @@ class Environment:
         return self.folder / "bin" / "python"
 
     def _hint(self) -> str:
-        return f"compressor runtimes install {self.name}"
+        return self.installer or f"compressor runtimes install {self.name}"
 
 
 def cache_folder() -> Path:

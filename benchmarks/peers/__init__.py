@@ -1,0 +1,1 @@
+"""Programs of others that this project is compared with, each in an environment of its own."""

@@ -1,0 +1,258 @@
+"""Markdown tables of what the benchmarks found, and putting them into README.md.
+
+    python -m benchmarks.tables [NAME ...] [--write]
+
+README.md holds each table between `<!-- table NAME -->` and `<!-- end -->`; nothing in there is
+written by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks._record import RESULTS
+from compressor._files import write_bytes
+
+README = Path(__file__).parent / "README.md"
+
+Result = dict[str, Any]
+
+BESIDE = {
+    "alike": "the smallest peer of the same type of weights that loads",
+    "loads": "the smallest peer that loads",
+    "packed": "the smallest in gzip or xz, which must be unpacked to be loaded",
+}
+"""What an artefact of ours is compared with, in the order of the numbers behind its bytes."""
+
+
+def main() -> None:
+    """Print the tables named, or all there are results of; write them with --write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help=", ".join(TABLES))
+    parser.add_argument("--write", action="store_true", help="into README.md, too")
+    options = parser.parse_args()
+    print_tables(*(options.names or TABLES))
+    if options.write:
+        write_bytes(README, fill(README.read_text(), RESULTS).encode())
+
+
+def print_tables(*names: str) -> None:
+    """Print the tables of the results that are there."""
+    for name in names:
+        found = read_result(name)
+        if found is not None:
+            print(TABLES[name](found))
+
+
+def fill(text: str, results: Path) -> str:
+    """The Markdown `text` with every table in it as the results in the folder say.
+
+    A table whose results are not there stays as it is; KeyError for one that nothing makes.
+    """
+
+    def replaced(match: re.Match[str]) -> str:
+        found = read_result(match["name"], results)
+        if found is None:
+            return match[0]
+        return f"{match['begin']}\n{TABLES[match['name']](found)}\n{match['end']}"
+
+    return re.sub(
+        r"(?P<begin><!-- table (?P<name>\S+) -->)\n.*?(?P<end><!-- end -->)",
+        replaced,
+        text,
+        flags=re.DOTALL,
+    )
+
+
+def read_result(name: str, results: Path = RESULTS) -> Result | None:
+    """What results/NAME.json holds; None where it is not there."""
+    path = results / f"{name}.json"
+    if not path.is_file():
+        return None
+    found: Result = json.loads(path.read_text())
+    return found
+
+
+def sizes_table(result: Result) -> str:
+    """Bytes and accuracy of every file, and how ours compare; then what does not load."""
+    models = list(dict.fromkeys(row["model"] for row in result["rows"]))
+    packed: dict[tuple[str, str], list[Result]] = {}
+    places: dict[tuple[str, str, str], dict[str, Result]] = {}
+    for row in result["rows"]:
+        if row["kind"] == "packed":
+            packed.setdefault((row["model"], row["unpacked"]), []).append(row)
+        else:
+            kind = (row["format"], row["tool"], row["form"])
+            places.setdefault(kind, {})[row["model"]] = row
+    notes: dict[str, int] = {}
+    rows = []
+    for kind in sorted(places, key=lambda kind: ("tflite", "onnx", "npz").index(kind[0])):
+        cells = []
+        for model in models:
+            row = places[kind].get(model)
+            parts = packed.get((model, row["file"]), []) if row else []
+            cells.append("; ".join([_size_cell(row, notes) if row else "-", *map(_packed, parts)]))
+        rows.append([kind[0], f"{kind[1]}: {kind[2]}", *cells])
+    table = _table(["format", "made by", *models], rows)
+    listed = [f"- [{number}] {reason}." for reason, number in notes.items()]
+    return "\n".join([table, "", *listed, "", *_verdicts(result)])
+
+
+def _size_cell(row: Result, notes: dict[str, int]) -> str:
+    text = "not made" if row["bytes"] is None else f"{row['bytes']:,}"
+    if row["accuracy"] is not None:
+        text += f" ({100 * row['accuracy']:.2f})"
+    if not row["loads"]:
+        text += f" [{notes.setdefault(row['reason'], len(notes) + 1)}]"
+    beside = row.get("beside")
+    if beside:
+        ratios = (beside[kind] and f"{beside[kind]['ratio']:.2f}" for kind in BESIDE)
+        text += f" **{' / '.join(ratio or '-' for ratio in ratios)}**"
+        if any(beside[kind] and beside[kind]["verdict"] == "larger" for kind in ("alike", "loads")):
+            text += " ▲"
+    return text
+
+
+def _packed(row: Result) -> str:
+    return f"{Path(row['file']).suffix[1:]} {row['bytes']:,}"
+
+
+def _verdicts(result: Result) -> list[str]:
+    """How often ours is smaller and larger, and how our smallest of each model compares."""
+    ours = [row for row in result["rows"] if row.get("beside")]
+    lines = []
+    for kind, text in BESIDE.items():
+        found = [row for row in ours if row["beside"][kind]]
+        by_verdict = {
+            verdict: [row for row in found if row["beside"][kind]["verdict"] == verdict]
+            for verdict in ("smaller", "equal", "larger")
+        }
+        counted = ", ".join(f"{len(rows)} {verdict}" for verdict, rows in by_verdict.items())
+        lines.append(f"- Of {len(found)} artefacts of ours beside {text}: {counted}.")
+    smallest: dict[tuple[str, str], Result] = {}
+    for row in sorted(ours, key=lambda row: int(row["bytes"])):
+        smallest.setdefault((row["model"], row["format"]), row)
+    rows = []
+    for model, file_format in dict.fromkeys((row["model"], row["format"]) for row in ours):
+        row = smallest[model, file_format]
+        said = (_named(row["beside"][kind]) for kind in ("loads", "packed"))
+        rows.append([model, file_format, f"{row['form']}, {row['bytes']:,}", *said])
+    head = ["model", "format", "our smallest", BESIDE["loads"], BESIDE["packed"]]
+    return [*lines, "", _table(head, rows)]
+
+
+def _named(peer: Result | None) -> str:
+    if peer is None:
+        return "none is as accurate"
+    name = f"{peer['tool']}: {peer['form']}, {peer['bytes']:,}"
+    return f"{name}; ours is {peer['ratio']:.2f} times that, {peer['verdict']}"
+
+
+def pruning_table(result: Result) -> str:
+    """Accuracy of every way of pruning: median and range of the seeds."""
+    dense = result["dense"]["accuracy"]
+    rows = []
+    for row in result["rows"]:
+        steps = row["training"]["steps"]
+        rows.append(
+            [
+                f"{100 * row['sparsity']:g} %",
+                row["schedule"],
+                row["tool"],
+                _span(row["nonzeros"], "{:,}"),
+                str(steps),
+                _accuracy(row["accuracy"]),
+                ", ".join(f"{100 * value:.2f}" for value in row["accuracy"]),
+            ]
+        )
+    seeds = ", ".join(map(str, result["seeds"]))
+    head = ["pruned", "schedule", "by", "non-zeros of kernels", "steps"]
+    table = _table([*head, "accuracy, median (range), %", f"seeds {seeds}"], rows)
+    differences = [f"- {text}." for text in result["tfmot"]["differences"]]
+    return "\n".join([f"Dense: {_accuracy(dense)} %.", "", table, "", *differences])
+
+
+def latency_table(result: Result) -> str:
+    """Median latency of every artefact, and its ratio to the first of its run."""
+    lines = []
+    for model, run in result["runs"].items():
+        settings = list(dict.fromkeys((row["threads"], row["batch"]) for row in run["rows"]))
+        rows = []
+        for number, artefact in enumerate(run["artefacts"]):
+            of_it = [row for row in run["rows"] if row["artefact"] == number]
+            for runtime in dict.fromkeys(row["runtime"] for row in of_it):
+                cells = {
+                    (row["threads"], row["batch"]): _latency_cell(row)
+                    for row in of_it
+                    if row["runtime"] == runtime
+                }
+                label = f"{artefact['name']} ({runtime})"
+                rows.append([label, *(cells.get(key, "") for key in settings)])
+        head = [f"threads {threads}, batch {batch}" for threads, batch in settings]
+        lines += [_table([f"{model}: ms of a batch (times the first)", *head], rows), ""]
+    return "\n".join(lines).rstrip()
+
+
+def _latency_cell(row: Result) -> str:
+    latency, ratio = row["latency_ms"], row["ratio"]
+    if not latency:
+        return f"{row['status']}: {row['reason'] or 'not measured'}"
+    text = f"{latency['p50']['value']:.3f}"
+    if ratio:
+        text += f" ({ratio['value']:.2f})"
+    return text if row["status"] == "right" else f"{text} {row['status'].upper()}"
+
+
+def scaling_table(result: Result) -> str:
+    """How the wall time of a sweep grows: with proportions, and with parameters."""
+    phases = list(dict.fromkeys(phase for row in result["rows"] for phase in row["seconds"]))
+    rows = [
+        [
+            row["what"],
+            f"{row['parameters']:,}",
+            str(row["proportions"]),
+            *(f"{row['seconds'].get(phase, 0):.1f}" for phase in phases),
+            f"{sum(row['seconds'].values()):.1f}",
+        ]
+        for row in result["rows"]
+    ]
+    head = ["grows", "parameters", "proportions", *phases, "all, seconds"]
+    return _table(head, rows)
+
+
+TABLES: dict[str, Callable[[Result], str]] = {
+    "sizes": sizes_table,
+    "latency": latency_table,
+    "pruning": pruning_table,
+    "sweep-scaling": scaling_table,
+}
+"""Name of the results -> what makes a table of them."""
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
+
+
+def _escaped(cell: str) -> str:
+    return " ".join(cell.split()).replace("|", "\\|")
+
+
+def _accuracy(values: Sequence[float]) -> str:
+    middle = sorted(values)[len(values) // 2] if len(values) % 2 else sum(values) / len(values)
+    least, most = min(values), max(values)
+    return f"{100 * middle:.2f} ({100 * least:.2f} to {100 * most:.2f})"
+
+
+def _span(values: Sequence[int], form: str) -> str:
+    least, most = min(values), max(values)
+    return form.format(least) if least == most else f"{form.format(least)} to {form.format(most)}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Tables say what the results say, rows included where we lose, and README.md holds no other."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from benchmarks import tables
+from benchmarks._record import RESULTS
+
+
+def size_row(**changed: Any) -> dict[str, Any]:
+    row = {
+        "model": "90 %",
+        "tool": "compressor",
+        "form": "int8",
+        "format": "tflite",
+        "kind": "artefact",
+        "file": "it.tflite",
+        "bytes": 1200,
+        "accuracy": 0.9907,
+        "loads": True,
+        "reason": None,
+    }
+    return row | changed
+
+
+PEER = {"tool": "t", "form": "f", "bytes": 1000, "accuracy": 0.99, "ratio": 1.2}
+BESIDE = {"alike": None, "loads": PEER | {"verdict": "larger"}, "packed": None}
+
+
+def test_sizes_table_has_every_row_also_where_we_lose():
+    rows = [
+        size_row(beside=BESIDE),
+        size_row(tool="stock", form="dense", file="stock.tflite", bytes=1000, accuracy=0.99),
+        size_row(
+            kind="packed",
+            tool="stock",
+            form="dense, gzip -9",
+            file="stock.tflite.gz",
+            unpacked="stock.tflite",
+            bytes=777,
+            accuracy=0.99,
+            loads=False,
+            reason="must be unpacked",
+        ),
+        size_row(
+            tool="stock",
+            form="both",
+            file="both.tflite",
+            bytes=555,
+            accuracy=None,
+            loads=False,
+            reason="does not load: failed to delegate",
+        ),
+        size_row(
+            tool="other",
+            file="other.onnx",
+            format="onnx",
+            bytes=None,
+            accuracy=None,
+            loads=False,
+            reason="not made: no wheel",
+        ),
+    ]
+    text = tables.sizes_table({"rows": rows})
+    lines = {line.split("|")[2].strip(): line for line in text.splitlines() if "|" in line}
+    assert "1,200 (99.07) **- / 1.20 / -** ▲" in lines["compressor: int8"]
+    assert "1,000 (99.00); gz 777 |" in lines["stock: dense"]
+    assert "555 [1]" in lines["stock: both"]
+    assert "not made [2]" in lines["other: int8"]
+    assert "- [1] does not load: failed to delegate." in text
+    assert "- [2] not made: no wheel." in text
+    assert (
+        "Of 1 artefacts of ours beside the smallest peer that loads: 0 smaller, 0 equal, 1" in text
+    )
+    assert "| int8, 1,200 | t: f, 1,000; ours is 1.20 times that, larger | none is as" in text
+
+
+def test_pruning_table_has_median_range_and_every_seed():
+    row = {
+        "tool": "tfmot",
+        "sparsity": 0.9,
+        "schedule": "gradual",
+        "training": {"steps": 516},
+        "nonzeros": [374149, 374150, 374150],
+        "accuracy": [0.9906, 0.9881, 0.9899],
+    }
+    found = {
+        "seeds": [0, 1, 2],
+        "dense": {"accuracy": [0.99, 0.991, 0.9905]},
+        "tfmot": {"differences": ["dropout differs"]},
+        "rows": [row],
+    }
+    text = tables.pruning_table(found)
+    assert "Dense: 99.05 (99.00 to 99.10) %." in text
+    assert (
+        "| 90 % | gradual | tfmot | 374,149 to 374,150 | 516 | 98.99 (98.81 to 99.06) "
+        "| 99.06, 98.81, 98.99 |" in text
+    )
+    assert "- dropout differs." in text
+
+
+def test_latency_table_marks_what_is_wrong_and_says_why_a_row_failed():
+    def row(artefact: int, status: str, p50: float | None, reason: str | None = None) -> Any:
+        return {
+            "artefact": artefact,
+            "runtime": "litert",
+            "threads": 1,
+            "batch": 32,
+            "status": status,
+            "reason": reason,
+            "latency_ms": p50 and {"p50": {"value": p50}},
+            "ratio": p50 and {"value": p50 / 2},
+        }
+
+    run = {
+        "artefacts": [{"name": name} for name in ("a.tflite", "b.tflite", "c.tflite")],
+        "rows": [
+            row(0, "right", 2.0),
+            row(1, "wrong", 0.5, "accuracy 12 %"),
+            row(2, "failed", None, "the runtime crashed"),
+        ],
+    }
+    text = tables.latency_table({"runs": {"90 %": run}})
+    assert "threads 1, batch 32" in text
+    assert "| a.tflite (litert) | 2.000 (1.00) |" in text
+    assert "| b.tflite (litert) | 0.500 (0.25) WRONG |" in text
+    assert "| c.tflite (litert) | failed: the runtime crashed |" in text
+
+
+def test_scaling_table_has_every_phase():
+    rows = [
+        {"what": "proportions", "proportions": 1, "parameters": 99, "seconds": {"prune": 1.0}},
+        {"what": "proportions", "proportions": 2, "parameters": 99, "seconds": {"retrain": 2.5}},
+    ]
+    text = tables.scaling_table({"rows": rows})
+    assert "| grows | parameters | proportions | prune | retrain | all, seconds |" in text
+    assert "| proportions | 99 | 2 | 0.0 | 2.5 | 2.5 |" in text
+
+
+def test_fill_puts_results_in_and_leaves_the_rest(tmp_path):
+    rows = [{"what": "w", "proportions": 1, "parameters": 9, "seconds": {"prune": 1.0}}]
+    (tmp_path / "sweep-scaling.json").write_text(json.dumps({"rows": rows}))
+    text = "a\n<!-- table sweep-scaling -->\nold\n<!-- end -->\nb\n<!-- table sizes -->\nas it is\n"
+    filled = tables.fill(text + "<!-- end -->\n", tmp_path)
+    assert "old" not in filled and "| w | 9 | 1 | 1.0 | 1.0 |" in filled
+    assert filled.startswith("a\n") and "\nb\n<!-- table sizes -->\nas it is\n" in filled
+    with pytest.raises(KeyError):
+        (tmp_path / "no.json").write_text("{}")
+        tables.fill("<!-- table no -->\n<!-- end -->", tmp_path)
+
+
+def test_the_readme_is_as_the_results_say():
+    text = tables.README.read_text()
+    assert tables.fill(text, RESULTS) == text, "run python -m benchmarks.tables --write"
+    assert "<!-- table sizes -->" in text and "<!-- table pruning -->" in text
