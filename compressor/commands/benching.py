@@ -103,7 +103,7 @@ def bench(
 
     \b
     Examples:
-      compressor bench runs/demo/mnist.tflite runs/demo/mnist.onnx
+      compressor bench runs/demo/dense.tflite runs/demo/smallest.tflite
       compressor bench runs/demo --threads 1,2 --batch 1,32
       compressor bench dense.tflite small.tflite --runtime litert,tflite-runtime
       compressor bench dense.onnx small.onnx --runtime onnxruntime,cuda --batch 1,256
