@@ -11,6 +11,7 @@ from typing import Any, Self
 import click
 import numpy as np
 
+from compressor._interrupts import Interrupts
 from compressor.measuring.case_process import Measured
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -31,8 +32,10 @@ class BenchProgress:
         self._title = ""
         self._live: Any = None
         self._last_line = 0.0
+        self._interrupts = Interrupts()
 
     def __enter__(self) -> Self:
+        self._interrupts.__enter__()
         return self
 
     def __exit__(
@@ -42,6 +45,7 @@ class BenchProgress:
         traceback: TracebackType | None,
     ) -> None:
         self._close()
+        self._interrupts.__exit__(kind, error, traceback)
 
     def table(self, cases: Sequence[Measured]) -> None:
         """A table begins."""
@@ -64,6 +68,7 @@ class BenchProgress:
 
     def stage(self, title: str) -> None:
         """What is done now."""
+        self._interrupts.check()
         self._title = title
         now = time.monotonic()
         if self._live is not None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import sys
-import threading
 import time
 from types import TracebackType
-from typing import Any, NoReturn, Self
+from typing import Any, Self
 
 import click
+
+from compressor._interrupts import Interrupts
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -23,16 +23,14 @@ class TerminalProgress:
     def __init__(self) -> None:
         self._stream = sys.stderr
         self._bar: Any = None
-        self._handler: Any = None
-        self._interrupted = False
+        self._interrupts = Interrupts()
         self._title = ""
         self._images = self._images_left = 0
         self._trained_images, self._trained_seconds = 0, 0.0
         self._stage_start = self._last_line = 0.0
 
     def __enter__(self) -> Self:
-        if threading.current_thread() is threading.main_thread():
-            self._handler = signal.signal(signal.SIGINT, self._interrupt)
+        self._interrupts.__enter__()
         return self
 
     def __exit__(
@@ -42,23 +40,11 @@ class TerminalProgress:
         traceback: TracebackType | None,
     ) -> None:
         self._close_bar()
-        if self._handler is not None:
-            signal.signal(signal.SIGINT, self._handler)
-        if error is None:
-            self._check_interrupt()
-
-    def _interrupt(self, *_: object) -> NoReturn:
-        self._interrupted = True
-        raise KeyboardInterrupt
-
-    def _check_interrupt(self) -> None:
-        # An interrupt that comes while an object is being deleted is lost in Python.
-        if self._interrupted:
-            raise KeyboardInterrupt
+        self._interrupts.__exit__(kind, error, traceback)
 
     def stage(self, title: str, images: int = 0, images_left: int = 0) -> None:
         """A stage begins; it trains on `images`, and `images_left` are left, these included."""
-        self._check_interrupt()
+        self._interrupts.check()
         self._close_bar()
         self._title, self._images, self._images_left = title, images, images_left
         self._stage_start = self._last_line = time.monotonic()
@@ -66,7 +52,7 @@ class TerminalProgress:
 
     def progress(self, step: int, steps: int, loss: float, accuracy: float) -> None:
         """A step of a training is done."""
-        self._check_interrupt()
+        self._interrupts.check()
         done = self._images * step // steps
         if step == 1:
             # The first step also builds the function, and would spoil the estimate.

@@ -118,13 +118,13 @@ def bench(
 
     data = None if data_dir is None else compressor.load_dataset(data_dir)
     target = output or default_output(artefacts[0])
-    with BenchProgress(show) as progress:
-        try:
+    try:
+        with BenchProgress(show) as progress:
             run = compressor.bench(
                 artefacts, data=data, output=target, listener=progress, **options
             )
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"what was measured is kept in {target}") from None
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"what was measured is kept in {target}") from None
     print_results(run, answer_text, as_json)
     click.echo(f"appended to: {target}", err=as_json)
     bad = [row for row in run["rows"] if row["status"] in _FAILED]
