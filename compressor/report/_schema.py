@@ -43,6 +43,21 @@ def naming(path: Path) -> Iterator[None]:
         raise CheckpointError(error.what, value=place, hint=error.hint) from error
 
 
+def check_version(document: Any, what: str, name: str, version: int) -> None:
+    """Raise CheckpointError unless `document` says that it is a `name` of this version.
+
+    `what` is what messages call it.
+    """
+    if not isinstance(document, Mapping) or document.get("schema") != name:
+        raise CheckpointError(f"not a {what}", hint=f'"schema" is "{name}" in one')
+    if document.get("schema_version") != version:
+        raise CheckpointError(
+            f"{what} of another version",
+            value=document.get("schema_version"),
+            hint=f"this one reads version {version}",
+        )
+
+
 class Checker:
     """Follows a schema's types, keys, values, lengths, patterns and ranges through a document.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from compressor._files import read_json
 from compressor.errors import CheckpointError
-from compressor.report._schema import Checker, load_schema, naming
+from compressor.report._schema import Checker, check_version, load_schema, naming
 
 BENCH = "bench.json"
 """What the document is called in a run directory."""
@@ -34,14 +34,7 @@ def check_bench(bench: Bench) -> None:
     Looks at the name, the version, and at what the schema asks of keys, types and ranges. Every
     row must name an artefact of its run, and no two artefacts of a run may have one name.
     """
-    if not isinstance(bench, Mapping) or bench.get("schema") != SCHEMA_NAME:
-        raise CheckpointError("not a bench document", hint=f'"schema" is "{SCHEMA_NAME}" in one')
-    if bench.get("schema_version") != SCHEMA_VERSION:
-        raise CheckpointError(
-            "bench document of another version",
-            value=bench.get("schema_version"),
-            hint=f"this one reads version {SCHEMA_VERSION}",
-        )
+    check_version(bench, "bench document", SCHEMA_NAME, SCHEMA_VERSION)
     Checker(bench_schema(), "bench document").check(bench, "bench")
     for number, run in enumerate(bench["runs"]):
         names = [artefact["name"] for artefact in run["artefacts"]]

@@ -7,7 +7,7 @@ from typing import Any
 
 from compressor.errors import CheckpointError
 from compressor.report import paper
-from compressor.report._schema import Checker, load_schema
+from compressor.report._schema import Checker, check_version, load_schema
 
 Results = Mapping[str, Any]
 """A results document; results.schema.json beside this file says what is in it."""
@@ -28,14 +28,7 @@ def check(results: Results) -> None:
     keys are left to a JSON Schema validator, which reports do not need. Every row must have its
     dense model, and every proportion the same layers, which they are compared by.
     """
-    if not isinstance(results, Mapping) or results.get("schema") != SCHEMA_NAME:
-        raise CheckpointError("not a results document", hint=f'"schema" is "{SCHEMA_NAME}" in one')
-    if results.get("schema_version") != SCHEMA_VERSION:
-        raise CheckpointError(
-            "results document of another version",
-            value=results.get("schema_version"),
-            hint=f"this one reads version {SCHEMA_VERSION}",
-        )
+    check_version(results, "results document", SCHEMA_NAME, SCHEMA_VERSION)
     Checker(schema(), "results document").check(results, "results")
     seeds = {dense["seed"] for dense in results["dense"]}
     pruned = [layer["layer"] for layer in results["proportions"][0]["layers"]]
