@@ -7,9 +7,8 @@ such a file, too.
 
 from __future__ import annotations
 
+import io
 import math
-import os
-import stat
 import warnings
 import zipfile
 from collections.abc import Mapping
@@ -19,12 +18,11 @@ from typing import IO, Any
 import numpy as np
 
 from deploy.errors import ArtifactError
+from deploy.files import open_regular
 
 _MOST_MEMBERS = 256
 _LONGEST_NAME = 1000
 _MOST_DIMENSIONS = 32
-# A FIFO put in the place of a file must not hang the open.
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 def write_arrays(stream: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
@@ -46,30 +44,27 @@ def read_arrays(path: Path | str, most_bytes: int) -> dict[str, np.ndarray]:
     Nothing is unpickled, unpacked, or allocated that the file does not hold. Raises ArtifactError,
     in one line, for a file that is missing, damaged, too large, compressed, or holds anything else.
     """
+    with open_regular(path, most_bytes) as (file, size):
+        return _decode(file, size, path)
+
+
+def decode_arrays(content: bytes, where: object) -> dict[str, np.ndarray]:
+    """`read_arrays` of the bytes of such a file; `where` names them in messages."""
+    return _decode(io.BytesIO(content), len(content), where)
+
+
+def _decode(file: IO[bytes], size: int, where: object) -> dict[str, np.ndarray]:
     try:
-        with os.fdopen(os.open(path, _FLAGS), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ArtifactError("not a regular file", value=path)
-            if status.st_size > most_bytes:
-                raise ArtifactError(
-                    "the arrays take too many bytes",
-                    value=f"{path} has {status.st_size:,}, at most {most_bytes:,}",
-                )
-            with zipfile.ZipFile(file) as archive:
-                return {
-                    member.filename[: -len(".npy")]: _read_member(archive, member)
-                    for member in _members(archive, status.st_size)
-                }
-    except ArtifactError:
+        with zipfile.ZipFile(file) as archive:
+            return {
+                member.filename[: -len(".npy")]: _read_member(archive, member)
+                for member in _members(archive, size)
+            }
+    except OSError:
         raise
-    except OSError as error:
-        raise ArtifactError(
-            "cannot read the arrays", value=f"{path} ({error.strerror or error})"
-        ) from error
     # zipfile and numpy.lib.format let nearly every exception out on bad bytes.
     except Exception as error:
-        raise ArtifactError("the arrays are damaged", value=f"{path} ({error})") from error
+        raise ArtifactError("the arrays are damaged", value=f"{where} ({error})") from error
 
 
 def _members(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:

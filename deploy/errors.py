@@ -2,6 +2,7 @@
 
 DeployError            what happened, the offending value, what to do
 ├── ArtifactError      a description, check vectors or an artefact that is damaged or another's
+├── BundleError        a bundle that is damaged, altered, or not signed by a trusted key
 ├── RequestError       a request that the runner cannot serve: unknown, or its arrays do not fit
 ├── EngineError        the runtime refuses the artefact, or fails to run it
 └── MissingEngineError the runtime is not there
@@ -43,3 +44,7 @@ class EngineError(DeployError):
 
 class MissingEngineError(DeployError):
     """The runtime is not there."""
+
+
+class BundleError(DeployError):
+    """A bundle that is damaged, altered, of another schema, or not signed by a trusted key."""

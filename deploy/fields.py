@@ -137,6 +137,13 @@ class Fields:
         fields.done()
         return found
 
+    def object(self, key: str) -> dict[str, Any]:
+        """An object as it is, for who reads it with fields of its own."""
+        found = self._take(key)
+        if not isinstance(found, dict):
+            raise self._wrong(key, "is no object", found)
+        return found
+
     def mapping(self, key: str, read: Callable[[Fields, str], T]) -> dict[str, T]:
         """An object of any names, sorted; `read` is called with its fields and each name."""
         found = self._take(key)

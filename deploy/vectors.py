@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.arrays import read_arrays, write_arrays
+from deploy.arrays import decode_arrays, read_arrays, write_arrays
 from deploy.errors import ArtifactError
 
 VECTORS_SUFFIX = ".check.npz"
@@ -79,7 +79,15 @@ class CheckVectors:
         Raises ArtifactError as `deploy.arrays.read_arrays` does, for arrays that are missing, not
         known, not finite or do not fit each other, and for more than 256 MiB.
         """
-        arrays = read_arrays(path, _MOST_BYTES)
+        return cls._of(read_arrays(path, _MOST_BYTES), path)
+
+    @classmethod
+    def parse(cls, content: bytes, where: object) -> CheckVectors:
+        """`read` of the bytes of such a file; `where` names them in messages."""
+        return cls._of(decode_arrays(content, where), where)
+
+    @classmethod
+    def _of(cls, arrays: Mapping[str, np.ndarray], where: object) -> CheckVectors:
         inputs = {
             name[len(_INPUTS) :]: array
             for name, array in arrays.items()
@@ -90,7 +98,7 @@ class CheckVectors:
         }
         if set(others) != {"outputs", "tolerance"} or others["tolerance"].shape != ():
             raise ArtifactError(
-                "the file holds no check vectors", value=f"{path} has {', '.join(sorted(arrays))}"
+                "the file holds no check vectors", value=f"{where} has {', '.join(sorted(arrays))}"
             )
         vectors = cls(inputs, others["outputs"], float(others["tolerance"]))
         vectors._check()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+
+from deploy.container import write_container
+from deploy.signing import PINNED_KEYS, PublicKey, describe_keys
 
 _MAIN = """\
 import sys
@@ -13,18 +15,35 @@ from deploy.runner.__main__ import main
 
 sys.exit(main())
 """
+_BUNDLE_MAIN = """\
+import sys
+from pathlib import Path
+
+from deploy.runner.__main__ import main
+
+sys.exit(main(bundle=Path(__file__).parent))
+"""
 
 
-def pack() -> bytes:
-    """A zipapp of the package `deploy`, run by `python -I FILE`; the same bytes every time."""
+def pack(keys: Sequence[PublicKey] = ()) -> bytes:
+    """A zipapp of the package `deploy`, run by `python -I FILE`; the same bytes every time.
+
+    `keys` are pinned in it: it trusts the bundles that are signed by one of them.
+    """
+    members = {"__main__.py": _MAIN.encode(), **_package()}
+    if keys:
+        members[f"deploy/{PINNED_KEYS}"] = describe_keys(keys)
+    return write_container(members)
+
+
+def bundled_runner() -> dict[str, bytes]:
+    """The members by which a bundle is executable: `python NAME.bundle`. No key is pinned."""
+    return {"__main__.py": _BUNDLE_MAIN.encode(), **_package()}
+
+
+def _package() -> dict[str, bytes]:
     package = Path(__file__).resolve().parents[1]
-    members = {"__main__.py": _MAIN.encode()}
-    for path in sorted(package.rglob("*.py")):
-        members[path.relative_to(package.parent).as_posix()] = path.read_bytes()
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name, content in members.items():
-            member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0))
-            member.create_system, member.external_attr = 3, 0o644 << 16
-            archive.writestr(member, content)
-    return stream.getvalue()
+    return {
+        path.relative_to(package.parent).as_posix(): path.read_bytes()
+        for path in package.rglob("*.py")
+    }

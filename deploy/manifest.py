@@ -1,0 +1,200 @@
+"""What a bundle holds: the member manifest.json, an object of these fields and no others.
+
+schema      {name: "compressor-bundle", version: 1}
+name        of the bundle, without a suffix
+device      the profile that it was packed for
+runtime     {name, version}: what executes it there (litert, tflite-runtime, onnxruntime, cuda,
+            onnxruntime-web), and the version that the profile says is there
+artifact    the description of the artefact, as `deploy.artifact` says: inputs and outputs,
+            preprocessing, labels, accuracy where it was verified, provenance
+latency     as measured by `compressor bench`, a list of: runtime, version, cpu, system, threads,
+            batch, p50_ms, p90_ms, p99_ms (of one batch), samples
+members     of every other member but the signature: name, sha256, bytes; sorted by name
+created_by  the program that packed it
+
+It is written in one form only: `Manifest.encode` of what was read gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from deploy.artifact import Artifact
+from deploy.container import MOST_BYTES, MOST_MEMBERS, is_member_name
+from deploy.errors import BundleError
+from deploy.fields import Fields, parse_json
+
+MANIFEST = "manifest.json"
+SIGNATURE = "signature.json"
+VECTORS = "check.npz"
+MODEL_FOLDER = "model/"
+SCHEMA = {"name": "compressor-bundle", "version": 1}
+
+_MOST_LATENCIES = 1000
+
+Content = bytes
+"""Of a file; a field of `Member` takes the name of the type."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A file of the bundle."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+    @classmethod
+    def of(cls, name: str, content: Content) -> Member:
+        """The entry of a member of this content."""
+        return cls(name, hashlib.sha256(content).hexdigest(), len(content))
+
+    @classmethod
+    def read(cls, fields: Fields) -> Member:
+        """The member that the fields describe."""
+        return cls(
+            fields.text("name"), fields.digest("sha256"), fields.integer("bytes", 0, MOST_BYTES)
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Latency:
+    """What `compressor bench` measured of the artefact; times in milliseconds of one batch."""
+
+    runtime: str
+    version: str
+    cpu: str
+    system: str
+    threads: int
+    batch: int
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+    samples: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> Latency:
+        """The latency that the fields describe."""
+        return cls(
+            runtime=fields.text("runtime"),
+            version=fields.text("version"),
+            cpu=fields.text("cpu"),
+            system=fields.text("system"),
+            threads=fields.integer("threads", 1),
+            batch=fields.integer("batch", 1),
+            p50_ms=fields.number("p50_ms", 0.0),
+            p90_ms=fields.number("p90_ms", 0.0),
+            p99_ms=fields.number("p99_ms", 0.0),
+            samples=fields.integer("samples", 1),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Manifest:
+    """What a bundle holds; the module says what the fields mean."""
+
+    name: str
+    device: str
+    runtime: str
+    runtime_version: str
+    artifact: Artifact
+    latency: tuple[Latency, ...]
+    members: tuple[Member, ...]
+    created_by: str
+
+    @property
+    def model(self) -> str:
+        """The name of the member that is the artefact."""
+        return MODEL_FOLDER + self.artifact.file
+
+    def describe(self) -> dict[str, Any]:
+        """The manifest as a JSON object, always in the same order."""
+        return {
+            "schema": dict(SCHEMA),
+            "name": self.name,
+            "device": self.device,
+            "runtime": {"name": self.runtime, "version": self.runtime_version},
+            "artifact": self.artifact.describe(),
+            "latency": [dataclasses.asdict(found) for found in self.latency],
+            "members": [dataclasses.asdict(member) for member in self.members],
+            "created_by": self.created_by,
+        }
+
+    def encode(self) -> bytes:
+        """The bytes of manifest.json."""
+        return (json.dumps(self.describe(), indent=2, allow_nan=False) + "\n").encode()
+
+    @classmethod
+    def parse(cls, content: bytes) -> Manifest:
+        """Read the bytes of a manifest that nobody vouches for.
+
+        Raises ArtifactError for a field that is missing, unknown, of another type or out of its
+        range, and BundleError for another schema and for bytes that `encode` would not write.
+        """
+        fields = Fields(parse_json(content, MANIFEST), "manifest")
+        fields.one("schema", _check_schema)
+        runtime, version = fields.one(
+            "runtime", lambda inner: (inner.text("name"), inner.text("version"))
+        )
+        manifest = cls(
+            name=fields.text("name"),
+            device=fields.text("device"),
+            runtime=runtime,
+            runtime_version=version,
+            artifact=Artifact.parse(fields.object("artifact")),
+            latency=fields.objects("latency", Latency.read, _MOST_LATENCIES),
+            members=fields.objects("members", Member.read, MOST_MEMBERS),
+            created_by=fields.text("created_by"),
+        )
+        fields.done()
+        if not is_member_name(manifest.name) or "/" in manifest.name:
+            raise BundleError("the manifest's name is no name of a file", value=manifest.name)
+        if manifest.encode() != content:
+            raise BundleError("the manifest is not in the form in which we write it")
+        return manifest
+
+    def check(self, members: Mapping[str, bytes]) -> None:
+        """Hold all members of the bundle, name -> content, against the manifest.
+
+        Raises BundleError for one that is missing, or more, or another; and where artefact and
+        check vectors are not among them.
+        """
+        listed = {member.name: member for member in self.members}
+        if list(listed) != sorted(listed) or len(listed) < len(self.members):
+            raise BundleError("the manifest's members are not sorted, or one is there twice")
+        there = set(members) - {MANIFEST, SIGNATURE}
+        for what, names in (
+            ("the manifest lists a member that is not there", set(listed) - there),
+            ("the bundle has a member that its manifest does not list", there - set(listed)),
+            ("the bundle lacks a member", {self.model, VECTORS} - there),
+        ):
+            if names:
+                raise BundleError(what, value=min(names))
+        for name, member in listed.items():
+            found = Member.of(name, members[name])
+            if found != member:
+                raise BundleError(
+                    "a member is not what the manifest says",
+                    value=f"{name} has sha256 {found.sha256}, listed is {member.sha256}",
+                )
+        model = listed[self.model]
+        if (model.bytes, model.sha256) != (self.artifact.bytes, self.artifact.sha256):
+            raise BundleError(
+                "the artefact is not that of its description",
+                value=f"sha256 {model.sha256}, described is {self.artifact.sha256}",
+            )
+
+
+def _check_schema(fields: Fields) -> None:
+    fields.choice("name", (str(SCHEMA["name"]),))
+    version = fields.integer("version", 1)
+    if version != SCHEMA["version"]:
+        raise BundleError(
+            "the bundle has another schema version",
+            value=version,
+            hint=f"this program reads version {SCHEMA['version']}",
+        )

@@ -1,0 +1,171 @@
+"""Who vouches for a bundle: public keys, and the signature that a bundle carries."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import hashlib
+import json
+import pkgutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from deploy import ed25519
+from deploy.errors import BundleError
+from deploy.fields import Fields, parse_json
+from deploy.files import read_regular
+
+SCHEMA = {"name": "compressor-signature", "version": 1}
+ALGORITHM = "ed25519"
+PINNED_KEYS = "pinned_keys.json"
+"""The file of this package in which a runner that was installed apart has the keys it trusts."""
+
+_CONTEXT = b"compressor-bundle-v1\0"
+_MOST_BYTES = 4096
+# What comes before the 32 bytes of a key in a SubjectPublicKeyInfo (RFC 8410, section 4).
+_DER_PREFIX = bytes.fromhex("302a300506032b6570032100")
+_PEM_BEGIN, _PEM_END = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"
+
+
+@dataclasses.dataclass(frozen=True)
+class PublicKey:
+    """An Ed25519 public key, `raw` of 32 bytes."""
+
+    raw: bytes
+
+    @property
+    def identifier(self) -> str:
+        """What names the key to people: the first 16 hex digits of the sha256 of its bytes."""
+        return hashlib.sha256(self.raw).hexdigest()[:16]
+
+    def pem(self) -> str:
+        """The key as a SubjectPublicKeyInfo (RFC 8410) in PEM (RFC 7468)."""
+        encoded = base64.b64encode(_DER_PREFIX + self.raw).decode()
+        return f"{_PEM_BEGIN}\n{encoded}\n{_PEM_END}\n"
+
+
+def read_public_key(path: Path | str) -> PublicKey:
+    """The key in a file that `compressor keygen`, or `openssl pkey -pubout`, wrote.
+
+    Raises BundleError for any other file, and says so where it is a private key.
+    """
+    content = read_regular(path, _MOST_BYTES)
+    if b"PRIVATE KEY" in content:
+        raise BundleError(
+            "this is a private key", value=path, hint="it stays with you; give the public one, .pub"
+        )
+    try:
+        lines = content.decode("ascii").split()
+        text = " ".join(lines)
+        begin, end = text.index(_PEM_BEGIN), text.index(_PEM_END)
+        body = text[begin + len(_PEM_BEGIN) : end].replace(" ", "")
+        der = base64.b64decode(body, validate=True)
+    except (ValueError, binascii.Error):
+        der = b""
+    if len(der) != len(_DER_PREFIX) + ed25519.KEY_BYTES or not der.startswith(_DER_PREFIX):
+        raise BundleError(
+            "no Ed25519 public key in PEM", value=path, hint="compressor keygen makes a pair"
+        )
+    return PublicKey(der[len(_DER_PREFIX) :])
+
+
+def signed_message(manifest: bytes) -> bytes:
+    """What is signed: the manifest, after a text that no other use of the key begins with."""
+    return _CONTEXT + manifest
+
+
+def describe_signature(key: PublicKey, signature: bytes) -> bytes:
+    """The member signature.json: which key it is by, and the signature in hex digits."""
+    return _encode(key.identifier, signature)
+
+
+def check_signature(
+    described: bytes | None, manifest: bytes, keys: Sequence[PublicKey]
+) -> PublicKey:
+    """The key of `keys` that `described`, the member signature.json, is by.
+
+    Raises BundleError where there is none, where it is by none of the keys, and where it is not
+    that of `manifest`.
+    """
+    if not keys:
+        raise BundleError(
+            "there is no key to trust", value="none is pinned", hint="give one with --key PUB"
+        )
+    if described is None:
+        raise BundleError(
+            "the bundle is not signed",
+            value="it has no signature.json",
+            hint="compressor package --sign KEY signs one",
+        )
+    identifier, signature = _parse(described)
+    trusted = ", ".join(key.identifier for key in keys)
+    key = next((key for key in keys if key.identifier == identifier), None)
+    if key is None:
+        raise BundleError(
+            "the bundle is signed by another key", value=f"by {identifier}, trusted is {trusted}"
+        )
+    if not ed25519.verify(key.raw, signature, signed_message(manifest)):
+        raise BundleError("the signature is not that of this bundle", value=f"by key {identifier}")
+    return key
+
+
+def check_signature_form(described: bytes) -> str:
+    """Which key a signature says that it is by; raises BundleError where it is not as written."""
+    return _parse(described)[0]
+
+
+def pinned_keys() -> tuple[PublicKey, ...]:
+    """The keys that this runner trusts; none unless it was made to be installed apart."""
+    try:
+        content = pkgutil.get_data("deploy", PINNED_KEYS)
+    except OSError:
+        content = None
+    if not content:
+        return ()
+    fields = Fields(parse_json(content, PINNED_KEYS), PINNED_KEYS)
+    keys = tuple(PublicKey(bytes.fromhex(text)) for text in fields.texts("keys"))
+    fields.done()
+    return keys
+
+
+def describe_keys(keys: Sequence[PublicKey]) -> bytes:
+    """The file that `pinned_keys` reads."""
+    return (json.dumps({"keys": [key.raw.hex() for key in keys]}) + "\n").encode()
+
+
+def _parse(described: bytes) -> tuple[str, bytes]:
+    fields = Fields(parse_json(described, "signature.json"), "signature")
+    fields.one("schema", _check_schema)
+    fields.choice("algorithm", (ALGORITHM,))
+    identifier, text = fields.text("key"), fields.text("signature")
+    fields.done()
+    try:
+        signature = bytes.fromhex(text)
+    except ValueError:
+        signature = b""
+    if len(signature) != ed25519.SIGNATURE_BYTES:
+        raise BundleError("no Ed25519 signature", value=text[:32])
+    if _encode(identifier, signature) != described:
+        raise BundleError("signature.json is not in the form in which we write it")
+    return identifier, signature
+
+
+def _encode(identifier: str, signature: bytes) -> bytes:
+    content = {
+        "schema": SCHEMA,
+        "algorithm": ALGORITHM,
+        "key": identifier,
+        "signature": signature.hex(),
+    }
+    return (json.dumps(content, indent=2) + "\n").encode()
+
+
+def _check_schema(fields: Fields) -> None:
+    fields.choice("name", (str(SCHEMA["name"]),))
+    if fields.integer("version", 1) != SCHEMA["version"]:
+        raise BundleError(
+            "the signature has another schema version",
+            value="not 1",
+            hint="a newer compressor may read it",
+        )
