@@ -50,6 +50,7 @@ def export(
     quantize: Quantize | Literal["auto"] = "none",
     optimize: Optimize = "size",
     encoding: str | None = None,
+    labels: Sequence[str] | None = None,
     threads: int | None = None,
     force: bool = False,
     listener: Listener | None = None,
@@ -60,7 +61,8 @@ def export(
     It is shrunk exactly first. `format` is by default what the suffix of `output` says, `runtime`
     litert for TFLite and onnxruntime for ONNX. `quantize` "auto" is the smallest (with `optimize`
     "latency": the fastest, measured) whose accuracy holds. `encoding` forces one for every tensor
-    that can be stored so. `data` gives the test examples of the parity check, and calibration for
+    that can be stored so. `labels` are the names of the classes, for whoever runs the artefact.
+    `data` gives the test examples of the parity check, and calibration for
     int8; without it the artefact is compared on random inputs, and accuracy is not measured.
 
     Three files are written: `output`, its description `output`.json (`deploy.Artifact`) and check
@@ -78,7 +80,7 @@ def export(
     _check_choice("aim", optimize, ("size", "latency"))
     _check_free(target, force)
     forms = Forms(
-        _job(model, data, threads, listener), chosen, runtime, optimize, encoding, listener
+        _job(model, data, labels, threads, listener), chosen, runtime, optimize, encoding, listener
     )
     checked = forms.best() if quantize == "auto" else forms.one(quantize)
     return write_artifact(forms.job, checked, target)
@@ -92,6 +94,7 @@ def export_all(
     runtimes: Sequence[str] = tuple(FORMATS.values()),
     optimize: Optimize = "size",
     encoding: str | None = None,
+    labels: Sequence[str] | None = None,
     threads: int | None = None,
     force: bool = False,
     listener: Listener | None = None,
@@ -110,7 +113,7 @@ def export_all(
             target = folder / f"{artefact_stem(model)}-{quantize}.{chosen}"
             _check_free(target, force)
             jobs.append((chosen, runtime, quantize, target))
-    job = _job(model, data, threads, listener)
+    job = _job(model, data, labels, threads, listener)
     records = []
     for chosen, runtime, quantize, target in jobs:
         forms = Forms(job, chosen, runtime, optimize, encoding, listener)
@@ -227,10 +230,16 @@ def _describe(tensor: EncodedTensor) -> dict[str, Any]:
     return described | {"dense_bytes": tensor.dense_bytes}
 
 
-def _job(model: Any, data: Dataset | None, threads: int | None, listener: Listener) -> ExportJob:
+def _job(
+    model: Any,
+    data: Dataset | None,
+    labels: Sequence[str] | None,
+    threads: int | None,
+    listener: Listener,
+) -> ExportJob:
     listener.stage("run and shrink the model")
     given = model if hasattr(model, "layers") else model_to_shrink(Path(model))
-    return ExportJob(given, data, threads=threads)
+    return ExportJob(given, data, labels=labels, threads=threads)
 
 
 def _target(model: Any, output: Path | str | None, file_format: str | None) -> tuple[str, Path]:

@@ -50,7 +50,7 @@ def describe_artifact(job: ExportJob, checked: Checked, name: str) -> Artifact:
         outputs_are=objective.outputs,
         classes=max(objective.classes, 2),
         threshold=objective.threshold if binary else None,
-        labels=None,
+        labels=job.labels,
         tensors=checked.file.tensors,
         needs=checked.file.needs,
         verified=(

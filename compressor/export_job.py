@@ -7,6 +7,7 @@ import functools
 import importlib
 import importlib.metadata
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from compressor.shrinking import Shrunk, shrink
 from compressor.shrinking.batches import random_inputs
 from compressor.training_data import TrainingData
 from deploy import CheckVectors, describe_machine
+from deploy.fields import LONGEST_TEXT
 
 CALIBRATION = 256
 """Training examples that the ranges of activations are found on."""
@@ -70,11 +72,17 @@ class ExportJob:
     """A model with the data that its artefacts are compared on; the model is shrunk once.
 
     `model` is a Keras model or a .keras file. Without `data` the artefacts are compared on random
-    inputs, and there is no calibration. Raises ModelError or DataError where they do not fit.
+    inputs, and there is no calibration. `labels` are the names of the classes. Raises ModelError or
+    DataError where they do not fit, UsageError where there is not one label a class.
     """
 
     def __init__(
-        self, model: Any, data: Dataset | None = None, *, threads: int | None = None
+        self,
+        model: Any,
+        data: Dataset | None = None,
+        *,
+        labels: Sequence[str] | None = None,
+        threads: int | None = None,
     ) -> None:
         _tensorflow.load(threads)
         self.source = Path(model) if isinstance(model, (str, Path)) else None
@@ -82,16 +90,17 @@ class ExportJob:
         self.model = load_model(self.source) if self.source else model
         self.data = data
         objective = objective_of(self.model)
+        self.labels = _checked(labels, max(objective.classes, 2))
         if data is None:
             x = _stored(self.model)
-            feed, labels = preprocessing(self.model, x), None
+            feed, y = preprocessing(self.model, x), None
         else:
-            feed, x, labels = check_fit(self.model, data), data.x_test, data.y_test
+            feed, x, y = check_fit(self.model, data), data.x_test, data.y_test
         scores = training.predict_scores(self.model.predict_on_batch, x, feed)
         rounding = max(
             [0.0, *(4 * ROUNDING[dtype] for dtype in half_types(self.model, "compute_dtype"))]
         )
-        self.reference = Reference(x, feed, scores, labels, objective, rounding)
+        self.reference = Reference(x, feed, scores, y, objective, rounding)
         self.shrunk: Shrunk = shrink(self.model)
         self._calibration: tuple[np.ndarray, ...] | None = None
 
@@ -162,6 +171,19 @@ class ExportJob:
             names = input_names(self.model)
             self._calibration = tuple(examples.inputs(names, slice(None)).values())
         return self._calibration
+
+
+def _checked(labels: Sequence[str] | None, classes: int) -> tuple[str, ...] | None:
+    if labels is None:
+        return None
+    if len(labels) != classes:
+        raise UsageError(
+            "there is not one label a class", value=f"{len(labels)} labels, {classes} classes"
+        )
+    for label in labels:
+        if not label.isprintable() or not 0 < len(label) <= LONGEST_TEXT:
+            raise UsageError("a label is a printable text", value=repr(label))
+    return tuple(labels)
 
 
 def _read_back(file_format: str, content: bytes) -> None:

@@ -61,6 +61,12 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
     help="Store every tensor so that can be, instead of choosing for each: dense, csr, blocks, "
     "csr-kernel, 1x4, 1x16 (TFLite); dense, gap8, gap4, bitmask, sparse-initializer (ONNX).",
 )
+@click.option(
+    "--labels",
+    type=Names(),
+    metavar="LIST",
+    help="Names of the classes, in their order, for whoever runs the artefact. Default: numbers.",
+)
 @DATA
 @THREADS
 @FORCE

@@ -15,6 +15,7 @@ from stock_runtimes import run_artefact
 import compressor
 from compressor import training
 from compressor.data import Dataset
+from compressor.errors import UsageError
 from compressor.models import load_model
 from deploy import CheckVectors, read_artifact
 
@@ -191,3 +192,18 @@ def test_a_run_directory_gets_its_artefact_beside_the_steps(
 
     assert record["path"] == str(run / "model.onnx")
     assert read_artifact(run / "model.onnx").verified
+
+
+def test_labels_go_with_the_artefact(
+    pruned_file: Path, tiny_data: Dataset, tmp_path: Path, rejected: Callable[..., str]
+) -> None:
+    names = ("top left", "top right", "bottom left", "bottom right")
+
+    compressor.export(pruned_file, tmp_path / "model.tflite", tiny_data, labels=names)
+
+    assert read_artifact(tmp_path / "model.tflite").labels == names
+    for wrong in (names[:3], ("", *names[1:]), ("a\nb", *names[1:])):
+        message = rejected(
+            UsageError, compressor.export, pruned_file, tmp_path / "x.tflite", labels=wrong
+        )
+        assert "label" in message
