@@ -75,6 +75,8 @@ def read_container(content: bytes) -> dict[str, bytes]:
     """
     if len(content) > MOST_BYTES:
         raise _too_large(len(content))
+    if not content.startswith((_LOCAL_MAGIC, _END_MAGIC)):
+        raise BundleError("this is no bundle", value=f"it begins with {content[:4].hex() or None}")
     view = memoryview(content)
     members: dict[str, bytes] = {}
     directory, offset = b"", 0
