@@ -23,6 +23,8 @@ from deploy.runner.__main__ import main
 
 sys.exit(main(bundle=Path(__file__).parent))
 """
+_OF_THE_HOST = ("profile.py", "operator_table.py")
+"""What only packaging reads."""
 
 
 def pack(keys: Sequence[PublicKey] = ()) -> bytes:
@@ -46,4 +48,5 @@ def _package() -> dict[str, bytes]:
     return {
         path.relative_to(package.parent).as_posix(): path.read_bytes()
         for path in package.rglob("*.py")
+        if path.name not in _OF_THE_HOST
     }

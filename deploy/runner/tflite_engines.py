@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -23,7 +22,7 @@ class TfliteEngine(Engine):
     def _import(self) -> None:
         try:
             self._interpreter_class = importlib.import_module(self.module).Interpreter
-            self.version = importlib.metadata.version(self.package)
+            self.version = _version(self.module.partition(".")[0], self.package)
         except (ImportError, AttributeError) as error:
             raise MissingEngineError(
                 f"{self.runtime} is not there", value=error, hint=f"pip install {self.package}"
@@ -82,6 +81,16 @@ class TfliteRuntimeEngine(TfliteEngine):
     runtime = "tflite-runtime"
     module = "tflite_runtime.interpreter"
     package = "tflite-runtime"
+
+
+def _version(module: str, package: str) -> str:
+    """The version that the module says it has, else that of its package, which takes longer."""
+    said = getattr(importlib.import_module(module), "__version__", None)
+    if isinstance(said, str):
+        return said
+    from importlib.metadata import version
+
+    return version(package)
 
 
 def _delegate(interpreter: Any) -> dict[str, Any] | None:

@@ -130,7 +130,9 @@ def test_an_integer_operator_that_a_runtime_does_not_have_is_refused(keras, reje
     arrays = [np.random.default_rng(0).standard_normal((20, 6)).astype(np.float32)]
     found = quantized(model, arrays, "tflite-runtime")
     message = rejected(ModelError, operators.check_runtime, found, "tflite-runtime")
-    assert message.startswith("tflite-runtime 2.14 does not have this operator version: LOG 2, has")
+    assert message.startswith(
+        "tflite-runtime 2.14.0 does not have this operator version: LOG 2, has"
+    )
     operators.check_runtime(found, "litert")
     operators.check_runtime(convert.convert(model), "tflite-runtime")
 

@@ -1,0 +1,32 @@
+"""The command about devices: devices."""
+
+from __future__ import annotations
+
+import click
+
+from compressor._click import Command
+from compressor._options import JSON
+from compressor.commands._output import print_results
+
+
+@click.command(cls=Command)
+@click.argument("device", required=False, metavar="[NAME|FILE]")
+@JSON
+def devices(device: str | None, as_json: bool) -> None:
+    """List the devices that bundles are packed for; or show one whole, and check its profile.
+
+    A device of your own is a TOML file, FILE.toml; docs/devices.md says what is in it.
+
+    \b
+    Examples:
+      compressor devices
+      compressor devices raspberrypi-4
+      compressor devices my-board.toml --json
+    """
+    from compressor.devices import find, known
+    from compressor.report.devices import device_text, devices_text
+
+    if device is None:
+        print_results([profile.describe() for profile in known()], devices_text, as_json)
+    else:
+        print_results(find(device).describe(), device_text, as_json)

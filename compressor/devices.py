@@ -1,0 +1,39 @@
+"""The devices that bundles are packed for: their profiles, by name or from a TOML file."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+from compressor.errors import UsageError
+from deploy.errors import ArtifactError
+from deploy.profile import PROFILES, SUFFIX, DeviceProfile, read_profile
+
+
+@functools.cache
+def known() -> tuple[DeviceProfile, ...]:
+    """The profiles that come with this program, sorted by their names."""
+    return tuple(read_profile(path) for path in sorted(PROFILES.glob(f"*{SUFFIX}")))
+
+
+def find(device: str | Path) -> DeviceProfile:
+    """The profile of this name, or the one in this TOML file.
+
+    Whatever ends in .toml, or has a folder before it, is a file. Raises UsageError for a name that
+    is not known, and for a file that is missing or is no profile.
+    """
+    text = str(device)
+    if isinstance(device, Path) or text.endswith(SUFFIX) or Path(text).name != text:
+        try:
+            return read_profile(text)
+        except ArtifactError as error:
+            value = "" if error.value is None else error.value
+            raise UsageError(error.what, value=value, hint=error.hint) from error
+    profiles = {profile.name: profile for profile in known()}
+    if text not in profiles:
+        raise UsageError(
+            "unknown device",
+            value=text,
+            hint=f"choose from {', '.join(profiles)}, or give a file of your own, NAME{SUFFIX}",
+        )
+    return profiles[text]

@@ -1,0 +1,307 @@
+"""A device: what runs artefacts there, and what it has; a TOML file of these fields and no others.
+
+schema        {name = "compressor-device", version = 1}
+name          lower-case letters, digits and dashes, as `--device` takes it
+description   one line
+[cpu]         architecture (x86-64, aarch64, armhf or wasm32), model, cores, features (a list)
+[memory]      bytes (of the device), available_bytes (what an artefact and its values may take:
+              less the system, Python and the runtime)
+[storage]     available_bytes (for bundles)
+[gpu]         only where the runtime computes on one: model, memory_bytes
+[runtime]     name (litert, tflite-runtime, onnxruntime, cuda, tensorrt or onnxruntime-web) and
+              version, of what executes artefacts there
+[python]      versions (a list of "3.11" and the like; empty where there is none, and then a bundle
+              holds no program) and numpy (its version; "" where there is no Python)
+[prefer]      format (tflite or onnx), quantize (a list, the best first), optimize (size or
+              latency), width_multiple (of the units of a layer, 1 where it is all the same)
+[operators]   optional: operator -> its largest version there, for a runtime of one's own; for
+              TFLite all that it has, for ONNX "ai.onnx" = the operator set. Without it the measured
+              table of the runtime's version counts (`deploy.operator_table`)
+
+Profiles are read on the host, by a Python that has tomllib (3.11).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deploy.artifact import FORMATS, OPTIMIZATIONS, QUANTIZATIONS
+from deploy.errors import ArtifactError
+from deploy.fields import Fields
+from deploy.files import read_regular
+
+SCHEMA = {"name": "compressor-device", "version": 1}
+PROFILES = Path(__file__).parent / "devices"
+"""The folder of the profiles that come with this program."""
+SUFFIX = ".toml"
+
+ARCHITECTURES = ("x86-64", "aarch64", "armhf", "wasm32")
+RUNTIME_FORMATS = {
+    "litert": "tflite",
+    "tflite-runtime": "tflite",
+    "onnxruntime": "onnx",
+    "cuda": "onnx",
+    "tensorrt": "onnx",
+    "onnxruntime-web": "onnx",
+}
+"""What executes artefacts on a device -> the format that it executes."""
+GPU_RUNTIMES = ("cuda", "tensorrt")
+
+_MOST_BYTES = 2**16
+_MOST_MEMORY = 2**50
+_MOST_CORES = 4096
+_NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_LONGEST_NAME = 64
+_PYTHON = re.compile(r"3\.\d{1,2}")
+_OLDEST_PYTHON = 9
+_VERSION = re.compile(r"\d+(\.\d+){1,3}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cpu:
+    """The processor."""
+
+    architecture: str
+    model: str
+    cores: int
+    features: tuple[str, ...]
+
+    @classmethod
+    def read(cls, fields: Fields) -> Cpu:
+        """The processor that the fields describe."""
+        return cls(
+            fields.choice("architecture", ARCHITECTURES),
+            fields.text("model"),
+            fields.integer("cores", 1, _MOST_CORES),
+            fields.texts("features"),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Gpu:
+    """The accelerator that the runtime computes on."""
+
+    model: str
+    memory_bytes: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> Gpu:
+        """The accelerator that the fields describe."""
+        return cls(fields.text("model"), fields.integer("memory_bytes", 1, _MOST_MEMORY))
+
+
+@dataclasses.dataclass(frozen=True)
+class Preference:
+    """Which of the artefacts that run there is the best."""
+
+    format: str
+    quantize: tuple[str, ...]
+    optimize: str
+    width_multiple: int
+
+    @classmethod
+    def read(cls, fields: Fields) -> Preference:
+        """The preference that the fields describe."""
+        file_format, quantize = fields.choice("format", FORMATS), fields.texts("quantize")
+        for way in quantize:
+            if way not in QUANTIZATIONS:
+                raise ArtifactError(
+                    f"profile.prefer.quantize is none of {', '.join(QUANTIZATIONS)}", value=way
+                )
+        if not quantize or len(set(quantize)) < len(quantize):
+            raise ArtifactError(
+                "profile.prefer.quantize is empty, or names one twice", value=", ".join(quantize)
+            )
+        return cls(
+            file_format,
+            quantize,
+            fields.choice("optimize", OPTIMIZATIONS),
+            fields.integer("width_multiple", 1, 1024),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceProfile:
+    """A device; the module says what the fields mean."""
+
+    name: str
+    description: str
+    cpu: Cpu
+    memory_bytes: int
+    available_memory_bytes: int
+    storage_bytes: int
+    gpu: Gpu | None
+    runtime: str
+    runtime_version: str
+    pythons: tuple[str, ...]
+    numpy: str
+    prefer: Preference
+    operators: dict[str, int] | None
+    """its own table of operators; None where that of the runtime's version counts"""
+
+    @property
+    def format(self) -> str:
+        """The format that the runtime executes."""
+        return RUNTIME_FORMATS[self.runtime]
+
+    def describe(self) -> dict[str, Any]:
+        """The profile as a JSON object, of the fields of the TOML file in their order."""
+        described: dict[str, Any] = {
+            "schema": dict(SCHEMA),
+            "name": self.name,
+            "description": self.description,
+            "cpu": {**dataclasses.asdict(self.cpu), "features": list(self.cpu.features)},
+            "memory": {"bytes": self.memory_bytes, "available_bytes": self.available_memory_bytes},
+            "storage": {"available_bytes": self.storage_bytes},
+            "runtime": {"name": self.runtime, "version": self.runtime_version},
+            "python": {"versions": list(self.pythons), "numpy": self.numpy},
+            "prefer": {**dataclasses.asdict(self.prefer), "quantize": list(self.prefer.quantize)},
+        }
+        if self.gpu is not None:
+            described["gpu"] = dataclasses.asdict(self.gpu)
+        if self.operators is not None:
+            described["operators"] = dict(sorted(self.operators.items()))
+        return described
+
+    @classmethod
+    def parse(cls, content: Any) -> DeviceProfile:
+        """Read a profile that nobody vouches for.
+
+        Raises ArtifactError, in one line, for a field that is missing, unknown, of another type or
+        out of its range, for another schema, and for fields that contradict each other.
+        """
+        if isinstance(content, Mapping):
+            # TOML has no null: what may be left out is null here.
+            content = {"gpu": None, "operators": None, **content}
+        fields = Fields(content, "profile")
+        fields.one("schema", _check_schema)
+        memory = fields.one("memory", _read_memory)
+        runtime, version = fields.one("runtime", _read_runtime)
+        pythons, numpy = fields.one("python", _read_python)
+        profile = cls(
+            name=fields.text("name", longest=_LONGEST_NAME),
+            description=fields.text("description"),
+            cpu=fields.one("cpu", Cpu.read),
+            memory_bytes=memory[0],
+            available_memory_bytes=memory[1],
+            storage_bytes=fields.one(
+                "storage", lambda of: of.integer("available_bytes", 1, _MOST_MEMORY)
+            ),
+            gpu=fields.optional("gpu", fields.one, Gpu.read),
+            runtime=runtime,
+            runtime_version=version,
+            pythons=pythons,
+            numpy=numpy,
+            prefer=fields.one("prefer", Preference.read),
+            operators=fields.optional("operators", fields.mapping, _read_operator),
+        )
+        fields.done()
+        _check_agreement(profile)
+        return profile
+
+
+def read_profile(path: Path | str) -> DeviceProfile:
+    """The profile in a TOML file. Raises ArtifactError, naming the file, where it is none."""
+    import tomllib
+
+    try:
+        content = tomllib.loads(read_regular(path, _MOST_BYTES).decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        reason = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise ArtifactError("this is no TOML file", value=f"{path} ({reason})") from error
+    try:
+        return DeviceProfile.parse(content)
+    except ArtifactError as error:
+        shown = "" if error.value is None else f"{error.value} "
+        raise ArtifactError(error.what, value=f"{shown}(in {path})", hint=error.hint) from error
+
+
+def _check_schema(fields: Fields) -> None:
+    fields.choice("name", (str(SCHEMA["name"]),))
+    version = fields.integer("version", 1)
+    if version != SCHEMA["version"]:
+        raise ArtifactError(
+            "the profile has another schema version",
+            value=version,
+            hint=f"this program reads version {SCHEMA['version']}",
+        )
+
+
+def _read_memory(fields: Fields) -> tuple[int, int]:
+    total = fields.integer("bytes", 1, _MOST_MEMORY)
+    return total, fields.integer("available_bytes", 1, total)
+
+
+def _read_runtime(fields: Fields) -> tuple[str, str]:
+    name, version = fields.choice("name", tuple(RUNTIME_FORMATS)), fields.text("version")
+    _check_version(version, "runtime.version")
+    return name, version
+
+
+def _read_python(fields: Fields) -> tuple[tuple[str, ...], str]:
+    versions, numpy = fields.texts("versions"), fields.text("numpy", empty=True)
+    for version in versions:
+        if not _PYTHON.fullmatch(version):
+            raise ArtifactError('profile.python.versions is no list like ["3.11"]', value=version)
+        if _minor(version) < _OLDEST_PYTHON:
+            raise ArtifactError(f"the runner takes Python 3.{_OLDEST_PYTHON}", value=version)
+    if bool(versions) != bool(numpy):
+        raise ArtifactError(
+            "profile.python: versions and numpy go together",
+            value=f"{len(versions)} versions, numpy {numpy!r}",
+            hint='without Python: versions = [] and numpy = ""',
+        )
+    if numpy:
+        _check_version(numpy, "python.numpy")
+    return versions, numpy
+
+
+def _read_operator(fields: Fields, name: str) -> int:
+    return fields.integer(name, 1, 1000)
+
+
+def _check_version(text: str, where: str) -> None:
+    if not _VERSION.fullmatch(text):
+        raise ArtifactError(f"profile.{where} is no version like 2.14.0", value=text)
+
+
+def _minor(python: str) -> int:
+    """The 11 of "3.11"."""
+    return int(python.partition(".")[2])
+
+
+def _check_agreement(profile: DeviceProfile) -> None:
+    """Refuse fields that contradict each other."""
+    if not _NAME.fullmatch(profile.name):
+        raise ArtifactError(
+            "profile.name is not of lower-case letters, digits and dashes", value=profile.name
+        )
+    if profile.prefer.format != profile.format:
+        raise ArtifactError(
+            f"profile.prefer.format is not what {profile.runtime} executes",
+            value=profile.prefer.format,
+            hint=f"it executes {profile.format}",
+        )
+    if (profile.runtime in GPU_RUNTIMES) != (profile.gpu is not None):
+        raise ArtifactError(
+            "profile.gpu is there where the runtime computes on one, and only there",
+            value=f"{profile.runtime}, {'no gpu' if profile.gpu is None else profile.gpu.model}",
+        )
+    if profile.runtime == "onnxruntime-web" and profile.pythons:
+        raise ArtifactError("a browser has no Python", value=", ".join(profile.pythons))
+    if profile.runtime == "tflite-runtime":
+        _check_tflite_runtime(profile)
+
+
+def _check_tflite_runtime(profile: DeviceProfile) -> None:
+    """Its last wheels, of 2023, are of Python up to 3.11, and built against numpy 1."""
+    late = [version for version in profile.pythons if _minor(version) > 11]
+    if late or (profile.numpy and profile.numpy.partition(".")[0] != "1"):
+        raise ArtifactError(
+            "tflite-runtime takes Python up to 3.11 and numpy 1",
+            value=f"Python {', '.join(profile.pythons)}, numpy {profile.numpy}",
+        )
