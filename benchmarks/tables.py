@@ -225,11 +225,32 @@ def scaling_table(result: Result) -> str:
     return _table(head, rows)
 
 
+def cold_start_table(result: Result) -> str:
+    """What a bundle's start costs: ms of whole processes, and times the runtime alone."""
+    kinds = list(result["rows"][0]["seconds"])
+    rows = [
+        [
+            f"{row['artefact']}, {row['bytes']:,} bytes ({row['runtime']} {row['version']})",
+            *(
+                f"{1000 * row['seconds'][kind]['p50']:.0f} ({_ratio(row['ratio'][kind])})"
+                for kind in kinds
+            ),
+        ]
+        for row in result["rows"]
+    ]
+    return _table(["ms, median (times the runtime alone)", *kinds], rows)
+
+
+def _ratio(interval: Result) -> str:
+    return f"{interval['value']:.2f}, {interval['low']:.2f} to {interval['high']:.2f}"
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "sizes": sizes_table,
     "latency": latency_table,
     "pruning": pruning_table,
     "sweep-scaling": scaling_table,
+    "cold-start": cold_start_table,
 }
 """Name of the results -> what makes a table of them."""
 

@@ -2,9 +2,9 @@
 
 Each command of the command line is a call here: `train`, `prune_run` (`prune` for a model in
 memory), `shrink_file` (`shrink` for one in memory), `sensitivity`, `sparsify`, `export`
-(`export_all` for every format), `bench`, `evaluate`, `sweep`, `report_run`, `inspect`. Nothing is
-imported before it is used: `import compressor` takes milliseconds, and TensorFlow is loaded by the
-first call that needs it.
+(`export_all` for every format), `bench`, `keygen`, `package`, `verify`, `evaluate`, `sweep`,
+`report_run`, `inspect`. Nothing is imported before it is used: `import compressor` takes
+milliseconds, and TensorFlow is loaded by the first call that needs it.
 """
 
 import importlib
@@ -14,9 +14,13 @@ from compressor._version import __version__
 
 if TYPE_CHECKING:
     from compressor._bench import bench
+    from compressor._deploy import deploy, install_runner, roll_back, served, write_runner
     from compressor._export import export, export_all
     from compressor._prune import Pruned, prune
     from compressor._sensitivity import sensitivity
+    from compressor.bundling.keys import keygen
+    from compressor.bundling.packaging import package
+    from compressor.bundling.verification import verify
     from compressor.data import Dataset, load_dataset
     from compressor.distillation import Distillation
     from compressor.errors import CompressorError
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from compressor.report import report_run
     from compressor.shrinking import Shrunk, shrink
     from compressor.shrunk_file import shrink_file
+    from compressor.ssh import SshHost
     from compressor.training import TrainingOptions
     from compressor.workflow import evaluate, sparsify, train
 
@@ -45,29 +50,38 @@ _HOMES = {
     "Pruned": "_prune",
     "PruningSpec": "pruning.spec",
     "Shrunk": "shrinking",
+    "SshHost": "ssh",
     "Sweep": "experiment",
     "TrainingOptions": "training",
     "apply_masks": "pruning.masks",
     "bench": "_bench",
+    "deploy": "_deploy",
     "evaluate": "workflow",
     "export": "_export",
     "export_all": "_export",
     "inspect": "inspection",
+    "install_runner": "_deploy",
+    "keygen": "bundling.keys",
     "kept_weights": "pruning.magnitude",
     "load_dataset": "data",
     "load_predictor": "predictors",
     "magnitude_prune": "pruning.magnitude",
     "make_plan": "plan",
+    "package": "bundling.packaging",
     "prune": "_prune",
     "prune_run": "pruning_run",
     "register_criterion": "pruning.criteria",
     "report_run": "report",
+    "roll_back": "_deploy",
     "sensitivity": "_sensitivity",
+    "served": "_deploy",
     "shrink": "shrinking",
     "shrink_file": "shrunk_file",
     "sparsify": "workflow",
     "sweep": "experiment",
     "train": "workflow",
+    "verify": "bundling.verification",
+    "write_runner": "_deploy",
 }
 
 __all__ = [
@@ -80,30 +94,39 @@ __all__ = [
     "Pruned",
     "PruningSpec",
     "Shrunk",
+    "SshHost",
     "Sweep",
     "TrainingOptions",
     "__version__",
     "apply_masks",
     "bench",
+    "deploy",
     "evaluate",
     "export",
     "export_all",
     "inspect",
+    "install_runner",
     "kept_weights",
+    "keygen",
     "load_dataset",
     "load_predictor",
     "magnitude_prune",
     "make_plan",
+    "package",
     "prune",
     "prune_run",
     "register_criterion",
     "report_run",
+    "roll_back",
     "sensitivity",
+    "served",
     "shrink",
     "shrink_file",
     "sparsify",
     "sweep",
     "train",
+    "verify",
+    "write_runner",
 ]
 
 

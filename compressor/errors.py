@@ -5,6 +5,7 @@ CompressorError                what happened, the offending value, what to do; e
 ├── DataError                  a data set that cannot be read, or does not fit
 ├── ModelError                 a model that cannot be loaded, or not pruned as asked
 ├── CheckpointError            a checkpoint that is damaged, or of another kind
+├── BundleError                a bundle or a key that is damaged, altered, or not trusted
 ├── RunDirectoryError          a run directory of another experiment, in use, or in the way
 ├── StorageError               a file that could not be written: full disk, no permission
 ├── CheckFailedError           a check failed: parity, verification                exit code 1
@@ -59,6 +60,10 @@ class ModelError(CompressorError):
 
 class CheckpointError(CompressorError):
     """A checkpoint that is damaged, or of another kind than the one asked for."""
+
+
+class BundleError(CompressorError):
+    """A bundle or a key that is damaged, altered, or not trusted."""
 
 
 class RunDirectoryError(CompressorError):

@@ -18,7 +18,7 @@ NAMES = {
     *("CompressorError", "Criterion", "Dataset", "Distillation", "Plan", "Predictor", "Pruned"),
     *("PruningSpec", "Shrunk", "Sweep", "TrainingOptions", "__version__", "apply_masks"),
     *("bench", "evaluate", "export", "export_all", "inspect", "kept_weights", "load_dataset"),
-    *("load_predictor", "magnitude_prune"),
+    *("keygen", "load_predictor", "magnitude_prune", "package", "verify"),
     *(
         "make_plan",
         "prune",
@@ -31,8 +31,9 @@ NAMES = {
     *("shrink_file", "sparsify", "sweep", "train"),
 }
 DEPLOY_NAMES = {
-    *("Artifact", "ArtifactError", "CheckVectors", "DeployError", "LatencyStatistics"),
-    *("describe_machine", "measure_latency", "read_artifact"),
+    *("Artifact", "ArtifactError", "Bundle", "BundleError", "CheckVectors", "DeployError"),
+    *("LatencyStatistics", "Manifest", "PublicKey", "describe_machine", "measure_latency"),
+    *("open_bundle", "read_artifact", "read_public_key"),
 }
 
 
@@ -40,6 +41,8 @@ def test_the_names_are_pinned() -> None:
     assert set(compressor.__all__) == NAMES
     assert set(dir(compressor)) == NAMES
     assert set(deploy.__all__) == DEPLOY_NAMES
+    assert set(dir(deploy)) == DEPLOY_NAMES
+    assert all(getattr(deploy, name).__module__.startswith("deploy.") for name in DEPLOY_NAMES)
 
 
 @pytest.mark.parametrize("name", sorted(NAMES - {"__version__"}))

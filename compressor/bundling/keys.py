@@ -1,0 +1,92 @@
+"""The pair of keys by which a publisher signs bundles: Ed25519 (RFC 8032), by `cryptography`."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import Any
+
+from compressor._files import storage_errors, write_text
+from compressor.bundling._errors import deploy_errors
+from compressor.errors import BundleError, UsageError
+from deploy.bundle import Sign
+from deploy.files import read_regular
+from deploy.signing import PublicKey
+
+PRIVATE_SUFFIX, PUBLIC_SUFFIX = ".key", ".pub"
+
+_MOST_BYTES = 4096
+_OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def keygen(name: Path | str) -> dict[str, Any]:
+    """Make a pair of keys: the files NAME.key, which only its owner may read, and NAME.pub.
+
+    Both are PEM, PKCS #8 (RFC 8410) and SubjectPublicKeyInfo, as openssl takes them. Returns
+    private, public (the paths) and identifier. Raises UsageError where one of the files is there:
+    a key is never overwritten. Raises StorageError where they cannot be written.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    name = Path(name)
+    private = name.with_name(name.name + PRIVATE_SUFFIX)
+    public = name.with_name(name.name + PUBLIC_SUFFIX)
+    for path in (private, public):
+        if path.exists() or path.is_symlink():
+            raise UsageError(
+                "there is a key already", value=path, hint="keys are not overwritten; name another"
+            )
+    key = Ed25519PrivateKey.generate()
+    pem = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    shown = PublicKey(key.public_key().public_bytes_raw())
+    with storage_errors(private):
+        private.parent.mkdir(parents=True, exist_ok=True)
+        _write_private(private, pem)
+    write_text(public, shown.pem())
+    return {"private": str(private), "public": str(public), "identifier": shown.identifier}
+
+
+def read_private_key(path: Path | str) -> tuple[PublicKey, Sign]:
+    """The key in a file of `keygen`: its public half, and what signs a message with it.
+
+    Raises BundleError for any other file, and where others than its owner may read it.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    with deploy_errors():
+        content = read_regular(path, _MOST_BYTES)
+    if os.name == "posix" and Path(path).stat().st_mode & _OTHERS:
+        raise BundleError(
+            "others than you may read this private key",
+            value=path,
+            hint=f"chmod 600 {path}, or make another pair with compressor keygen",
+        )
+    try:
+        key = load_pem_private_key(content, password=None)
+    # The library raises errors of several kinds for what it cannot read.
+    except Exception:
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        hint = "compressor keygen makes a pair; sign with the file that ends in .key"
+        raise BundleError("no Ed25519 private key without a password", value=path, hint=hint)
+    return PublicKey(key.public_key().public_bytes_raw()), key.sign
+
+
+def _write_private(path: Path, content: bytes) -> None:
+    """Write a file that nobody else could read at any moment; a part of it does not stay."""
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        path.unlink()
+        raise

@@ -1,0 +1,276 @@
+"""Packing an artefact for a device: refused where it cannot run, else one file that says it all."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compressor._files import storage_errors, sync, write_bytes
+from compressor._version import __version__
+from compressor.bundling._errors import deploy_errors
+from compressor.bundling.keys import read_private_key
+from compressor.bundling.readme import bundle_readme
+from compressor.bundling.sbom import Package, bundle_sbom
+from compressor.errors import RunDirectoryError, UsageError
+from deploy.artifact import Artifact, read_artifact
+from deploy.bundle import pack_members
+from deploy.container import is_member_name, write_container
+from deploy.files import read_regular
+from deploy.manifest import MANIFEST, MODEL_FOLDER, VECTORS, Latency, Manifest
+from deploy.profile import DeviceProfile
+from deploy.runner.packing import bundled_runner
+from deploy.vectors import VECTORS_SUFFIX, CheckVectors
+
+README, SBOM = "README.md", "sbom.cdx.json"
+
+_MOST_VECTORS = 256 * 2**20
+_PACKAGES = {
+    "litert": "ai-edge-litert",
+    "tflite-runtime": "tflite-runtime",
+    "onnxruntime": "onnxruntime",
+    "cuda": "onnxruntime-gpu",
+    "tensorrt": "onnxruntime-gpu",
+}
+
+
+def package(
+    artefacts: Sequence[Path | str],
+    device: str | Path,
+    output: Path | str,
+    *,
+    sign: Path | str | None = None,
+    latencies: Path | str | None = None,
+    web_runtime: Path | str | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Pack the one of `artefacts` that `device` prefers as the bundle `output`.
+
+    `artefacts` are exported files with their descriptions and check vectors beside them; `device`
+    is the name of a profile or a TOML file. Those that cannot run there are left out, and said why.
+    For a device whose runtime is onnxruntime-web the bundle is a folder for a web server, and
+    `web_runtime` may be the tarball of that package. `sign` is a private key of `keygen`,
+    `latencies` a bench.json whose measurements of the artefact the manifest repeats: packing itself
+    measures nothing, and the same artefact gives the same bytes.
+
+    Returns a JSON object: path, bytes, sha256, device, artefact, runtime, signed_by, left_out (of
+    each file that is not in it, why), members. Raises UsageError where none can run there, saying
+    what each lacks and on which devices it runs; BundleError for files that are damaged;
+    RunDirectoryError where `output` is there and not `force`; MissingRuntimeError where
+    onnxruntime-web cannot be had.
+    """
+    from compressor import devices
+
+    profile = devices.find(device)
+    target = Path(output)
+    _check_target(target, profile, force)
+    key = None if sign is None else read_private_key(sign)
+    described = _read_all([Path(path) for path in artefacts])
+    path, left_out = _chosen(described, profile)
+    artifact = described[path]
+    members, kind = _members(path, artifact, profile, web_runtime)
+    manifest = Manifest(
+        name=f"{path.stem}-{profile.name}",
+        device=profile.name,
+        runtime=profile.runtime,
+        runtime_version=profile.runtime_version,
+        artifact=artifact,
+        latency=() if latencies is None else _latencies(Path(latencies), artifact),
+        members=(),
+        created_by=f"compressor {__version__}",
+    )
+    members[README] = bundle_readme(manifest, kind)
+    members[SBOM] = bundle_sbom(manifest.name, artifact, _packages(profile), members)
+    with deploy_errors():
+        packed = pack_members(manifest, members, key)
+        content = write_container(packed)
+    if kind == "browser":
+        _write_folder(target, packed)
+    else:
+        write_bytes(target, content)
+    return {
+        "path": str(target),
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "name": manifest.name,
+        "device": profile.name,
+        "artefact": str(path),
+        "artefact_bytes": artifact.bytes,
+        "runtime": {"name": profile.runtime, "version": profile.runtime_version},
+        "signed_by": None if key is None else key[0].identifier,
+        "left_out": [{"file": str(file), "why": why} for file, why in left_out.items()],
+        "members": len(packed),
+    }
+
+
+def is_folder(profile: DeviceProfile) -> bool:
+    """Whether a bundle for this device is a folder, to be served to browsers."""
+    return profile.runtime == "onnxruntime-web"
+
+
+def _read_all(paths: Sequence[Path]) -> dict[Path, Artifact]:
+    if not paths:
+        raise UsageError("there is nothing to pack", value="no artefact")
+    if len(set(map(Path.resolve, paths))) < len(paths):
+        raise UsageError("an artefact is named twice", value=", ".join(map(str, paths)))
+    found = {}
+    for path in paths:
+        if not path.is_file():
+            raise UsageError("there is no such artefact", value=path)
+        with deploy_errors():
+            found[path] = read_artifact(path)
+        if not is_member_name(path.name):
+            raise UsageError(
+                "a bundle cannot hold a file of this name",
+                value=path.name,
+                hint="export it under a name of plain letters, digits and _.-",
+            )
+    return found
+
+
+def _chosen(
+    described: Mapping[Path, Artifact], profile: DeviceProfile
+) -> tuple[Path, dict[Path, str]]:
+    """The artefact to pack, and why each of the others is not."""
+    from compressor import fitting
+
+    obstacles = {path: fitting.obstacles(found, profile) for path, found in described.items()}
+    able = {path: found for path, found in described.items() if not obstacles[path]}
+    if not able:
+        raise UsageError(
+            f"cannot run on {profile.name}",
+            value="; ".join(f"{path}: {', '.join(obstacles[path])}" for path in described),
+            hint=_what_can(described, profile),
+        )
+    best = fitting.choose(tuple(able.values()), profile)
+    chosen = next(path for path, found in able.items() if found is best)
+    why = {path: ", ".join(obstacles[path]) or f"{chosen.name} is preferred" for path in described}
+    return chosen, {path: reason for path, reason in why.items() if path != chosen}
+
+
+def _what_can(described: Mapping[Path, Artifact], profile: DeviceProfile) -> str:
+    from compressor import fitting
+
+    places = {path: fitting.runs_on(found) for path, found in described.items()}
+    found = "; ".join(
+        f"{path.name} runs on {', '.join(names)}" for path, names in places.items() if names
+    )
+    wanted = f"export one for it with --for {profile.runtime} --format {profile.format}"
+    return f"{found}; {wanted}" if found else wanted
+
+
+def _members(
+    path: Path, artifact: Artifact, profile: DeviceProfile, web_runtime: Path | str | None
+) -> tuple[dict[str, bytes], str]:
+    """The members of the bundle but for what describes it, and how it is used."""
+    with deploy_errors():
+        model = read_regular(path, artifact.bytes)
+        beside = path.with_name(path.name + VECTORS_SUFFIX)
+        vectors = read_regular(beside, _MOST_VECTORS)
+        parsed = CheckVectors.parse(vectors, beside)
+    members = {MODEL_FOLDER + artifact.file: model, VECTORS: vectors}
+    if is_folder(profile):
+        from compressor.browser import site_members
+
+        tarball = None if web_runtime is None else Path(web_runtime)
+        return members | site_members(artifact, model, parsed, tarball=tarball), "browser"
+    if web_runtime is not None:
+        raise UsageError("only a bundle for browsers takes onnxruntime-web", value=profile.name)
+    if not profile.pythons:
+        return members, "app"
+    return members | bundled_runner(), "python"
+
+
+def _packages(profile: DeviceProfile) -> list[Package]:
+    if is_folder(profile):
+        return [Package("npm", "onnxruntime-web", profile.runtime_version, delivered=True)]
+    name = _PACKAGES[profile.runtime]
+    needed = [Package("pypi", name, profile.runtime_version)]
+    return [*needed, Package("pypi", "numpy", profile.numpy)] if profile.pythons else needed
+
+
+def _latencies(path: Path, artifact: Artifact) -> tuple[Latency, ...]:
+    """What a bench.json says of the artefact: its newest sound rows, one of each setting."""
+    from compressor.report.bench_document import read_bench
+
+    if not path.is_file():
+        raise UsageError("there is no such bench.json", value=path)
+    found: dict[tuple[str, int, int], Latency] = {}
+    for run in read_bench(path)["runs"]:
+        names = [number for number, one in enumerate(run["artefacts"]) if _is(one, artifact)]
+        for row in run["rows"]:
+            sound = row["status"] == "right" and row["transfer"] == "copies"
+            if row["artefact"] in names and sound and row["latency_ms"] is not None:
+                setting = (row["runtime"], row["threads"], row["batch"])
+                found[setting] = _latency(run["machine"], row)
+    if not found:
+        raise UsageError(
+            "this bench.json has not measured the artefact",
+            value=f"{path} holds nothing right of sha256 {artifact.sha256[:16]}",
+            hint="run compressor bench on it",
+        )
+    return tuple(found[setting] for setting in sorted(found))
+
+
+def _is(measured: Mapping[str, Any], artifact: Artifact) -> bool:
+    return bool(measured["sha256"] == artifact.sha256)
+
+
+def _latency(machine: Mapping[str, Any], row: Mapping[str, Any]) -> Latency:
+    times = row["latency_ms"]
+    return Latency(
+        runtime=row["runtime"],
+        version=row["version"],
+        cpu=machine["cpu"],
+        system=machine["system"],
+        threads=row["threads"],
+        batch=row["batch"],
+        p50_ms=times["p50"]["value"],
+        p90_ms=times["p90"]["value"],
+        p99_ms=times["p99"]["value"],
+        samples=times["samples"],
+    )
+
+
+def _check_target(target: Path, profile: DeviceProfile, force: bool) -> None:
+    """Refuse an output that is there, unless it is a bundle of the same kind and `force` is on."""
+    if not (target.exists() or target.is_symlink()):
+        return
+    if not force:
+        hint = "choose another name, or --force to replace it"
+        raise RunDirectoryError("the bundle is there already", value=target, hint=hint)
+    folder = is_folder(profile)
+    if target.is_symlink() or target.is_dir() != folder or not (folder or target.is_file()):
+        kind = "folder" if folder else "file"
+        raise RunDirectoryError(f"a bundle for {profile.name} is a {kind}", value=target)
+    if folder and any(target.iterdir()) and not (target / MANIFEST).is_file():
+        raise RunDirectoryError(
+            "this folder is no bundle, and is not replaced", value=target, hint="name another"
+        )
+
+
+def _write_folder(target: Path, members: Mapping[str, bytes]) -> None:
+    """Write a folder at once: it is made beside its place, and then renamed."""
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        try:
+            for name, content in members.items():
+                path = made / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+                sync(path)
+            made.chmod(0o755)
+            if target.is_dir():
+                old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+                target.rename(old / "old")
+                made.rename(target)
+                shutil.rmtree(old)
+            else:
+                made.rename(target)
+            sync(target.parent)
+        finally:
+            shutil.rmtree(made, ignore_errors=True)

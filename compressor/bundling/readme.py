@@ -1,0 +1,105 @@
+"""The README.md in a bundle, for whoever finds it on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import Template
+
+from deploy.artifact import Artifact
+from deploy.manifest import Latency, Manifest
+
+_TEXT = Template("""\
+# $name
+
+A bundle of `compressor`: the model `$file`, with all that is needed to run it and to check it.
+
+- packed for: $device, executed by $runtime $version
+- model: $format, $quantize, $bytes bytes, sha256 `$sha256`
+- takes: $inputs
+- gives: $classes classes, $outputs
+- accuracy: $accuracy
+- latency: $latency
+- made of: $provenance
+
+$use
+Before you trust it: check the signature with a runner that you got another way, and whose public
+key you know. This file, like all that is in here, is only as good as that signature.
+""")
+
+_RUN = """\
+    python NAME.bundle verify             # is it whole, and does it compute here what it should?
+    python NAME.bundle run IMAGE...       # PNG, IDX or .npy: the class of each image
+    python NAME.bundle bench              # how fast is it here?
+    python NAME.bundle serve              # answers over HTTP on this machine
+
+NAME.bundle is this bundle's file; it takes a Python with numpy and $runtime. Run so, it proves that
+it is whole, not from whom it is: that needs a runner that was installed apart (`runner.pyz`).
+"""
+_APP = """\
+There is no Python on the device, so no program is in here. An app takes `model/$file`, and
+`manifest.json` for its inputs, outputs and labels; `check.npz` holds inputs and the outputs that
+they must give, within the tolerance in it. A bundle is a zip file: any zip library reads it.
+"""
+_WEB = """\
+Put the folder on any web server and open its page; over `file://` browsers load no model. Nothing
+is fetched from anywhere else. The page runs the check vectors itself before it answers.
+"""
+
+
+def bundle_readme(manifest: Manifest, kind: str) -> bytes:
+    """The README of a bundle; `kind` is `python`, `app` or `browser`: how it is used."""
+    artifact = manifest.artifact
+    use = {"python": _RUN, "app": _APP, "browser": _WEB}[kind]
+    text = _TEXT.substitute(
+        name=manifest.name,
+        file=artifact.file,
+        device=manifest.device,
+        runtime=manifest.runtime,
+        version=manifest.runtime_version,
+        format=artifact.format,
+        quantize="float32" if artifact.quantize == "none" else artifact.quantize,
+        bytes=f"{artifact.bytes:,}",
+        sha256=artifact.sha256,
+        inputs=", ".join(
+            f"{rule.name} {list(rule.shape)} {rule.dtype} ({rule.reason})"
+            for rule in artifact.preprocessing
+        ),
+        classes=artifact.classes,
+        outputs=artifact.outputs_are,
+        accuracy=_accuracy(artifact),
+        latency=_latency(manifest.latency),
+        provenance=_provenance(artifact),
+        use=Template(use).substitute(file=artifact.file, runtime=manifest.runtime),
+    )
+    return text.encode()
+
+
+def _accuracy(artifact: Artifact) -> str:
+    found = [
+        f"{100 * verified.accuracy:.2f} % of {verified.examples:,} examples "
+        f"in {verified.runtime} {verified.version}"
+        for verified in artifact.verified
+        if verified.accuracy is not None
+    ]
+    return "; ".join(found) or "not measured"
+
+
+def _latency(latencies: Sequence[Latency]) -> str:
+    found = [
+        f"{latency.p50_ms:.3g} ms (p50), {latency.p99_ms:.3g} ms (p99) for a batch of "
+        f"{latency.batch} in {latency.runtime} {latency.version}, {latency.threads} threads, "
+        f"on {latency.cpu}"
+        for latency in latencies
+    ]
+    return "; ".join(found) or "not measured"
+
+
+def _provenance(artifact: Artifact) -> str:
+    made = artifact.provenance
+    parts = [
+        None if made.sparsity is None else f"a model of sparsity {made.sparsity:.4g}",
+        None if made.seed is None else f"seed {made.seed}",
+        None if made.data_sha256 is None else f"data set {made.data_sha256[:16]}",
+        f"by {made.created_by}",
+    ]
+    return ", ".join(part for part in parts if part is not None)

@@ -1,0 +1,102 @@
+"""Checking a bundle on the host: what does not run first, then the check vectors in the runtime."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from compressor import runtimes
+from compressor._files import storage_errors
+from compressor.bundling._errors import deploy_errors
+from compressor.errors import CheckFailedError, MissingRuntimeError
+from compressor.runner_client import Runner
+from deploy.bundle import Bundle, open_bundle
+from deploy.manifest import VECTORS
+from deploy.signing import read_public_key
+
+_STAND_IN = "onnxruntime"
+"""What runs an ONNX artefact here whose own runtime needs a GPU, or a browser."""
+
+
+def verify(
+    bundle: Path | str, *, keys: Sequence[Path | str] = (), static: bool = False
+) -> dict[str, Any]:
+    """Check a bundle that nobody vouches for, a file or the folder of one for browsers.
+
+    First what does not run: the container is the one that we write for its members, byte for byte;
+    the manifest is of our schema; every member has its digest; with `keys`, public keys of
+    `keygen`, the signature is by one of them. Then, unless `static`, the check vectors are run in
+    the runtime that the bundle is for; for one that is not on this machine (a GPU, a browser),
+    ONNX Runtime on the CPU stands in, and the result says so. The program in the bundle is not
+    run.
+
+    Returns a JSON object: path, name, device, bytes, sha256, members, signed, signed_by (the
+    trusted key; null where no keys were given), artefact, check (null where `static`): runtime,
+    version, stands_in_for, passed, examples, difference, tolerance. Raises BundleError for what is
+    refused, CheckFailedError where the outputs are others, MissingRuntimeError where the runtime
+    is not there.
+    """
+    with deploy_errors():
+        trusted = [read_public_key(key) for key in keys] or None
+        opened = open_bundle(bundle, trusted)
+    artifact = opened.artifact
+    return {
+        "path": str(bundle),
+        "name": opened.manifest.name,
+        "device": opened.manifest.device,
+        "bytes": opened.size,
+        "sha256": opened.sha256,
+        "members": len(opened.members),
+        "signed": opened.signed,
+        "signed_by": None if opened.signed_by is None else opened.signed_by.identifier,
+        "artefact": {
+            "file": artifact.file,
+            "bytes": artifact.bytes,
+            "sha256": artifact.sha256,
+            "runtime": opened.manifest.runtime,
+        },
+        "check": None if static else _check(opened),
+    }
+
+
+def _check(bundle: Bundle) -> dict[str, Any]:
+    """Run the check vectors. Raises CheckFailedError where they are not met."""
+    wanted = bundle.manifest.runtime
+    name = _runtime_here(wanted)
+    with contextlib.ExitStack() as stack:
+        with storage_errors(Path(tempfile.gettempdir())):
+            made = tempfile.TemporaryDirectory(prefix="compressor-verify-")
+            folder = Path(stack.enter_context(made))
+            (folder / bundle.artifact.file).write_bytes(bundle.model)
+            (folder / VECTORS).write_bytes(bundle.members[VECTORS])
+        runner = stack.enter_context(Runner(name))
+        facts = runner.load(folder / bundle.artifact.file)
+        result = runner.check(folder / VECTORS)
+    if not result["passed"]:
+        found = result["difference"]
+        raise CheckFailedError(
+            f"the bundle does not compute in {name} {facts['version']} what it should",
+            value="outputs are no numbers, or of another shape"
+            if found is None
+            else f"outputs differ by {found:.2g}, {result['tolerance']:.2g} is the tolerance",
+        )
+    return {
+        "runtime": name,
+        "version": facts["version"],
+        "stands_in_for": None if name == wanted else wanted,
+        **result,
+    }
+
+
+def _runtime_here(wanted: str) -> str:
+    """The runtime of this machine that runs the check vectors of a bundle for `wanted`."""
+    if wanted not in runtimes.RUNTIMES:
+        raise MissingRuntimeError("the bundle is for a runtime that is not known", value=wanted)
+    runtime = runtimes.find(wanted)
+    if runtime.format == "onnx" and (runtime.gpu or runtime.substitute):
+        there = runtime.gpu and runtimes.state(wanted).version is not None
+        return wanted if there else _STAND_IN
+    return wanted

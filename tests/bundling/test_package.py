@@ -1,0 +1,224 @@
+"""Packing: what goes in, the same every time, and a refusal of what cannot run on the device."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import compressor
+from cyclonedx.schema import SchemaVersion
+from cyclonedx.validation.json import JsonStrictValidator
+
+import compressor as library
+from compressor.errors import BundleError, RunDirectoryError, UsageError
+
+
+def _member(bundle: Path, name: str) -> bytes:
+    with zipfile.ZipFile(bundle) as archive:
+        return archive.read(name)
+
+
+def _manifest(bundle: Path) -> Any:
+    return json.loads(_member(bundle, "manifest.json"))
+
+
+@pytest.fixture
+def exported(artefacts: Path, tmp_path: Path) -> Path:
+    """A folder of artefacts that may be written to."""
+    return Path(shutil.copytree(artefacts, tmp_path / "exported"))
+
+
+def test_a_bundle_holds_what_the_description_says(signed: Path, artefacts: Path) -> None:
+    manifest = _manifest(signed)
+
+    assert manifest["artifact"] == json.loads((artefacts / "small.tflite.json").read_text())
+    assert manifest["name"] == "small-raspberrypi-4"
+    assert manifest["device"] == "raspberrypi-4"
+    assert manifest["runtime"]["name"] == "litert"
+    assert _member(signed, "model/small.tflite") == (artefacts / "small.tflite").read_bytes()
+    assert _member(signed, "check.npz") == (artefacts / "small.tflite.check.npz").read_bytes()
+    with zipfile.ZipFile(signed) as archive:
+        names = archive.namelist()
+    listed = [member["name"] for member in manifest["members"]]
+    assert sorted([*listed, "manifest.json", "signature.json"]) == names
+    assert {"__main__.py", "deploy/runner/__main__.py", "README.md", "sbom.cdx.json"} <= set(names)
+
+
+def test_the_same_artefact_gives_the_same_bytes(
+    signed: Path, artefacts: Path, release: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other name.bundle"
+    library.package(
+        [artefacts / "small.tflite"], "raspberrypi-4", other, sign=release / "release.key"
+    )
+
+    assert other.read_bytes() == signed.read_bytes()
+
+
+def test_the_sbom_is_cyclonedx_and_names_what_the_device_must_bring(
+    signed: Path, artefacts: Path
+) -> None:
+    text = _member(signed, "sbom.cdx.json").decode()
+    sbom = json.loads(text)
+
+    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
+    parts = {part["name"]: part for part in sbom["components"]}
+    assert {"small.tflite", "ai-edge-litert", "numpy", "compressor-runner"} <= set(parts)
+    artifact = json.loads((artefacts / "small.tflite.json").read_text())
+    assert parts["small.tflite"]["hashes"] == [{"alg": "SHA-256", "content": artifact["sha256"]}]
+    assert parts["ai-edge-litert"]["purl"].startswith("pkg:pypi/ai-edge-litert@")
+    assert "timestamp" not in sbom["metadata"]
+
+
+def test_its_readme_tells_a_stranger_what_it_is(signed: Path) -> None:
+    text = _member(signed, "README.md").decode()
+
+    for said in ("small.tflite", "raspberrypi-4", "litert", "quarters", "%", "verify", "signature"):
+        assert said in text
+    assert "$" not in text
+
+
+def test_a_device_without_python_gets_no_runner(artefacts: Path, tmp_path: Path) -> None:
+    path = tmp_path / "app.bundle"
+    library.package([artefacts / "small.tflite"], "android-arm64", path)
+
+    with zipfile.ZipFile(path) as archive:
+        names = set(archive.namelist())
+    assert names == {
+        *("README.md", "check.npz", "manifest.json", "model/small.tflite", "sbom.cdx.json")
+    }
+    assert library.verify(path)["check"]["passed"]
+
+
+def test_what_the_device_prefers_is_packed_and_the_rest_is_explained(
+    artefacts: Path, tmp_path: Path
+) -> None:
+    files = [artefacts / name for name in ("small.onnx", "float.tflite", "small.tflite")]
+
+    made = compressor(
+        *("package", *files, "--device", "raspberrypi-4", "-o", tmp_path / "b.bundle", "--json")
+    ).json()
+
+    assert made["artefact"] == str(artefacts / "small.tflite")
+    left = {Path(one["file"]).name: one["why"] for one in made["left_out"]}
+    assert set(left) == {"small.onnx", "float.tflite"}
+    assert "litert" in left["small.onnx"]
+    assert "small.tflite is preferred" in left["float.tflite"]
+
+
+def test_what_cannot_run_there_is_refused_and_says_what_can(
+    artefacts: Path, tmp_path: Path
+) -> None:
+    target = tmp_path / "b.bundle"
+
+    message = compressor(
+        "package", artefacts / "small.onnx", "--device", "raspberrypi-4", "-o", target
+    ).refusal()
+
+    assert "cannot run on raspberrypi-4" in message
+    assert "linux-x86-64" in message
+    assert "--for litert" in message
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_unknown_device_is_refused_with_those_that_are_known(
+    artefacts: Path, tmp_path: Path
+) -> None:
+    message = compressor(
+        "package", artefacts / "small.onnx", "--device", "toaster", "-o", tmp_path / "b"
+    ).refusal()
+
+    assert "toaster" in message
+    assert "raspberrypi-4" in message
+
+
+def test_a_bundle_is_not_overwritten_unasked(signed: Path, artefacts: Path, tmp_path: Path) -> None:
+    target = tmp_path / "b.bundle"
+    target.write_bytes(b"mine")
+    arguments = ("package", artefacts / "small.tflite", "--device", "raspberrypi-4", "-o", target)
+
+    assert "there already" in compressor(*arguments).refusal()
+    assert target.read_bytes() == b"mine"
+    assert compressor(*arguments, "--force").code == 0
+    assert library.verify(target, static=True)["name"] == "small-raspberrypi-4"
+
+
+def test_a_folder_of_the_users_is_never_replaced(artefacts: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "precious"
+    folder.mkdir()
+    (folder / "thesis.tex").write_text("text")
+    for device, artefact in (("raspberrypi-4", "small.tflite"), ("browser", "small.onnx")):
+        with pytest.raises(RunDirectoryError):
+            library.package([artefacts / artefact], device, folder, force=True)
+    assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
+
+
+@pytest.mark.parametrize("suffix", [".json", ".check.npz"])
+def test_an_artefact_without_what_belongs_to_it_is_refused(
+    exported: Path, tmp_path: Path, suffix: str
+) -> None:
+    (exported / f"small.tflite{suffix}").unlink()
+
+    message = compressor(
+        *("package", exported / "small.tflite", "--device", "raspberrypi-4"),
+        *("-o", tmp_path / "b.bundle"),
+    ).refusal()
+
+    assert f"small.tflite{suffix}" in message
+
+
+def test_an_artefact_that_was_altered_is_refused(exported: Path, tmp_path: Path) -> None:
+    file = exported / "small.tflite"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+
+    with pytest.raises(BundleError, match="another file"):
+        library.package([file], "raspberrypi-4", tmp_path / "b.bundle")
+
+
+def test_a_name_that_no_bundle_can_hold_is_refused(exported: Path, tmp_path: Path) -> None:
+    description = json.loads((exported / "small.tflite.json").read_text())
+    description["file"] = "my model.tflite"
+    (exported / "my model.tflite").write_bytes((exported / "small.tflite").read_bytes())
+    (exported / "my model.tflite.json").write_text(json.dumps(description))
+
+    with pytest.raises(UsageError, match="my model"):
+        library.package([exported / "my model.tflite"], "raspberrypi-4", tmp_path / "b.bundle")
+
+
+def test_latencies_are_what_bench_measured(artefacts: Path, tmp_path: Path) -> None:
+    results = tmp_path / "bench.json"
+    library.bench(
+        [artefacts / "small.tflite"], output=results, rounds=2, round_seconds=0.01, starts=1
+    )
+    [row] = json.loads(results.read_text())["runs"][0]["rows"]
+
+    target = tmp_path / "b.bundle"
+    library.package([artefacts / "small.tflite"], "raspberrypi-4", target, latencies=results)
+
+    [latency] = _manifest(target)["latency"]
+    assert latency["p50_ms"] == row["latency_ms"]["p50"]["value"]
+    assert latency["runtime"] == "litert"
+    assert "p50" in _member(target, "README.md").decode()
+    with pytest.raises(UsageError, match="has not measured"):
+        library.package(
+            [artefacts / "float.tflite"], "raspberrypi-4", tmp_path / "c", latencies=results
+        )
+
+
+def test_a_device_of_the_users_own(artefacts: Path, tmp_path: Path) -> None:
+    import deploy.profile
+
+    shipped = Path(deploy.profile.__file__).parent / "devices" / "raspberrypi-4.toml"
+    own = tmp_path / "kitchen.toml"
+    own.write_text(shipped.read_text().replace("raspberrypi-4", "kitchen-pi"))
+
+    made = library.package([artefacts / "small.tflite"], own, tmp_path / "b.bundle")
+
+    assert made["device"] == "kitchen-pi"
+    own.write_text("hello")
+    with pytest.raises(UsageError, match=r"kitchen\.toml"):
+        library.package([artefacts / "small.tflite"], own, tmp_path / "c.bundle")
