@@ -7,7 +7,7 @@ JOBS ?= 2
 # Compiled once, TensorFlow starts three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo setup runtimes system test test-all lint format benchmarks clean
+.PHONY: help demo setup runtimes system emulators test test-all lint format benchmarks clean
 
 help:
 	@echo "make demo        set up, and run the paper's experiment on the embedded MNIST"
@@ -27,6 +27,9 @@ demo: runtimes
 	$(BIN)/compressor bench $(DEMO)/dense.tflite $(DEMO)/smallest.tflite $(DEMO)/fastest.tflite \
 	    $(DEMO)/smallest.onnx
 	$(BIN)/compressor report $(DEMO)
+	$(BIN)/compressor package $(DEMO)/smallest.onnx --device linux-x86-64 -o $(DEMO)/mnist.bundle \
+	    --latencies $(DEMO)/bench.json --force
+	$(BIN)/compressor verify $(DEMO)/mnist.bundle
 
 setup: $(VENV)/.ready
 
@@ -34,19 +37,26 @@ $(VENV)/.ready: constraints.txt setup.cfg pyproject.toml scripts/setup-venv.sh
 	@scripts/setup-venv.sh $(VENV) $(PYTHON)
 	@touch $@
 
-# An older runtime, with an older numpy, in an environment of its own; not every Python has it.
+# An older runtime with an older numpy, in an environment of its own, and what runs models in
+# browsers; not every machine can have them.
 runtimes: setup
-	@$(BIN)/compressor runtimes install tflite-runtime \
-	    || { [ $$? -eq 3 ] && echo "going on without tflite-runtime"; }
+	@for name in tflite-runtime onnxruntime-web; do \
+	    $(BIN)/compressor runtimes install $$name \
+	        || { [ $$? -eq 3 ] && echo "going on without $$name"; } || exit 2; \
+	done
 
 # What tests need of the system: a browser to look at reports. Without it they say what they skip.
 system:
 	@scripts/install-system-packages.sh
 
-test: runtimes system
+test: system runtimes
 	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
-test-all: runtimes system
+# For the long tests: other processors, emulated.
+emulators:
+	@scripts/install-emulators.sh
+
+test-all: system runtimes emulators
 	$(BIN)/python -m pytest -n $(JOBS)
 
 lint: setup
@@ -68,6 +78,8 @@ benchmarks: setup
 	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python -m benchmarks.pruning --bases runs/accuracy/sweep
 	$(BIN)/python -m benchmarks.sweep --scaling
+	$(BIN)/python -m benchmarks.operators
+	$(BIN)/python -m benchmarks.cold_start runs/demo/smallest.tflite runs/demo/smallest.onnx
 	$(BIN)/python -m benchmarks.tables --write
 
 clean:

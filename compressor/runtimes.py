@@ -9,7 +9,9 @@ import importlib.util
 import sys
 from typing import Any, Literal
 
+from compressor import onnxruntime_web
 from compressor.errors import CompressorError, MissingRuntimeError, UsageError
+from compressor.onnxruntime_web import NpmPackage
 from compressor.runtime_environments import Environment
 
 Format = Literal["tflite", "onnx"]
@@ -66,6 +68,8 @@ class Runtime:
     """its own; without one it lives in this Python"""
     substitute: str | None = None
     """the runtime that its artefacts are verified in, where it cannot run here"""
+    tarball: NpmPackage | None = None
+    """what bundles for browsers bring of it"""
     gpu: bool = False
     """whether it needs an NVIDIA GPU"""
 
@@ -110,6 +114,7 @@ RUNTIMES: dict[str, Runtime] = {
             "onnxruntime",
             ("onnxruntime-web",),
             substitute="onnxruntime",
+            tarball=onnxruntime_web.PACKAGE,
         ),
         *(
             Runtime(name, "onnx", "onnxruntime", ("onnxruntime-gpu[cuda,cudnn]",), gpu=True)
@@ -189,6 +194,8 @@ def install(name: str) -> dict[str, Any]:
     runtime = find(name)
     if runtime.environment is not None:
         runtime.environment.install()
+    if runtime.tarball is not None:
+        runtime.tarball.fetch()
     python_of(name)  # says how to get one that lives in this Python
     described = _describe(runtime)
     if runtime.gpu and described["version"] is None:
@@ -230,6 +237,8 @@ def _describe(runtime: Runtime) -> dict[str, Any]:
     if runtime.substitute:
         kind = "substituted" if there else "missing"
         reason = f"artefacts for it are verified in {runtime.substitute} {reason or 'on the CPU'}"
+        if runtime.tarball is not None:
+            reason += f"; {runtime.tarball.state()}"
     elif runtime.environment is not None and not there:
         reason = f"{reason}; compressor runtimes install {runtime.name}"
     return {
