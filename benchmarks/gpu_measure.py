@@ -74,7 +74,7 @@ class Runner:
         self.runtime, self._limit = runtime, time_limit
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the process
         self._process = subprocess.Popen(
-            [sys.executable, "-I", str(HERE / "runner.pyz")],
+            [sys.executable, "-I", str(HERE / "runner.pyz"), "protocol"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

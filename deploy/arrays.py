@@ -53,6 +53,14 @@ def decode_arrays(content: bytes, where: object) -> dict[str, np.ndarray]:
     return _decode(io.BytesIO(content), len(content), where)
 
 
+def decode_array(content: bytes, where: object) -> np.ndarray:
+    """The array of numbers or bools of an .npy file, C-contiguous; raises as `read_arrays` does."""
+    try:
+        return _read_array(io.BytesIO(content), "the array")
+    except Exception as error:
+        raise ArtifactError("the array is damaged", value=f"{where} ({error})") from error
+
+
 def _decode(file: IO[bytes], size: int, where: object) -> dict[str, np.ndarray]:
     try:
         with zipfile.ZipFile(file) as archive:
@@ -89,14 +97,18 @@ def _members(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
 
 def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
     with archive.open(member) as stream:
-        shape, fortran, dtype = _read_header(stream)
-        if dtype.hasobject or dtype.kind not in "uifb" or dtype.itemsize > 8:
-            raise ValueError(f"{member.filename} is of type {dtype}")
-        if len(shape) > _MOST_DIMENSIONS or min(shape, default=0) < 0:
-            raise ValueError(f"{member.filename} has an impossible shape")
-        content = stream.read()  # all that is there: the end checks the CRC
-        if len(content) != math.prod(shape) * dtype.itemsize:
-            raise ValueError(f"{member.filename} has {len(content):,} bytes for shape {shape}")
+        return _read_array(stream, member.filename)
+
+
+def _read_array(stream: IO[bytes], name: str) -> np.ndarray:
+    shape, fortran, dtype = _read_header(stream)
+    if dtype.hasobject or dtype.kind not in "uifb" or dtype.itemsize > 8:
+        raise ValueError(f"{name} is of type {dtype}")
+    if len(shape) > _MOST_DIMENSIONS or min(shape, default=0) < 0:
+        raise ValueError(f"{name} has an impossible shape")
+    content = stream.read()  # all that is there: the end checks the CRC
+    if len(content) != math.prod(shape) * dtype.itemsize:
+        raise ValueError(f"{name} has {len(content):,} bytes for shape {shape}")
     array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
     return np.ascontiguousarray(array, dtype.newbyteorder("=")).reshape(shape)
 

@@ -144,6 +144,10 @@ class Fields:
             raise self._wrong(key, "is no object", found)
         return found
 
+    def items(self, key: str, most: int = MOST_ITEMS) -> Any:
+        """A list of anything, as it is."""
+        return self._list(key, most)
+
     def mapping(self, key: str, read: Callable[[Fields, str], T]) -> dict[str, T]:
         """An object of any names, sorted; `read` is called with its fields and each name."""
         found = self._take(key)

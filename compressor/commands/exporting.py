@@ -159,9 +159,10 @@ def list_runtimes(as_json: bool) -> None:
 @click.argument("name", metavar="RUNTIME")
 @JSON
 def install(name: str, as_json: bool) -> None:
-    """Install RUNTIME in an environment of its own, under your cache folder.
+    """Install RUNTIME under your cache folder: pinned, and checked by its hashes.
 
-    Its packages are pinned, and checked by their sha256.
+    tflite-runtime gets an environment of its own; onnxruntime-web, which bundles for browsers bring
+    along, is fetched by npm as one package.
 
     \b
     Example:

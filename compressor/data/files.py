@@ -9,27 +9,29 @@ import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
 from compressor.errors import DataError
+from deploy.streams import DEFLATE_RATIO, Readable, printable, read_up_to, short
+
+__all__ = [
+    "DEFLATE_RATIO",
+    "LARGEST_DATASET",
+    "Readable",
+    "gzip_errors",
+    "open_regular",
+    "printable",
+    "read_up_to",
+    "short",
+    "too_large",
+    "unreadable",
+]
 
 LARGEST_DATASET = 4 * 2**30
 """Bytes that the arrays of one data set may have in memory, all together."""
 
-DEFLATE_RATIO = 1032
-"""Deflate turns one byte into at most this many: a match of 258 costs two bits or more."""
-
 # O_NONBLOCK: a FIFO put in the place of a file must not hang the open.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_CHUNK = 2**20
-_LONGEST_TEXT = 120
-
-
-class Readable(Protocol):
-    """Anything whose `read(count)` gives at most `count` bytes, and none at its end."""
-
-    def read(self, count: int, /) -> bytes:
-        """Give up to `count` bytes."""
 
 
 @contextlib.contextmanager
@@ -65,20 +67,6 @@ def gzip_errors(where: object, hint: str) -> Iterator[None]:
         raise unreadable(where, error) from error
 
 
-def read_up_to(stream: Readable, count: int) -> bytearray:
-    """Read `count` bytes, or what there is of them.
-
-    The memory grows with what is really there, never with what a header promises.
-    """
-    content = bytearray()
-    while len(content) < count:
-        chunk = stream.read(min(_CHUNK, count - len(content)))
-        if not chunk:
-            break
-        content += chunk
-    return content
-
-
 def unreadable(where: object, error: Exception) -> DataError:
     """The line about a file or directory that the operating system does not let us read."""
     reason = error.strerror if isinstance(error, OSError) else None
@@ -96,18 +84,6 @@ def too_large(where: object) -> DataError:
         value=where,
         hint="use fewer or smaller images",
     )
-
-
-def printable(text: object) -> str:
-    """`text`, with control characters and the like escaped."""
-    shown = str(text)
-    return shown if shown.isprintable() else ascii(shown)
-
-
-def short(text: object) -> str:
-    """`text` fit for a message: printable, and cut where a hostile file made it long."""
-    shown = printable(text)
-    return shown if len(shown) <= _LONGEST_TEXT else shown[:_LONGEST_TEXT] + "..."
 
 
 def _refuse_irregular(path: Path, mode: int) -> None:

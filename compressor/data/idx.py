@@ -1,45 +1,16 @@
-"""Reading IDX files, raw or gzipped.
-
-The format, as described on the MNIST page of Y. LeCun (yann.lecun.com/exdb/mnist): two zero
-bytes, one byte for the type, one for the number of dimensions, the dimensions as 4-byte
-big-endian integers, then the values, big-endian, the last dimension fastest.
-
-The reader trusts nothing that a file says: sizes are Python integers, so no product
-overflows; they are held against the size of the file before anything is read; and a gzip
-stream is never unzipped further than one byte past what the header says.
-"""
+"""Reading IDX files, raw or gzipped, by the device side's reader."""
 
 from __future__ import annotations
 
-import gzip
-import math
-import struct
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO
 
-import numpy as np
-
-from compressor.data.files import (
-    DEFLATE_RATIO,
-    LARGEST_DATASET,
-    Readable,
-    gzip_errors,
-    open_regular,
-    read_up_to,
-    short,
-    too_large,
-)
+from compressor.data.files import LARGEST_DATASET, open_regular, too_large, unreadable
 from compressor.data.inputs import Array
 from compressor.errors import DataError
-
-Kind = Literal["images", "labels"]
-
-GZIP_MAGIC = b"\x1f\x8b"
-DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
-
-_KIND_DTYPES = {"images": ("u1", ">f4", ">f8"), "labels": ("u1", "i1", ">i2", ">i4")}
-_KIND_DIMENSIONS = {"images": (3, 4), "labels": (1,)}
-_HINT = "fetch the file again"
+from deploy.errors import RequestError
+from deploy.images import idx
+from deploy.images.idx import Kind
 
 
 def read_idx(path: Path | str, kind: Kind | None = None, limit: int = LARGEST_DATASET) -> Array:
@@ -67,83 +38,11 @@ def decode_idx(
     limit: int = LARGEST_DATASET,
 ) -> Array:
     """`read_idx` of an open, seekable file of `size` bytes; `where` names it in messages."""
-    with gzip_errors(where, _HINT):
-        zipped = file.read(2) == GZIP_MAGIC
-        file.seek(0)
-        if not zipped:
-            return _decode(file, size, True, where, kind, limit)
-        with gzip.GzipFile(fileobj=file, mode="rb") as stream:
-            return _decode(stream, DEFLATE_RATIO * size, False, where, kind, limit)
-
-
-def _decode(
-    stream: Readable, room: int, exact: bool, where: object, kind: Kind | None, limit: int
-) -> Array:
-    """Decode a stream of `room` bytes, or of `room` bytes at most where not `exact`."""
-    dtype, shape = _read_header(stream, where, kind)
-    payload = math.prod(shape) * dtype.itemsize
-    if payload == 0:
-        raise DataError(
-            f"IDX file holds no {kind or 'values'}", value=f"{where} (shape {short(shape)})"
-        )
-    expected = 4 + 4 * len(shape) + payload
-    if room < expected:
-        raise _truncated(where, expected, f"{room:,}" if exact else f"at most {room:,}")
-    if exact and room > expected:
-        raise _too_long(where, expected)
-    if payload > limit:
-        raise too_large(where)
-    content = read_up_to(stream, payload)
-    if len(content) < payload:
-        raise _truncated(where, expected, f"{expected - payload + len(content):,}")
-    # Also makes gzip check its CRC, which it does at the end of a stream only.
-    if stream.read(1):
-        raise _too_long(where, expected)
-    values = np.frombuffer(content, dtype=dtype).reshape(shape)
-    return values.astype(dtype.newbyteorder("="), copy=False)
-
-
-def _read_header(
-    stream: Readable, where: object, kind: Kind | None
-) -> tuple[np.dtype[Any], tuple[int, ...]]:
-    magic = read_up_to(stream, 4)
-    if len(magic) < 4:
-        raise DataError("IDX file is truncated", value=f"{where} (has no header)", hint=_HINT)
-    if magic[:2] != b"\0\0":
-        raise DataError(
-            "not an IDX file",
-            value=f"{where} (begins with {magic.hex()})",
-            hint="an IDX file begins with two zero bytes",
-        )
-    code, dimensions = magic[2], magic[3]
-    if code not in DTYPES:
-        raise DataError("IDX file has an unknown type code", value=f"{where} (0x{code:02x})")
-    if kind and DTYPES[code] not in _KIND_DTYPES[kind]:
-        name = np.dtype(DTYPES[code]).name
-        allowed = ", ".join(np.dtype(d).name for d in _KIND_DTYPES[kind])
-        raise DataError(
-            f"IDX file has a type that {kind} cannot have",
-            value=f"{where} ({name})",
-            hint=f"{kind} are {allowed}",
-        )
-    if dimensions not in (_KIND_DIMENSIONS[kind] if kind else range(1, 33)):
-        wanted = " or ".join(map(str, _KIND_DIMENSIONS[kind])) if kind else "1 to 32"
-        raise DataError(
-            f"IDX file has a wrong number of dimensions{' for ' + kind if kind else ''}",
-            value=f"{where} ({dimensions})",
-            hint=f"expected {wanted}",
-        )
-    sizes = read_up_to(stream, 4 * dimensions)
-    if len(sizes) < 4 * dimensions:
-        raise DataError("IDX file is truncated", value=f"{where} (in its header)", hint=_HINT)
-    return np.dtype(DTYPES[code]), struct.unpack(f">{dimensions}I", sizes)
-
-
-def _truncated(where: object, expected: int, found: str) -> DataError:
-    sizes = f"header says {short(f'{expected:,}')} bytes, it holds {found}"
-    return DataError("IDX file is truncated", value=f"{where} ({sizes})", hint=_HINT)
-
-
-def _too_long(where: object, expected: int) -> DataError:
-    sizes = f"header says {expected:,} bytes, it holds more"
-    return DataError("IDX file is longer than its header says", value=f"{where} ({sizes})")
+    try:
+        return idx.decode_idx(file, size, where, kind, limit)
+    except idx.OversizeError as error:
+        raise too_large(where) from error
+    except RequestError as error:
+        raise DataError(error.what, value=error.value, hint=error.hint) from error
+    except OSError as error:
+        raise unreadable(where, error) from error

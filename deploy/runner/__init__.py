@@ -1,13 +1,18 @@
-r"""The program that runs one artefact in one runtime: standard library, numpy and that runtime.
+r"""The program that runs artefacts on a device: standard library, numpy and a runtime.
 
-`python -m deploy.runner`, or `python -I runner.pyz` (made by `deploy.runner.packing.pack`), reads
-one JSON object a line from standard input and answers each with one line on standard output:
+`python -I runner.pyz COMMAND` (the zipapp that `deploy.runner.packing.pack` makes): verify, run,
+bench or serve a bundle, keep versions of it (store), or `protocol`, one artefact in one runtime for
+the program that asks: it reads one JSON object a line from standard input and answers each with one
+line on standard output:
 `{"ok": true, ...}`, or `{"ok": false, "kind": KIND, "error": ONE LINE}`, after which it goes on.
 KIND is `missing` (the runtime is not there), `engine` (the runtime refuses the artefact, or cannot
 run it) or `request` (the request cannot be served). What the runtime itself prints goes to standard
 error. The program ends with `exit` or with its input. Arrays go through files: inputs in an .npz
 (stored, not compressed) of one array (n, ...) an input, by the names that `load` answers; outputs
 in an .npy.
+
+On another machine `deploy.runner.workspace` starts it at the end of an ssh connection, passes
+requests and answers on, and says what that machine is.
 
 {"op": "probe", "runtime": NAME}
     Whether the runtime can run here. NAME: litert, tflite-runtime, onnxruntime, cuda, tensorrt.

@@ -1,49 +1,148 @@
-"""The runner as a program: `python -m deploy.runner`, or `python -I runner.pyz`."""
+"""The device program: `python -I runner.pyz COMMAND`, or of a bundle, `python NAME.bundle COMMAND`.
+
+Only the module of the command that was asked for is imported: on a device each one is compiled at
+every start.
+"""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
+import importlib.util
 import os
-import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
-import deploy.runner
-from deploy.runner.protocol import Server
+from deploy.errors import DeployError, EngineError, MissingEngineError
+from deploy.runner.source import CONVENIENCE, BundleSource, trusted_keys
 
-_PR_SET_PDEATHSIG = 1
+COMMANDS = {
+    "verify": "deploy.runner.commands.verify",
+    "run": "deploy.runner.commands.run",
+    "bench": "deploy.runner.commands.bench",
+    "serve": "deploy.runner.commands.serve",
+    "store": "deploy.runner.commands.store",
+    "protocol": "deploy.runner.commands.protocol",
+}
+"""Command -> its module: SUMMARY, add_arguments(parser), execute(arguments, source)."""
+
+OF_THE_RUNNER = ("store", "protocol")
+"""Commands that are about no bundle, and that a bundle does not have."""
+
+_FAILED, _USAGE, _MISSING, _INTERRUPTED = 1, 2, 3, 130
 
 
-def main() -> int:
-    """Serve requests from standard input until its end; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="runner",
-        description=deploy.runner.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.parse_args()
-    # Runtimes print from C++; only answers may reach the real standard output.
-    sys.stdout.flush()
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    # Should memory run out, this process is to die of it, and not who started it.
-    with contextlib.suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    _die_with_parent()
+def main(argv: Sequence[str] | None = None, *, bundle: Path | None = None) -> int:
+    """Execute a command line, by default that of the process; `bundle` is the one that runs itself.
+
+    Returns the exit code: 0 done, 1 a check failed, 2 bad input, 3 the runtime is not there or is
+    another, 130 interrupted.
+    """
+    given = list(sys.argv[1:] if argv is None else argv)
     try:
-        Server().serve(sys.stdin.buffer, answers)
-        answers.close()
-    except BrokenPipeError:  # whoever asked is gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
-    return 0
+        return _execute(given, bundle)
+    except DeployError as error:
+        _say(f"error: {error}")
+        return _exit_code(error)
+    except KeyboardInterrupt:
+        _say("error: interrupted")
+        return _INTERRUPTED
+    except BrokenPipeError:  # whoever read the output is gone
+        _discard_output()
+        return 0
+    except OSError as error:
+        _say(f"error: {DeployError('the system refuses', value=error)}")
+        return _USAGE
+    except MemoryError:
+        _say("error: memory has run out")
+        return _FAILED
 
 
-def _die_with_parent() -> None:
-    """On Linux: end when the process ends that started this one, even if this one hangs."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def _execute(argv: list[str], bundle: Path | None) -> int:
+    command = argv[0] if argv else ""
+    known = [name for name in COMMANDS if bundle is None or name not in OF_THE_RUNNER]
+    if command not in known:
+        return _overview(argv, known, bundle)
+    module = importlib.import_module(COMMANDS[command])
+    arguments = _parse(command, module, argv[1:], bundle)
+    if command == "protocol":
+        return int(module.execute(arguments, BundleSource(None, ())))
+    keys = trusted_keys(arguments.key) if bundle is None else None
+    named = getattr(arguments, "bundle", None)
+    code = int(module.execute(arguments, BundleSource(bundle or named, keys)))
+    sys.stdout.flush()
+    return code
+
+
+def _parse(
+    command: str, module: ModuleType, argv: list[str], bundle: Path | None
+) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog=f"{_program(bundle)} {command}",
+        description=getattr(module, "DESCRIPTION", module.SUMMARY),
+        epilog=CONVENIENCE if bundle else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter if command == "protocol" else _Help,
+        allow_abbrev=False,
+    )
+    if bundle is None and command not in OF_THE_RUNNER:
+        # A server may have its bundle from a store.
+        count = "?" if command == "serve" else None
+        parser.add_argument("bundle", type=Path, metavar="BUNDLE", nargs=count, help="the bundle")
+    if bundle is None and command != "protocol":
+        parser.add_argument(
+            *("--key", "-k"),
+            metavar="PUB",
+            type=Path,
+            action="append",
+            default=[],
+            help="trust bundles signed by this public key, too (repeatable)",
+        )
+    module.add_arguments(parser)
+    return parser.parse_args(argv)
+
+
+class _Help(argparse.HelpFormatter):
+    """Help whose lines are of one width on every device."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=88)
+
+
+def _overview(argv: list[str], known: list[str], bundle: Path | None) -> int:
+    """Without a command: what there is, or that it is none of them."""
+    if argv and argv[0] not in ("-h", "--help"):
+        hint = f"one of {', '.join(known)}"
+        _say(f"error: {DeployError('no command of this program', value=argv[0], hint=hint)}")
+        return _USAGE
+    lines = [f"usage: {_program(bundle)} COMMAND ...", ""]
+    for name in known:
+        if importlib.util.find_spec(COMMANDS[name]) is not None:
+            lines.append(f"  {name:<10}{importlib.import_module(COMMANDS[name]).SUMMARY}")
+    lines += ["", f"{_program(bundle)} COMMAND --help says more."]
+    if bundle is not None:
+        lines += [CONVENIENCE + "."]
+    print("\n".join(lines), file=sys.stdout if argv else sys.stderr)
+    return 0 if argv else _USAGE
+
+
+def _program(bundle: Path | None) -> str:
+    return f"python {bundle.name}" if bundle else "runner"
+
+
+def _exit_code(error: DeployError) -> int:
+    if isinstance(error, MissingEngineError):
+        return _MISSING
+    return _FAILED if isinstance(error, EngineError) else _USAGE
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _discard_output() -> None:
+    """Let the interpreter end without a complaint about what nobody reads."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

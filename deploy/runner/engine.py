@@ -293,6 +293,11 @@ def timer_costs() -> dict[str, float]:
     }
 
 
+def _median(values: Sequence[float]) -> float:
+    # Not the one of `statistics`, which costs a start several milliseconds of imports.
+    return float(np.median(values))
+
+
 def _settle(run: Callable[[], Any], seconds: float) -> dict[str, Any]:
     start = time.perf_counter()
     times = timed(run, 1)

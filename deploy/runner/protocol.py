@@ -16,20 +16,10 @@ import numpy as np
 from deploy.arrays import read_arrays
 from deploy.errors import DeployError, EngineError, MissingEngineError, RequestError
 from deploy.fields import Fields, parse_json
+from deploy.runner import engines
 from deploy.runner.engine import Engine, Rows, timer_costs
 from deploy.runner.memory import peak_memory_bytes
-from deploy.runner.onnx_engines import CudaEngine, OnnxruntimeEngine, TensorrtEngine
-from deploy.runner.tflite_engines import LitertEngine, TfliteRuntimeEngine
 from deploy.vectors import CheckVectors
-
-ENGINES: dict[str, type[Engine]] = {
-    engine.runtime: engine
-    for engine in (
-        *(LitertEngine, TfliteRuntimeEngine),
-        *(OnnxruntimeEngine, CudaEngine, TensorrtEngine),
-    )
-}
-"""Runtime -> the class that runs artefacts in it."""
 
 OPERATIONS = ("probe", "load", "predict", "check", "warm_up", "measure", "stream", "exit")
 
@@ -79,12 +69,12 @@ class Server:
             return True, _error(EngineError(type(error).__name__, value=error))
 
     def _probe(self, fields: Fields) -> Answer:
-        runtime = fields.choice("runtime", tuple(ENGINES))
+        runtime = fields.choice("runtime", tuple(engines.ENGINES))
         fields.done()
-        return ENGINES[runtime].probe()
+        return engines.engine_class(runtime).probe()
 
     def _load(self, fields: Fields) -> Answer:
-        runtime = fields.choice("runtime", tuple(ENGINES))
+        runtime = fields.choice("runtime", tuple(engines.ENGINES))
         path = fields.path("path")
         threads = fields.integer("threads", 1, _MOST_THREADS)
         cpus = fields.optional("cpus", fields.sizes)
@@ -95,7 +85,7 @@ class Server:
         self._engine = None  # two artefacts in memory would count as one's
         if cpus is not None:
             _pin(cpus)  # before the runtime starts threads, which inherit it
-        self._engine = engine = ENGINES[runtime](path, threads, graph)
+        self._engine = engine = engines.engine_class(runtime)(path, threads, graph)
         return {
             "runtime": runtime,
             "version": engine.version,

@@ -28,6 +28,16 @@ class TfliteEngine(Engine):
                 f"{self.runtime} is not there", value=error, hint=f"pip install {self.package}"
             ) from error
 
+    def _version(self) -> str:
+        package = importlib.import_module(self.module.partition(".")[0])
+        version = getattr(package, "__version__", None)
+        if not version:
+            # The slow way: it imports what parses e-mail.
+            from importlib import metadata
+
+            version = metadata.version(self.package)
+        return str(version)
+
     def _load(self, path: str, threads: int) -> None:
         try:
             # From a path it is mapped, and not held in memory twice.

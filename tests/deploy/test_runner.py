@@ -60,7 +60,7 @@ def ask(runner: Path, *requests: Any, python: str = sys.executable) -> list[dict
     """The answers to some requests, objects or raw lines, of one process."""
     lines = [line if isinstance(line, bytes) else json.dumps(line).encode() for line in requests]
     done = subprocess.run(
-        [python, "-I", str(runner)],
+        [python, "-I", str(runner), "protocol"],
         input=b"".join(line + b"\n" for line in lines),
         capture_output=True,
         timeout=120,
@@ -317,13 +317,13 @@ def test_a_runtime_s_refusal_is_one_line(runner, float_file, tmp_path) -> None:
 def test_only_answers_reach_standard_output() -> None:
     program = (
         "import os, sys\n"
-        "from deploy.runner import __main__, protocol\n"
-        "class Loud(protocol.ENGINES['litert']):\n"
+        "from deploy.runner import __main__, engines\n"
+        "class Loud(engines.engine_class('litert')):\n"
         "    def __init__(self, path, threads, graph):\n"
         "        os.write(1, b'INFO: delegate created\\n'); print('hello')\n"
         "        raise SystemError('two\\nlines')\n"
-        "protocol.ENGINES['litert'] = Loud\n"
-        "sys.exit(__main__.main())\n"
+        "engines.engine_class = lambda runtime: Loud\n"
+        "sys.exit(__main__.main(['protocol']))\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

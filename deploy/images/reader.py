@@ -1,0 +1,221 @@
+"""Files of examples as the stored rows that a model was trained on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from deploy.artifact import Artifact
+from deploy.artifact_parts import InputRule, Port
+from deploy.errors import ArtifactError, RequestError
+from deploy.vectors import CheckVectors
+
+_NPY, _ZIP, _GZIP, _PNG = b"\x93NUMPY", b"PK", b"\x1f\x8b", b"\x89PNG"
+_BYTES = 255
+_MOST_PIXELS = 2**24
+
+
+class ExampleReader:
+    """Reads examples for one artefact, of files whose format is told by their content.
+
+    PNG pictures; IDX files, raw or gzipped; .npy of one example or of n; .npz of arrays (n, ...) by
+    the names of the artefact's sources. Pictures, and other arrays of uint8 with rows and columns,
+    are fitted: colour becomes grey or grey colour; another size is refused, or with `resize` taken
+    as means of areas; `invert` is for dark on light where the model knows light on dark. A PNG
+    picture may have `most_pixels`, what is unpacked or computed from other files `most_bytes`.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        vectors: CheckVectors,
+        *,
+        resize: bool = False,
+        invert: bool = False,
+        most_pixels: int = _MOST_PIXELS,
+        most_bytes: int = 2**30,
+    ) -> None:
+        self._rules = artifact.preprocessing
+        self._resize, self._invert = resize, invert
+        self._most_pixels, self._most_bytes = most_pixels, most_bytes
+        ports = {port.name: port for port in artifact.inputs}
+        self._ranges = {
+            rule.name: _range(rule, ports[rule.name], vectors.inputs.get(rule.name))
+            for rule in artifact.preprocessing
+        }
+
+    def read(self, content: bytes, where: object) -> Mapping[str, np.ndarray]:
+        """The stored arrays, (n, ...) by their sources, of a file's bytes.
+
+        `where` names it in messages. Raises RequestError, in one line, for bytes of another format,
+        damaged ones, and examples that do not fit the model's input.
+        """
+        try:
+            if content.startswith(_ZIP):
+                from deploy.arrays import decode_arrays
+
+                return decode_arrays(content, where)
+            return {self._rule(where).source: self._rows(content, where)}
+        except ArtifactError as error:
+            raise RequestError(error.what, value=error.value, hint=error.hint) from error
+
+    def _rule(self, where: object) -> InputRule:
+        if len(self._rules) != 1:
+            names = ", ".join(rule.source for rule in self._rules)
+            raise RequestError(
+                "the model has several inputs",
+                value=f"{where} is one; they are {names}",
+                hint="give an .npz file with an array of each",
+            )
+        return self._rules[0]
+
+    def _rows(self, content: bytes, where: object) -> np.ndarray:
+        """The rows of the one input."""
+        if content.startswith(_PNG):
+            from deploy.images.colours import to_bytes
+            from deploy.images.png import decode_png
+
+            picture = to_bytes(decode_png(content, where, self._most_pixels))
+            return self._fitted(picture[None], where)
+        if content.startswith(_NPY):
+            from deploy.arrays import decode_array
+
+            array = decode_array(content, where)
+        elif content.startswith((b"\0\0", _GZIP)):
+            array = self._idx(content, where)
+        else:
+            raise RequestError(
+                "neither PNG, IDX, .npy nor .npz",
+                value=f"{where} (begins with {content[:4].hex() or 'nothing'})",
+            )
+        if not array.size:
+            raise RequestError("there are no examples", value=f"{where} (shape {array.shape})")
+        return self._arranged(array, where)
+
+    def _idx(self, content: bytes, where: object) -> np.ndarray:
+        import io
+
+        from deploy.images.idx import decode_idx
+
+        return decode_idx(io.BytesIO(content), len(content), where, limit=self._most_bytes)
+
+    def _arranged(self, array: np.ndarray, where: object) -> np.ndarray:
+        """An array as rows (n, ...), fitted where it is of pictures."""
+        shape = self._rules[0].shape
+        if _is_one(array.shape, shape):
+            array = array[None]
+        wanted = _picture_shape(shape)
+        if array.dtype == np.uint8 and wanted is not None:
+            pictures = _pictures(array, wanted)
+            if pictures is not None:
+                return self._fitted(pictures, where)
+        if self._invert or self._resize:
+            raise RequestError(
+                "only pictures of bytes are inverted or resized",
+                value=f"{where} ({array.dtype} {array.shape})",
+            )
+        return self._as_stored(array, where) if array.dtype == np.uint8 else array
+
+    def _fitted(self, pictures: np.ndarray, where: object) -> np.ndarray:
+        """Pictures uint8 (n, h, w, c) as the rows that the model takes."""
+        from deploy.images.colours import resized, with_channels
+
+        rule = self._rules[0]
+        wanted = _picture_shape(rule.shape) or _flat_shape(rule.shape, pictures.shape[1:3])
+        if wanted is None:
+            raise RequestError(
+                "the model takes no pictures", value=f"{where}; it takes {list(rule.shape)}"
+            )
+        height, width, channels = (
+            size or own  # an open size takes any
+            for size, own in zip(wanted, pictures.shape[1:])  # noqa: B905 - Python 3.9
+        )
+        if pictures.shape[1:3] != (height, width):
+            if not self._resize:
+                raise RequestError(
+                    "the picture has another size than the model takes",
+                    value=f"{where} is {pictures.shape[2]} x {pictures.shape[1]}, "
+                    f"the model takes {width} x {height}",
+                    hint="--resize fits it",
+                )
+            needed = 4 * max(pictures.size, len(pictures) * height * pictures.shape[2])
+            if needed > self._most_bytes:
+                raise RequestError(
+                    "too much to resize at once", value=f"{where} ({needed:,} bytes)"
+                )
+            fitted = resized(with_channels(pictures, channels), height, width)
+        else:
+            fitted = with_channels(pictures, channels)
+        if self._invert:
+            colours = slice(0, 3)  # and not alpha
+            fitted = np.concatenate([_BYTES - fitted[..., colours], fitted[..., 3:]], axis=3)
+        return self._as_stored(fitted, where)
+
+    def _as_stored(self, values: np.ndarray, where: object) -> np.ndarray:
+        """Bytes, 0 to 255, in the range of what the model was trained on."""
+        found = self._ranges[self._rules[0].name]
+        if found == "bytes":
+            return values
+        if found == "unit":
+            return values.astype(np.float32) / np.float32(_BYTES)
+        raise RequestError(
+            "the model was trained on numbers that are no pixels",
+            value=f"{where}; its check vectors go below zero",
+            hint="give the numbers as it knows them, as .npy of float32",
+        )
+
+
+def _range(rule: InputRule, port: Port, known: np.ndarray | None) -> str:
+    """What stored values were: bytes, unit (0 to 1), or signed; by the rule, and the check vectors.
+
+    A rule that scales is of bytes. Where values were fed as stored, the vectors show their range.
+    """
+    if rule.scale != 1 or known is None or not known.size:
+        return "bytes"
+    if known.dtype.kind != "f":
+        if port.scale is None or port.zero_point is None:
+            return "bytes"
+        known = (known.astype(np.float32) - port.zero_point) * np.float32(port.scale)
+    if known.min() < 0:
+        return "signed"
+    return "unit" if known.max() <= 1 else "bytes"
+
+
+def _is_one(shape: tuple[int, ...], row: tuple[int | None, ...]) -> bool:
+    """Whether an array of this shape is one example, and not n of them."""
+    if len(shape) == len(row):
+        return all(
+            wanted in (None, size)
+            for size, wanted in zip(shape, row)  # noqa: B905 - Python 3.9
+        )
+    # A grey picture without an axis for its one channel.
+    return len(shape) == 2 and len(row) == 3
+
+
+def _picture_shape(row: tuple[int | None, ...]) -> tuple[int | None, ...] | None:
+    """Height, width and channels of a row that is a picture; None of one that is not."""
+    if len(row) == 2:
+        return (*row, 1)
+    return row if len(row) == 3 and row[2] is not None else None
+
+
+def _flat_shape(row: tuple[int | None, ...], size: Any) -> tuple[int, int, int] | None:
+    """The same of a row that is a picture's values one after the other, of this size."""
+    if len(row) != 1 or row[0] is None:
+        return None
+    channels, rest = divmod(row[0], math.prod(size))
+    return (*size, channels) if channels and not rest else None
+
+
+def _pictures(array: np.ndarray, wanted: tuple[int | None, ...]) -> np.ndarray | None:
+    """An array of bytes (n, h, w), (n, h, w, c) or (h, w, c) as (n, h, w, c); None of others."""
+    if array.ndim == 4:
+        return array if array.shape[3] <= 4 else None
+    if array.ndim != 3:
+        return None
+    if array.shape[2] in (1, 3, 4) and array.shape[2] != wanted[1]:
+        return array[None]
+    return array[..., None]

@@ -1,0 +1,109 @@
+"""run: what the model says of files of examples."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from deploy.errors import RequestError
+from deploy.files import read_regular
+from deploy.runner.commands.options import add_engine_options, add_picture_options, whole
+from deploy.runner.source import BundleSource
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from deploy.model import Model, Predictions
+
+SUMMARY = "classify pictures and other examples"
+DESCRIPTION = (
+    "Classify the examples of files: PNG, IDX (raw or gzipped), .npy, or .npz of several inputs. "
+    "A line an example: file, number in it, label, probability."
+)
+
+_MOST_BYTES = 2**30
+_MOST_BATCH = 2**16
+_STANDARD_INPUT = "-"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The files, and how to read them and answer."""
+    parser.add_argument("files", nargs="+", metavar="FILE", help="examples; - is standard input")
+    parser.add_argument("--json", action="store_true", help="a JSON object an example")
+    parser.add_argument(
+        "--top", type=whole(1, 1000), default=1, metavar="COUNT", help="the likely labels (1)"
+    )
+    parser.add_argument(
+        "--batch",
+        type=whole(1, _MOST_BATCH),
+        default=1,
+        metavar="COUNT",
+        help="examples that run at once (1)",
+    )
+    add_picture_options(parser)
+    add_engine_options(parser)
+
+
+def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
+    """Print a line an example. A file that cannot be read ends it, after those before it."""
+    bundle = source.open()
+    # Behind the checks: what is not trusted does not even cost an import.
+    from deploy.images.reader import ExampleReader
+    from deploy.model import Model
+
+    reader = ExampleReader(
+        bundle.artifact, bundle.vectors(), resize=arguments.resize, invert=arguments.invert
+    )
+    with Model(bundle, threads=arguments.threads, any_version=arguments.any_version) as model:
+        for name in arguments.files:
+            stored = reader.read(_content(name), name)
+            for first, predictions in _classified(model, stored, arguments.batch):
+                for line in _answers(name, first, predictions, arguments):
+                    print(line)
+            sys.stdout.flush()
+    return 0
+
+
+def _content(name: str) -> bytes:
+    if name != _STANDARD_INPUT:
+        return read_regular(name, _MOST_BYTES)
+    content = sys.stdin.buffer.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise RequestError("standard input is too long", hint=f"at most {_MOST_BYTES:,} bytes")
+    return content
+
+
+def _classified(
+    model: Model, stored: Mapping[str, np.ndarray], batch: int
+) -> Iterator[tuple[int, Predictions]]:
+    """The number of the first example of each batch, and what the model says of it."""
+    lengths = {len(array) if array.ndim else 0 for array in stored.values()}
+    if len(lengths) != 1 or 0 in lengths:
+        raise RequestError("the arrays have not one number of rows", value=sorted(lengths))
+    for first in range(0, lengths.pop(), batch):
+        part = {name: array[first : first + batch] for name, array in stored.items()}
+        yield first, model.classify(part, batch)
+
+
+def _answers(
+    name: str, first: int, predictions: Predictions, arguments: argparse.Namespace
+) -> Iterator[str]:
+    for number in range(len(predictions)):
+        if arguments.json:
+            yield json.dumps(
+                {"file": name, "index": first + number, **predictions.describe(number)}
+            )
+            continue
+        label, probability = predictions.label(number), predictions.probability(number)
+        parts = [_printable(name), str(first + number), label, f"{probability:.4f}"]
+        if arguments.top > 1:
+            ranking = predictions.ranking(number, arguments.top)
+            parts.append(" ".join(f"{found}:{value:.4f}" for found, value in ranking))
+        yield "\t".join(parts)
+
+
+def _printable(name: str) -> str:
+    return name if name.isprintable() else ascii(name)

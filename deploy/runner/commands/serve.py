@@ -1,0 +1,160 @@
+"""serve: answer HTTP requests with what the model says."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploy.errors import RequestError
+from deploy.runner.commands.options import add_engine_options, add_picture_options, whole
+from deploy.runner.source import BundleSource
+
+if TYPE_CHECKING:
+    from deploy.serving.application import Application
+    from deploy.serving.served import Served
+    from deploy.serving.standard_server import StandardServer
+    from deploy.serving.waitress_server import WaitressServer
+
+SUMMARY = "answer HTTP requests on this machine: POST /predict, GET /healthz, GET /"
+DESCRIPTION = (
+    "Serve the bundle, or with --store the version of it that is current. POST /predict takes a "
+    "picture (image/png), an array (application/x-npy), an IDX file (application/octet-stream) or "
+    '{"instances": [...]} (application/json). By waitress where it is installed, else by the '
+    "standard library. There are no users and no encryption: beyond this machine, put a proxy "
+    "before it."
+)
+
+_INTERRUPTED = 130
+_FEWEST_CONNECTIONS = 64
+
+
+class _Stopped(SystemExit):
+    """A signal came to end the server."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Where to listen, the limits, and those of the engine."""
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    parser.add_argument(
+        "--port", type=whole(0, 65535), default=8080, metavar="NUMBER", help="0 takes a free one"
+    )
+    parser.add_argument(
+        "--max-bytes",
+        type=whole(1, 2**30),
+        default=8 * 2**20,
+        metavar="COUNT",
+        help="of a request's body (8,388,608)",
+    )
+    parser.add_argument(
+        "--concurrency",
+        type=whole(1, 512),
+        default=32,
+        metavar="COUNT",
+        help="requests in work or waiting; more get 503 (32)",
+    )
+    parser.add_argument(
+        "--server",
+        choices=("auto", "waitress", "standard"),
+        default="auto",
+        help="by what; auto takes waitress where it is installed",
+    )
+    parser.add_argument("--store", metavar="NAME", help="serve the current version of a store")
+    parser.add_argument("--folder", type=Path, metavar="FOLDER", help="of the store")
+    add_picture_options(parser)
+    add_engine_options(parser)
+
+
+def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    signals: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        signals.append(number)
+        raise _Stopped(0)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, stop)
+    with contextlib.suppress(_Stopped):
+        _serve(arguments, source)
+    return _INTERRUPTED if signals[:1] == [signal.SIGINT] else 0
+
+
+def _serve(arguments: argparse.Namespace, source: BundleSource) -> None:
+    find = _finder(arguments, source)
+    path = find()
+    bundle = source.open(path)
+    from deploy.serving.application import Application
+    from deploy.serving.served import Current, Follower, Served
+
+    options = {
+        name: getattr(arguments, name) for name in ("threads", "any_version", "resize", "invert")
+    }
+    served = Served.load(bundle, **options)
+    current = Current(served, path)
+    limits = {"most_bytes": arguments.max_bytes, "concurrency": arguments.concurrency}
+    server = _server(arguments, Application(current, **limits))
+    host, port = map(str, server.server_address[:2])
+    shown = f"[{host}]" if ":" in host else host
+    print(
+        f"serving {bundle.manifest.name}, sha256 {bundle.sha256}, on http://{shown}:{port}/ "
+        f"by {server.name}",
+        flush=True,
+    )
+    if arguments.store is None:
+        server.run()
+        return
+    load = functools.partial(_load, source, options)
+    follower = Follower(current, find, load, lambda line: print(line, file=sys.stderr, flush=True))
+    follower.start()
+    server.run()
+
+
+def _load(source: BundleSource, options: dict[str, Any], path: Path) -> Served:
+    from deploy.serving.served import Served
+
+    return Served.load(source.open(path), **options)
+
+
+def _finder(arguments: argparse.Namespace, source: BundleSource) -> Callable[[], Path]:
+    """Gives the file that is to be served."""
+    if arguments.store is None:
+        if source.path is None:
+            raise RequestError("nothing to serve", hint="name a bundle, or --store NAME")
+        path = source.path
+        return lambda: path
+    if source.path is not None:
+        raise RequestError("a bundle is served, or a store, not both", value=source.path)
+    from deploy.store import Store
+
+    store = Store(arguments.folder) if arguments.folder else Store()
+    # The file itself, and not the link to it, which may lead to another one a moment later.
+    return lambda: Path(store.current(arguments.store)).resolve(strict=True)
+
+
+def _server(
+    arguments: argparse.Namespace, application: Application
+) -> StandardServer | WaitressServer:
+    connections = max(_FEWEST_CONNECTIONS, 4 * arguments.concurrency)
+    at = (application, arguments.host, arguments.port, connections)
+    try:
+        if arguments.server != "standard":
+            from deploy.serving.waitress_server import WaitressServer
+
+            try:
+                return WaitressServer(*at, arguments.concurrency)
+            except ImportError as error:
+                if arguments.server == "waitress":
+                    hint = "pip install waitress"
+                    raise RequestError("waitress is not there", value=error, hint=hint) from error
+        from deploy.serving.standard_server import StandardServer
+
+        return StandardServer(*at)
+    except (OSError, UnicodeError) as error:
+        where = f"{arguments.host}:{arguments.port} ({error})"
+        raise RequestError("cannot listen there", value=where) from error

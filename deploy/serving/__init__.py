@@ -1,0 +1,13 @@
+"""A small HTTP endpoint that classifies examples by the artefact of a bundle.
+
+GET /          what is served: the bundle, its artefact, inputs, labels, accuracy as verified
+GET /healthz   {"status": "ok", "sha256": of the bundle, ...}
+POST /predict  a picture (image/png), an array (application/x-npy), an IDX file
+               (application/octet-stream), or {"instances": [...]} (application/json): one example
+               or n, as `run` takes them -> {"predictions": [...], ...}
+
+Errors are {"error": ONE LINE} with 400 (malformed, or does not fit), 404, 405, 411, 413 (too many
+bytes or examples), 415, 500 (the runtime failed) or 503 with Retry-After (more requests at once
+than allowed). `application` knows nothing of sockets; `standard_server` serves it by the standard
+library, `waitress_server` by waitress.
+"""

@@ -1,0 +1,239 @@
+"""The endpoint served by the standard library: HTTP/1.1, a thread a connection, all bounded."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import socket
+import socketserver
+import sys
+import threading
+import time
+from typing import Any
+
+from deploy.serving.application import METHODS, RETRY_SECONDS, Application, Request, Response
+
+RECEIVE_SECONDS = 20.0
+"""How long a connection may take until a request is there, headers and body."""
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 2**26
+_DRAIN_SECONDS = 5.0
+_SEND_SECONDS = 30.0
+_POLL_SECONDS = 0.2
+
+
+class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
+    """Serves `application` on a socket of `host` and `port`, to `connections` at once.
+
+    Where there are more, the one that has kept us waiting for a request the longest is closed for
+    the new one; if all are in work, the new one gets 503. Raises OSError where the address cannot
+    be had.
+    """
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+    name = "http.server"
+
+    def __init__(self, application: Application, host: str, port: int, connections: int) -> None:
+        self.application, self._most = application, connections
+        self._lock = threading.Lock()
+        self._waiting: dict[socket.socket, float] = {}
+        self._busy: set[socket.socket] = set()
+        self._closing = False
+        if ":" in host:
+            self.address_family = socket.AF_INET6
+        super().__init__((host, port), _Handler)
+
+    def run(self) -> None:
+        """Serve until an exception is raised in this thread; then end what is in work."""
+        try:
+            self.serve_forever(_POLL_SECONDS)
+        finally:
+            self._closing = True
+            self.socket.close()
+            self._drain()
+
+    def service_actions(self) -> None:
+        """Close connections that have not sent a request in time."""
+        late = time.monotonic() - RECEIVE_SECONDS
+        with self._lock:
+            for connection in [found for found, since in self._waiting.items() if since < late]:
+                self._cut(connection)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Start a thread for a connection, or send it away."""
+        with self._lock:
+            if len(self._waiting) + len(self._busy) >= self._most:
+                if not self._waiting:
+                    _send_away(request)
+                    return
+                self._cut(min(self._waiting, key=lambda found: self._waiting[found]))
+            self._waiting[request] = time.monotonic()
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        """Forget a connection, and close it."""
+        with self._lock:
+            self._waiting.pop(request, None)
+            self._busy.discard(request)
+        super().shutdown_request(request)
+
+    def waits(self, connection: socket.socket) -> None:
+        """The connection is waiting for its next request from now on."""
+        with self._lock:
+            self._busy.discard(connection)
+            self._waiting[connection] = time.monotonic()
+
+    def received(self, connection: socket.socket) -> None:
+        """The connection's request is there."""
+        with self._lock:
+            self._waiting.pop(connection, None)
+            self._busy.add(connection)
+
+    @property
+    def closing(self) -> bool:
+        """Whether no further request is taken."""
+        return self._closing
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A connection that breaks is no news; anything else is, in one line."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+
+    def _cut(self, connection: socket.socket) -> None:
+        """Wake the thread that waits for the connection, with its end."""
+        self._waiting.pop(connection, None)
+        with contextlib.suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+    def _drain(self) -> None:
+        end = time.monotonic() + _DRAIN_SECONDS
+        while self._busy and time.monotonic() < end:
+            time.sleep(0.01)
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version, sys_version = "compressor", ""
+    disable_nagle_algorithm = True
+    wbufsize = -1
+    timeout = _SEND_SECONDS
+    server: StandardServer
+
+    def handle_one_request(self) -> None:
+        """Wait for a request, and answer it."""
+        self._unread = 0
+        self.server.waits(self.connection)
+        super().handle_one_request()
+        if self.server.closing:
+            self.close_connection = True
+
+    def handle_expect_100(self) -> bool:
+        """Ask for the body, unless it is too long."""
+        length = self._length()
+        refusal = None if isinstance(length, Response) else self.server.application.refusal(length)
+        if refusal is None:
+            return super().handle_expect_100()
+        self._unread = 1
+        self._answer(refusal)
+        return False
+
+    def _serve(self) -> None:
+        length = self._length()
+        if isinstance(length, Response):
+            self._unread = 1
+            self._answer(length)
+            return
+        self._unread = length or 0
+        if length is None and self.headers.get("Transfer-Encoding"):
+            self._unread = 1
+        if not self._unread:
+            self.server.received(self.connection)
+        kind = self.headers.get("Content-Type") or ""
+        request = Request(self.command, self.path, kind, length, self._body)
+        self._answer(self.server.application.handle(request))
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815
+
+    def _length(self) -> int | Response | None:
+        """Of the body; None where it is not said, and the answer to a request that is malformed."""
+        if self.request_version == "HTTP/1.1" and len(self.headers.get_all("Host") or ()) != 1:
+            return Response.error(400, "the request needs one Host")
+        given = self.headers.get_all("Content-Length") or []
+        if not given:
+            return None
+        text = given[0].strip()
+        if len(given) > 1 or not (text.isascii() and text.isdigit()) or len(text) > 15:
+            return Response.error(400, "the Content-Length is no number")
+        if self.headers.get("Transfer-Encoding"):
+            return Response.error(400, "a Content-Length and a Transfer-Encoding contradict")
+        return int(text)
+
+    def _body(self) -> bytes:
+        body = self.rfile.read(self._unread)
+        self._unread -= len(body)
+        self.server.received(self.connection)
+        return body
+
+    def _answer(self, response: Response) -> None:
+        if self._unread:
+            self.close_connection = True
+        # Nobody asks a second time of a server that ends.
+        closes = self.close_connection or self.server.closing
+        self.send_response(response.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(response.body)))
+        for name, text in response.headers.items():
+            self.send_header(name, text)
+        if closes:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(response.body)
+        self.wfile.flush()
+        if self._unread:
+            self._linger()
+
+    def _linger(self) -> None:
+        """Take some of what is still being sent: to close at once would destroy the answer."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(_LINGER_SECONDS)
+            taken, end = 0, time.monotonic() + _LINGER_SECONDS
+            while taken < _LINGER_BYTES and time.monotonic() < end:
+                chunk = self.rfile.read1(2**16)
+                if not chunk:
+                    return
+                taken += len(chunk)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what the library itself refuses."""
+        self.close_connection = True
+        if self.request_version == "HTTP/0.9":
+            self.request_version = "HTTP/1.0"  # or the status would not be sent
+        self._unread = 0
+        if code == 501:  # a method that it does not know
+            methods = METHODS.get(self.path.partition("?")[0])
+            allowed = ", ".join(methods or ("GET", "HEAD", "POST"))
+            self._answer(Response.error(405, "no method of this endpoint", Allow=allowed))
+        else:
+            self._answer(Response.error(code, message or "the request is malformed"))
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Requests are not logged."""
+
+
+def _send_away(connection: socket.socket) -> None:
+    body = b'{"error": "too many connections"}\n'
+    head = (
+        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\nRetry-After: {RETRY_SECONDS}\r\nConnection: close\r\n\r\n"
+    )
+    with contextlib.suppress(OSError):
+        connection.settimeout(0.1)
+        connection.sendall(head.encode() + body)
+        connection.shutdown(socket.SHUT_WR)
+    connection.close()
