@@ -12,8 +12,11 @@ import compressor
 from compressor._click import SETTINGS
 from compressor._tensorflow import NativeOutput
 from compressor.commands.benching import bench
+from compressor.commands.deploying import deploy, runner
+from compressor.commands.devices import devices
 from compressor.commands.exporting import export, runtimes
 from compressor.commands.inspecting import inspect
+from compressor.commands.packaging import keygen, package, verify
 from compressor.commands.pruning import prune, sensitivity, shrink
 from compressor.commands.reporting import report
 from compressor.commands.training import evaluate, sparsify, sweep, train
@@ -40,6 +43,12 @@ for command in (
         sparsify,
         export,
         bench,
+        devices,
+        keygen,
+        package,
+        verify,
+        runner,
+        deploy,
         evaluate,
         sweep,
         report,

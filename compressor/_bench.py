@@ -17,7 +17,8 @@ from compressor.measuring.record import RunRecord
 from compressor.measuring.results_file import check_writable, keep_run, read_runs
 from compressor.measuring.session import Session
 from compressor.measuring.subjects import Subject, default_output, find_subjects
-from compressor.runner_client import Runner
+from compressor.measuring.target import Target
+from compressor.ssh import SshHost
 
 Json = dict[str, Any]
 
@@ -59,6 +60,7 @@ def bench(
     round_seconds: float = Method.round_seconds,
     starts: int = Method.starts,
     time_limit: float = Method.time_limit,
+    host: SshHost | str | None = None,
     listener: BenchListener | None = None,
 ) -> Json:
     """Measure artefacts in their runtimes, in turns, each in a process of its own.
@@ -70,7 +72,9 @@ def bench(
     that a row computes what the artefact's description promises; without it the embedded MNIST is
     taken where the descriptions say that it is theirs, else check vectors prove. `rounds` is how
     often each row has its turn of `round_seconds`, `starts` how many fresh processes time its
-    loading, and `time_limit` the seconds that a runner may take over one request.
+    loading, and `time_limit` the seconds that a runner may take over one request. With a `host` all
+    of it is run there, through ssh: artefacts, vectors and examples are copied to temporary folders
+    there, which are removed at the end, and what says on which machine describes that one.
 
     The run is appended to `output`, bench.json of the run directory or beside the first artefact:
     after each table, and when interrupted. Returns it, a JSON object; its schema is
@@ -86,16 +90,18 @@ def bench(
     if not artefacts:
         raise UsageError("there is nothing to measure", value="no artefact")
     subjects = find_subjects([Path(path) for path in artefacts])
-    tables = plan_cases(subjects, runtimes, threads, batches)
+    machine = Target.find(None if host is None else SshHost.of(host))
+    tables = plan_cases(subjects, runtimes, threads, batches, machine.cores)
     target = Path(output) if output is not None else default_output(Path(artefacts[0]))
     read_runs(target)  # a file that cannot be appended to is refused before it costs time
-    _check_runtimes(tables, time_limit)
+    _check_runtimes(tables, time_limit, machine)
     shown = _examples(subjects, data, examples)
     check_writable(target)
-    record = RunRecord(subjects, tables, shown, method, target.resolve().parent)
+    record = RunRecord(subjects, tables, shown, method, target.resolve().parent, machine)
     try:
         for table in tables:
-            _measure(table, shown, method, record, target, listener)
+            with Session(table, shown, method, listener.stage, machine) as session:
+                _measure(session, record, target, listener)
     except KeyboardInterrupt:
         record.finish(interrupted=True)
         if record.rows:
@@ -107,35 +113,29 @@ def bench(
     return run
 
 
-def _measure(
-    table: Sequence[Case],
-    examples: Examples | None,
-    method: Method,
-    record: RunRecord,
-    target: Path,
-    listener: BenchListener,
-) -> None:
+def _measure(session: Session, record: RunRecord, target: Path, listener: BenchListener) -> None:
     """Measure one table, and keep it as far as it came."""
-    with Session(table, examples, method, listener.stage) as session:
-        listener.table(session.measured)
-        try:
-            session.run()
-        finally:
-            if any(found.facts or found.status == FAILED for found in session.measured):
-                rows = record.add(session.measured)
-                run = record.describe()
-                listener.done(run, rows)
-                keep_run(target, run)
+    listener.table(session.measured)
+    try:
+        session.run()
+    finally:
+        if any(found.facts or found.status == FAILED for found in session.measured):
+            rows = record.add(session.measured)
+            run = record.describe()
+            listener.done(run, rows)
+            keep_run(target, run)
 
 
-def _check_runtimes(tables: Sequence[Sequence[Case]], time_limit: float) -> None:
-    """Raise MissingRuntimeError for a runtime that cannot run here: nothing takes its place.
+def _check_runtimes(tables: Sequence[Sequence[Case]], time_limit: float, machine: Target) -> None:
+    """Raise MissingRuntimeError for a runtime that cannot run there: nothing takes its place.
 
     One that crashes or hangs is there; its rows will say so.
     """
     for name in dict.fromkeys(case.runtime for table in tables for case in table):
-        known.python_of(name)
-        with Runner(name, timeout=time_limit) as runner, contextlib.suppress(CheckFailedError):
+        if machine.host is None:
+            known.python_of(name)
+        runner = machine.runner(name, timeout=time_limit)
+        with runner, contextlib.suppress(CheckFailedError):
             runner.probe()
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from compressor._click import Decorator, Names, options
+from compressor.errors import UsageError
+
+if TYPE_CHECKING:
+    from compressor.ssh import SshHost
 
 PATH = click.Path(path_type=Path)
 
@@ -112,6 +117,44 @@ def training_options(preset: str) -> Decorator:
         VALIDATION,
         THREADS,
     )
+
+
+def host_options(text: str, *, required: bool = False) -> Decorator:
+    """--host, whose help is `text`, and how it is reached; they are taken by `host_of`."""
+    return options(
+        click.option("--host", required=required, metavar="HOST", help=text),
+        click.option(
+            "--python",
+            metavar="PROGRAM",
+            help="The Python there, with numpy and the runtime. Default: python3.",
+        ),
+        click.option(
+            "--ssh-option",
+            "ssh_options",
+            multiple=True,
+            metavar="OPTION",
+            help="What ssh -o takes, such as Port=2222; may be given several times.",
+        ),
+        click.option(
+            "--ssh-config", type=PATH, metavar="FILE", help="What ssh -F takes. Default: yours."
+        ),
+    )
+
+
+def host_of(options: dict[str, Any]) -> SshHost | None:
+    """Take what `host_options` gave from the options of a command: the host, or None for none.
+
+    Raises UsageError for options of a host that is not named.
+    """
+    from compressor.ssh import PYTHON, SshHost
+
+    host, python = options.pop("host"), options.pop("python")
+    words, config = options.pop("ssh_options"), options.pop("ssh_config")
+    if host is None:
+        if python or words or config:
+            raise UsageError("this is for another machine", value="no --host is given")
+        return None
+    return SshHost(host, python or PYTHON, words, config)
 
 
 SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import queue
 import signal
-import subprocess
 import tempfile
-import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from compressor import runtimes
 from compressor._files import storage_errors
+from compressor._runner_processes import EndedError, LocalProcess, RemoteProcess, RunnerProcess
 from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeError, UsageError
+from compressor.ssh import SshHost
 from deploy.arrays import write_arrays
-from deploy.runner.packing import pack
 
 TIMEOUT = 600.0
 """Seconds that one request may take, unless told otherwise."""
 
-_LONGEST_ANSWER = 64 * 2**20
-_TAIL = 4096
-_EXIT_SECONDS = 5.0
+_OUTPUTS = "outputs.npy"
 
 Facts = dict[str, Any]
 Stored = Mapping[str, np.ndarray] | Path
@@ -40,7 +35,8 @@ class Runner:
     Use it as a context: the process is started by the first request, and killed at the end,
     whatever happens. One that crashed or was killed for its time is replaced by the next `load`.
     `threads` is what the runtime may compute with, `timeout` the seconds of one request, `cpus` the
-    processors that the process is kept to.
+    processors that the process is kept to. With a `host` the process is there, and files are copied
+    to and from a temporary folder there.
 
     Every request raises MissingRuntimeError where the runtime is not there; CheckFailedError where
     it refuses or cannot run the artefact, crashes, or takes too long; UsageError where the request
@@ -55,19 +51,23 @@ class Runner:
         threads: int = 1,
         timeout: float = TIMEOUT,
         cpus: Sequence[int] | None = None,
+        host: SshHost | None = None,
     ) -> None:
         self.runtime = runtimes.find(runtime).verified_in
         self.threads, self.timeout = threads, timeout
         self._cpus = None if cpus is None else list(cpus)
-        self._process: subprocess.Popen[bytes] | None = None
-        self._answers: queue.Queue[bytes] = queue.Queue()
+        self._host = host
+        self._process: RunnerProcess | None = None
+        self._started = False
         self._folder: tempfile.TemporaryDirectory[str] | None = None
-        self._stderr: IO[bytes] | None = None
 
     def __enter__(self) -> Runner:
         with storage_errors(Path(tempfile.gettempdir())):
             self._folder = tempfile.TemporaryDirectory(prefix="compressor-runner-")
-            (self._path / "runner.pyz").write_bytes(pack())
+            if self._host is None:
+                self._process = LocalProcess(self._path)
+            else:
+                self._process = RemoteProcess(self._host, self.timeout)
         return self
 
     def __exit__(
@@ -76,7 +76,10 @@ class Runner:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._stop()
+        self._started = False
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
         if self._folder is not None:
             self._folder.cleanup()
             self._folder = None
@@ -95,7 +98,7 @@ class Runner:
             {
                 "op": "load",
                 "runtime": self.runtime,
-                "path": str(Path(path).resolve()),
+                "path": self._place.place(Path(path)),
                 "threads": self.threads,
                 "cpus": self._cpus,
                 "graph": graph,
@@ -104,17 +107,18 @@ class Runner:
 
     def predict(self, inputs: Stored, *, batch: int = 1) -> np.ndarray:
         """Run arrays (n, ...) by the names of the inputs, `batch` rows at once: float32 (n, k)."""
-        outputs = self._path / "outputs.npy"
-        source = self._write(inputs)
-        self._request({"op": "predict", "inputs": source, "outputs": str(outputs), "batch": batch})
+        outputs = self._path / "predicted.npy"
+        source, written = self._write(inputs), self._place.output(_OUTPUTS)
+        self._request({"op": "predict", "inputs": source, "outputs": written, "batch": batch})
+        self._place.take(_OUTPUTS, outputs)
         found: np.ndarray = np.load(outputs, allow_pickle=False)
         outputs.unlink()
         return found
 
     def check(self, vectors: Path | str, *, batch: int = 1) -> Facts:
         """Run check vectors: passed, examples, difference, tolerance."""
-        absolute = str(Path(vectors).resolve())
-        return self._request({"op": "check", "vectors": absolute, "batch": batch})
+        placed = self._place.place(Path(vectors))
+        return self._request({"op": "check", "vectors": placed, "batch": batch})
 
     def warm_up(
         self,
@@ -180,8 +184,14 @@ class Runner:
         self._signal("SIGCONT")
 
     def _signal(self, name: str) -> None:
-        if self._process is not None and hasattr(signal, name):
-            self._process.send_signal(getattr(signal, name))
+        if self._started:
+            self._place.signal(name)
+
+    @property
+    def _place(self) -> RunnerProcess:
+        if self._process is None:
+            raise RuntimeError("a Runner is used in a with statement")
+        return self._process
 
     @property
     def _path(self) -> Path:
@@ -192,28 +202,28 @@ class Runner:
     def _write(self, inputs: Stored) -> str:
         """The file of the inputs, written unless they are in one."""
         if isinstance(inputs, Path):
-            return str(inputs.resolve())
+            return self._place.place(inputs)
         path = self._path / "inputs.npz"
         with storage_errors(path), open(path, "wb") as file:
             write_arrays(file, inputs)
-        return str(path)
+        return self._place.place(path, rewritten=True)
 
     def _request(self, request: Mapping[str, Any]) -> Facts:
         """Send a request, and give its answer without `ok`."""
-        process = self._process or self._start()
-        assert process.stdin is not None
         try:
-            # The process may be gone: then there is no answer, either.
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.write(json.dumps(request).encode() + b"\n")
-                process.stdin.flush()
-            answer = self._parse(self._answers.get(timeout=self.timeout))
-        except queue.Empty:
+            if not self._started:
+                self._place.start(self.runtime)
+                self._started = True
+            answer = self._parse(self._place.ask(request, self.timeout))
+        except TimeoutError:
             self._stop()
             raise CheckFailedError(
                 "the runtime does not answer",
                 value=f"{self.runtime}: {request['op']} took more than {self.timeout:g} s",
             ) from None
+        except EndedError as ended:
+            self._stop()
+            raise self._crash(ended) from None
         except BaseException:  # Ctrl-C, too: a late answer would be taken for the next one's
             self._stop()
             raise
@@ -222,9 +232,7 @@ class Runner:
         return answer
 
     def _parse(self, line: bytes) -> Facts:
-        """The answer in a line, which is empty where the process has ended."""
-        if not line:
-            raise self._crash()
+        """The answer in a line."""
         try:
             answer = json.loads(line)
             if answer["ok"] is True or (
@@ -246,73 +254,22 @@ class Runner:
             return CheckFailedError("the runtime cannot run the artefact", value=message)
         return UsageError("the runtime cannot do that", value=message)
 
-    def _crash(self) -> CheckFailedError:
+    def _crash(self, ended: EndedError) -> CheckFailedError:
         """What the process died of."""
-        assert self._process is not None and self._stderr is not None
-        try:
-            code = self._process.wait(_EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
+        code = ended.code
+        if code is None:
             return CheckFailedError("the runtime closed its output and went on", value=self.runtime)
         cause = _signal_name(-code) if code < 0 else f"exit code {code}"
+        said = f" ({ended.said})" if ended.said else ""
         hint = "memory may have run out" if code == -signal.SIGKILL else ""
         return CheckFailedError(
-            "the runtime crashed", value=f"{self.runtime}: {cause}{self._said()}", hint=hint
+            "the runtime crashed", value=f"{self.runtime}: {cause}{said}", hint=hint
         )
 
-    def _said(self) -> str:
-        """The last line of what the process wrote to standard error."""
-        assert self._stderr is not None
-        size = self._stderr.seek(0, 2)
-        self._stderr.seek(max(size - _TAIL, 0))
-        lines = self._stderr.read().decode(errors="replace").split("\n")
-        lines = [line.strip() for line in lines if line.strip()]
-        return f" ({lines[-1][:200]})" if lines else ""
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        python = runtimes.python_of(self.runtime)
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by _stop
-        self._answers = queue.Queue()
-        try:
-            process = subprocess.Popen(
-                # -I: neither the user's variables nor this folder's modules reach the runtime.
-                [python, "-I", str(self._path / "runner.pyz")],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                # Ctrl-C is for this process, which ends the other itself.
-                start_new_session=True,
-            )
-        except OSError as error:
-            self._stop()
-            raise MissingRuntimeError(
-                "the runtime cannot be started", value=f"{python} ({error.strerror})"
-            ) from error
-        assert process.stdout is not None
-        threading.Thread(target=_forward, args=(process.stdout, self._answers), daemon=True).start()
-        self._process = process
-        return process
-
     def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process is not None:
-            assert process.stdin is not None
-            process.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the system itself
-                process.wait(_EXIT_SECONDS)
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-            # The thread sees the end of the output now, and closes it.
-        if self._stderr is not None:
-            self._stderr.close()
-            self._stderr = None
-
-
-def _forward(stream: IO[bytes], answers: queue.Queue[bytes]) -> None:
-    """Queue the lines of a stream, and an empty one at its end."""
-    with stream:
-        while line := stream.readline(_LONGEST_ANSWER):
-            answers.put(line)
-    answers.put(b"")
+        self._started = False
+        if self._process is not None:
+            self._process.stop()
 
 
 def _signal_name(number: int) -> str:

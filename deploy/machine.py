@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+_SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 _GOVERNOR = "/sys/devices/system/cpu/cpu{}/cpufreq/scaling_governor"
 
 
@@ -42,6 +43,26 @@ def load_average() -> float | None:
         return round(os.getloadavg()[0], 2)
     except (AttributeError, OSError):
         return None
+
+
+def usable_cores() -> list[list[int]]:
+    """The processors that this process may use, those of one core together, in ascending order.
+
+    None where the system does not say.
+    """
+    cpus = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    cores: dict[str, list[int]] = {}
+    for cpu in cpus:
+        cores.setdefault(_siblings(cpu), []).append(cpu)
+    return list(cores.values())
+
+
+def _siblings(cpu: int) -> str:
+    """What names the core of a processor; its own number where the system does not say."""
+    try:
+        return Path(_SIBLINGS.format(cpu)).read_text().strip()
+    except OSError:
+        return str(cpu)
 
 
 def _cpu_model() -> str:

@@ -10,7 +10,7 @@ import click
 
 import compressor
 from compressor._click import Command, Names, Numbers
-from compressor._options import JSON, PATH, data_option
+from compressor._options import JSON, PATH, data_option, host_of, host_options
 from compressor.commands._output import print_results
 from compressor.errors import CheckFailedError
 
@@ -78,6 +78,7 @@ _FAILED = ("wrong", "failed")
     metavar="SECONDS",
     help="After which a runtime that does not answer is ended; this costs its row.",
 )
+@host_options("Measure on this machine, through your ssh: [user@]host.")
 @click.option(
     "-o",
     "--output",
@@ -107,6 +108,7 @@ def bench(
       compressor bench runs/demo --threads 1,2 --batch 1,32
       compressor bench dense.tflite small.tflite --runtime litert,tflite-runtime
       compressor bench dense.onnx small.onnx --runtime onnxruntime,cuda --batch 1,256
+      compressor bench dense.tflite small.tflite --host pi@raspberrypi.local
     """
     from compressor._bench_progress import BenchProgress
     from compressor.measuring.subjects import default_output
@@ -116,12 +118,13 @@ def bench(
         if not as_json:
             click.echo(table_text(run, rows))
 
+    host = host_of(options)
     data = None if data_dir is None else compressor.load_dataset(data_dir)
     target = output or default_output(artefacts[0])
     try:
         with BenchProgress(show) as progress:
             run = compressor.bench(
-                artefacts, data=data, output=target, listener=progress, **options
+                artefacts, data=data, output=target, host=host, listener=progress, **options
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"what was measured is kept in {target}") from None

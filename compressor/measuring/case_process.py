@@ -14,6 +14,7 @@ from compressor.errors import CheckFailedError, UsageError
 from compressor.measuring import proof
 from compressor.measuring.cases import Case, pinned_cpus
 from compressor.measuring.proof import Examples
+from compressor.measuring.target import Target
 from compressor.runner_client import Runner
 from deploy.arrays import write_arrays
 from deploy.artifact_parts import InputRule
@@ -83,10 +84,16 @@ class CaseProcess:
     """
 
     def __init__(
-        self, found: Measured, examples: Examples | None, method: Method, folder: Path
+        self,
+        found: Measured,
+        examples: Examples | None,
+        method: Method,
+        folder: Path,
+        target: Target,
     ) -> None:
         self._found, self._case = found, found.case
         self._examples, self._method, self._folder = examples, method, folder
+        self._target = target
         self._rules: tuple[InputRule, ...] = ()
         self._fed: Path | None = None
         self._runner: Runner | None = None
@@ -136,12 +143,12 @@ class CaseProcess:
 
     def _start(self) -> None:
         case = self._case
-        self._runner = Runner(
+        self._runner = self._target.runner(
             case.runtime,
             threads=case.threads,
             timeout=self._method.time_limit,
             # What feeds a GPU has threads of its own.
-            cpus=None if case.on_gpu else pinned_cpus(case.threads),
+            cpus=None if case.on_gpu else pinned_cpus(case.threads, self._target.cores),
         ).__enter__()
         facts = self._runner.load(case.subject.path, graph=case.transfer == "graph")
         made_for = {port["shape"][0] for port in facts["inputs"] if port["shape"]} - {None}

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 from compressor import runtimes
 from compressor.errors import MissingRuntimeError, UsageError
 from compressor.measuring.subjects import Subject
+from deploy.machine import usable_cores
 from deploy.runner.protocol import MOST_ROWS
 
 GPU_RUNTIMES = ("cuda", "tensorrt")
@@ -17,7 +17,6 @@ BENCH_RUNTIMES = ("litert", "tflite-runtime", "onnxruntime", *GPU_RUNTIMES)
 _DEFAULT = {"tflite": "litert", "onnx": "onnxruntime"}
 # What executes artefacts that are for a runtime which is measured under another name.
 _EXECUTED_BY = {"onnxruntime-gpu": "cuda"}
-_SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,17 +48,19 @@ def plan_cases(
     chosen: Sequence[str] | None,
     threads: Sequence[int],
     batches: Sequence[int],
+    cores: Sequence[Sequence[int]] | None = None,
 ) -> list[list[Case]]:
     """The cases in tables: one table for each number of threads and each batch.
 
     Without `chosen` runtimes each artefact is run in the one that it was exported for. Raises
     UsageError for a runtime that is not known or has nothing to run, an artefact that none of them
-    runs, and for more threads than there are processors.
+    runs, and for more threads than there are processors in `cores`, by default this machine's.
     """
     for what, given in (("--threads", threads), ("--batch", batches)):
         if not given:
             raise UsageError(f"{what} names no number", value="an empty list")
-    most = len(usable_cpus()) or os.cpu_count() or 1
+    cores = usable_cores() if cores is None else cores
+    most = sum(map(len, cores)) or os.cpu_count() or 1
     for count in threads:
         if not 1 <= count <= most:
             raise UsageError(
@@ -134,30 +135,14 @@ def _own_runtime(subject: Subject) -> str:
     return name
 
 
-def usable_cpus() -> list[int]:
-    """The processors that this process may use; none where the system does not say."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-
-
-def pinned_cpus(threads: int) -> list[int] | None:
+def pinned_cpus(threads: int, cores: Sequence[Sequence[int]] | None = None) -> list[int] | None:
     """The processors that a case of so many threads is kept to; None where it cannot be.
 
-    One thread a core comes first, so that no two threads share a core while another is idle; the
-    last ones are taken, since systems do their own work on the first.
+    `cores` are those of the machine that measures, by default this one. One thread a core comes
+    first, so that no two threads share a core while another is idle; the last ones are taken, since
+    systems do their own work on the first.
     """
-    cores: dict[str, list[int]] = {}
-    for cpu in usable_cpus():
-        cores.setdefault(_siblings(cpu), []).append(cpu)
-    turns = max(map(len, cores.values()), default=0)
-    ordered = [
-        core[turn] for turn in range(turns) for core in reversed(cores.values()) if turn < len(core)
-    ]
+    cores = usable_cores() if cores is None else cores
+    turns = max(map(len, cores), default=0)
+    ordered = [core[turn] for turn in range(turns) for core in reversed(cores) if turn < len(core)]
     return sorted(ordered[:threads]) or None
-
-
-def _siblings(cpu: int) -> str:
-    """What names the core of a processor; its own number where the system does not say."""
-    try:
-        return Path(_SIBLINGS.format(cpu)).read_text().strip()
-    except OSError:
-        return str(cpu)

@@ -15,8 +15,7 @@ from compressor.measuring.case_process import Measured, Method
 from compressor.measuring.cases import Case
 from compressor.measuring.proof import Examples
 from compressor.measuring.subjects import Subject
-from deploy import describe_machine
-from deploy.machine import governor, load_average
+from compressor.measuring.target import Target
 from deploy.statistics import CONFIDENCE, median_interval, percentile_intervals, ratio_interval
 
 Json = dict[str, Any]
@@ -32,15 +31,13 @@ class RunRecord:
         examples: Examples | None,
         method: Method,
         folder: Path,
+        target: Target,
     ) -> None:
         cases = [case for table in tables for case in table]
         self.rows: list[Json] = []
         self._reference: np.ndarray | None = None
-        self._machine: Json = describe_machine() | {
-            "governor": governor(),
-            "load_average": [load_average(), None],
-            "gpu": None,
-        }
+        self._target = target
+        self._machine: Json = target.describe()
         self._record: Json = {
             "id": f"{_now()}-{secrets.token_hex(2)}",
             "started": _now(),
@@ -78,7 +75,7 @@ class RunRecord:
         """Nothing more will be measured."""
         self._record["interrupted"] = interrupted
         self._record["finished"] = None if interrupted else _now()
-        self._machine["load_average"][1] = load_average()
+        self._machine["load_average"][1] = self._target.load()
 
     def describe(self) -> Json:
         """The run as a JSON object."""

@@ -27,6 +27,7 @@ from compressor.measuring import proof
 from compressor.measuring.case_process import CaseProcess, Measured, Method
 from compressor.measuring.cases import Case
 from compressor.measuring.proof import Examples
+from compressor.measuring.target import Target
 
 Heard = Callable[[str], None]
 """Told what is being done, in a few words."""
@@ -36,10 +37,16 @@ class Session:
     """The processes of one table; use it as a context, which ends them."""
 
     def __init__(
-        self, cases: Sequence[Case], examples: Examples | None, method: Method, heard: Heard
+        self,
+        cases: Sequence[Case],
+        examples: Examples | None,
+        method: Method,
+        heard: Heard,
+        target: Target,
     ) -> None:
         self.measured = [Measured(case) for case in cases]
         self._examples, self._method, self._heard = examples, method, heard
+        self._target = target
         self._running: dict[int, CaseProcess] = {}
         self._stack = contextlib.ExitStack()
 
@@ -62,7 +69,7 @@ class Session:
         for number, found in enumerate(self.measured):
             case = found.case
             self._heard(f"{case.subject.name} in {case.runtime}: start, warm up, check")
-            process = CaseProcess(found, self._examples, self._method, self._folder)
+            process = CaseProcess(found, self._examples, self._method, self._folder, self._target)
             self._running[number] = process
             self._stack.callback(process.close)
             self._guarded(number, process.begin)

@@ -136,8 +136,8 @@ def _conditions(run: Run) -> list[str]:
     load = "not known" if start is None else f"{start:g} at the start"
     load += "" if end is None else f", {end:g} at the end"
     lines = [
-        f"machine: {machine['cpu']}, {machine['cores']} cores, {machine['system']}, governor "
-        f"{machine['governor'] or 'not readable'}, load {load}"
+        f"machine: {_host(machine)}{machine['cpu']}, {machine['cores']} cores, "
+        f"{machine['system']}, governor {machine['governor'] or 'not readable'}, load {load}"
     ]
     if machine["gpu"]:
         lines.append(f"GPU: {machine['gpu']['name']}, driver {machine['gpu'].get('driver')}")
@@ -159,6 +159,10 @@ def _conditions(run: Run) -> list[str]:
     if start is not None and start > _BUSY * machine["cores"]:
         lines.append("note: the machine was busy; trust the ratios, not the milliseconds")
     return lines
+
+
+def _host(machine: Mapping[str, Any]) -> str:
+    return f"{machine['host']}, " if machine.get("host") else ""
 
 
 def _runtime_line(row: Row) -> str:

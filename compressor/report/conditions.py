@@ -12,9 +12,10 @@ from compressor.report.tables import workload
 
 
 def machine_text(machine: Mapping[str, Any]) -> str:
-    """A machine in one line: processor, cores, memory, system."""
+    """A machine in one line: the host if it was another, processor, cores, memory, system."""
+    where = f"{machine['host']}: " if machine.get("host") else ""
     return (
-        f"{machine['cpu']}, {machine['cores']} cores, "
+        f"{where}{machine['cpu']}, {machine['cores']} cores, "
         f"{machine['memory_bytes'] / 2**30:.1f} GiB, {machine['system']}"
     )
 

@@ -19,6 +19,7 @@ LAYERS = ["--pruning-variable-names", "--layers"]
 TRAINING = ["--preset", "--max-steps", "--batch-size", "--learning-rate"]
 TRAINING += ["--schedule", "--validation"]
 ALWAYS = ["--json", "--verbose"]
+HOST = ["--host", "--python", "--ssh-option", "--ssh-config"]
 
 # A change here is a change for users: it belongs in CHANGELOG.md.
 OPTIONS = {
@@ -54,14 +55,23 @@ OPTIONS = {
     "inspect": ["PATH", "OTHER", *ALWAYS],
     "export": [
         *("MODEL", "-o", "--output", "--format", "--for", "--quantize", "--optimize"),
-        *("--encoding", "--threads", "--force", *DATA, *ALWAYS),
+        *("--encoding", "--labels", "--threads", "--force", *DATA, *ALWAYS),
     ],
+    "devices": ["DEVICE", *ALWAYS],
+    "keygen": ["NAME", *ALWAYS],
+    "package": [
+        *("ARTEFACTS", "--device", "-o", "--output", "--sign", "--latencies", "--web-runtime"),
+        *("--force", *ALWAYS),
+    ],
+    "verify": ["BUNDLE", "--key", "--static", *ALWAYS],
+    "runner": ["--key", "-o", "--output", *HOST, "--folder", "--force", *ALWAYS],
+    "deploy": ["BUNDLE", *HOST, "--folder", "--rollback", *ALWAYS],
     "runtimes list": ALWAYS,
     "runtimes install": ["NAME", *ALWAYS],
     "report": ["RUN", *ALWAYS],
     "bench": [
         *("ARTEFACTS", "--runtime", "--threads", "--batch", "--examples", "--rounds", "--starts"),
-        *("--round-seconds", "--time-limit", "-o", "--output", *DATA, *ALWAYS),
+        *("--round-seconds", "--time-limit", "-o", "--output", *HOST, *DATA, *ALWAYS),
     ],
 }
 DEFAULTS = {

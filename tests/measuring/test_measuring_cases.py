@@ -42,7 +42,7 @@ def test_each_artefact_runs_where_it_was_exported_for(artefacts) -> None:
 
 
 def test_every_setting_is_a_table_and_a_gpu_has_three_rows(artefacts, monkeypatch) -> None:
-    monkeypatch.setattr(planning, "usable_cpus", lambda: [0, 1])
+    monkeypatch.setattr(planning, "usable_cores", lambda: [[0], [1]])
 
     tables = planned(artefacts / "small.onnx", ("onnxruntime", "cuda"), (1, 2), (1, 32))
 
@@ -134,8 +134,7 @@ def test_results_go_to_the_run_directory_or_beside_the_artefact(artefacts, tmp_p
 
 
 def test_threads_get_a_core_each_before_they_share_one(monkeypatch) -> None:
-    monkeypatch.setattr(planning, "usable_cpus", lambda: [0, 1, 2, 3])
-    monkeypatch.setattr(planning, "_siblings", lambda cpu: f"{cpu % 2},{cpu % 2 + 2}")
+    monkeypatch.setattr(planning, "usable_cores", lambda: [[0, 2], [1, 3]])
 
     assert pinned_cpus(1) == [1]
     assert pinned_cpus(2) == [0, 1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -99,12 +100,12 @@ def test_one_process_serves_several_artefacts_and_is_gone_at_the_end(onnx_file, 
     (tmp_path / "text.onnx").write_text("no model")
     with Runner("onnxruntime") as runner:
         runner.load(path)
-        process = runner._process
+        process = runner._process.process
         with pytest.raises(CheckFailedError, match="onnxruntime refuses the artefact") as refused:
             runner.load(tmp_path / "text.onnx")
         runner.load(path)
         np.testing.assert_allclose(runner.predict(inputs, batch=9), expected, atol=1e-5)
-        assert runner._process is process
+        assert runner._process.process is process
         folder = runner._path
 
     assert str(refused.value).isprintable()
@@ -122,11 +123,24 @@ def test_a_request_that_does_not_fit_is_the_caller_s_error(onnx_file, rejected) 
     rejected(UsageError, Runner, "cobol")
 
 
+def watched(runner: Runner) -> list[subprocess.Popen[bytes]]:
+    """The processes that a runner starts from now on."""
+    started, local = [], runner._process
+    start = local.start
+
+    def start_and_note(runtime: str) -> None:
+        start(runtime)
+        started.append(local.process)
+
+    local.start = start_and_note
+    return started
+
+
 def test_a_crash_is_a_failed_check_and_the_next_load_starts_afresh(onnx_file, rejected) -> None:
     path, inputs, expected = onnx_file
     with Runner("onnxruntime") as runner:
         runner.load(path)
-        os.kill(runner._process.pid, signal.SIGSEGV)
+        os.kill(runner._process.process.pid, signal.SIGSEGV)
         message = rejected(CheckFailedError, runner.predict, inputs)
         assert message.startswith("the runtime crashed: onnxruntime: signal 11 (SIGSEGV)")
         runner.load(path)
@@ -148,10 +162,8 @@ def test_a_crash_is_a_failed_check_and_the_next_load_starts_afresh(onnx_file, re
 )
 def test_a_process_that_breaks_its_word_is_ended(in_place, rejected, program, said) -> None:
     in_place(program)
-    started = []
     with Runner("litert", timeout=0.7 if "more than" in said else 60) as runner:
-        start = runner._start
-        runner._start = lambda: started.append(start()) or started[0]
+        started = watched(runner)
         message = rejected(CheckFailedError, runner.load, "any.tflite")
         assert said in message, message
         assert started[0].poll() is not None and gone(started[0].pid)
@@ -164,13 +176,13 @@ def test_ctrl_c_ends_the_process_at_once(in_place) -> None:
     try:
         signal.setitimer(signal.ITIMER_REAL, 0.5)
         with pytest.raises(KeyboardInterrupt), Runner("litert") as runner:
-            process = runner._start()
+            started = watched(runner)
             runner.load("any.tflite")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
 
-    assert process.poll() is not None and gone(process.pid)
+    assert started[0].poll() is not None and gone(started[0].pid)
     assert time.monotonic() - start < 30  # not the minute that the process would have slept
 
 

@@ -128,7 +128,7 @@ def test_a_gpu_that_is_not_there_is_said_so(name, rejected, monkeypatch) -> None
     with Runner(name) as runner:
         message = rejected(MissingRuntimeError, runner.load, "any.onnx")
         assert "no NVIDIA driver" in message
-        assert runner._process is None  # nothing was started for it
+        assert runner._process.process is None  # nothing was started for it
 
 
 @NO_GPU

@@ -1,0 +1,158 @@
+"""Another machine, through the user's own ssh and its configuration.
+
+No password is asked for, stored or passed on (BatchMode): ssh has a key or an agent, or it refuses.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shlex
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO
+
+from compressor._files import storage_errors
+from compressor.errors import MissingRuntimeError, UsageError
+
+PYTHON = "python3"
+"""What is called there, unless told otherwise."""
+
+CONNECTION_LOST = 255
+"""The exit code of ssh itself, for whatever goes wrong with the connection."""
+
+_CONNECT_SECONDS = 20
+_TAIL = 4096
+_OPTIONS = (
+    *("-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={_CONNECT_SECONDS}"),
+    # A connection that is cut without a word is given up after a minute.
+    *("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class SshHost:
+    """A machine that ssh reaches by `name`: [user@]host, or a name of the user's configuration.
+
+    `python` is the Python there, `options` are for `ssh -o`, `config` is for `ssh -F`. `socket` is
+    that of a connection that is open already. Raises UsageError for a name that ssh could take for
+    an option.
+    """
+
+    name: str
+    python: str = PYTHON
+    options: tuple[str, ...] = ()
+    config: Path | None = None
+    socket: Path | None = None
+
+    def __post_init__(self) -> None:
+        parts = self.name.split("@")
+        fit = self.name.isprintable() and not any(c.isspace() for c in self.name)
+        if not fit or not all(parts) or any(part.startswith("-") for part in parts):
+            raise UsageError(
+                "no host to connect to", value=self.name, hint="[user@]host, as ssh takes it"
+            )
+        for what, text in (("option of ssh", self.options), ("Python", (self.python,))):
+            if not all(word and word.isprintable() for word in text):
+                raise UsageError(f"no {what}", value=", ".join(map(repr, text)))
+
+    @classmethod
+    def of(cls, host: SshHost | str) -> SshHost:
+        """The host itself, or that of a name."""
+        return host if isinstance(host, SshHost) else cls(host)
+
+    def command(self, words: Sequence[str]) -> list[str]:
+        """The command line of this machine that runs `words`, as they are, on the other."""
+        # The user's shell there takes it apart again.
+        return [*self._ssh(), "--", self.name, shlex.join(words)]
+
+    def python_command(self, words: Sequence[str]) -> list[str]:
+        """`command` of the Python there, without its user's variables and modules."""
+        return self.command([in_home(self.python), "-I", *words])
+
+    def _ssh(self) -> list[str]:
+        words = ["ssh", *_OPTIONS]
+        if self.config is not None:
+            words += ["-F", str(self.config)]
+        if self.socket is not None:
+            words += ["-S", str(self.socket), "-o", "ControlMaster=no"]
+        for option in self.options:
+            words += ["-o", option]
+        return words
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[SshHost]:
+        """Within it there is one open connection, which the commands of the given host share.
+
+        Raises MissingRuntimeError where there is no ssh, or it cannot connect.
+        """
+        with contextlib.ExitStack() as stack:
+            with storage_errors(Path(tempfile.gettempdir())):
+                made = tempfile.TemporaryDirectory(prefix="compressor-ssh-")
+                folder = Path(stack.enter_context(made))
+                said = stack.enter_context(tempfile.TemporaryFile())
+            socket = folder / "s"
+            master = self._start_master(socket, said)
+            stack.callback(_end, master)
+            deadline = time.monotonic() + 2 * _CONNECT_SECONDS
+            while not socket.exists():
+                if master.poll() is not None or time.monotonic() > deadline:
+                    raise self.unreachable(last_line(said))
+                time.sleep(0.01)
+            yield dataclasses.replace(self, socket=socket)
+
+    def _start_master(self, socket: Path, said: IO[bytes]) -> subprocess.Popen[bytes]:
+        words = [*self._ssh(), "-M", "-S", str(socket), "-N", "--", self.name]
+        return self.start(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
+
+    def start(
+        self, words: Sequence[str], *, stdin: int, stdout: int, stderr: IO[bytes]
+    ) -> subprocess.Popen[bytes]:
+        """Start what `command` gave. Raises MissingRuntimeError where there is no ssh here."""
+        try:
+            return subprocess.Popen(
+                words,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                # Ctrl-C is for this process, which ends the other itself.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise MissingRuntimeError(
+                "ssh cannot be started", value=error.strerror, hint="install OpenSSH's client"
+            ) from error
+
+    def unreachable(self, said: str) -> MissingRuntimeError:
+        """The error of a connection that cannot be made; `said` is what ssh said of it."""
+        return MissingRuntimeError(
+            "cannot connect",
+            value=f"{self.name} ({said})" if said else self.name,
+            hint=f"try: ssh {self.name}",
+        )
+
+
+def in_home(path: str) -> str:
+    """A path that the other machine takes from its user's home, where it is not absolute."""
+    return path.removeprefix("~/") if len(path) > len("~/") else path
+
+
+def last_line(stream: IO[bytes]) -> str:
+    """The last line that is not empty of what was written to a file."""
+    size = stream.seek(0, 2)
+    stream.seek(max(size - _TAIL, 0))
+    lines = [line.strip() for line in stream.read().decode(errors="replace").split("\n")]
+    lines = [line for line in lines if line]
+    return lines[-1][:200] if lines else ""
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(5)
+        return
+    process.kill()
+    process.wait()

@@ -1,0 +1,283 @@
+r"""Measuring on a device over ssh: a temporary folder there, and one runner that works in it.
+
+`compressor bench --host` starts this by the device's Python, at the other end of an ssh connection.
+It reads one JSON object a line from standard input, after which bytes follow where `bytes` says so,
+and answers each with a line, `{"ok": true, ...}` or `{"ok": false, "error": ONE LINE}`, after which
+bytes follow where `bytes` says so. When the connection ends, however it ends, the runner is killed
+and the folder removed.
+
+{"op": "machine"} -> folder, machine (as `deploy.machine` describes it), governor, load_average,
+    cores (the processors that may be used, those of one core in a list of their own)
+{"op": "put", "file": NAME, "bytes": COUNT} and the bytes -> path of the file in the folder
+{"op": "get", "file": NAME} -> bytes, and the bytes; the file is removed
+{"op": "start"} -> starts the runner (`deploy.runner.protocol`), in the place of the one before
+{"op": "ask", "request": OBJECT} -> answer (the runner's, a text), or, where it ended instead:
+    ended (its exit code, -N for signal N; null where it goes on without output), said (the last
+    line that it wrote to standard error)
+{"op": "signal", "signal": "SIGSTOP" or "SIGCONT"}
+{"op": "install", "folder": FOLDER, "force": BOOL} -> installs the archive that this came in as the
+    runner of FOLDER, unless one with other keys is there: path, keys, before (the keys of the one
+    that was there, or null)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from deploy.errors import BundleError, DeployError, RequestError
+from deploy.fields import Fields, parse_json
+
+OPERATIONS = ("machine", "put", "get", "start", "ask", "signal", "install")
+
+_CHUNK = 2**16
+_LONGEST_LINE = 2**21
+_LARGEST_FILE = 4 * 2**30
+_SIGNALS = ("SIGSTOP", "SIGCONT")
+_TAIL = 4096
+_EXIT_SECONDS = 5.0
+
+
+class _EndedError(Exception):
+    """The connection has ended."""
+
+
+class _Stream:
+    """Lines and bytes from a file descriptor."""
+
+    def __init__(self, handle: int) -> None:
+        self.handle = handle
+        self._held = b""
+
+    def fill(self) -> bool:
+        """Take what has arrived; whether anything can still come."""
+        chunk = os.read(self.handle, _CHUNK)
+        self._held += chunk
+        return bool(chunk)
+
+    def has_line(self) -> bool:
+        return b"\n" in self._held
+
+    def line(self) -> bytes:
+        """The next line; raises _EndedError where there is none any more."""
+        while not self.has_line():
+            if len(self._held) > _LONGEST_LINE or not self.fill():
+                raise _EndedError
+        found, _, self._held = self._held.partition(b"\n")
+        return found
+
+    def copy(self, file: Any, count: int) -> None:
+        """Write the next `count` bytes to a file; raises _EndedError where there are fewer."""
+        while count:
+            if not self._held and not self.fill():
+                raise _EndedError
+            part, self._held = self._held[:count], self._held[count:]
+            file.write(part)
+            count -= len(part)
+
+
+class Workspace:
+    """A folder with the archive `runner.pyz` in it, for who asks on standard input."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._archive = folder / "runner.pyz"
+        self._requests = _Stream(0)
+        self._runner: subprocess.Popen[bytes] | None = None
+        self._answers = _Stream(-1)
+
+    def serve(self) -> None:
+        """Answer until the connection ends; nothing of it is left then."""
+        try:
+            with contextlib.suppress(_EndedError, BrokenPipeError, KeyboardInterrupt):
+                while True:
+                    self._answer(self._requests.line())
+        finally:
+            self._stop()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _answer(self, line: bytes) -> None:
+        try:
+            fields = Fields(parse_json(line, "request"), "request")
+            op = fields.choice("op", OPERATIONS)
+            answer = {"ok": True, **getattr(self, f"_{op}")(fields)}
+        except (DeployError, OSError) as error:
+            text = str(error) if isinstance(error, DeployError) else f"the system refuses: {error}"
+            answer = {"ok": False, "error": text}
+        sent = answer.pop("file", None)
+        _write(json.dumps(answer).encode() + b"\n")
+        if sent is not None:
+            with open(sent, "rb") as file:
+                while chunk := file.read(_CHUNK):
+                    _write(chunk)
+            Path(sent).unlink()
+
+    def _machine(self, fields: Fields) -> dict[str, Any]:
+        from deploy.machine import describe_machine, governor, load_average, usable_cores
+
+        fields.done()
+        return {
+            "folder": str(self._folder),
+            "machine": describe_machine(),
+            "governor": governor(),
+            "load_average": load_average(),
+            "cores": usable_cores(),
+        }
+
+    def _put(self, fields: Fields) -> dict[str, Any]:
+        path, count = self._path(fields), fields.integer("bytes", 0, _LARGEST_FILE)
+        fields.done()
+        try:
+            with open(path, "wb") as file:
+                self._requests.copy(file, count)
+        except OSError as error:  # the bytes that still come would be taken for requests
+            _write(
+                json.dumps({"ok": False, "error": f"cannot keep a file: {error}"}).encode() + b"\n"
+            )
+            raise _EndedError from error
+        return {"path": str(path)}
+
+    def _get(self, fields: Fields) -> dict[str, Any]:
+        path = self._path(fields)
+        fields.done()
+        return {"bytes": path.stat().st_size, "file": str(path)}
+
+    def _start(self, fields: Fields) -> dict[str, Any]:
+        fields.done()
+        self._stop()
+        with open(self._folder / "stderr", "wb") as stderr:
+            self._runner = subprocess.Popen(
+                [sys.executable, "-I", str(self._archive), "protocol"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                # What a runtime leaves where temporary files go is removed with the folder.
+                env={**os.environ, "TMPDIR": str(self._folder)},
+                start_new_session=True,
+            )
+        assert self._runner.stdout is not None
+        self._answers = _Stream(self._runner.stdout.fileno())
+        return {}
+
+    def _ask(self, fields: Fields) -> dict[str, Any]:
+        request = fields.object("request")
+        fields.done()
+        runner = self._runner
+        if runner is None:
+            raise RequestError("no runner is started")
+        assert runner.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # then there is no answer, either
+            runner.stdin.write(json.dumps(request).encode() + b"\n")
+            runner.stdin.flush()
+        watched = [self._requests.handle, self._answers.handle]
+        while not self._answers.has_line():
+            ready = select.select(watched, [], [])[0]
+            if self._requests.handle in ready and not self._requests.fill():
+                raise _EndedError
+            if self._answers.handle in ready and not self._answers.fill():
+                return self._ended(runner)
+        return {"answer": self._answers.line().decode(errors="replace")}
+
+    def _ended(self, runner: subprocess.Popen[bytes]) -> dict[str, Any]:
+        try:
+            code: int | None = runner.wait(_EXIT_SECONDS)
+        except subprocess.TimeoutExpired:
+            code = None
+        said = (self._folder / "stderr").read_bytes()[-_TAIL:].decode(errors="replace")
+        lines = [line.strip() for line in said.split("\n") if line.strip()]
+        return {"ended": code, "said": lines[-1][:200] if lines else ""}
+
+    def _signal(self, fields: Fields) -> dict[str, Any]:
+        name = fields.choice("signal", _SIGNALS)
+        fields.done()
+        if self._runner is not None and hasattr(signal, name):
+            self._runner.send_signal(getattr(signal, name))
+        return {}
+
+    def _install(self, fields: Fields) -> dict[str, Any]:
+        from deploy.store import RUNNER
+
+        folder, force = fields.text("folder"), fields.boolean("force")
+        fields.done()
+        target = Path(folder).expanduser() / RUNNER
+        keys, before = _keys_of(self._archive), _keys_of(target)
+        if before is not None and before != keys and not force:
+            raise BundleError(
+                "a runner that trusts other keys is installed",
+                value=f"{target} trusts {', '.join(before) or 'none'}",
+                hint="--force replaces it",
+            )
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        made = target.with_name(f".{RUNNER}.new")
+        with open(self._archive, "rb") as source, open(made, "wb") as file:
+            shutil.copyfileobj(source, file)
+            file.flush()
+            os.fsync(file.fileno())
+        made.replace(target)
+        handle = os.open(target.parent, os.O_RDONLY)
+        os.fsync(handle)
+        os.close(handle)
+        return {"path": str(target.resolve()), "keys": keys, "before": before}
+
+    def _path(self, fields: Fields) -> Path:
+        name = fields.text("file")
+        if not name.replace(".", "").replace("-", "").isalnum() or name.startswith("."):
+            raise RequestError("no name of a file", value=name)
+        return self._folder / name
+
+    def _stop(self) -> None:
+        runner, self._runner = self._runner, None
+        if runner is None:
+            return
+        runner.kill()  # one that is stopped by SIGSTOP, too
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            runner.wait(_EXIT_SECONDS)
+        assert runner.stdin is not None and runner.stdout is not None
+        with contextlib.suppress(BrokenPipeError):
+            runner.stdin.close()
+        runner.stdout.close()
+
+
+def _keys_of(archive: Path) -> list[str] | None:
+    """The identifiers of the keys that are pinned in a runner; None where there is no runner."""
+    import hashlib
+
+    from deploy.container import read_container
+    from deploy.files import read_regular
+    from deploy.signing import PINNED_KEYS
+
+    if not archive.exists():
+        return None
+    try:
+        listed = read_container(read_regular(archive, _LARGEST_FILE)).get(f"deploy/{PINNED_KEYS}")
+        texts = json.loads(listed)["keys"] if listed else []
+        return sorted(hashlib.sha256(bytes.fromhex(text)).hexdigest()[:16] for text in texts)
+    except (DeployError, ValueError, KeyError, TypeError):
+        return ["an unknown key"]
+
+
+def _write(content: bytes) -> None:
+    """Write all of it to standard output."""
+    while content:
+        content = content[os.write(1, content) :]
+
+
+def _end(*_: object) -> None:
+    raise _EndedError
+
+
+def main(folder: str) -> int:
+    """Serve in `folder`, which is removed at the end; the exit code."""
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _end)
+    Workspace(Path(folder)).serve()
+    return 0
