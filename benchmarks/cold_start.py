@@ -4,8 +4,9 @@
 
 A turn is a process of each kind: one that imports the runtime and loads the artefact, nothing else;
 one of an installed runner that verifies the signed bundle (signature, every digest) and answers for
-one image (`run`); one that also runs the check vectors first (`verify`). Times are of whole
-processes, from start to end; ratios are pair by pair, to the first.
+one image (`run`); one that runs the check vectors instead (`verify`); `run` of a runner that was
+copied there and not compiled. Times are of whole processes, from start to end; ratios are pair by
+pair, to the first.
 """
 
 from __future__ import annotations
@@ -62,8 +63,7 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     if not (options.work / "key.key").is_file():
         compressor.keygen(options.work / "key")
-    runner = options.work / "runner.pyz"
-    runner.write_bytes(pack([read_public_key(options.work / "key.pub")]))
+    runner = pack([read_public_key(options.work / "key.pub")])
     image = options.work / "image.npy"
     np.save(image, np.asarray(load_dataset(None).x_test)[0])
     rows = [
@@ -73,15 +73,20 @@ def main() -> None:
     print_tables("cold-start")
 
 
-def _measure(artefact: Path, work: Path, runner: Path, image: Path, rounds: int) -> dict[str, Any]:
+def _measure(artefact: Path, work: Path, runner: bytes, image: Path, rounds: int) -> dict[str, Any]:
     runtime = read_artifact(artefact).runtime
     bundle = work / f"{artefact.name}.bundle"
     compressor.package([artefact], _DEVICES[runtime], bundle, sign=work / "key.key", force=True)
     python = runtimes.python_of(runtime)
+    copied, installed = work / "copied.pyz", work / "installed.pyz"
+    for path in (copied, installed):
+        path.write_bytes(runner)
+    subprocess.run([python, "-I", installed, "compile"], check=True, stdout=subprocess.DEVNULL)
     commands: dict[str, Sequence[str]] = {
         "runtime alone": [python, "-I", "-c", _ALONE[runtime].format(path=str(artefact))],
-        "run": [python, "-I", str(runner), "run", str(bundle), str(image)],
-        "verify": [python, "-I", str(runner), "verify", str(bundle)],
+        "run": [python, "-I", str(installed), "run", str(bundle), str(image)],
+        "verify": [python, "-I", str(installed), "verify", str(bundle)],
+        "run, not compiled": [python, "-I", str(copied), "run", str(bundle), str(image)],
     }
     times: dict[str, list[float]] = {name: [] for name in commands}
     for turn in range(rounds + 1):

@@ -10,23 +10,28 @@ from __future__ import annotations
 import io
 import math
 import warnings
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
 from deploy.errors import ArtifactError
 from deploy.files import open_regular
 
+if TYPE_CHECKING:
+    import zipfile
+
 _MOST_MEMBERS = 256
+_STORED = 0
 _LONGEST_NAME = 1000
 _MOST_DIMENSIONS = 32
 
 
 def write_arrays(stream: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
     """Write an .npz file, in the order of `arrays`; the same arrays give the same bytes."""
+    import zipfile
+
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
             # The time, the system and the rights would differ from one machine to the next.
@@ -62,6 +67,8 @@ def decode_array(content: bytes, where: object) -> np.ndarray:
 
 
 def _decode(file: IO[bytes], size: int, where: object) -> dict[str, np.ndarray]:
+    import zipfile
+
     try:
         with zipfile.ZipFile(file) as archive:
             return {
@@ -85,7 +92,7 @@ def _members(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
         name = member.filename
         if not name.endswith(".npy") or len(name) > _LONGEST_NAME or not name.isprintable():
             raise ValueError(f"no name of an array: {name!r:.80}")
-        if member.flag_bits & 1 or member.compress_type != zipfile.ZIP_STORED:
+        if member.flag_bits & 1 or member.compress_type != _STORED:
             raise ValueError(f"{name} is compressed or encrypted; store it with numpy.savez")
         if member.file_size != member.compress_size:
             raise ValueError(f"{name} has two sizes")

@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deploy.artifact import Artifact
 from deploy.container import MOST_BYTES, MOST_MEMBERS, read_container, write_container
@@ -24,7 +25,9 @@ from deploy.signing import (
     describe_signature,
     signed_message,
 )
-from deploy.vectors import CheckVectors
+
+if TYPE_CHECKING:
+    from deploy.vectors import CheckVectors
 
 Sign = Callable[[bytes], bytes]
 """Makes the Ed25519 signature, 64 bytes, of a message."""
@@ -60,8 +63,13 @@ class Bundle:
         return SIGNATURE in self.members
 
     def vectors(self) -> CheckVectors:
-        """The check vectors."""
-        return CheckVectors.parse(self.members[VECTORS], VECTORS)
+        """The check vectors; raises BundleError where the member is none."""
+        from deploy.vectors import CheckVectors
+
+        try:
+            return CheckVectors.parse(self.members[VECTORS], f"{VECTORS} of {self.manifest.name}")
+        except ArtifactError as error:
+            raise BundleError(error.what, value=error.value, hint=error.hint) from error
 
 
 def pack_members(
@@ -92,7 +100,7 @@ def open_bundle(path: Path | str, keys: Sequence[PublicKey] | None) -> Bundle:
     them is required, and none is enough where the list is empty; None asks for no signature: then
     only the integrity is proven. Nothing is executed, written or unpacked. Raises BundleError, in
     one line, for a container that is not canonical, a manifest of another form or schema, members
-    that are not those of the manifest, check vectors that are none, and for a signature that is
+    that are not those of the manifest, and for a signature that is
     missing, by another key, or not of this bundle.
     """
     path = Path(path)
@@ -129,9 +137,7 @@ def _checked(
     manifest = Manifest.parse(members[MANIFEST])
     manifest.check(members)
     digest = hashlib.sha256(content).hexdigest()
-    bundle = Bundle(manifest, members, digest, len(content), key)
-    bundle.vectors()
-    return bundle
+    return Bundle(manifest, members, digest, len(content), key)
 
 
 def _read_folder(folder: Path) -> dict[str, bytes]:

@@ -7,7 +7,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,7 +17,9 @@ from deploy.errors import EngineError, MissingEngineError
 from deploy.examples import artifact_inputs, predicted_classes
 from deploy.runner.engine import Engine
 from deploy.runner.engines import engine_class
-from deploy.vectors import CheckResult
+
+if TYPE_CHECKING:
+    from deploy.vectors import CheckResult
 
 _MOST_IN_MEMORY = 64 * 2**20
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import dataclasses
 import hashlib
 import json
-import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import deploy
 from deploy import ed25519
 from deploy.errors import BundleError
 from deploy.fields import Fields, parse_json
@@ -41,6 +40,8 @@ class PublicKey:
 
     def pem(self) -> str:
         """The key as a SubjectPublicKeyInfo (RFC 8410) in PEM (RFC 7468)."""
+        import base64
+
         encoded = base64.b64encode(_DER_PREFIX + self.raw).decode()
         return f"{_PEM_BEGIN}\n{encoded}\n{_PEM_END}\n"
 
@@ -50,6 +51,8 @@ def read_public_key(path: Path | str) -> PublicKey:
 
     Raises BundleError for any other file, and says so where it is a private key.
     """
+    import base64
+
     content = read_regular(path, _MOST_BYTES)
     if b"PRIVATE KEY" in content:
         raise BundleError(
@@ -61,7 +64,7 @@ def read_public_key(path: Path | str) -> PublicKey:
         begin, end = text.index(_PEM_BEGIN), text.index(_PEM_END)
         body = text[begin + len(_PEM_BEGIN) : end].replace(" ", "")
         der = base64.b64decode(body, validate=True)
-    except (ValueError, binascii.Error):
+    except ValueError:
         der = b""
     if len(der) != len(_DER_PREFIX) + ed25519.KEY_BYTES or not der.startswith(_DER_PREFIX):
         raise BundleError(
@@ -117,11 +120,10 @@ def check_signature_form(described: bytes) -> str:
 
 def pinned_keys() -> tuple[PublicKey, ...]:
     """The keys that this runner trusts; none unless it was made to be installed apart."""
+    loader: Any = deploy.__spec__.loader  # of a zipapp, or of a folder
     try:
-        content = pkgutil.get_data("deploy", PINNED_KEYS)
+        content = loader.get_data(str(Path(next(iter(deploy.__path__))) / PINNED_KEYS))
     except OSError:
-        content = None
-    if not content:
         return ()
     fields = Fields(parse_json(content, PINNED_KEYS), PINNED_KEYS)
     keys = tuple(PublicKey(bytes.fromhex(text)) for text in fields.texts("keys"))

@@ -42,6 +42,7 @@ def verify(
     with deploy_errors():
         trusted = [read_public_key(key) for key in keys] or None
         opened = open_bundle(bundle, trusted)
+        opened.vectors()
     artifact = opened.artifact
     return {
         "path": str(bundle),

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from deploy.artifact import Artifact
 from deploy.artifact_parts import InputRule, Port
 from deploy.errors import ArtifactError, RequestError
-from deploy.vectors import CheckVectors
+
+if TYPE_CHECKING:
+    from deploy.vectors import CheckVectors
 
 _NPY, _ZIP, _GZIP, _PNG = b"\x93NUMPY", b"PK", b"\x1f\x8b", b"\x89PNG"
 _BYTES = 255
@@ -31,7 +34,7 @@ class ExampleReader:
     def __init__(
         self,
         artifact: Artifact,
-        vectors: CheckVectors,
+        vectors: Callable[[], CheckVectors],
         *,
         resize: bool = False,
         invert: bool = False,
@@ -41,11 +44,8 @@ class ExampleReader:
         self._rules = artifact.preprocessing
         self._resize, self._invert = resize, invert
         self._most_pixels, self._most_bytes = most_pixels, most_bytes
-        ports = {port.name: port for port in artifact.inputs}
-        self._ranges = {
-            rule.name: _range(rule, ports[rule.name], vectors.inputs.get(rule.name))
-            for rule in artifact.preprocessing
-        }
+        self._ports = {port.name: port for port in artifact.inputs}
+        self._vectors = vectors
 
     def read(self, content: bytes, where: object) -> Mapping[str, np.ndarray]:
         """The stored arrays, (n, ...) by their sources, of a file's bytes.
@@ -156,7 +156,7 @@ class ExampleReader:
 
     def _as_stored(self, values: np.ndarray, where: object) -> np.ndarray:
         """Bytes, 0 to 255, in the range of what the model was trained on."""
-        found = self._ranges[self._rules[0].name]
+        found = self._range
         if found == "bytes":
             return values
         if found == "unit":
@@ -167,13 +167,21 @@ class ExampleReader:
             hint="give the numbers as it knows them, as .npy of float32",
         )
 
+    @cached_property
+    def _range(self) -> str:
+        """What stored values of the one input were: bytes, unit (0 to 1), or signed.
 
-def _range(rule: InputRule, port: Port, known: np.ndarray | None) -> str:
-    """What stored values were: bytes, unit (0 to 1), or signed; by the rule, and the check vectors.
+        A rule that scales is of bytes. Where values were fed as stored, the check vectors show it.
+        """
+        rule = self._rules[0]
+        if rule.scale != 1:
+            return "bytes"
+        return _shown_range(self._ports[rule.name], self._vectors().inputs.get(rule.name))
 
-    A rule that scales is of bytes. Where values were fed as stored, the vectors show their range.
-    """
-    if rule.scale != 1 or known is None or not known.size:
+
+def _shown_range(port: Port, known: np.ndarray | None) -> str:
+    """The range of what was fed to an input, as examples show it."""
+    if known is None or not known.size:
         return "bytes"
     if known.dtype.kind != "f":
         if port.scale is None or port.zero_point is None:

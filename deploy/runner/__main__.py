@@ -23,12 +23,15 @@ COMMANDS = {
     "bench": "deploy.runner.commands.bench",
     "serve": "deploy.runner.commands.serve",
     "store": "deploy.runner.commands.store",
+    "compile": "deploy.runner.commands.compile",
     "protocol": "deploy.runner.commands.protocol",
 }
 """Command -> its module: SUMMARY, add_arguments(parser), execute(arguments, source)."""
 
-OF_THE_RUNNER = ("store", "protocol")
+OF_THE_RUNNER = ("store", "compile", "protocol")
 """Commands that are about no bundle, and that a bundle does not have."""
+TRUSTING_NONE = ("compile", "protocol")
+"""Those that open no bundle."""
 
 _FAILED, _USAGE, _MISSING, _INTERRUPTED = 1, 2, 3, 130
 
@@ -66,7 +69,7 @@ def _execute(argv: list[str], bundle: Path | None) -> int:
         return _overview(argv, known, bundle)
     module = importlib.import_module(COMMANDS[command])
     arguments = _parse(command, module, argv[1:], bundle)
-    if command == "protocol":
+    if command in TRUSTING_NONE:
         return int(module.execute(arguments, BundleSource(None, ())))
     keys = trusted_keys(arguments.key) if bundle is None else None
     named = getattr(arguments, "bundle", None)
@@ -89,7 +92,7 @@ def _parse(
         # A server may have its bundle from a store.
         count = "?" if command == "serve" else None
         parser.add_argument("bundle", type=Path, metavar="BUNDLE", nargs=count, help="the bundle")
-    if bundle is None and command != "protocol":
+    if bundle is None and command not in TRUSTING_NONE:
         parser.add_argument(
             *("--key", "-k"),
             metavar="PUB",

@@ -15,9 +15,9 @@ and the folder removed.
     ended (its exit code, -N for signal N; null where it goes on without output), said (the last
     line that it wrote to standard error)
 {"op": "signal", "signal": "SIGSTOP" or "SIGCONT"}
-{"op": "install", "folder": FOLDER, "force": BOOL} -> installs the archive that this came in as the
-    runner of FOLDER, unless one with other keys is there: path, keys, before (the keys of the one
-    that was there, or null)
+{"op": "install", "folder": FOLDER, "force": BOOL} -> installs the archive that this came in,
+    compiled for this Python, as the runner of FOLDER, unless one with other keys is there: path,
+    keys, before (the keys of the one that was there, or null)
 """
 
 from __future__ import annotations
@@ -203,6 +203,9 @@ class Workspace:
         return {}
 
     def _install(self, fields: Fields) -> dict[str, Any]:
+        from deploy.container import MOST_BYTES
+        from deploy.files import read_regular
+        from deploy.runner.compiling import compiled, write_runner
         from deploy.store import RUNNER
 
         folder, force = fields.text("folder"), fields.boolean("force")
@@ -216,15 +219,7 @@ class Workspace:
                 hint="--force replaces it",
             )
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = target.with_name(f".{RUNNER}.new")
-        with open(self._archive, "rb") as source, open(made, "wb") as file:
-            shutil.copyfileobj(source, file)
-            file.flush()
-            os.fsync(file.fileno())
-        made.replace(target)
-        handle = os.open(target.parent, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
+        write_runner(target, compiled(read_regular(self._archive, MOST_BYTES)))
         return {"path": str(target.resolve()), "keys": keys, "before": before}
 
     def _path(self, fields: Fields) -> Path:

@@ -32,7 +32,7 @@ class Served:
         self.bundle, self.model = bundle, model
         self._reader = ExampleReader(
             bundle.artifact,
-            bundle.vectors(),
+            bundle.vectors,
             resize=resize,
             invert=invert,
             # Many requests are in work at once.

@@ -187,9 +187,13 @@ def test_a_signature_has_one_spelling(right: bytes, refused: Any) -> None:
         refused(with_members(right, {"signature.json": spelling}))
 
 
-def test_check_vectors_that_are_none_are_refused(right: bytes, refused: Any) -> None:
+def test_check_vectors_that_are_none_are_refused(right: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "vectors.bundle"
     for noise in (b"", b"PK", bytes(100)):
-        refused(relisted(right, {"check.npz": noise}, OWNER), [OWNER.public])
+        path.write_bytes(relisted(right, {"check.npz": noise}, OWNER))
+        bundle = open_bundle(path, [OWNER.public])
+        with pytest.raises(BundleError, match=r"check\.npz"):
+            bundle.vectors()
 
 
 def test_what_is_no_file_is_refused(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def reader(
     )
     rows = np.zeros((1, 1), np.float32) if known is None else np.array(known, np.float32)
     vectors = CheckVectors({"image": rows}, np.zeros((1, 4), np.float32), 0.0)
-    return ExampleReader(changed, vectors, **options)
+    return ExampleReader(changed, lambda: vectors, **options)
 
 
 def png(pixels: Any) -> bytes:
@@ -219,7 +219,7 @@ def test_a_model_of_several_inputs_takes_an_npz_of_their_names(artifact: Artifac
     stream = io.BytesIO()
     np.savez(stream, a=np.ones((2, 3)), b=np.zeros((2, 3)))
 
-    found = ExampleReader(several, vectors).read(stream.getvalue(), "it")
+    found = ExampleReader(several, lambda: vectors).read(stream.getvalue(), "it")
     assert set(found) == {"a", "b"}
     with pytest.raises(RequestError, match=r"several inputs.*a, b"):
-        ExampleReader(several, vectors).read(png(IMAGES[0]), "it")
+        ExampleReader(several, lambda: vectors).read(png(IMAGES[0]), "it")

@@ -55,7 +55,7 @@ def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
     from deploy.model import Model
 
     reader = ExampleReader(
-        bundle.artifact, bundle.vectors(), resize=arguments.resize, invert=arguments.invert
+        bundle.artifact, bundle.vectors, resize=arguments.resize, invert=arguments.invert
     )
     with Model(bundle, threads=arguments.threads, any_version=arguments.any_version) as model:
         for name in arguments.files:
