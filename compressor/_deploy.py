@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from compressor._files import write_bytes
 from compressor.bundling._errors import deploy_errors
+from compressor.bundling.packaging import is_container
 from compressor.errors import (
     BundleError,
     CheckFailedError,
@@ -114,6 +115,8 @@ def write_runner(keys: Sequence[Path | str], output: Path | str, *, force: bool 
     path = Path(output)
     if path.exists() and not force:
         raise UsageError("there is a file already", value=path, hint="--force replaces it")
+    if path.exists() and not is_container(path):
+        raise UsageError("this is no runner, and is not replaced", value=path, hint="name another")
     write_bytes(path, archive)
     return {"path": str(path), "bytes": len(archive), "keys": identifiers}
 
@@ -141,7 +144,7 @@ def install_runner(
     return {
         "host": host.name,
         "path": str(done.get("path")),
-        "bytes": len(archive),
+        "bytes": int(done.get("bytes") or len(archive)),
         "keys": identifiers,
         "replaced_keys": done.get("before"),
     }

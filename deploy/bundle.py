@@ -121,7 +121,7 @@ def open_bundle(path: Path | str, keys: Sequence[PublicKey] | None) -> Bundle:
 
 def _where(path: Path, error: BundleError | ArtifactError) -> str:
     shown = "" if error.value is None else str(error.value)
-    return shown if str(path) in shown else f"{path} ({shown})" if shown else str(path)
+    return shown if shown.startswith(str(path)) else f"{path} ({shown})" if shown else str(path)
 
 
 def _checked(

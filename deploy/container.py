@@ -30,6 +30,8 @@ _VERSION, _FLAGS, _STORED = 20, 0, 0
 _MADE_BY_UNIX = 3 << 8
 _TIME, _DATE = 0, (1 << 5) | 1  # 1980-01-01 00:00, the first that the format has
 _RIGHTS = 0o100644 << 16
+# What Windows takes for a device, with any suffix.
+_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@-]*")
 
 
@@ -37,7 +39,10 @@ def is_member_name(name: str) -> bool:
     """Whether a member may be called that: relative, of plain ASCII, no part begins with a dot."""
     parts = name.split("/")
     return len(name) <= LONGEST_NAME and all(
-        _PART.fullmatch(part) is not None and not part.endswith(".") for part in parts
+        _PART.fullmatch(part) is not None
+        and not part.endswith(".")
+        and _DEVICE.fullmatch(part.partition(".")[0].lower()) is None
+        for part in parts
     )
 
 
@@ -76,7 +81,8 @@ def read_container(content: bytes) -> dict[str, bytes]:
     if len(content) > MOST_BYTES:
         raise _too_large(len(content))
     if not content.startswith((_LOCAL_MAGIC, _END_MAGIC)):
-        raise BundleError("this is no bundle", value=f"it begins with {content[:4].hex() or None}")
+        begin = f"it begins with {content[:4].hex()}" if content else "it is empty"
+        raise BundleError("this is no bundle", value=begin)
     view = memoryview(content)
     members: dict[str, bytes] = {}
     directory, offset = b"", 0
@@ -144,7 +150,11 @@ def _check_names(names: list[str]) -> None:
             raise _unsafe(name)
     if len({name.lower() for name in names}) < len(names):
         raise _damaged("two members whose names differ in case only")
-    folders = {name.rpartition("/")[0].lower() for name in names}
+    folders = {
+        "/".join(parts[:length])
+        for parts in (name.lower().split("/") for name in names)
+        for length in range(1, len(parts))
+    }
     if folders & {name.lower() for name in names}:
         raise _damaged("a member that is a folder, too")
 

@@ -33,11 +33,27 @@ def artifact_inputs(
             )
         if not rule.scale >= _SMALLEST_SCALE:
             raise RequestError("the scale of an input is none", value=f"{rule.name}: {rule.scale}")
+        _check_values(rule, array)
         if rule.scale != 1:
             # Divided, as where the model was trained: a product would differ in the last bit.
             array = array.astype(np.float32) / np.float32(1 / rule.scale)
         fed[rule.name] = np.ascontiguousarray(array).reshape(len(array), *shape)
     return fed
+
+
+def _check_values(rule: InputRule, array: np.ndarray) -> None:
+    """Refuse what is no number, and what was scaled before: scaled again it would mean nothing."""
+    if array.dtype.kind != "f" or not array.size:
+        return
+    largest = float(array.max())
+    if not np.isfinite(array).all():
+        raise RequestError("the examples hold values that are no numbers", value=rule.name)
+    if rule.scale < 1 and 0 < largest <= 1 and array.min() >= 0:
+        raise RequestError(
+            "the examples seem to be scaled already",
+            value=f"{rule.name}: 0 to {largest:.3g}",
+            hint=f"give them as they are stored, 0 to {1 / rule.scale:.4g}",
+        )
 
 
 def _source(rule: InputRule, stored: Mapping[str, np.ndarray], inputs: int) -> np.ndarray:

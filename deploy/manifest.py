@@ -34,6 +34,7 @@ VECTORS = "check.npz"
 MODEL_FOLDER = "model/"
 SCHEMA = {"name": "compressor-bundle", "version": 1}
 
+MOST_MANIFEST_BYTES = 8 * 2**20
 _MOST_LATENCIES = 1000
 
 Content = bytes
@@ -135,6 +136,8 @@ class Manifest:
         Raises ArtifactError for a field that is missing, unknown, of another type or out of its
         range, and BundleError for another schema and for bytes that `encode` would not write.
         """
+        if len(content) > MOST_MANIFEST_BYTES:
+            raise BundleError("the manifest is too large", value=f"{len(content):,} bytes")
         fields = Fields(parse_json(content, MANIFEST), "manifest")
         fields.one("schema", _check_schema)
         runtime, version = fields.one(

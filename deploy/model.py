@@ -13,7 +13,7 @@ import numpy as np
 
 from deploy.artifact import Artifact
 from deploy.bundle import Bundle
-from deploy.errors import EngineError, MissingEngineError
+from deploy.errors import EngineError
 from deploy.examples import artifact_inputs, predicted_classes
 from deploy.runner.engine import Engine
 from deploy.runner.engines import engine_class
@@ -84,15 +84,9 @@ class Model:
         manifest = self.bundle.manifest
         kind = engine_class(manifest.runtime)
         # What the runtime has mapped stays with it.
+        version = None if self._any_version else manifest.runtime_version
         with _private_file(self.bundle.model, f".{self.artifact.format}") as path:
-            self.engine = kind(path, self._threads)
-        if self.engine.version != manifest.runtime_version and not self._any_version:
-            raise MissingEngineError(
-                "the runtime has another version than the bundle was packed for",
-                value=f"{manifest.runtime} {self.engine.version}, packed for "
-                f"{manifest.runtime_version}",
-                hint="install that one, or try this one with --any-version",
-            )
+            self.engine = kind(path, self._threads, version=version)
         return self
 
     def __exit__(
@@ -131,10 +125,12 @@ class Model:
         fed = artifact_inputs(artifact.preprocessing, stored)
         scores = self.engine.predict(fed, batch)
         wanted = 1 if artifact.threshold is not None else artifact.classes
-        if scores.ndim != 2 or scores.shape[1] != wanted or not np.isfinite(scores).all():
+        if scores.ndim != 2 or scores.shape[1] != wanted:
             raise EngineError(
                 "the outputs are not one number a class", value=f"shape {list(scores.shape)}"
             )
+        if not np.isfinite(scores).all():
+            raise EngineError("the runtime gives outputs that are no numbers")
         return Predictions(
             _probabilities(artifact, scores),
             predicted_classes(scores, artifact.threshold),

@@ -137,6 +137,8 @@ def describe_keys(keys: Sequence[PublicKey]) -> bytes:
 
 
 def _parse(described: bytes) -> tuple[str, bytes]:
+    if len(described) > _MOST_BYTES:
+        raise BundleError("signature.json is too large", value=f"{len(described):,} bytes")
     fields = Fields(parse_json(described, "signature.json"), "signature")
     fields.one("schema", _check_schema)
     fields.choice("algorithm", (ALGORITHM,))

@@ -31,6 +31,8 @@ def keygen(name: Path | str) -> dict[str, Any]:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     name = Path(name)
+    if not name.name.strip(".") or not name.name.isprintable():
+        raise UsageError("no name for a pair of keys", value=repr(str(name)))
     private = name.with_name(name.name + PRIVATE_SUFFIX)
     public = name.with_name(name.name + PUBLIC_SUFFIX)
     for path in (private, public):

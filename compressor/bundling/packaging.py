@@ -18,9 +18,18 @@ from compressor.bundling.sbom import Package, bundle_sbom
 from compressor.errors import RunDirectoryError, UsageError
 from deploy.artifact import Artifact, read_artifact
 from deploy.bundle import pack_members
-from deploy.container import is_member_name, write_container
+from deploy.container import MOST_BYTES, is_member_name, read_container, write_container
+from deploy.errors import DeployError
 from deploy.files import read_regular
-from deploy.manifest import MANIFEST, MODEL_FOLDER, VECTORS, Latency, Manifest
+from deploy.manifest import (
+    MANIFEST,
+    MODEL_FOLDER,
+    MOST_MANIFEST_BYTES,
+    SIGNATURE,
+    VECTORS,
+    Latency,
+    Manifest,
+)
 from deploy.profile import DeviceProfile
 from deploy.runner.packing import bundled_runner
 from deploy.vectors import VECTORS_SUFFIX, CheckVectors
@@ -171,6 +180,7 @@ def _members(
         beside = path.with_name(path.name + VECTORS_SUFFIX)
         vectors = read_regular(beside, _MOST_VECTORS)
         parsed = CheckVectors.parse(vectors, beside)
+    _check_vectors(artifact, parsed, beside)
     members = {MODEL_FOLDER + artifact.file: model, VECTORS: vectors}
     if is_folder(profile):
         from compressor.browser import site_members
@@ -182,6 +192,24 @@ def _members(
     if not profile.pythons:
         return members, "app"
     return members | bundled_runner(), "python"
+
+
+def _check_vectors(artifact: Artifact, vectors: CheckVectors, where: Path) -> None:
+    """Refuse check vectors that are of another artefact, as far as their shapes tell."""
+    rows = {rule.name: rule.shape for rule in artifact.preprocessing}
+    given = {name: array.shape[1:] for name, array in vectors.inputs.items()}
+    fits = given.keys() == rows.keys() and all(
+        len(shape) == len(rows[name])
+        and all(wanted in (None, size) for size, wanted in zip(shape, rows[name], strict=True))
+        for name, shape in given.items()
+    )
+    scores = 1 if artifact.threshold is not None else artifact.classes
+    if not fits or vectors.outputs.shape[1] != scores:
+        raise UsageError(
+            "the check vectors are of another artefact",
+            value=f"{where}: inputs {given}, {vectors.outputs.shape[1]} outputs",
+            hint="export the artefact again",
+        )
 
 
 def _packages(profile: DeviceProfile) -> list[Package]:
@@ -246,31 +274,57 @@ def _check_target(target: Path, profile: DeviceProfile, force: bool) -> None:
     if target.is_symlink() or target.is_dir() != folder or not (folder or target.is_file()):
         kind = "folder" if folder else "file"
         raise RunDirectoryError(f"a bundle for {profile.name} is a {kind}", value=target)
-    if folder and any(target.iterdir()) and not (target / MANIFEST).is_file():
+    if not (_is_our_folder(target) if folder else is_container(target)):
         raise RunDirectoryError(
-            "this folder is no bundle, and is not replaced", value=target, hint="name another"
+            "this is no bundle, and is not replaced", value=target, hint="name another"
         )
 
 
+def is_container(path: Path) -> bool:
+    """Whether a file is one of ours, which may be replaced: a bundle, or a runner."""
+    try:
+        read_container(read_regular(path, MOST_BYTES))
+    except DeployError:
+        return False
+    return True
+
+
+def _is_our_folder(folder: Path) -> bool:
+    """Whether a folder is empty, or holds a bundle and nothing that is not listed in it."""
+    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    if not there:
+        return True
+    try:
+        manifest = Manifest.parse(read_regular(folder / MANIFEST, MOST_MANIFEST_BYTES))
+    except DeployError:
+        return False
+    return there <= {MANIFEST, SIGNATURE, *(member.name for member in manifest.members)}
+
+
 def _write_folder(target: Path, members: Mapping[str, bytes]) -> None:
-    """Write a folder at once: it is made beside its place, and then renamed."""
+    """Write a folder that any web server may read: made beside its place, then renamed.
+
+    One that is there is moved away first, and back if the renaming fails.
+    """
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+        made, old = work / "new", work / "old"
         try:
+            made.mkdir()
             for name, content in members.items():
                 path = made / name
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
+                path.chmod(0o644)
                 sync(path)
-            made.chmod(0o755)
+            for folder in (made, *(path for path in made.rglob("*") if path.is_dir())):
+                folder.chmod(0o755)
             if target.is_dir():
-                old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
-                target.rename(old / "old")
-                made.rename(target)
-                shutil.rmtree(old)
-            else:
-                made.rename(target)
+                target.rename(old)
+            made.rename(target)
             sync(target.parent)
         finally:
-            shutil.rmtree(made, ignore_errors=True)
+            if old.is_dir() and not target.exists():
+                old.rename(target)
+            shutil.rmtree(work, ignore_errors=True)

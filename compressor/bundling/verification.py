@@ -35,9 +35,9 @@ def verify(
 
     Returns a JSON object: path, name, device, bytes, sha256, members, signed, signed_by (the
     trusted key; null where no keys were given), artefact, check (null where `static`): runtime,
-    version, stands_in_for, passed, examples, difference, tolerance. Raises BundleError for what is
-    refused, CheckFailedError where the outputs are others, MissingRuntimeError where the runtime
-    is not there.
+    version, packed_for (the version there), stands_in_for, passed, examples, difference, tolerance.
+    Raises BundleError for what is refused, CheckFailedError where the outputs are others,
+    MissingRuntimeError where the runtime is not there.
     """
     with deploy_errors():
         trusted = [read_public_key(key) for key in keys] or None
@@ -71,10 +71,12 @@ def _check(bundle: Bundle) -> dict[str, Any]:
         with storage_errors(Path(tempfile.gettempdir())):
             made = tempfile.TemporaryDirectory(prefix="compressor-verify-")
             folder = Path(stack.enter_context(made))
-            (folder / bundle.artifact.file).write_bytes(bundle.model)
+            # Names of ours: nothing goes to a name that the bundle chose.
+            artefact = folder / f"artefact.{bundle.artifact.format}"
+            artefact.write_bytes(bundle.model)
             (folder / VECTORS).write_bytes(bundle.members[VECTORS])
         runner = stack.enter_context(Runner(name))
-        facts = runner.load(folder / bundle.artifact.file)
+        facts = runner.load(artefact)
         result = runner.check(folder / VECTORS)
     if not result["passed"]:
         found = result["difference"]
@@ -87,6 +89,7 @@ def _check(bundle: Bundle) -> dict[str, Any]:
     return {
         "runtime": name,
         "version": facts["version"],
+        "packed_for": bundle.manifest.runtime_version,
         "stands_in_for": None if name == wanted else wanted,
         **result,
     }

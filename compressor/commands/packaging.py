@@ -60,7 +60,8 @@ def package(artefacts: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     (FILE.check.npz) beside it. One that cannot run on the device is refused: runtime, operator
     versions, memory, storage, what it needs against what is there. A bundle is one file, the same
     for the same artefact: the artefact, a manifest, check vectors, the runner, an SBOM and a
-    README. For browsers it is a folder that any web server serves.
+    README. For browsers it is a folder that any web server serves. Packaging runs nothing: run
+    compressor verify on the bundle before it ships.
 
     \b
     Examples:
@@ -88,7 +89,8 @@ def verify(bundle: Path, keys: tuple[Path, ...], static: bool, as_json: bool) ->
 
     First all that needs no runtime: the container byte for byte, the manifest, every digest, with
     --key the signature. Then the check vectors, in the runtime that the bundle is for. Without
-    --key only its integrity is proven, and not from whom it is. Exit code 2 when it is refused, 1
+    --key only its integrity is proven, and its model runs although nobody vouches for it; --static
+    runs nothing. Exit code 2 when it is refused, 1
     when it does not compute what it should, 3 when its runtime is not there.
 
     \b
@@ -138,6 +140,8 @@ def _verify_text(found: dict[str, Any]) -> str:
         )
         if check["stands_in_for"]:
             lines.append(f"           {check['stands_in_for']} is not here: not proven in it")
+        elif check["packed_for"] != check["version"]:
+            lines.append(f"           packed for {check['packed_for']}: not proven in that version")
     return "\n".join(lines) + "\n"
 
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import NoReturn
 
 from deploy.errors import DeployError, EngineError, MissingEngineError
 from deploy.runner.source import CONVENIENCE, BundleSource, trusted_keys
@@ -48,6 +49,11 @@ def main(argv: Sequence[str] | None = None, *, bundle: Path | None = None) -> in
     except DeployError as error:
         _say(f"error: {error}")
         return _exit_code(error)
+    except ModuleNotFoundError as error:
+        if error.name != "numpy":
+            raise
+        _say("error: numpy is not there; pip install numpy")
+        return _MISSING
     except KeyboardInterrupt:
         _say("error: interrupted")
         return _INTERRUPTED
@@ -81,9 +87,9 @@ def _execute(argv: list[str], bundle: Path | None) -> int:
 def _parse(
     command: str, module: ModuleType, argv: list[str], bundle: Path | None
 ) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"{_program(bundle)} {command}",
-        description=getattr(module, "DESCRIPTION", module.SUMMARY),
+        description=getattr(module, "DESCRIPTION", _summary(module, bundle)),
         epilog=CONVENIENCE if bundle else None,
         formatter_class=argparse.RawDescriptionHelpFormatter if command == "protocol" else _Help,
         allow_abbrev=False,
@@ -105,6 +111,15 @@ def _parse(
     return parser.parse_args(argv)
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose refusals are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """End with the line, and exit code 2."""
+        _say(f"error: {DeployError(message, hint=f'see {self.prog} --help')}")
+        sys.exit(_USAGE)
+
+
 class _Help(argparse.HelpFormatter):
     """Help whose lines are of one width on every device."""
 
@@ -121,12 +136,19 @@ def _overview(argv: list[str], known: list[str], bundle: Path | None) -> int:
     lines = [f"usage: {_program(bundle)} COMMAND ...", ""]
     for name in known:
         if importlib.util.find_spec(COMMANDS[name]) is not None:
-            lines.append(f"  {name:<10}{importlib.import_module(COMMANDS[name]).SUMMARY}")
+            module = importlib.import_module(COMMANDS[name])
+            lines.append(f"  {name:<10}{_summary(module, bundle)}")
     lines += ["", f"{_program(bundle)} COMMAND --help says more."]
     if bundle is not None:
         lines += [CONVENIENCE + "."]
     print("\n".join(lines), file=sys.stdout if argv else sys.stderr)
     return 0 if argv else _USAGE
+
+
+def _summary(module: ModuleType, bundle: Path | None) -> str:
+    """What a command does; of a bundle that runs itself, which has no key to trust."""
+    found: str = getattr(module, "OWN_SUMMARY", module.SUMMARY) if bundle else module.SUMMARY
+    return found
 
 
 def _program(bundle: Path | None) -> str:

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from deploy.artifact_parts import DTYPES, Port
-from deploy.errors import EngineError, RequestError
+from deploy.errors import EngineError, MissingEngineError, RequestError
 
 _SEED = 0
 _LONGEST_LIST = 200
@@ -60,10 +60,14 @@ class Engine(abc.ABC):
     load_ms: float
     _bind_ns = 0
 
-    def __init__(self, path: str, threads: int, graph: bool = False) -> None:
+    def __init__(
+        self, path: str, threads: int, graph: bool = False, version: str | None = None
+    ) -> None:
         """Load the artefact `path`, to run with `threads`; `graph` is to run it as a CUDA graph.
 
-        Raises MissingEngineError where the runtime cannot be imported, EngineError where it refuses
+        Where a `version` is given, a runtime of another one is refused before it sees the artefact.
+        Raises MissingEngineError where the runtime cannot be imported, or is of another version,
+        EngineError where it refuses
         the artefact, RequestError for a graph on a runtime that has none.
         """
         if graph and not self.copies_apart:
@@ -72,6 +76,12 @@ class Engine(abc.ABC):
         start = time.perf_counter()
         self._import()
         imported = time.perf_counter()
+        if version is not None and self.version != version:
+            raise MissingEngineError(
+                "the runtime has another version than the bundle was packed for",
+                value=f"{self.runtime} {self.version}, packed for {version}",
+                hint="install that one, or try this one with --any-version",
+            )
         self._load(path, threads)
         self.import_ms = 1e3 * (imported - start)
         self.load_ms = 1e3 * (time.perf_counter() - imported)

@@ -8,8 +8,13 @@ from pathlib import Path
 from deploy.container import write_container
 from deploy.signing import PINNED_KEYS, PublicKey, describe_keys
 
+# What any Python 3 can read, so that one that is too old says so.
 _MAIN = """\
 import sys
+
+if sys.version_info < (3, 9):
+    sys.stderr.write("error: this program needs Python 3.9 or newer\\n")
+    sys.exit(3)
 
 from deploy.runner.__main__ import main
 
@@ -18,6 +23,10 @@ sys.exit(main())
 _BUNDLE_MAIN = """\
 import sys
 from pathlib import Path
+
+if sys.version_info < (3, 9):
+    sys.stderr.write("error: this program needs Python 3.9 or newer\\n")
+    sys.exit(3)
 
 from deploy.runner.__main__ import main
 

@@ -58,6 +58,14 @@ def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
 
 
+@pytest.mark.parametrize("name", ["", ".", "/", "..", "a\nb"])
+def test_a_pair_needs_a_name(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert "no name" in compressor("keygen", name).refusal()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_command_says_what_it_made(tmp_path: Path) -> None:
     made = compressor("keygen", tmp_path / "release", "--json").json()
 

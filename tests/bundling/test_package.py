@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import compressor
 from cyclonedx.schema import SchemaVersion
@@ -15,6 +17,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 import compressor as library
 from compressor.errors import BundleError, RunDirectoryError, UsageError
+from deploy.vectors import CheckVectors
 
 
 def _member(bundle: Path, name: str) -> bytes:
@@ -138,12 +141,13 @@ def test_an_unknown_device_is_refused_with_those_that_are_known(
 
 def test_a_bundle_is_not_overwritten_unasked(signed: Path, artefacts: Path, tmp_path: Path) -> None:
     target = tmp_path / "b.bundle"
-    target.write_bytes(b"mine")
+    target.write_bytes(signed.read_bytes())
     arguments = ("package", artefacts / "small.tflite", "--device", "raspberrypi-4", "-o", target)
 
     assert "there already" in compressor(*arguments).refusal()
-    assert target.read_bytes() == b"mine"
+    assert target.read_bytes() == signed.read_bytes()
     assert compressor(*arguments, "--force").code == 0
+    assert target.read_bytes() != signed.read_bytes()
     assert library.verify(target, static=True)["name"] == "small-raspberrypi-4"
 
 
@@ -155,6 +159,38 @@ def test_a_folder_of_the_users_is_never_replaced(artefacts: Path, tmp_path: Path
         with pytest.raises(RunDirectoryError):
             library.package([artefacts / artefact], device, folder, force=True)
     assert [path.name for path in folder.iterdir()] == ["thesis.tex"]
+    # The manifest of a web app is none of ours.
+    (folder / "manifest.json").write_text('{"name": "my app"}')
+    with pytest.raises(RunDirectoryError, match="no bundle"):
+        library.package([artefacts / "small.onnx"], "browser", folder, force=True)
+    assert len(list(folder.iterdir())) == 2
+
+
+def test_force_replaces_bundles_only(exported: Path, release: Path, tmp_path: Path) -> None:
+    artefact, key = exported / "small.tflite", tmp_path / "release.key"
+    key.write_bytes((release / "release.key").read_bytes())
+    key.chmod(0o600)
+    for target in (artefact, exported / "small.tflite.json", key):
+        before = target.read_bytes()
+        message = compressor(
+            *("package", artefact, "--device", "raspberrypi-4", "-o", target, "--force"),
+            *("--sign", key),
+        ).refusal()
+        assert "no bundle" in message
+        assert target.read_bytes() == before
+
+
+def test_check_vectors_of_another_artefact_are_refused(exported: Path, tmp_path: Path) -> None:
+    vectors = CheckVectors({"quarters": np.zeros((2, 8, 8, 1), np.float32)}, np.zeros((2, 9)), 1.0)
+    for other in (
+        dataclasses.replace(vectors, outputs=np.zeros((2, 9), np.float32)),
+        dataclasses.replace(
+            vectors, outputs=np.zeros((2, 4), np.float32), inputs={"x": np.ones(2)}
+        ),
+    ):
+        (exported / "small.tflite.check.npz").write_bytes(other.to_bytes())
+        with pytest.raises(UsageError, match="of another artefact"):
+            library.package([exported / "small.tflite"], "raspberrypi-4", tmp_path / "b.bundle")
 
 
 @pytest.mark.parametrize("suffix", [".json", ".check.npz"])

@@ -187,6 +187,15 @@ def test_a_signature_has_one_spelling(right: bytes, refused: Any) -> None:
         refused(with_members(right, {"signature.json": spelling}))
 
 
+def test_what_is_too_large_is_refused_before_it_is_parsed(right: bytes, refused: Any) -> None:
+    large = b"[" + b"[]," * 3_000_000 + b"[]]"
+
+    assert "signature.json is too large" in refused(
+        with_members(right, {"signature.json": large}), [OWNER.public]
+    )
+    assert "manifest is too large" in refused(with_members(right, {"manifest.json": large}))
+
+
 def test_check_vectors_that_are_none_are_refused(right: bytes, tmp_path: Path) -> None:
     path = tmp_path / "vectors.bundle"
     for noise in (b"", b"PK", bytes(100)):

@@ -50,3 +50,21 @@ def test_what_does_not_fit_is_refused(rules, stored, said) -> None:
 def test_classes_are_the_largest_score_or_on_one_side_of_the_threshold() -> None:
     assert predicted_classes(np.array([[0.1, 3.0, 2.0], [5.0, 0.0, 1.0]]), None).tolist() == [1, 0]
     assert predicted_classes(np.array([[0.4], [0.6]]), 0.5).tolist() == [0, 1]
+
+
+def test_numbers_that_were_scaled_before_are_refused() -> None:
+    rule = InputRule("image", "", (2, 2), "float32", 1 / 255, "uint8 scaled to 0..1")
+    bright = np.full((1, 2, 2), 0.5, np.float32)
+
+    with pytest.raises(RequestError, match="scaled already"):
+        artifact_inputs([rule], {"": bright})
+    for fine in (np.zeros_like(bright), 255 * bright, (255 * bright).astype(np.uint8)):
+        assert artifact_inputs([rule], {"": fine})["image"].max() <= 1
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_examples_that_are_no_numbers_are_refused(value: float) -> None:
+    rule = InputRule("image", "", (2,), "float32", 1.0, "as it is")
+
+    with pytest.raises(RequestError, match="no numbers"):
+        artifact_inputs([rule], {"": np.array([[0.0, value]], np.float32)})

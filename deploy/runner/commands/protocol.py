@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 
 import deploy.runner
-from deploy.runner.protocol import Server
 from deploy.runner.source import BundleSource
 
 SUMMARY = "answer requests, a JSON object a line, as compressor bench sends them"
@@ -25,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
     """Serve requests from standard input until its end; the exit code."""
+    from deploy.runner.protocol import Server
+
     # Runtimes print from C++; only answers may reach the real standard output.
     sys.stdout.flush()
     answers = os.fdopen(os.dup(1), "wb")

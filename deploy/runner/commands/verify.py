@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from deploy.bundle import Bundle
 
 SUMMARY = "check the bundle: container, digests, signature; then its check vectors, in the runtime"
+OWN_SUMMARY = "check this bundle: container and digests; then its check vectors, in the runtime"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
