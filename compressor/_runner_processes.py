@@ -17,11 +17,13 @@ from typing import IO, Any, Protocol
 from compressor import runtimes
 from compressor.errors import CompressorError, MissingRuntimeError, UsageError
 from compressor.remote_workspace import RemoteWorkspace
-from compressor.ssh import SshHost, last_line
+from compressor.ssh import SshHost
+from compressor.ssh_process import last_line
 from deploy.runner.packing import pack
 
 _LONGEST_ANSWER = 64 * 2**20
 _EXIT_SECONDS = 5.0
+_TAIL = 4096
 
 
 class EndedError(Exception):
@@ -117,7 +119,8 @@ class LocalProcess:
             code: int | None = self.process.wait(_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
             code = None
-        return EndedError(code, last_line(self._stderr))
+        self._stderr.seek(max(self._stderr.seek(0, 2) - _TAIL, 0))
+        return EndedError(code, last_line(self._stderr.read()))
 
     def stop(self) -> None:
         process, self.process = self.process, None

@@ -9,25 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import json
-import queue
 import shutil
-import subprocess
 import tempfile
-import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from compressor._files import storage_errors
 from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeError, UsageError
-from compressor.ssh import CONNECTION_LOST, SshHost, last_line
+from compressor.ssh import CONNECTION_LOST, SshHost
+from compressor.ssh_process import TooMuchError
+from deploy.errors import DeployError
+from deploy.fields import LONGEST_PATH, Fields, parse_json
 
 Facts = dict[str, Any]
 
 _NO_COMMAND = 127
 _LONGEST_ANSWER = 64 * 2**20
 _LARGEST_FILE = 4 * 2**30
-_CHUNK = 2**18
+_CHUNK = 2**16
+_SLOWEST = 2**15
+"""Bytes a second that a connection must carry."""
 _EXIT_SECONDS = 5.0
 # What runs there first: the archive comes, of as many bytes as the argument says, then requests.
 _PROGRAM = """\
@@ -51,36 +54,25 @@ sys.exit(main(folder))
 class RemoteWorkspace:
     """The folder on `host`, open until `close`; `archive` is the runner that goes there.
 
-    `folder` is its path there. A request takes at most `timeout` seconds. Each raises
-    CheckFailedError when the connection is cut, or nothing is answered, and UsageError where the
-    device refuses; opening it raises MissingRuntimeError where there is no connection or no such
-    Python.
+    `folder` is its path there. A request takes at most `timeout` seconds, and those that its bytes
+    take at 32 KiB/s. Each raises CheckFailedError when the connection is cut, or nothing is
+    answered, or nonsense, and UsageError where the device refuses; opening it raises
+    MissingRuntimeError where there is no connection or no such Python.
     """
 
     def __init__(self, host: SshHost, archive: bytes, *, timeout: float) -> None:
         self.host, self.timeout = host, timeout
-        self._answers: queue.Queue[tuple[bytes, Path | None]] = queue.Queue()
         self._opened = False
-        self._stack = contextlib.ExitStack()
-        with storage_errors(Path(tempfile.gettempdir())):
-            made = tempfile.TemporaryDirectory(prefix="compressor-remote-")
-            self._folder = Path(self._stack.enter_context(made))
-            said = (self._folder / "stderr").open("w+b")
-            self._stderr = self._stack.enter_context(said)
+        self._process = host.start(
+            # In one line, since not every shell takes more.
+            host.python_command(["-c", f"exec({_PROGRAM!r})", str(len(archive))])
+        )
         try:
-            self._process = host.start(
-                # In one line, since not every shell takes more.
-                host.python_command(["-c", f"exec({_PROGRAM!r})", str(len(archive))]),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-            )
-            assert self._process.stdout is not None
-            arguments = (self._process.stdout, self._answers, self._folder)
-            self._reader = threading.Thread(target=_forward, args=arguments, daemon=True)
-            self._reader.start()
-            self._send(archive)
-            self.folder = str(self.request({"op": "machine"})["folder"])
+            with self._answering("the runner"), contextlib.suppress(BrokenPipeError):
+                self._process.send(archive, self._deadline(len(archive)))
+            with self._keeping():
+                machine = Fields(self.request({"op": "machine"}), "machine")
+                self.folder = machine.text("folder", longest=LONGEST_PATH)
         except BaseException:
             self.close()
             raise
@@ -88,73 +80,88 @@ class RemoteWorkspace:
 
     def close(self) -> None:
         """End the connection: what is there is removed."""
-        process = getattr(self, "_process", None)
-        if process is not None:
-            assert process.stdin is not None
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_EXIT_SECONDS)
-            process.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_EXIT_SECONDS)
-            self._reader.join(_EXIT_SECONDS)
-        self._stack.close()
+        self._process.finish(_EXIT_SECONDS)
+        self._process.kill()
 
-    def request(self, request: Mapping[str, Any], content: Path | None = None) -> Facts:
-        """Send a request, with the bytes of a file after it; its answer without `ok`."""
-        return self._exchange(request, content)[0]
+    def request(self, request: Mapping[str, Any]) -> Facts:
+        """Send a request; its answer without `ok`."""
+        return self._exchange(request, None)
 
     def put(self, path: Path, name: str) -> str:
         """Copy a file there, as `name`; its path there."""
         size = path.stat().st_size
-        return str(self.request({"op": "put", "file": name, "bytes": size}, path)["path"])
+        answer = self._exchange({"op": "put", "file": name, "bytes": size}, path)
+        with self._keeping():
+            return Fields(answer, "answer").text("path", longest=LONGEST_PATH)
 
     def get(self, name: str, target: Path) -> None:
         """Move a file from there to `target`."""
-        _, file = self._exchange({"op": "get", "file": name})
-        if file is None:
-            raise self._nonsense("no file")
-        shutil.move(file, target)
+        answer = self._exchange({"op": "get", "file": name}, None)
+        with self._keeping():
+            count = Fields(answer, "answer").integer("bytes", 0, _LARGEST_FILE)
+        with storage_errors(target), tempfile.TemporaryDirectory(prefix="compressor-got-") as made:
+            whole = Path(made) / "file"
+            with self._answering("get"), open(whole, "wb") as file:
+                self._process.copy(file, count, self._deadline(count))
+            shutil.move(whole, target)
 
-    def _exchange(
-        self, request: Mapping[str, Any], content: Path | None = None
-    ) -> tuple[Facts, Path | None]:
-        self._send(json.dumps(request).encode() + b"\n")
-        if content is not None:
-            with open(content, "rb") as source:
-                while chunk := source.read(_CHUNK):
-                    self._send(chunk)
+    def _exchange(self, request: Mapping[str, Any], content: Path | None) -> Facts:
+        """Send a request, with the `bytes` of a file after it; its answer."""
+        with self._answering(request["op"]):
+            with contextlib.suppress(BrokenPipeError):  # who is gone does not answer, seen below
+                self._send(request, content)
+            line = self._process.line(_LONGEST_ANSWER, self._deadline(0))
+            if not line:
+                raise EOFError
+        with self._keeping():
+            answer = parse_json(line, "answer")
+            if not Fields(answer, "answer").boolean("ok"):
+                said = Fields(answer, "answer").text("error", longest=LONGEST_PATH)
+                raise UsageError("the device refuses", value=f"{self.host.name}: {said}")
+        return {key: value for key, value in answer.items() if key != "ok"}
+
+    def _send(self, request: Mapping[str, Any], content: Path | None) -> None:
+        left = 0 if content is None else int(request["bytes"])
+        deadline = self._deadline(left)
+        self._process.send(json.dumps(request).encode() + b"\n", deadline)
+        if content is None:
+            return
+        with open(content, "rb") as source:
+            while chunk := source.read(min(left, _CHUNK)):
+                self._process.send(chunk, deadline)
+                left -= len(chunk)
+
+    def _deadline(self, count: int) -> float:
+        """Until when an answer must be there, or a number of bytes have been sent or arrived."""
+        return time.monotonic() + self.timeout + count / _SLOWEST
+
+    @contextlib.contextmanager
+    def _answering(self, what: str) -> Iterator[None]:
+        """The errors of an other end that is slow, gone, or says too much."""
         try:
-            line, file = self._answers.get(timeout=self.timeout)
-        except queue.Empty:
+            yield
+        except TimeoutError:
             raise CheckFailedError(
                 "the device does not answer",
-                value=f"{self.host.name}: {request['op']} took more than {self.timeout:g} s",
+                value=f"{self.host.name}: {what} took more than {self.timeout:g} s",
             ) from None
-        if not line:
-            raise self._lost()
-        try:
-            answer = json.loads(line)
-            ok, said = answer.pop("ok"), str(answer.get("error", ""))
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-            raise self._nonsense(line[:80].decode(errors="replace")) from None
-        if ok is not True:
-            raise UsageError("the device refuses", value=f"{self.host.name}: {said}")
-        return answer, file
+        except TooMuchError:
+            raise self._nonsense(f"more than {_LONGEST_ANSWER:,} bytes in a line") from None
+        except EOFError:
+            raise self._lost() from None
 
-    def _send(self, content: bytes) -> None:
-        assert self._process.stdin is not None
-        # Who is gone does not answer, which is seen then.
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.write(content)
-            self._process.stdin.flush()
+    @contextlib.contextmanager
+    def _keeping(self) -> Iterator[None]:
+        """The error of an answer that is none."""
+        try:
+            yield
+        except DeployError as error:
+            raise self._nonsense(str(error)) from None
 
     def _lost(self) -> CompressorError:
         """Why there are no answers any more."""
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(_EXIT_SECONDS)
-        code, said = self._process.returncode, last_line(self._stderr)
+        code = self._process.finish(_EXIT_SECONDS)
+        said = self._process.said
         where = self.host.name + (f" ({said})" if said else "")
         if self._opened:
             return CheckFailedError("the connection to the device was cut", value=where)
@@ -172,36 +179,3 @@ class RemoteWorkspace:
         return CheckFailedError(
             "the device does not keep to the protocol", value=f"{self.host.name}: {what}"
         )
-
-
-def _forward(
-    stream: IO[bytes], answers: queue.Queue[tuple[bytes, Path | None]], folder: Path
-) -> None:
-    """Queue the lines of a stream, each with the file that follows it; an empty one at its end."""
-    number = 0
-    with stream, contextlib.suppress(OSError, ValueError, EOFError, RecursionError):
-        while line := stream.readline(_LONGEST_ANSWER):
-            file = None
-            count = _bytes_after(line)
-            if count is not None:
-                number += 1
-                file = folder / str(number)
-                _copy(stream, file, count)
-            answers.put((line, file))
-    answers.put((b"", None))
-
-
-def _bytes_after(line: bytes) -> int | None:
-    content = json.loads(line)
-    count = content.get("bytes") if isinstance(content, dict) else None
-    return count if isinstance(count, int) and 0 <= count <= _LARGEST_FILE else None
-
-
-def _copy(stream: IO[bytes], path: Path, count: int) -> None:
-    with open(path, "wb") as file:
-        while count:
-            chunk = stream.read(min(count, _CHUNK))
-            if not chunk:
-                raise EOFError
-            file.write(chunk)
-            count -= len(chunk)

@@ -8,15 +8,15 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shlex
-import subprocess
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO
 
 from compressor._files import storage_errors
 from compressor.errors import MissingRuntimeError, UsageError
+from compressor.ssh_process import SshProcess
 
 PYTHON = "python3"
 """What is called there, unless told otherwise."""
@@ -25,12 +25,19 @@ CONNECTION_LOST = 255
 """The exit code of ssh itself, for whatever goes wrong with the connection."""
 
 _CONNECT_SECONDS = 20
-_TAIL = 4096
+_END_SECONDS = 5.0
 _OPTIONS = (
     *("-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={_CONNECT_SECONDS}"),
     # A connection that is cut without a word is given up after a minute.
     *("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"),
+    # Whatever the user has configured, no connection of ours stays open after us.
+    *("-o", "ControlPersist=no"),
 )
+# It ends at the end of its input, a pipe of this process: however this process ends, the connection
+# that others share does, too.
+_HOLD = "cat"
+# The shell removes the folder of the socket, which a process that is killed cannot.
+_MASTER = '"$@"; rm -rf -- "$0"'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,38 +100,27 @@ class SshHost:
             with storage_errors(Path(tempfile.gettempdir())):
                 made = tempfile.TemporaryDirectory(prefix="compressor-ssh-")
                 folder = Path(stack.enter_context(made))
-                said = stack.enter_context(tempfile.TemporaryFile())
             socket = folder / "s"
-            master = self._start_master(socket, said)
-            stack.callback(_end, master)
+            if shutil.which("ssh") is None:
+                raise _no_ssh("it is not in the PATH")
+            words = [*self._ssh(), "-M", "-S", str(socket), "--", self.name, _HOLD]
+            master = self.start(["sh", "-c", _MASTER, str(folder), *words], output=False)
+            stack.callback(master.kill)
+            stack.callback(master.finish, _END_SECONDS)
             deadline = time.monotonic() + 2 * _CONNECT_SECONDS
             while not socket.exists():
-                if master.poll() is not None or time.monotonic() > deadline:
-                    raise self.unreachable(last_line(said))
-                time.sleep(0.01)
+                if master.ended or time.monotonic() > deadline:
+                    master.finish(_END_SECONDS)
+                    raise self.unreachable(master.said)
+                master.hear(0.01)
             yield dataclasses.replace(self, socket=socket)
 
-    def _start_master(self, socket: Path, said: IO[bytes]) -> subprocess.Popen[bytes]:
-        words = [*self._ssh(), "-M", "-S", str(socket), "-N", "--", self.name]
-        return self.start(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said)
-
-    def start(
-        self, words: Sequence[str], *, stdin: int, stdout: int, stderr: IO[bytes]
-    ) -> subprocess.Popen[bytes]:
+    def start(self, words: Sequence[str], *, output: bool = True) -> SshProcess:
         """Start what `command` gave. Raises MissingRuntimeError where there is no ssh here."""
         try:
-            return subprocess.Popen(
-                words,
-                stdin=stdin,
-                stdout=stdout,
-                stderr=stderr,
-                # Ctrl-C is for this process, which ends the other itself.
-                start_new_session=True,
-            )
+            return SshProcess(words, output=output)
         except OSError as error:
-            raise MissingRuntimeError(
-                "ssh cannot be started", value=error.strerror, hint="install OpenSSH's client"
-            ) from error
+            raise _no_ssh(error.strerror) from error
 
     def unreachable(self, said: str) -> MissingRuntimeError:
         """The error of a connection that cannot be made; `said` is what ssh said of it."""
@@ -140,19 +136,7 @@ def in_home(path: str) -> str:
     return path.removeprefix("~/") if len(path) > len("~/") else path
 
 
-def last_line(stream: IO[bytes]) -> str:
-    """The last line that is not empty of what was written to a file."""
-    size = stream.seek(0, 2)
-    stream.seek(max(size - _TAIL, 0))
-    lines = [line.strip() for line in stream.read().decode(errors="replace").split("\n")]
-    lines = [line for line in lines if line]
-    return lines[-1][:200] if lines else ""
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(5)
-        return
-    process.kill()
-    process.wait()
+def _no_ssh(reason: str | None) -> MissingRuntimeError:
+    return MissingRuntimeError(
+        "ssh cannot be started", value=reason, hint="install OpenSSH's client"
+    )

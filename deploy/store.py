@@ -5,18 +5,18 @@ FOLDER/NAME/versions/SHA256.bundle     the versions of a bundle
 FOLDER/NAME/current, previous          links to the one that is served, and to the one before
 FOLDER/NAME/incoming/SHA256.part       what has arrived of another
 
-1. A version is named by its sha256, and has that content: it is hashed on the disk before it gets
-   its name.
+1. A version is named by its sha256: it is hashed on the disk before it gets its name, and again
+   before another copy of it is taken for needless.
 2. `current` is replaced by one rename: who opens it sees the old version or the new one.
 3. `current` is a version that was verified before, and verified again through the link; if that
    fails, the version before is back.
 4. One process at a time changes a bundle; the lock goes with its process.
+5. A bundle of which nothing is kept has no folder: a copy makes it, and nothing else does.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import re
 import time
@@ -25,7 +25,16 @@ from pathlib import Path
 from typing import Any
 
 from deploy.container import MOST_BYTES, is_member_name
-from deploy.errors import BundleError, DeployError, MissingEngineError, RequestError
+from deploy.errors import BundleError, EngineError, RequestError
+from deploy.store_files import (
+    append,
+    digest_of,
+    is_whole,
+    lock_file,
+    make_folder,
+    remove_empty,
+    sync,
+)
 
 FOLDER = "~/.local/share/compressor"
 """Where a device keeps its bundles, unless told otherwise."""
@@ -36,12 +45,15 @@ _VERSIONS, _INCOMING, _LOCK = "versions", "incoming", ".lock"
 _SUFFIX, _PART = ".bundle", ".part"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TARGET = re.compile(rf"{_VERSIONS}/([0-9a-f]{{64}})\{_SUFFIX}")
-_CHUNK = 2**18
 _LOCK_SECONDS = 10.0
 
 Verify = Callable[[Path, str], Any]
 """Verifies the bundle in a file that must have this sha256: what it found, as JSON; raises
 DeployError where it is not to be served."""
+
+
+class WrongOutputsError(EngineError):
+    """The check vectors of a bundle are not met: the runtime works, the copy is of no use."""
 
 
 class Store:
@@ -51,9 +63,9 @@ class Store:
         self.folder = Path(folder).expanduser()
 
     def names(self) -> list[str]:
-        """The names of all bundles."""
+        """The names of all bundles of which a version is here."""
         try:
-            return sorted(path.name for path in self.folder.iterdir() if path.is_dir())
+            return sorted(path.name for path in self.folder.iterdir() if _holds_one(path))
         except FileNotFoundError:
             return []
 
@@ -69,21 +81,37 @@ class Store:
         return self._version(name, served)
 
     def status(self, name: str) -> dict[str, Any]:
-        """Which version is served, and which was before: name, current, previous (sha256s)."""
+        """Which version is served, and which was before: name, current, previous (sha256s).
+
+        `versions` is the number of those that are here, served or not.
+        """
         return {
             "name": name,
             "current": self._linked(name, CURRENT),
             "previous": self._linked(name, PREVIOUS),
+            "versions": sum(1 for _ in (self._place(name) / _VERSIONS).glob(f"*{_SUFFIX}")),
         }
+
+    def check_name(self, name: str) -> None:
+        """Raise RequestError where there is no bundle of this name."""
+        if not self._place(name).is_dir():
+            raise RequestError(
+                "no bundle of this name",
+                value=name,
+                hint=f"there are {', '.join(self.names()) or 'none'}",
+            )
 
     def received(self, name: str, sha256: str) -> tuple[int, bool]:
         """How many bytes of a version have arrived, and whether it is here as a whole.
 
-        Waits for a copy that is ending. Raises RequestError while one is going on.
+        One that has another content by now, on a medium that forgets, is not here. Waits for a copy
+        that is ending. Raises RequestError while one is going on.
         """
         version, part = self._version(name, sha256), self._part(name, sha256)
+        if not self._place(name).is_dir():
+            return 0, False
         with self._locked(name):
-            if version.is_file():
+            if is_whole(version, sha256):
                 return version.stat().st_size, True
             return (part.stat().st_size if part.is_file() else 0), False
 
@@ -98,29 +126,16 @@ class Store:
         """
         if not 0 < size <= MOST_BYTES:
             raise RequestError("a bundle has 1 to 2,147,483,647 bytes", value=size)
-        with self._locked(name):
-            version, part = self._version(name, sha256), self._part(name, sha256)
-            if version.is_file():
-                return size, True
+        version, part = self._version(name, sha256), self._part(name, sha256)
+        with self._locked(name, make=True):
+            if is_whole(version, sha256):
+                return version.stat().st_size, True
             for folder in (version.parent, part.parent):
-                _make_folder(folder)
-            with open(part, "ab") as file:
-                have = file.tell()
-                if have > size:
-                    file.truncate(0)
-                    have = 0
-                if offset != have:
-                    raise RequestError(
-                        "the copy goes on from another byte", value=f"{offset}, not {have}"
-                    )
-                try:
-                    have += _copy(read, file, size - have)
-                finally:
-                    file.flush()
-                    os.fsync(file.fileno())
+                make_folder(folder)
+            have = append(part, size, offset, read)
             if have < size:
                 return have, False
-            found = _sha256(part)
+            found = digest_of(part)
             if found != sha256:
                 part.unlink()
                 raise BundleError(
@@ -129,15 +144,16 @@ class Store:
                     hint="it was thrown away; deploy again",
                 )
             part.replace(version)
-            _sync(version.parent)
+            sync(version.parent)
             return size, True
 
     def activate(self, name: str, sha256: str, verify: Verify) -> Any:
         """Serve a version that has arrived, after it is verified; returns what `verify` found.
 
         It is verified again through `current`; where that fails, the version before is served
-        again. Versions that are neither current nor previous are removed. Raises what `verify`
-        does, RequestError where the version has not arrived.
+        again. Versions that are neither current nor previous are removed, also this one where it is
+        refused or computes something else; a runtime that is not there, or fails, says nothing of
+        it. Raises what `verify` does, RequestError where the version has not arrived.
         """
         with self._locked(name) as place:
             version = self._version(name, sha256)
@@ -150,9 +166,7 @@ class Store:
                     # Should this process end in between, the served one is its own predecessor.
                     _link(place, PREVIOUS, served)
                     found = self._switch(name, sha256, served, before, verify)
-            except MissingEngineError:
-                raise  # nothing is wrong with the copy
-            except DeployError:
+            except (BundleError, WrongOutputsError):
                 if sha256 not in (served, before):
                     with contextlib.suppress(FileNotFoundError):
                         version.unlink()
@@ -216,35 +230,44 @@ class Store:
         return found if found and self._version(name, found).is_file() else None
 
     @contextlib.contextmanager
-    def _locked(self, name: str) -> Iterator[Path]:
-        """The folder of a bundle, locked; raises RequestError where another process has it."""
-        import fcntl
+    def _locked(self, name: str, *, make: bool = False) -> Iterator[Path]:
+        """The folder of a bundle, locked; only with `make` it is made.
 
+        Raises RequestError where there is no bundle of this name, or another process has it.
+        """
         place = self._place(name)
-        _make_folder(place)
-        handle = os.open(place / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+        handle = self._lock(name, make)
         try:
-            deadline = time.monotonic() + _LOCK_SECONDS
-            while not _take(fcntl, handle):
-                if time.monotonic() > deadline:
-                    raise RequestError(
-                        "another deployment of this bundle is going on",
-                        value=name,
-                        hint="try again when it has ended; one that was cut ends after a minute",
-                    )
-                time.sleep(0.05)
             yield place
         finally:
+            remove_empty(place, (_VERSIONS, _INCOMING), _LOCK)
             os.close(handle)
 
+    def _lock(self, name: str, make: bool) -> int:
+        """The lock's file, open, in a folder that is still there."""
+        lock = self._place(name) / _LOCK
+        deadline = time.monotonic() + _LOCK_SECONDS
+        while True:
+            if make:
+                make_folder(lock.parent)
+            else:
+                self.check_name(name)
+            # Who had the lock may have removed the folder since.
+            handle = lock_file(lock)
+            if handle is not None:
+                return handle
+            if time.monotonic() > deadline:
+                raise RequestError(
+                    "another deployment of this bundle is going on",
+                    value=name,
+                    hint="try again when it has ended; one that was cut ends after a minute",
+                )
+            time.sleep(0.05)
 
-def _take(fcntl: Any, handle: int) -> bool:
-    """Whether the lock of an open file could be taken."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+
+def _holds_one(place: Path) -> bool:
+    named = "/" not in place.name and is_member_name(place.name)
+    return named and any((place / _VERSIONS).glob(f"*{_SUFFIX}"))
 
 
 def _digest(text: str) -> str:
@@ -265,33 +288,4 @@ def _link(place: Path, link: str, sha256: str | None) -> None:
             made.unlink()
         made.symlink_to(f"{_VERSIONS}/{sha256}{_SUFFIX}")
         made.replace(path)
-    _sync(place)
-
-
-def _copy(read: Callable[[int], bytes], file: Any, count: int) -> int:
-    done = 0
-    while done < count and (chunk := read(min(count - done, _CHUNK))):
-        file.write(chunk)
-        done += len(chunk)
-    return done
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
-
-
-def _make_folder(folder: Path) -> None:
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    """Flush the names in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(place)

@@ -153,15 +153,20 @@ def _deployed_text(done: dict[str, Any]) -> str:
     lines = [f"{done['host']} serves {done['name']} {done['current']}"]
     if "copied_bytes" in done:
         lines.append(f"copied:   {done['copied_bytes']:,} of {done['bytes']:,} bytes")
-    signed_by = (done["verified"] or {}).get("signed_by")
+    signed_by = done["verified"]["signed_by"]
     lines.append(f"verified: there, signed by {signed_by}, check vectors right")
     lines.append(f"previous: {done['previous'] or 'none'}")
     return "".join(f"{line}\n" for line in lines)
 
 
 def _served_text(found: dict[str, Any]) -> str:
-    lines = [
-        f"{bundle['name']}: {bundle['current'] or 'nothing is served'}"
-        for bundle in found["bundles"]
-    ]
+    lines = [f"{bundle['name']}: {_state(bundle)}" for bundle in found["bundles"]]
     return "".join(f"{line}\n" for line in lines or [f"{found['host']} has no bundle"])
+
+
+def _state(bundle: dict[str, Any]) -> str:
+    if bundle["current"]:
+        return str(bundle["current"])
+    count = bundle["versions"]
+    what = "version is" if count == 1 else "versions are"
+    return f"nothing is served, {count} {what} kept that could not be verified"

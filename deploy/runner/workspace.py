@@ -2,14 +2,13 @@ r"""Measuring on a device over ssh: a temporary folder there, and one runner tha
 
 `compressor bench --host` starts this by the device's Python, at the other end of an ssh connection.
 It reads one JSON object a line from standard input, after which bytes follow where `bytes` says so,
-and answers each with a line, `{"ok": true, ...}` or `{"ok": false, "error": ONE LINE}`, after which
-bytes follow where `bytes` says so. When the connection ends, however it ends, the runner is killed
-and the folder removed.
+and answers each with a line, `{"ok": true, ...}` or `{"ok": false, "error": ONE LINE}`. When the
+connection ends, however it ends, the runner is killed and the folder removed.
 
 {"op": "machine"} -> folder, machine (as `deploy.machine` describes it), governor, load_average,
     cores (the processors that may be used, those of one core in a list of their own)
 {"op": "put", "file": NAME, "bytes": COUNT} and the bytes -> path of the file in the folder
-{"op": "get", "file": NAME} -> bytes, and the bytes; the file is removed
+{"op": "get", "file": NAME} -> bytes, and after the line so many bytes; the file is removed
 {"op": "start"} -> starts the runner (`deploy.runner.protocol`), in the place of the one before
 {"op": "ask", "request": OBJECT} -> answer (the runner's, a text), or, where it ended instead:
     ended (its exit code, -N for signal N; null where it goes on without output), said (the last
@@ -17,7 +16,7 @@ and the folder removed.
 {"op": "signal", "signal": "SIGSTOP" or "SIGCONT"}
 {"op": "install", "folder": FOLDER, "force": BOOL} -> installs the archive that this came in,
     compiled for this Python, as the runner of FOLDER, unless one with other keys is there: path,
-    keys, before (the keys of the one that was there, or null)
+    bytes, keys, before (the keys of the one that was there, or null)
 """
 
 from __future__ import annotations
@@ -110,8 +109,9 @@ class Workspace:
             op = fields.choice("op", OPERATIONS)
             answer = {"ok": True, **getattr(self, f"_{op}")(fields)}
         except (DeployError, OSError) as error:
-            text = str(error) if isinstance(error, DeployError) else f"the system refuses: {error}"
-            answer = {"ok": False, "error": text}
+            known = isinstance(error, DeployError)
+            said = error if known else DeployError("the system refuses", value=error)
+            answer = {"ok": False, "error": str(said)}
         sent = answer.pop("file", None)
         _write(json.dumps(answer).encode() + b"\n")
         if sent is not None:
@@ -139,9 +139,8 @@ class Workspace:
             with open(path, "wb") as file:
                 self._requests.copy(file, count)
         except OSError as error:  # the bytes that still come would be taken for requests
-            _write(
-                json.dumps({"ok": False, "error": f"cannot keep a file: {error}"}).encode() + b"\n"
-            )
+            said = str(DeployError("cannot keep a file", value=error))
+            _write(json.dumps({"ok": False, "error": said}).encode() + b"\n")
             raise _EndedError from error
         return {"path": str(path)}
 
@@ -219,8 +218,14 @@ class Workspace:
                 hint="--force replaces it",
             )
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_runner(target, compiled(read_regular(self._archive, MOST_BYTES)))
-        return {"path": str(target.resolve()), "keys": keys, "before": before}
+        archive = compiled(read_regular(self._archive, MOST_BYTES))
+        write_runner(target, archive)
+        return {
+            "path": str(target.resolve()),
+            "bytes": len(archive),
+            "keys": keys,
+            "before": before,
+        }
 
     def _path(self, fields: Fields) -> Path:
         name = fields.text("file")

@@ -257,6 +257,7 @@ def test_a_corrupt_copy_is_thrown_away(device, versions, rejected) -> None:
     old, new = versions("old"), versions("new-corrupt")
     assert device.command("deploy", old).code == 0
     incoming = device.folder / NAME / "incoming"
+    incoming.mkdir(exist_ok=True)
     part = incoming / f"{digest(new)}.part"
     part.write_bytes(b"\0" * 1000)
 
@@ -276,7 +277,7 @@ def test_two_deployments_of_one_bundle_do_not_meet(device, versions, monkeypatch
 
     monkeypatch.setattr(stores, "_LOCK_SECONDS", 0.1)
     store = stores.Store(device.folder)
-    with store._locked(NAME), pytest.raises(RequestError, match="another deployment"):
+    with store._locked(NAME, make=True), pytest.raises(RequestError, match="another deployment"):
         store.received(NAME, "0" * 64)
     assert store.received(NAME, "0" * 64) == (0, False)
 
@@ -343,6 +344,19 @@ def test_a_runner_goes_to_a_file_or_to_a_device(tmp_path, public_key) -> None:
     assert json.loads(listed.stdout) == {"ok": True, "bundles": []}
     assert command("runner", "--key", public_key, "-o", path).code == 2
     assert command("runner", "--key", public_key).code == 2
+    assert command("runner", "--key", public_key, "-o", path, "--force").code == 0
+
+
+def test_only_a_runner_is_replaced_by_one(tmp_path, public_key, versions) -> None:
+    from command_line import compressor as command
+
+    letter = tmp_path / "letter.txt"
+    letter.write_text("Dear all")
+    for path in (letter, versions("not-replaced")):
+        before = path.read_bytes()
+        refused = command("runner", "--key", public_key, "-o", path, "--force")
+        assert "this is no runner, and is not replaced" in refused.refusal()
+        assert path.read_bytes() == before
 
 
 def test_a_name_cannot_lead_out_of_the_store(tmp_path) -> None:

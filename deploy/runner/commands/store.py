@@ -1,9 +1,9 @@
 """store: the bundles that `compressor deploy` brings to a device; one JSON answer a call.
 
 The answer is a line: {"ok": true, ...}, or {"ok": false, "kind": KIND, "error": ONE LINE, ...},
-where KIND is bundle (refused), check (its outputs are others), missing (its runtime is not there)
-or request. Where a bundle is named, `current` and `previous` say what is served, also after a
-refusal.
+where KIND is bundle (refused), check (its outputs are others, or its runtime fails), missing (its
+runtime is not there) or request. Where a bundle is named, `current` and `previous` say what is
+served, also after a refusal, and `versions` how many are kept.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from deploy.errors import (
     RequestError,
 )
 from deploy.runner.source import BundleSource
-from deploy.store import FOLDER, Store
+from deploy.store import FOLDER, Store, WrongOutputsError
 
 SUMMARY = "keep the bundles that compressor deploy brings: receive, verify, switch, roll back"
 ACTIONS = ("list", "status", "receive", "activate", "rollback")
@@ -55,9 +55,8 @@ def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
     store = Store(arguments.folder)
     try:
         answer, code = {"ok": True, **_answer(arguments, store, source)}, 0
-    except (DeployError, OSError, MemoryError) as error:
-        kind = _kind(error)
-        text = str(error) if isinstance(error, DeployError) else f"the system refuses: {error}"
+    except (DeployError, OSError, MemoryError, ModuleNotFoundError) as error:
+        kind, text = _kind(error), str(_said(error))
         answer, code = {"ok": False, "kind": kind, "error": text}, _CODES.get(kind, 2)
     if arguments.name:
         with contextlib.suppress(RequestError):
@@ -71,8 +70,8 @@ def _answer(arguments: argparse.Namespace, store: Store, source: BundleSource) -
     if action == "list":
         return {"bundles": [store.status(name) for name in store.names()]}
     if action == "status":
-        store.status(name)
         if not sha256:
+            store.check_name(name)
             return {}
         return _received(store.received(name, sha256))
     if action == "receive":
@@ -123,22 +122,31 @@ def _checked_apart(path: Path, source: BundleSource) -> Any:
         )
     lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines()]
     said = next((line for line in reversed(lines) if line), "").replace("error: ", "", 1)
-    try:
-        found = json.loads(done.stdout)
-    except ValueError:
-        found = None
-    if done.returncode == 1:
-        check = (found or {}).get("check")
-        raise EngineError(
-            "the check vectors are not met", value=_difference(check) if check else said
-        )
+    found = _object(done.stdout)
+    check = _object_in(found, "check")
+    if done.returncode == 0 and check.get("passed") is True:
+        return found
+    if done.returncode == 1 and check.get("passed") is False:
+        raise WrongOutputsError("the check vectors are not met", value=_difference(check))
     if done.returncode == 2:
         raise BundleError(said or "the bundle is refused")
     if done.returncode == 3:
         raise MissingEngineError(said or "the runtime is not there")
-    if done.returncode:
-        raise EngineError("the runtime crashed", value=f"{_ending(done.returncode)} {said}")
-    return found
+    raise EngineError("the runtime fails", value=f"{_ending(done.returncode)} {said}")
+
+
+def _object(text: bytes) -> dict[str, Any]:
+    """The JSON object that a process wrote; an empty one where it wrote another thing."""
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _object_in(found: dict[str, Any], key: str) -> dict[str, Any]:
+    inner = found.get(key)
+    return inner if isinstance(inner, dict) else {}
 
 
 def _difference(check: dict[str, Any]) -> str:
@@ -164,8 +172,17 @@ def _ending(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
+def _said(error: BaseException) -> DeployError:
+    """What an error says, in one line."""
+    if isinstance(error, DeployError):
+        return error
+    if isinstance(error, ModuleNotFoundError):
+        return MissingEngineError(f"{error.name} is not there", hint=f"pip install {error.name}")
+    return DeployError("the system refuses", value=error)
+
+
 def _kind(error: BaseException) -> str:
-    if isinstance(error, MissingEngineError):
+    if isinstance(error, (MissingEngineError, ModuleNotFoundError)):
         return "missing"
     if isinstance(error, EngineError):
         return "check"

@@ -1,0 +1,170 @@
+"""A command on another machine, at the other end of ssh: what it is sent, and what it says.
+
+Nobody vouches for the other end: it may stop reading or writing, or write without end. So whatever
+waits for it has a deadline, a moment of `time.monotonic`, and whatever it writes has a limit.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Sequence
+from typing import IO
+
+_CHUNK = 2**16
+_TAIL = 4096
+_LONGEST_LINE = 200
+
+
+class TooMuchError(Exception):
+    """The other end writes more than it may."""
+
+
+class SshProcess:
+    """A process of this machine that runs `words`, and three pipes to it; `kill` ends it at last.
+
+    With `output` false, what it writes to standard output is thrown away. Every method that takes
+    a deadline raises TimeoutError when it has come. Raises OSError where it cannot be started.
+    """
+
+    def __init__(self, words: Sequence[str], *, output: bool = True) -> None:
+        self._process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE if output else subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            # Ctrl-C is for this process, which ends the other itself.
+            start_new_session=True,
+        )
+        self._held = bytearray()
+        self._tail = b""
+        self._hears = True
+        for pipe in self._pipes():
+            os.set_blocking(pipe.fileno(), False)
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
+    @property
+    def said(self) -> str:
+        """The last line that it wrote to standard error."""
+        return last_line(self._tail)
+
+    def send(self, content: bytes, deadline: float) -> None:
+        """Write to its standard input. Raises BrokenPipeError where nobody reads that any more."""
+        assert self._process.stdin is not None
+        handle, left = self._process.stdin.fileno(), memoryview(content)
+        while left:
+            self._wait(handle, select.POLLOUT, deadline)
+            with contextlib.suppress(BlockingIOError):
+                left = left[os.write(handle, left[:_CHUNK]) :]
+
+    def close_input(self) -> None:
+        """Let it see the end of its standard input."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    def line(self, most: int, deadline: float) -> bytes:
+        """The next line of its output, b"" where it ends before. Raises TooMuchError."""
+        seen = 0
+        while (end := self._held.find(b"\n", seen)) < 0:
+            seen = len(self._held)
+            if seen > most:
+                raise TooMuchError
+            if not self._fill(deadline):
+                return b""
+        return self._take(end + 1)
+
+    def rest(self, most: int, deadline: float) -> bytes:
+        """All of its output from here on. Raises TooMuchError."""
+        while self._fill(deadline):
+            if len(self._held) > most:
+                raise TooMuchError
+        return self._take(len(self._held))
+
+    def copy(self, file: IO[bytes], count: int, deadline: float) -> None:
+        """Write the next `count` bytes of its output to a file; raises EOFError if it has fewer."""
+        while count:
+            if not self._held and not self._fill(deadline):
+                raise EOFError
+            count -= file.write(self._take(min(count, len(self._held))))
+
+    def hear(self, seconds: float) -> None:
+        """Wait, and take what is said on standard error meanwhile."""
+        with contextlib.suppress(TimeoutError):
+            self._wait(None, 0, time.monotonic() + seconds)
+
+    def finish(self, seconds: float) -> int:
+        """Close its input, and wait until it ends, or kill it after that time; its exit code."""
+        deadline = time.monotonic() + seconds
+        self.close_input()
+        self.hear(seconds)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(max(deadline - time.monotonic(), 0.0))
+        self.kill()
+        return self._process.wait()
+
+    def kill(self) -> None:
+        """Kill it if it runs, with what it started, and close the pipes."""
+        if not self.ended:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+        self._hears = False
+        for pipe in self._pipes():
+            pipe.close()
+
+    def _pipes(self) -> list[IO[bytes]]:
+        process = self._process
+        return [pipe for pipe in (process.stdin, process.stdout, process.stderr) if pipe]
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._held[:count])
+        del self._held[:count]
+        return taken
+
+    def _fill(self, deadline: float) -> bool:
+        """Take what has arrived; whether anything can still come."""
+        assert self._process.stdout is not None
+        handle = self._process.stdout.fileno()
+        self._wait(handle, select.POLLIN, deadline)
+        chunk = os.read(handle, _CHUNK)
+        self._held += chunk
+        return bool(chunk)
+
+    def _wait(self, handle: int | None, event: int, deadline: float) -> None:
+        """Wait until a pipe is ready, or, for None, until standard error has ended.
+
+        What is said there is taken meanwhile, so that the other end is never held up by it.
+        """
+        assert self._process.stderr is not None
+        errors = self._process.stderr.fileno() if self._hears else None
+        while handle is not None or self._hears:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            poll = select.poll()
+            if handle is not None:
+                poll.register(handle, event)
+            if errors is not None:
+                poll.register(errors, select.POLLIN)
+            ready = dict(poll.poll(1e3 * left))
+            if errors is not None and errors in ready:
+                chunk = os.read(errors, _CHUNK)
+                self._tail = (self._tail + chunk)[-_TAIL:]
+                if not chunk:
+                    self._hears, errors = False, None
+            if handle in ready:
+                return
+
+
+def last_line(said: bytes) -> str:
+    """The last line that is not empty, shortened."""
+    lines = [line.strip() for line in said[-_TAIL:].decode(errors="replace").split("\n")]
+    return next((line for line in reversed(lines) if line), "")[:_LONGEST_LINE]
