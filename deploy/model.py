@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import sys
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from deploy.vectors import CheckResult
 
 _MOST_IN_MEMORY = 64 * 2**20
+_STANDARD_ERROR = 2
+# How glog and absl begin the lines that are no more than information.
+_INFORMATION = (b"INFO:", b"I0000 ")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +89,7 @@ class Model:
         kind = engine_class(manifest.runtime)
         # What the runtime has mapped stays with it.
         version = None if self._any_version else manifest.runtime_version
-        with _private_file(self.bundle.model, f".{self.artifact.format}") as path:
+        with _private_file(self.bundle.model, f".{self.artifact.format}") as path, _quiet():
             self.engine = kind(path, self._threads, version=version)
         return self
 
@@ -122,8 +126,10 @@ class Model:
         the runtime fails, or an output is no number.
         """
         artifact = self.artifact
-        fed = artifact_inputs(artifact.preprocessing, stored)
-        scores = self.engine.predict(fed, batch)
+        # What overflows is no number, and refused as that.
+        with np.errstate(over="ignore", invalid="ignore"):
+            fed = artifact_inputs(artifact.preprocessing, stored)
+            scores = self.engine.predict(fed, batch)
         wanted = 1 if artifact.threshold is not None else artifact.classes
         if scores.ndim != 2 or scores.shape[1] != wanted:
             raise EngineError(
@@ -174,3 +180,44 @@ def _private_file(content: bytes, suffix: str) -> Iterator[str]:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(path)  # noqa: PTH108 - pathlib would be imported for it
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back what is written to descriptor 2, by runtimes in C++, while the context lasts.
+
+    Afterwards it is shown: all of it where the context fails, else what is more than information.
+    """
+    try:
+        shown = os.dup(_STANDARD_ERROR)
+    except OSError:  # there is none
+        yield
+        return
+    with _unnamed_file() as file:
+        failed = True
+        _flush_errors()
+        os.dup2(file.fileno(), _STANDARD_ERROR)
+        try:
+            yield
+            failed = False
+        finally:
+            _flush_errors()
+            os.dup2(shown, _STANDARD_ERROR)
+            os.close(shown)
+            file.seek(0)
+            for line in file:
+                if failed or not line.startswith(_INFORMATION):
+                    os.write(_STANDARD_ERROR, line)
+
+
+def _unnamed_file() -> IO[bytes]:
+    if hasattr(os, "memfd_create"):
+        return os.fdopen(os.memfd_create("errors"), "w+b")
+    import tempfile
+
+    return tempfile.TemporaryFile()
+
+
+def _flush_errors() -> None:
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        sys.stderr.flush()

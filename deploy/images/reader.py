@@ -12,6 +12,7 @@ import numpy as np
 from deploy.artifact import Artifact
 from deploy.artifact_parts import InputRule, Port
 from deploy.errors import ArtifactError, RequestError
+from deploy.images.headers import idx_shape, png_size
 
 if TYPE_CHECKING:
     from deploy.vectors import CheckVectors
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 _NPY, _ZIP, _GZIP, _PNG = b"\x93NUMPY", b"PK", b"\x1f\x8b", b"\x89PNG"
 _BYTES = 255
 _MOST_PIXELS = 2**24
+_MOST_CHANNELS = 4
+
+
+class TooManyExamplesError(RequestError):
+    """More examples, or larger ones, than are taken at once."""
 
 
 class ExampleReader:
@@ -28,7 +34,9 @@ class ExampleReader:
     the names of the artefact's sources. Pictures, and other arrays of uint8 with rows and columns,
     are fitted: colour becomes grey or grey colour; another size is refused, or with `resize` taken
     as means of areas; `invert` is for dark on light where the model knows light on dark. A PNG
-    picture may have `most_pixels`, what is unpacked or computed from other files `most_bytes`.
+    picture may have `most_pixels`, what is unpacked or computed from other files `most_bytes`; a
+    file `most_examples`. Headers are held against the limits, and against the model's input, before
+    anything is unpacked.
     """
 
     def __init__(
@@ -40,10 +48,12 @@ class ExampleReader:
         invert: bool = False,
         most_pixels: int = _MOST_PIXELS,
         most_bytes: int = 2**30,
+        most_examples: int | None = None,
     ) -> None:
         self._rules = artifact.preprocessing
         self._resize, self._invert = resize, invert
         self._most_pixels, self._most_bytes = most_pixels, most_bytes
+        self._most_examples = most_examples
         self._ports = {port.name: port for port in artifact.inputs}
         self._vectors = vectors
 
@@ -51,13 +61,18 @@ class ExampleReader:
         """The stored arrays, (n, ...) by their sources, of a file's bytes.
 
         `where` names it in messages. Raises RequestError, in one line, for bytes of another format,
-        damaged ones, and examples that do not fit the model's input.
+        damaged ones, numbers that are none, and examples that do not fit the model's input;
+        TooManyExamplesError for too many.
         """
         try:
             if content.startswith(_ZIP):
                 from deploy.arrays import decode_arrays
 
-                return decode_arrays(content, where)
+                arrays = decode_arrays(content, where)
+                for array in arrays.values():
+                    self._check_count(array.shape[0] if array.ndim else 0, where)
+                    self._check_numbers(array, where)
+                return arrays
             return {self._rule(where).source: self._rows(content, where)}
         except ArtifactError as error:
             raise RequestError(error.what, value=error.value, hint=error.hint) from error
@@ -78,6 +93,9 @@ class ExampleReader:
             from deploy.images.colours import to_bytes
             from deploy.images.png import decode_png
 
+            size = png_size(content)
+            if size is not None:
+                self._target(size, where)
             picture = to_bytes(decode_png(content, where, self._most_pixels))
             return self._fitted(picture[None], where)
         if content.startswith(_NPY):
@@ -93,14 +111,53 @@ class ExampleReader:
             )
         if not array.size:
             raise RequestError("there are no examples", value=f"{where} (shape {array.shape})")
+        self._check_shape(array.shape, where)
+        self._check_numbers(array, where)
         return self._arranged(array, where)
 
     def _idx(self, content: bytes, where: object) -> np.ndarray:
         import io
 
-        from deploy.images.idx import decode_idx
+        from deploy.images.idx import OversizeError, decode_idx
 
-        return decode_idx(io.BytesIO(content), len(content), where, limit=self._most_bytes)
+        self._check_shape(idx_shape(content), where)
+        try:
+            return decode_idx(io.BytesIO(content), len(content), where, limit=self._most_bytes)
+        except OversizeError as error:
+            raise TooManyExamplesError(error.what, value=error.value) from error
+
+    def _check_shape(self, shape: tuple[int, ...], where: object) -> None:
+        """Refuse an array that is of too many examples, or of far larger ones than the model's."""
+        row = self._rules[0].shape
+        one = _is_one(shape, row) or _is_picture(shape, _picture_shape(row))
+        count = 1 if one or not shape else shape[0]
+        self._check_count(count, where)
+        if self._most_examples is None or self._resize or None in row:
+            return
+        # Whether they fit is for others to say; this is about memory.
+        most = count * _MOST_CHANNELS * math.prod(size or 0 for size in row)
+        if math.prod(shape) > most:
+            raise RequestError(
+                "the examples are larger than the model takes",
+                value=f"{where} has {list(shape if one else shape[1:])}, it takes {list(row)}",
+            )
+
+    def _check_count(self, count: int, where: object) -> None:
+        if self._most_examples is not None and count > self._most_examples:
+            raise TooManyExamplesError(
+                f"more than {self._most_examples:,} examples at once",
+                value=f"{where} has {count:,}",
+            )
+
+    def _check_numbers(self, array: np.ndarray, where: object) -> None:
+        """Refuse NaN, infinity, and what would become that in the type of the model's inputs."""
+        if array.dtype.kind != "f":
+            return
+        if all(port.dtype != "float64" for port in self._ports.values()):
+            with np.errstate(over="ignore"):
+                array = array.astype(np.float32, copy=False)
+        if not np.isfinite(array).all():
+            raise RequestError("the examples hold values that are no numbers", value=where)
 
     def _arranged(self, array: np.ndarray, where: object) -> np.ndarray:
         """An array as rows (n, ...), fitted where it is of pictures."""
@@ -123,24 +180,8 @@ class ExampleReader:
         """Pictures uint8 (n, h, w, c) as the rows that the model takes."""
         from deploy.images.colours import resized, with_channels
 
-        rule = self._rules[0]
-        wanted = _picture_shape(rule.shape) or _flat_shape(rule.shape, pictures.shape[1:3])
-        if wanted is None:
-            raise RequestError(
-                "the model takes no pictures", value=f"{where}; it takes {list(rule.shape)}"
-            )
-        height, width, channels = (
-            size or own  # an open size takes any
-            for size, own in zip(wanted, pictures.shape[1:])  # noqa: B905 - Python 3.9
-        )
+        height, width, channels = self._target(pictures.shape[1:3], where)
         if pictures.shape[1:3] != (height, width):
-            if not self._resize:
-                raise RequestError(
-                    "the picture has another size than the model takes",
-                    value=f"{where} is {pictures.shape[2]} x {pictures.shape[1]}, "
-                    f"the model takes {width} x {height}",
-                    hint="--resize fits it",
-                )
             needed = 4 * max(pictures.size, len(pictures) * height * pictures.shape[2])
             if needed > self._most_bytes:
                 raise RequestError(
@@ -153,6 +194,27 @@ class ExampleReader:
             colours = slice(0, 3)  # and not alpha
             fitted = np.concatenate([_BYTES - fitted[..., colours], fitted[..., 3:]], axis=3)
         return self._as_stored(fitted, where)
+
+    def _target(self, size: tuple[int, ...], where: object) -> tuple[int, int, int]:
+        """Height, width and channels of what a picture of this size, (h, w), is to become.
+
+        Raises RequestError where the model takes none, or none of this size.
+        """
+        rule = self._rules[0]
+        wanted = _picture_shape(rule.shape) or _flat_shape(rule.shape, size)
+        if wanted is None:
+            raise RequestError(
+                "the model takes no pictures", value=f"{where}; it takes {list(rule.shape)}"
+            )
+        height, width = wanted[0] or size[0], wanted[1] or size[1]  # an open size takes any
+        if (height, width) != tuple(size) and not self._resize:
+            raise RequestError(
+                "the picture has another size than the model takes",
+                value=f"{where} is {size[1]} x {size[0]}, the model takes {width} x {height}",
+                # Whoever asks a server cannot give it options.
+                hint="run and serve fit it where they are started with --resize",
+            )
+        return height, width, wanted[2] or 0
 
     def _as_stored(self, values: np.ndarray, where: object) -> np.ndarray:
         """Bytes, 0 to 255, in the range of what the model was trained on."""
@@ -224,6 +286,11 @@ def _pictures(array: np.ndarray, wanted: tuple[int | None, ...]) -> np.ndarray |
         return array if array.shape[3] <= 4 else None
     if array.ndim != 3:
         return None
-    if array.shape[2] in (1, 3, 4) and array.shape[2] != wanted[1]:
-        return array[None]
-    return array[..., None]
+    return array[None] if _is_picture(array.shape, wanted) else array[..., None]
+
+
+def _is_picture(shape: tuple[int, ...], wanted: tuple[int | None, ...] | None) -> bool:
+    """Whether an array of this shape, (h, w, c), is one picture in colour, and not n grey ones."""
+    return (
+        wanted is not None and len(shape) == 3 and shape[2] in (1, 3, 4) and shape[2] != wanted[1]
+    )

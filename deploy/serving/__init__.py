@@ -7,7 +7,7 @@ POST /predict  a picture (image/png), an array (application/x-npy), an IDX file
                or n, as `run` takes them -> {"predictions": [...], ...}
 
 Errors are {"error": ONE LINE} with 400 (malformed, or does not fit), 404, 405, 411, 413 (too many
-bytes or examples), 415, 500 (the runtime failed) or 503 with Retry-After (more requests at once
-than allowed). `application` knows nothing of sockets; `standard_server` serves it by the standard
-library, `waitress_server` by waitress.
+bytes or examples), 415, 500 (the runtime failed) or 503 with Retry-After (more requests at once, or
+more bytes of them, than allowed). `application` knows nothing of sockets; `standard_server` serves
+it by the standard library, `waitress_server` by waitress. `current` is what is served at the time.
 """

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from deploy.errors import DeployError, RequestError
-from deploy.model import Predictions
-from deploy.serving.served import Current, Served
+import numpy as np
 
-MOST_EXAMPLES = 1024
-"""Of one request."""
+from deploy.errors import DeployError, RequestError
+from deploy.images.reader import TooManyExamplesError
+from deploy.model import Predictions
+from deploy.serving.current import Current
+from deploy.serving.served import MOST_EXAMPLES, Served
+
 METHODS = {"/": ("GET", "HEAD"), "/healthz": ("GET", "HEAD"), "/predict": ("POST",)}
 PICTURES = ("image/png", "application/x-npy", "application/octet-stream")
 JSON = "application/json"
 RETRY_SECONDS = 1
+_AT_WORK = 2
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A request whose body, of `length` bytes, `read` gives when it is called."""
+    """A request whose body, of `length` bytes, `read` gives when it is called.
+
+    Where it has `arrived`, `read` waits for no sender. `read` gives fewer bytes where the sender is
+    gone, and None where there is no room for them.
+    """
 
     method: str
     path: str
     content_type: str
     length: int | None
-    read: Callable[[], bytes]
+    read: Callable[[], bytes | None]
+    arrived: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,15 +67,26 @@ class Application:
     """Answers requests about what is served at the time.
 
     Bodies of more than `most_bytes` are not read. At most `concurrency` predictions are in work or
-    wait for the runtime, which computes one at a time.
+    wait. Two are in work: one is computed, and one is unpacked meanwhile, which may cost a lot of
+    memory.
     """
 
     def __init__(self, current: Current, *, most_bytes: int, concurrency: int) -> None:
         self._current, self.most_bytes = current, most_bytes
         self._free = threading.BoundedSemaphore(concurrency)
+        self._work = threading.BoundedSemaphore(_AT_WORK)
 
     def handle(self, request: Request) -> Response:
-        """The answer to a request; raises nothing on purpose."""
+        """The answer to a request, whatever happens."""
+        try:
+            return self._answer(request)
+        except Exception as error:
+            told = DeployError("a request has failed", value=f"{type(error).__name__}: {error}")
+            with contextlib.suppress(OSError, ValueError):  # nobody may read it
+                print(f"error: {told}", file=sys.stderr, flush=True)
+            return Response.error(500, "the server has failed; what it printed says why")
+
+    def _answer(self, request: Request) -> Response:
         path = request.path.partition("?")[0]
         if path not in METHODS:
             return Response.error(404, f"nothing is here; there is {', '.join(METHODS)}")
@@ -95,14 +116,15 @@ class Application:
         if kind not in (*PICTURES, JSON):
             takes = ", ".join((*PICTURES, JSON))
             return Response.error(415, f"no type that /predict takes: {takes}")
-        # The body is read before: a slow sender is to hold no place.
-        body = request.read()
-        if len(body) != request.length:
-            return Response.error(400, "the body is shorter than its Content-Length")
+        # A slow sender is to hold no place, and what waits for one no more memory than it must.
+        body = None if request.arrived else request.read()
         if not self._free.acquire(blocking=False):
-            return Response.error(503, "too many requests at once", Retry_After=str(RETRY_SECONDS))
+            return busy("too many requests at once")
         try:
-            return self._predict(kind, body)
+            with self._work:
+                return self._predict(kind, request, request.read() if request.arrived else body)
+        except TooManyExamplesError as error:
+            return Response.error(413, str(error))
         except RequestError as error:
             return Response.error(400, str(error))
         except (DeployError, MemoryError) as error:
@@ -110,19 +132,32 @@ class Application:
         finally:
             self._free.release()
 
-    def _predict(self, kind: str, body: bytes) -> Response:
-        served = self._current.served
-        stored = served.instances(body) if kind == JSON else served.read(body)
+    def _predict(self, kind: str, request: Request, body: bytes | None) -> Response:
+        if body is None:
+            return busy("too many bytes at once")
+        if len(body) != request.length:
+            return Response.error(400, "the body is shorter than its Content-Length")
+        with self._current.held() as served:
+            return self._predicted(
+                served, served.instances(body) if kind == JSON else served.read(body)
+            )
+
+    def _predicted(self, served: Served, stored: Mapping[str, np.ndarray]) -> Response:
         lengths = {len(array) if array.ndim else 0 for array in stored.values()}
         if len(lengths) != 1 or 0 in lengths:
             return Response.error(400, "the arrays have not one number of rows")
         if max(lengths) > MOST_EXAMPLES:
             return Response.error(413, f"more than {MOST_EXAMPLES:,} examples at once")
-        served, predictions, seconds = self._current.classify(stored)
-        return Response.of(200, _predicted(served, predictions, seconds))
+        predictions, seconds = self._current.classify(served, stored)
+        return Response.of(200, _described(served, predictions, seconds))
 
 
-def _predicted(served: Served, predictions: Predictions, seconds: float) -> dict[str, Any]:
+def busy(message: str) -> Response:
+    """The answer to a request that is to come again."""
+    return Response.error(503, message, Retry_After=str(RETRY_SECONDS))
+
+
+def _described(served: Served, predictions: Predictions, seconds: float) -> dict[str, Any]:
     return {
         "name": served.bundle.manifest.name,
         "sha256": served.bundle.sha256,

@@ -1,28 +1,33 @@
-"""What is served at the time, and its replacement while requests go on."""
+"""A bundle that is served: its loaded artefact, and how a request's body becomes its examples."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
-import time
-from collections.abc import Callable, Mapping
-from pathlib import Path
+import itertools
+import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from deploy.artifact import Artifact
 from deploy.bundle import Bundle
 from deploy.errors import DeployError, RequestError
 from deploy.fields import Fields, parse_json
-from deploy.images.reader import ExampleReader
-from deploy.model import Model, Predictions
+from deploy.images.reader import ExampleReader, TooManyExamplesError
+from deploy.model import Model
+
+MOST_EXAMPLES = 1024
+"""Of one request."""
+MOST_PIXELS = 2**20
+"""Of a PNG picture."""
 
 _MOST_INSTANCES = 2**16
-_MOST_PIXELS = 2**20
-_MOST_BYTES = 2**26
-_BATCH = 32
-
-Load = Callable[[Path], "Served"]
+_MOST_BYTES = 2**25
+_MOST_DIMENSIONS = 32
+_MOST_VALUES = 2**20
+_LONG_NUMBER = re.compile(rb"[0-9]{400}")
 
 
 class Served:
@@ -35,10 +40,12 @@ class Served:
             bundle.vectors,
             resize=resize,
             invert=invert,
-            # Many requests are in work at once.
-            most_pixels=_MOST_PIXELS,
+            # Several requests are in work at once.
+            most_pixels=MOST_PIXELS,
             most_bytes=_MOST_BYTES,
+            most_examples=MOST_EXAMPLES,
         )
+        self._most_marks = _most_marks(bundle.artifact)
         self._described = self._describe()
 
     @classmethod
@@ -72,8 +79,13 @@ class Served:
     def instances(self, body: bytes) -> Mapping[str, np.ndarray]:
         """The stored arrays of {"instances": [...]}: rows, or objects of a row an input.
 
-        Raises RequestError for anything else.
+        Raises RequestError for anything else, TooManyExamplesError for more than are taken at once.
         """
+        # Each list and each number that is parsed costs far more memory than its text.
+        if sum(map(body.count, (b",", b"[", b"{"))) > self._most_marks:
+            raise TooManyExamplesError(f"more numbers than {MOST_EXAMPLES:,} examples have")
+        if _LONG_NUMBER.search(body):
+            raise RequestError("a number has too many digits")
         try:
             fields = Fields(parse_json(body, "the body"), "the body")
             rows = fields.items("instances", _MOST_INSTANCES)
@@ -82,6 +94,8 @@ class Served:
             raise RequestError(error.what, value=error.value, hint=error.hint) from error
         if not rows:
             raise RequestError("there are no instances")
+        if len(rows) > MOST_EXAMPLES:
+            raise TooManyExamplesError(f"more than {MOST_EXAMPLES:,} examples at once")
         rules = self.bundle.artifact.preprocessing
         if not isinstance(rows[0], dict):
             return {rules[0].source: _array(rows)}
@@ -134,101 +148,51 @@ class Served:
         }
 
 
+def _most_marks(artifact: Artifact) -> int:
+    """How many commas and opening brackets the JSON text of the most examples can have."""
+    values = 0
+    for rule in artifact.preprocessing:
+        if None in rule.shape:
+            return _MOST_VALUES
+        # Every number has its comma, and every list a comma and a bracket: some have one number.
+        values += sum(
+            math.prod(size or 0 for size in rule.shape[:axes])
+            for axes in range(len(rule.shape) + 1)
+        )
+    return 2 * MOST_EXAMPLES * (values + 8 * len(artifact.preprocessing)) + _MOST_DIMENSIONS
+
+
 def _array(rows: list[Any]) -> np.ndarray:
     """Nested lists of numbers as an array: int64 where all are whole, else float32."""
+    shape, level, kinds = [len(rows)], rows, set(map(type, rows))
+    # numpy would make an array of texts, each of the longest one's size, of a text among numbers.
+    while kinds == {list} and len(shape) < _MOST_DIMENSIONS:
+        lengths = set(map(len, level))
+        if len(lengths) != 1:
+            raise RequestError("the instances are not all of one shape")
+        shape.append(lengths.pop())
+        level = list(itertools.chain.from_iterable(level))
+        kinds = set(map(type, level))
+    if not kinds:
+        raise RequestError("the instances hold no numbers")
+    if list in kinds:
+        deep = kinds == {list}
+        raise RequestError(
+            "the instances are nested too deeply" if deep else "the instances are not of one shape"
+        )
+    if not kinds <= {int, float}:
+        names = sorted(kind.__name__ for kind in kinds - {int, float})
+        raise RequestError("the instances are no numbers", value=", ".join(names))
     try:
-        array = np.array(rows)
-    except (ValueError, OverflowError) as error:
-        raise RequestError("the instances are not all of one shape", value=error) from error
-    if array.dtype.kind == "f" and np.isfinite(array).all():
-        return array.astype(np.float32)
-    if array.dtype.kind != "i":
-        raise RequestError("the instances are no numbers", value=array.dtype)
-    return array
+        array = np.array(level, np.float64 if float in kinds else np.int64).reshape(shape)
+    except OverflowError as error:
+        raise RequestError("a number is too large", value=error) from error
+    return array if array.dtype.kind == "i" else _single(array)
 
 
-class Current:
-    """The bundle that is served, of which one batch runs at a time.
-
-    `version` names it, such as its file. `replace` loads another beside it and then switches; what
-    fails to load changes nothing.
-    """
-
-    def __init__(self, served: Served, version: Path) -> None:
-        self._served, self.version = served, version
-        self._engine = threading.Lock()
-
-    @property
-    def served(self) -> Served:
-        """What is served now."""
-        return self._served
-
-    def classify(self, stored: Mapping[str, np.ndarray]) -> tuple[Served, Predictions, float]:
-        """What is served, what it says of the examples, and the seconds that it took."""
-        with self._engine:
-            served = self._served
-            start = time.perf_counter()
-            predictions = served.model.classify(stored, 1 if _rows(stored) == 1 else _BATCH)
-            return served, predictions, time.perf_counter() - start
-
-    def replace(self, served: Served, version: Path) -> None:
-        """Serve another; the one before ends after the batch that runs."""
-        with self._engine:
-            before, self._served = self._served, served
-            self.version = version
-        before.close()
-
-
-def _rows(stored: Mapping[str, np.ndarray]) -> int:
-    return len(next(iter(stored.values())))
-
-
-class Follower(threading.Thread):
-    """Looks once a second which version is the current one, and switches to it.
-
-    `find` gives its path, `load` loads it. What cannot be found or loaded is told by `say`, once,
-    and the one before goes on being served.
-    """
-
-    def __init__(
-        self,
-        current: Current,
-        find: Callable[[], Path],
-        load: Load,
-        say: Callable[[str], None],
-        seconds: float = 1.0,
-    ) -> None:
-        super().__init__(name="follower", daemon=True)
-        self._current, self._find, self._load, self._say = current, find, load, say
-        self._seconds, self._said = seconds, ""
-        self._refused: Path | None = None
-        self._ended = threading.Event()
-
-    def run(self) -> None:
-        """Follow until `stop`."""
-        while not self._ended.wait(self._seconds):
-            self.look()
-
-    def stop(self) -> None:
-        """End; waits for a load that is under way."""
-        self._ended.set()
-        self.join()
-
-    def look(self) -> None:
-        """Switch if there is another version than the one that is served."""
-        path = None
-        try:
-            path = self._find()
-            if path in (self._current.version, self._refused):
-                return
-            served = self._load(path)
-        # Whatever is wrong with the new one, the old one must go on.
-        except Exception as error:
-            message = str(DeployError("the version before stays", value=f"{path} ({error})"))
-            if message != self._said:
-                self._say(f"error: {message}")
-            self._refused, self._said = path, message
-            return
-        self._current.replace(served, path)
-        self._refused, self._said = None, ""
-        self._say(f"now serving {served.bundle.manifest.name}, sha256 {served.bundle.sha256}")
+def _single(array: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        found = array.astype(np.float32)
+    if not np.isfinite(found).all():
+        raise RequestError("a number is too large", value="not within what a float32 holds")
+    return found

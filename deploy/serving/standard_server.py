@@ -12,9 +12,12 @@ import time
 from typing import Any
 
 from deploy.serving.application import METHODS, RETRY_SECONDS, Application, Request, Response
+from deploy.serving.heads import HeadReader
 
 RECEIVE_SECONDS = 20.0
 """How long a connection may take until a request is there, headers and body."""
+_MOST_HELD = 64 * 2**20
+_CHUNK = 2**16
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 2**26
 _DRAIN_SECONDS = 5.0
@@ -26,8 +29,8 @@ class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     """Serves `application` on a socket of `host` and `port`, to `connections` at once.
 
     Where there are more, the one that has kept us waiting for a request the longest is closed for
-    the new one; if all are in work, the new one gets 503. Raises OSError where the address cannot
-    be had.
+    the new one; if all are in work, the new one gets 503. It is the same with the bytes of bodies.
+    Raises OSError where the address cannot be had.
     """
 
     allow_reuse_address = True
@@ -41,6 +44,8 @@ class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._lock = threading.Lock()
         self._waiting: dict[socket.socket, float] = {}
         self._busy: set[socket.socket] = set()
+        self._held: dict[socket.socket, int] = {}
+        self._most_held = max(_MOST_HELD, 2 * application.most_bytes)
         self._closing = False
         if ":" in host:
             self.address_family = socket.AF_INET6
@@ -78,12 +83,14 @@ class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         with self._lock:
             self._waiting.pop(request, None)
             self._busy.discard(request)
+            self._held.pop(request, None)
         super().shutdown_request(request)
 
     def waits(self, connection: socket.socket) -> None:
         """The connection is waiting for its next request from now on."""
         with self._lock:
             self._busy.discard(connection)
+            self._held.pop(connection, None)
             self._waiting[connection] = time.monotonic()
 
     def received(self, connection: socket.socket) -> None:
@@ -91,6 +98,22 @@ class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         with self._lock:
             self._waiting.pop(connection, None)
             self._busy.add(connection)
+
+    def hold(self, connection: socket.socket, count: int) -> bool:
+        """Whether there is room for `count` more bytes of the body of the connection's request."""
+        with self._lock:
+            while sum(self._held.values()) + count > self._most_held:
+                slow = self._waiting.keys() & self._held.keys() - {connection}
+                if not slow:
+                    return False
+                self._cut(min(slow, key=lambda found: self._waiting[found]))
+            self._held[connection] = self._held.get(connection, 0) + count
+            return True
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """Where it listens."""
+        return [(str(self.server_address[0]), int(self.server_address[1]))]
 
     @property
     def closing(self) -> bool:
@@ -106,6 +129,7 @@ class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
     def _cut(self, connection: socket.socket) -> None:
         """Wake the thread that waits for the connection, with its end."""
         self._waiting.pop(connection, None)
+        self._held.pop(connection, None)
         with contextlib.suppress(OSError):
             connection.shutdown(socket.SHUT_RDWR)
 
@@ -122,10 +146,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     wbufsize = -1
     timeout = _SEND_SECONDS
     server: StandardServer
+    rfile: HeadReader
+
+    def setup(self) -> None:
+        """Read the connection by a reader of our own."""
+        super().setup()
+        self.rfile = HeadReader(self.rfile.detach())
 
     def handle_one_request(self) -> None:
         """Wait for a request, and answer it."""
         self._unread = 0
+        self.rfile.begin()
         self.server.waits(self.connection)
         super().handle_one_request()
         if self.server.closing:
@@ -134,7 +165,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def handle_expect_100(self) -> bool:
         """Ask for the body, unless it is too long."""
         length = self._length()
-        refusal = None if isinstance(length, Response) else self.server.application.refusal(length)
+        if isinstance(length, Response):
+            refusal: Response | None = length
+        else:
+            refusal = self.server.application.refusal(length)
         if refusal is None:
             return super().handle_expect_100()
         self._unread = 1
@@ -160,6 +194,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def _length(self) -> int | Response | None:
         """Of the body; None where it is not said, and the answer to a request that is malformed."""
+        if self.rfile.fault:
+            return Response.error(400, self.rfile.fault)
         if self.request_version == "HTTP/1.1" and len(self.headers.get_all("Host") or ()) != 1:
             return Response.error(400, "the request needs one Host")
         given = self.headers.get_all("Content-Length") or []
@@ -172,11 +208,19 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return Response.error(400, "a Content-Length and a Transfer-Encoding contradict")
         return int(text)
 
-    def _body(self) -> bytes:
-        body = self.rfile.read(self._unread)
-        self._unread -= len(body)
+    def _body(self) -> bytes | None:
+        chunks = []
+        with contextlib.suppress(OSError):  # a sender that is gone has sent too little
+            while self._unread:
+                if not self.server.hold(self.connection, min(_CHUNK, self._unread)):
+                    return None
+                chunk = self.rfile.read(min(_CHUNK, self._unread))
+                if not chunk:
+                    break
+                self._unread -= len(chunk)
+                chunks.append(chunk)
         self.server.received(self.connection)
-        return body
+        return b"".join(chunks)
 
     def _answer(self, response: Response) -> None:
         if self._unread:

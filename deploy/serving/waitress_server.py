@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from deploy.serving.application import Application, Request, Response
+from deploy.streams import short
 
 _RECEIVE_SECONDS = 20
 _LONGEST_HEAD = 2**16
@@ -46,6 +48,7 @@ def _handled(application: Application, environment: Environment) -> Response:
             environment.get("CONTENT_TYPE", ""),
             length,
             lambda: environment["wsgi.input"].read(length or 0),
+            arrived=True,
         )
     )
 
@@ -79,12 +82,61 @@ class WaitressServer:
             clear_untrusted_proxy_headers=True,
             asyncore_use_poll=True,
         )
+        # A name may have several addresses: then there is a listener for each, all in one map.
+        listeners = getattr(self._server, "map", None)
+        for listener in [self._server] if listeners is None else list(listeners.values()):
+            if hasattr(listener, "channel_class"):
+                listener.channel_class = _channel_class()
 
     @property
-    def server_address(self) -> tuple[str, int]:
+    def addresses(self) -> list[tuple[str, int]]:
         """Where it listens."""
-        return self._server.effective_host, int(self._server.effective_port)
+        several = getattr(self._server, "effective_listen", None)
+        found = several or [(self._server.effective_host, self._server.effective_port)]
+        return [(str(host), int(port)) for host, port in found]
 
     def run(self) -> None:
         """Serve until SystemExit is raised in this thread; then end what is in work."""
         self._server.run()
+
+
+@functools.cache
+def _channel_class() -> type:
+    """The connections of waitress, as strict as `standard_server`, which answer in JSON."""
+    channel, parser, task = (
+        importlib.import_module(f"waitress.{name}") for name in ("channel", "parser", "task")
+    )
+
+    class Parser(parser.HTTPRequestParser):  # type: ignore[name-defined]
+        def parse_header(self, header_plus: bytes) -> None:
+            super().parse_header(header_plus)
+            fault = _fault(header_plus, self.version, self.headers, self.chunked)
+            if fault:
+                raise parser.ParsingError(fault)
+
+    class ErrorTask(task.ErrorTask):  # type: ignore[name-defined]
+        def execute(self) -> None:
+            error = self.request.error
+            response = Response.error(error.code, short(f"{error.reason}: {error.body}"))
+            self.status = f"{error.code} {error.reason}"
+            self.response_headers.append(("Content-Type", "application/json"))
+            self.set_close_on_finish()
+            self.content_length = len(response.body)
+            self.write(response.body)
+
+    class Channel(channel.HTTPChannel):  # type: ignore[name-defined]
+        parser_class, error_task_class = Parser, ErrorTask
+
+    return Channel
+
+
+def _fault(head: bytes, version: str, headers: Mapping[str, str], chunked: bool) -> str:
+    """What is wrong with a head that waitress takes; empty where nothing is."""
+    if b"\r\n " in head or b"\r\n\t" in head:
+        return "a header line is folded"
+    # waitress joins what is there several times.
+    if version == "1.1" and ("HOST" not in headers or "," in headers["HOST"]):
+        return "the request needs one Host"
+    if "CONTENT_LENGTH" in headers and (chunked or "TRANSFER_ENCODING" in headers):
+        return "a Content-Length and a Transfer-Encoding contradict"
+    return ""

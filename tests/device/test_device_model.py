@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import io
+import os
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -32,6 +34,60 @@ def classify(artifact: Artifact, scores: Any) -> Any:
     model = Model(SimpleNamespace(artifact=artifact), threads=1)  # type: ignore[arg-type]
     model.engine = SimpleNamespace(predict=lambda fed, batch: found)  # type: ignore[assignment]
     return model.classify({"": np.zeros((len(found), 8, 8), np.uint8)})
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_what_a_runtime_prints_while_it_loads_is_shown_where_that_matters(
+    artifact: Artifact, monkeypatch: Any, capfd: Any, fails: bool, in_memory: bool
+) -> None:
+    class Talkative:
+        def __init__(self, path: str, threads: int, version: str | None) -> None:
+            os.write(2, b"INFO: created a delegate\nW0000 careful\n")
+            if fails:
+                raise EngineError("refused")
+
+    if not in_memory:
+        monkeypatch.delattr(os, "memfd_create", raising=False)
+    monkeypatch.setattr("deploy.model.engine_class", lambda runtime: Talkative)
+    manifest = SimpleNamespace(runtime="some", runtime_version="1")
+    bundle: Any = SimpleNamespace(artifact=artifact, manifest=manifest, model=b"x")
+    with contextlib.suppress(EngineError), Model(bundle):
+        os.write(2, b"INFO: later\n")
+
+    said = capfd.readouterr().err
+    if fails:
+        assert said == "INFO: created a delegate\nW0000 careful\n"
+    else:
+        assert said == "W0000 careful\nINFO: later\n"
+
+
+def test_numbers_that_overflow_are_no_warnings(artifact: Artifact) -> None:
+    """Of a client's numbers nothing comes on standard error."""
+    model = Model(SimpleNamespace(artifact=artifact), threads=1)  # type: ignore[arg-type]
+    model.engine = SimpleNamespace(  # type: ignore[assignment]
+        predict=lambda fed, batch: next(iter(fed.values())).reshape(1, -1)[:, :4] * np.float32(1e30)
+    )
+    with pytest.raises(EngineError, match="no numbers"):
+        model.classify({"": np.full((1, 8, 8), 3e38, np.float32)})
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.full((8, 8), np.nan, np.float32),
+        np.full((8, 8), np.inf, np.float16),
+        np.full((8, 8), 1e300),
+    ],
+)
+def test_what_is_no_number_in_the_model_s_type_is_refused(
+    artifact: Artifact, array: np.ndarray
+) -> None:
+    named = io.BytesIO()
+    np.savez(named, image=array[None])
+    for content in (npy(array), named.getvalue()):
+        with pytest.raises(RequestError, match="no numbers"):
+            reader(artifact).read(content, "it")
 
 
 def test_logits_become_probabilities_without_overflow(artifact: Artifact) -> None:
@@ -82,7 +138,7 @@ def test_one_score_becomes_two_probabilities(
 
 @pytest.mark.parametrize("scores", [[[np.nan, 0, 0, 0]], [[1, 2, 3]], [1, 2, 3, 4]])
 def test_outputs_that_are_no_scores_are_an_error(artifact: Artifact, scores: Any) -> None:
-    with pytest.raises(EngineError, match="not one number a class"):
+    with pytest.raises(EngineError, match=r"not one number a class|that are no numbers"):
         classify(artifact, scores)
 
 

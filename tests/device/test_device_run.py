@@ -76,6 +76,16 @@ def test_verify_says_what_was_proven(runner, bundles, name, runtime) -> None:
     assert f"{found['check']['examples']} of {found['check']['examples']} right" in said
 
 
+@pytest.mark.parametrize(("name", "runtime"), FILES)
+def test_what_a_runtime_says_of_itself_is_not_shown(
+    runner, bundles, picture, name, runtime
+) -> None:
+    done = runner("run", bundles[name], "-", given=picture)
+
+    assert done.code == 0
+    assert done.stderr == ""
+
+
 def test_a_bundle_that_runs_itself_claims_no_origin(bundle, picture) -> None:
     itself = DeviceRunner(bundle)
     found = itself("verify")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import hashlib
 import http.client
-import importlib.util
-import io
+import importlib.metadata
 import json
+import shutil
 import signal
 import socket
 import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,82 +19,11 @@ import numpy as np
 import pytest
 from bundles import bundle_of, relisted
 from device_runner import OWNER, DeviceRunner
-from PIL import Image
+from http_requests import IDX, JSON, NPY, PNG, SERVERS, ask, idx, npy, served, talk, until
 
 from deploy.vectors import CheckVectors
 
 CONNECTIONS, REQUESTS = 16, 1000
-SERVERS = [
-    "standard",
-    pytest.param(
-        "waitress",
-        marks=pytest.mark.skipif(
-            importlib.util.find_spec("waitress") is None, reason="waitress is not installed"
-        ),
-    ),
-]
-PNG = {"Content-Type": "image/png"}
-JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture(scope="module")
-def runner(tmp_path_factory: Any) -> DeviceRunner:
-    return DeviceRunner.write(tmp_path_factory.mktemp("device") / "runner.pyz", OWNER)
-
-
-@pytest.fixture(scope="module")
-def bundle(artefacts: Path, tmp_path_factory: Any) -> Path:
-    path: Path = tmp_path_factory.mktemp("bundle") / "float.bundle"
-    path.write_bytes(bundle_of(artefacts / "float.tflite", OWNER))
-    return path
-
-
-@pytest.fixture(scope="module", params=SERVERS)
-def port(request: Any, runner: DeviceRunner, bundle: Path, tmp_path_factory: Any) -> Iterator[int]:
-    log = tmp_path_factory.mktemp("log") / "stderr"
-    options = ("--server", request.param, "--max-bytes", 100_000)
-    with runner.serving(bundle, *options, log=log) as (_, port):
-        yield port
-    assert "Traceback" not in log.read_text()
-
-
-@pytest.fixture(scope="module")
-def pictures(tiny_data: Any) -> list[bytes]:
-    found = []
-    for image in tiny_data.x_test:
-        stream = io.BytesIO()
-        Image.fromarray(image).save(stream, "PNG")
-        found.append(stream.getvalue())
-    return found
-
-
-def ask(
-    port: int, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-) -> tuple[int, dict[str, str], Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
-    try:
-        connection.request(method, path, body, headers or {})
-        response = connection.getresponse()
-        content = response.read()
-        is_json = response.getheader("Content-Type") == "application/json" and content
-        found = json.loads(content) if is_json else content
-        return response.status, dict(response.getheaders()), found
-    finally:
-        connection.close()
-
-
-def talk(port: int, sent: bytes) -> bytes:
-    """What comes back for raw bytes, until the connection is closed."""
-    answer = b""
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=30) as connection,
-        contextlib.suppress(OSError),
-    ):
-        connection.sendall(sent)
-        connection.shutdown(socket.SHUT_WR)
-        while chunk := connection.recv(65536):
-            answer += chunk
-    return answer
 
 
 def test_it_says_what_it_serves(port: int, bundle: Path) -> None:
@@ -116,15 +44,12 @@ def test_every_form_of_an_example_gets_the_same_answer(
     port: int, tiny_data: Any, pictures: list[bytes]
 ) -> None:
     images = tiny_data.x_test
-    array = io.BytesIO()
-    np.save(array, images)
-    idx = bytes([0, 0, 8, 3]) + b"".join(n.to_bytes(4, "big") for n in images.shape)
     rows = json.dumps({"instances": images.tolist()})
     answers = [
         ask(port, "POST", "/predict", body, {"Content-Type": kind})[2]["predictions"]
         for body, kind in (
-            (array.getvalue(), "application/x-npy"),
-            (idx + images.tobytes(), "application/octet-stream"),
+            (npy(images), "application/x-npy"),
+            (idx(images), "application/octet-stream"),
             (rows, "application/json; charset=utf-8"),
         )
     ]
@@ -140,10 +65,7 @@ def test_every_form_of_an_example_gets_the_same_answer(
 def test_a_thousand_requests_on_sixteen_connections_are_all_answered_right(
     port: int, pictures: list[bytes], tiny_data: Any
 ) -> None:
-    array = io.BytesIO()
-    np.save(array, tiny_data.x_test)
-    kind = {"Content-Type": "application/x-npy"}
-    known = ask(port, "POST", "/predict", array.getvalue(), kind)[2]["predictions"]
+    known = ask(port, "POST", "/predict", npy(tiny_data.x_test), NPY)[2]["predictions"]
     wrong: list[Any] = []
     answered: list[int] = []
 
@@ -191,7 +113,12 @@ def test_a_thousand_requests_on_sixteen_connections_are_all_answered_right(
         ("POST", "/predict", b"x", PNG, 400),
         ("POST", "/predict", bytes(150_000), PNG, 413),
         ("POST", "/predict", b"\x89PNG\r\n\x1a\n", PNG, 400),
-        ("POST", "/predict", b"\x93NUMPY\x01\x00", {"Content-Type": "application/x-npy"}, 400),
+        ("POST", "/predict", b"\x93NUMPY\x01\x00", NPY, 400),
+        ("POST", "/predict", npy(np.full((8, 8), np.nan, np.float32)), NPY, 400),
+        ("POST", "/predict", npy(np.full((8, 8), 1e300)), NPY, 400),
+        ("POST", "/predict", npy(np.zeros((1025, 8, 8), np.uint8)), NPY, 413),
+        ("POST", "/predict", gzip.compress(idx(np.zeros((1025, 8, 8), np.uint8))), IDX, 413),
+        ("POST", "/predict", gzip.compress(idx(np.zeros((2, 999, 999), np.uint8))), IDX, 400),
         ("POST", "/predict", b"{", JSON, 400),
         ("POST", "/predict", b"[" * 50_000, JSON, 400),
         ("POST", "/predict", b"[]", JSON, 400),
@@ -205,6 +132,13 @@ def test_a_thousand_requests_on_sixteen_connections_are_all_answered_right(
         ("POST", "/predict", b'{"instances": [{"x": 1}, {"y": 2}]}', JSON, 400),
         ("POST", "/predict", b'{"instances": [1e999]}', JSON, 400),
         ("POST", "/predict", b'{"instances": [[NaN]]}', JSON, 400),
+        ("POST", "/predict", b'{"instances": [[1e39]]}', JSON, 400),
+        ("POST", "/predict", b'{"instances": [[1%s]]}' % (b"0" * 300), JSON, 400),
+        ("POST", "/predict", b'{"instances": [[1%s]]}' % (b"0" * 90_000), JSON, 400),
+        ("POST", "/predict", b'{"instances": [[true]]}', JSON, 400),
+        ("POST", "/predict", b'{"instances": [[1], [[1]]]}', JSON, 400),
+        ("POST", "/predict", b'{"instances": [[[]]]}', JSON, 400),
+        ("POST", "/predict", b'{"instances": [%s1%s]}' % (b"[" * 900, b"]" * 900), JSON, 400),
         ("POST", "/predict", b'{"instances": [[0]], "more": 1}', JSON, 400),
         ("POST", "/predict", json.dumps({"instances": [[0]] * 2000}).encode(), JSON, 413),
     ],
@@ -241,6 +175,67 @@ def test_what_is_no_http_gets_an_error_and_no_more(port: int, sent: bytes) -> No
     assert ask(port, "GET", "/healthz")[0] == 200
 
 
+HIDDEN = b"GET /hiddenone HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Host: x\r\nno colon\r\nContent-Length: 36\r\n",
+        b"Host: x\r\nContent-Length : 36\r\n",
+        b"Host: x\r\n Content-Length: 36\r\n",
+        b"Host: x\r\nA: b\r\n c\r\nContent-Length: 36\r\n",
+        b"Host: x\r\nA: b\rContent-Length: 36\r\n",
+        b"Host: x\r\nA: b\nContent-Length: 36\r\n",
+        b"From x\r\nHost: x\r\nContent-Length: 36\r\n",
+        b"Host: x\r\n: b\r\nContent-Length: 36\r\n",
+        b"Host: x\r\nContent-Length: 36\r\nContent-Length: 0\r\n",
+        b"Host: x\r\nContent-Length: 36\r\nTransfer-Encoding: chunked\r\n",
+        b"Content-Length: 36\r\n",
+        b"Host: x\r\nHost: y\r\nContent-Length: 36\r\n",
+    ],
+)
+def test_a_head_that_may_be_read_in_two_ways_ends_the_connection(port: int, headers: bytes) -> None:
+    """Else what one takes for the body of a request, the next takes for a request (smuggling)."""
+    assert len(HIDDEN) == 36
+    answer = talk(port, b"GET /healthz HTTP/1.1\r\n" + headers + b"\r\n" + HIDDEN)
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.split()[1] == b"400"
+    assert b"application/json" in head
+    assert json.loads(body)["error"].isprintable()
+
+
+def test_whole_heads_are_served_one_after_the_other(port: int) -> None:
+    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Word: \xe9\t b\r\nEmpty:\r\n"
+    answer = talk(port, request + b"\r\n" + request + b"Connection: close\r\n\r\n")
+
+    assert answer.count(b"HTTP/1.1 200 OK") == 2
+
+
+def test_slow_senders_of_large_bodies_are_sent_away(
+    runner: DeviceRunner, bundle: Path, pictures: list[bytes], tmp_path: Path
+) -> None:
+    """Their bytes are bounded together; the one that has been slow the longest goes first."""
+    options = ("--server", "standard", "--max-bytes", 32 * 2**20)
+    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+    size = 30 * 2**20
+    slow: list[socket.socket] = []
+    with runner.serving(bundle, *options, log=tmp_path / "log") as (_, port):
+        try:
+            for _ in range(3):
+                slow.append(socket.create_connection(("127.0.0.1", port), timeout=10))
+                slow[-1].sendall(head + b"Content-Length: %d\r\n\r\n" % size + bytes(size - 1))
+            with contextlib.suppress(ConnectionError):
+                slow[0].recv(1)  # its end, long before the time to send is over
+            status, _, found = ask(port, "POST", "/predict", pictures[1], PNG)
+            assert status == 200, found
+            assert ask(port, "POST", "/predict", bytes(size), PNG)[0] == 400
+        finally:
+            for connection in slow:
+                connection.close()
+
+
 def test_slow_senders_block_nobody(port: int, pictures: list[bytes]) -> None:
     """More connections than the server keeps, each of which sends a part of a request."""
     started = (
@@ -263,9 +258,7 @@ def test_slow_senders_block_nobody(port: int, pictures: list[bytes]) -> None:
 def test_more_requests_at_once_than_allowed_are_told_to_come_again(
     runner: DeviceRunner, bundle: Path, tmp_path: Path
 ) -> None:
-    rows = np.zeros((1000, 8, 8), np.uint8)
-    array = io.BytesIO()
-    np.save(array, rows)
+    rows = npy(np.zeros((1000, 8, 8), np.uint8))
     found: list[tuple[int, dict[str, str]]] = []
     with runner.serving(
         bundle, "--concurrency", 1, "--server", "standard", log=tmp_path / "log"
@@ -273,8 +266,7 @@ def test_more_requests_at_once_than_allowed_are_told_to_come_again(
 
         def work() -> None:
             for _ in range(12):
-                kind = {"Content-Type": "application/x-npy"}
-                found.append(ask(port, "POST", "/predict", array.getvalue(), kind)[:2])
+                found.append(ask(port, "POST", "/predict", rows, NPY)[:2])
 
         threads = [threading.Thread(target=work) for _ in range(6)]
         for thread in threads:
@@ -296,7 +288,7 @@ def test_a_signal_ends_it_cleanly(
         assert ask(port, "GET", "/healthz")[0] == 200
         process.send_signal(number)
         assert process.wait(20) == code
-    assert "Traceback" not in log.read_text()
+    assert log.read_text() == ("error: interrupted\n" if number == signal.SIGINT else "")
 
 
 def test_an_address_that_is_taken_is_an_error_line(
@@ -306,6 +298,66 @@ def test_an_address_that_is_taken_is_an_error_line(
 
     assert done.code == 2
     assert f"127.0.0.1:{port}" in done.error
+
+
+@pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.parametrize("host", ["", " ", "a..b"])
+def test_what_is_no_address_is_an_error_line(
+    runner: DeviceRunner, bundle: Path, server: str, host: str
+) -> None:
+    done = runner("serve", bundle, "--port", 0, "--server", server, "--host", host)
+
+    assert done.code == 2
+    assert "listen" in done.error
+
+
+def test_the_help_tells_the_limits(runner: DeviceRunner) -> None:
+    said = " ".join(runner("serve", "--help").stdout.split())
+
+    for limit in ("1,024 examples", "1,048,576 pixels", "20 seconds", "64", "8,388,608"):
+        assert limit in said
+    assert "~/.local/share/compressor" in said
+    assert "--json has all" in runner("run", "--help").stdout
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_runner_that_is_replaced_goes_on_answering(
+    runner: DeviceRunner,
+    bundle: Path,
+    artefacts: Path,
+    pictures: list[bytes],
+    tiny_data: Any,
+    tmp_path: Path,
+    server: str,
+) -> None:
+    """`compressor runner` and deploying replace the file that serves."""
+    installed = DeviceRunner(tmp_path / "runner.pyz")
+    shutil.copy(runner.path, installed.path)
+    store, log = Versions(tmp_path / "store" / "digits"), tmp_path / "log"
+    store.activate(bundle.read_bytes())
+    version = importlib.metadata.version("onnxruntime-gpu")
+    other = bundle_of(artefacts / "small.onnx", OWNER, runtime="onnxruntime", version=version)
+    colour = np.zeros((8, 8, 3), np.uint8)
+    bodies = [
+        (pictures[0], PNG),
+        (npy(tiny_data.x_test), NPY),
+        (npy(colour), NPY),
+        (gzip.compress(idx(tiny_data.x_test)), IDX),
+        (json.dumps({"instances": tiny_data.x_test.tolist()}), JSON),
+    ]
+    options = ("--store", "digits", "--folder", tmp_path / "store", "--server", server)
+
+    with installed.serving(*options, log=log) as (_, port):
+        installed.path.write_bytes(b"another program" * 99)
+        for body, kind in bodies:
+            status, _, found = ask(port, "POST", "/predict", body, kind)
+            assert status == 200, found
+        assert ask(port, "POST", "/predict", b"GIF89a", PNG)[0] == 400
+        new = store.activate(other)
+        until(lambda: served(port) == new)
+        for body, kind in bodies:
+            assert ask(port, "POST", "/predict", body, kind)[0] == 200
+    assert "error" not in log.read_text()
 
 
 def test_the_current_version_of_a_store_is_served(
@@ -366,14 +418,3 @@ class Versions:
         link.symlink_to(f"versions/{digest}.bundle")
         link.replace(self.folder / "current")
         return digest
-
-
-def served(port: int) -> str:
-    return str(ask(port, "GET", "/healthz")[2]["sha256"])
-
-
-def until(condition: Any) -> None:
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.05)

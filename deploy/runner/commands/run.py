@@ -34,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="examples; - is standard input")
     parser.add_argument("--json", action="store_true", help="a JSON object an example")
     parser.add_argument(
-        "--top", type=whole(1, 1000), default=1, metavar="COUNT", help="the likely labels (1)"
+        "--top",
+        type=whole(1, 1000),
+        default=1,
+        metavar="COUNT",
+        help="the likely labels (1); --json has all",
     )
     parser.add_argument(
         "--batch",

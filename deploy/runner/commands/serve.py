@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import importlib
 import signal
 import sys
 from collections.abc import Callable
@@ -25,13 +26,20 @@ SUMMARY = "answer HTTP requests on this machine: POST /predict, GET /healthz, GE
 DESCRIPTION = (
     "Serve the bundle, or with --store the version of it that is current. POST /predict takes a "
     "picture (image/png), an array (application/x-npy), an IDX file (application/octet-stream) or "
-    '{"instances": [...]} (application/json). By waitress where it is installed, else by the '
-    "standard library. There are no users and no encryption: beyond this machine, put a proxy "
-    "before it."
+    '{"instances": [...]} (application/json): at most 1,024 examples, a picture of at most '
+    "1,048,576 pixels. A request must be there within 20 seconds (by waitress, must not pause as "
+    "long). At once there are 4 connections for each request of --concurrency, 64 at least. By "
+    "waitress where it is installed, else by the standard library. There are no users and no "
+    "encryption: beyond this machine, put a proxy before it."
 )
 
-_INTERRUPTED = 130
 _FEWEST_CONNECTIONS = 64
+# A module that is imported later would be read from a file that may be another by then.
+_IMPORTED_LATER = (
+    *("deploy.arrays", "deploy.vectors", "deploy.bundle", "deploy.signing", "deploy.streams"),
+    *("deploy.images.colours", "deploy.images.idx", "deploy.images.png"),
+)
+_OF_OTHER_VERSIONS = ("deploy.runner.onnx_engines", "deploy.runner.tflite_engines")
 
 
 class _Stopped(SystemExit):
@@ -40,6 +48,8 @@ class _Stopped(SystemExit):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to listen, the limits, and those of the engine."""
+    from deploy.store import FOLDER
+
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
     parser.add_argument(
         "--port", type=whole(0, 65535), default=8080, metavar="NUMBER", help="0 takes a free one"
@@ -65,13 +75,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="by what; auto takes waitress where it is installed",
     )
     parser.add_argument("--store", metavar="NAME", help="serve the current version of a store")
-    parser.add_argument("--folder", type=Path, metavar="FOLDER", help="of the store")
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        default=Path(FOLDER),
+        metavar="FOLDER",
+        help=f"of the store ({FOLDER})",
+    )
     add_picture_options(parser)
     add_engine_options(parser)
 
 
 def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
-    """Serve until SIGTERM or SIGINT."""
+    """Serve until SIGTERM, or SIGINT: then it raises KeyboardInterrupt."""
     signals: list[int] = []
 
     def stop(number: int, frame: Any) -> None:
@@ -82,7 +98,9 @@ def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
         signal.signal(number, stop)
     with contextlib.suppress(_Stopped):
         _serve(arguments, source)
-    return _INTERRUPTED if signals[:1] == [signal.SIGINT] else 0
+    if signals[:1] == [signal.SIGINT]:
+        raise KeyboardInterrupt
+    return 0
 
 
 def _serve(arguments: argparse.Namespace, source: BundleSource) -> None:
@@ -90,7 +108,8 @@ def _serve(arguments: argparse.Namespace, source: BundleSource) -> None:
     path = find()
     bundle = source.open(path)
     from deploy.serving.application import Application
-    from deploy.serving.served import Current, Follower, Served
+    from deploy.serving.current import Current, Follower
+    from deploy.serving.served import Served
 
     options = {
         name: getattr(arguments, name) for name in ("threads", "any_version", "resize", "invert")
@@ -98,12 +117,12 @@ def _serve(arguments: argparse.Namespace, source: BundleSource) -> None:
     served = Served.load(bundle, **options)
     current = Current(served, path)
     limits = {"most_bytes": arguments.max_bytes, "concurrency": arguments.concurrency}
+    for module in (*_IMPORTED_LATER, *(_OF_OTHER_VERSIONS if arguments.store else ())):
+        importlib.import_module(module)
     server = _server(arguments, Application(current, **limits))
-    host, port = map(str, server.server_address[:2])
-    shown = f"[{host}]" if ":" in host else host
     print(
-        f"serving {bundle.manifest.name}, sha256 {bundle.sha256}, on http://{shown}:{port}/ "
-        f"by {server.name}",
+        f"serving {bundle.manifest.name}, sha256 {bundle.sha256}, on "
+        f"{' and '.join(map(_url, server.addresses))} by {server.name}",
         flush=True,
     )
     if arguments.store is None:
@@ -113,6 +132,11 @@ def _serve(arguments: argparse.Namespace, source: BundleSource) -> None:
     follower = Follower(current, find, load, lambda line: print(line, file=sys.stderr, flush=True))
     follower.start()
     server.run()
+
+
+def _url(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
 def _load(source: BundleSource, options: dict[str, Any], path: Path) -> Served:
@@ -132,7 +156,7 @@ def _finder(arguments: argparse.Namespace, source: BundleSource) -> Callable[[],
         raise RequestError("a bundle is served, or a store, not both", value=source.path)
     from deploy.store import Store
 
-    store = Store(arguments.folder) if arguments.folder else Store()
+    store = Store(arguments.folder)
     # The file itself, and not the link to it, which may lead to another one a moment later.
     return lambda: Path(store.current(arguments.store)).resolve(strict=True)
 
@@ -140,6 +164,8 @@ def _finder(arguments: argparse.Namespace, source: BundleSource) -> Callable[[],
 def _server(
     arguments: argparse.Namespace, application: Application
 ) -> StandardServer | WaitressServer:
+    if not arguments.host.strip():
+        raise RequestError("no address to listen on", hint="--host 0.0.0.0 is all of IPv4")
     connections = max(_FEWEST_CONNECTIONS, 4 * arguments.concurrency)
     at = (application, arguments.host, arguments.port, connections)
     try:
@@ -155,6 +181,6 @@ def _server(
         from deploy.serving.standard_server import StandardServer
 
         return StandardServer(*at)
-    except (OSError, UnicodeError) as error:
+    except (OSError, TypeError, ValueError) as error:
         where = f"{arguments.host}:{arguments.port} ({error})"
         raise RequestError("cannot listen there", value=where) from error

@@ -1,0 +1,154 @@
+"""What is served at the time, and its replacement while requests go on."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from deploy.errors import DeployError
+from deploy.model import Predictions
+from deploy.serving.served import Served
+
+_BATCH = 32
+
+Load = Callable[[Path], Served]
+
+
+class Current:
+    """The bundle that is served, of which one batch runs at a time.
+
+    `version` names it, such as its file. `replace` loads another beside it and then switches; what
+    fails to load changes nothing.
+    """
+
+    def __init__(self, served: Served, version: Path) -> None:
+        self._served, self.version = served, version
+        self._lock = threading.Lock()
+        self._users: dict[Served, int] = {}
+        self._engine = threading.Lock()
+
+    @property
+    def served(self) -> Served:
+        """What is served now."""
+        return self._served
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[Served]:
+        """What is served now, which stays loaded while the context lasts.
+
+        A request is read by the rules of one bundle and computed by that one, even where another
+        is served meanwhile.
+        """
+        with self._lock:
+            served = self._served
+            self._users[served] = self._users.get(served, 0) + 1
+        try:
+            yield served
+        finally:
+            with self._lock:
+                self._users[served] -= 1
+                ended = not self._users[served]
+                if ended:
+                    del self._users[served]
+                last = ended and served is not self._served
+            if last:
+                served.close()
+
+    def classify(
+        self, served: Served, stored: Mapping[str, np.ndarray]
+    ) -> tuple[Predictions, float]:
+        """What `served`, which is held, says of the examples, and the seconds that it took."""
+        with self._engine:
+            start = time.perf_counter()
+            predictions = served.model.classify(stored, 1 if _rows(stored) == 1 else _BATCH)
+            return predictions, time.perf_counter() - start
+
+    def replace(self, served: Served, version: Path) -> None:
+        """Serve another; the one before ends after the requests that hold it."""
+        with self._lock:
+            before, self._served = self._served, served
+            self.version = version
+            idle = before not in self._users
+        if idle:
+            before.close()
+
+
+def _rows(stored: Mapping[str, np.ndarray]) -> int:
+    return len(next(iter(stored.values())))
+
+
+class Follower(threading.Thread):
+    """Looks once a second which version is the current one, and switches to it.
+
+    `find` gives its path, `load` loads it. What cannot be found or loaded is told by `say`, once,
+    and the one before goes on being served. It is tried again after `again` seconds, and sooner
+    where its file is another, or was not the current one meanwhile.
+    """
+
+    def __init__(
+        self,
+        current: Current,
+        find: Callable[[], Path],
+        load: Load,
+        say: Callable[[str], None],
+        seconds: float = 1.0,
+        again: float = 60.0,
+    ) -> None:
+        super().__init__(name="follower", daemon=True)
+        self._current, self._find, self._load, self._say = current, find, load, say
+        self._seconds, self._again = seconds, again
+        self._refused: tuple[object, ...] | None = None
+        self._said, self._next = "", 0.0
+        self._ended = threading.Event()
+
+    def run(self) -> None:
+        """Follow until `stop`."""
+        while not self._ended.wait(self._seconds):
+            self.look()
+
+    def stop(self) -> None:
+        """End; waits for a load that is under way."""
+        self._ended.set()
+        self.join()
+
+    def look(self) -> None:
+        """Switch if there is another version than the one that is served."""
+        path, file = None, None
+        try:
+            path = self._find()
+            if path == self._current.version:
+                self._forget()
+                return
+            file = (path, *_identity(path))
+            if file == self._refused and time.monotonic() < self._next:
+                return
+            served = self._load(path)
+        # Whatever is wrong with the new one, the old one must go on.
+        except Exception as error:
+            message = str(DeployError("the version before stays", value=f"{path} ({error})"))
+            if message != self._said:
+                self._say(f"error: {message}")
+            self._refused, self._said = file, message
+            self._next = time.monotonic() + self._again
+            return
+        self._current.replace(served, path)
+        self._forget()
+        self._say(f"now serving {served.bundle.manifest.name}, sha256 {served.bundle.sha256}")
+
+    def _forget(self) -> None:
+        """Nothing was refused."""
+        self._refused, self._said, self._next = None, "", 0.0
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """What is another where a file was replaced; empty where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
