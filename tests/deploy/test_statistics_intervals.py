@@ -40,6 +40,7 @@ def test_a_drift_that_both_share_does_not_reach_the_ratio() -> None:
     assert apart["high"] - apart["low"] > 3  # which the drift makes useless
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_median_holds_it_about_as_often_as_it_says() -> None:
     generator = np.random.default_rng(2)
     hits = 0

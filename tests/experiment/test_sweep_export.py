@@ -99,6 +99,7 @@ def test_the_same_command_without_it_keeps_them(exported: Any, undisturbed: Any)
     assert files(run) == before
 
 
+@pytest.mark.slow
 def test_stopped_in_the_middle_it_goes_on(exported: Any, undisturbed: Any, tmp_path: Path) -> None:
     run = undisturbed.copy(tmp_path)
     process = start(*undisturbed.words(run, "--export"))
