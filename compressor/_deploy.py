@@ -15,7 +15,7 @@ from typing import Any
 from compressor._device_store import Arrived, CutError, DeviceStore
 from compressor._files import write_bytes
 from compressor.bundling._errors import deploy_errors
-from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeError, UsageError
+from compressor.errors import CompressorError, MissingRuntimeError, UsageError
 from compressor.remote_workspace import RemoteWorkspace
 from compressor.ssh import SshHost, in_home
 from deploy.bundle import open_bundle
@@ -133,25 +133,18 @@ def install_runner(
         done = space.request({"op": "install", "folder": in_home(folder), "force": force})
     finally:
         space.close()
-    try:
+    with host.keeping_to_the_protocol():
         answer = Fields(done, "answer")
         if sorted(set(answer.texts("keys"))) != identifiers:
             raise DeployError("a runner with other keys was installed")
+        before = answer.optional("before", answer.texts)
         return {
             "host": host.name,
             "path": answer.text("path", longest=LONGEST_PATH),
             "bytes": answer.integer("bytes", 1),
             "keys": identifiers,
-            "replaced_keys": _optional_list(answer.optional("before", answer.texts)),
+            "replaced_keys": None if before is None else list(before),
         }
-    except DeployError as error:
-        raise CheckFailedError(
-            "the device does not keep to the protocol", value=f"{host.name}: {error}"
-        ) from None
-
-
-def _optional_list(texts: Sequence[str] | None) -> list[str] | None:
-    return None if texts is None else list(texts)
 
 
 def _is_runner(path: Path) -> bool:

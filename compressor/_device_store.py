@@ -18,7 +18,7 @@ from compressor.errors import (
     MissingRuntimeError,
     UsageError,
 )
-from compressor.ssh import CONNECTION_LOST, SshHost, in_home
+from compressor.ssh import CONNECTION_LOST, NO_COMMAND, SshHost, in_home
 from compressor.ssh_process import SshProcess, TooMuchError
 from deploy.container import is_member_name
 from deploy.errors import ArtifactError, DeployError
@@ -29,7 +29,6 @@ Json = dict[str, Any]
 Send = Callable[[Callable[[bytes], None]], None]
 """Calls what it is given with all that is to be sent, piece by piece."""
 
-_NO_COMMAND = 127
 _LONGEST_ANSWER = 2**20
 _LONGEST_REFUSAL = 500
 # ssh itself gives up a line that is dead, after a minute; this is for a device that keeps it open.
@@ -77,7 +76,7 @@ class DeviceStore:
     def bundles(self) -> list[Json]:
         """What is there: name, current and previous (sha256 or null), versions (their number)."""
         answer = self._ask("list")
-        with self._keeping():
+        with self.host.keeping_to_the_protocol():
             return list(answer.objects("bundles", _held))
 
     def status(self, name: str, sha256: str, size: int) -> Arrived:
@@ -98,14 +97,14 @@ class DeviceStore:
         return self._switched(self._ask("rollback", name), name, None)
 
     def _arrived(self, answer: Fields, size: int) -> Arrived:
-        with self._keeping():
+        with self.host.keeping_to_the_protocol():
             found = Arrived(answer.integer("received", 0, size), answer.boolean("complete"))
             if found.whole and found.bytes != size:
                 raise ArtifactError("a whole version has another size", value=found.bytes)
             return found
 
     def _switched(self, answer: Fields, name: str, sha256: str | None) -> Json:
-        with self._keeping():
+        with self.host.keeping_to_the_protocol():
             current = answer.digest("current")
             if sha256 is not None and current != sha256:
                 raise ArtifactError("another version is served", value=current)
@@ -133,7 +132,7 @@ class DeviceStore:
                 hint=f"compressor deploy --host {self.host.name} says what is served there",
             ) from None
         except TooMuchError:
-            raise self._nonsense(f"more than {_LONGEST_ANSWER:,} bytes") from None
+            raise self.host.nonsense(f"more than {_LONGEST_ANSWER:,} bytes") from None
         finally:
             process.kill()
 
@@ -156,7 +155,7 @@ class DeviceStore:
             refusal = self._refusal(answer, "current" in content)
         except DeployError as error:
             if lines and not cut and (code == 0 or lines[-1].startswith(b"{")):
-                raise self._nonsense(str(error)) from None
+                raise self.host.nonsense(error) from None
             raise self._no_answer(cut, code, said) from None
         raise refusal
 
@@ -164,12 +163,8 @@ class DeviceStore:
         where = f"{self.host.name} ({said})" if said else self.host.name
         if cut:
             return CutError("the connection to the device was cut", value=where)
-        if code == _NO_COMMAND:
-            return MissingRuntimeError(
-                "there is no such Python on the device",
-                value=f"{self.host.python} on {where}",
-                hint="name one with --python",
-            )
+        if code == NO_COMMAND:
+            return self.host.no_python(said)
         return MissingRuntimeError(
             "there is no runner on the device that answers",
             value=f"{self._program} on {where}",
@@ -184,19 +179,6 @@ class DeviceStore:
             current = answer.optional("current", answer.digest)
             hint = f"{current[:16]}... is still served" if current else "nothing is served"
         return kind("the device refuses", value=f"{self.host.name}: {said}", hint=hint)
-
-    @contextlib.contextmanager
-    def _keeping(self) -> Iterator[None]:
-        """The error of an answer that is none."""
-        try:
-            yield
-        except DeployError as error:
-            raise self._nonsense(str(error)) from None
-
-    def _nonsense(self, what: str) -> CheckFailedError:
-        return CheckFailedError(
-            "the device does not keep to the protocol", value=f"{self.host.name}: {what}"
-        )
 
 
 def _held(fields: Fields) -> Json:

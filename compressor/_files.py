@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import CheckpointError, RunDirectoryError, StorageError
+from deploy.files import sync
 
 LOCK = ".lock"
 _FULL = ("No space left on device", "Disk quota exceeded", "File too large")
@@ -118,15 +119,6 @@ def lock_folder(folder: Path, taken: str, hint: str) -> Any:
     except filelock.Timeout as error:
         raise RunDirectoryError(taken, value=folder, hint=hint) from error
     return lock
-
-
-def sync(path: Path) -> None:
-    """Flush a file, or the names in a folder, to the disk."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def _umask() -> int:

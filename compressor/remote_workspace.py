@@ -18,14 +18,12 @@ from typing import Any
 
 from compressor._files import storage_errors
 from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeError, UsageError
-from compressor.ssh import CONNECTION_LOST, SshHost
+from compressor.ssh import CONNECTION_LOST, NO_COMMAND, SshHost
 from compressor.ssh_process import TooMuchError
-from deploy.errors import DeployError
 from deploy.fields import LONGEST_PATH, Fields, parse_json
 
 Facts = dict[str, Any]
 
-_NO_COMMAND = 127
 _LONGEST_ANSWER = 64 * 2**20
 _LARGEST_FILE = 4 * 2**30
 _CHUNK = 2**16
@@ -70,7 +68,7 @@ class RemoteWorkspace:
         try:
             with self._answering("the runner"), contextlib.suppress(BrokenPipeError):
                 self._process.send(archive, self._deadline(len(archive)))
-            with self._keeping():
+            with self.host.keeping_to_the_protocol():
                 machine = Fields(self.request({"op": "machine"}), "machine")
                 self.folder = machine.text("folder", longest=LONGEST_PATH)
         except BaseException:
@@ -91,13 +89,13 @@ class RemoteWorkspace:
         """Copy a file there, as `name`; its path there."""
         size = path.stat().st_size
         answer = self._exchange({"op": "put", "file": name, "bytes": size}, path)
-        with self._keeping():
+        with self.host.keeping_to_the_protocol():
             return Fields(answer, "answer").text("path", longest=LONGEST_PATH)
 
     def get(self, name: str, target: Path) -> None:
         """Move a file from there to `target`."""
         answer = self._exchange({"op": "get", "file": name}, None)
-        with self._keeping():
+        with self.host.keeping_to_the_protocol():
             count = Fields(answer, "answer").integer("bytes", 0, _LARGEST_FILE)
         with storage_errors(target), tempfile.TemporaryDirectory(prefix="compressor-got-") as made:
             whole = Path(made) / "file"
@@ -113,7 +111,7 @@ class RemoteWorkspace:
             line = self._process.line(_LONGEST_ANSWER, self._deadline(0))
             if not line:
                 raise EOFError
-        with self._keeping():
+        with self.host.keeping_to_the_protocol():
             answer = parse_json(line, "answer")
             if not Fields(answer, "answer").boolean("ok"):
                 said = Fields(answer, "answer").text("error", longest=LONGEST_PATH)
@@ -146,17 +144,9 @@ class RemoteWorkspace:
                 value=f"{self.host.name}: {what} took more than {self.timeout:g} s",
             ) from None
         except TooMuchError:
-            raise self._nonsense(f"more than {_LONGEST_ANSWER:,} bytes in a line") from None
+            raise self.host.nonsense(f"more than {_LONGEST_ANSWER:,} bytes in a line") from None
         except EOFError:
             raise self._lost() from None
-
-    @contextlib.contextmanager
-    def _keeping(self) -> Iterator[None]:
-        """The error of an answer that is none."""
-        try:
-            yield
-        except DeployError as error:
-            raise self._nonsense(str(error)) from None
 
     def _lost(self) -> CompressorError:
         """Why there are no answers any more."""
@@ -167,15 +157,6 @@ class RemoteWorkspace:
             return CheckFailedError("the connection to the device was cut", value=where)
         if code == CONNECTION_LOST:
             return self.host.unreachable(said)
-        if code == _NO_COMMAND:
-            return MissingRuntimeError(
-                "there is no such Python on the device",
-                value=f"{self.host.python} on {where}",
-                hint="name one with --python",
-            )
+        if code == NO_COMMAND:
+            return self.host.no_python(said)
         return MissingRuntimeError("the device cannot run our runner", value=where)
-
-    def _nonsense(self, what: str) -> CheckFailedError:
-        return CheckFailedError(
-            "the device does not keep to the protocol", value=f"{self.host.name}: {what}"
-        )

@@ -15,12 +15,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from compressor._files import storage_errors
-from compressor.errors import MissingRuntimeError, UsageError
+from compressor.errors import CheckFailedError, MissingRuntimeError, UsageError
 from compressor.ssh_process import SshProcess
+from deploy.errors import DeployError
 
 PYTHON = "python3"
 """What is called there, unless told otherwise."""
 
+NO_COMMAND = 127
+"""The exit code of a shell that does not find what it is to run."""
 CONNECTION_LOST = 255
 """The exit code of ssh itself, for whatever goes wrong with the connection."""
 
@@ -129,6 +132,28 @@ class SshHost:
             value=f"{self.name} ({said})" if said else self.name,
             hint=f"try: ssh {self.name}",
         )
+
+    def no_python(self, said: str) -> MissingRuntimeError:
+        """The error of a Python that is not there; `said` is what its shell said of it."""
+        return MissingRuntimeError(
+            "there is no such Python on the device",
+            value=f"{self.python} on {self.name}" + (f" ({said})" if said else ""),
+            hint="name one with --python",
+        )
+
+    def nonsense(self, what: object) -> CheckFailedError:
+        """The error of an answer that is none; `what` says why."""
+        return CheckFailedError(
+            "the device does not keep to the protocol", value=f"{self.name}: {what}"
+        )
+
+    @contextlib.contextmanager
+    def keeping_to_the_protocol(self) -> Iterator[None]:
+        """Turn what is wrong with an answer, a DeployError, into `nonsense`."""
+        try:
+            yield
+        except DeployError as error:
+            raise self.nonsense(error) from None
 
 
 def in_home(path: str) -> str:

@@ -35,13 +35,13 @@ It holds neither times nor paths: the same export gives the same bytes.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from deploy.artifact_parts import InputRule, Port, Provenance, StoredTensor, Verification
 from deploy.errors import ArtifactError
 from deploy.fields import Fields, parse_json
+from deploy.files import size_and_sha256
 
 SCHEMA = {"name": "compressor-artifact", "version": 1}
 FORMATS = ("tflite", "onnx")
@@ -54,7 +54,6 @@ DESCRIPTION_SUFFIX = ".json"
 _MOST_BYTES = 16 * 2**20
 _MOST_PORTS = 64
 _LONGEST_NAME = 255
-_CHUNK = 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +95,7 @@ class Artifact:
         out of its range, for another schema, and for fields that contradict each other.
         """
         fields = Fields(content, "description")
-        fields.one("schema", _check_schema)
+        fields.schema("schema", SCHEMA, "description")
         artifact = cls(
             format=fields.choice("format", FORMATS),
             file=fields.text("file", longest=_LONGEST_NAME),
@@ -136,7 +135,7 @@ def read_artifact(file: Path | str) -> Artifact:
         if len(content) > _MOST_BYTES:
             raise ArtifactError("the file is too large to be a description", value=beside)
         artifact = Artifact.parse(parse_json(content, str(beside)))
-        size, digest = _size_and_sha256(file)
+        size, digest = size_and_sha256(file)
     except OSError as error:
         raise ArtifactError(
             "cannot read the artefact or its description",
@@ -154,17 +153,6 @@ def read_artifact(file: Path | str) -> Artifact:
                 value=f"{file} has {found}, described is {said}",
             )
     return artifact
-
-
-def _check_schema(fields: Fields) -> None:
-    fields.choice("name", (str(SCHEMA["name"]),))
-    version = fields.integer("version", 1)
-    if version != SCHEMA["version"]:
-        raise ArtifactError(
-            "the description has another schema version",
-            value=version,
-            hint=f"this program reads version {SCHEMA['version']}",
-        )
 
 
 def _check_agreement(artifact: Artifact) -> None:
@@ -198,15 +186,6 @@ def _check_agreement(artifact: Artifact) -> None:
             "there is not one label a class",
             value=f"{len(artifact.labels)} labels, {artifact.classes} classes",
         )
-
-
-def _size_and_sha256(path: Path) -> tuple[int, str]:
-    size, digest = 0, hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            size += len(chunk)
-            digest.update(chunk)
-    return size, digest.hexdigest()
 
 
 def _lists(content: Any) -> Any:

@@ -100,8 +100,8 @@ def open_bundle(path: Path | str, keys: Sequence[PublicKey] | None) -> Bundle:
     them is required, and none is enough where the list is empty; None asks for no signature: then
     only the integrity is proven. Nothing is executed, written or unpacked. Raises BundleError, in
     one line, for a container that is not canonical, a manifest of another form or schema, members
-    that are not those of the manifest, and for a signature that is
-    missing, by another key, or not of this bundle.
+    that are not those of the manifest, and for a signature that is missing, by another key, or not
+    of this bundle.
     """
     path = Path(path)
     try:
@@ -112,11 +112,8 @@ def open_bundle(path: Path | str, keys: Sequence[PublicKey] | None) -> Bundle:
             content = read_regular(path, MOST_BYTES)
             members = read_container(content)
         return _checked(members, content, keys)
-    except BundleError as error:
+    except (ArtifactError, BundleError) as error:
         raise BundleError(error.what, value=_where(path, error), hint=error.hint) from error
-    except ArtifactError as error:
-        hint = error.hint
-        raise BundleError(error.what, value=_where(path, error), hint=hint) from error
 
 
 def _where(path: Path, error: BundleError | ArtifactError) -> str:
@@ -131,8 +128,10 @@ def _checked(
         raise BundleError("this is no bundle", value=f"it has no {MANIFEST}")
     signature = members.get(SIGNATURE)
     # The signature comes first: what is not vouched for is not even parsed.
-    key = None if keys is None else check_signature(signature, members[MANIFEST], keys)
-    if signature is not None:
+    key = None
+    if keys is not None:
+        key = check_signature(signature, members[MANIFEST], keys)
+    elif signature is not None:
         check_signature_form(signature)
     manifest = Manifest.parse(members[MANIFEST])
     manifest.check(members)

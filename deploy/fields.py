@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from deploy.errors import ArtifactError
@@ -136,6 +136,19 @@ class Fields:
         found = read(fields)
         fields.done()
         return found
+
+    def schema(self, key: str, known: Mapping[str, Any], what: str) -> None:
+        """Refuse another schema, {name, version}, than `known`; `what` has it, in messages."""
+        fields = Fields(self._take(key), self._path(key))
+        fields.choice("name", (str(known["name"]),))
+        version = fields.integer("version", 1)
+        fields.done()
+        if version != known["version"]:
+            raise ArtifactError(
+                f"the {what} has another schema version",
+                value=version,
+                hint=f"this program reads version {known['version']}",
+            )
 
     def object(self, key: str) -> dict[str, Any]:
         """An object as it is, for who reads it with fields of its own."""

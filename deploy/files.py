@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import stat
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import IO
 
 from deploy.errors import ArtifactError
 
+_CHUNK = 2**18
 # A FIFO put in the place of a file must not hang the open.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
@@ -44,3 +46,22 @@ def read_regular(path: Path | str, most_bytes: int) -> bytes:
     with open_regular(path, most_bytes) as (file, size):
         # One more than there were: a file that grows meanwhile is not read for ever.
         return file.read(size + 1)
+
+
+def size_and_sha256(path: Path) -> tuple[int, str]:
+    """The bytes of a file, and its sha256 as 64 hex digits; raises OSError."""
+    size, digest = 0, hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            size += len(chunk)
+            digest.update(chunk)
+    return size, digest.hexdigest()
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -134,12 +134,12 @@ class Manifest:
         """Read the bytes of a manifest that nobody vouches for.
 
         Raises ArtifactError for a field that is missing, unknown, of another type or out of its
-        range, and BundleError for another schema and for bytes that `encode` would not write.
+        range, and for another schema; BundleError for bytes that `encode` would not write.
         """
         if len(content) > MOST_MANIFEST_BYTES:
             raise BundleError("the manifest is too large", value=f"{len(content):,} bytes")
         fields = Fields(parse_json(content, MANIFEST), "manifest")
-        fields.one("schema", _check_schema)
+        fields.schema("schema", SCHEMA, "bundle")
         runtime, version = fields.one(
             "runtime", lambda inner: (inner.text("name"), inner.text("version"))
         )
@@ -190,14 +190,3 @@ class Manifest:
                 "the artefact is not that of its description",
                 value=f"sha256 {model.sha256}, described is {self.artifact.sha256}",
             )
-
-
-def _check_schema(fields: Fields) -> None:
-    fields.choice("name", (str(SCHEMA["name"]),))
-    version = fields.integer("version", 1)
-    if version != SCHEMA["version"]:
-        raise BundleError(
-            "the bundle has another schema version",
-            value=version,
-            hint=f"this program reads version {SCHEMA['version']}",
-        )

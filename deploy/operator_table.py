@@ -53,7 +53,7 @@ class OperatorTable:
     def parse(cls, content: Any) -> OperatorTable:
         """Read a table. Raises ArtifactError, in one line, where it is none."""
         fields = Fields(content, "operators")
-        fields.one("schema", _check_schema)
+        fields.schema("schema", SCHEMA, "table")
         table = cls(
             fields.choice("runtime", MEASURED),
             fields.text("version"),
@@ -87,11 +87,6 @@ def read_table(path: Path) -> OperatorTable:
     if path.stem != f"{table.runtime}-{table.version}":
         raise ArtifactError("a table of operators has another's name", value=path)
     return table
-
-
-def _check_schema(fields: Fields) -> None:
-    fields.choice("name", (str(SCHEMA["name"]),))
-    fields.integer("version", 1, 1)
 
 
 def _version(fields: Fields, name: str) -> int:

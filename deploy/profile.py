@@ -178,7 +178,7 @@ class DeviceProfile:
             # TOML has no null: what may be left out is null here.
             content = {"gpu": None, "operators": None, **content}
         fields = Fields(content, "profile")
-        fields.one("schema", _check_schema)
+        fields.schema("schema", SCHEMA, "profile")
         memory = fields.one("memory", _read_memory)
         runtime, version = fields.one("runtime", _read_runtime)
         pythons, numpy = fields.one("python", _read_python)
@@ -218,17 +218,6 @@ def read_profile(path: Path | str) -> DeviceProfile:
     except ArtifactError as error:
         shown = "" if error.value is None else f"{error.value} "
         raise ArtifactError(error.what, value=f"{shown}(in {path})", hint=error.hint) from error
-
-
-def _check_schema(fields: Fields) -> None:
-    fields.choice("name", (str(SCHEMA["name"]),))
-    version = fields.integer("version", 1)
-    if version != SCHEMA["version"]:
-        raise ArtifactError(
-            "the profile has another schema version",
-            value=version,
-            hint=f"this program reads version {SCHEMA['version']}",
-        )
 
 
 def _read_memory(fields: Fields) -> tuple[int, int]:

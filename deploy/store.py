@@ -26,14 +26,13 @@ from typing import Any
 
 from deploy.container import MOST_BYTES, is_member_name
 from deploy.errors import BundleError, EngineError, RequestError
+from deploy.files import size_and_sha256, sync
 from deploy.store_files import (
     append,
-    digest_of,
     is_whole,
     lock_file,
     make_folder,
     remove_empty,
-    sync,
 )
 
 FOLDER = "~/.local/share/compressor"
@@ -135,7 +134,7 @@ class Store:
             have = append(part, size, offset, read)
             if have < size:
                 return have, False
-            found = digest_of(part)
+            _, found = size_and_sha256(part)
             if found != sha256:
                 part.unlink()
                 raise BundleError(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from deploy.errors import RequestError
+from deploy.files import size_and_sha256
 
 _CHUNK = 2**18
 
@@ -48,16 +48,7 @@ def _copy(read: Callable[[int], bytes], file: Any, count: int) -> int:
 
 def is_whole(version: Path, sha256: str) -> bool:
     """Whether a file is there, and has this sha256."""
-    return version.is_file() and digest_of(version) == sha256
-
-
-def digest_of(path: Path) -> str:
-    """The sha256 of a file, as 64 hex digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return version.is_file() and size_and_sha256(version)[1] == sha256
 
 
 def lock_file(path: Path) -> int | None:
@@ -104,12 +95,3 @@ def remove_empty(place: Path, folders: Sequence[str], lock: str) -> None:
         if [path.name for path in place.iterdir()] == [lock]:
             (place / lock).unlink()
             place.rmdir()
-
-
-def sync(folder: Path) -> None:
-    """Flush the names in a folder to the disk."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -274,13 +274,13 @@ def _check_target(target: Path, profile: DeviceProfile, force: bool) -> None:
     if target.is_symlink() or target.is_dir() != folder or not (folder or target.is_file()):
         kind = "folder" if folder else "file"
         raise RunDirectoryError(f"a bundle for {profile.name} is a {kind}", value=target)
-    if not (_is_our_folder(target) if folder else is_container(target)):
+    if not (_is_our_folder(target) if folder else _is_container(target)):
         raise RunDirectoryError(
             "this is no bundle, and is not replaced", value=target, hint="name another"
         )
 
 
-def is_container(path: Path) -> bool:
+def _is_container(path: Path) -> bool:
     """Whether a file is one of ours, which may be replaced: a bundle, or a runner."""
     try:
         read_container(read_regular(path, MOST_BYTES))

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from deploy.container import read_container, write_container
+from deploy.files import sync
 
 _SOURCE, _COMPILED = ".py", ".pyc"
 _MAIN = "__main__.py"  # Python runs it from its source
@@ -50,8 +51,4 @@ def write_runner(path: Path, archive: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     made.replace(path)
-    handle = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path.parent)
