@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import logging
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
@@ -65,7 +66,8 @@ class WaitressServer:
         self, application: Application, host: str, port: int, connections: int, concurrency: int
     ) -> None:
         create_server = importlib.import_module("waitress.server").create_server
-
+        # It warns of every request that waits a moment for a thread.
+        logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self._server = create_server(
             wsgi(application),
             host=host,

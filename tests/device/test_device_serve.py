@@ -255,20 +255,20 @@ def test_slow_senders_block_nobody(port: int, pictures: list[bytes]) -> None:
             connection.close()
 
 
+@pytest.mark.parametrize("server", SERVERS)
 def test_more_requests_at_once_than_allowed_are_told_to_come_again(
-    runner: DeviceRunner, bundle: Path, tmp_path: Path
+    runner: DeviceRunner, bundle: Path, tmp_path: Path, server: str
 ) -> None:
     rows = npy(np.zeros((1000, 8, 8), np.uint8))
     found: list[tuple[int, dict[str, str]]] = []
-    with runner.serving(
-        bundle, "--concurrency", 1, "--server", "standard", log=tmp_path / "log"
-    ) as (_, port):
+    log = tmp_path / "log"
+    with runner.serving(bundle, "--concurrency", 1, "--server", server, log=log) as (_, port):
 
         def work() -> None:
             for _ in range(12):
                 found.append(ask(port, "POST", "/predict", rows, NPY)[:2])
 
-        threads = [threading.Thread(target=work) for _ in range(6)]
+        threads = [threading.Thread(target=work) for _ in range(16)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -276,6 +276,8 @@ def test_more_requests_at_once_than_allowed_are_told_to_come_again(
 
     assert {status for status, _ in found} == {200, 503}
     assert all(headers["Retry-After"] for status, headers in found if status == 503)
+    # The clients were told: it is no line for each request on the server's terminal, too.
+    assert log.read_text() == ""
 
 
 @pytest.mark.parametrize("server", SERVERS)
