@@ -43,8 +43,7 @@ from compressor.runtimes import find, state
 from compressor.sources import is_finished
 from compressor.steps import MODEL
 from deploy import CheckVectors
-from deploy.artifact import DESCRIPTION_SUFFIX
-from deploy.vectors import VECTORS_SUFFIX
+from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
 
 MODELS = {
     "dense": "step_1",
@@ -313,12 +312,13 @@ def _write(job: ExportJob, checked: Checked, path: Path, tool: str | None) -> No
     measured as it is.
     """
     assert checked.vectors is not None
-    artifact = describe_artifact(job, checked, path.name)
+    vectors = checked.vectors.to_bytes()
+    artifact = describe_artifact(job, checked, path.name, vectors)
     if tool is not None:
         provenance = dataclasses.replace(artifact.provenance, created_by=tool)
         artifact = dataclasses.replace(artifact, provenance=provenance)
     write_bytes(path, checked.file.content)
-    write_bytes(path.with_name(path.name + VECTORS_SUFFIX), checked.vectors.to_bytes())
+    write_bytes(path.with_name(path.name + VECTORS_SUFFIX), vectors)
     write_json(path.with_name(path.name + DESCRIPTION_SUFFIX), artifact.describe())
 
 

@@ -34,8 +34,7 @@ from compressor.latencies import fastest
 from compressor.listener import Listener, SilentListener
 from compressor.runtimes import find, python_of
 from compressor.sources import artefact_path, artefact_stem, artefacts_folder, model_to_shrink
-from deploy.artifact import DESCRIPTION_SUFFIX
-from deploy.vectors import VECTORS_SUFFIX
+from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
 
 Record = dict[str, Any]
 
@@ -212,7 +211,8 @@ def write_artifact(job: ExportJob, checked: Checked, target: Path) -> Record:
             value=checked.verdict.reason,
             hint=f"kept as {kept}, with a report beside it",
         )
-    artifact = describe_artifact(job, checked, target.name)
+    check = checked.vectors.to_bytes()
+    artifact = describe_artifact(job, checked, target.name, check)
     # The description names the file by its sha256, so it gets its name last.
     with contextlib.ExitStack() as stack:
         description, vectors, file = (
@@ -220,7 +220,7 @@ def write_artifact(job: ExportJob, checked: Checked, target: Path) -> Record:
             for suffix in (DESCRIPTION_SUFFIX, VECTORS_SUFFIX, "")
         )
         file.write_bytes(checked.file.content)
-        vectors.write_bytes(checked.vectors.to_bytes())
+        vectors.write_bytes(check)
         description.write_text(json.dumps(artifact.describe(), indent=2, allow_nan=False) + "\n")
     return record
 

@@ -25,8 +25,8 @@ _PACKAGES = {
 }
 
 
-def describe_artifact(job: ExportJob, checked: Checked, name: str) -> Artifact:
-    """The description of the artefact that will be called `name`."""
+def describe_artifact(job: ExportJob, checked: Checked, name: str, vectors: bytes) -> Artifact:
+    """The description of the artefact `name` whose file of check vectors is `vectors`."""
     verdict, facts, request = checked.verdict, checked.facts, checked.request
     feed, objective = job.reference.feed, job.reference.objective
     dtypes = {port["name"]: port["dtype"] for port in facts["inputs"]}
@@ -36,6 +36,7 @@ def describe_artifact(job: ExportJob, checked: Checked, name: str) -> Artifact:
         file=name,
         bytes=checked.size,
         sha256=hashlib.sha256(checked.file.content).hexdigest(),
+        vectors_sha256=hashlib.sha256(vectors).hexdigest(),
         quantize=request.quantize,
         optimize=request.optimize,
         runtime=request.runtime,

@@ -6,6 +6,7 @@ schema            {name: "compressor-artifact", version: 1}
 format            tflite or onnx
 file              the name of the file, without a folder
 bytes, sha256     of the file
+vectors_sha256    of its check vectors, FILE.check.npz
 quantize          none, float16, dynamic, int8, int4 or codebook
 optimize          size or latency
 runtime           the one that the file is for
@@ -50,6 +51,8 @@ OPTIMIZATIONS = ("size", "latency")
 OUTPUTS_ARE = ("logits", "probabilities")
 DESCRIPTION_SUFFIX = ".json"
 """What the name of an artefact is followed by in that of its description."""
+VECTORS_SUFFIX = ".check.npz"
+"""What the name of an artefact is followed by in that of its check vectors."""
 
 _MOST_BYTES = 16 * 2**20
 _MOST_PORTS = 64
@@ -64,6 +67,7 @@ class Artifact:
     file: str
     bytes: int
     sha256: str
+    vectors_sha256: str
     quantize: str
     optimize: str
     runtime: str
@@ -101,6 +105,7 @@ class Artifact:
             file=fields.text("file", longest=_LONGEST_NAME),
             bytes=fields.integer("bytes", 1),
             sha256=fields.digest("sha256"),
+            vectors_sha256=fields.digest("vectors_sha256"),
             quantize=fields.choice("quantize", QUANTIZATIONS),
             optimize=fields.choice("optimize", OPTIMIZATIONS),
             runtime=fields.text("runtime"),
@@ -124,11 +129,13 @@ class Artifact:
 def read_artifact(file: Path | str) -> Artifact:
     """The description beside the artefact `file`, which it is checked to belong to.
 
-    Raises ArtifactError where either is missing or unreadable, where `Artifact.parse` does, and
-    when the name, the size or the sha256 of the file is another.
+    Raises ArtifactError where either is missing or unreadable, where `Artifact.parse` does, when
+    the name, the size or the sha256 of the file is another, and when check vectors lie beside it
+    that are not its own.
     """
     file = Path(file)
     beside = file.with_name(file.name + DESCRIPTION_SUFFIX)
+    vectors = file.with_name(file.name + VECTORS_SUFFIX)
     try:
         with open(beside, "rb") as stream:
             content = stream.read(_MOST_BYTES + 1)
@@ -136,6 +143,7 @@ def read_artifact(file: Path | str) -> Artifact:
             raise ArtifactError("the file is too large to be a description", value=beside)
         artifact = Artifact.parse(parse_json(content, str(beside)))
         size, digest = size_and_sha256(file)
+        checked = size_and_sha256(vectors)[1] if vectors.is_file() else artifact.vectors_sha256
     except OSError as error:
         raise ArtifactError(
             "cannot read the artefact or its description",
@@ -152,6 +160,12 @@ def read_artifact(file: Path | str) -> Artifact:
                 f"the description is of another file: {what}",
                 value=f"{file} has {found}, described is {said}",
             )
+    if checked != artifact.vectors_sha256:
+        raise ArtifactError(
+            "the check vectors are not those of the artefact",
+            value=f"{vectors} has sha256 {checked}, described is {artifact.vectors_sha256}",
+            hint="export it again",
+        )
     return artifact
 
 

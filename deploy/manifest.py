@@ -184,9 +184,14 @@ class Manifest:
                     "a member is not what the manifest says",
                     value=f"{name} has sha256 {found.sha256}, listed is {member.sha256}",
                 )
-        model = listed[self.model]
+        model, vectors = listed[self.model], listed[VECTORS]
         if (model.bytes, model.sha256) != (self.artifact.bytes, self.artifact.sha256):
             raise BundleError(
                 "the artefact is not that of its description",
                 value=f"sha256 {model.sha256}, described is {self.artifact.sha256}",
+            )
+        if vectors.sha256 != self.artifact.vectors_sha256:
+            raise BundleError(
+                "the check vectors are not those of the artefact",
+                value=f"sha256 {vectors.sha256}, described is {self.artifact.vectors_sha256}",
             )

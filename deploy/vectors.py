@@ -16,9 +16,6 @@ import numpy as np
 from deploy.arrays import decode_arrays, read_arrays, write_arrays
 from deploy.errors import ArtifactError
 
-VECTORS_SUFFIX = ".check.npz"
-"""What the name of an artefact is followed by in that of its check vectors."""
-
 _INPUTS = "inputs/"
 _MOST_BYTES = 256 * 2**20
 

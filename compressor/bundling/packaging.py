@@ -16,7 +16,7 @@ from compressor.bundling.keys import read_private_key
 from compressor.bundling.readme import bundle_readme
 from compressor.bundling.sbom import Package, bundle_sbom
 from compressor.errors import RunDirectoryError, UsageError
-from deploy.artifact import Artifact, read_artifact
+from deploy.artifact import VECTORS_SUFFIX, Artifact, read_artifact
 from deploy.bundle import pack_members
 from deploy.container import MOST_BYTES, is_member_name, read_container, write_container
 from deploy.errors import DeployError
@@ -32,7 +32,7 @@ from deploy.manifest import (
 )
 from deploy.profile import DeviceProfile
 from deploy.runner.packing import bundled_runner
-from deploy.vectors import VECTORS_SUFFIX, CheckVectors
+from deploy.vectors import CheckVectors
 
 README, SBOM = "README.md", "sbom.cdx.json"
 
@@ -180,7 +180,6 @@ def _members(
         beside = path.with_name(path.name + VECTORS_SUFFIX)
         vectors = read_regular(beside, _MOST_VECTORS)
         parsed = CheckVectors.parse(vectors, beside)
-    _check_vectors(artifact, parsed, beside)
     members = {MODEL_FOLDER + artifact.file: model, VECTORS: vectors}
     if is_folder(profile):
         from compressor.browser import site_members
@@ -192,24 +191,6 @@ def _members(
     if not profile.pythons:
         return members, "app"
     return members | bundled_runner(), "python"
-
-
-def _check_vectors(artifact: Artifact, vectors: CheckVectors, where: Path) -> None:
-    """Refuse check vectors that are of another artefact, as far as their shapes tell."""
-    rows = {rule.name: rule.shape for rule in artifact.preprocessing}
-    given = {name: array.shape[1:] for name, array in vectors.inputs.items()}
-    fits = given.keys() == rows.keys() and all(
-        len(shape) == len(rows[name])
-        and all(wanted in (None, size) for size, wanted in zip(shape, rows[name], strict=True))
-        for name, shape in given.items()
-    )
-    scores = 1 if artifact.threshold is not None else artifact.classes
-    if not fits or vectors.outputs.shape[1] != scores:
-        raise UsageError(
-            "the check vectors are of another artefact",
-            value=f"{where}: inputs {given}, {vectors.outputs.shape[1]} outputs",
-            hint="export the artefact again",
-        )
 
 
 def _packages(profile: DeviceProfile) -> list[Package]:

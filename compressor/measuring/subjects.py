@@ -14,8 +14,7 @@ from compressor.errors import CheckpointError, UsageError
 from compressor.report.bench_document import BENCH
 from compressor.run_directory import IDENTITY
 from deploy import Artifact, ArtifactError, read_artifact
-from deploy.artifact import DESCRIPTION_SUFFIX
-from deploy.vectors import VECTORS_SUFFIX
+from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
 
 _SUFFIXES = (".tflite", ".onnx")
 

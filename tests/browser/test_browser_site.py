@@ -52,17 +52,18 @@ def site_of(
     inputs, scores = digits.artifact.inputs[0], digits.artifact.outputs[0]
     rule = digits.artifact.preprocessing[0]
     row = rows.shape[1:]
+    vectors = CheckVectors({"picture": rows}, outputs, 1e-5)
     artifact: Artifact = dataclasses.replace(
         digits.artifact,
         file="net.onnx",
         bytes=len(model),
         sha256=hashlib.sha256(model).hexdigest(),
+        vectors_sha256=hashlib.sha256(vectors.to_bytes()).hexdigest(),
         inputs=(dataclasses.replace(inputs, name="picture", shape=(None, *row)),),
         outputs=(dataclasses.replace(scores, shape=(None, outputs.shape[1])),),
         preprocessing=(dataclasses.replace(rule, name="picture", shape=row),),
         **changes,
     )
-    vectors = CheckVectors({"picture": rows}, outputs, 1e-5)
     members = site_members(artifact, model, vectors, tarball=tarball)
     manifest = Manifest(
         "net-browser", "browser", "onnxruntime-web", "1.30.0", artifact, (), (), "tests"

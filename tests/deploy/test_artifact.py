@@ -24,6 +24,7 @@ DESCRIPTION: dict[str, Any] = {
     "file": "digits.tflite",
     "bytes": len(CONTENT),
     "sha256": hashlib.sha256(CONTENT).hexdigest(),
+    "vectors_sha256": hashlib.sha256(b"vectors").hexdigest(),
     "quantize": "int8",
     "optimize": "size",
     "runtime": "litert",
@@ -172,6 +173,14 @@ def test_a_description_of_another_file_is_refused(files) -> None:
     assert "FILE.json" in refusal(read_artifact, renamed)
     files.with_name("digits.tflite.json").rename(files.with_name("b.tflite.json"))
     assert "digits.tflite" in refusal(read_artifact, renamed)
+
+
+def test_check_vectors_of_another_file_are_refused(files) -> None:
+    beside = files.with_name("digits.tflite.check.npz")
+    beside.write_bytes(b"vectors")
+    assert read_artifact(files) == Artifact.parse(DESCRIPTION)
+    beside.write_bytes(b"others")
+    assert "digits.tflite.check.npz" in refusal(read_artifact, files)
 
 
 @pytest.mark.parametrize(

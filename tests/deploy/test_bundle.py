@@ -114,6 +114,12 @@ def test_a_model_of_another_description_is_refused(right: bytes, refused: Any) -
     assert "not that of its description" in refused(other)
 
 
+def test_check_vectors_of_another_artefact_are_refused(right: bytes, refused: Any) -> None:
+    wrong = with_manifest(right, lambda m: m["artifact"].update(vectors_sha256="0" * 64))
+
+    assert "check vectors are not those" in refused(wrong)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -23,6 +23,7 @@ def artefact(runtime: str = "litert", **changes: Any) -> Artifact:
         file="model.tflite",
         bytes=50_000,
         sha256="0" * 64,
+        vectors_sha256="0" * 64,
         quantize="none",
         optimize="latency",
         runtime=runtime,

@@ -297,6 +297,7 @@ def _description() -> str:
         {
             "schema": {"name": "compressor-artifact", "version": 1},
             **{"format": "onnx", "file": "x.onnx", "bytes": 1, "sha256": "0" * 64},
+            "vectors_sha256": "0" * 64,
             **{"quantize": "none", "optimize": "size", "runtime": "onnxruntime"},
             **{"inputs": [port], "outputs": [port | {"name": "y"}]},
             **{"preprocessing": [rule | {"reason": "because"}], "outputs_are": "logits"},

@@ -94,4 +94,11 @@ def relisted(
         dataclasses.asdict(Member.of(name, members[name]))
         for name in sorted(set(members) - {MANIFEST, SIGNATURE})
     ]
-    return with_manifest(altered, lambda content: content.update(members=listed), signer)
+
+    def relist(content: dict[str, Any]) -> None:
+        content["members"] = listed
+        check = next((member for member in listed if member["name"] == VECTORS), None)
+        if check is not None:
+            content["artifact"]["vectors_sha256"] = check["sha256"]
+
+    return with_manifest(altered, relist, signer)
