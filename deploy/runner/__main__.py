@@ -27,7 +27,10 @@ COMMANDS = {
     "compile": "deploy.runner.commands.compile",
     "protocol": "deploy.runner.commands.protocol",
 }
-"""Command -> its module: SUMMARY, add_arguments(parser), execute(arguments, source)."""
+"""Command -> its module: SUMMARY, add_arguments(parser), execute(arguments, source).
+
+`add_installed_arguments(parser)` adds those that a bundle that runs itself does not have.
+"""
 
 OF_THE_RUNNER = ("store", "compile", "protocol")
 """Commands that are about no bundle, and that a bundle does not have."""
@@ -108,6 +111,8 @@ def _parse(
             help="trust bundles signed by this public key, too (repeatable)",
         )
     module.add_arguments(parser)
+    if bundle is None and hasattr(module, "add_installed_arguments"):
+        module.add_installed_arguments(parser)
     return parser.parse_args(argv)
 
 

@@ -86,7 +86,7 @@ def test_what_a_runtime_says_of_itself_is_not_shown(
     assert done.stderr == ""
 
 
-def test_a_bundle_that_runs_itself_claims_no_origin(bundle, picture) -> None:
+def test_a_bundle_that_runs_itself_claims_no_origin(bundle, runner, picture) -> None:
     itself = DeviceRunner(bundle)
     found = itself("verify")
     helped = itself("--help")
@@ -98,6 +98,9 @@ def test_a_bundle_that_runs_itself_claims_no_origin(bundle, picture) -> None:
         assert "not its origin" in " ".join(text.split())
     assert "protocol" not in helped.stdout and "store" not in helped.stdout
     assert itself("protocol").code == 2
+    assert "--store" in runner("serve", "--help").stdout
+    assert "--store" not in itself("serve", "--help").stdout
+    assert itself("serve", "--store", "digits").code == 2
     assert itself("run", "-", given=picture).stdout.startswith("-\t0\t3\t")
 
 

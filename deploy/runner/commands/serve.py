@@ -24,13 +24,12 @@ if TYPE_CHECKING:
 
 SUMMARY = "answer HTTP requests on this machine: POST /predict, GET /healthz, GET /"
 DESCRIPTION = (
-    "Serve the bundle, or with --store the version of it that is current. POST /predict takes a "
-    "picture (image/png), an array (application/x-npy), an IDX file (application/octet-stream) or "
-    '{"instances": [...]} (application/json): at most 1,024 examples, a picture of at most '
-    "1,048,576 pixels. A request must be there within 20 seconds (by waitress, must not pause as "
-    "long). At once there are 4 connections for each request of --concurrency, 64 at least. By "
-    "waitress where it is installed, else by the standard library. There are no users and no "
-    "encryption: beyond this machine, put a proxy before it."
+    "Serve the bundle. POST /predict takes a picture (image/png), an array (application/x-npy), an "
+    'IDX file (application/octet-stream) or {"instances": [...]} (application/json): at most 1,024 '
+    "examples, a picture of at most 1,048,576 pixels. A request must be there within 20 seconds "
+    "(by waitress, must not pause as long). At once there are 4 connections for each request of "
+    "--concurrency, 64 at least. By waitress where it is installed, else by the standard library. "
+    "There are no users and no encryption: beyond this machine, put a proxy before it."
 )
 
 _FEWEST_CONNECTIONS = 64
@@ -48,8 +47,6 @@ class _Stopped(SystemExit):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Where to listen, the limits, and those of the engine."""
-    from deploy.store import FOLDER
-
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
     parser.add_argument(
         "--port", type=whole(0, 65535), default=8080, metavar="NUMBER", help="0 takes a free one"
@@ -74,7 +71,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="by what; auto takes waitress where it is installed",
     )
-    parser.add_argument("--store", metavar="NAME", help="serve the current version of a store")
+    add_picture_options(parser)
+    add_engine_options(parser)
+    parser.set_defaults(store=None)
+
+
+def add_installed_arguments(parser: argparse.ArgumentParser) -> None:
+    """What an installed runner may serve, too: the bundle that its keys vouch for at the time."""
+    from deploy.store import FOLDER
+
+    parser.add_argument(
+        "--store",
+        metavar="NAME",
+        help="serve the current version of a store, and each one that becomes it",
+    )
     parser.add_argument(
         "--folder",
         type=Path,
@@ -82,8 +92,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help=f"of the store ({FOLDER})",
     )
-    add_picture_options(parser)
-    add_engine_options(parser)
 
 
 def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
