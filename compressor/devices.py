@@ -20,15 +20,22 @@ def find(device: str | Path) -> DeviceProfile:
     """The profile of this name, or the one in this TOML file.
 
     Whatever ends in .toml, or has a folder before it, is a file. Raises UsageError for a name that
-    is not known, and for a file that is missing or is no profile.
+    is not known, and for a file that is missing, is no profile, or has the name of another one.
     """
     text = str(device)
     if isinstance(device, Path) or text.endswith(SUFFIX) or Path(text).name != text:
         try:
-            return read_profile(text)
+            profile = read_profile(text)
         except ArtifactError as error:
             value = "" if error.value is None else error.value
             raise UsageError(error.what, value=value, hint=error.hint) from error
+        if any(profile.name == one.name and profile != one for one in known()):
+            raise UsageError(
+                "a profile that comes with compressor has this name, and says something else",
+                value=f"{profile.name} (in {text})",
+                hint="name your device otherwise",
+            )
+        return profile
     profiles = {profile.name: profile for profile in known()}
     if text not in profiles:
         raise UsageError(

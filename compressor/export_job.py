@@ -84,13 +84,19 @@ class ExportJob:
         labels: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> None:
+        names = _checked(labels)
         _tensorflow.load(threads)
         self.source = Path(model) if isinstance(model, (str, Path)) else None
         self.threads = threads
         self.model = load_model(self.source) if self.source else model
         self.data = data
         objective = objective_of(self.model)
-        self.labels = _checked(labels, max(objective.classes, 2))
+        self.labels = names
+        classes = max(objective.classes, 2)
+        if names is not None and len(names) != classes:
+            raise UsageError(
+                "there is not one label a class", value=f"{len(names)} labels, {classes} classes"
+            )
         if data is None:
             x = _stored(self.model)
             feed, y = preprocessing(self.model, x), None
@@ -173,16 +179,14 @@ class ExportJob:
         return self._calibration
 
 
-def _checked(labels: Sequence[str] | None, classes: int) -> tuple[str, ...] | None:
+def _checked(labels: Sequence[str] | None) -> tuple[str, ...] | None:
     if labels is None:
         return None
-    if len(labels) != classes:
-        raise UsageError(
-            "there is not one label a class", value=f"{len(labels)} labels, {classes} classes"
-        )
-    for label in labels:
+    for place, label in enumerate(labels):
         if not label.isprintable() or not 0 < len(label) <= LONGEST_TEXT:
             raise UsageError("a label is a printable text", value=repr(label))
+        if label in labels[:place]:
+            raise UsageError("two classes have one label", value=label)
     return tuple(labels)
 
 

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from compressor._files import storage_errors, write_bytes
-from compressor.errors import MissingRuntimeError
+from compressor.errors import CompressorError, MissingRuntimeError, UsageError
 from compressor.runtime_environments import cache_folder
 from deploy.errors import ArtifactError
 from deploy.files import read_regular
@@ -73,14 +73,17 @@ class NpmPackage:
     def read(self, tarball: Path | None = None) -> bytes:
         """The tarball's bytes, checked: of `tarball`, or of the cache, where it is fetched to.
 
-        Raises MissingRuntimeError, in one line, for a file that cannot be read or is another.
+        Raises UsageError, in one line, for a `tarball` that cannot be read or is another, and
+        MissingRuntimeError as `fetch` does.
         """
-        return self._checked(self.fetch() if tarball is None else tarball)
+        if tarball is not None:
+            return self._checked(tarball, UsageError, self._hint())
+        return self._cached(self.fetch())
 
     def members(self, wanted: Mapping[str, int], tarball: Path | None = None) -> dict[str, bytes]:
         """Some files of the package, name -> content; `wanted` has the bytes of each.
 
-        Nothing is unpacked to the disk. Raises MissingRuntimeError as `read` does.
+        Nothing is unpacked to the disk. Raises as `read` does.
         """
         import tarfile
 
@@ -124,22 +127,21 @@ class NpmPackage:
             if done.returncode or len(packed) != 1:
                 lines = [line for line in done.stderr.splitlines() if line.strip()]
                 raise self._not_fetched(lines[0] if lines else f"npm ended with {done.returncode}")
-            return self._checked(packed[0])
+            return self._cached(packed[0])
 
-    def _checked(self, path: Path) -> bytes:
+    def _cached(self, path: Path) -> bytes:
+        return self._checked(path, MissingRuntimeError, "remove the file, and fetch it again")
+
+    def _checked(self, path: Path, refusal: type[CompressorError], hint: str) -> bytes:
+        what = f"this is not the tarball of {self.name} {self.version}"
         try:
             content = read_regular(path, self.size)
         except ArtifactError as error:
-            raise MissingRuntimeError(
-                f"this is not the tarball of {self.name} {self.version}", value=error
-            ) from error
+            raise refusal(what, value=error, hint=hint) from error
         digest = base64.b64encode(hashlib.sha512(content).digest()).decode()
         if digest != self.sha512:
-            raise MissingRuntimeError(
-                f"this is not the tarball of {self.name} {self.version}",
-                value=f"{path} has sha512-{digest}, pinned is sha512-{self.sha512}",
-                hint="remove the file, and fetch it again",
-            )
+            found = f"{path} has sha512-{digest}, pinned is sha512-{self.sha512}"
+            raise refusal(what, value=found, hint=hint)
         return content
 
     def _not_fetched(self, why: str) -> MissingRuntimeError:
@@ -196,8 +198,8 @@ SOFTWARE.
 def site_files(tarball: Path | None = None) -> dict[str, bytes]:
     """What a page needs of onnxruntime-web: runtime/ort.js, runtime/ort.wasm, runtime/LICENSE.
 
-    From `tarball`, or from the user's cache, where it is fetched to once. Raises
-    MissingRuntimeError where it cannot be had, or is another than the one that is pinned.
+    From `tarball`, or from the user's cache, where it is fetched to once. Raises UsageError where
+    `tarball` is not the one that is pinned, MissingRuntimeError where it cannot be had.
     """
     found = PACKAGE.members({name: size for name, (_, size) in _FILES.items()}, tarball)
     files = {placed: found[name] for name, (placed, _) in _FILES.items()}

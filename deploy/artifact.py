@@ -2,7 +2,7 @@
 
 The description is an object of these fields; all are there, and no others:
 
-schema            {name: "compressor-artifact", version: 1}
+schema            {name: "compressor-artifact", version: 2}
 format            tflite or onnx
 file              the name of the file, without a folder
 bytes, sha256     of the file
@@ -44,7 +44,7 @@ from deploy.errors import ArtifactError
 from deploy.fields import Fields, parse_json
 from deploy.files import size_and_sha256
 
-SCHEMA = {"name": "compressor-artifact", "version": 1}
+SCHEMA = {"name": "compressor-artifact", "version": 2}
 FORMATS = ("tflite", "onnx")
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8", "int4", "codebook")
 OPTIMIZATIONS = ("size", "latency")
@@ -141,7 +141,7 @@ def read_artifact(file: Path | str) -> Artifact:
             content = stream.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
             raise ArtifactError("the file is too large to be a description", value=beside)
-        artifact = Artifact.parse(parse_json(content, str(beside)))
+        artifact = _parsed(content, beside)
         size, digest = size_and_sha256(file)
         checked = size_and_sha256(vectors)[1] if vectors.is_file() else artifact.vectors_sha256
     except OSError as error:
@@ -167,6 +167,17 @@ def read_artifact(file: Path | str) -> Artifact:
             hint="export it again",
         )
     return artifact
+
+
+def _parsed(content: bytes, beside: Path) -> Artifact:
+    """The description in this file; what is wrong with it names the file."""
+    found = parse_json(content, str(beside))
+    try:
+        return Artifact.parse(found)
+    except ArtifactError as error:
+        shown = "" if error.value is None else f" ({error.value})"
+        hint = f"{error.hint}; export it again" if error.hint else "export it again"
+        raise ArtifactError(error.what, value=f"{beside}{shown}", hint=hint) from error
 
 
 def _check_agreement(artifact: Artifact) -> None:
@@ -200,6 +211,8 @@ def _check_agreement(artifact: Artifact) -> None:
             "there is not one label a class",
             value=f"{len(artifact.labels)} labels, {artifact.classes} classes",
         )
+    if artifact.labels is not None and len(set(artifact.labels)) < len(artifact.labels):
+        raise ArtifactError("two classes have one label", value=", ".join(artifact.labels))
 
 
 def _lists(content: Any) -> Any:

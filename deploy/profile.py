@@ -56,9 +56,10 @@ _MOST_MEMORY = 2**50
 _MOST_CORES = 4096
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LONGEST_NAME = 64
+_OPERATOR = re.compile(r"[A-Z][A-Z0-9_]*")
 _PYTHON = re.compile(r"3\.\d{1,2}")
 _OLDEST_PYTHON = 9
-_VERSION = re.compile(r"\d+(\.\d+){1,3}")
+_VERSION = re.compile(r"\d+(\.\d+){2,3}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,7 +238,9 @@ def _read_python(fields: Fields) -> tuple[tuple[str, ...], str]:
         if not _PYTHON.fullmatch(version):
             raise ArtifactError('profile.python.versions is no list like ["3.11"]', value=version)
         if _minor(version) < _OLDEST_PYTHON:
-            raise ArtifactError(f"the runner takes Python 3.{_OLDEST_PYTHON}", value=version)
+            raise ArtifactError(
+                f"the runner needs Python 3.{_OLDEST_PYTHON} or newer", value=version
+            )
     if bool(versions) != bool(numpy):
         raise ArtifactError(
             "profile.python: versions and numpy go together",
@@ -280,10 +283,23 @@ def _check_agreement(profile: DeviceProfile) -> None:
             "profile.gpu is there where the runtime computes on one, and only there",
             value=f"{profile.runtime}, {'no gpu' if profile.gpu is None else profile.gpu.model}",
         )
+    if profile.operators is not None and not _fits(profile.operators, profile.format):
+        raise ArtifactError(
+            f"profile.operators is not of {profile.format}",
+            value=", ".join(sorted(profile.operators)) or "it is empty",
+            hint='like CONV_2D = 5 for TFLite, "ai.onnx" = 21 for ONNX',
+        )
     if profile.runtime == "onnxruntime-web" and profile.pythons:
         raise ArtifactError("a browser has no Python", value=", ".join(profile.pythons))
     if profile.runtime == "tflite-runtime":
         _check_tflite_runtime(profile)
+
+
+def _fits(operators: Mapping[str, int], file_format: str) -> bool:
+    """Whether these are names of operators (TFLite), or of operator sets (ONNX)."""
+    if file_format == "onnx":
+        return "ai.onnx" in operators
+    return bool(operators) and all(map(_OPERATOR.fullmatch, operators))
 
 
 def _check_tflite_runtime(profile: DeviceProfile) -> None:

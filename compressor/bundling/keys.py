@@ -23,6 +23,8 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 def keygen(name: Path | str) -> dict[str, Any]:
     """Make a pair of keys: the files NAME.key, which only its owner may read, and NAME.pub.
 
+    A `name` that ends in .key or .pub is taken without that.
+
     Both are PEM, PKCS #8 (RFC 8410) and SubjectPublicKeyInfo, as openssl takes them. Returns
     private, public (the paths) and identifier. Raises UsageError where one of the files is there:
     a key is never overwritten. Raises StorageError where they cannot be written.
@@ -31,6 +33,8 @@ def keygen(name: Path | str) -> dict[str, Any]:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     name = Path(name)
+    if name.suffix in (PRIVATE_SUFFIX, PUBLIC_SUFFIX):
+        name = name.with_suffix("")
     if not name.name.strip(".") or not name.name.isprintable():
         raise UsageError("no name for a pair of keys", value=repr(str(name)))
     private = name.with_name(name.name + PRIVATE_SUFFIX)

@@ -51,6 +51,7 @@ def package(
     device: str | Path,
     output: Path | str,
     *,
+    name: str | None = None,
     sign: Path | str | None = None,
     latencies: Path | str | None = None,
     web_runtime: Path | str | None = None,
@@ -61,7 +62,9 @@ def package(
     `artefacts` are exported files with their descriptions and check vectors beside them; `device`
     is the name of a profile or a TOML file. Those that cannot run there are left out, and said why.
     For a device whose runtime is onnxruntime-web the bundle is a folder for a web server, and
-    `web_runtime` may be the tarball of that package. `sign` is a private key of `keygen`,
+    `web_runtime` may be the tarball of that package. `name` is what it is called on the device,
+    where it replaces what was called so before; by default that of the artefact and of the device.
+    `sign` is a private key of `keygen`,
     `latencies` a bench.json whose measurements of the artefact the manifest repeats: packing itself
     measures nothing, and the same artefact gives the same bytes.
 
@@ -76,13 +79,14 @@ def package(
     profile = devices.find(device)
     target = Path(output)
     _check_target(target, profile, force)
+    _check_name(name)
     key = None if sign is None else read_private_key(sign)
     described = _read_all([Path(path) for path in artefacts])
     path, left_out = _chosen(described, profile)
     artifact = described[path]
     members, kind = _members(path, artifact, profile, web_runtime)
     manifest = Manifest(
-        name=f"{path.stem}-{profile.name}",
+        name=name or f"{path.stem}-{profile.name}",
         device=profile.name,
         runtime=profile.runtime,
         runtime_version=profile.runtime_version,
@@ -96,6 +100,11 @@ def package(
     with deploy_errors():
         packed = pack_members(manifest, members, key)
         content = write_container(packed)
+    if len(content) > profile.storage_bytes:
+        raise UsageError(
+            f"does not fit on {profile.name}",
+            value=f"the bundle has {len(content):,} bytes, the storage {profile.storage_bytes:,}",
+        )
     if kind == "browser":
         _write_folder(target, packed)
     else:
@@ -127,6 +136,8 @@ def _read_all(paths: Sequence[Path]) -> dict[Path, Artifact]:
         raise UsageError("an artefact is named twice", value=", ".join(map(str, paths)))
     found = {}
     for path in paths:
+        if path.is_dir():
+            raise UsageError("a folder is no artefact", value=path, hint="name the files in it")
         if not path.is_file():
             raise UsageError("there is no such artefact", value=path)
         with deploy_errors():
@@ -242,6 +253,15 @@ def _latency(machine: Mapping[str, Any], row: Mapping[str, Any]) -> Latency:
         p99_ms=times["p99"]["value"],
         samples=times["samples"],
     )
+
+
+def _check_name(name: str | None) -> None:
+    if name is not None and (not is_member_name(name) or "/" in name):
+        raise UsageError(
+            "a bundle is not called that",
+            value=repr(name),
+            hint="plain letters, digits and _.+=@- make a name, with a letter, digit or _ first",
+        )
 
 
 def _check_target(target: Path, profile: DeviceProfile, force: bool) -> None:

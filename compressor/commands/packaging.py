@@ -38,6 +38,12 @@ def keygen(name: Path, as_json: bool) -> None:
     help="The device: a name that `compressor devices` lists, or a TOML file of your own.",
 )
 @click.option("-o", "--output", type=PATH, required=True, metavar="PATH", help="The bundle.")
+@click.option(
+    "--name",
+    metavar="NAME",
+    help="What it is called on the device, where it replaces what was called so before. "
+    "Default: ARTEFACT-DEVICE.",
+)
 @click.option("--sign", type=PATH, metavar="KEY", help="Sign it with this private key of keygen.")
 @click.option(
     "--latencies",
@@ -90,8 +96,8 @@ def verify(bundle: Path, keys: tuple[Path, ...], static: bool, as_json: bool) ->
     First all that needs no runtime: the container byte for byte, the manifest, every digest, with
     --key the signature. Then the check vectors, in the runtime that the bundle is for. Without
     --key only its integrity is proven, and its model runs although nobody vouches for it; --static
-    runs nothing. Exit code 2 when it is refused, 1
-    when it does not compute what it should, 3 when its runtime is not there.
+    runs nothing. Exit code 2 when it is refused, 1 when it does not compute what it should, 3 when
+    its runtime is not there.
 
     \b
     Examples:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from compressor import onnxruntime_web, runtimes
-from compressor.errors import MissingRuntimeError
+from compressor.errors import MissingRuntimeError, UsageError
 from compressor.onnxruntime_web import PACKAGE, NpmPackage
 
 
@@ -78,9 +78,10 @@ def test_other_bytes_than_the_pinned_ones_are_not_kept(npm, toy, rejected, tmp_p
     assert toy.missing() == "has not been fetched"
     for content in (OTHER, CONTENT + b"\0", b""):
         (tmp_path / "toy.tgz").write_bytes(content)
-        assert "not the tarball" in rejected(MissingRuntimeError, toy.read, tmp_path / "toy.tgz")
-    assert "not the tarball" in rejected(MissingRuntimeError, toy.read, tmp_path / "absent.tgz")
-    assert "not the tarball" in rejected(MissingRuntimeError, toy.read, tmp_path)
+        assert "not the tarball" in rejected(UsageError, toy.read, tmp_path / "toy.tgz")
+    for wrong in (tmp_path / "absent.tgz", tmp_path):
+        message = rejected(UsageError, toy.read, wrong)
+        assert "not the tarball" in message and "npm pack toy@1.5.0" in message
 
 
 def test_a_cache_that_was_altered_is_not_used(npm, toy, rejected) -> None:

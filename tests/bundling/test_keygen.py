@@ -43,6 +43,14 @@ def test_what_one_key_signs_the_other_verifies(tmp_path: Path) -> None:
     assert library.keygen(tmp_path / "other")["identifier"] != made["identifier"]
 
 
+@pytest.mark.parametrize("suffix", [".key", ".pub"])
+def test_a_name_may_be_that_of_a_key(tmp_path: Path, suffix: str) -> None:
+    made = library.keygen(tmp_path / f"release.v1{suffix}")
+
+    assert Path(made["private"]).name == "release.v1.key"
+    assert Path(made["public"]).name == "release.v1.pub"
+
+
 def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
     made = library.keygen(tmp_path / "release")
     before = Path(made["private"]).read_bytes()

@@ -15,6 +15,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 import compressor as library
 from compressor.errors import BundleError, RunDirectoryError, UsageError
+from deploy.profile import PROFILES
 
 
 def _member(bundle: Path, name: str) -> bytes:
@@ -205,6 +206,44 @@ def test_an_artefact_without_what_belongs_to_it_is_refused(
     ).refusal()
 
     assert f"small.tflite{suffix}" in message
+
+
+def test_a_folder_is_no_artefact(exported: Path, tmp_path: Path) -> None:
+    message = compressor(
+        *("package", exported, "--device", "raspberrypi-4", "-o", tmp_path / "b.bundle")
+    ).refusal()
+
+    assert str(exported) in message and "name the files in it" in message
+
+
+def test_a_bundle_is_called_as_asked(artefacts: Path, tmp_path: Path) -> None:
+    """So that another artefact of the same product replaces it on the device."""
+    target = tmp_path / "b.bundle"
+    arguments = ("package", artefacts / "small.tflite", "--device", "raspberrypi-4", "-o", target)
+
+    for wrong in ("", "../digits", "a b", ".digits", "a/b"):
+        assert repr(wrong) in compressor(*arguments, "--name", wrong).refusal()
+    assert not target.exists()
+    assert compressor(*arguments, "--name", "digits").code == 0
+    assert _manifest(target)["name"] == "digits"
+    assert library.verify(target, static=True)["name"] == "digits"
+
+
+def test_what_does_not_fit_the_storage_with_all_that_goes_along_is_refused(
+    artefacts: Path, tmp_path: Path
+) -> None:
+    size = (artefacts / "small.tflite").stat().st_size
+    text = (PROFILES / "raspberrypi-4.toml").read_text()
+    text = text.replace('name = "raspberrypi-4"', 'name = "tiny"')
+    board, target = tmp_path / "tiny.toml", tmp_path / "b.bundle"
+    board.write_text(text.replace("8_000_000_000", str(size + 1000)))
+
+    message = compressor(
+        *("package", artefacts / "small.tflite", "--device", board, "-o", target)
+    ).refusal()
+
+    assert f"{size + 1000:,}" in message
+    assert not target.exists()
 
 
 def test_an_artefact_that_was_altered_is_refused(exported: Path, tmp_path: Path) -> None:

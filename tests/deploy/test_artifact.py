@@ -19,7 +19,7 @@ from deploy.arrays import read_arrays, write_arrays
 
 CONTENT = b"what a runtime executes"
 DESCRIPTION: dict[str, Any] = {
-    "schema": {"name": "compressor-artifact", "version": 1},
+    "schema": {"name": "compressor-artifact", "version": 2},
     "format": "tflite",
     "file": "digits.tflite",
     "bytes": len(CONTENT),
@@ -175,6 +175,19 @@ def test_a_description_of_another_file_is_refused(files) -> None:
     assert "digits.tflite" in refusal(read_artifact, renamed)
 
 
+def test_what_is_wrong_with_a_description_names_its_file(files) -> None:
+    beside = files.with_name("digits.tflite.json")
+    for change, said in (
+        ({"schema": {"name": "compressor-artifact", "version": 1}}, "schema version"),
+        ({"labels": ["one", "one", "two", "three"]}, "one label"),
+        ({"bytes": "many"}, "bytes"),
+    ):
+        beside.write_text(json.dumps(DESCRIPTION | change))
+        message = refusal(read_artifact, files)
+        assert said in message
+        assert "digits.tflite.json" in message and "export it again" in message
+
+
 def test_check_vectors_of_another_file_are_refused(files) -> None:
     beside = files.with_name("digits.tflite.check.npz")
     beside.write_bytes(b"vectors")
@@ -220,7 +233,7 @@ def test_a_field_that_is_missing_or_not_known_is_refused() -> None:
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("schema", "version"), 2),
+        (("schema", "version"), 1),
         (("file",), "../digits.tflite"),
         (("file",), "/etc/passwd"),
         (("file",), "C:\\digits.tflite"),

@@ -202,7 +202,7 @@ def test_labels_go_with_the_artefact(
     compressor.export(pruned_file, tmp_path / "model.tflite", tiny_data, labels=names)
 
     assert read_artifact(tmp_path / "model.tflite").labels == names
-    for wrong in (names[:3], ("", *names[1:]), ("a\nb", *names[1:])):
+    for wrong in (names[:3], ("", *names[1:]), ("a\nb", *names[1:]), (*names[:3], names[0])):
         message = rejected(
             UsageError, compressor.export, pruned_file, tmp_path / "x.tflite", labels=wrong
         )

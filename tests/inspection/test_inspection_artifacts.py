@@ -207,7 +207,7 @@ def described(content, name):
     check = {"runtime": "onnxruntime", "version": "1.31", "provider": "CPUExecutionProvider"}
     check |= {"batch": 32, "examples": 40, "accuracy": 0.975, "reference_accuracy": 1.0}
     return {
-        "schema": {"name": "compressor-artifact", "version": 1},
+        "schema": {"name": "compressor-artifact", "version": 2},
         "format": "onnx",
         "file": name,
         "bytes": len(content),

@@ -295,7 +295,7 @@ def _description() -> str:
     names = ("sparsity", "seed", "data_sha256", "source_sha256")
     return json.dumps(
         {
-            "schema": {"name": "compressor-artifact", "version": 1},
+            "schema": {"name": "compressor-artifact", "version": 2},
             **{"format": "onnx", "file": "x.onnx", "bytes": 1, "sha256": "0" * 64},
             "vectors_sha256": "0" * 64,
             **{"quantize": "none", "optimize": "size", "runtime": "onnxruntime"},
