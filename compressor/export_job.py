@@ -44,9 +44,11 @@ FORMATS = {"tflite": "litert", "onnx": "onnxruntime"}
 """Format -> the runtime that it is made for where none is named."""
 
 VECTOR_TOLERANCE = {"none": 1e-3, "float16": 1e-2}
-OTHER_VECTOR_TOLERANCE = 5e-2
+OTHER_VECTOR_TOLERANCE = 2e-2
 """Of the check vectors, as a fraction of the largest output: another processor adds in another
-order, may compute in half precision, and rounds an activation to the next integer."""
+order, may compute in half precision, and rounds an activation to the next integer. One step of an
+int8 output is up to 2/255 of the largest; emulated arm64 and armhf differed by one step from x86-64
+in int8, by 0.0001 with dynamic ranges, and by nothing that shows in float32."""
 
 
 @dataclasses.dataclass(frozen=True)
