@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -22,6 +21,7 @@ from compressor.data.files import short
 from compressor.data.inputs import Array, Inputs, listed, named
 from compressor.errors import DataError, ModelError
 from compressor.input_uses import is_embedding, layers_for_raw_values, looks_up
+from deploy.examples import row_shape
 
 Shape = tuple[int | None, ...]
 
@@ -227,8 +227,8 @@ def _row_shape(wanted: Shape, stored: tuple[int, ...], where: str) -> tuple[int,
         candidates.append((*stored, 1))
         if stored[-1:] == (1,):
             candidates.append(stored[:-1])
-    elif len(wanted) != len(stored) and math.prod(filter(None, wanted)) == math.prod(stored):
-        candidates = [tuple(size or 0 for size in wanted)]
+    elif len(wanted) != len(stored):
+        candidates.append(row_shape(wanted, stored) or ())
     for shape in candidates:
         if len(shape) == len(wanted) and all(
             size in (None, given) for size, given in zip(wanted, shape, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -18,14 +19,14 @@ def artifact_inputs(
     """Arrays (n, *row shape) by the names of an artefact's inputs, as its description says.
 
     `stored` holds arrays (n, ...) by the names of `InputRule.source`; one array alone feeds one
-    input under any name. An input with a scale of its own (int8) gets real numbers, which the
-    runner quantises. Raises RequestError for an array that is missing or does not fit.
+    input under any name. A row has the input's shape, or one that `row_shape` takes for it. An
+    input with a scale of its own (int8) gets real numbers, which the runner quantises. Raises
+    RequestError for an array that is missing or does not fit.
     """
     fed = {}
     for rule in rules:
         array = _source(rule, stored, len(rules))
-        size = int(np.prod(array.shape[1:], dtype=np.int64))
-        shape = _row_shape(rule, size)
+        shape = row_shape(rule.shape, array.shape[1:])
         if shape is None:
             raise RequestError(
                 "the examples do not fit the input",
@@ -43,7 +44,7 @@ def artifact_inputs(
 
 def _check_values(rule: InputRule, array: np.ndarray) -> None:
     """Refuse what is no number, and what was scaled before: scaled again it would mean nothing."""
-    if array.dtype.kind != "f" or not array.size:
+    if array.dtype.kind not in "fb" or not array.size:
         return
     largest = float(array.max())
     if not np.isfinite(array).all():
@@ -67,15 +68,29 @@ def _source(rule: InputRule, stored: Mapping[str, np.ndarray], inputs: int) -> n
     return stored[rule.source]
 
 
-def _row_shape(rule: InputRule, size: int) -> tuple[int, ...] | None:
-    """The shape of a row of `size` values; None where it cannot be that of the rule."""
-    known = int(np.prod([length for length in rule.shape if length is not None], dtype=np.int64))
-    missing = sum(length is None for length in rule.shape)
-    if not missing:
-        return tuple(length or 0 for length in rule.shape) if known == size else None
-    if missing > 1 or not known or size % known:
-        return None
-    return tuple(size // known if length is None else length for length in rule.shape)
+def row_shape(wanted: Sequence[int | None], given: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The shape of a row of shape `given` where one of shape `wanted` is taken; None if it is none.
+
+    Axes of length 1 may be there or not, and either row may be flat; anything else, such as rows
+    and columns the other way round, would be other examples. An axis of `wanted` that is None takes
+    any length.
+    """
+    for shape in (given, (*given, 1), (1, *given), given[:-1], given[1:]):
+        fits = len(shape) == len(wanted) and all(
+            size in (None, length)
+            for size, length in zip(wanted, shape)  # noqa: B905 - Python 3.9
+        )
+        if fits and math.prod(shape) == math.prod(given):
+            return shape
+    known, size = math.prod(length for length in wanted if length is not None), math.prod(given)
+    if None in wanted:
+        if len(given) != 1 or list(wanted).count(None) > 1 or not known or size % known:
+            return None
+        return tuple(size // known if length is None else length for length in wanted)
+    longer, other = ([length for length in shape if length != 1] for shape in (wanted, given))
+    if size == known and (longer == other or min(len(longer), len(other)) <= 1):
+        return tuple(length or 0 for length in wanted)
+    return None
 
 
 def predicted_classes(scores: np.ndarray, threshold: float | None) -> np.ndarray:

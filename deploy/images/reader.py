@@ -166,6 +166,13 @@ class ExampleReader:
             array = array[None]
         wanted = _picture_shape(shape)
         if array.dtype == np.uint8 and wanted is not None:
+            if _may_be_planes(array.shape, wanted):
+                grey = [*array.shape, 1]
+                raise RequestError(
+                    "this may be one picture in another layout, or several grey ones",
+                    value=f"{where} has {list(array.shape)}, the model takes {list(shape)}",
+                    hint=f"give colours last, or grey pictures as {grey}",
+                )
             pictures = _pictures(array, wanted)
             if pictures is not None:
                 return self._fitted(pictures, where)
@@ -261,8 +268,10 @@ def _is_one(shape: tuple[int, ...], row: tuple[int | None, ...]) -> bool:
             wanted in (None, size)
             for size, wanted in zip(shape, row)  # noqa: B905 - Python 3.9
         )
-    # A grey picture without an axis for its one channel.
-    return len(shape) == 2 and len(row) == 3
+    if len(shape) != 2 or len(row) != 3:
+        return False
+    # A grey picture without an axis for its one channel, and not rows that are flat.
+    return None in row or shape == row[:2] or shape[1] != math.prod(size or 0 for size in row)
 
 
 def _picture_shape(row: tuple[int | None, ...]) -> tuple[int | None, ...] | None:
@@ -294,3 +303,10 @@ def _is_picture(shape: tuple[int, ...], wanted: tuple[int | None, ...] | None) -
     return (
         wanted is not None and len(shape) == 3 and shape[2] in (1, 3, 4) and shape[2] != wanted[1]
     )
+
+
+def _may_be_planes(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Whether an array of this shape, (n, h, w) of grey pictures, could as well be (c, h, w)."""
+    colours = wanted[2] or 0
+    planes = len(shape) == 3 and colours > 1 and shape[0] == colours
+    return planes and not _is_picture(shape, wanted)

@@ -7,7 +7,7 @@ import pytest
 
 from deploy.artifact_parts import InputRule
 from deploy.errors import RequestError
-from deploy.examples import artifact_inputs, predicted_classes
+from deploy.examples import artifact_inputs, predicted_classes, row_shape
 
 
 def rule(
@@ -38,13 +38,40 @@ def test_several_inputs_are_found_by_the_names_they_are_stored_under() -> None:
     ("rules", "stored", "said"),
     [
         ([rule("x", (3,))], {"": np.ones((2, 4))}, r"x takes \[3\], given \[4\]"),
-        ([rule("x", (None, None))], {"": np.ones((2, 4))}, "do not fit"),
+        ([rule("x", (None, None))], {"": np.ones((2, 4, 3, 2))}, "do not fit"),
+        ([rule("x", (8, 8, 3))], {"": np.ones((2, 3, 8, 8))}, r"\[8, 8, 3\], given \[3, 8, 8\]"),
+        ([rule("x", (28, 28, 1))], {"": np.ones((2, 14, 56))}, r"\[28, 28, 1\], given \[14, 56\]"),
+        ([rule("x", (28, 28, 1))], {"": np.ones((2, 28, 14, 2))}, "do not fit"),
+        ([rule("x", (None,))], {"": np.ones((2, 5, 2))}, r"\[None\], given \[5, 2\]"),
+        ([rule("x", (None, 4))], {"": np.ones((2, 4, 3))}, "do not fit"),
         ([rule("a", (4,), source="a"), rule("b", (4,), source="b")], {"a": np.ones((2, 4))}, "'b'"),
     ],
 )
 def test_what_does_not_fit_is_refused(rules, stored, said) -> None:
     with pytest.raises(RequestError, match=said):
         artifact_inputs(rules, stored)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given", "found"),
+    [
+        ((28, 28, 1), (28, 28), (28, 28, 1)),
+        ((28, 28, 1), (784,), (28, 28, 1)),
+        ((784,), (28, 28), (784,)),
+        ((1, 28, 28), (28, 28, 1), (1, 28, 28)),
+        ((1,), (), (1,)),
+        ((5, 1, 4), (5, 4), (5, 1, 4)),
+        ((None, 3), (1, 3), (1, 3)),
+        ((None, 28, 1), (7, 28), (7, 28, 1)),
+        ((None, None), (7,), (7, 1)),
+        ((None,), (9, 1), (9,)),
+        ((None, 3), (12,), (4, 3)),
+    ],
+)
+def test_axes_of_length_one_and_flat_rows_are_all_that_a_layout_may_differ_by(
+    wanted: tuple[int | None, ...], given: tuple[int, ...], found: tuple[int, ...]
+) -> None:
+    assert row_shape(wanted, given) == found
 
 
 def test_classes_are_the_largest_score_or_on_one_side_of_the_threshold() -> None:
@@ -58,6 +85,8 @@ def test_numbers_that_were_scaled_before_are_refused() -> None:
 
     with pytest.raises(RequestError, match="scaled already"):
         artifact_inputs([rule], {"": bright})
+    with pytest.raises(RequestError, match="scaled already"):
+        artifact_inputs([rule], {"": np.eye(2, dtype=bool)[None]})
     for fine in (np.zeros_like(bright), 255 * bright, (255 * bright).astype(np.uint8)):
         assert artifact_inputs([rule], {"": fine})["image"].max() <= 1
 

@@ -265,6 +265,23 @@ def test_what_does_not_fit_is_refused_in_one_line(
     assert str(caught.value).isprintable()
 
 
+def test_flat_rows_are_no_picture(artifact: Artifact) -> None:
+    for rows in (IMAGES.reshape(5, 64), IMAGES.reshape(5, 64).astype(np.float32)):
+        (found,) = reader(artifact).read(npy(rows), "it").values()
+        assert np.array_equal(found.reshape(IMAGES.shape), IMAGES)
+
+
+def test_planes_of_colours_are_not_taken_for_grey_pictures(artifact: Artifact) -> None:
+    """Three grey pictures, or one whose colours come first: nobody can tell."""
+    coloured = reader(artifact, (8, 8, 3))
+    with pytest.raises(RequestError, match=r"it has \[3, 8, 8\].* as \[3, 8, 8, 1\]"):
+        coloured.read(npy(IMAGES[:3]), "it")
+    (grey,) = coloured.read(npy(IMAGES[:3, ..., None]), "it").values()
+    (four,) = coloured.read(npy(IMAGES[:4]), "it").values()
+    (one,) = coloured.read(npy(COLOURED), "it").values()
+    assert len(grey) == 3 and len(four) == 4 and np.array_equal(one[0], COLOURED)
+
+
 def test_a_model_of_several_inputs_takes_an_npz_of_their_names(artifact: Artifact) -> None:
     rules = tuple(InputRule(name, name, (3,), "float32", 1.0, "test") for name in ("a", "b"))
     ports = tuple(Port(name, (None, 3), "float32") for name in ("a", "b"))

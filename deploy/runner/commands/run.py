@@ -64,7 +64,7 @@ def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
     with Model(bundle, threads=arguments.threads, any_version=arguments.any_version) as model:
         for name in arguments.files:
             stored = reader.read(_content(name), name)
-            for first, predictions in _classified(model, stored, arguments.batch):
+            for first, predictions in _classified(model, stored, arguments.batch, name):
                 for line in _answers(name, first, predictions, arguments):
                     print(line)
             sys.stdout.flush()
@@ -81,15 +81,23 @@ def _content(name: str) -> bytes:
 
 
 def _classified(
-    model: Model, stored: Mapping[str, np.ndarray], batch: int
+    model: Model, stored: Mapping[str, np.ndarray], batch: int, name: str
 ) -> Iterator[tuple[int, Predictions]]:
-    """The number of the first example of each batch, and what the model says of it."""
+    """The number of the first example of each batch of file `name`, and what the model says."""
     lengths = {len(array) if array.ndim else 0 for array in stored.values()}
     if len(lengths) != 1 or 0 in lengths:
-        raise RequestError("the arrays have not one number of rows", value=sorted(lengths))
+        counts = ", ".join(map(str, sorted(lengths)))
+        raise RequestError(
+            "the arrays have not one number of rows", value=f"{name} has {counts or 'none'}"
+        )
     for first in range(0, lengths.pop(), batch):
-        part = {name: array[first : first + batch] for name, array in stored.items()}
-        yield first, model.classify(part, batch)
+        part = {source: array[first : first + batch] for source, array in stored.items()}
+        try:
+            predictions = model.classify(part, batch)
+        except RequestError as error:
+            value = f"{name}: {error.value}"
+            raise RequestError(error.what, value=value, hint=error.hint) from error
+        yield first, predictions
 
 
 def _answers(
