@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import traceback
 from typing import NoReturn
@@ -21,6 +22,7 @@ from compressor.commands.pruning import prune, sensitivity, shrink
 from compressor.commands.reporting import report
 from compressor.commands.training import evaluate, sparsify, sweep, train
 from compressor.errors import CompressorError
+from deploy.standard_streams import open_standard_streams, settle_standard_streams
 
 INTERRUPTED = 130
 
@@ -61,6 +63,7 @@ for command in (
 
 def main() -> NoReturn:
     """Run the command line: bad input ends in one line and exit code 2, Ctrl-C in 130."""
+    open_standard_streams()
     native = NativeOutput()
     try:
         code = cli.main(prog_name="compressor", standalone_mode=False, obj=native)
@@ -81,7 +84,7 @@ def main() -> NoReturn:
         hint = f" (see {place} --help)" if place else ""
         _fail(" ".join(error.format_message().split()) + hint, error.exit_code)
     except BrokenPipeError:
-        sys.stderr.close()
+        settle_standard_streams()
         sys.exit(1)
     except OSError as error:
         reason, place = error.strerror or str(error), error.filename or "standard output"
@@ -96,7 +99,9 @@ def main() -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"error: {message}" if code != INTERRUPTED else message, err=True)
+    with contextlib.suppress(OSError):  # nobody may read it
+        click.echo(f"error: {message}" if code != INTERRUPTED else message, err=True)
+    settle_standard_streams()
     sys.exit(code)
 
 

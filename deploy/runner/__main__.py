@@ -7,8 +7,8 @@ every start.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.util
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import NoReturn
 
 from deploy.errors import DeployError, EngineError, MissingEngineError
 from deploy.runner.source import CONVENIENCE, BundleSource, trusted_keys
+from deploy.standard_streams import open_standard_streams, settle_standard_streams
 
 COMMANDS = {
     "verify": "deploy.runner.commands.verify",
@@ -47,8 +48,11 @@ def main(argv: Sequence[str] | None = None, *, bundle: Path | None = None) -> in
     another, 130 interrupted.
     """
     given = list(sys.argv[1:] if argv is None else argv)
+    open_standard_streams()
     try:
-        return _execute(given, bundle)
+        code = _execute(given, bundle)
+        sys.stdout.flush()
+        return code
     except DeployError as error:
         _say(f"error: {error}")
         return _exit_code(error)
@@ -61,7 +65,6 @@ def main(argv: Sequence[str] | None = None, *, bundle: Path | None = None) -> in
         _say("error: interrupted")
         return _INTERRUPTED
     except BrokenPipeError:  # whoever read the output is gone
-        _discard_output()
         return 0
     except OSError as error:
         _say(f"error: {DeployError('the system refuses', value=error)}")
@@ -69,6 +72,8 @@ def main(argv: Sequence[str] | None = None, *, bundle: Path | None = None) -> in
     except MemoryError:
         _say("error: memory has run out")
         return _FAILED
+    finally:
+        settle_standard_streams()
 
 
 def _execute(argv: list[str], bundle: Path | None) -> int:
@@ -82,9 +87,7 @@ def _execute(argv: list[str], bundle: Path | None) -> int:
         return int(module.execute(arguments, BundleSource(None, ())))
     keys = trusted_keys(arguments.key) if bundle is None else None
     named = getattr(arguments, "bundle", None)
-    code = int(module.execute(arguments, BundleSource(bundle or named, keys)))
-    sys.stdout.flush()
-    return code
+    return int(module.execute(arguments, BundleSource(bundle or named, keys)))
 
 
 def _parse(
@@ -113,7 +116,11 @@ def _parse(
     module.add_arguments(parser)
     if bundle is None and hasattr(module, "add_installed_arguments"):
         module.add_installed_arguments(parser)
-    return parser.parse_args(argv)
+    try:
+        return parser.parse_args(argv)
+    except SystemExit:  # after --help
+        sys.stdout.flush()
+        raise
 
 
 class _Parser(argparse.ArgumentParser):
@@ -167,12 +174,8 @@ def _exit_code(error: DeployError) -> int:
 
 
 def _say(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
-def _discard_output() -> None:
-    """Let the interpreter end without a complaint about what nobody reads."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError, ValueError):  # nobody may read it
+        print(line, file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -132,3 +132,20 @@ def _assert_interrupted(outcome: Outcome) -> None:
     assert all(STEP.fullmatch(line) or line[:1].isalpha() or not line for line in stages), (
         outcome.stderr
     )
+
+
+def test_output_that_nobody_can_read_or_that_finds_no_room(quadrants: Path) -> None:
+    def ends(redirection: str, *words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["sh", "-c", f'exec "$@" {redirection}', "sh", str(COMMAND), *words],
+            capture_output=True,
+            text=True,
+            env=environment(),
+        )
+        return done.returncode, done.stderr
+
+    assert ends(">&-", "devices") == (0, "")
+    assert ends(">&- 2>&- <&-", "devices")[0] == 0
+    assert ends(">&- 2>&-", "devices", "nonsense")[0] == 2
+    code, said = ends(">/dev/full", "devices")
+    assert code == 2 and said == "error: No space left on device: standard output\n"

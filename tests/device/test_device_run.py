@@ -6,6 +6,7 @@ import gzip
 import importlib.metadata
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import Signer, bundle_of, relisted, with_members
-from device_runner import OWNER, DeviceRunner
+from bundles import Signer, bundle_of, relisted, with_manifest, with_members
+from device_runner import OWNER, DeviceRunner, Done
 from PIL import Image
 
 from compressor.data import Dataset
@@ -247,6 +248,86 @@ def test_a_file_of_no_examples_is_refused_in_one_line(
     assert done.code == 2
     assert said in done.error and str(tmp_path / "file") in done.error
     assert done.stdout == ""
+
+
+def test_examples_in_another_layout_are_refused_by_the_name_of_their_file(
+    runner, bundle, tiny_data, tmp_path
+) -> None:
+    rows, columns = tiny_data.x_test.shape[1:]
+    folded = tiny_data.x_test[:3].reshape(3, rows // 2, 2 * columns).astype(np.float32)
+    np.save(tmp_path / "folded.npy", folded)
+    np.save(tmp_path / "bools.npy", tiny_data.x_test[:2] > 99)
+    np.savez(tmp_path / "uneven.npz", a=np.zeros((2, 8, 8)), b=np.zeros((3, 8, 8)))
+
+    for name, said in (
+        ("folded.npy", f"given [{rows // 2}, {2 * columns}]"),
+        ("bools.npy", "scaled already"),
+        ("uneven.npz", "one number of rows"),
+    ):
+        done = runner("run", bundle, tmp_path / name)
+        assert done.code == 2
+        assert said in done.error and str(tmp_path / name) in done.error
+        assert done.stdout == ""
+
+
+def through_shell(redirection: str, command: list[str], **variables: str) -> Done:
+    """How a command ends that a shell starts with a redirection."""
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {redirection}', "sh", *command],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=120,
+        env={**os.environ, **variables},
+    )
+    return Done(done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+@pytest.mark.parametrize("command", ["verify", "run", "bench"])
+def test_closed_streams_change_nothing(runner, bundle, picture, tmp_path, command) -> None:
+    (tmp_path / "picture.png").write_bytes(picture)
+    more = {"run": [tmp_path / "picture.png"], "bench": ["--seconds", 1, "--rounds", 2]}
+    words = runner.command(command, bundle, *more.get(command, []))
+
+    silent = through_shell(">&-", words)
+    assert (silent.code, silent.stdout) == (0, "")
+    assert "Error" not in silent.stderr and "Exception" not in silent.stderr
+    assert through_shell(">&- 2>&- <&-", words).code == 0
+    assert through_shell(">&- 2>&- <&-", [*words, "--nonsense"]).code == 2
+
+
+def test_standard_input_that_is_closed_has_no_examples(runner, bundle) -> None:
+    done = through_shell("<&-", runner.command("run", bundle, "-"))
+    assert done.code == 2
+    assert "begins with nothing" in done.error
+
+
+@pytest.mark.parametrize("words", [["verify", "--static"], ["verify", "--help"], ["--help"]])
+def test_what_cannot_be_written_is_one_line(runner, bundle, words) -> None:
+    named = [bundle] if "--static" in words else []
+    command = runner.command(*words, *named)
+
+    full = through_shell(">/dev/full", command)
+    assert full.code == 2
+    assert "No space left" in full.error
+    assert through_shell(">/dev/full 2>&1", command).code == 2
+
+
+def test_labels_that_a_terminal_s_encoding_has_not_are_escaped(
+    runner, bundle, picture, tmp_path
+) -> None:
+    def name(manifest: dict[str, Any]) -> None:
+        manifest["artifact"]["labels"] = ["\u6771", "\u897f", "\u5357", "\u5317"]
+
+    (tmp_path / "named.bundle").write_bytes(with_manifest(bundle.read_bytes(), name, OWNER))
+    (tmp_path / "picture.png").write_bytes(picture)
+    command = runner.command("run", tmp_path / "named.bundle", tmp_path / "picture.png")
+    ascii_only = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    # -I would ignore the two variables.
+    plain = [word for word in command if word != "-I"]
+
+    done = through_shell("", plain, **ascii_only)
+    assert done.code == 0, done.stderr
+    assert "\\u" in done.stdout and done.stdout.isascii()
 
 
 def test_usage_errors(runner, bundle) -> None:
