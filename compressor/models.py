@@ -13,6 +13,7 @@ from compressor import _tensorflow
 from compressor._files import atomic_path
 from compressor.errors import ModelError
 from compressor.objective import restore_compilation
+from deploy.manifest import MANIFEST, VECTORS
 
 PAPER_NAMES = {"w_conv1": "conv1", "w_conv2": "conv2", "w_fc1": "fc1", "w_fc2": "fc2"}
 """The paper's names of the weights, and the layers that hold them."""
@@ -158,8 +159,11 @@ def _check_archive(path: Path) -> Any:
             members = {member.filename: member for member in archive.infolist()}
             missing = [name for name in _MEMBERS if name not in members]
             if missing:
+                bundle = {MANIFEST, VECTORS} <= members.keys()
                 raise ModelError(
-                    "the file is no Keras model, it lacks", value=f"{', '.join(missing)} ({path})"
+                    "the file is no Keras model, it lacks",
+                    value=f"{', '.join(missing)} ({path})",
+                    hint="it is a bundle: compressor verify says what is in it" if bundle else "",
                 )
             unpacked = sum(member.file_size for member in members.values())
             limit = max(path.stat().st_size, 2**20) * _MAX_EXPANSION

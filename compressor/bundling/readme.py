@@ -27,10 +27,10 @@ key you know. This file, like all that is in here, is only as good as that signa
 """)
 
 _RUN = """\
-    python NAME.bundle verify             # is it whole, and does it compute here what it should?
-    python NAME.bundle run IMAGE...       # PNG, IDX or .npy: the class of each image
-    python NAME.bundle bench              # how fast is it here?
-    python NAME.bundle serve              # answers over HTTP on this machine
+    python -I NAME.bundle verify          # is it whole, and does it compute here what it should?
+    python -I NAME.bundle run IMAGE...    # PNG, IDX or .npy: the class of each image
+    python -I NAME.bundle bench           # how fast is it here?
+    python -I NAME.bundle serve           # answers over HTTP on this machine
 
 NAME.bundle is this bundle's file; it takes a Python with numpy and $runtime. Run so, it proves that
 it is whole, not from whom it is: that needs a runner that was installed apart (`runner.pyz`).

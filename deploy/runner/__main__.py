@@ -1,4 +1,4 @@
-"""The device program: `python -I runner.pyz COMMAND`, or of a bundle, `python NAME.bundle COMMAND`.
+"""The device program: `python -I runner.pyz COMMAND`; of a bundle, `python -I NAME.bundle COMMAND`.
 
 Only the module of the command that was asked for is imported: on a device each one is compiled at
 every start.
@@ -164,7 +164,7 @@ def _summary(module: ModuleType, bundle: Path | None) -> str:
 
 
 def _program(bundle: Path | None) -> str:
-    return f"python {bundle.name}" if bundle else "runner"
+    return f"python -I {bundle.name}" if bundle else "runner"
 
 
 def _exit_code(error: DeployError) -> int:

@@ -48,7 +48,7 @@ def pack(keys: Sequence[PublicKey] = ()) -> bytes:
 
 
 def bundled_runner() -> dict[str, bytes]:
-    """The members by which a bundle is executable: `python NAME.bundle`. No key is pinned."""
+    """The members by which a bundle is executable: `python -I NAME.bundle`. No key is pinned."""
     return {"__main__.py": _BUNDLE_MAIN.encode(), **_package()}
 
 

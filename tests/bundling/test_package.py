@@ -78,9 +78,16 @@ def test_the_sbom_is_cyclonedx_and_names_what_the_device_must_bring(
 def test_its_readme_tells_a_stranger_what_it_is(signed: Path) -> None:
     text = _member(signed, "README.md").decode()
 
-    for said in ("small.tflite", "raspberrypi-4", "litert", "quarters", "%", "verify", "signature"):
+    for said in ("small.tflite", "raspberrypi-4", "litert", "quarters", "%", "signature"):
         assert said in text
+    assert "python -I NAME.bundle verify" in text
     assert "$" not in text
+
+
+def test_who_takes_it_for_a_model_is_told_what_it_is(signed: Path) -> None:
+    done = compressor("inspect", signed)
+    assert done.code == 2
+    assert "it is a bundle: compressor verify" in done.stderr
 
 
 def test_a_device_without_python_gets_no_runner(artefacts: Path, tmp_path: Path) -> None:
