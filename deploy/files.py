@@ -48,6 +48,15 @@ def read_regular(path: Path | str, most_bytes: int) -> bytes:
         return file.read(size + 1)
 
 
+def identity(path: Path) -> tuple[int, ...]:
+    """What is another where a file was replaced or written to; empty where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
 def size_and_sha256(path: Path) -> tuple[int, str]:
     """The bytes of a file, and its sha256 as 64 hex digits; raises OSError."""
     size, digest = 0, hashlib.sha256()

@@ -11,6 +11,7 @@ from typing import Any
 
 import deploy
 from deploy import ed25519
+from deploy.container import MOST_BYTES, read_container
 from deploy.errors import BundleError
 from deploy.fields import Fields, parse_json
 from deploy.files import read_regular
@@ -21,7 +22,7 @@ PINNED_KEYS = "pinned_keys.json"
 """The file of this package in which a runner that was installed apart has the keys it trusts."""
 
 _CONTEXT = b"compressor-bundle-v1\0"
-_MOST_BYTES = 4096
+_MOST_TEXT = 4096
 # What comes before the 32 bytes of a key in a SubjectPublicKeyInfo (RFC 8410, section 4).
 _DER_PREFIX = bytes.fromhex("302a300506032b6570032100")
 _PEM_BEGIN, _PEM_END = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"
@@ -53,7 +54,7 @@ def read_public_key(path: Path | str) -> PublicKey:
     """
     import base64
 
-    content = read_regular(path, _MOST_BYTES)
+    content = read_regular(path, _MOST_TEXT)
     if b"PRIVATE KEY" in content:
         raise BundleError(
             "this is a private key", value=path, hint="it stays with you; give the public one, .pub"
@@ -125,10 +126,27 @@ def pinned_keys() -> tuple[PublicKey, ...]:
         content = loader.get_data(str(Path(next(iter(deploy.__path__))) / PINNED_KEYS))
     except OSError:
         return ()
-    fields = Fields(parse_json(content, PINNED_KEYS), PINNED_KEYS)
-    keys = tuple(PublicKey(bytes.fromhex(text)) for text in fields.texts("keys"))
-    fields.done()
-    return keys
+    return _parse_keys(content)
+
+
+def runner_file() -> Path:
+    """The file that `pinned_keys` are in: the zipapp that runs, or, from a folder, their own."""
+    archive = getattr(deploy.__spec__.loader, "archive", None)
+    return Path(archive or Path(next(iter(deploy.__path__))) / PINNED_KEYS)
+
+
+def keys_pinned_in(path: Path) -> tuple[PublicKey, ...]:
+    """The keys in `runner_file` as it is by now, of which nothing is executed.
+
+    Raises BundleError for a file that is neither a runner nor what a folder has of keys.
+    """
+    if path.name == PINNED_KEYS and not path.exists():
+        return ()
+    content = read_regular(path, MOST_BYTES)
+    if path.name == PINNED_KEYS:
+        return _parse_keys(content)
+    member = read_container(content).get(f"{deploy.__name__}/{PINNED_KEYS}")
+    return () if member is None else _parse_keys(member)
 
 
 def describe_keys(keys: Sequence[PublicKey]) -> bytes:
@@ -136,8 +154,15 @@ def describe_keys(keys: Sequence[PublicKey]) -> bytes:
     return (json.dumps({"keys": [key.raw.hex() for key in keys]}) + "\n").encode()
 
 
+def _parse_keys(content: bytes) -> tuple[PublicKey, ...]:
+    fields = Fields(parse_json(content, PINNED_KEYS), PINNED_KEYS)
+    keys = tuple(PublicKey(bytes.fromhex(text)) for text in fields.texts("keys"))
+    fields.done()
+    return keys
+
+
 def _parse(described: bytes) -> tuple[str, bytes]:
-    if len(described) > _MOST_BYTES:
+    if len(described) > _MOST_TEXT:
         raise BundleError("signature.json is too large", value=f"{len(described):,} bytes")
     fields = Fields(parse_json(described, "signature.json"), "signature")
     fields.schema("schema", SCHEMA, "signature")

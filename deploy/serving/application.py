@@ -15,7 +15,7 @@ import numpy as np
 from deploy.errors import DeployError, RequestError
 from deploy.images.reader import TooManyExamplesError
 from deploy.model import Predictions
-from deploy.serving.current import Current
+from deploy.serving.current import Current, WithdrawnError
 from deploy.serving.served import MOST_EXAMPLES, Served
 
 METHODS = {"/": ("GET", "HEAD"), "/healthz": ("GET", "HEAD"), "/predict": ("POST",)}
@@ -80,6 +80,8 @@ class Application:
         """The answer to a request, whatever happens."""
         try:
             return self._answer(request)
+        except WithdrawnError as error:
+            return Response.error(503, str(error))
         except Exception as error:
             told = DeployError("a request has failed", value=f"{type(error).__name__}: {error}")
             with contextlib.suppress(OSError, ValueError):  # nobody may read it
@@ -123,6 +125,8 @@ class Application:
         try:
             with self._work:
                 return self._predict(kind, request, request.read() if request.arrived else body)
+        except WithdrawnError:
+            raise
         except TooManyExamplesError as error:
             return Response.error(413, str(error))
         except RequestError as error:

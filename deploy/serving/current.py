@@ -11,41 +11,53 @@ from pathlib import Path
 import numpy as np
 
 from deploy.errors import DeployError
+from deploy.files import identity
 from deploy.model import Predictions
 from deploy.serving.served import Served
+from deploy.serving.trust import Trust
 
 _BATCH = 32
 
 Load = Callable[[Path], Served]
 
 
+class WithdrawnError(DeployError):
+    """Nothing is served: what was is not trusted any more."""
+
+
 class Current:
     """The bundle that is served, of which one batch runs at a time.
 
-    `version` names it, such as its file. `replace` loads another beside it and then switches; what
-    fails to load changes nothing.
+    `version` names it, such as its file; it is None where nothing is served. `replace` loads
+    another beside it and then switches; what fails to load changes nothing.
     """
 
     def __init__(self, served: Served, version: Path) -> None:
-        self._served, self.version = served, version
+        self._served: Served | None = served
+        self.version: Path | None = version
         self._lock = threading.Lock()
         self._users: dict[Served, int] = {}
         self._engine = threading.Lock()
 
     @property
     def served(self) -> Served:
-        """What is served now."""
-        return self._served
+        """What is served now. Raises WithdrawnError where nothing is."""
+        served = self._served
+        if served is None:
+            raise WithdrawnError(
+                "nothing is served", value="the key of what was is not trusted any more"
+            )
+        return served
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Served]:
-        """What is served now, which stays loaded while the context lasts.
+        """What is served now, which stays loaded while the context lasts; raises as `served` does.
 
         A request is read by the rules of one bundle and computed by that one, even where another
         is served meanwhile.
         """
         with self._lock:
-            served = self._served
+            served = self.served
             self._users[served] = self._users.get(served, 0) + 1
         try:
             yield served
@@ -70,11 +82,18 @@ class Current:
 
     def replace(self, served: Served, version: Path) -> None:
         """Serve another; the one before ends after the requests that hold it."""
+        self._switch(served, version)
+
+    def withdraw(self) -> None:
+        """Serve nothing, after the requests that hold what is served."""
+        self._switch(None, None)
+
+    def _switch(self, served: Served | None, version: Path | None) -> None:
         with self._lock:
             before, self._served = self._served, served
             self.version = version
-            idle = before not in self._users
-        if idle:
+            idle = before is not None and before not in self._users
+        if before is not None and idle:
             before.close()
 
 
@@ -87,7 +106,8 @@ class Follower(threading.Thread):
 
     `find` gives its path, `load` loads it. What cannot be found or loaded is told by `say`, once,
     and the one before goes on being served. It is tried again after `again` seconds, and sooner
-    where its file is another, or was not the current one meanwhile.
+    where its file is another, or was not the current one meanwhile. What none of the keys of
+    `trust` vouches for any more is served no longer.
     """
 
     def __init__(
@@ -96,14 +116,17 @@ class Follower(threading.Thread):
         find: Callable[[], Path],
         load: Load,
         say: Callable[[str], None],
+        trust: Trust,
+        *,
         seconds: float = 1.0,
         again: float = 60.0,
     ) -> None:
         super().__init__(name="follower", daemon=True)
         self._current, self._find, self._load, self._say = current, find, load, say
+        self._trust = trust
         self._seconds, self._again = seconds, again
         self._refused: tuple[object, ...] | None = None
-        self._said, self._next = "", 0.0
+        self._said, self._next, self._unread = "", 0.0, ""
         self._ended = threading.Event()
 
     def run(self) -> None:
@@ -117,38 +140,59 @@ class Follower(threading.Thread):
         self.join()
 
     def look(self) -> None:
-        """Switch if there is another version than the one that is served."""
+        """Switch if there is another version than the one that is served, or if it must not be."""
+        self._look_at_keys()
         path, file = None, None
         try:
             path = self._find()
             if path == self._current.version:
                 self._forget()
                 return
-            file = (path, *_identity(path))
+            file = (path, *identity(path))
             if file == self._refused and time.monotonic() < self._next:
                 return
             served = self._load(path)
         # Whatever is wrong with the new one, the old one must go on.
         except Exception as error:
-            message = str(DeployError("the version before stays", value=f"{path} ({error})"))
-            if message != self._said:
-                self._say(f"error: {message}")
-            self._refused, self._said = file, message
+            what = "the version before stays" if self._current.version else "nothing is served"
+            told = DeployError(what, value=error if path is None else f"{path} ({error})")
+            if str(told) != self._said:
+                self._say(f"error: {told}")
+            self._refused, self._said = file, str(told)
             self._next = time.monotonic() + self._again
             return
         self._current.replace(served, path)
         self._forget()
         self._say(f"now serving {served.bundle.manifest.name}, sha256 {served.bundle.sha256}")
 
+    def _look_at_keys(self) -> None:
+        """Serve nothing where the key of what is served is not trusted any more."""
+        try:
+            changed = self._trust.look()
+        # A file that is half written, or another program: it says nothing of keys.
+        except Exception as error:
+            told = str(DeployError("the keys before are trusted", value=error))
+            if told != self._unread:
+                self._say(f"error: {told}")
+            self._unread = told
+            return
+        self._unread = ""
+        if not changed:
+            return
+        self._forget()  # what was refused may be trusted now
+        trusted = ", ".join(key.identifier for key in self._trust.keys) or "none"
+        self._say(f"the keys have changed: trusted is {trusted}")
+        if self._current.version is None:
+            return
+        bundle = self._current.served.bundle
+        if bundle.signed_by not in self._trust.keys:
+            self._current.withdraw()
+            by = bundle.signed_by.identifier if bundle.signed_by else "nobody"
+            self._say(
+                f"error: {bundle.manifest.name}, sha256 {bundle.sha256}, is served no longer: it "
+                f"is signed by {by}"
+            )
+
     def _forget(self) -> None:
         """Nothing was refused."""
         self._refused, self._said, self._next = None, "", 0.0
-
-
-def _identity(path: Path) -> tuple[int, ...]:
-    """What is another where a file was replaced; empty where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return ()
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bundles import bundle_of, relisted
+from bundles import Signer, bundle_of, relisted
 from device_runner import OWNER, DeviceRunner
 from http_requests import IDX, JSON, NPY, PNG, SERVERS, ask, idx, npy, served, talk, until
 
+from deploy.runner.packing import pack
 from deploy.vectors import CheckVectors
 
 CONNECTIONS, REQUESTS = 16, 1000
@@ -350,7 +351,9 @@ def test_a_runner_that_is_replaced_goes_on_answering(
     options = ("--store", "digits", "--folder", tmp_path / "store", "--server", server)
 
     with installed.serving(*options, log=log) as (_, port):
-        installed.path.write_bytes(b"another program" * 99)
+        # Its members are elsewhere in the file by now.
+        DeviceRunner.write(tmp_path / "new.pyz", OWNER, Signer(2)).path.replace(installed.path)
+        until(lambda: Signer(2).public.identifier in log.read_text())
         for body, kind in bodies:
             status, _, found = ask(port, "POST", "/predict", body, kind)
             assert status == 200, found
@@ -360,6 +363,38 @@ def test_a_runner_that_is_replaced_goes_on_answering(
         for body, kind in bodies:
             assert ask(port, "POST", "/predict", body, kind)[0] == 200
     assert "error" not in log.read_text()
+
+
+@pytest.mark.parametrize("pinned", [True, False])
+def test_what_a_revoked_key_signed_is_served_no_longer(
+    runner: DeviceRunner, bundle: Path, artefacts: Path, tmp_path: Path, pinned: bool
+) -> None:
+    """`compressor runner --key NEW --force` takes a key from a device, whatever runs there."""
+    installed, key = DeviceRunner(tmp_path / "runner.pyz"), tmp_path / "owner.pub"
+    installed.path.write_bytes(pack([OWNER.public] if pinned else []))
+    OWNER.write_public(key)
+    store, log = Versions(tmp_path / "store" / "digits"), tmp_path / "log"
+    store.activate(bundle.read_bytes())
+    heir = Signer(2)
+    options = ("--store", "digits", "--folder", tmp_path / "store")
+
+    with installed.serving(*options, *(() if pinned else ("--key", key)), log=log) as (_, port):
+        broken = installed.path if pinned else key
+        kept = broken.read_bytes()
+        broken.write_bytes(kept[:50])
+        until(lambda: "the keys before are trusted" in log.read_text())
+        assert ask(port, "GET", "/healthz")[0] == 200
+        if pinned:
+            DeviceRunner.write(tmp_path / "new.pyz", heir).path.replace(installed.path)
+        else:
+            heir.write_public(key)
+        until(lambda: "is served no longer" in log.read_text())
+        for method, path in (("GET", "/healthz"), ("GET", "/"), ("POST", "/predict")):
+            status, _, found = ask(port, method, path, npy(np.zeros((8, 8), np.uint8)), NPY)
+            assert status == 503 and "not trusted any more" in found["error"]
+        new = store.activate(bundle_of(artefacts / "small.tflite", heir))
+        until(lambda: ask(port, "GET", "/healthz")[2].get("sha256") == new)
+    assert f"signed by {OWNER.public.identifier}" in log.read_text()
 
 
 def test_the_current_version_of_a_store_is_served(

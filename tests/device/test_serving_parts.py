@@ -14,15 +14,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from device_runner import OWNER
 from http_requests import idx, npy
 
 from deploy.bundle import open_bundle
-from deploy.errors import RequestError
+from deploy.errors import BundleError, RequestError
 from deploy.images.reader import ExampleReader, TooManyExamplesError
 from deploy.serving.application import Application, Request
 from deploy.serving.current import Current, Follower
 from deploy.serving.served import Served
 from deploy.serving.standard_server import StandardServer
+from deploy.serving.trust import Trust
 
 
 class Scaled:
@@ -30,7 +32,9 @@ class Scaled:
 
     def __init__(self, name: str, scale: int) -> None:
         self.name, self.scale, self.closed = name, scale, False
-        self.bundle: Any = SimpleNamespace(manifest=SimpleNamespace(name=name), sha256=name)
+        self.bundle: Any = SimpleNamespace(
+            manifest=SimpleNamespace(name=name), sha256=name, signed_by=OWNER.public
+        )
         self.model = self
         self.on_read: Callable[[], None] = lambda: None
 
@@ -224,11 +228,18 @@ class Versions:
         self.said: list[str] = []
         for name in "AB":
             (folder / name).write_text(name)
-        self.path = folder / "B"
+        self.path: Path | None = folder / "B"
         self.current = Current(Scaled("A", 1), folder / "A")  # type: ignore[arg-type]
 
     def follower(self, again: float) -> Follower:
-        return Follower(self.current, lambda: self.path, self.load, self.said.append, again=again)
+        return Follower(
+            self.current, self.find, self.load, self.said.append, Trust((), ()), again=again
+        )
+
+    def find(self) -> Path:
+        if self.path is None:
+            raise BundleError("no bundle of this name is here", value="digits")
+        return self.path
 
     def load(self, path: Path) -> Any:
         self.loads += 1
@@ -252,6 +263,15 @@ def test_a_version_that_failed_is_tried_again_later(tmp_path: Path) -> None:
     assert versions.current.version == tmp_path / "B"
 
 
+def test_a_current_that_is_gone_is_told_as_what_it_is(tmp_path: Path) -> None:
+    versions = Versions(tmp_path)
+    versions.path = None
+    versions.follower(again=0).look()
+    assert versions.said == [
+        "error: the version before stays: no bundle of this name is here: digits"
+    ]
+
+
 @pytest.mark.parametrize("change", ["its file is replaced", "it is deployed anew"])
 def test_a_version_that_failed_is_tried_at_once_where_it_changed(
     tmp_path: Path, change: str
@@ -262,7 +282,7 @@ def test_a_version_that_failed_is_tried_at_once_where_it_changed(
     versions.fails = False
     if change == "its file is replaced":
         (tmp_path / "new").write_text("another")
-        (tmp_path / "new").replace(versions.path)
+        (tmp_path / "new").replace(tmp_path / "B")
     else:
         versions.path = tmp_path / "A"
         follower.look()

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deploy.serving.application import Application
     from deploy.serving.served import Served
     from deploy.serving.standard_server import StandardServer
+    from deploy.serving.trust import Trust
     from deploy.serving.waitress_server import WaitressServer
 
 SUMMARY = "answer HTTP requests on this machine: POST /predict, GET /healthz, GET /"
@@ -29,6 +30,7 @@ DESCRIPTION = (
     "examples, a picture of at most 1,048,576 pixels. A request must be there within 20 seconds "
     "(by waitress, must not pause as long). At once there are 4 connections for each request of "
     "--concurrency, 64 at least. By waitress where it is installed, else by the standard library. "
+    "A key that the runner's file, or --key, has no more vouches for nothing: requests get 503. "
     "There are no users and no encryption: beyond this machine, put a proxy before it."
 )
 
@@ -118,7 +120,10 @@ def _serve(arguments: argparse.Namespace, source: BundleSource) -> None:
     from deploy.serving.application import Application
     from deploy.serving.current import Current, Follower
     from deploy.serving.served import Served
+    from deploy.serving.trust import Trust
 
+    # A bundle that runs itself trusts nobody.
+    trust = None if source.keys is None else Trust(source.keys, arguments.key)
     options = {
         name: getattr(arguments, name) for name in ("threads", "any_version", "resize", "invert")
     }
@@ -133,12 +138,10 @@ def _serve(arguments: argparse.Namespace, source: BundleSource) -> None:
         f"{' and '.join(map(_url, server.addresses))} by {server.name}",
         flush=True,
     )
-    if arguments.store is None:
-        server.run()
-        return
-    load = functools.partial(_load, source, options)
-    follower = Follower(current, find, load, lambda line: print(line, file=sys.stderr, flush=True))
-    follower.start()
+    if trust is not None:
+        load = functools.partial(_load, trust, options)
+        say = functools.partial(print, file=sys.stderr, flush=True)
+        Follower(current, find, load, say, trust).start()
     server.run()
 
 
@@ -147,10 +150,10 @@ def _url(address: tuple[str, int]) -> str:
     return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
 
 
-def _load(source: BundleSource, options: dict[str, Any], path: Path) -> Served:
+def _load(trust: Trust, options: dict[str, Any], path: Path) -> Served:
     from deploy.serving.served import Served
 
-    return Served.load(source.open(path), **options)
+    return Served.load(BundleSource(path, trust.keys).open(), **options)
 
 
 def _finder(arguments: argparse.Namespace, source: BundleSource) -> Callable[[], Path]:
