@@ -98,6 +98,13 @@ class Served:
             raise TooManyExamplesError(f"more than {MOST_EXAMPLES:,} examples at once")
         rules = self.bundle.artifact.preprocessing
         if not isinstance(rows[0], dict):
+            if len(rules) > 1:
+                inputs = ", ".join(f'"{rule.source}": ...' for rule in rules)
+                raise RequestError(
+                    "the model has several inputs",
+                    value="an instance is no object",
+                    hint=f"each is {{{inputs}}}",
+                )
             return {rules[0].source: _array(rows)}
         names = set(rows[0])
         if any(not isinstance(row, dict) or set(row) != names for row in rows):

@@ -11,11 +11,10 @@ import threading
 import time
 from typing import Any
 
-from deploy.serving.application import METHODS, RETRY_SECONDS, Application, Request, Response
+from deploy.serving.application import METHODS, Application, Request, Response
+from deploy.serving.connections import RECEIVE_SECONDS, origin_form, send_away
 from deploy.serving.heads import HeadReader
 
-RECEIVE_SECONDS = 20.0
-"""How long a connection may take until a request is there, headers and body."""
 _MOST_HELD = 64 * 2**20
 _CHUNK = 2**16
 _LINGER_SECONDS = 2.0
@@ -72,7 +71,7 @@ class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         with self._lock:
             if len(self._waiting) + len(self._busy) >= self._most:
                 if not self._waiting:
-                    _send_away(request)
+                    send_away(request)
                     return
                 self._cut(min(self._waiting, key=lambda found: self._waiting[found]))
             self._waiting[request] = time.monotonic()
@@ -187,7 +186,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not self._unread:
             self.server.received(self.connection)
         kind = self.headers.get("Content-Type") or ""
-        request = Request(self.command, self.path, kind, length, self._body)
+        request = Request(self.command, origin_form(self.path), kind, length, self._body)
         self._answer(self.server.application.handle(request))
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815
@@ -260,7 +259,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.request_version = "HTTP/1.0"  # or the status would not be sent
         self._unread = 0
         if code == 501:  # a method that it does not know
-            methods = METHODS.get(self.path.partition("?")[0])
+            methods = METHODS.get(origin_form(self.path).partition("?")[0])
             allowed = ", ".join(methods or ("GET", "HEAD", "POST"))
             self._answer(Response.error(405, "no method of this endpoint", Allow=allowed))
         else:
@@ -268,16 +267,3 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Requests are not logged."""
-
-
-def _send_away(connection: socket.socket) -> None:
-    body = b'{"error": "too many connections"}\n'
-    head = (
-        "HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nRetry-After: {RETRY_SECONDS}\r\nConnection: close\r\n\r\n"
-    )
-    with contextlib.suppress(OSError):
-        connection.settimeout(0.1)
-        connection.sendall(head.encode() + body)
-        connection.shutdown(socket.SHUT_WR)
-    connection.close()

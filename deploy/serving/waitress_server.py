@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
+import dataclasses
 import importlib
 import logging
+import math
+import socket
+import time
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
 from deploy.serving.application import Application, Request, Response
+from deploy.serving.connections import RECEIVE_SECONDS, send_away
 from deploy.streams import short
 
-_RECEIVE_SECONDS = 20
 _LONGEST_HEAD = 2**16
 _MORE_THREADS = 4
+_CLOSING_CONNECTIONS = 128
+_MOST_SECONDS = 120  # its own time for a connection without a request; ours is shorter
 
 Environment = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -45,7 +51,7 @@ def _handled(application: Application, environment: Environment) -> Response:
     return application.handle(
         Request(
             environment["REQUEST_METHOD"],
-            environment.get("SCRIPT_NAME", "") + environment.get("PATH_INFO", ""),
+            environment.get("SCRIPT_NAME", "") + environment.get("PATH_INFO", "") or "/",
             environment.get("CONTENT_TYPE", ""),
             length,
             lambda: environment["wsgi.input"].read(length or 0),
@@ -57,7 +63,9 @@ def _handled(application: Application, environment: Environment) -> Response:
 class WaitressServer:
     """Serves `application` on a socket of `host` and `port`, to `connections` at once.
 
-    Raises ImportError where waitress is not there, OSError where the address cannot be had.
+    Where there are more, it does as `StandardServer`: the one that has kept us waiting for a
+    request the longest is closed for the new one; if all are in work, the new one gets 503. Raises
+    ImportError where waitress is not there, OSError where the address cannot be had.
     """
 
     name = "waitress"
@@ -74,11 +82,11 @@ class WaitressServer:
             port=port,
             # Those beyond the limit are there to say that it is reached.
             threads=concurrency + _MORE_THREADS,
-            connection_limit=connections,
-            channel_timeout=_RECEIVE_SECONDS,
-            cleanup_interval=_RECEIVE_SECONDS // 4,
+            # At its own limit it would accept nobody; ours comes first.
+            connection_limit=connections + _CLOSING_CONNECTIONS,
+            channel_timeout=_MOST_SECONDS,
             max_request_header_size=_LONGEST_HEAD,
-            # What is a little too long is answered in our own words.
+            # What is a little too long is read, so that who sends it can read the answer.
             max_request_body_size=2 * application.most_bytes,
             ident="compressor",
             clear_untrusted_proxy_headers=True,
@@ -86,9 +94,10 @@ class WaitressServer:
         )
         # A name may have several addresses: then there is a listener for each, all in one map.
         listeners = getattr(self._server, "map", None)
+        kind = _channel_class(application, connections)
         for listener in [self._server] if listeners is None else list(listeners.values()):
             if hasattr(listener, "channel_class"):
-                listener.channel_class = _channel_class()
+                listener.channel_class = kind
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
@@ -102,14 +111,36 @@ class WaitressServer:
         self._server.run()
 
 
-@functools.cache
-def _channel_class() -> type:
-    """The connections of waitress, as strict as `standard_server`, which answer in JSON."""
+@dataclasses.dataclass(frozen=True)
+class _Refusal:
+    """What waitress keeps of a request that it does not hand on."""
+
+    response: Response
+
+    @property
+    def code(self) -> int:
+        return self.response.status
+
+
+def _channel_class(application: Application, most: int) -> type:
+    """The connections of waitress, as strict as `standard_server`, which answer in JSON.
+
+    There are `most` of them at once. One that has no request in work waits, and may do so for
+    RECEIVE_SECONDS in all, whatever it sends meanwhile.
+    """
     channel, parser, task = (
         importlib.import_module(f"waitress.{name}") for name in ("channel", "parser", "task")
     )
 
     class Parser(parser.HTTPRequestParser):  # type: ignore[name-defined]
+        def received(self, data: bytes) -> int:
+            consumed: int = super().received(data)
+            if self.headers_finished and not self.empty:
+                refusal = _refusal(application, self)
+                if refusal is not None:
+                    self.error, self.completed = _Refusal(refusal), True
+            return consumed
+
         def parse_header(self, header_plus: bytes) -> None:
             super().parse_header(header_plus)
             fault = _fault(header_plus, self.version, self.headers, self.chunked)
@@ -119,9 +150,13 @@ def _channel_class() -> type:
     class ErrorTask(task.ErrorTask):  # type: ignore[name-defined]
         def execute(self) -> None:
             error = self.request.error
-            response = Response.error(error.code, short(f"{error.reason}: {error.body}"))
-            self.status = f"{error.code} {error.reason}"
+            if isinstance(error, _Refusal):
+                response = error.response
+            else:
+                response = Response.error(error.code, short(f"{error.reason}: {error.body}"))
+            self.status = f"{response.status} {HTTPStatus(response.status).phrase}"
             self.response_headers.append(("Content-Type", "application/json"))
+            self.response_headers.extend(response.headers.items())
             self.set_close_on_finish()
             self.content_length = len(response.body)
             self.write(response.body)
@@ -129,7 +164,53 @@ def _channel_class() -> type:
     class Channel(channel.HTTPChannel):  # type: ignore[name-defined]
         parser_class, error_task_class = Parser, ErrorTask
 
+        def __init__(self, server: Any, sock: Any, addr: Any, adj: Any, map: Any = None) -> None:
+            self.since = time.monotonic()
+            super().__init__(server, sock, addr, adj, map=map)
+            others = [
+                found
+                for found in list(self._map.values())
+                if isinstance(found, Channel) and found is not self and not found.will_close
+            ]
+            if len(others) < most:
+                return
+            waiting = [found for found in others if not found.requests]
+            if waiting:
+                min(waiting, key=lambda found: found.since).cut()
+            else:
+                send_away(sock)
+                self.handle_close()
+
+        def service(self) -> None:
+            self.since = math.inf  # until the answer is there
+            super().service()
+            self.since = time.monotonic()
+
+        def readable(self) -> bool:
+            """Asked every second at least; whoever has kept us waiting for too long is cut."""
+            late = time.monotonic() - RECEIVE_SECONDS
+            if not self.requests and self.since < late and not self.will_close:
+                self.cut()
+            return bool(super().readable())
+
+        def cut(self) -> None:
+            # The loop sees the end of the connection, and closes it.
+            self.will_close = True
+            with contextlib.suppress(OSError):
+                self.socket.shutdown(socket.SHUT_RDWR)
+
     return Channel
+
+
+def _refusal(application: Application, request: Any) -> Response | None:
+    """The answer of `standard_server` to a head that waitress takes, or refuses in other words."""
+    if request.error is not None:
+        too_long = getattr(request.error, "code", 0) == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+        return application.refusal(request.content_length) if too_long else None
+    major = request.version.partition(".")[0]
+    if major.isdigit() and int(major) > 1:
+        return Response.error(505, f"no version of HTTP that is known here: {request.version}")
+    return application.refusal(None) if request.chunked else None
 
 
 def _fault(head: bytes, version: str, headers: Mapping[str, str], chunked: bool) -> str:

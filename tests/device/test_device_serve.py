@@ -11,15 +11,30 @@ import json
 import shutil
 import signal
 import socket
+import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from bundles import Signer, bundle_of, relisted
-from device_runner import OWNER, DeviceRunner
-from http_requests import IDX, JSON, NPY, PNG, SERVERS, ask, idx, npy, served, talk, until
+from device_runner import OWNER, DeviceRunner, complaints
+from http_requests import (
+    IDX,
+    JSON,
+    NPY,
+    PATIENCE,
+    PNG,
+    SERVERS,
+    ask,
+    idx,
+    npy,
+    served,
+    talk,
+    until,
+)
 
 from deploy.runner.packing import pack
 from deploy.vectors import CheckVectors
@@ -93,7 +108,8 @@ def test_a_thousand_requests_on_sixteen_connections_are_all_answered_right(
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(120)
+        thread.join(2 * PATIENCE)
+        assert not thread.is_alive()
 
     assert wrong == []
     assert sorted(answered) == list(range(REQUESTS))
@@ -225,7 +241,7 @@ def test_slow_senders_of_large_bodies_are_sent_away(
     with runner.serving(bundle, *options, log=tmp_path / "log") as (_, port):
         try:
             for _ in range(3):
-                slow.append(socket.create_connection(("127.0.0.1", port), timeout=10))
+                slow.append(socket.create_connection(("127.0.0.1", port), PATIENCE))
                 slow[-1].sendall(head + b"Content-Length: %d\r\n\r\n" % size + bytes(size - 1))
             with contextlib.suppress(ConnectionError):
                 slow[0].recv(1)  # its end, long before the time to send is over
@@ -237,23 +253,94 @@ def test_slow_senders_of_large_bodies_are_sent_away(
                 connection.close()
 
 
-def test_slow_senders_block_nobody(port: int, pictures: list[bytes]) -> None:
-    """More connections than the server keeps, each of which sends a part of a request."""
-    started = (
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 900\r\n"
-    )
-    slow = []
-    try:
-        for number in range(90):
-            connection = socket.create_connection(("127.0.0.1", port), timeout=30)
-            connection.sendall(started + (b"\r\nabc" if number % 2 else b""))
-            slow.append(connection)
-        for _ in range(5):
-            status, _, found = ask(port, "POST", "/predict", pictures[1], PNG)
-            assert status == 200, found
-    finally:
-        for connection in slow:
-            connection.close()
+STARTED = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 900\r\n"
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_slow_senders_block_nobody(
+    runner: DeviceRunner, bundle: Path, pictures: list[bytes], tmp_path: Path, server: str
+) -> None:
+    """More connections than the server keeps, each of which sends a part of a request, or none."""
+    log = tmp_path / "log"
+    slow: list[socket.socket] = []
+    with runner.serving(bundle, "--concurrency", 1, "--server", server, log=log) as (_, port):
+        try:
+            for number in range(64 + 90):
+                connection = socket.create_connection(("127.0.0.1", port), PATIENCE)
+                connection.sendall((b"", STARTED, STARTED + b"\r\nabc")[number % 3])
+                slow.append(connection)
+            for _ in range(5):
+                assert ask(port, "GET", "/healthz")[0] == 200
+                status, _, found = ask(port, "POST", "/predict", pictures[1], PNG)
+                assert status == 200, found
+            slow[0].settimeout(PATIENCE)
+            with contextlib.suppress(ConnectionError):
+                assert slow[0].recv(1) == b""  # the first is cut for those that came later
+        finally:
+            for connection in slow:
+                connection.close()
+    assert complaints(log.read_text()) == []
+
+
+class Impatient(DeviceRunner):
+    """A runner whose endpoint waits for a request for two seconds, and not for twenty."""
+
+    def command(self, *arguments: object) -> list[str]:
+        program = (
+            f"import sys; sys.path.insert(0, {str(self.path)!r})\n"
+            "from deploy.serving import connections\n"
+            "connections.RECEIVE_SECONDS = 2.0\n"
+            "from deploy.runner.__main__ import main\n"
+            "sys.exit(main())\n"
+        )
+        return [sys.executable, "-I", "-c", program, *map(str, arguments)]
+
+
+@pytest.mark.parametrize("server", SERVERS)
+def test_a_request_must_be_there_in_time_however_it_trickles(
+    bundle: Path, tmp_path: Path, server: str
+) -> None:
+    DeviceRunner.write(tmp_path / "runner.pyz")
+    impatient, key = Impatient(tmp_path / "runner.pyz"), OWNER.write_public(tmp_path / "owner.pub")
+    options = (bundle, "--key", key, "--server", server)
+    with impatient.serving(*options, log=tmp_path / "log") as (_, port):
+        end = time.monotonic() + PATIENCE
+        with socket.create_connection(("127.0.0.1", port), 0.1) as connection:
+            connection.sendall(STARTED + b"\r\n")
+            with contextlib.suppress(ConnectionError):
+                while time.monotonic() < end:
+                    connection.sendall(b"a")
+                    with contextlib.suppress(TimeoutError):
+                        if connection.recv(1) == b"":
+                            break
+            assert time.monotonic() < end, "it waits for ever"
+        assert ask(port, "GET", "/healthz")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "said"),
+    [
+        (b"GET http://some.where/healthz HTTP/1.1\r\nHost: x\r\n\r\n", 200, '"status": "ok"'),
+        (b"GET HTTP://some.where HTTP/1.1\r\nHost: x\r\n\r\n", 200, '"inputs"'),
+        (b"GET /healthz HTTP/9.9\r\nHost: x\r\n\r\n", 505, "9.9"),
+        (
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            411,
+            "needs a Content-Length",
+        ),
+        (
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+            b"Content-Length: 999999\r\n\r\n",
+            413,
+            "has 999,999 bytes, at most 100,000",
+        ),
+    ],
+)
+def test_both_servers_answer_alike(port: int, sent: bytes, status: int, said: str) -> None:
+    head, _, body = talk(port, sent).partition(b"\r\n\r\n")
+    assert int(head.split()[1]) == status
+    assert said in body.decode()
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -262,23 +349,24 @@ def test_more_requests_at_once_than_allowed_are_told_to_come_again(
 ) -> None:
     rows = npy(np.zeros((1000, 8, 8), np.uint8))
     found: list[tuple[int, dict[str, str]]] = []
-    log = tmp_path / "log"
+    log, end = tmp_path / "log", time.monotonic() + PATIENCE
     with runner.serving(bundle, "--concurrency", 1, "--server", server, log=log) as (_, port):
 
         def work() -> None:
-            for _ in range(12):
+            while {status for status, _ in found} != {200, 503} and time.monotonic() < end:
                 found.append(ask(port, "POST", "/predict", rows, NPY)[:2])
 
         threads = [threading.Thread(target=work) for _ in range(16)]
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(60)
+            thread.join(2 * PATIENCE)
+            assert not thread.is_alive()
 
     assert {status for status, _ in found} == {200, 503}
     assert all(headers["Retry-After"] for status, headers in found if status == 503)
     # The clients were told: it is no line for each request on the server's terminal, too.
-    assert log.read_text() == ""
+    assert complaints(log.read_text()) == []
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -290,8 +378,9 @@ def test_a_signal_ends_it_cleanly(
     with runner.serving(bundle, "--server", server, log=log) as (process, port):
         assert ask(port, "GET", "/healthz")[0] == 200
         process.send_signal(number)
-        assert process.wait(20) == code
-    assert log.read_text() == ("error: interrupted\n" if number == signal.SIGINT else "")
+        assert process.wait(PATIENCE) == code
+    ending = ["error: interrupted"] if number == signal.SIGINT else []
+    assert complaints(log.read_text()) == ending
 
 
 def test_an_address_that_is_taken_is_an_error_line(
@@ -436,7 +525,7 @@ def test_the_current_version_of_a_store_is_served(
             until(lambda: served(port) == old)
         finally:
             ended.set()
-            thread.join(30)
+            thread.join(PATIENCE)
 
     assert set(statuses) == {200}
 

@@ -195,6 +195,17 @@ def test_as_many_examples_as_are_taken_fit_as_json(served: Served) -> None:
     assert found.dtype == np.int64
 
 
+def test_a_list_is_no_instance_of_several_inputs(served: Served) -> None:
+    rules = [SimpleNamespace(source=name) for name in ("words", "picture")]
+    served.bundle = SimpleNamespace(  # type: ignore[assignment]
+        artifact=SimpleNamespace(preprocessing=rules)
+    )
+    with pytest.raises(RequestError, match=r'each is {"words": ..., "picture": ...}'):
+        served.instances(b'{"instances": [[1, 2, 3, 4]]}')
+    both = served.instances(b'{"instances": [{"words": [1], "picture": [2]}]}')
+    assert set(both) == {"words", "picture"}
+
+
 def test_headers_are_held_against_the_limits_before_anything_is_unpacked(
     served: Served, bundle: Path, pictures: list[bytes], monkeypatch: Any
 ) -> None:

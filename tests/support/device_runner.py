@@ -17,6 +17,11 @@ from deploy.runner.packing import pack
 OWNER = Signer(1)
 
 
+def complaints(stderr: str) -> list[str]:
+    """The lines of standard error, without what a runtime tells of itself."""
+    return [line for line in stderr.splitlines() if not line.startswith("INFO:")]
+
+
 @dataclasses.dataclass(frozen=True)
 class Done:
     """How a command ended."""
@@ -28,7 +33,7 @@ class Done:
     @property
     def error(self) -> str:
         """The one line of what was refused; whatever the runtime says comes before it."""
-        lines = [line for line in self.stderr.splitlines() if not line.startswith("INFO:")]
+        lines = complaints(self.stderr)
         assert len(lines) == 1, self.stderr
         assert lines[0].startswith("error: ")
         return lines[0]
@@ -75,7 +80,7 @@ class DeviceRunner:
             with contextlib.suppress(ProcessLookupError):
                 process.send_signal(signal.SIGTERM)
             try:
-                process.wait(20)
+                process.wait(60)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

@@ -24,6 +24,8 @@ SERVERS = [
         ),
     ),
 ]
+PATIENCE = 120.0
+"""Seconds until something that a busy machine does at its own pace is given up."""
 PNG = {"Content-Type": "image/png"}
 NPY = {"Content-Type": "application/x-npy"}
 IDX = {"Content-Type": "application/octet-stream"}
@@ -33,7 +35,7 @@ JSON = {"Content-Type": "application/json"}
 def ask(
     port: int, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
 ) -> tuple[int, dict[str, str], Any]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         connection.request(method, path, body, headers or {})
         response = connection.getresponse()
@@ -49,7 +51,7 @@ def talk(port: int, sent: bytes) -> bytes:
     """What comes back for raw bytes, until the connection is closed."""
     answer = b""
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=30) as connection,
+        socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as connection,
         contextlib.suppress(OSError),
     ):
         connection.sendall(sent)
@@ -65,7 +67,7 @@ def served(port: int) -> str:
 
 
 def until(condition: Callable[[], Any]) -> None:
-    end = time.monotonic() + 30
+    end = time.monotonic() + PATIENCE
     while not condition():
         assert time.monotonic() < end, "it did not come to that"
         time.sleep(0.05)

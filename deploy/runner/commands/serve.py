@@ -27,11 +27,13 @@ SUMMARY = "answer HTTP requests on this machine: POST /predict, GET /healthz, GE
 DESCRIPTION = (
     "Serve the bundle. POST /predict takes a picture (image/png), an array (application/x-npy), an "
     'IDX file (application/octet-stream) or {"instances": [...]} (application/json): at most 1,024 '
-    "examples, a picture of at most 1,048,576 pixels. A request must be there within 20 seconds "
-    "(by waitress, must not pause as long). At once there are 4 connections for each request of "
-    "--concurrency, 64 at least. By waitress where it is installed, else by the standard library. "
-    "A key that the runner's file, or --key, has no more vouches for nothing: requests get 503. "
-    "There are no users and no encryption: beyond this machine, put a proxy before it."
+    "examples, a picture of at most 1,048,576 pixels. A model of several inputs takes .npz, or as "
+    'each instance an object: {"instances": [{"INPUT": [...], ...}]}. A request must be there '
+    "within 20 seconds. At once there are 4 connections for each request of --concurrency, 64 at "
+    "least: for one more, the one that has kept waiting the longest is closed. By waitress where "
+    "it is installed, else by the standard library. A key that is taken from the runner's file, or "
+    "from --key, vouches for nothing: requests get 503. There are no users and no encryption: "
+    "beyond this machine, put a proxy before it."
 )
 
 _FEWEST_CONNECTIONS = 64
