@@ -3,8 +3,8 @@
 Each command of the command line is a call here: `train`, `prune_run` (`prune` for a model in
 memory), `shrink_file` (`shrink` for one in memory), `sensitivity`, `sparsify`, `export`
 (`export_all` for every format), `bench`, `keygen`, `package`, `verify`, `write_runner` and
-`install_runner` (`runner`), `deploy` (`roll_back`, `served`), `evaluate`, `sweep`, `report_run`,
-`inspect`. Nothing is imported before it is used: `import compressor` takes
+`install_runner` (`runner`), `deploy` (`roll_back`, `remove_bundle`, `served`), `evaluate`, `sweep`,
+`report_run`, `inspect`. Nothing is imported before it is used: `import compressor` takes
 milliseconds, and TensorFlow is loaded by the first call that needs it.
 """
 
@@ -15,7 +15,14 @@ from compressor._version import __version__
 
 if TYPE_CHECKING:
     from compressor._bench import bench
-    from compressor._deploy import deploy, install_runner, roll_back, served, write_runner
+    from compressor._deploy import (
+        deploy,
+        install_runner,
+        remove_bundle,
+        roll_back,
+        served,
+        write_runner,
+    )
     from compressor._export import export, export_all
     from compressor._prune import Pruned, prune
     from compressor._sensitivity import sensitivity
@@ -73,6 +80,7 @@ _HOMES = {
     "prune_run": "pruning_run",
     "register_criterion": "pruning.criteria",
     "report_run": "report",
+    "remove_bundle": "_deploy",
     "roll_back": "_deploy",
     "sensitivity": "_sensitivity",
     "served": "_deploy",
@@ -117,6 +125,7 @@ __all__ = [
     "prune",
     "prune_run",
     "register_criterion",
+    "remove_bundle",
     "report_run",
     "roll_back",
     "sensitivity",

@@ -88,10 +88,24 @@ def roll_back(name: str, host: SshHost | str, *, folder: str = FOLDER) -> Json:
         return {"host": device.host.name, "name": name, **device.roll_back(name)}
 
 
-def served(host: SshHost | str, *, folder: str = FOLDER) -> Json:
-    """What is served on a device: host, bundles (a list of name, current, previous, versions).
+def remove_bundle(name: str, host: SshHost | str, *, folder: str = FOLDER) -> Json:
+    """Remove all versions of the bundle `name` from a device: its folder goes as a whole.
 
-    `current` and `previous` are sha256s or None, `versions` says how many are kept there.
+    A server that runs there goes on with what it has loaded, and says that it is gone. Returns
+    host, name, versions (how many there were); raises as `deploy` does, and UsageError where there
+    is no bundle of this name.
+    """
+    if "/" in name or not is_member_name(name):
+        raise UsageError("no name of a bundle", value=name)
+    with DeviceStore.connected(SshHost.of(host), folder) as device:
+        return {"host": device.host.name, "name": name, "versions": device.remove(name)}
+
+
+def served(host: SshHost | str, *, folder: str = FOLDER) -> Json:
+    """What is current on a device: host, bundles (name, current, previous, versions, damaged).
+
+    `current` and `previous` are sha256s or None, `versions` says how many are kept there, `damaged`
+    whether the file of the current one has another sha256 by now.
     """
     with DeviceStore.connected(SshHost.of(host), folder) as device:
         return {"host": device.host.name, "bundles": device.bundles()}
@@ -123,7 +137,8 @@ def install_runner(
     """Install the runner on a device, in `folder` there, at once.
 
     One that trusts other keys is replaced only with `force`. Returns host, path, bytes, keys,
-    replaced_keys (null where there was none). Raises MissingRuntimeError where there is no
+    replaced_keys (null where there was none), lacks (what the Python there has not yet of what the
+    runner needs). Raises MissingRuntimeError where there is no
     connection or no Python, UsageError where the device refuses.
     """
     archive, identifiers = _runner(keys)
@@ -144,6 +159,7 @@ def install_runner(
             "bytes": answer.integer("bytes", 1),
             "keys": identifiers,
             "replaced_keys": None if before is None else list(before),
+            "lacks": list(answer.texts("lacks")),
         }
 
 

@@ -35,6 +35,7 @@ _LONGEST_REFUSAL = 500
 _PIECE_SECONDS = 120.0
 _ANSWER_SECONDS = 900.0
 _EXIT_SECONDS = 5.0
+_NONE_CURRENT = "no version is the current one"
 _ERRORS: dict[str, type[CompressorError]] = {
     "bundle": BundleError,
     "check": CheckFailedError,
@@ -74,7 +75,7 @@ class DeviceStore:
             yield cls(shared, folder)
 
     def bundles(self) -> list[Json]:
-        """What is there: name, current and previous (sha256 or null), versions (their number)."""
+        """What is there: name, current and previous (sha256 or null), versions, damaged."""
         answer = self._ask("list")
         with self.host.keeping_to_the_protocol():
             return list(answer.objects("bundles", _held))
@@ -95,6 +96,12 @@ class DeviceStore:
     def roll_back(self, name: str) -> Json:
         """Let the version before be verified and served: current, previous, verified."""
         return self._switched(self._ask("rollback", name), name, None)
+
+    def remove(self, name: str) -> int:
+        """Let all versions of a bundle go; how many there were."""
+        answer = self._ask("remove", name)
+        with self.host.keeping_to_the_protocol():
+            return answer.integer("removed", 0)
 
     def _arrived(self, answer: Fields, size: int) -> Arrived:
         with self.host.keeping_to_the_protocol():
@@ -177,7 +184,7 @@ class DeviceStore:
         hint = ""
         if says_served:
             current = answer.optional("current", answer.digest)
-            hint = f"{current[:16]}... is still served" if current else "nothing is served"
+            hint = f"{current[:16]}... stays the current version" if current else _NONE_CURRENT
         return kind("the device refuses", value=f"{self.host.name}: {said}", hint=hint)
 
 
@@ -190,6 +197,7 @@ def _held(fields: Fields) -> Json:
         "current": fields.optional("current", fields.digest),
         "previous": fields.optional("previous", fields.digest),
         "versions": fields.integer("versions"),
+        "damaged": fields.boolean("damaged"),
     }
 
 

@@ -47,6 +47,11 @@ sys.path.insert(0, path)
 from deploy.runner.workspace import main
 sys.exit(main(folder))
 """
+# In words that any Python knows, so that one that is too old says so.
+_GUARD = (
+    "import sys; sys.version_info >= (3, 9) or sys.exit("
+    "'it is Python %d.%d there, and needs Python 3.9 or newer' % sys.version_info[:2])"
+)
 
 
 class RemoteWorkspace:
@@ -63,7 +68,7 @@ class RemoteWorkspace:
         self._opened = False
         self._process = host.start(
             # In one line, since not every shell takes more.
-            host.python_command(["-c", f"exec({_PROGRAM!r})", str(len(archive))])
+            host.python_command(["-c", f"{_GUARD}; exec({_PROGRAM!r})", str(len(archive))])
         )
         try:
             with self._answering("the runner"), contextlib.suppress(BrokenPipeError):
@@ -159,4 +164,6 @@ class RemoteWorkspace:
             return self.host.unreachable(said)
         if code == NO_COMMAND:
             return self.host.no_python(said)
-        return MissingRuntimeError("the device cannot run our runner", value=where)
+        return MissingRuntimeError(
+            "the device cannot run our runner", value=where, hint="name its Python with --python"
+        )

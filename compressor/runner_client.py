@@ -23,6 +23,8 @@ TIMEOUT = 600.0
 """Seconds that one request may take, unless told otherwise."""
 
 _OUTPUTS = "outputs.npy"
+_MISSING, _ERROR = 3, "error: "
+"""How the runner ends where it lacks something, and how it then begins its line."""
 
 Facts = dict[str, Any]
 Stored = Mapping[str, np.ndarray] | Path
@@ -254,9 +256,12 @@ class Runner:
             return CheckFailedError("the runtime cannot run the artefact", value=message)
         return UsageError("the runtime cannot do that", value=message)
 
-    def _crash(self, ended: EndedError) -> CheckFailedError:
+    def _crash(self, ended: EndedError) -> CompressorError:
         """What the process died of."""
         code = ended.code
+        if code == _MISSING and ended.said.startswith(_ERROR):  # numpy, without which it has no say
+            said = ended.said[len(_ERROR) :]
+            return MissingRuntimeError("the runtime is not there", value=f"{self.runtime}: {said}")
         if code is None:
             return CheckFailedError("the runtime closed its output and went on", value=self.runtime)
         cause = _signal_name(-code) if code < 0 else f"exit code {code}"

@@ -9,14 +9,15 @@ import contextlib
 import dataclasses
 import shlex
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from compressor._files import storage_errors
-from compressor.errors import CheckFailedError, MissingRuntimeError, UsageError
-from compressor.ssh_process import SshProcess
+from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeError, UsageError
+from compressor.ssh_process import SshProcess, last_line
 from deploy.errors import DeployError
 
 PYTHON = "python3"
@@ -49,7 +50,7 @@ class SshHost:
 
     `python` is the Python there, `options` are for `ssh -o`, `config` is for `ssh -F`. `socket` is
     that of a connection that is open already. Raises UsageError for a name that ssh could take for
-    an option.
+    an option, and for a `config` that is not there.
     """
 
     name: str
@@ -64,6 +65,11 @@ class SshHost:
         if not fit or not all(parts) or any(part.startswith("-") for part in parts):
             raise UsageError(
                 "no host to connect to", value=self.name, hint="[user@]host, as ssh takes it"
+            )
+        # ssh takes "none" for no file at all.
+        if self.config is not None and str(self.config) != "none" and not self.config.is_file():
+            raise UsageError(
+                "there is no such configuration of ssh", value=self.config, hint="name a file"
             )
         for what, text in (("option of ssh", self.options), ("Python", (self.python,))):
             if not all(word and word.isprintable() for word in text):
@@ -125,12 +131,20 @@ class SshHost:
         except OSError as error:
             raise _no_ssh(error.strerror) from error
 
-    def unreachable(self, said: str) -> MissingRuntimeError:
-        """The error of a connection that cannot be made; `said` is what ssh said of it."""
+    def unreachable(self, said: str) -> CompressorError:
+        """The error of a connection that cannot be made; `said` is what ssh said of it.
+
+        UsageError where ssh refuses the options or the configuration that it was given.
+        """
+        given = ["-F", str(self.config)] if self.config is not None else []
+        for option in self.options:
+            given += ["-o", option]
+        if given and (refused := _refused_options([*given, "--", self.name])):
+            return UsageError("ssh refuses its options", value=refused)
         return MissingRuntimeError(
             "cannot connect",
             value=f"{self.name} ({said})" if said else self.name,
-            hint=f"try: ssh {self.name}",
+            hint=f"try: {shlex.join(['ssh', *given, self.name])}",
         )
 
     def no_python(self, said: str) -> MissingRuntimeError:
@@ -159,6 +173,24 @@ class SshHost:
 def in_home(path: str) -> str:
     """A path that the other machine takes from its user's home, where it is not absolute."""
     return path.removeprefix("~/") if len(path) > len("~/") else path
+
+
+def _refused_options(words: Sequence[str]) -> str:
+    """What ssh says of options that it does not take; empty where it takes them."""
+    try:
+        done = subprocess.run(
+            ["ssh", "-G", *words],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_CONNECT_SECONDS,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    if not done.returncode:
+        return ""
+    # It says which is bad, and in another line that it therefore ends.
+    said = [line for line in done.stderr.splitlines() if b"terminating" not in line]
+    return last_line(b"\n".join(said)) or f"exit code {done.returncode}"
 
 
 def _no_ssh(reason: str | None) -> MissingRuntimeError:

@@ -11,7 +11,8 @@ FOLDER/NAME/incoming/SHA256.part       what has arrived of another
 3. `current` is a version that was verified before, and verified again through the link; if that
    fails, the version before is back.
 4. One process at a time changes a bundle; the lock goes with its process.
-5. A bundle of which nothing is kept has no folder: a copy makes it, and nothing else does.
+5. A bundle of which nothing is kept has no folder: a copy makes it, and nothing else does. One that
+   is removed goes by one rename.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ RUNNER = "runner.pyz"
 CURRENT, PREVIOUS = "current", "previous"
 
 _VERSIONS, _INCOMING, _LOCK = "versions", "incoming", ".lock"
+_REMOVED = ".removed-"
 _SUFFIX, _PART = ".bundle", ".part"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TARGET = re.compile(rf"{_VERSIONS}/([0-9a-f]{{64}})\{_SUFFIX}")
@@ -90,6 +92,11 @@ class Store:
             "previous": self._linked(name, PREVIOUS),
             "versions": sum(1 for _ in (self._place(name) / _VERSIONS).glob(f"*{_SUFFIX}")),
         }
+
+    def is_damaged(self, name: str) -> bool:
+        """Whether the file of the current version has another content than it was named by."""
+        current = self._linked(name, CURRENT)
+        return current is not None and not is_whole(self._version(name, current), current)
 
     def check_name(self, name: str) -> None:
         """Raise RequestError where there is no bundle of this name."""
@@ -186,6 +193,24 @@ class Store:
             found = self._switch(name, before, served, before, verify)
             _link(place, PREVIOUS, served)
             return found
+
+    def remove(self, name: str) -> int:
+        """Let all versions of a bundle go, with one rename; how many there were.
+
+        Raises RequestError where there is no bundle of this name, or another process changes it.
+        """
+        import shutil
+        import tempfile
+
+        for left in self.folder.glob(f"{_REMOVED}*"):  # by a process that ended in between
+            shutil.rmtree(left, ignore_errors=True)
+        with self._locked(name) as place:
+            versions = int(self.status(name)["versions"])
+            gone = Path(tempfile.mkdtemp(prefix=_REMOVED, dir=self.folder))
+            place.replace(gone)
+            sync(self.folder)
+            shutil.rmtree(gone, ignore_errors=True)
+            return versions
 
     def _switch(
         self, name: str, sha256: str, served: str | None, before: str | None, verify: Verify

@@ -18,7 +18,15 @@ NAMES = {
     *("CompressorError", "Criterion", "Dataset", "Distillation", "Plan", "Predictor", "Pruned"),
     *("PruningSpec", "Shrunk", "Sweep", "TrainingOptions", "__version__", "apply_masks"),
     *("bench", "evaluate", "export", "export_all", "inspect", "kept_weights", "load_dataset"),
-    *("SshHost", "deploy", "install_runner", "roll_back", "served", "write_runner"),
+    *(
+        "SshHost",
+        "deploy",
+        "install_runner",
+        "remove_bundle",
+        "roll_back",
+        "served",
+        "write_runner",
+    ),
     *("keygen", "load_predictor", "magnitude_prune", "package", "verify"),
     *(
         "make_plan",

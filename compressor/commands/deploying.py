@@ -80,27 +80,42 @@ def runner(
 @click.option(
     "--rollback", is_flag=True, help="Serve the previous version again; BUNDLE may be its name."
 )
+@click.option(
+    "--remove",
+    is_flag=True,
+    help="Remove it from the device, with all its versions; BUNDLE may be its name.",
+)
 @JSON
-def deploy(bundle: str | None, folder: str, rollback: bool, as_json: bool, **options: Any) -> None:
+def deploy(
+    bundle: str | None, folder: str, rollback: bool, remove: bool, as_json: bool, **options: Any
+) -> None:
     """Bring BUNDLE to a device, where the installed runner verifies it before it is served.
 
     The copy goes on where an earlier one broke off. The switch is one rename, after which it is
     verified again: where anything fails, the version before is served on. The previous version is
-    kept for --rollback. Without BUNDLE: what is served there. The runner is installed once, by
-    `compressor runner --host`; `runner.pyz serve --store NAME` there serves what is current.
+    kept for --rollback. Without BUNDLE: what is current there. The runner is installed once, by
+    `compressor runner --host`; `runner.pyz serve --store NAME` there serves what is current. After
+    --remove a server that runs goes on with what it has loaded, until it is ended.
 
     \b
     Examples:
       compressor deploy small.bundle --host pi@raspberrypi.local
       compressor deploy small.bundle --host pi@raspberrypi.local --rollback
       compressor deploy --host pi@raspberrypi.local
+      compressor deploy small-raspberrypi-4 --host pi@raspberrypi.local --remove
     """
     host = host_of(options)
     assert host is not None
+    if rollback and remove:
+        raise UsageError("a bundle is rolled back or removed", value="--rollback and --remove")
     if bundle is None:
-        if rollback:
-            raise UsageError("which bundle is to be rolled back", value="none is named")
+        if rollback or remove:
+            what = "rolled back" if rollback else "removed"
+            raise UsageError(f"which bundle is to be {what}", value="none is named")
         print_results(compressor.served(host, folder=folder), _served_text, as_json)
+    elif remove:
+        done = compressor.remove_bundle(_name_of(bundle), host, folder=folder)
+        print_results(done, _removed_text, as_json)
     elif rollback:
         done = compressor.roll_back(_name_of(bundle), host, folder=folder)
         print_results(done, _deployed_text, as_json)
@@ -146,17 +161,24 @@ def _runner_text(done: dict[str, Any]) -> str:
         lines.append(
             f"the runner that it replaces trusted {', '.join(map(str, replaced)) or 'none'}"
         )
+    for missing in done.get("lacks", ()):
+        lines.append(f"warning: the Python there has no {missing.removeprefix('a ')}")
     return "".join(f"{line}\n" for line in lines)
 
 
 def _deployed_text(done: dict[str, Any]) -> str:
-    lines = [f"{done['host']} serves {done['name']} {done['current']}"]
+    lines = [f"{done['name']} on {done['host']}", f"current:  {done['current']}"]
     if "copied_bytes" in done:
         lines.append(f"copied:   {done['copied_bytes']:,} of {done['bytes']:,} bytes")
     signed_by = done["verified"]["signed_by"]
     lines.append(f"verified: there, signed by {signed_by}, check vectors right")
     lines.append(f"previous: {done['previous'] or 'none'}")
     return "".join(f"{line}\n" for line in lines)
+
+
+def _removed_text(done: dict[str, Any]) -> str:
+    count = done["versions"]
+    return f"{done['host']}: {done['name']} is removed ({count} version{'s' * (count != 1)})\n"
 
 
 def _served_text(found: dict[str, Any]) -> str:
@@ -166,7 +188,8 @@ def _served_text(found: dict[str, Any]) -> str:
 
 def _state(bundle: dict[str, Any]) -> str:
     if bundle["current"]:
-        return str(bundle["current"])
+        damaged = " (its file is damaged there: deploy it again)" if bundle["damaged"] else ""
+        return str(bundle["current"]) + damaged
     count = bundle["versions"]
     what = "version is" if count == 1 else "versions are"
-    return f"nothing is served, {count} {what} kept that could not be verified"
+    return f"no version is the current one, {count} {what} kept that could not be verified"

@@ -16,7 +16,8 @@ connection ends, however it ends, the runner is killed and the folder removed.
 {"op": "signal", "signal": "SIGSTOP" or "SIGCONT"}
 {"op": "install", "folder": FOLDER, "force": BOOL} -> installs the archive that this came in,
     compiled for this Python, as the runner of FOLDER, unless one with other keys is there: path,
-    bytes, keys, before (the keys of the one that was there, or null)
+    bytes, keys, before (the keys of the one that was there, or null), lacks (what this Python has
+    not, and the runner needs)
 """
 
 from __future__ import annotations
@@ -42,6 +43,12 @@ _LONGEST_LINE = 2**21
 _LARGEST_FILE = 4 * 2**30
 _SIGNALS = ("SIGSTOP", "SIGCONT")
 _TAIL = 4096
+_NEEDED = {
+    "numpy": ("numpy",),
+    "a runtime (ai-edge-litert, tflite-runtime or onnxruntime)": (
+        *("ai_edge_litert", "tflite_runtime", "onnxruntime"),
+    ),
+}
 _EXIT_SECONDS = 5.0
 
 
@@ -225,6 +232,7 @@ class Workspace:
             "bytes": len(archive),
             "keys": keys,
             "before": before,
+            "lacks": _lacking(),
         }
 
     def _path(self, fields: Fields) -> Path:
@@ -244,6 +252,17 @@ class Workspace:
         with contextlib.suppress(BrokenPipeError):
             runner.stdin.close()
         runner.stdout.close()
+
+
+def _lacking() -> list[str]:
+    """What this Python has not of what a runner needs."""
+    from importlib.util import find_spec
+
+    return [
+        what
+        for what, modules in _NEEDED.items()
+        if not any(find_spec(module) is not None for module in modules)
+    ]
 
 
 def _keys_of(archive: Path) -> list[str] | None:

@@ -65,7 +65,7 @@ OPTIONS = {
     ],
     "verify": ["BUNDLE", "--key", "--static", *ALWAYS],
     "runner": ["--key", "-o", "--output", *HOST, "--folder", "--force", *ALWAYS],
-    "deploy": ["BUNDLE", *HOST, "--folder", "--rollback", *ALWAYS],
+    "deploy": ["BUNDLE", *HOST, "--folder", "--rollback", "--remove", *ALWAYS],
     "runtimes list": ALWAYS,
     "runtimes install": ["NAME", *ALWAYS],
     "report": ["RUN", *ALWAYS],

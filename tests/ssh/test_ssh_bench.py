@@ -10,7 +10,7 @@ import jsonschema
 import numpy as np
 import pytest
 from command_line import compressor
-from ssh_server import CuttingProxy, wait_until
+from ssh_server import CuttingProxy, closed_port, wait_until
 
 import compressor as library
 from compressor.errors import CheckFailedError, MissingRuntimeError, UsageError
@@ -157,16 +157,15 @@ def test_a_cut_connection_costs_its_row(bare, artefacts, tiny_data, tmp_path) ->
 
 
 def test_a_host_that_is_not_there_measures_nothing(bare, artefacts, tmp_path, rejected) -> None:
-    from ssh_server import free_port
-
     output = tmp_path / "bench.json"
-    message = rejected(
-        MissingRuntimeError,
-        library.bench,
-        [artefacts / "small.tflite"],
-        host=bare.host_by(free_port()),
-        output=output,
-    )
+    with closed_port() as port:
+        message = rejected(
+            MissingRuntimeError,
+            library.bench,
+            [artefacts / "small.tflite"],
+            host=bare.host_by(port),
+            output=output,
+        )
 
     assert message.startswith("cannot connect: device (")
     assert not output.exists()

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import http.client
 import json
 import subprocess
 import sys
 import threading
-import time
-import urllib.request
+import venv
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from bundles import Signer
 from command_line import COMMAND, environment
-from ssh_server import CuttingProxy, end, free_port, wait_until
+from command_line import compressor as compressor_command
+from ssh_server import PATIENCE, CuttingProxy, closed_port, end, wait_until
 
 import compressor
 from compressor.errors import BundleError, CheckFailedError, MissingRuntimeError, UsageError
@@ -41,38 +42,40 @@ def served(device) -> tuple[str | None, str | None]:
 @contextlib.contextmanager
 def serving(device) -> Iterator[Callable[[], str]]:
     """`serve --store` on the device, asked all the time; gives the sha256 that it serves."""
-    port = free_port()
     process = subprocess.Popen(
         [
             *(sys.executable, "-I", str(device.runner), "serve", "--store", NAME),
-            *("--folder", str(device.folder), "--port", str(port)),
+            *("--folder", str(device.folder), "--port", "0"),
         ],
-        stdout=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
+        text=True,
         start_new_session=True,
     )
     failures: list[str] = []
     over = threading.Event()
 
     def ask() -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=10) as answer:
-            return str(json.load(answer)["sha256"])
-
-    def up() -> bool:
-        assert process.poll() is None
-        with contextlib.suppress(OSError):
-            return bool(ask())
-        return False
+        # No proxy of the environment's is asked.
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        try:
+            connection.request("GET", "/healthz")
+            return str(json.load(connection.getresponse())["sha256"])
+        finally:
+            connection.close()
 
     def watch() -> None:
         while not over.wait(0.05):
             try:
                 ask()
-            except (OSError, KeyError, ValueError) as error:
-                failures.append(str(error))
+            except (OSError, http.client.HTTPException, KeyError, ValueError) as error:
+                failures.append(repr(error))
 
     try:
-        wait_until(up)
+        assert process.stdout is not None
+        said = process.stdout.readline()
+        assert "on http://127.0.0.1:" in said
+        port = int(said.partition("127.0.0.1:")[2].partition("/")[0])
         watcher = threading.Thread(target=watch)
         watcher.start()
         try:
@@ -83,6 +86,7 @@ def serving(device) -> Iterator[Callable[[], str]]:
         assert not failures
     finally:
         end(process)
+        process.stdout.close()
 
 
 def test_a_bundle_is_copied_verified_and_served(device, versions) -> None:
@@ -113,7 +117,7 @@ def test_the_previous_version_is_kept_for_a_rollback_and_older_ones_go(device, v
 
     back = device.command("deploy", NAME, "--rollback")
 
-    assert f"serves {NAME} {digests[1]}" in back.stdout
+    assert back.stdout.startswith(f"{NAME} on device\ncurrent:  {digests[1]}\n")
     assert served(device) == (digests[1], digests[2])
     assert (
         device.command("deploy", paths[0], "--rollback", "--json").json()["current"] == digests[2]
@@ -142,7 +146,6 @@ def test_what_fails_there_is_not_served(device, versions, kind) -> None:
 
     with serving(device) as ask:
         refused = device.command("deploy", bad)
-        time.sleep(1.5)  # longer than a server looks away
         assert ask() == digest(old)
 
     assert refused.code == (1 if kind == "vectors" else 2)
@@ -150,7 +153,7 @@ def test_what_fails_there_is_not_served(device, versions, kind) -> None:
     said = {"vectors": "check vectors", "key": "another key", "unsigned": "not signed"}[kind]
     assert line.startswith("error: the device refuses: device: ")
     assert said in line
-    assert f"{digest(old)[:16]}... is still served" in line
+    assert f"{digest(old)[:16]}... stays the current version" in line
     assert served(device) == (digest(old), None)
     assert device.versions(NAME) == {digest(old)}
 
@@ -159,7 +162,7 @@ def test_a_first_version_that_fails_leaves_nothing_to_serve(device, versions) ->
     refused = device.command("deploy", versions("bad-first", fails=True))
 
     assert refused.code == 1
-    assert "nothing is served" in refused.stderr
+    assert "no version is the current one" in refused.stderr
     assert served(device) == (None, None)
 
 
@@ -234,18 +237,24 @@ def test_a_line_that_stays_cut_costs_nothing_that_is_served(device, versions, re
 
 
 def test_a_killed_command_leaves_what_is_served_and_the_copy_goes_on(device, versions) -> None:
-    old, big = versions("old"), versions("big-killed", more=64 * MEBIBYTE)
+    old, big = versions("old"), versions("big-killed", more=3 * MEBIBYTE)
     assert device.command("deploy", old).code == 0
     part = device.folder / NAME / "incoming" / f"{digest(big)}.part"
-    words = ["deploy", big, *device.options, "--folder", device.folder]
-    process = subprocess.Popen(
-        [str(COMMAND), *map(str, words)], env=environment(), stderr=subprocess.DEVNULL
-    )
-    try:
-        wait_until(lambda: part.is_file() and part.stat().st_size > MEBIBYTE)
-    finally:
-        process.kill()
-        process.wait()
+    # However slow this machine is, the copy is going on when the command is killed.
+    with CuttingProxy(device.server.port, bytes_each=2 * MEBIBYTE, cuts=99, stalls=True) as proxy:
+        words = ["deploy", big, *device.options, "--folder", device.folder]
+        config = device.server.config_by(proxy.port)
+        process = subprocess.Popen(
+            [str(COMMAND), *map(str, words), "--ssh-config", str(config)],
+            env=environment(),
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_until(lambda: part.is_file() and part.stat().st_size > MEBIBYTE)
+        finally:
+            process.kill()
+            process.wait()
+            proxy.flow()
 
     assert served(device) == (digest(old), None)
     done = device.command("deploy", big, "--json").json()
@@ -265,7 +274,7 @@ def test_a_corrupt_copy_is_thrown_away(device, versions, rejected) -> None:
     message = rejected(BundleError, compressor.deploy, new, device.host, **options)
 
     assert "the copy is damaged" in message
-    assert f"{digest(old)[:16]}... is still served" in message
+    assert f"{digest(old)[:16]}... stays the current version" in message
     assert not part.exists()
     assert served(device) == (digest(old), None)
     assert compressor.deploy(new, device.host, **options)["current"] == digest(new)
@@ -298,9 +307,11 @@ def test_another_python_and_another_host_are_not_there(bare, versions, rejected)
     no_python = dataclasses.replace(bare.host, python="python-of-nobody")
     message = rejected(MissingRuntimeError, compressor.deploy, path, no_python)
     assert "python-of-nobody" in message and "--python" in message
-    away = bare.host_by(free_port())
-    message = rejected(MissingRuntimeError, compressor.deploy, path, away)
+    with closed_port() as port:
+        away = bare.host_by(port)
+        message = rejected(MissingRuntimeError, compressor.deploy, path, away)
     assert message.startswith("cannot connect: device (")
+    assert f"try: ssh -F {away.config} device" in message
     for name in ("-oProxyCommand=touch x", "a b", "", "me@-x", "\n"):
         rejected(UsageError, compressor.SshHost, name)
 
@@ -313,6 +324,100 @@ def test_rolling_back_takes_a_version_before(device, versions, rejected) -> None
     )
 
     assert "there is no version before" in message
+
+
+def test_options_that_ssh_refuses_are_bad_input(bare, versions, artefacts) -> None:
+    for words, said in (
+        (["--ssh-config", "/nowhere"], "no such configuration of ssh: /nowhere"),
+        (["--ssh-option", "Bogus=1"], "bogus"),
+    ):
+        for command in (
+            ["deploy", versions("first")],
+            ["bench", artefacts / "small.tflite"],
+        ):
+            refused = compressor_command(*command, *bare.options, *words)
+            assert refused.code == 2
+            assert said in refused.refusal().lower()
+
+
+def test_a_bundle_is_removed_from_a_device(device, versions) -> None:
+    paths = [versions(text) for text in ("one", "two")]
+    for path in paths:
+        assert device.command("deploy", path).code == 0
+    (device.folder / ".removed-left").mkdir()
+
+    with serving(device) as ask:
+        done = device.command("deploy", paths[1], "--remove")
+        assert done.stdout == f"device: {NAME} is removed (2 versions)\n"
+        assert ask() == digest(paths[1])  # what it has loaded
+    assert sorted(path.name for path in device.folder.iterdir()) == ["runner.pyz"]
+    assert device.command("deploy").stdout == "device has no bundle\n"
+
+    again = device.command("deploy", NAME, "--remove")
+    assert again.code == 2
+    assert f"no bundle of this name: {NAME}" in again.refusal()
+    assert device.command("deploy", paths[0], "--json").json()["previous"] is None
+    assert device.command("deploy", NAME, "--remove", "--json").json()["versions"] == 1
+    assert device.command("deploy", NAME, "--remove", "--rollback").code == 2
+    assert device.command("deploy", "--remove").code == 2
+
+
+def test_a_current_version_that_has_rotted_is_told(device, versions) -> None:
+    bundle = versions("rotten")
+    assert device.command("deploy", bundle).code == 0
+    current = device.folder / NAME / "current"
+    current.write_bytes(current.read_bytes()[:-1] + b"?")
+
+    assert "damaged there" in device.command("deploy").stdout
+    (listed,) = device.command("deploy", "--json").json()["bundles"]
+    assert listed["damaged"] and listed["current"] == digest(bundle)
+
+
+def stand_in(path: Path, body: str) -> str:
+    """A program that is started as the device's Python."""
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_an_old_python_is_named_as_that(bare, public_key, artefacts, tmp_path) -> None:
+    """One in which sys.version_info is that of 3.8: what it runs of ours must be the question."""
+    patch = "import sys; sys.version_info = (3, 8, 1, 'final', 0); exec(sys.argv.pop(1))"
+    old = stand_in(tmp_path / "python3.8", f'shift; shift; exec {sys.executable} -c "{patch}" "$@"')
+
+    output = tmp_path / "bench.json"
+    for words in (
+        ["runner", "--key", public_key, "--folder", bare.folder],
+        ["bench", artefacts / "small.tflite", "-o", output],
+    ):
+        refused = compressor_command(*words, *bare.options, "--python", old)
+        assert refused.code == 3
+        assert "it is Python 3.8 there, and needs Python 3.9 or newer" in refused.stderr
+        assert len(refused.stderr.splitlines()) == 1
+    assert not output.exists() and not bare.folder.exists()
+    assert not any(bare.server.temporary.iterdir())
+
+
+def test_a_python_without_numpy_measures_nothing_and_is_warned_of(
+    bare, public_key, artefacts, tmp_path
+) -> None:
+    venv.create(tmp_path / "poor", with_pip=False)
+    poor = tmp_path / "poor" / "bin" / "python"
+    output = tmp_path / "bench.json"
+
+    refused = compressor_command(
+        *("bench", artefacts / "small.tflite", "-o", output, *bare.options, "--python", poor)
+    )
+    assert refused.code == 3, refused.stderr
+    assert "numpy is not there" in refused.stderr
+    assert not output.exists()
+
+    installed = compressor_command(
+        *("runner", "--key", public_key, "--folder", bare.folder, *bare.options, "--python", poor)
+    )
+    assert installed.code == 0
+    assert "warning: the Python there has no numpy\n" in installed.stdout
+    assert "warning: the Python there has no runtime (ai-edge-litert" in installed.stdout
 
 
 def test_a_runner_with_other_keys_is_replaced_by_force_only(device, tmp_path, public_key) -> None:

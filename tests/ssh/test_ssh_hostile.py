@@ -85,7 +85,7 @@ def right_answers(bundle: Path) -> dict[str, Any]:
     return {
         "status": {**state, "received": opened.size, "complete": True},
         "activate": {**state, "verified": {"signed_by": "0123456789abcdef", "check": check}},
-        "list": {**state, "bundles": [{**state, "name": NAME}]},
+        "list": {**state, "bundles": [{**state, "name": NAME, "damaged": False}]},
     }
 
 
@@ -110,7 +110,7 @@ def test_an_honest_device_is_believed(enemy, bundle) -> None:
     for action, answer in answers.items():
         enemy.answers(action, answer)
 
-    assert f"serves {NAME}" in compressor("deploy", bundle, "--host", "h").stdout
+    assert compressor("deploy", bundle, "--host", "h").stdout.startswith(f"{NAME} on h\n")
     assert compressor("deploy", "--host", "h").stdout.startswith(f"{NAME}: ")
 
 
@@ -313,13 +313,20 @@ def test_a_workspace_that_answers_nonsense_is_one_line(enemy, tmp_path, rejected
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("keys", ["0" * 16]), ("keys", 5), ("path", ESCAPE), ("bytes", -1), ("before", [ESCAPE])],
+    [
+        ("keys", ["0" * 16]),
+        ("keys", 5),
+        ("path", ESCAPE),
+        ("bytes", -1),
+        ("before", [ESCAPE]),
+        ("lacks", [ESCAPE]),
+    ],
 )
 def test_an_installation_that_is_not_proven_is_no_success(enemy, public_key, key, value) -> None:
     from deploy.signing import read_public_key
 
     answer = {
-        **{"ok": True, "path": "/there/runner.pyz", "bytes": 5, "before": None},
+        **{"ok": True, "path": "/there/runner.pyz", "bytes": 5, "before": None, "lacks": []},
         "keys": [read_public_key(public_key).identifier],
     }
     workspace(enemy, f"asked()\nsay({answer!r})")

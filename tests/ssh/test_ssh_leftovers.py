@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from command_line import COMMAND, compressor, environment
-from ssh_server import NAME, wait_until
+from ssh_server import NAME, PATIENCE, CuttingProxy, wait_until
 
 MEBIBYTE = 2**20
 
@@ -41,23 +41,27 @@ def short_folder() -> Iterator[Path]:
 def test_a_command_that_is_killed_leaves_no_connection(
     device, versions, short_folder, number
 ) -> None:
-    big = versions("big-left", more=32 * MEBIBYTE)
-    words = ["deploy", big, *device.options, "--folder", device.folder]
-    process = subprocess.Popen(
-        [str(COMMAND), *map(str, words)],
-        env={**environment(), "TMPDIR": str(short_folder)},
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until(lambda: any(device.folder.glob("*/incoming/*.part")))
-        assert connections(device.server.config)
-        process.send_signal(number)
-        process.wait(20)
-    finally:
-        process.kill()
-        process.wait()
+    big = versions("big-left", more=2 * MEBIBYTE)
+    # However slow this machine is, the copy is going on when the command is killed.
+    with CuttingProxy(device.server.port, bytes_each=MEBIBYTE, cuts=99, stalls=True) as proxy:
+        config = device.server.config_by(proxy.port)
+        words = ["deploy", big, *device.options, "--folder", device.folder]
+        process = subprocess.Popen(
+            [str(COMMAND), *map(str, words), "--ssh-config", str(config)],
+            env={**environment(), "TMPDIR": str(short_folder)},
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            wait_until(lambda: any(device.folder.glob("*/incoming/*.part")))
+            assert connections(config)
+            process.send_signal(number)
+            process.wait(PATIENCE)
+        finally:
+            process.kill()
+            process.wait()
+            proxy.flow()
 
-    wait_until(lambda: not connections(device.server.config))
+        wait_until(lambda: not connections(config))
     wait_until(lambda: not list(short_folder.iterdir()))
 
 

@@ -256,7 +256,10 @@ def test_a_bundle_whose_runtime_is_not_there_is_kept_and_said_to_be(
     assert refused.code == 3
     assert "99.0.0" in refused.stderr
     listed = device.command("deploy").stdout
-    assert listed == f"{NAME}: nothing is served, 1 version is kept that could not be verified\n"
+    assert (
+        listed
+        == f"{NAME}: no version is the current one, 1 version is kept that could not be verified\n"
+    )
 
 
 def test_a_name_that_is_not_there_is_not_rolled_back(device, versions) -> None:

@@ -3,7 +3,8 @@
 The answer is a line: {"ok": true, ...}, or {"ok": false, "kind": KIND, "error": ONE LINE, ...},
 where KIND is bundle (refused), check (its outputs are others, or its runtime fails), missing (its
 runtime is not there) or request. Where a bundle is named, `current` and `previous` say what is
-served, also after a refusal, and `versions` how many are kept.
+served, also after a refusal, and `versions` how many are kept; in a list, `damaged` says whether
+the current one has another content by now.
 """
 
 from __future__ import annotations
@@ -29,8 +30,10 @@ from deploy.errors import (
 from deploy.runner.source import BundleSource
 from deploy.store import FOLDER, Store, WrongOutputsError
 
-SUMMARY = "keep the bundles that compressor deploy brings: receive, verify, switch, roll back"
-ACTIONS = ("list", "status", "receive", "activate", "rollback")
+SUMMARY = (
+    "keep the bundles that compressor deploy brings: receive, verify, switch, roll back, remove"
+)
+ACTIONS = ("list", "status", "receive", "activate", "rollback", "remove")
 
 _SILENCE = 60.0
 _PROGRAM = (
@@ -68,7 +71,11 @@ def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
 def _answer(arguments: argparse.Namespace, store: Store, source: BundleSource) -> dict[str, Any]:
     action, name, sha256 = arguments.action, arguments.name, arguments.sha256
     if action == "list":
-        return {"bundles": [store.status(name) for name in store.names()]}
+        return {
+            "bundles": [
+                {**store.status(name), "damaged": store.is_damaged(name)} for name in store.names()
+            ]
+        }
     if action == "status":
         if not sha256:
             store.check_name(name)
@@ -77,6 +84,9 @@ def _answer(arguments: argparse.Namespace, store: Store, source: BundleSource) -
     if action == "receive":
         taken = store.receive(name, sha256, arguments.bytes, arguments.offset, _read)
         return _received(taken)
+
+    if action == "remove":
+        return {"removed": store.remove(name)}
 
     def verify(path: Path, expected: str) -> Any:
         return _verified(path, expected, name, source)
