@@ -139,6 +139,7 @@ def _channel_class(application: Application, most: int) -> type:
                 refusal = _refusal(application, self)
                 if refusal is not None:
                     self.error, self.completed = _Refusal(refusal), True
+                    self.expect_continue = False
             return consumed
 
         def parse_header(self, header_plus: bytes) -> None:

@@ -335,6 +335,12 @@ def test_a_request_must_be_there_in_time_however_it_trickles(
             413,
             "has 999,999 bytes, at most 100,000",
         ),
+        (
+            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+            b"Expect: 100-continue\r\nContent-Length: 999999\r\n\r\n",
+            413,
+            "has 999,999 bytes, at most 100,000",
+        ),
     ],
 )
 def test_both_servers_answer_alike(port: int, sent: bytes, status: int, said: str) -> None:
