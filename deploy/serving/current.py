@@ -155,7 +155,8 @@ class Follower(threading.Thread):
         # Whatever is wrong with the new one, the old one must go on.
         except Exception as error:
             what = "the version before stays" if self._current.version else "nothing is served"
-            told = DeployError(what, value=error if path is None else f"{path} ({error})")
+            named = path is None or str(path) in str(error)
+            told = DeployError(what, value=error if named else f"{path} ({error})")
             if str(told) != self._said:
                 self._say(f"error: {told}")
             self._refused, self._said = file, str(told)
