@@ -35,6 +35,7 @@ _LONGEST_REFUSAL = 500
 _PIECE_SECONDS = 120.0
 _ANSWER_SECONDS = 900.0
 _EXIT_SECONDS = 5.0
+_TOO_OLD = "needs Python"  # as `deploy.runner.packing` says it
 _NONE_CURRENT = "no version is the current one"
 _ERRORS: dict[str, type[CompressorError]] = {
     "bundle": BundleError,
@@ -172,10 +173,13 @@ class DeviceStore:
             return CutError("the connection to the device was cut", value=where)
         if code == NO_COMMAND:
             return self.host.no_python(said)
+        hint = f"compressor runner --key PUB --host {self.host.name} installs one"
+        if _TOO_OLD in said:
+            hint = "name its Python with --python"
         return MissingRuntimeError(
             "there is no runner on the device that answers",
             value=f"{self._program} on {where}",
-            hint=f"compressor runner --key PUB --host {self.host.name} installs one",
+            hint=hint,
         )
 
     def _refusal(self, answer: Fields, says_served: bool) -> CompressorError:

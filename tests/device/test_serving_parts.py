@@ -322,3 +322,22 @@ def test_waitress_listens_on_every_address_of_a_name(monkeypatch: Any) -> None:
         assert min(ports) > 0
     finally:
         server._server.close()
+
+
+def test_a_connection_for_which_waitress_has_no_room_is_told_to_come_again() -> None:
+    pytest.importorskip("waitress")
+    from deploy.serving.waitress_server import WaitressServer
+
+    application = Application(current(Scaled("some", 1)), most_bytes=100, concurrency=1)
+    server = WaitressServer(application, "127.0.0.1", 0, 0, 1)
+    turn = server._server.asyncore.loop
+    answer = b""
+    try:
+        with socket.create_connection(server.addresses[0], timeout=60) as connection:
+            turn(timeout=60, map=server._server._map, use_poll=True, count=1)
+            while chunk := connection.recv(4096):
+                answer += chunk
+    finally:
+        server._server.close()
+    assert answer.startswith(b"HTTP/1.1 503 ")
+    assert answer.endswith(b'{"error": "too many connections"}\n')

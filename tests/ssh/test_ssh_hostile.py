@@ -16,7 +16,7 @@ from command_line import Outcome, compressor
 
 import compressor as library
 from compressor import _device_store, remote_workspace
-from compressor.errors import CheckFailedError
+from compressor.errors import CheckFailedError, MissingRuntimeError
 from compressor.remote_workspace import RemoteWorkspace
 from compressor.ssh import SshHost
 from deploy.bundle import open_bundle
@@ -232,6 +232,14 @@ def test_one_that_writes_errors_without_end_does_not_fill_the_disk(
     enemy.runs("status", "cat /dev/zero >&2; exit 1")
 
     assert "does not answer" in rejected(CheckFailedError, library.deploy, bundle, "h")
+
+
+def test_a_runner_whose_python_is_too_old_is_no_missing_runner(enemy, bundle, rejected) -> None:
+    enemy.runs("status", "echo 'error: this program needs Python 3.9 or newer' >&2; exit 3")
+
+    message = rejected(MissingRuntimeError, library.deploy, bundle, "h")
+    assert "needs Python 3.9 or newer" in message and "--python" in message
+    assert "installs one" not in message
 
 
 WORKSPACE = """\
