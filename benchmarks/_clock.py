@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 
-from compressor._progress import TerminalProgress
+from compressor.commands.progress import TerminalProgress
 
 
 class Clock(TerminalProgress):

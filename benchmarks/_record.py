@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor._files import write_json
+from compressor.foundation import write_json
 from deploy import describe_machine
 
 RESULTS = Path(__file__).parent / "results"

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._record import run_command, save
-from compressor import _tensorflow
+from compressor.foundation import quiet_tensorflow
 from compressor.models import load_model
 from compressor.shrinking import shrink
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/accuracy"))
     parser.add_argument("--only", nargs="*", choices=list(ROWS), default=list(ROWS))
     options = parser.parse_args()
-    _tensorflow.NativeOutput().hold_back()
+    quiet_tensorflow.NativeOutput().hold_back()
     work: Path = options.work
     sweep = f"sweep --preset quick --seeds {','.join(map(str, SEEDS))} --sparsities 0.9"
     run_command(*sweep.split(), "-o", str(work / "sweep"))

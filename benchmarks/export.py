@@ -18,11 +18,13 @@ import numpy as np
 
 from benchmarks._record import run_command, save, summarize
 from benchmarks.accuracy import ROWS
-from compressor import CompressorError, _tensorflow, load_dataset
-from compressor.export_job import FORMATS, Checked, ExportJob
+from compressor import CompressorError, load_dataset
+from compressor.exporters import FORMATS, ExportJob
+from compressor.exporters.job import Checked
+from compressor.exporters.latencies import latencies
 from compressor.exporters.request import QUANTIZATIONS
-from compressor.latencies import latencies
-from compressor.runner_client import Runner
+from compressor.foundation import quiet_tensorflow
+from compressor.runtimes import Runner
 
 SPARSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.98)
 TIMED = (("dense", "70 %"), ("dense", "90 %", "1x16", "channels"))
@@ -40,7 +42,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/export"))
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    _tensorflow.NativeOutput().hold_back()
+    quiet_tensorflow.NativeOutput().hold_back()
     models = _models(options.work, options.seed)
     data = load_dataset(None)
     rows: list[dict[str, Any]] = []

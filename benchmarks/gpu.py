@@ -23,19 +23,15 @@ from typing import Any
 
 import numpy as np
 
-from compressor import CompressorError, _tensorflow, load_dataset
-from compressor._files import write_json
+from compressor import CompressorError, load_dataset
 from compressor._version import __version__
 from compressor.data import Dataset
 from compressor.errors import StorageError, UsageError
-from compressor.export_job import (
-    OTHER_VECTOR_TOLERANCE,
-    VECTOR_TOLERANCE,
-    VECTORS,
-    ExportJob,
-)
+from compressor.exporters import ExportJob
+from compressor.exporters.job import OTHER_VECTOR_TOLERANCE, VECTOR_TOLERANCE, VECTORS
 from compressor.exporters.onnx.quiet import quiet
-from compressor.runner_client import Runner
+from compressor.foundation import quiet_tensorflow, write_json
+from compressor.runtimes import Runner
 from deploy import CheckVectors
 from deploy.runner.packing import pack
 
@@ -75,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     prepare_parser.add_argument("--work", type=Path, required=True)
     prepare_parser.add_argument("--models", type=Path, default=Path("runs/export"))
     options = parser.parse_args(arguments)
-    _tensorflow.NativeOutput().hold_back()
+    quiet_tensorflow.NativeOutput().hold_back()
     try:
         archive = prepare(options.work, options.models)
     except CompressorError as error:

@@ -18,7 +18,7 @@ from benchmarks._record import save
 from benchmarks.sizes import MODELS, folder_name
 from benchmarks.tables import print_tables
 from compressor import load_dataset
-from compressor._bench_progress import BenchProgress
+from compressor.commands.bench_progress import BenchProgress
 from compressor.errors import UsageError
 from deploy.artifact import DESCRIPTION_SUFFIX
 

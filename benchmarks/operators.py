@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor import runtimes
-from compressor._files import write_json
+from compressor.foundation import write_json
 from deploy.operator_table import TABLES, OperatorTable
 
 _PROBE = Path(__file__).with_name("_operator_probe.py")

@@ -22,16 +22,14 @@ import numpy as np
 from benchmarks._record import run_command, save
 from benchmarks.peers.environments import TFMOT, packages, run_in
 from benchmarks.tables import print_tables
-from compressor import Dataset, _tensorflow, load_dataset
-from compressor._files import write_json
-from compressor.models import load_model, paper_cnn
-from compressor.objective import objective_of
-from compressor.plan import sparsity_name
+from compressor import Dataset, load_dataset
+from compressor.data import TrainingData
+from compressor.foundation import quiet_tensorflow, write_json
+from compressor.models import load_model, objective_of, paper_cnn
 from compressor.pruning.schedules import update_steps
-from compressor.sources import is_finished, model_digest
-from compressor.steps import MODEL
-from compressor.training import TrainingOptions, _visiting_order, derive_seed, evaluate
-from compressor.training_data import TrainingData
+from compressor.runs import MODEL, is_finished, model_digest, sparsity_name
+from compressor.training import TrainingOptions, derive_seed
+from compressor.training.loop import _visiting_order, evaluate
 
 SEEDS = (0, 1, 2)
 LAYERS = ("fc1", "fc2")
@@ -74,7 +72,7 @@ def main() -> None:
         "--bases", nargs="*", type=Path, default=[], help="finished sweeps to take dense models of"
     )
     options = parser.parse_args()
-    _tensorflow.NativeOutput().hold_back()
+    quiet_tensorflow.NativeOutput().hold_back()
     TFMOT.install()
     bases = find_bases([*options.bases, options.work / "sweep"])
     comparison = Comparison(options.work, load_dataset(None))

@@ -22,26 +22,25 @@ from benchmarks.export import SPARSITIES
 from benchmarks.peers.environments import AI_EDGE_QUANTIZER, ONNXRUNTIME_QUANTIZER, packages
 from benchmarks.peers.files import PACKERS, StockFile, stock_files
 from benchmarks.tables import print_tables
-from compressor import CompressorError, _tensorflow, load_dataset, parity
-from compressor._files import write_bytes, write_json
-from compressor.description import describe_artifact
+from compressor import CompressorError, load_dataset
 from compressor.errors import MissingRuntimeError, ModelError, UsageError
-from compressor.export_job import (
+from compressor.experiment import load_predictor
+from compressor.experiment.paper_checkpoint import write_sparse_checkpoint
+from compressor.experiment.predictors import predictor_accuracy
+from compressor.exporters import FORMATS, ExportJob, parity
+from compressor.exporters.description import describe_artifact
+from compressor.exporters.job import (
     BATCH,
-    FORMATS,
     OTHER_VECTOR_TOLERANCE,
     VECTOR_TOLERANCE,
     VECTORS,
     Checked,
-    ExportJob,
 )
-from compressor.exporters.paper import write_sparse_checkpoint
 from compressor.exporters.request import QUANTIZATIONS, ExportedFile, Request
-from compressor.predictors import load_predictor, predictor_accuracy
-from compressor.runner_client import Runner
-from compressor.runtimes import find, state
-from compressor.sources import is_finished
-from compressor.steps import MODEL
+from compressor.foundation import quiet_tensorflow, write_bytes, write_json
+from compressor.runs import MODEL, is_finished
+from compressor.runtimes import Runner, find
+from compressor.runtimes.registry import state
 from deploy import CheckVectors
 from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
 
@@ -67,7 +66,7 @@ def main() -> None:
     parser.add_argument("--sweep", type=Path, default=Path("runs/export/sweep"))
     parser.add_argument("--models", nargs="*", choices=list(MODELS), default=list(MODELS))
     options = parser.parse_args()
-    _tensorflow.NativeOutput().hold_back()
+    quiet_tensorflow.NativeOutput().hold_back()
     data = load_dataset(None)
     rows = []
     for name, source in sources(options.sweep, options.models).items():

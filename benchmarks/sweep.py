@@ -17,7 +17,7 @@ from benchmarks._record import save
 from benchmarks._scaling import measure_scaling
 from benchmarks.tables import print_tables
 from compressor import make_plan, sweep
-from compressor._tensorflow import NativeOutput
+from compressor.foundation import NativeOutput
 from compressor.report import summary_text
 
 

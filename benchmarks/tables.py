@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._record import RESULTS
-from compressor._files import write_bytes
+from compressor.foundation import write_bytes
 
 README = Path(__file__).parent / "README.md"
 

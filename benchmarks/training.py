@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks._record import save, summarize
-from compressor import _tensorflow, load_dataset
-from compressor.models import paper_cnn
-from compressor.objective import objective_of
-from compressor.pruning import apply_masks, magnitude_prune, resolve_layers
+from compressor import load_dataset
+from compressor.foundation import quiet_tensorflow
+from compressor.models import objective_of, paper_cnn, resolve_layers
+from compressor.pruning import apply_masks, magnitude_prune
 from deploy import describe_machine
 
 ROUNDS = 12
@@ -21,8 +21,8 @@ BATCH_SIZES = (32, 128)
 
 def main() -> None:
     """Measure, print and save."""
-    _tensorflow.NativeOutput().hold_back()
-    tensorflow, keras = _tensorflow.load()
+    quiet_tensorflow.NativeOutput().hold_back()
+    tensorflow, keras = quiet_tensorflow.load()
     data = load_dataset(None)
     stored = np.asarray(data.x_train)
     rows: dict[str, Any] = {}

@@ -10,15 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressor import TrainingOptions, _tensorflow, export, load_dataset, training
+from compressor import TrainingOptions, export, load_dataset, training
 from compressor.data import Dataset
 from compressor.errors import CompressorError
+from compressor.foundation import quiet_tensorflow
 from compressor.pruning.magnitude import magnitude_prune
 
 
 @pytest.fixture(scope="session")
 def keras() -> Any:
-    return _tensorflow.load()[1]
+    return quiet_tensorflow.load()[1]
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from compressor.errors import CheckFailedError, MissingRuntimeError
-from compressor.runtime_environments import Environment
+from compressor.runtimes.environments import Environment
 
 HERE = Path(__file__).parent
 _SECONDS = 3600

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.environments import AI_EDGE_QUANTIZER, ONNXRUNTIME_QUANTIZER, run_in
-from compressor import _tensorflow
 from compressor.errors import CheckFailedError
 from compressor.exporters.onnx.quiet import quiet
 from compressor.exporters.request import Quantize
+from compressor.foundation import quiet_tensorflow
 
 CONVERTER = "TensorFlow's TFLite converter"
 LITERT = "the LiteRT quantiser"
@@ -60,7 +60,7 @@ def stock_files(model: Any, calibration: np.ndarray, folder: Path) -> list[Stock
 
     `calibration` is float32 (examples, *shape), as the model takes them.
     """
-    tensorflow, _ = _tensorflow.load()
+    tensorflow, _ = quiet_tensorflow.load()
     optimize = tensorflow.lite.Optimize
     dense, plain = folder / "stock-dense.tflite", folder / "stock-plain.onnx"
 
@@ -108,7 +108,7 @@ def stock_files(model: Any, calibration: np.ndarray, folder: Path) -> list[Stock
 
 
 def _convert(model: Any, optimizations: Sequence[Any], target: Path) -> None:
-    tensorflow, _ = _tensorflow.load()
+    tensorflow, _ = quiet_tensorflow.load()
     converter = tensorflow.lite.TFLiteConverter.from_keras_model(model)
     converter.optimizations = list(optimizations)
     with _reported(CONVERTER), quiet(), contextlib.redirect_stdout(io.StringIO()):

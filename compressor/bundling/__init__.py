@@ -1,4 +1,5 @@
-"""Bundles, made and checked on the host: keys, packaging, verification.
+"""Bundles for devices: profiles, compatibility, packing, keys, verification."""
 
-What a bundle is, and all that a device does with one, is in `deploy`.
-"""
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -7,9 +7,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from compressor._files import storage_errors, write_text
-from compressor.bundling._errors import deploy_errors
 from compressor.errors import BundleError, UsageError
+from compressor.foundation import deploy_errors, storage_errors, write_text
 from deploy.bundle import Sign
 from deploy.files import read_regular
 from deploy.signing import PublicKey

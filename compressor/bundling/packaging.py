@@ -9,18 +9,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressor._files import storage_errors, sync, write_bytes
 from compressor._version import __version__
-from compressor.bundling._errors import deploy_errors
 from compressor.bundling.keys import read_private_key
 from compressor.bundling.readme import bundle_readme
 from compressor.bundling.sbom import Package, bundle_sbom
 from compressor.errors import RunDirectoryError, UsageError
+from compressor.foundation import deploy_errors, storage_errors, write_bytes
 from deploy.artifact import VECTORS_SUFFIX, Artifact, read_artifact
 from deploy.bundle import pack_members
 from deploy.container import MOST_BYTES, is_member_name, read_container, write_container
 from deploy.errors import DeployError
-from deploy.files import read_regular
+from deploy.files import read_regular, sync
 from deploy.manifest import (
     MANIFEST,
     MODEL_FOLDER,
@@ -74,7 +73,7 @@ def package(
     RunDirectoryError where `output` is there and not `force`; MissingRuntimeError where
     onnxruntime-web cannot be had.
     """
-    from compressor import devices
+    from compressor.bundling import devices
 
     profile = devices.find(device)
     target = Path(output)
@@ -155,9 +154,9 @@ def _chosen(
     described: Mapping[Path, Artifact], profile: DeviceProfile
 ) -> tuple[Path, dict[Path, str]]:
     """The artefact to pack, and why each of the others is not."""
-    from compressor import fitting
+    from compressor.bundling import compatibility
 
-    obstacles = {path: fitting.obstacles(found, profile) for path, found in described.items()}
+    obstacles = {path: compatibility.obstacles(found, profile) for path, found in described.items()}
     able = {path: found for path, found in described.items() if not obstacles[path]}
     if not able:
         raise UsageError(
@@ -165,16 +164,16 @@ def _chosen(
             value="; ".join(f"{path}: {', '.join(obstacles[path])}" for path in described),
             hint=_what_can(described, profile),
         )
-    best = fitting.choose(tuple(able.values()), profile)
+    best = compatibility.choose(tuple(able.values()), profile)
     chosen = next(path for path, found in able.items() if found is best)
     why = {path: ", ".join(obstacles[path]) or f"{chosen.name} is preferred" for path in described}
     return chosen, {path: reason for path, reason in why.items() if path != chosen}
 
 
 def _what_can(described: Mapping[Path, Artifact], profile: DeviceProfile) -> str:
-    from compressor import fitting
+    from compressor.bundling import compatibility
 
-    places = {path: fitting.runs_on(found) for path, found in described.items()}
+    places = {path: compatibility.runs_on(found) for path, found in described.items()}
     found = "; ".join(
         f"{path.name} runs on {', '.join(names)}" for path, names in places.items() if names
     )
@@ -193,7 +192,7 @@ def _members(
         parsed = CheckVectors.parse(vectors, beside)
     members = {MODEL_FOLDER + artifact.file: model, VECTORS: vectors}
     if is_folder(profile):
-        from compressor.browser import site_members
+        from compressor.bundling.browser import site_members
 
         tarball = None if web_runtime is None else Path(web_runtime)
         return members | site_members(artifact, model, parsed, tarball=tarball), "browser"
@@ -214,7 +213,7 @@ def _packages(profile: DeviceProfile) -> list[Package]:
 
 def _latencies(path: Path, artifact: Artifact) -> tuple[Latency, ...]:
     """What a bench.json says of the artefact: its newest sound rows, one of each setting."""
-    from compressor.report.bench_document import read_bench
+    from compressor.runs import read_bench
 
     if not path.is_file():
         raise UsageError("there is no such bench.json", value=path)

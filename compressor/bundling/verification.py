@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from compressor import runtimes
-from compressor._files import storage_errors
-from compressor.bundling._errors import deploy_errors
 from compressor.errors import CheckFailedError, MissingRuntimeError
-from compressor.runner_client import Runner
+from compressor.foundation import deploy_errors, storage_errors
+from compressor.runtimes import Runner
 from deploy.bundle import Bundle, open_bundle
 from deploy.manifest import VECTORS
 from deploy.signing import read_public_key

@@ -9,9 +9,9 @@ from typing import Any
 import click
 
 import compressor
-from compressor._click import Command, Names, Numbers
-from compressor._options import JSON, PATH, data_option, host_of, host_options
-from compressor.commands._output import print_results
+from compressor.commands.options import JSON, PATH, data_option, host_of, host_options
+from compressor.commands.output import print_results
+from compressor.commands.parameters import Command, Names, Numbers
 from compressor.errors import CheckFailedError
 
 _FAILED = ("wrong", "failed")
@@ -110,9 +110,9 @@ def bench(
       compressor bench dense.onnx small.onnx --runtime onnxruntime,cuda --batch 1,256
       compressor bench dense.tflite small.tflite --host pi@raspberrypi.local
     """
-    from compressor._bench_progress import BenchProgress
-    from compressor.measuring.subjects import default_output
-    from compressor.report.bench_terminal import answer_text, table_text
+    from compressor.commands.bench_progress import BenchProgress
+    from compressor.measuring import default_output
+    from compressor.report import answer_text, table_text
 
     def show(run: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
         if not as_json:

@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 import compressor
-from compressor._click import Command
-from compressor._options import JSON, PATH, host_of, host_options
-from compressor.commands._output import print_results
+from compressor.commands.options import JSON, PATH, host_of, host_options
+from compressor.commands.output import print_results
+from compressor.commands.parameters import Command
 from compressor.errors import UsageError
 
 _SECONDS_BETWEEN_LINES = 5.0

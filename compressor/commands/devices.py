@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from compressor._click import Command
-from compressor._options import JSON
-from compressor.commands._output import print_results
+from compressor.commands.options import JSON
+from compressor.commands.output import print_results
+from compressor.commands.parameters import Command
 
 
 @click.command(cls=Command)
@@ -23,8 +23,8 @@ def devices(device: str | None, as_json: bool) -> None:
       compressor devices raspberrypi-4
       compressor devices my-board.toml --json
     """
-    from compressor.devices import find, known
-    from compressor.report.devices import device_text, devices_text
+    from compressor.bundling import find, known
+    from compressor.report import device_text, devices_text
 
     if device is None:
         print_results([profile.describe() for profile in known()], devices_text, as_json)

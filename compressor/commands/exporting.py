@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 import compressor
-from compressor._click import Command, Names
-from compressor._options import DATA, FORCE, JSON, PATH, THREADS
-from compressor._progress import TerminalProgress
-from compressor.commands._output import print_results
+from compressor.commands.options import DATA, FORCE, JSON, PATH, THREADS
+from compressor.commands.output import print_results
+from compressor.commands.parameters import Command, Names
+from compressor.commands.progress import TerminalProgress
 from compressor.errors import CheckFailedError
 
 _FORMATS = ("tflite", "onnx")
@@ -99,7 +99,7 @@ def export(
     if file_format != "all" and runtime is not None and len(runtime) != 1:
         raise click.UsageError("Name one runtime, or --format all.")
     data = compressor.load_dataset(data_dir)
-    from compressor.report.export import export_text, exports_text
+    from compressor.report import export_text, exports_text
 
     with TerminalProgress() as progress:
         if file_format == "all":
@@ -168,7 +168,7 @@ def install(name: str, as_json: bool) -> None:
     Example:
       compressor runtimes install tflite-runtime
     """
-    from compressor.report.export import runtimes_text
+    from compressor.report import runtimes_text
     from compressor.runtimes import install as install_runtime
 
     installed = install_runtime(name)
@@ -176,7 +176,7 @@ def install(name: str, as_json: bool) -> None:
 
 
 def _list(as_json: bool) -> None:
-    from compressor.report.export import runtimes_text
+    from compressor.report import runtimes_text
     from compressor.runtimes import describe
 
     print_results(describe(), runtimes_text, as_json)

@@ -7,12 +7,12 @@ from pathlib import Path
 import click
 
 import compressor
-from compressor._click import Command
-from compressor._options import (
+from compressor.commands.options import (
     JSON,
     PATH,
 )
-from compressor.commands._output import print_results
+from compressor.commands.output import print_results
+from compressor.commands.parameters import Command
 
 
 @click.command(cls=Command)
@@ -33,6 +33,6 @@ def inspect(path: Path, other: Path | None, as_json: bool) -> None:
       compressor inspect runs/train/step_1 runs/train/step_3
       compressor inspect model.keras model.onnx
     """
-    from compressor.report.terminal import inspection_text
+    from compressor.report import inspection_text
 
     print_results(compressor.inspect(path, other), inspection_text, as_json)

@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 import compressor
-from compressor._click import Command
-from compressor._options import JSON, PATH
-from compressor.commands._output import print_results
+from compressor.commands.options import JSON, PATH
+from compressor.commands.output import print_results
+from compressor.commands.parameters import Command
 
 
 @click.command(cls=Command)

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 import compressor
-from compressor._click import Command, Numbers, Sparsities
-from compressor._options import (
+from compressor.commands.options import (
     CRITERION,
     DATA,
     FORCE,
@@ -24,8 +23,9 @@ from compressor._options import (
     output_option,
     training_options,
 )
-from compressor._progress import TerminalProgress
-from compressor.commands._output import print_records, print_results, run_directory_of
+from compressor.commands.output import print_records, print_results, run_directory_of
+from compressor.commands.parameters import Command, Numbers, Sparsities
+from compressor.commands.progress import TerminalProgress
 
 
 @click.command(cls=Command)
@@ -190,7 +190,8 @@ def shrink(
     """
     data = None if data_dir is None else compressor.load_dataset(data_dir)
     record = compressor.shrink_file(model, output, data, **options)
-    from compressor.report.terminal import shrinking_text
+    record["comparison"] = compressor.inspect(record.pop("source"), record["output"])
+    from compressor.report import shrinking_text
 
     print_results(record, shrinking_text, as_json)
     click.echo(f"written to: {record['output']}", err=as_json)
@@ -241,7 +242,7 @@ def sensitivity(
         found = compressor.sensitivity(
             model, compressor.load_dataset(data_dir), listener=progress, **options
         ).describe()
-    from compressor.report.sensitivity import sensitivity_text, write_sensitivity
+    from compressor.report import sensitivity_text, write_sensitivity
 
     if output is not None:
         write_sensitivity(found, output)

@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 import compressor
-from compressor._click import Command
-from compressor._options import JSON, PATH
-from compressor._progress import TerminalProgress
+from compressor.commands.options import JSON, PATH
+from compressor.commands.parameters import Command
+from compressor.commands.progress import TerminalProgress
 
 
 @click.command(cls=Command)

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 import compressor
-from compressor._click import Command, Numbers
-from compressor._options import (
+from compressor.commands.options import (
     DATA,
     FORCE,
     JSON,
@@ -22,8 +21,9 @@ from compressor._options import (
     output_option,
     training_options,
 )
-from compressor._progress import TerminalProgress
-from compressor.commands._output import print_records, print_results, run_directory_of
+from compressor.commands.output import print_records, print_results, run_directory_of
+from compressor.commands.parameters import Command, Numbers
+from compressor.commands.progress import TerminalProgress
 
 
 @click.command(cls=Command)
@@ -162,7 +162,7 @@ def evaluate(
         max_steps=max_steps,
         threads=threads,
     )
-    from compressor.report.terminal import evaluation_text
+    from compressor.report import evaluation_text
 
     print_results(evaluation.describe(), evaluation_text, as_json)
 
@@ -208,12 +208,13 @@ def sweep(output: Path, export: bool, force: bool, as_json: bool, **options: Any
     plan = compressor.make_plan(data, steps=options.pop("max_steps"), **options)
     with TerminalProgress() as progress:
         done = compressor.sweep(output, plan, export=export, force=force, listener=progress)
+        report = compressor.report_run(output, listener=progress)
     from compressor.report import artefact_text, has_artefacts, summary_text
 
     print_results(done.results, summary_text, as_json)
     if has_artefacts(done.results) and not as_json:
         click.echo(artefact_text(done.results))
-    click.echo(f"report: {done.report}", err=as_json)
+    click.echo(f"report: {report.page}", err=as_json)
 
 
 def _plan(

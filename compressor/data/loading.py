@@ -8,11 +8,12 @@ from pathlib import Path
 from compressor.data import mnist
 from compressor.data.dataset import Dataset
 from compressor.data.files import LARGEST_DATASET, short, unreadable
-from compressor.data.idx import Kind, read_idx
+from compressor.data.idx import read_idx
 from compressor.data.inputs import Array
 from compressor.data.members import KEYS
 from compressor.data.npz import read_npz
 from compressor.errors import DataError
+from deploy.images.idx import Kind
 
 _HINT = "leave the option out to use the embedded MNIST"
 _WANTED = f"a directory with {', '.join(mnist.FILES)} (raw or .gz), or one .npz file"

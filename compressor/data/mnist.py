@@ -13,9 +13,10 @@ from importlib import resources
 from typing import IO
 
 from compressor.data.dataset import Dataset
-from compressor.data.files import gzip_errors, read_up_to
+from compressor.data.files import gzip_errors
 from compressor.data.idx import decode_idx
 from compressor.errors import DataError
+from deploy.streams import read_up_to
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 TRAIN_LABELS = "train-labels-idx1-ubyte"

@@ -18,17 +18,11 @@ from typing import IO, Any, BinaryIO
 import numpy as np
 
 from compressor.data.checks import check_images_dtype, check_labels_dtype
-from compressor.data.files import (
-    DEFLATE_RATIO,
-    LARGEST_DATASET,
-    open_regular,
-    read_up_to,
-    short,
-    too_large,
-)
+from compressor.data.files import LARGEST_DATASET, open_regular, short, too_large
 from compressor.data.inputs import Array, Inputs, listed
 from compressor.data.members import KEYS, dataset_members
 from compressor.errors import DataError
+from deploy.streams import DEFLATE_RATIO, read_up_to
 
 # What numpy.savez and numpy.savez_compressed write. zipfile unpacks bzip2 and LZMA without
 # a bound on the memory of one step.

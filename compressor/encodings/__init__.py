@@ -8,35 +8,6 @@ A new encoding is a module with one subclass of Encoding, and one line in regist
 Needs numpy and nothing else.
 """
 
-from compressor.encodings.base import Encoded, Encoding
-from compressor.encodings.bitmask import Bitmask
-from compressor.encodings.break_even import computed_break_even, measured_break_even
-from compressor.encodings.coo import Coo
-from compressor.encodings.coo_paper import CooPaper
-from compressor.encodings.csr import Csr
-from compressor.encodings.dense import Dense
-from compressor.encodings.entropy import ENTROPY, entropy_bound_bytes
-from compressor.encodings.gap8 import Gap8
-from compressor.encodings.registry import ENCODINGS, decode, get_encoding, register
-from compressor.encodings.sizes import expected_model_bytes, model_bytes
+import lazy_loader
 
-__all__ = [
-    "ENCODINGS",
-    "ENTROPY",
-    "Bitmask",
-    "Coo",
-    "CooPaper",
-    "Csr",
-    "Dense",
-    "Encoded",
-    "Encoding",
-    "Gap8",
-    "computed_break_even",
-    "decode",
-    "entropy_bound_bytes",
-    "expected_model_bytes",
-    "get_encoding",
-    "measured_break_even",
-    "model_bytes",
-    "register",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from compressor import _tensorflow
-from compressor.data.inputs import listed
+from compressor.data import listed
+from compressor.foundation import quiet_tensorflow
 
 _LARGEST_LOSS = 1e-5
 """of the energy of a tensor; rounding to 11 bits loses 1e-7, values lost as zeros all of theirs"""
@@ -25,7 +25,7 @@ def computing_in_float32(model: Any) -> Iterator[None]:
     Variables keep their types and values, which the layers cast. `model` is itself again
     afterwards, whatever was raised.
     """
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     with contextlib.ExitStack() as changes:
         for layer in model._flatten_layers():
             if is_other_float(layer.compute_dtype):

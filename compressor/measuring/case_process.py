@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from compressor._files import storage_errors
 from compressor.errors import CheckFailedError, UsageError
+from compressor.foundation import storage_errors
 from compressor.measuring import proof
 from compressor.measuring.cases import Case, pinned_cpus
 from compressor.measuring.proof import Examples
 from compressor.measuring.target import Target
-from compressor.runner_client import Runner
+from compressor.runtimes import Runner
 from deploy.arrays import write_arrays
 from deploy.artifact_parts import InputRule
 

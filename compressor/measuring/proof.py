@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data import Dataset
-from compressor.data.inputs import named, rows, take
+from compressor.data import Dataset, named, rows, take
 from compressor.errors import CheckFailedError, UsageError
+from compressor.exporters import ACCURACY_TOLERANCE
 from compressor.measuring.subjects import Subject
-from compressor.parity import ACCURACY_TOLERANCE
 from deploy.artifact_parts import InputRule
 from deploy.errors import RequestError
 from deploy.examples import artifact_inputs, predicted_classes

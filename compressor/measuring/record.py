@@ -1,4 +1,4 @@
-"""What was measured as a JSON object: a run of bench.json (compressor/report/bench.schema.json)."""
+"""What was measured as a JSON object: a run of bench.json (compressor/runs/bench.schema.json)."""
 
 from __future__ import annotations
 

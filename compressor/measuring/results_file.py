@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from compressor._files import storage_errors, write_json
-from compressor.report.bench_document import SCHEMA_NAME, SCHEMA_VERSION, read_bench
+from compressor.foundation import storage_errors, write_json
+from compressor.runs import BENCH_SCHEMA, BENCH_SCHEMA_VERSION, read_bench
 
 
 def read_runs(path: Path) -> list[dict[str, Any]]:
@@ -29,7 +29,7 @@ def keep_run(path: Path, run: dict[str, Any]) -> None:
     """
     with storage_errors(path), _locked(path.parent):
         others = [other for other in read_runs(path) if other["id"] != run["id"]]
-        document = {"schema": SCHEMA_NAME, "schema_version": SCHEMA_VERSION}
+        document = {"schema": BENCH_SCHEMA, "schema_version": BENCH_SCHEMA_VERSION}
         write_json(path, document | {"runs": [*others, run]})
 
 

@@ -21,8 +21,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from compressor._files import storage_errors
 from compressor.errors import CheckFailedError, MissingRuntimeError, UsageError
+from compressor.foundation import storage_errors
 from compressor.measuring import proof
 from compressor.measuring.case_process import CaseProcess, Measured, Method
 from compressor.measuring.cases import Case

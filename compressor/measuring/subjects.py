@@ -8,11 +8,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressor._files import sha256
-from compressor.artifact_inspection import artifact_format
 from compressor.errors import CheckpointError, UsageError
-from compressor.report.bench_document import BENCH
-from compressor.run_directory import IDENTITY
+from compressor.exporters import artifact_format
+from compressor.foundation import sha256
+from compressor.runs import BENCH, IDENTITY
 from deploy import Artifact, ArtifactError, read_artifact
 from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
 

@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compressor.errors import CheckFailedError, CompressorError
-from compressor.remote_workspace import RemoteWorkspace
-from compressor.runner_client import Runner
-from compressor.ssh import SshHost
+from compressor.remote import RemoteWorkspace, SshHost
+from compressor.runtimes import Runner
 from deploy.machine import describe_machine, governor, load_average, usable_cores
 from deploy.runner.packing import pack
 

@@ -1,24 +1,5 @@
-"""Which weights of a model go, and how they stay away."""
+"""Which weights go: criterion, granularity, schedule, masks; and retraining what is left."""
 
-from compressor.pruning.layers import paper_name, prunable_layers, resolve_layers
-from compressor.pruning.magnitude import (
-    PrunedKernel,
-    check_sparsity,
-    kept_weights,
-    magnitude_prune,
-)
-from compressor.pruning.masks import Masks, apply_masks, load_masks, save_masks
+import lazy_loader
 
-__all__ = [
-    "Masks",
-    "PrunedKernel",
-    "apply_masks",
-    "check_sparsity",
-    "kept_weights",
-    "load_masks",
-    "magnitude_prune",
-    "paper_name",
-    "prunable_layers",
-    "resolve_layers",
-    "save_masks",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -12,7 +12,7 @@ from compressor.errors import ModelError, UsageError
 from compressor.pruning.granularity import Channel
 from compressor.pruning.kernels import Kernel, all_kernels
 from compressor.pruning.selection import Choice, Level, choose_each, choose_global
-from compressor.shrinking.channels import ChannelMap, VariableAxis, channel_map
+from compressor.shrinking import ChannelMap, VariableAxis, channel_map
 
 
 @dataclasses.dataclass

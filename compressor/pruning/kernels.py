@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from compressor.errors import ModelError, UsageError
-from compressor.models import PAPER_NAMES, all_layers
+from compressor.models import ALL, PAPER_NAMES, all_layers, refuse_name
 from compressor.pruning.granularity import Granularity
-from compressor.pruning.layers import ALL, refuse_name
 
 # Layer class -> its prunable variables, and whether each is a matrix over the input's channels:
 # (..., inputs, outputs). Only those have blocks and n:m groups along the input.

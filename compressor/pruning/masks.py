@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from compressor import _tensorflow
-from compressor._arrays import load_arrays, save_arrays
-from compressor._files import atomic_path
+from compressor.data import load_arrays, save_arrays
 from compressor.errors import CheckpointError
+from compressor.foundation import atomic_path, quiet_tensorflow
 from compressor.pruning.kernels import variable_at
 
 Masks = Mapping[str, np.ndarray]
@@ -46,7 +45,7 @@ def apply_masks(model: Any, masks: Masks) -> None:
     other masks holds for a traced function, too.
     Raises CheckpointError when a mask fits no variable of the model.
     """
-    tensorflow, _ = _tensorflow.load()
+    tensorflow, _ = quiet_tensorflow.load()
     for variable, mask in masked_variables(model, masks):
         values = variable.numpy()
         variable.assign(np.where(mask, values, values.dtype.type(0)))

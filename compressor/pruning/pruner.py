@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from compressor.models import ALL, paper_name
 from compressor.pruning.channels import ChannelPlan, channel_masks, plan_channels
 from compressor.pruning.criteria import Criterion, get_criterion, scores
 from compressor.pruning.granularity import Channel, parse_granularity
 from compressor.pruning.kernels import Kernel, layer_of_name, select_kernels
-from compressor.pruning.layers import ALL, paper_name
 from compressor.pruning.magnitude import check_weights
 from compressor.pruning.masks import apply_masks
 from compressor.pruning.selection import Choice, Level, choose_each, choose_global

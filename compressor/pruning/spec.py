@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from compressor.errors import UsageError
-from compressor.models import PAPER_NAMES
+from compressor.models import ALL, PAPER_NAMES
 from compressor.pruning.criteria import get_criterion
 from compressor.pruning.granularity import NOfM, parse_granularity
-from compressor.pruning.layers import ALL
 from compressor.pruning.magnitude import check_sparsity
 
 SCHEDULES = ("one-shot", "gradual", "iterative")

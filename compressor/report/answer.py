@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from compressor.report import _format as form
-from compressor.report import paper
-from compressor.report.document import Results, by_sparsity
+from compressor.experiment import paper_results
+from compressor.report import formatting as form
+from compressor.runs import Results, by_sparsity
 
 
 def hypothesis_text(results: Results) -> str:
@@ -36,7 +36,7 @@ def _paragraph(
     verdict: Callable[[Mapping[str, Any]], str],
     numbers: str,
 ) -> str:
-    title, claim = name.replace("_", " ").capitalize(), paper.CLAIMS[name]
+    title, claim = name.replace("_", " ").capitalize(), paper_results.CLAIMS[name]
     return (
         f"**{title}.** The paper: “{claim}”. Here: {_statistics(test)}. {numbers} {verdict(test)}\n"
     )

@@ -5,11 +5,10 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from compressor.report import _format as form
-from compressor.report import _plot as plot
+from compressor.report import formatting as form, plotting as plot
 from compressor.report.artefacts import COLUMNS, FORMATS, artefact_sizes
 from compressor.report.content import Figure
-from compressor.report.document import Results, by_sparsity
+from compressor.runs import Results, by_sparsity
 
 _COLOURS = {"tflite": plot.PURPLE, "onnx": plot.ORANGE}
 _MARKERS = {"tflite": "v", "onnx": "^"}

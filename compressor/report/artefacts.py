@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.report import _format as form
+from compressor.report import formatting as form
 from compressor.report.content import Table
-from compressor.report.document import Results, by_sparsity
+from compressor.runs import Results, by_sparsity
 
 COLUMNS = tuple(
     (file_format, shape) for file_format in ("tflite", "onnx") for shape in ("float32", "smallest")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.report import _format as form
-from compressor.report.bench_document import Row, Run, is_sound, median_ms, settings_of
+from compressor.report import formatting as form
 from compressor.report.conditions import machine_text
 from compressor.report.content import Block, Details, Heading, Mark, Table, Text
 from compressor.report.trade_offs import setting_text
+from compressor.runs import BenchRow, BenchRun, is_sound, median_ms, settings_of
 
 _OPEN = 4
 """Settings whose tables are not folded away."""
@@ -19,7 +19,7 @@ _HEADER = (
 )
 
 
-def bench_blocks(run: Run) -> list[Block]:
+def bench_blocks(run: BenchRun) -> list[Block]:
     """A table for each number of threads and batch size, then the rows that are not right."""
     blocks: list[Block] = [Text(_bench_text(run))]
     settings = settings_of(run["rows"])
@@ -37,7 +37,7 @@ def bench_blocks(run: Run) -> list[Block]:
     return blocks
 
 
-def fastest(run: Run) -> Row | None:
+def fastest(run: BenchRun) -> BenchRow | None:
     """The sound row with the shortest median latency at the fewest threads and smallest batch."""
     for setting in settings_of(run["rows"]):
         timed = [
@@ -59,7 +59,7 @@ _NOTE = (
 )
 
 
-def _bench_text(run: Run) -> str:
+def _bench_text(run: BenchRun) -> str:
     rows = run["rows"]
     counts = {
         status: sum(row["status"] == status for row in rows)
@@ -84,7 +84,7 @@ def _bench_text(run: Run) -> str:
     return text
 
 
-def _table(run: Run, rows: Sequence[Row], note: str) -> Table:
+def _table(run: BenchRun, rows: Sequence[BenchRow], note: str) -> Table:
     timed = [row for row in rows if is_sound(row) and median_ms(row) is not None]
     best = min(timed, key=lambda row: median_ms(row) or 0.0) if timed else None
     marks: dict[int, Mark] = {}
@@ -96,7 +96,7 @@ def _table(run: Run, rows: Sequence[Row], note: str) -> Table:
     return Table(_HEADER, [_cells(run, row) for row in rows], left=3, note=note, marks=marks)
 
 
-def _cells(run: Run, row: Row) -> list[str]:
+def _cells(run: BenchRun, row: BenchRow) -> list[str]:
     artefact = run["artefacts"][row["artefact"]]
     latency = row.get("latency_ms")
     ratio, rate = row.get("ratio"), row.get("throughput")
@@ -118,7 +118,7 @@ def _cells(run: Run, row: Row) -> list[str]:
     ]
 
 
-def _runtime(row: Row) -> str:
+def _runtime(row: BenchRow) -> str:
     text = " ".join(part for part in (row["runtime"], row.get("version")) if part)
     return text if row["transfer"] == "copies" else f"{text}, {row['transfer']}"
 
@@ -132,7 +132,7 @@ def _start(found: Mapping[str, Any] | None) -> str:
     return form.NOTHING if found is None else form.latency(found["p50"])
 
 
-def _reasons(run: Run, rows: Sequence[Row]) -> Table:
+def _reasons(run: BenchRun, rows: Sequence[BenchRow]) -> Table:
     """The rows that are not right, each reason once for the settings that share it."""
     shared: dict[tuple[str, str, str, str], list[str]] = {}
     for row in rows:
@@ -149,7 +149,7 @@ def _reasons(run: Run, rows: Sequence[Row]) -> Table:
     return Table(header, cells, left=5, marks=marks)
 
 
-def bench_conditions(run: Run) -> Table:
+def bench_conditions(run: BenchRun) -> Table:
     """What the bench was measured on, and how."""
     machine, settings = run["machine"], run["settings"]
     rows = [row for row in run["rows"] if row["status"] != "failed"] or run["rows"]
@@ -201,14 +201,14 @@ def _gpu(gpu: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _provider(row: Row) -> str:
+def _provider(row: BenchRow) -> str:
     delegate = row.get("delegate")
     if delegate:
         return f"{delegate['name']} ({delegate['nodes']} of {delegate['of']} nodes)"
     return row.get("provider") or ""
 
 
-def _warming(rows: Sequence[Row]) -> str:
+def _warming(rows: Sequence[BenchRow]) -> str:
     runs = [row["warmup"] for row in rows if row.get("warmup")]
     if not runs:
         return ""
@@ -218,7 +218,7 @@ def _warming(rows: Sequence[Row]) -> str:
     return f"{many} runs; {settled} of {len(runs)} rows settled"
 
 
-def _cost(rows: Sequence[Row]) -> str:
+def _cost(rows: Sequence[BenchRow]) -> str:
     parts = []
     for key, what in (("timer_ns", "the clock"), ("call_ns", "Python's call")):
         values = [row[key] for row in rows if row.get(key) is not None]

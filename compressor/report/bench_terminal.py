@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.report._format import MIB, NOTHING, count, percent, text_table
-from compressor.report.bench_document import is_sound, median_ms, runtimes_of
+from compressor.report.formatting import MIB, NOTHING, count, percent, text_table
+from compressor.runs import is_sound, median_ms, runtimes_of
 
 Run = Mapping[str, Any]
 Row = Mapping[str, Any]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from compressor.report import _format as form
+from compressor.report import formatting as form
 from compressor.report.content import Table
-from compressor.report.document import Results
 from compressor.report.tables import workload
+from compressor.runs import Results
 
 
 def machine_text(machine: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.report._format import NOTHING, count, size, text_table
+from compressor.report.formatting import NOTHING, count, size, text_table
 from deploy.operator_table import find_table
 
 _HEADER = ["device", "processor", "memory", "runtime", "Python", "prefers"]

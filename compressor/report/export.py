@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.report._format import NOTHING, count, percent, text_table
+from compressor.report.formatting import NOTHING, count, percent, text_table
 
 _HEADER = ["tensor", "shape", "zeros\n%", "encoding", "values", "bytes", "dense float32\nbytes"]
 _SHOWN = 40

@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from compressor.report import _format as form
-from compressor.report import _plot as plot
-from compressor.report import paper
+from compressor.experiment import paper_results as paper
+from compressor.report import formatting as form, plotting as plot
 from compressor.report.answer import means_of, where_smaller
 from compressor.report.artefacts import FORMATS, artefact_sizes
 from compressor.report.content import Figure
-from compressor.report.document import Results, by_sparsity, dense_of, paper_row
+from compressor.report.paper import paper_row
 from compressor.report.tables import workload
+from compressor.runs import Results, by_sparsity, dense_of
 
 _WIDTH = 0.38
 _LABELLED = 8  # pairs of columns that have room for their numbers

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compressor.report.artefacts import flat_artefacts
-from compressor.report.document import Results, by_sparsity, dense_of, encoding_names
+from compressor.runs import Results, by_sparsity, dense_of, encoding_names
 
 
 def results_csv(results: Results) -> str:

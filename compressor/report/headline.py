@@ -6,13 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from compressor.report import _format as form
-from compressor.report.bench_document import median_ms, newest_run
+from compressor.report import formatting as form
 from compressor.report.bench_section import fastest
 from compressor.report.content import Fact, Facts
-from compressor.report.document import Results, by_sparsity
 from compressor.report.run_contents import RunContents
 from compressor.report.trade_offs import setting_text
+from compressor.runs import Results, by_sparsity, median_ms, newest_run
 
 _HELD = 0.002
 """How much less accurate than dense an artefact may be to be called the best: 0.2 points."""

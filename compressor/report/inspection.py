@@ -1,84 +1,300 @@
-"""What `compressor inspect` prints of a .tflite or .onnx file."""
+"""What a model, a checkpoint or a run holds, layer by layer, and what changed between two."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
-from compressor.report._format import NOTHING, count, known, mib, percent, proportion, text_table
+from compressor.errors import CheckpointError, CompressorError, UsageError
+from compressor.experiment import is_sparse_checkpoint, read_sparse_checkpoint, sparse_predictor
+from compressor.exporters import artifact_format, describe_artifact_file, weight_totals
+from compressor.foundation import read_json
+from compressor.models import (
+    Uses,
+    all_layers,
+    dense_variables,
+    is_weight,
+    kernel_uses,
+    load_model,
+    optimizer_variables,
+    paper_name,
+)
+from compressor.pruning import load_masks, masked_variables, variable_at
+from compressor.runs import (
+    IDENTITY,
+    MASKS,
+    MODEL,
+    RECORD,
+    SPARSE,
+    find_checkpoint,
+    finished_steps,
+    read_record,
+    same_pruning,
+)
 
-_LONGEST = 60
-
-
-def artifact_text(inspection: Mapping[str, Any]) -> str:
-    """The weights of an artefact and how they are stored, its operators, inputs and description."""
-    lines = [
-        f"{inspection['path']}: {inspection['kind']}, {mib(inspection['file_bytes'])} MiB, "
-        f"{known(inspection['parameters'])} parameters, {known(inspection['nonzeros'])} not zero",
-        *(_ports(side, inspection[side]) for side in ("inputs", "outputs")),
-        f"operators: {', '.join(map(_operator, inspection['operators'])) or 'none'}",
-        *_description(inspection),
-    ]
-    header = ["weight", "shape", "parameters", "zeros", "sparsity", "bytes", "as", "values"]
-    return "\n".join(lines) + "\n" + text_table(header, list(map(_weight, inspection["layers"])))
-
-
-def shown(name: str) -> str:
-    """A name from a file that nobody vouches for: without control characters, and not too long."""
-    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
-    return clean if len(clean) <= _LONGEST else f"...{clean[3 - _LONGEST :]}"
-
-
-def _weight(row: Mapping[str, Any]) -> list[str]:
-    zeros, parameters = row["zeros"], row["parameters"]
-    return [
-        shown("/".join(part for part in (row["layer"], row["variable"]) if part)),
-        NOTHING if row["shape"] is None else _shape(row["shape"]),
-        known(parameters),
-        known(zeros),
-        NOTHING if zeros is None else proportion(zeros / max(parameters, 1)),
-        count(row["bytes"]),
-        shown(row["storage"]),
-        row["values"],
-    ]
+_COUNTS = ("parameters", "zeros", "nonzeros", "macs", "macs_nonzero", "bytes")
 
 
-def _ports(side: str, ports: Sequence[Mapping[str, Any]]) -> str:
-    found = []
-    for port in ports:
-        shape = "" if port["shape"] is None else f" {_shape(port['shape'])}"
-        scale = "" if port["scale"] is None else f", scale {port['scale']:.6g}"
-        found.append(f"{shown(port['name'])} ({port['dtype']}{shape}{scale})")
-    return f"{side}: {', '.join(found) or 'none'}"
+def inspect(path: Path | str, other: Path | str | None = None) -> dict[str, Any]:
+    """Describe a model, a checkpoint, the folder of a step, a run directory, or an artefact.
+
+    A JSON object: for a file `kind` (dense or sparse), `path`, `file_bytes`, `parameters`,
+    `nonzeros`, `macs`, `macs_nonzero` and `layers`, a row for each variable: layer, variable,
+    shape, parameters, zeros, masked, threshold (where its step recorded one), bytes, storage,
+    macs and macs_nonzero. The MACs are the multiply-accumulates of one inference, with all weights
+    and with those that are not zero (`compressor.macs`); None for a variable that is no kernel,
+    for a kernel whose MACs are not known, and for the whole model that holds one. For a run
+    directory `kind` run, `experiment` and `steps`, each described like a file.
+
+    For a .tflite or .onnx file `kind` is tflite or onnx; `layers` has a row for each weight that it
+    holds or decodes, with `values`, the type of the stored values, and no MACs; layer and variable
+    are its name up to and behind the last slash; shape, parameters and zeros are None where they
+    cannot be told. Further `inputs` and `outputs` (name, shape with None for a free size, dtype,
+    scale, zero_point), `operators` (name, version, custom, count), `signatures` (TFLite),
+    `ir_version`, `opsets`, `producer` and `functions` (ONNX), and `description`, that of the
+    artefact where it lies beside it, or in `description_error` why it is none. Nothing is executed.
+
+    With `other`, two files or steps are compared: `kind` comparison, `before` (`path`) and
+    `after` (`other`), each described like a file; `layers`, a row for each layer: layer, before
+    and after, each parameters, zeros, nonzeros, macs, macs_nonzero and bytes, or None where the
+    model has no such layer; `totals`, before and after, the same of the whole model and
+    file_bytes, and ratio, before divided by after, None where that cannot be told.
+
+    Raises CheckpointError or ModelError when it is none of these, or damaged; UsageError for a
+    whole run with `other`.
+    """
+    path = Path(path)
+    if other is not None:
+        other = Path(other)
+        _refuse_run(path)
+        _refuse_run(other)
+        return _compare(_describe_file(path), _describe_file(other))
+    return _describe_run(path) if _is_run(path) else _describe_file(path)
 
 
-def _shape(shape: Sequence[int | None]) -> str:
-    """A shape, with a star where a size is free."""
-    return " x ".join("*" if size is None else str(size) for size in shape) or "1"
+def _is_run(path: Path) -> bool:
+    return path.is_dir() and ((path / IDENTITY).is_file() or any(path.glob("step_*")))
 
 
-def _operator(row: Mapping[str, Any]) -> str:
-    version = "" if row["version"] is None else f" v{row['version']}"
-    times = "" if row["count"] == 1 else f" ({row['count']} times)"
-    return f"{shown(row['name'])}{version}{times}"
+def _refuse_run(path: Path) -> None:
+    if _is_run(path):
+        found = [str(step.relative_to(path)) for step in finished_steps(path)]
+        named = [name for name in found if _has_checkpoint(path / name)]
+        raise UsageError(
+            "a whole run cannot be compared",
+            value=path,
+            hint=f"name one of its steps: {', '.join(named)}" if named else "name a .keras file",
+        )
 
 
-def _description(inspection: Mapping[str, Any]) -> list[str]:
-    if inspection["description_error"] is not None:
-        return [f"description: {inspection['description_error']}"]
-    described = inspection["description"]
-    if described is None:
-        return []
-    lines = [
-        f"made for {shown(described['runtime'])}, quantize {described['quantize']}, "
-        f"optimize {described['optimize']}"
-    ]
-    for check in described["verified"]:
-        accuracy, reference = check["accuracy"], check["reference_accuracy"]
-        found = f"verified in {shown(check['runtime'])} {shown(check['version'])}"
-        if accuracy is not None:
-            found += f": accuracy {percent(accuracy)} %"
-        if reference is not None:
-            found += f" (Keras model {percent(reference)} %)"
-        lines.append(f"{found}, {count(check['examples'])} examples")
-    return lines
+def _has_checkpoint(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in (MODEL, SPARSE))
+
+
+def _describe_file(path: Path) -> dict[str, Any]:
+    source = find_checkpoint(path)
+    if (file_format := artifact_format(source)) is not None:
+        described = describe_artifact_file(source, file_format)
+    elif is_sparse_checkpoint(source):
+        described = _describe_sparse(source)
+    else:
+        described = _describe_dense(source)
+    size = {"path": str(source), "file_bytes": source.stat().st_size}
+    return {**described, **size, **weight_totals(described["layers"])}
+
+
+def _describe_dense(source: Path) -> dict[str, Any]:
+    model = load_model(source)
+    masked = _masked(source, model)
+    thresholds = _by_variable(model, _thresholds(source))
+    uses = kernel_uses(model)
+    rows = []
+    for name, layer in all_layers(model).items():
+        for variable in filter(is_weight, layer.weights):
+            array = variable.numpy()
+            row = _row(name, variable.name, array.shape, int((array == 0).sum()), array.nbytes)
+            rows.append(
+                row
+                | _row_macs(row, uses)
+                | {
+                    "masked": masked.get(id(variable)),
+                    "threshold": thresholds.get(id(variable)),
+                    "storage": "dense",
+                }
+            )
+    optimizer = optimizer_variables(source)
+    return {"kind": "dense", "layers": rows, "optimizer_values": optimizer, **_sums(rows, uses)}
+
+
+def _describe_sparse(source: Path) -> dict[str, Any]:
+    checkpoint = read_sparse_checkpoint(source)
+    try:
+        model = sparse_predictor(checkpoint, source).model
+    except CompressorError:
+        # What the file stores can be shown although no model can be built of it.
+        model = None
+    uses = None if model is None else kernel_uses(model)
+    names = {} if model is None else dense_variables(model, checkpoint.sparse)
+    recorded = _thresholds(source)
+    thresholds = _by_variable(model, recorded)
+    rows = []
+    for name, encoded in checkpoint.sparse.items():
+        zeros = math.prod(encoded.shape) - len(encoded.streams["values"])
+        size = sum(stream.nbytes for stream in encoded.streams.values())
+        row = _row(name, "kernel", encoded.shape, zeros, size)
+        extra = {"threshold": recorded.get(name), "storage": encoded.encoding}
+        rows.append(row | _row_macs(row, uses) | {"masked": None} | extra)
+    for key, array in checkpoint.dense.items():
+        name, _, stored = key.rpartition("/")
+        row = _row(name, stored, array.shape, int((array == 0).sum()), array.nbytes)
+        variable = names.get(key)
+        # A name that a layer uses twice is numbered in the file, but not in the model.
+        macs = _row_macs(row, uses, None if variable is None else variable.name)
+        extra = {"threshold": thresholds.get(id(variable)), "storage": "dense"}
+        rows.append(row | macs | {"masked": None} | extra)
+    return {"kind": "sparse", "layers": rows, "optimizer_values": 0, **_sums(rows, uses)}
+
+
+def _row(
+    layer: str, variable: str, shape: tuple[int, ...], zeros: int, size: int
+) -> dict[str, Any]:
+    return {
+        "layer": layer,
+        "variable": variable,
+        "paper_name": paper_name(layer) if variable == "kernel" else None,
+        "shape": list(shape),
+        "parameters": math.prod(shape),
+        "zeros": zeros,
+        "bytes": size,
+    }
+
+
+def _row_macs(
+    row: Mapping[str, Any], uses: Mapping[str, Uses] | None, variable: str | None = None
+) -> dict[str, int | None]:
+    times = (uses or {}).get(row["layer"], {}).get(variable or row["variable"])
+    if times is None:
+        return {"macs": None, "macs_nonzero": None}
+    return {
+        "macs": times * row["parameters"],
+        "macs_nonzero": times * (row["parameters"] - row["zeros"]),
+    }
+
+
+def _sums(
+    rows: Iterable[Mapping[str, Any]], uses: Mapping[str, Uses] | None
+) -> dict[str, int | None]:
+    known = uses is not None and not any(None in own.values() for own in uses.values())
+    return {
+        key: sum(row[key] or 0 for row in rows) if known else None
+        for key in ("macs", "macs_nonzero")
+    }
+
+
+def _masked(source: Path, model: Any) -> dict[int, int]:
+    """id of a variable -> how many of its weights the masks of its step hold at zero."""
+    path = source.parent / MASKS
+    # Another file in the folder of a step, such as a shrunk model, is not what the masks are for.
+    if source.name != MODEL or not path.is_file():
+        return {}
+    return {
+        id(variable): int(mask.size - mask.sum())
+        for variable, mask in masked_variables(model, load_masks(path))
+    }
+
+
+def _by_variable(model: Any, values: Mapping[str, Any]) -> dict[int, Any]:
+    """Values by the name of a kernel, LAYER or LAYER:VARIABLE -> by id of the variable."""
+    if model is None:
+        return {}
+    found = {name: variable_at(model, name) for name in values}
+    return {id(found[name]): value for name, value in values.items() if found[name] is not None}
+
+
+def _compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    sides = {"before": _layer_counts(before), "after": _layer_counts(after)}
+    totals = {
+        side: _counts(described["layers"])
+        | {key: described[key] for key in ("macs", "macs_nonzero", "file_bytes")}
+        for side, described in (("before", before), ("after", after))
+    }
+    ratio = {key: _ratio(totals["before"][key], totals["after"][key]) for key in totals["before"]}
+    return {
+        "kind": "comparison",
+        "before": before,
+        "after": after,
+        "layers": [
+            {"layer": name, **{side: counts.get(name) for side, counts in sides.items()}}
+            for name in _merged(list(sides["before"]), list(sides["after"]))
+        ],
+        "totals": totals | {"ratio": ratio},
+    }
+
+
+def _layer_counts(described: Mapping[str, Any]) -> dict[str, dict[str, int | None]]:
+    # A sparse checkpoint lists its sparse kernels first; their layers' biases come later.
+    layers: dict[str, list[Any]] = {}
+    for row in described["layers"]:
+        layers.setdefault(row["layer"], []).append(row)
+    return {name: _counts(rows) for name, rows in layers.items()}
+
+
+def _counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, int | None]:
+    rows = list(rows)
+    found: dict[str, int | None] = dict.fromkeys(_COUNTS, 0)
+    # What has no kernel with known MACs, such as a normalization, has none to show.
+    found |= {"macs": None, "macs_nonzero": None}
+    for row in rows:
+        for key in _COUNTS:
+            if row.get(key) is not None:
+                found[key] = (found[key] or 0) + row[key]
+    # A weight that cannot be looked into leaves the sums without an answer.
+    for key in ("parameters", "zeros"):
+        if any(row[key] is None for row in rows):
+            found[key] = None
+    return found | {"nonzeros": weight_totals(rows)["nonzeros"]}
+
+
+def _merged(before: list[str], after: list[str]) -> list[str]:
+    """The names of both, in the order of `before`; a new one comes after its predecessor."""
+    names = list(before)
+    for position, name in enumerate(after):
+        if name not in names:
+            known = [other for other in after[:position] if other in names]
+            names.insert(names.index(known[-1]) + 1 if known else 0, name)
+    return names
+
+
+def _ratio(before: int | None, after: int | None) -> float | None:
+    return None if before is None or not after else before / after
+
+
+def _describe_run(path: Path) -> dict[str, Any]:
+    experiment = read_json(path / IDENTITY) if (path / IDENTITY).is_file() else None
+    described = {}
+    for folder in finished_steps(path):
+        if _has_checkpoint(folder):
+            described[str(folder.relative_to(path))] = _describe_file(folder)
+    if not described:
+        raise CheckpointError("the run directory has no finished step", value=path)
+    return {"kind": "run", "path": str(path), "experiment": experiment, "steps": described}
+
+
+def _thresholds(source: Path) -> dict[str, float]:
+    """The thresholds that pruning recorded for the step that `source` is the file of, by kernel."""
+    folder = source.parent
+    if source.name not in (MODEL, SPARSE):
+        return {}
+    folders = [folder]
+    pruned = folder.parent / "step_2_1"
+    if folder.name in ("step_2_2", "step_3") and same_pruning(pruned, folder.parent / "step_2_2"):
+        folders.append(pruned)
+    for place in folders:
+        if (place / RECORD).is_file():
+            rows = read_record(place)["result"].get("layers", [])
+            found = {row["layer"]: row["threshold"] for row in rows if "threshold" in row}
+            if found:
+                return found
+    return {}

@@ -80,7 +80,7 @@ class Network:
 def read_network(path: Path, title: str) -> Network:
     """Read the model file at `path`, in Keras's safe mode; raises ModelError in one line."""
     from compressor.models import load_model
-    from compressor.pruning.kernels import all_kernels
+    from compressor.pruning import all_kernels
 
     model = load_model(path)
     kernels = [
@@ -92,8 +92,7 @@ def read_network(path: Path, title: str) -> Network:
 
 def _layers(model: Any) -> list[Layer]:
     """The layers by the first call of each; as the model lists them where it is no graph."""
-    from compressor.models import all_layers
-    from compressor.shrinking.trace import trace
+    from compressor.models import all_layers, trace
 
     by_path = all_layers(model)
     try:
@@ -116,7 +115,7 @@ def _layers(model: Any) -> list[Layer]:
 
 
 def _layer(name: str, layer: Any, shape: tuple[int | None, ...] | None) -> Layer:
-    from compressor.exporters.paper import is_weight
+    from compressor.models import is_weight
 
     arrays = [variable.numpy() for variable in getattr(layer, "weights", []) if is_weight(variable)]
     return Layer(

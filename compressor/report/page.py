@@ -11,7 +11,7 @@ import re
 from importlib import resources
 from typing import Any
 
-from compressor.report import _plot as plot
+from compressor.report import plotting as plot
 from compressor.report.content import Figure, Picture, Report
 from compressor.report.markdown import MOST_ROWS, cut
 from compressor.report.pictures import Drawings

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from compressor._files import write_bytes
-from compressor.report import _plot as plot
+from compressor.foundation import write_bytes
+from compressor.report import plotting as plot
 from compressor.report.content import Figure, Figures, Picture, Pictures, Report, all_blocks
 
 Drawings = Mapping[str, plot.Drawn]

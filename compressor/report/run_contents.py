@@ -12,18 +12,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compressor import steps
-from compressor._files import read_json
 from compressor.errors import CheckpointError, CompressorError, UsageError
-from compressor.listener import Listener, SilentListener
-from compressor.plan import sparsity_name
-from compressor.report import _format as form
-from compressor.report._schema import naming
-from compressor.report.bench_document import BENCH, Bench, read_bench
-from compressor.report.document import Results, check
+from compressor.foundation import Listener, SilentListener, read_json
+from compressor.report import formatting as form
 from compressor.report.networks import Network, read_network
-from compressor.run_directory import RECORD, read_record
-from compressor.sources import model_digest
+from compressor.runs import (
+    BENCH,
+    MODEL,
+    RECORD,
+    Bench,
+    Results,
+    check_results,
+    model_digest,
+    naming,
+    read_bench,
+    read_record,
+    sparsity_name,
+)
 from deploy import Artifact, ArtifactError, read_artifact
 
 RESULTS = "results.json"
@@ -68,7 +73,7 @@ def read_run(
     if results is None and (path / RESULTS).exists():
         results = read_json(path / RESULTS)
         with naming(path / RESULTS):
-            check(results)
+            check_results(results)
     contents = RunContents(path.resolve().name, results)
     if (path / BENCH).exists():
         contents.bench = read_bench(path / BENCH)
@@ -121,9 +126,9 @@ def _read_networks(contents: RunContents, path: Path, listener: Listener) -> Non
 def _model_before(contents: RunContents, path: Path) -> Path | None:
     """The model before pruning: step_1, or the file that `prune` was given, where it still is."""
     if contents.results is not None:
-        return path / f"seed-{_first_seed(contents.results)}" / "step_1" / steps.MODEL
-    if (path / "step_1" / steps.MODEL).is_file():
-        return path / "step_1" / steps.MODEL
+        return path / f"seed-{_first_seed(contents.results)}" / "step_1" / MODEL
+    if (path / "step_1" / MODEL).is_file():
+        return path / "step_1" / MODEL
     beside = path.resolve().with_name(path.resolve().name.removesuffix("-pruned") + ".keras")
     pruned = next((path / s for s in ("step_2_2", "step_2_1") if s in contents.records), None)
     if pruned is None or not beside.is_file():
@@ -138,10 +143,10 @@ def _models_after(contents: RunContents, path: Path) -> list[tuple[Path, str]]:
         last = "step_2_2" if "step_2_2" in contents.records else "step_2_1"
         sparsity = contents.records.get("step_2_1", contents.records.get(last, {})).get("sparsity")
         title = f"{form.proportion(sparsity)} pruned" if form.is_fraction(sparsity) else "pruned"
-        return [(path / last / steps.MODEL, title), (path / "shrunk.keras", "shrunk")]
+        return [(path / last / MODEL, title), (path / "shrunk.keras", "shrunk")]
     root = path / f"seed-{_first_seed(contents.results)}"
     return [
-        (root / sparsity_name(s) / "step_2_2" / steps.MODEL, f"{form.proportion(s)} pruned")
+        (root / sparsity_name(s) / "step_2_2" / MODEL, f"{form.proportion(s)} pruned")
         for s in shown_sparsities(contents.results)
     ]
 

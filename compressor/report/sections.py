@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from compressor.report import _format as form
-from compressor.report._encodings import encodings_figure
+from compressor.report import formatting as form
 from compressor.report.answer import hypothesis_text
 from compressor.report.artefact_figure import artefact_figure
 from compressor.report.artefacts import artefact_table, has_artefacts
-from compressor.report.bench_document import Run, newest_run
 from compressor.report.bench_section import bench_blocks, bench_conditions
 from compressor.report.conditions import conditions_table
 from compressor.report.content import (
@@ -25,7 +23,7 @@ from compressor.report.content import (
     Table,
     Text,
 )
-from compressor.report.document import Results
+from compressor.report.encodings_figure import encodings_figure
 from compressor.report.figures import paper_figures
 from compressor.report.headline import headline, lead, title
 from compressor.report.run_contents import FoundArtefact, RunContents
@@ -33,6 +31,7 @@ from compressor.report.structure import layer_figure, layer_table, web_figures
 from compressor.report.tables import encoding_tables, proportion_tables, summary_table
 from compressor.report.trade_offs import bytes_figure, latency_figures
 from compressor.report.weight_pictures import histograms, mask_pictures
+from compressor.runs import BenchRun, Results, newest_run
 
 
 def build_report(contents: RunContents) -> Report:
@@ -129,7 +128,7 @@ def _found_table(found: Sequence[FoundArtefact]) -> Table:
     return Table(header, rows, left=4, note=note)
 
 
-def _trade_offs(contents: RunContents, run: Run | None) -> list[Block]:
+def _trade_offs(contents: RunContents, run: BenchRun | None) -> list[Block]:
     figures: list[Figure] = []
     if (size := bytes_figure(run, contents.results, contents.artefacts)) is not None:
         figures.append(size)
@@ -176,7 +175,7 @@ def _proportions(results: Results) -> Iterator[Section]:
     yield Section("proportions", "One table a proportion", tables)
 
 
-def _conditions(contents: RunContents, run: Run | None) -> Iterator[Block]:
+def _conditions(contents: RunContents, run: BenchRun | None) -> Iterator[Block]:
     if contents.results is not None:
         if run is not None:
             yield Heading("Training and prediction times")

@@ -13,10 +13,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressor._files import write_json, write_text
-from compressor.data.files import printable
-from compressor.report import _format as form
-from compressor.report import _plot as plot
+from compressor.foundation import write_json, write_text
+from compressor.report import formatting as form, plotting as plot
+from deploy.streams import printable
 
 NAME = "sensitivity"
 """The name of each file, without suffix."""

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.report import _format as form
-from compressor.report import _plot as plot
+from compressor.report import formatting as form, plotting as plot
 from compressor.report.content import Figure, Table
 from compressor.report.networks import Kernel, Layer, Network
 

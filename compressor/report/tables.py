@@ -10,18 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from compressor.report import _format as form
-from compressor.report import paper
+from compressor.experiment import paper_results
+from compressor.report import formatting as form
 from compressor.report.content import Block, Heading, Table
-from compressor.report.document import (
-    Results,
-    bound_names,
-    by_sparsity,
-    dense_of,
-    encoding_names,
-    paper_layer,
-    paper_row,
-)
+from compressor.report.paper import paper_layer, paper_row
+from compressor.runs import Results, bound_names, by_sparsity, dense_of, encoding_names
 
 _Rows = Sequence[Mapping[str, Any]]
 
@@ -48,7 +41,7 @@ def proportion_tables(results: Results) -> list[Block]:
     """
     parts: list[Block] = []
     for sparsity, rows in by_sparsity(results).items():
-        printed = paper.row(sparsity)
+        printed = paper_results.row(sparsity)
         lines = [*_layer_lines(rows, sparsity), *_model_lines(results, rows, sparsity)]
         header = ["", "before pruning", "after pruning"]
         title = f"{form.proportion(sparsity)} pruned"
@@ -118,7 +111,7 @@ def _model_lines(results: Results, rows: _Rows, sparsity: float) -> list[list[st
             # A dense model's size is its checkpoint, as in the paper; a sparse one's is its file.
             lambda found: found["bytes"] if "bytes" in found else found["checkpoint_bytes"],
             form.mib,
-            f"{paper.DENSE_MIB}" if printed else "",
+            f"{paper_results.DENSE_MIB}" if printed else "",
             f"{printed.size_mib}" if printed else "",
         ),
         line(
@@ -167,7 +160,7 @@ def _summary_lines(results: Results) -> list[tuple[str, _Line]]:
                 ([sum(pruned)], form.count),
                 ([found["checkpoint_bytes"] for found in dense], form.mib),
                 ([], form.mib),
-                ([paper.DENSE_MIB] if comparable else [], str),
+                ([paper_results.DENSE_MIB] if comparable else [], str),
                 ([found["accuracy"] for found in dense], form.percent),
                 ([], form.percent),
                 ([], form.percent),

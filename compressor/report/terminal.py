@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.report._format import (
+from compressor.report.formatting import (
     NOTHING,
     count,
     known,
@@ -16,7 +16,7 @@ from compressor.report._format import (
     text_table,
     threshold,
 )
-from compressor.report.inspection import artifact_text, shown
+from compressor.report.inspection_tables import artifact_text, shown
 
 
 def records_text(records: Mapping[str, Mapping[str, Any]]) -> str:

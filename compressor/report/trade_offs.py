@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from compressor.report import _format as form
-from compressor.report import _plot as plot
-from compressor.report.bench_document import Run, is_sound, median_ms, settings_of
+from compressor.report import formatting as form, plotting as plot
 from compressor.report.content import Figure
-from compressor.report.document import Results
 from compressor.report.figures import zoom
 from compressor.report.pareto import front
 from compressor.report.run_contents import FoundArtefact
+from compressor.runs import BenchRun, Results, is_sound, median_ms, settings_of
 
 _MOST_SETTINGS = 4
 _MOST_NAMED = 8
@@ -34,7 +32,7 @@ class Point:
 
 
 def bytes_figure(
-    run: Run | None, results: Results | None, found: Sequence[FoundArtefact]
+    run: BenchRun | None, results: Results | None, found: Sequence[FoundArtefact]
 ) -> Figure | None:
     """Accuracy of every artefact in its runtime against its bytes; None where there is none."""
     points = _measured_bytes(run) if run else []
@@ -49,7 +47,7 @@ def bytes_figure(
     )
 
 
-def latency_figures(run: Run) -> list[Figure]:
+def latency_figures(run: BenchRun) -> list[Figure]:
     """Accuracy against the median latency, one figure a number of threads and batch size."""
     figures = []
     for threads, batch in _shown(settings_of(run["rows"])):
@@ -98,7 +96,7 @@ def _shown(settings: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
     return sorted(corners & set(settings))
 
 
-def _measured_bytes(run: Run) -> list[Point]:
+def _measured_bytes(run: BenchRun) -> list[Point]:
     points: dict[tuple[int, str], Point] = {}
     for row in run["rows"]:
         artefact = run["artefacts"][row["artefact"]]

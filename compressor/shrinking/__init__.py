@@ -1,6 +1,5 @@
-"""Exact shrinking: units and channels that do not matter go, the function stays."""
+"""Exact removal of units and channels that no longer matter."""
 
-from compressor.shrinking._shrink import Shrunk, shrink
-from compressor.shrinking.channels import ChannelMap, VariableAxis, channel_map
+import lazy_loader
 
-__all__ = ["ChannelMap", "Shrunk", "VariableAxis", "channel_map", "shrink"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor import _tensorflow
+from compressor.foundation import quiet_tensorflow
 
 _FUNCTIONS = frozenset(
     [
@@ -52,7 +52,7 @@ def is_elementwise(activation: Any) -> bool:
 
 def is_linear(activation: Any) -> bool:
     """Whether an activation does nothing."""
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     return activation is None or activation is keras.activations.linear
 
 
@@ -61,7 +61,7 @@ def apply_activation(function: Any, constants: np.ndarray) -> np.ndarray:
 
     `function` takes and gives a tensor of shape (1, channels).
     """
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     known = ~np.isnan(constants)
     tensor = keras.ops.convert_to_tensor(np.where(known, constants, 0.0)[None], dtype="float64")
     applied = np.asarray(keras.ops.convert_to_numpy(function(tensor)), np.float64)

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from compressor.models import Call, Trace, trace
 from compressor.shrinking.activations import is_linear
 from compressor.shrinking.followers import BatchNormalization, scale_and_shift
 from compressor.shrinking.kernels import Depthwise, Linear
-from compressor.shrinking.rebuild import Edit, rebuild
+from compressor.shrinking.rebuilding import Edit, rebuild
 from compressor.shrinking.rule import Rule, values_of
 from compressor.shrinking.table import rule_of
-from compressor.shrinking.trace import Call, Trace, trace
 
 
 def fold_batchnorm(model: Any) -> tuple[Any, tuple[str, ...]]:

@@ -9,7 +9,7 @@ import numpy as np
 from compressor.shrinking.graph import Graph
 from compressor.shrinking.kernels import Linear
 from compressor.shrinking.liveness import Choice, Use
-from compressor.shrinking.rebuild import Edit
+from compressor.shrinking.rebuilding import Edit
 from compressor.shrinking.rule import Axis, Rule, values_of
 
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from compressor import _tensorflow
+from compressor.foundation import quiet_tensorflow
+from compressor.models import Call
 from compressor.shrinking.activations import apply_activation, is_elementwise
 from compressor.shrinking.atoms import Atoms
 from compressor.shrinking.rule import Axis, Rule, has_only, kind_name, values_of
-from compressor.shrinking.trace import Call
 
 
 class Follow(Rule):
@@ -175,7 +175,7 @@ def scale_and_shift(layer: Any) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _only_numbers(call: Call) -> bool:
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     arguments = (call.node.arguments.args, call.node.arguments.kwargs)
     own = [getattr(call.layer, name, None) for name in ("scale", "offset")]
     return all(

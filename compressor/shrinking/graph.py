@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from compressor.models import Call, Trace, trace, width_of
 from compressor.shrinking.atoms import Atoms
 from compressor.shrinking.kernels import Linear
 from compressor.shrinking.rule import Barrier, Rule, kind_name
 from compressor.shrinking.table import rule_named, rule_of
-from compressor.shrinking.trace import Call, Trace, trace, width_of
 
 
 @dataclass(frozen=True)

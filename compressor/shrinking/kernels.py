@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from compressor.models import Call
 from compressor.shrinking.activations import apply_activation, is_elementwise
 from compressor.shrinking.atoms import Atoms
 from compressor.shrinking.followers import Follow
 from compressor.shrinking.rule import Axis, Rule, has_only, kind_name, values_of
-from compressor.shrinking.trace import Call
 
 
 class Linear(Rule):

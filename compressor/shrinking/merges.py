@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from compressor.models import Call
 from compressor.shrinking.atoms import Atoms
 from compressor.shrinking.rule import Rule, kind_name
-from compressor.shrinking.trace import Call
 
 
 class Merge(Rule):

@@ -6,8 +6,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from compressor.models import Call
 from compressor.shrinking.atoms import Atoms
-from compressor.shrinking.trace import Call
 
 Role = Literal["producer", "follower", "consumer"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from compressor.models import Call
 from compressor.shrinking.followers import (
     BatchNormalization,
     Dropout,
@@ -26,7 +27,6 @@ from compressor.shrinking.merges import (
     total,
 )
 from compressor.shrinking.rule import Barrier, Rule
-from compressor.shrinking.trace import Call
 
 
 def _named(rule: Rule, names: str) -> dict[str, Rule]:

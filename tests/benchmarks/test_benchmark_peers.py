@@ -12,7 +12,7 @@ import pytest
 from benchmarks.peers import environments
 from benchmarks.peers.environments import ENVIRONMENTS, packages, read_requirements, run_in
 from compressor.errors import CheckFailedError, MissingRuntimeError
-from compressor.runtime_environments import CACHE_VARIABLE, Environment
+from compressor.runtimes.environments import CACHE_VARIABLE, Environment
 
 
 @pytest.mark.parametrize("environment", ENVIRONMENTS.values(), ids=list(ENVIRONMENTS))

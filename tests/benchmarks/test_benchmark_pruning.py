@@ -10,10 +10,11 @@ import pytest
 from command_line import compressor
 
 from benchmarks import pruning
-from compressor.models import load_model, paper_cnn
+from compressor.models.files import load_model
+from compressor.models.paper import paper_cnn
 from compressor.pruning.magnitude import magnitude_prune
-from compressor.sources import RECORD
-from compressor.training import TrainingOptions
+from compressor.runs.run_directory import RECORD
+from compressor.training.loop import TrainingOptions
 
 TRAINING = TrainingOptions(
     steps=516, learning_rate=1.8e-3, dropout_scale=0.3162277660168379

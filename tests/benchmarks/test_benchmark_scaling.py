@@ -9,9 +9,9 @@ import pytest
 
 from benchmarks import _clock, _scaling
 from compressor import load_dataset, make_plan
-from compressor.models import paper_cnn
-from compressor.plan import check_paper_model
-from compressor.steps import count_parameters, image_shape
+from compressor.experiment.steps import check_paper_model, image_shape
+from compressor.models.layers import count_parameters
+from compressor.models.paper import paper_cnn
 
 
 @pytest.mark.parametrize(("side", "weights"), [(14, 589_824), (28, 3_211_264), (56, 12_845_056)])

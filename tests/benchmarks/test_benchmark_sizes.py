@@ -13,8 +13,8 @@ import pytest
 from benchmarks import sizes
 from benchmarks.peers.files import CONVERTER, KERAS, StockFile, stock_files
 from compressor.errors import CheckFailedError, MissingRuntimeError
-from compressor.export_job import ExportJob
-from compressor.runner_client import Runner
+from compressor.exporters.job import ExportJob
+from compressor.runtimes.runner import Runner
 from deploy import ArtifactError, CheckVectors, read_artifact
 
 HERE = (CONVERTER, KERAS)

@@ -13,8 +13,8 @@ from browser import chromium
 from drawing_page import serving
 
 import compressor
-from compressor import onnxruntime_web
 from compressor.errors import MissingRuntimeError
+from compressor.runtimes import onnxruntime_web
 from deploy.artifact import Artifact, read_artifact
 from deploy.vectors import CheckVectors
 

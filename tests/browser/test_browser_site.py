@@ -16,7 +16,7 @@ import pytest
 from drawing_page import DrawingPage, serving
 from onnx import TensorProto, helper, numpy_helper
 
-from compressor.browser import site_members
+from compressor.bundling.browser import site_members
 from compressor.errors import UsageError
 from deploy.artifact import Artifact
 from deploy.bundle import open_bundle, pack_members

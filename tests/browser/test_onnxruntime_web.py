@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from compressor import onnxruntime_web, runtimes
+from compressor import runtimes
 from compressor.errors import MissingRuntimeError, UsageError
-from compressor.onnxruntime_web import PACKAGE, NpmPackage
+from compressor.runtimes import onnxruntime_web
+from compressor.runtimes.onnxruntime_web import PACKAGE, NpmPackage
 
 
 def packed(files: dict[str, bytes]) -> bytes:

@@ -12,8 +12,8 @@ from stock_runtimes import run_artefact
 
 from compressor import runtimes
 from compressor.data import Dataset
-from compressor.models import load_model
-from compressor.runner_client import Runner
+from compressor.models.files import load_model
+from compressor.runtimes.runner import Runner
 
 
 @pytest.fixture

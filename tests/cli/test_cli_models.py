@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command_line import Outcome, compressor, files
 
-from compressor import _tensorflow
+from compressor.foundation import quiet_tensorflow
 from compressor.pruning.magnitude import kept_weights
 
 WEIGHTS = {"first": 3 * 3 * 6, "second": 96 * 16, "scores": 16 * 4}
@@ -19,7 +19,7 @@ WEIGHTS = {"first": 3 * 3 * 6, "second": 96 * 16, "scores": 16 * 4}
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network with names of its own, batch normalisation and a softmax; untrained."""
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     layers = keras.layers
     keras.utils.set_random_seed(1)
     network = keras.Sequential(
@@ -68,7 +68,7 @@ def test_the_model_itself_is_left_alone(model: Path, pruned: Outcome) -> None:
 
 
 def test_a_model_that_stock_keras_loads(model: Path, pruned: Outcome, quadrants: Path) -> None:
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     network = keras.saving.load_model(
         model.with_name("net-pruned") / "step_2_2" / "model.keras", compile=False
     )

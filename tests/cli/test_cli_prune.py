@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from command_line import Outcome, compressor
 
-from compressor import _tensorflow
-from compressor.models import load_model
+from compressor.foundation import quiet_tensorflow
+from compressor.models.files import load_model
 from compressor.pruning.magnitude import kept_weights
 
 SIZES = {"first": 3 * 3 * 8, "second": 3 * 3 * 8 * 8, "third": 128 * 16, "scores": 16 * 4}
@@ -21,7 +21,7 @@ SIZES = {"first": 3 * 3 * 8, "second": 3 * 3 * 8 * 8, "third": 128 * 16, "scores
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small untrained CNN with names of its own, compiled with a loss."""
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     layers = keras.layers
     keras.utils.set_random_seed(1)
     network = keras.Sequential(
@@ -242,7 +242,7 @@ def test_what_is_written_loads_in_stock_keras(
 ) -> None:
     words = ["--granularity", granularity, "--pruning-schedule", schedule, "--distill", "--rewind"]
     records = prune(*words, "--sparsity", "0.5", "--json").json()
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     network = keras.saving.load_model(tmp_path / "out" / "step_2_2" / "model.keras", compile=True)
     with np.load(quadrants / "d.npz") as data:
         x, y = data["x_test"][..., None].astype("float32") / 255, data["y_test"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command_line import compressor, files
 
-from compressor import _tensorflow
+from compressor.foundation import quiet_tensorflow
 
 
 def _network(keras: Any, **options: Any) -> Any:
@@ -31,7 +31,7 @@ def _network(keras: Any, **options: Any) -> Any:
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Model files: net, frozen, lambda, three classes, unpooled; not to be written to."""
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     folder = tmp_path_factory.mktemp("models")
     _network(keras).save(folder / "net.keras")
     _network(keras, classes=3).save(folder / "three.keras")

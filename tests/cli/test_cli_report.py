@@ -11,7 +11,7 @@ import pytest
 from bench_documents import bench_document
 from command_line import compressor
 
-from compressor.run_directory import RunDirectory
+from compressor.runs.run_directory import RunDirectory
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from command_line import compressor, files
 
-from compressor import _tensorflow
+from compressor.foundation import quiet_tensorflow
 
 
 def _kill(layer: Any, units: list[int], bias: float = 0.0) -> None:
@@ -22,7 +22,7 @@ def _kill(layer: Any, units: list[int], bias: float = 0.0) -> None:
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A CNN with a BatchNormalization, in which 3 of 8 filters and 7 of 20 units are dead."""
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     layers = keras.layers
     keras.utils.set_random_seed(1)
     generator = np.random.default_rng(1)
@@ -54,7 +54,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _same_function(first: Path, second: Path) -> None:
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     before, after = (keras.saving.load_model(path, compile=False) for path in (first, second))
     x = np.random.default_rng(4).random((64, 8, 8, 1), np.float32)
     expected = before.predict_on_batch(x)
@@ -63,7 +63,7 @@ def _same_function(first: Path, second: Path) -> None:
 
 
 def _shapes(path: Path) -> dict[str, tuple[int, ...]]:
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     network = keras.saving.load_model(path, compile=False)
     return {la.name: tuple(la.kernel.shape) for la in network.layers if hasattr(la, "kernel")}
 
@@ -79,14 +79,14 @@ def test_what_is_dead_goes_and_the_function_stays(model: Path, tmp_path: Path) -
     assert record["difference"] <= 1e-5 and record["output"] == str(small)
     assert small.stat().st_size < model.stat().st_size
     assert "accuracy" not in record and record["checked_on"] == "random inputs"
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     assert "normal" not in [layer.name for layer in keras.saving.load_model(small).layers]
 
 
 def test_the_compiled_loss_stays(model: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.keras"
     assert compressor("shrink", model, "-o", small).code == 0
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     network = keras.saving.load_model(small, compile=True)
 
     assert network.loss.name == "sparse_categorical_crossentropy" and network.loss.from_logits
@@ -111,7 +111,7 @@ def test_batch_normalization_can_stay(model: Path, tmp_path: Path) -> None:
 
     _same_function(model, small)
     assert record["folded"] == []
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     network = keras.saving.load_model(small, compile=False)
     assert network.get_layer("normal").gamma.shape == network.get_layer("first").bias.shape
 

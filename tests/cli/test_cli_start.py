@@ -10,8 +10,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
-import cli
 import compressor
+from compressor.commands import command_line as cli
 
 DATA = ["--data-dir", "--train-data-dir", "--test-data-dir"]
 SPARSITY = ["--sparse-ratio", "--sparsity"]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressor.data import Dataset, load_mnist
+from compressor.data import Dataset
+from compressor.data.mnist import load_mnist
 from compressor.errors import DataError
 
 CODES = {

@@ -9,8 +9,7 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from compressor.data import load_dataset
 from compressor.data.checks import as_images, as_labels

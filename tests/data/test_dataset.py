@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import compressor.data
-from compressor.data import Dataset, load_dataset, load_mnist, mnist
+from compressor.data import Dataset, load_dataset, mnist
 from compressor.data.dataset import array_digest
+from compressor.data.mnist import load_mnist
 
 MNIST_DIGEST = "5c253c44a8ba46c4fab0a6f1805a91fdf660e732190251bec4b54f0131afc5bb"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from compressor import devices
+from compressor.bundling import devices
 from compressor.errors import UsageError
 from deploy.errors import ArtifactError
 from deploy.operator_table import find_table

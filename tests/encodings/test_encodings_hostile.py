@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from compressor.encodings import ENCODINGS, Encoded, decode, get_encoding
+from compressor.encodings import ENCODINGS, Encoded, get_encoding
+from compressor.encodings.registry import decode
 from compressor.errors import CheckpointError
 
 MATRIX = np.array([[0, 5, 0], [7, 0, 0], [0, 8, 9], [0, 0, 0]], np.float32)

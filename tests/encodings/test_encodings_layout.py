@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from compressor.encodings import ENCODINGS, ENTROPY, entropy_bound_bytes, get_encoding
+from compressor.encodings import ENCODINGS, ENTROPY, get_encoding
+from compressor.encodings.entropy import entropy_bound_bytes
 from compressor.errors import UsageError
 
 # Rows are inputs, columns output units.

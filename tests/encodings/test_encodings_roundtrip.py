@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from compressor.encodings import ENCODINGS, Encoded, decode, get_encoding
+from compressor.encodings import ENCODINGS, Encoded, get_encoding
+from compressor.encodings.registry import decode
 from compressor.errors import CheckpointError, ModelError, UsageError
 
 NAMES = list(ENCODINGS)

@@ -9,15 +9,10 @@ import numpy as np
 import pytest
 
 from compressor import encodings
-from compressor.encodings import (
-    ENCODINGS,
-    Coo,
-    Csr,
-    expected_model_bytes,
-    get_encoding,
-    model_bytes,
-    register,
-)
+from compressor.encodings import ENCODINGS, expected_model_bytes, get_encoding, model_bytes
+from compressor.encodings.coo import Coo
+from compressor.encodings.csr import Csr
+from compressor.encodings.registry import register
 from compressor.errors import CheckFailedError, ModelError, UsageError
 
 FC1, FC2 = (3136, 1024), (1024, 10)

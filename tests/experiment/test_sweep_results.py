@@ -14,7 +14,7 @@ import pytest
 from command_line import compressor, results_of, without_times
 
 from compressor import load_dataset, report
-from compressor.plan import make_plan
+from compressor.pruning.plan import make_plan
 
 WEIGHTS = {"conv1": 5 * 5 * 32, "conv2": 5 * 5 * 32 * 64, "fc1": 256 * 1024, "fc2": 1024 * 4}
 BIASES = 32 + 64 + 1024 + 4

@@ -18,8 +18,8 @@ from command_line import (
     without_times,
 )
 
-from compressor._files import atomic_path
-from compressor.run_directory import RunDirectory
+from compressor.foundation.files import atomic_path
+from compressor.runs.run_directory import RunDirectory
 
 
 def test_killed_again_and_again(undisturbed: Any, tmp_path: Path) -> None:

@@ -7,14 +7,14 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from compressor.encodings import decode
+from compressor.encodings.registry import decode
 from compressor.errors import CheckpointError, CompressorError, ModelError, UsageError
-from compressor.exporters.paper import read_sparse_checkpoint, write_sparse_checkpoint
-from compressor.predictors import load_predictor
-from compressor.pruning import apply_masks, magnitude_prune, prunable_layers
+from compressor.experiment.paper_checkpoint import read_sparse_checkpoint, write_sparse_checkpoint
+from compressor.experiment.predictors import load_predictor
+from compressor.models.layers import prunable_layers
+from compressor.pruning import apply_masks, magnitude_prune
 
 OVERHEAD = 64 * 1024
 

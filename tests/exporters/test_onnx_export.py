@@ -14,7 +14,7 @@ import pytest
 from compressor.errors import ModelError, UsageError
 from compressor.exporters.onnx import ENCODINGS, export
 from compressor.exporters.request import QUANTIZATIONS, ExportedFile, Request
-from compressor.models import paper_cnn
+from compressor.models.paper import paper_cnn
 
 EXAMPLES = 40
 DECODING = {"CumSum", "ScatterElements", "GatherElements", "BitShift", "ConstantOfShape"}

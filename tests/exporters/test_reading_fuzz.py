@@ -14,8 +14,8 @@ import pytest
 from artifact_files import sparse_tensor, tflite_bytes, tflite_model
 from onnx import helper, numpy_helper
 
-from compressor import _tensorflow
 from compressor.errors import CheckpointError
+from compressor.foundation import quiet_tensorflow
 
 MEMORY = 200 * 2**20
 WORDS = (0, 1, 2**31 - 1, 2**31, 2**32 - 1)
@@ -202,7 +202,7 @@ def test_many_damages(kind, mutation):
 
 @pytest.mark.slow
 def test_damages_of_a_file_of_the_stock_converter(small_net):
-    tensorflow, _ = _tensorflow.load()
+    tensorflow, _ = quiet_tensorflow.load()
     converter = tensorflow.lite.TFLiteConverter.from_keras_model(small_net())
     content = converter.convert()
     damaged = [one for make, step, _ in MUTATIONS.values() for one in make(content, 2 * step)]

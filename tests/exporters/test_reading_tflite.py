@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from artifact_files import sparse_tensor, tflite_bytes, tflite_model
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
-from compressor import _tensorflow
 from compressor.errors import CheckpointError
 from compressor.exporters.tflite.reading import decode, read_tflite
+from compressor.foundation import quiet_tensorflow
 
 
 def dense_array(shape, density=0.3, seed=0, dtype="float32"):
@@ -94,7 +93,7 @@ def test_four_bits_are_unpacked():
 
 @pytest.mark.parametrize("optimize", ["", "EXPERIMENTAL_SPARSITY", "DEFAULT"])
 def test_files_of_the_stock_converter(small_net, optimize):
-    tensorflow, _ = _tensorflow.load()
+    tensorflow, _ = quiet_tensorflow.load()
     model = small_net()
     kernel = np.where(np.arange(64 * 12).reshape(64, 12) % 11, 0, model.layers[1].kernel.numpy())
     model.layers[1].kernel.assign(kernel)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from layer_graphs import DEPTHWISE, IMAGE, VECTOR, expected, integer_graph, layer_graph, run
 
+from compressor.exporters.quantization import quantize_symmetric
 from compressor.exporters.request import Request
-from compressor.exporters.tflite import choice
-from compressor.exporters.tflite import graph as graphs
+from compressor.exporters.tflite import choice, graph as graphs
 from compressor.exporters.tflite.candidates import candidates
 from compressor.exporters.tflite.choice import ENCODINGS, INTEGER, Candidate, Way
 from compressor.exporters.tflite.convert import convert
@@ -19,7 +19,6 @@ from compressor.exporters.tflite.passes import fix_reshapes
 from compressor.exporters.tflite.scales import quantize as quantize_weights
 from compressor.exporters.tflite.weight import find_weights
 from compressor.exporters.tflite.weights import encode_weights, write
-from compressor.quantization import quantize_symmetric
 
 QUANTIZATIONS = ("none", "float16", "dynamic", "int4")
 SHAPES = {

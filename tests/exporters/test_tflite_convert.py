@@ -9,7 +9,7 @@ import pytest
 
 from compressor.errors import ModelError
 from compressor.exporters.tflite import convert, graph, names, passes
-from compressor.preprocessing import structure
+from compressor.models.preprocessing import structure
 
 
 @pytest.fixture(scope="module")

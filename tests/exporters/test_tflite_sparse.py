@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from layer_graphs import VECTOR, decode, decoded, layer_graph, run
 
 from compressor.exporters.request import Request

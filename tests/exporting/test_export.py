@@ -16,7 +16,7 @@ import compressor
 from compressor import training
 from compressor.data import Dataset
 from compressor.errors import UsageError
-from compressor.models import load_model
+from compressor.models.files import load_model
 from deploy import CheckVectors, read_artifact
 
 FORMATS = ("tflite", "onnx")

@@ -21,7 +21,7 @@ from compressor.errors import (
     UsageError,
 )
 from compressor.exporters import onnx, tflite
-from compressor.models import load_model
+from compressor.models.files import load_model
 
 assert exporters
 

@@ -14,8 +14,8 @@ from stock_runtimes import run_artefact
 import compressor
 from compressor import PruningSpec, TrainingOptions
 from compressor.data import Dataset
-from compressor.models import load_model
-from compressor.preprocessing import preprocessing
+from compressor.models.files import load_model
+from compressor.models.preprocessing import preprocessing_of
 from deploy import read_artifact
 
 RETRAINED = TrainingOptions(steps=60, batch_size=32, learning_rate=5e-3)
@@ -39,7 +39,7 @@ def exported(
 
 def test_what_is_written_does_what_the_model_does(exported: Any) -> None:
     model, data, rows = exported
-    feed = preprocessing(model, data.x_test)
+    feed = preprocessing_of(model, data.x_test)
     fed = feed(data.x_test)
     names = [rule.name for rule in feed.rules]
     arrays = dict(zip(names, fed if isinstance(fed, list) else [fed], strict=True))

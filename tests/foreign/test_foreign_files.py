@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from command_line import compressor
 
-from compressor import _tensorflow
 from compressor.data import Dataset
+from compressor.foundation import quiet_tensorflow
 
 
 def write(path: Path, data: Dataset) -> Path:
@@ -27,7 +27,7 @@ def write(path: Path, data: Dataset) -> Path:
 
 def stock_accuracy(path: Path, data: Dataset) -> float:
     """With Keras alone, and inputs scaled as the models were trained."""
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     model = keras.saving.load_model(path, compile=False)
     x = data.x_test
     if isinstance(x, np.ndarray):
@@ -68,7 +68,7 @@ def test_prune_shrink_and_evaluate(
     ).json()
     assert evaluated["accuracy"] == stock_accuracy(small, given.data) == retrained["accuracy"]
     if granularity == "channel":
-        _, keras = _tensorflow.load()
+        _, keras = quiet_tensorflow.load()
         narrow = keras.saving.load_model(small, compile=False)
         assert narrow.count_params() < 0.6 * given.model.count_params()
 

@@ -10,7 +10,7 @@ import pytest
 
 import compressor
 from compressor import PruningSpec, TrainingOptions
-from compressor.preprocessing import preprocessing
+from compressor.models.preprocessing import preprocessing_of
 from compressor.pruning.kernels import variable_at
 
 RETRAINED = TrainingOptions(steps=80, batch_size=32, learning_rate=5e-3)
@@ -21,7 +21,7 @@ CLOSE = 0.05
 
 
 def outputs(model: Any, data: Any) -> np.ndarray:
-    return np.asarray(model(preprocessing(model, data.x_test)(data.x_test), training=False))
+    return np.asarray(model(preprocessing_of(model, data.x_test)(data.x_test), training=False))
 
 
 def parameters(model: Any) -> int:
@@ -77,7 +77,7 @@ def test_a_model_without_its_dead_units_computes_the_same(foreign: Callable, nam
     # Masked only: the retraining would hide a unit that was cut wrongly.
     spec = PruningSpec(0.97)
     sparse = compressor.prune(given.model, given.data, spec, retrain=False).model
-    feed = preprocessing(sparse, given.data.x_test)
+    feed = preprocessing_of(sparse, given.data.x_test)
     found = compressor.shrink(sparse, feed(given.data.x_test))
 
     expected, after = outputs(sparse, given.data), outputs(found.model, given.data)

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 
 import compressor
-from compressor import workflow
 from compressor.errors import CheckpointError, CompressorError, ModelError
-from compressor.inspection import inspect
-from compressor.plan import make_plan
+from compressor.experiment import workflow
+from compressor.pruning.plan import make_plan
 from compressor.pruning.spec import PruningSpec
+from compressor.report.inspection import inspect
 from compressor.report.terminal import inspection_text
 
 

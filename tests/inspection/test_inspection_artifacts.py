@@ -10,9 +10,9 @@ from artifact_files import sparse_tensor, tflite_bytes, tflite_model
 from command_line import compressor
 from onnx import helper, numpy_helper
 
-from compressor import _tensorflow
 from compressor.errors import CheckpointError
-from compressor.inspection import inspect
+from compressor.foundation import quiet_tensorflow
+from compressor.report.inspection import inspect
 from compressor.report.terminal import inspection_text
 
 KERNEL = np.where(np.arange(64 * 12).reshape(64, 12) % 10, 0, 1.5).astype("float32")
@@ -51,7 +51,7 @@ def gap_model(name="hidden/kernel"):
 def files(small_net, tmp_path_factory):
     """The same two-layer model as .keras, as dense, sparse and int8 TFLite; its layer as ONNX."""
     folder = tmp_path_factory.mktemp("artefacts")
-    tensorflow, _ = _tensorflow.load()
+    tensorflow, _ = quiet_tensorflow.load()
     model = small_net()
     model.get_layer("hidden").kernel.assign(KERNEL)
     model.save(folder / "model.keras")

@@ -8,9 +8,9 @@ import pytest
 from command_line import compressor
 
 from compressor.errors import CheckpointError, UsageError
-from compressor.exporters.paper import write_sparse_checkpoint
-from compressor.inspection import inspect
-from compressor.models import paper_cnn
+from compressor.experiment.paper_checkpoint import write_sparse_checkpoint
+from compressor.models.paper import paper_cnn
+from compressor.report.inspection import inspect
 
 
 @pytest.fixture(scope="module")

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from compressor.exporters.paper import read_sparse_checkpoint, write_sparse_checkpoint
-from compressor.macs import Macs, kernel_uses, layer_macs
-from compressor.models import paper_cnn
-from compressor.predictors import sparse_predictor
+from compressor.experiment.paper_checkpoint import read_sparse_checkpoint, write_sparse_checkpoint
+from compressor.experiment.predictors import sparse_predictor
+from compressor.models.macs import Macs, kernel_uses, layer_macs
+from compressor.models.paper import paper_cnn
 
 
 def macs_of(model):

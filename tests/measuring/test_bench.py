@@ -18,7 +18,7 @@ from compressor import bench, load_dataset, runtimes
 from compressor.errors import CheckpointError, DataError, MissingRuntimeError, UsageError
 from compressor.measuring.proof import verdict
 from compressor.measuring.subjects import Subject
-from compressor.report.bench_document import bench_schema, read_bench
+from compressor.runs.bench_document import bench_schema, read_bench
 from deploy import Artifact
 
 QUICK: dict[str, Any] = {"rounds": 3, "round_seconds": 0.01, "starts": 2}

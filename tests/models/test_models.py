@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from compressor.errors import ModelError
-from compressor.models import PAPER_NAMES, load_model, optimizer_variables, paper_cnn, save_model
-from compressor.pruning import prunable_layers
+from compressor.models.files import load_model, optimizer_variables, save_model
+from compressor.models.layers import prunable_layers
+from compressor.models.paper import PAPER_NAMES, paper_cnn
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressor.objective import objective_of
-from compressor.parity import Reference, judge, judge_single, run, spread
-from compressor.preprocessing import preprocessing
+from compressor.exporters.parity import Reference, judge, judge_single, run, spread
+from compressor.models.objective import objective_of
+from compressor.models.preprocessing import preprocessing_of
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def reference(keras: Any) -> Reference:
     scores = np.asarray(model.predict_on_batch(x))
     labels = scores.argmax(axis=1)
     labels[::10] = (labels[::10] + 1) % 4
-    return Reference(x, preprocessing(model, x), scores, labels, objective_of(model))
+    return Reference(x, preprocessing_of(model, x), scores, labels, objective_of(model))
 
 
 def _spoiled(reference: Reference, examples: int) -> np.ndarray:

@@ -9,9 +9,9 @@ import pytest
 import compressor
 from compressor.data import Dataset
 from compressor.errors import CheckpointError, CompressorError, DataError, ModelError, UsageError
-from compressor.exporters.paper import write_sparse_checkpoint
-from compressor.models import load_model
-from compressor.predictors import Predictor, evaluate, load_predictor, prediction_times
+from compressor.experiment.paper_checkpoint import write_sparse_checkpoint
+from compressor.experiment.predictors import Predictor, evaluate, load_predictor, prediction_times
+from compressor.models.files import load_model
 
 
 @pytest.fixture

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 
-from compressor import steps
 from compressor.encodings import get_encoding
 from compressor.errors import CheckFailedError
-from compressor.exporters.paper import write_sparse_checkpoint
-from compressor.predictors import load_predictor
-from compressor.pruning import apply_masks, magnitude_prune, prunable_layers
-from compressor.sparse_layers import SparseMatrix
+from compressor.experiment import steps
+from compressor.experiment.paper_checkpoint import write_sparse_checkpoint
+from compressor.experiment.predictors import load_predictor
+from compressor.models.layers import prunable_layers
+from compressor.models.sparse_layers import SparseMatrix
+from compressor.pruning import apply_masks, magnitude_prune
 
 
 def sequential_cnn(keras):
@@ -229,7 +230,8 @@ def test_more_rows_than_are_computed_at_a_time(keras, tmp_path):
 
 
 def test_no_kernel_is_made_dense(keras, tmp_path, monkeypatch):
-    from compressor import _tensorflow, predictors
+    from compressor.experiment import predictors
+    from compressor.foundation import quiet_tensorflow
 
     model = randomized(keras, sequential_cnn)
     prune(model, 0.9)
@@ -257,7 +259,7 @@ def test_no_kernel_is_made_dense(keras, tmp_path, monkeypatch):
         nonzeros = np.count_nonzero(model.get_layer(name).kernel.numpy())
         assert layer.matrix._matrix.nnz == nonzeros
     # Nor does a constant of the graph hold one.
-    tensorflow, _ = _tensorflow.load()
+    tensorflow, _ = quiet_tensorflow.load()
     graph = tensorflow.function(lambda x: built[0](x)).get_concrete_function(
         tensorflow.TensorSpec((None, 8, 8, 1))
     )

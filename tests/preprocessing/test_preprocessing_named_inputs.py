@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from compressor import _tensorflow
 from compressor.data import load_dataset
 from compressor.errors import DataError
-from compressor.preprocessing import check_fit, preprocessing, structure
+from compressor.foundation import quiet_tensorflow
+from compressor.models.preprocessing import check_fit, preprocessing_of, structure
 
 FORMS = ["list", "dict"]
 
@@ -87,7 +87,7 @@ def test_each_input_is_fed_under_its_name(two_inputs, stored, form):
 @pytest.mark.parametrize("form", FORMS)
 def test_scores_are_those_of_the_right_inputs(two_inputs, stored, form):
     model = two_inputs(form)
-    feed = preprocessing(model, stored.x_test)
+    feed = preprocessing_of(model, stored.x_test)
     embedding, dense = (layer for layer in model.layers if layer.weights)
     words = embedding.get_weights()[0][stored.x_test["words"]].reshape(4, -1)
     both = np.concatenate([words, stored.x_test["picture"].reshape(4, -1) / 255], axis=1)
@@ -98,10 +98,10 @@ def test_scores_are_those_of_the_right_inputs(two_inputs, stored, form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_pipeline_of_tensors_trains_the_model(two_inputs, stored, form):
-    tensorflow, _ = _tensorflow.load()
+    tensorflow, _ = quiet_tensorflow.load()
     model = two_inputs(form)
     model.compile("sgd", "mse")
-    feed = preprocessing(model, stored.x_train)
+    feed = preprocessing_of(model, stored.x_train)
     constants = {name: tensorflow.constant(part) for name, part in stored.x_train.items()}
 
     def batch(index):
@@ -123,13 +123,13 @@ def test_a_pipeline_of_tensors_trains_the_model(two_inputs, stored, form):
 
 @pytest.mark.parametrize("form", FORMS)
 def test_the_structure_is_that_of_what_is_fed(two_inputs, stored, form):
-    tensorflow, _ = _tensorflow.load()
+    tensorflow, _ = quiet_tensorflow.load()
     model = two_inputs(form)
     specs = tensorflow.nest.map_structure(
         lambda part: tensorflow.TensorSpec(part.shape, part.dtype), structure(model)
     )
     function = tensorflow.function(model, input_signature=[specs])
-    fed = preprocessing(model, stored.x_test)(stored.x_test)
+    fed = preprocessing_of(model, stored.x_test)(stored.x_test)
     scores = function(tensorflow.nest.map_structure(tensorflow.constant, fed))
     np.testing.assert_allclose(scores.numpy(), model.predict_on_batch(fed), atol=1e-5)
 
@@ -142,7 +142,7 @@ def test_inputs_without_names_of_their_own_keep_those_of_their_layers(keras, rel
     names = [layer.name for layer in model.layers[:2]]
     x = {name: np.zeros((2, size), np.float32) for name, size in zip(names, (2, 3), strict=True)}
     for network in (model, reloaded(model)):
-        assert [part.shape for part in preprocessing(network, x)(x)] == [(2, 2), (2, 3)]
+        assert [part.shape for part in preprocessing_of(network, x)(x)] == [(2, 2), (2, 3)]
 
 
 def test_one_number_a_row_is_a_column(keras):
@@ -150,18 +150,18 @@ def test_one_number_a_row_is_a_column(keras):
     column = keras.layers.Reshape((1,))(size)
     scores = keras.layers.Dense(2)(keras.layers.Concatenate()([age, column]))
     x = {"age": np.array([1.5, 2.5], np.float32), "size": np.array([[3.0], [4.0]], np.float32)}
-    fed = preprocessing(keras.Model([age, size], scores), x)(x)
+    fed = preprocessing_of(keras.Model([age, size], scores), x)(x)
     assert [part.tolist() for part in fed] == [[[1.5], [2.5]], [3.0, 4.0]]
 
 
 def test_one_named_array_feeds_one_input_whatever_its_name(small_net, keras):
     array = np.full((2, 8, 8), 255, np.uint8)
-    feed = preprocessing(small_net(), {"anything": array})
+    feed = preprocessing_of(small_net(), {"anything": array})
     assert feed({"anything": array}).shape == (2, 8, 8, 1)
     assert feed({"anything": array}).max() == 1
     only = keras.Input((4,), name="only")
     model = keras.Model({"only": only}, keras.layers.Dense(2)(only))
-    fed = preprocessing(model, array[:, 0, :4])(array[:, 0, :4])
+    fed = preprocessing_of(model, array[:, 0, :4])(array[:, 0, :4])
     assert set(fed) == {"only"} and fed["only"].shape == (2, 4)
 
 
@@ -175,10 +175,10 @@ def test_an_input_is_followed_into_a_nested_model_of_several(keras, reloaded):
     model = keras.Model([a, b], layers.Dense(2)(inner({"unit": a, "raw": b})))
     x = {name: np.full((1, 4), 255, np.uint8) for name in "ab"}
     for network in (model, reloaded(model)):
-        fed = preprocessing(network, x)(x)
+        fed = preprocessing_of(network, x)(x)
         assert {
             rule.name: part.max()
-            for rule, part in zip(preprocessing(network, x).rules, fed, strict=True)
+            for rule, part in zip(preprocessing_of(network, x).rules, fed, strict=True)
         } == {"a": 1, "b": 255}
 
 
@@ -189,19 +189,19 @@ def test_frames_of_a_video_are_followed_too(keras, reloaded):
         [keras.Input((5, 4, 4)), layers.TimeDistributed(frame), layers.Flatten(), layers.Dense(2)]
     )
     x = np.full((2, 5, 4, 4), 255, np.uint8)
-    assert preprocessing(reloaded(model), x)(x).max() == 255
+    assert preprocessing_of(reloaded(model), x)(x).max() == 255
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_one_array_does_not_feed_two_inputs(two_inputs, rejected, form):
-    message = rejected(DataError, preprocessing, two_inputs(form), np.zeros((2, 3), np.uint8))
+    message = rejected(DataError, preprocessing_of, two_inputs(form), np.zeros((2, 3), np.uint8))
     assert "several inputs and the data set one" in message
     assert "words" in message and "picture" in message and "x_train/" in message
 
 
 def test_two_arrays_do_not_feed_one_input(small_net, rejected):
     x = {"left": np.zeros((2, 8, 8), np.uint8), "right": np.zeros((2, 8, 8), np.uint8)}
-    message = rejected(DataError, preprocessing, small_net(), x)
+    message = rejected(DataError, preprocessing_of, small_net(), x)
     assert "data left, right; model" in message
 
 
@@ -217,14 +217,14 @@ def test_two_arrays_do_not_feed_one_input(small_net, rejected):
 )
 def test_names_that_the_model_does_not_have(two_inputs, rejected, names, said):
     x = {name: np.zeros((2, 3), np.uint8) for name in names}
-    message = rejected(DataError, preprocessing, two_inputs("list"), x)
+    message = rejected(DataError, preprocessing_of, two_inputs("list"), x)
     assert "not those of the model" in message
     assert said in message
 
 
 def test_hostile_names_of_inputs_make_one_line(two_inputs, rejected):
     x = {f"{'long' * 500}\n{number}": np.zeros((2, 3), np.uint8) for number in range(50)}
-    message = rejected(DataError, preprocessing, two_inputs("list"), x)
+    message = rejected(DataError, preprocessing_of, two_inputs("list"), x)
     assert len(message) < 3000 and "and 40 more" in message
 
 
@@ -238,5 +238,5 @@ def test_hostile_names_of_inputs_make_one_line(two_inputs, rejected):
 )
 def test_messages_say_which_input(two_inputs, rejected, name, array, said):
     x = {"picture": np.zeros((2, 4, 4), np.uint8), "words": np.zeros((2, 3), np.uint8)}
-    message = rejected(DataError, preprocessing, two_inputs("list"), {**x, name: array})
+    message = rejected(DataError, preprocessing_of, two_inputs("list"), {**x, name: array})
     assert said in message

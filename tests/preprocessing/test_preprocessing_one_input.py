@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from compressor import _tensorflow
 from compressor.data import Dataset
 from compressor.errors import DataError, ModelError
-from compressor.preprocessing import check_fit, output_size, preprocessing, structure
+from compressor.foundation import quiet_tensorflow
+from compressor.models.preprocessing import check_fit, output_size, preprocessing_of, structure
 
 BYTES = np.arange(0, 256, 4, dtype=np.uint8).reshape(4, 4, 4)
 
@@ -27,12 +27,12 @@ def chain(keras):
 
 
 def only_rule(model, x):
-    (rule,) = preprocessing(model, x).rules
+    (rule,) = preprocessing_of(model, x).rules
     return rule
 
 
 def test_bytes_are_scaled_and_reshaped(chain):
-    feed = preprocessing(chain((4, 4, 1)), BYTES)
+    feed = preprocessing_of(chain((4, 4, 1)), BYTES)
     fed = feed(BYTES)
     assert fed.dtype == np.float32 and fed.shape == (4, 4, 4, 1)
     assert np.array_equal(fed[..., 0], BYTES.astype(np.float32) / np.float32(255))
@@ -52,15 +52,15 @@ def test_bytes_are_scaled_and_reshaped(chain):
 
 def test_floats_are_fed_as_stored(chain):
     x = np.array([[-3.0, 0.5, 255.0, 1e30]], np.float32)
-    feed = preprocessing(chain((4,)), x)
+    feed = preprocessing_of(chain((4,)), x)
     assert np.array_equal(feed(x), x)
     assert feed.rules[0].reason == "as stored: float32"
 
 
 @pytest.mark.parametrize("x", [BYTES, BYTES.astype(np.float32) / 7])
 def test_tensors_are_fed_bit_for_bit_as_arrays_are(chain, x):
-    tensorflow, _ = _tensorflow.load()
-    feed = preprocessing(chain((4, 4, 1)), x)
+    tensorflow, _ = quiet_tensorflow.load()
+    feed = preprocessing_of(chain((4, 4, 1)), x)
     stored = tensorflow.constant(x)
     batches = (
         tensorflow.data.Dataset.from_tensor_slices(np.array([3, 0, 1]))
@@ -92,7 +92,7 @@ def test_shapes_that_fit(chain, keras, model, stored, fed):
         pool = [keras.layers.GlobalAveragePooling1D()]
     x = np.random.default_rng(0).integers(0, 256, (2, *stored), dtype=np.uint8)
     network = chain(model, *pool)
-    feed = preprocessing(network, x)
+    feed = preprocessing_of(network, x)
     assert feed(x).shape == (2, *fed)
     assert feed.rules[0].shape == model
     assert np.array_equal(feed(x).ravel(), x.ravel() / np.float32(255))
@@ -116,7 +116,7 @@ def test_shapes_that_do_not_fit_are_both_named(chain, keras, rejected, model, st
     pool = [keras.layers.GlobalAveragePooling2D()] if len(model) == 3 else []
     if len(model) == 2:
         pool = [keras.layers.GlobalAveragePooling1D()]
-    message = rejected(DataError, preprocessing, chain(model, *pool), np.zeros((2, *stored)))
+    message = rejected(DataError, preprocessing_of, chain(model, *pool), np.zeros((2, *stored)))
     assert "the images do not fit the model" in message
     assert str(stored) in message and str(model) in message
 
@@ -163,7 +163,7 @@ def raw_models(keras):
 def test_a_model_made_for_bytes_gets_bytes(keras, chain, reloaded, name):
     x = np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3) * 2
     model = reloaded(chain((4, 4, 3), *raw_models(keras)[name]))
-    feed = preprocessing(model, x)
+    feed = preprocessing_of(model, x)
     fed = feed(x)
     assert fed.dtype == np.float32
     assert np.array_equal(fed, x)
@@ -184,7 +184,7 @@ def test_the_scaling_that_keras_applications_write_into_a_model_is_seen(keras, r
         inside = module.preprocess_input(image)
         scores = keras.layers.Dense(2)(keras.layers.Flatten()(inside))
         model = reloaded(keras.Model(image, scores))
-        assert np.array_equal(preprocessing(model, x)(x), x)
+        assert np.array_equal(preprocessing_of(model, x)(x), x)
 
 
 def unit_models(keras):
@@ -201,7 +201,7 @@ def unit_models(keras):
 def test_a_model_made_for_0_to_1_gets_that(keras, chain, reloaded, name):
     x = np.arange(96, dtype=np.uint8).reshape(2, 4, 4, 3) * 2
     model = reloaded(chain((4, 4, 3), *unit_models(keras)[name]))
-    assert np.array_equal(preprocessing(model, x)(x), x / np.float32(255))
+    assert np.array_equal(preprocessing_of(model, x)(x), x / np.float32(255))
 
 
 def test_a_skip_beside_arithmetic_is_no_scaling(keras):
@@ -209,7 +209,7 @@ def test_a_skip_beside_arithmetic_is_no_scaling(keras):
     shifted = image + 0.25
     scores = keras.layers.Dense(2)(keras.layers.Add()([image, shifted * image]))
     x = np.full((2, 4), 255, np.uint8)
-    assert preprocessing(keras.Model(image, scores), x)(x).max() == 1
+    assert preprocessing_of(keras.Model(image, scores), x)(x).max() == 1
 
 
 def test_a_graph_with_very_many_paths_is_followed_at_once(keras):
@@ -228,7 +228,7 @@ def test_tokens_are_fed_as_stored(keras, chain, reloaded, dtype):
     layer = keras.layers.Embedding(1000, 2, name="words")
     model = reloaded(chain((2,), layer, dtype=dtype))
     for x in (tokens, np.minimum(tokens, 200).astype(np.uint8), tokens.astype(np.float32)):
-        fed = preprocessing(model, x)(x)
+        fed = preprocessing_of(model, x)(x)
         assert fed.dtype == dtype
         assert np.array_equal(fed, x)
         expected = layer.get_weights()[0][x.astype(int)].reshape(2, 4)
@@ -250,7 +250,7 @@ def test_tokens_are_fed_as_stored(keras, chain, reloaded, dtype):
 )
 def test_tokens_that_the_embedding_lacks(keras, chain, rejected, tokens, said):
     model = chain((2,), keras.layers.Embedding(1000, 2, name="words"))
-    assert said in rejected(DataError, preprocessing, model, tokens)
+    assert said in rejected(DataError, preprocessing_of, model, tokens)
 
 
 @pytest.mark.parametrize(
@@ -263,21 +263,21 @@ def test_tokens_that_the_embedding_lacks(keras, chain, rejected, tokens, said):
 )
 def test_numbers_that_an_integer_input_cannot_hold(keras, chain, rejected, dtype, x, said):
     model = chain((2,), keras.layers.CategoryEncoding(3, "multi_hot"), dtype=dtype)
-    assert said in rejected(DataError, preprocessing, model, x)
+    assert said in rejected(DataError, preprocessing_of, model, x)
 
 
 def test_integers_beyond_a_byte_do_not_go_into_a_float_input(keras, chain, rejected):
     x = np.array([[0, 256], [-5, 3]], np.int32)
-    message = rejected(DataError, preprocessing, chain((2,)), x)
+    message = rejected(DataError, preprocessing_of, chain((2,)), x)
     assert "integer images are not within 0..255: data -5..256" in message
     assert "store them as float32" in message
     # A table of measured numbers has its scaling in the model.
     table = keras.layers.Normalization(mean=100.0, variance=400.0)
-    assert np.array_equal(preprocessing(chain((2,), table), x)(x), x)
+    assert np.array_equal(preprocessing_of(chain((2,), table), x)(x), x)
 
 
 def test_half_precision_inputs_are_fed_in_it(chain):
-    fed = preprocessing(chain((4, 4), dtype="float16"), BYTES)(BYTES)
+    fed = preprocessing_of(chain((4, 4), dtype="float16"), BYTES)(BYTES)
     assert fed.dtype == np.float16
     np.testing.assert_allclose(fed, BYTES / 255, atol=1e-3)
 
@@ -286,7 +286,7 @@ def test_text_is_refused(keras, rejected):
     text = keras.Input((1,), dtype="string", name="sentence")
     hashed = keras.layers.Hashing(num_bins=3)(text)
     model = keras.Model(text, keras.layers.Dense(2)(keras.ops.cast(hashed, "float32")))
-    message = rejected(ModelError, preprocessing, model, np.zeros((2, 1), np.uint8))
+    message = rejected(ModelError, preprocessing_of, model, np.zeros((2, 1), np.uint8))
     assert "takes no numbers: input sentence is string" in message
 
 
@@ -295,13 +295,15 @@ def test_models_that_are_no_classifiers(rejected, keras):
     a = keras.Input((4,))
     x = np.zeros((2, 4), np.uint8)
     forked = keras.Model(a, [layers.Dense(2)(a), layers.Dense(2)(a)])
-    assert "1 inputs, 2 outputs" in rejected(ModelError, preprocessing, forked, x)
+    assert "1 inputs, 2 outputs" in rejected(ModelError, preprocessing_of, forked, x)
     by_name = keras.Model(a, {"scores": layers.Dense(2)(a)}, name="named")
-    assert "dictionary are not supported: named" in rejected(ModelError, preprocessing, by_name, x)
+    assert "dictionary are not supported: named" in rejected(
+        ModelError, preprocessing_of, by_name, x
+    )
     deep = keras.Sequential([keras.Input((3, 4)), layers.Dense(2)])
-    assert "(3, 2)" in rejected(ModelError, preprocessing, deep, x)
+    assert "(3, 2)" in rejected(ModelError, preprocessing_of, deep, x)
     unbuilt = keras.Sequential([layers.Dense(2)], name="raw")
-    assert "never built" in rejected(ModelError, preprocessing, unbuilt, x)
+    assert "never built" in rejected(ModelError, preprocessing_of, unbuilt, x)
 
 
 def test_more_classes_than_the_model_has(chain, keras, rejected, tiny_data):
@@ -323,7 +325,7 @@ def test_the_fit_of_the_test_set_is_checked_too(keras, chain, rejected):
     model = chain((2,), keras.layers.Embedding(400, 2, name="words"))
     train, test = np.array([[0, 399]] * 3), np.array([[0, 400]] * 3)
     data = Dataset.from_arrays("words", train, np.arange(3), test, np.arange(3))
-    preprocessing(model, data.x_train)
+    preprocessing_of(model, data.x_train)
     assert "data 0..400" in rejected(DataError, check_fit, model, data)
 
 
@@ -331,5 +333,5 @@ def test_a_list_of_one_input_is_one_input(keras, reloaded):
     image = keras.Input((4, 4))
     model = reloaded(keras.Model([image], [keras.layers.Dense(2)(keras.layers.Flatten()(image))]))
     assert structure(model).shape == (None, 4, 4)
-    fed = preprocessing(model, BYTES)(BYTES)
+    fed = preprocessing_of(model, BYTES)(BYTES)
     assert model.predict_on_batch(fed).shape == (4, 2)

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 
 import compressor
-from compressor import Criterion, PruningSpec, register_criterion, retraining
+from compressor import Criterion, PruningSpec, register_criterion
 from compressor.data import Dataset
+from compressor.data.training_data import TrainingData
 from compressor.errors import CompressorError, UsageError
-from compressor.gradients import gradient_function
-from compressor.objective import objective_of
-from compressor.pruning import criteria, magnitude_prune
-from compressor.training_data import TrainingData
+from compressor.models.objective import objective_of
+from compressor.pruning import criteria, magnitude_prune, retraining
+from compressor.training.gradients import gradient_function
 
 FEATURES, CLASSES = 6, 3
 

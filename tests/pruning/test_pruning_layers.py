@@ -3,8 +3,8 @@
 import pytest
 
 from compressor.errors import ModelError, UsageError
-from compressor.models import paper_cnn
-from compressor.pruning import paper_name, prunable_layers, resolve_layers
+from compressor.models.layers import paper_name, prunable_layers, resolve_layers
+from compressor.models.paper import paper_cnn
 
 
 @pytest.fixture(scope="module")

@@ -5,12 +5,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
 from compressor.errors import ModelError, UsageError
-from compressor.pruning import check_sparsity, kept_weights, magnitude_prune
+from compressor.pruning import kept_weights, magnitude_prune
+from compressor.pruning.magnitude import check_sparsity
 
 FC1, FC2 = 3_211_264, 10_240
 # The paper's Tables 4 to 9: proportion, kept of w_fc1, kept of w_fc2.

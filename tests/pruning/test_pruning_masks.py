@@ -10,9 +10,10 @@ import pytest
 
 from compressor import training
 from compressor.errors import CheckpointError
-from compressor.models import save_model
-from compressor.pruning import apply_masks, load_masks, magnitude_prune, save_masks
-from compressor.training import TrainingOptions
+from compressor.models.files import save_model
+from compressor.pruning import apply_masks, load_masks, magnitude_prune
+from compressor.pruning.masks import save_masks
+from compressor.training.loop import TrainingOptions
 
 OPTIONS = TrainingOptions(steps=12, batch_size=16, learning_rate=0.02, schedule="constant")
 

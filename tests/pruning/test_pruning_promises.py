@@ -8,9 +8,9 @@ import pytest
 import compressor
 from compressor import Criterion, PruningSpec
 from compressor.errors import UsageError
-from compressor.plan import make_plan
 from compressor.pruning import criteria
-from compressor.training import TrainingOptions
+from compressor.pruning.plan import make_plan
+from compressor.training.loop import TrainingOptions
 
 SHORT = TrainingOptions(steps=10, batch_size=16)
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from compressor import PruningSpec, TrainingOptions
+from compressor.data.training_data import TrainingData
 from compressor.errors import UsageError
-from compressor.objective import objective_of
+from compressor.models.objective import objective_of
 from compressor.pruning import kept_weights
+from compressor.pruning.retraining import prune_gradually
 from compressor.pruning.schedules import cubic_sparsity, round_sparsity, update_steps
-from compressor.retraining import prune_gradually
-from compressor.training_data import TrainingData
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compressor.errors import ModelError, UsageError
-from compressor.models import paper_cnn
+from compressor.models.paper import paper_cnn
 from compressor.pruning import kept_weights, magnitude_prune
 from compressor.pruning.kernels import variable_at
 from compressor.pruning.pruner import Pruner, Pruning

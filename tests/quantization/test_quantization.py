@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from compressor.errors import ModelError
-from compressor.quantization import make_codebook, quantize_symmetric
+from compressor.exporters.quantization import make_codebook, quantize_symmetric
 
 
 def _weights(seed: int, shape: tuple[int, ...], density: float) -> np.ndarray:

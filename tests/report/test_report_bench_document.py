@@ -8,12 +8,18 @@ import pytest
 from bench_documents import bench_document
 
 from compressor.errors import CheckpointError
-from compressor.report import check_bench, read_bench
-from compressor.report.bench_document import bench_schema, is_sound, newest_run, settings_of
 from compressor.report.bench_section import bench_blocks, bench_conditions, fastest
 from compressor.report.markdown import blocks_markdown
 from compressor.report.pareto import front
 from compressor.report.trade_offs import bytes_figure, latency_figures
+from compressor.runs.bench_document import (
+    bench_schema,
+    check_bench,
+    is_sound,
+    newest_run,
+    read_bench,
+    settings_of,
+)
 
 
 def test_the_document_fits_the_schema_and_the_check():

@@ -10,7 +10,8 @@ import sys
 import pytest
 
 from compressor.errors import CheckpointError
-from compressor.report import check, schema, write_report
+from compressor.report.writing import write_report
+from compressor.runs.results_document import check_results as check, results_schema as schema
 
 
 @pytest.mark.parametrize("options", [{}, {"seeds": 3}, {"sparsities": (0.5, 0.9)}])

@@ -8,10 +8,10 @@ import matplotlib
 import pytest
 
 from compressor.errors import StorageError
-from compressor.report import write_report
 from compressor.report.pictures import draw, write_pictures
 from compressor.report.run_contents import RunContents
 from compressor.report.sections import build_report
+from compressor.report.writing import write_report
 
 NAMES = ["figure_5_size", "figure_6_accuracy", "figure_7_prediction_time", "figure_encodings"]
 

@@ -13,8 +13,8 @@ from browser import OpenPage, chromium
 
 import compressor
 from compressor.errors import CheckpointError, UsageError
-from compressor.plan import make_plan
 from compressor.pruning.masks import load_masks
+from compressor.pruning.plan import make_plan
 from compressor.pruning.spec import PruningSpec
 from compressor.report.networks import Kernel, read_network
 from compressor.report.run_contents import read_run

@@ -9,7 +9,7 @@ import random
 import pytest
 from scipy import stats
 
-from compressor.report import hypothesis, spearman
+from compressor.experiment.statistics import hypothesis, spearman
 
 SIX = [0.1, 0.3, 0.5, 0.7, 0.8, 0.9]
 

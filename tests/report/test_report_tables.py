@@ -7,18 +7,14 @@ import io
 
 import pytest
 
-from compressor.report import (
-    encoding_tables,
-    hypothesis,
-    hypothesis_text,
-    proportion_tables,
-    results_csv,
-    summary_table,
-    summary_text,
-)
+from compressor.experiment.statistics import hypothesis
+from compressor.report import summary_text
+from compressor.report.answer import hypothesis_text
+from compressor.report.flat import results_csv
 from compressor.report.markdown import blocks_markdown, report_markdown
 from compressor.report.run_contents import RunContents
 from compressor.report.sections import build_report
+from compressor.report.tables import encoding_tables, proportion_tables, summary_table
 
 
 def markdown(blocks):

@@ -15,7 +15,7 @@ import runnable_files
 
 from compressor import runtimes
 from compressor.errors import CheckFailedError, MissingRuntimeError, UsageError
-from compressor.runner_client import Runner
+from compressor.runtimes.runner import Runner
 from deploy import CheckVectors
 
 

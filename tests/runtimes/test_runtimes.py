@@ -19,8 +19,8 @@ import runnable_files
 
 from compressor import runtimes
 from compressor.errors import CompressorError, MissingRuntimeError, UsageError
-from compressor.runner_client import Runner
-from compressor.runtime_environments import Environment, cache_folder
+from compressor.runtimes.environments import Environment, cache_folder
+from compressor.runtimes.runner import Runner
 
 NO_GPU = pytest.mark.skipif(runtimes._driver_is_there(), reason="there is an NVIDIA driver")
 HERE = (platform.system(), platform.machine())

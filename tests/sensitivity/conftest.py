@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressor.training import TrainingOptions, fit
+from compressor.training.loop import TrainingOptions, fit
 
 
 @pytest.fixture(scope="package")

@@ -11,9 +11,9 @@ import pytest
 
 from compressor import PruningSpec, apply_masks, prune, sensitivity
 from compressor.data import Dataset
+from compressor.data.training_data import TrainingData
 from compressor.errors import CheckpointError, DataError, ModelError, UsageError
-from compressor.training import evaluate
-from compressor.training_data import TrainingData
+from compressor.training.loop import evaluate
 
 LAYERS = ["stem", "inner", "head"]
 ASIDE = 48

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressor.models import all_layers, load_model
+from compressor.models.batches import random_inputs
+from compressor.models.files import load_model
+from compressor.models.layers import all_layers
 from compressor.shrinking import Shrunk, shrink
-from compressor.shrinking.batches import random_inputs
 
 TOLERANCE = 1e-5
 

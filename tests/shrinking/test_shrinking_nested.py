@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from compressor.models import all_layers
+from compressor.models.layers import all_layers
 
 
 def _encoder(keras, name, width=3):

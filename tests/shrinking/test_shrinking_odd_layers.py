@@ -7,7 +7,7 @@ import pytest
 
 from compressor import shrink
 from compressor.errors import ModelError
-from compressor.shrinking.batches import largest_difference
+from compressor.models.batches import largest_difference
 
 
 def without_units(layer, *units):

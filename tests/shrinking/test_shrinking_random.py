@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from compressor.models import all_layers
+from compressor.models.layers import all_layers
 
 
 def _block(keras: Any, generator: np.random.Generator, x: Any, earlier: list[Any]) -> Any:

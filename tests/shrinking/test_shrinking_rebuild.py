@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from compressor.errors import ModelError
+from compressor.models.batches import random_inputs
 from compressor.pruning import apply_masks
 from compressor.shrinking import shrink
-from compressor.shrinking.batches import random_inputs
 
 
 def test_layers_keep_their_settings(keras, seeded, liven, kill, shrunk_alike) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from compressor.errors import CheckFailedError, DataError, ModelError, UsageError
+from compressor.models.batches import largest_difference
 from compressor.shrinking import edits, shrink
-from compressor.shrinking.batches import largest_difference
 
 
 def _dead_units(kernels: list[np.ndarray]) -> list[int]:

@@ -12,7 +12,7 @@ from bundles import Signer, bundle_of, relisted
 from command_line import Outcome, compressor
 from ssh_server import NAME, SshServer, ssh_server
 
-from compressor.ssh import SshHost
+from compressor.remote.ssh import SshHost
 from deploy.container import read_container
 from deploy.manifest import VECTORS
 from deploy.vectors import CheckVectors

@@ -14,7 +14,7 @@ from ssh_server import CuttingProxy, closed_port, wait_until
 
 import compressor as library
 from compressor.errors import CheckFailedError, MissingRuntimeError, UsageError
-from compressor.runner_client import Runner
+from compressor.runtimes.runner import Runner
 
 QUICK = {"rounds": 2, "round_seconds": 0.01, "starts": 1}
 
@@ -109,7 +109,7 @@ def test_bench_measures_there(bare, artefacts, tiny_file, tmp_path, no_leftovers
     assert done.code == 0, done.stderr
     assert "machine: device, " in done.stdout
     written = json.loads(output.read_text())
-    schema = resources.files("compressor.report").joinpath("bench.schema.json").read_text("utf-8")
+    schema = resources.files("compressor.runs").joinpath("bench.schema.json").read_text("utf-8")
     jsonschema.validate(written, json.loads(schema))
     (run,) = written["runs"]
     assert run["machine"]["host"] == "device"

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 from bundles import Signer
-from command_line import COMMAND, environment
-from command_line import compressor as compressor_command
+from command_line import COMMAND, compressor as compressor_command, environment
 from ssh_server import PATIENCE, CuttingProxy, closed_port, end, wait_until
 
 import compressor

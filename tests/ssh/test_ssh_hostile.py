@@ -15,10 +15,10 @@ import pytest
 from command_line import Outcome, compressor
 
 import compressor as library
-from compressor import _device_store, remote_workspace
 from compressor.errors import CheckFailedError, MissingRuntimeError
-from compressor.remote_workspace import RemoteWorkspace
-from compressor.ssh import SshHost
+from compressor.remote import device_store, workspace as remote_workspace
+from compressor.remote.ssh import SshHost
+from compressor.remote.workspace import RemoteWorkspace
 from deploy.bundle import open_bundle
 
 NAME = "small-test-device"
@@ -205,7 +205,7 @@ def test_what_it_says_beside_an_answer_is_printable(enemy, bundle) -> None:
 
 
 def test_one_that_does_not_answer_is_given_up(enemy, bundle, monkeypatch, rejected) -> None:
-    monkeypatch.setattr(_device_store, "_ANSWER_SECONDS", 0.3)
+    monkeypatch.setattr(device_store, "_ANSWER_SECONDS", 0.3)
     enemy.runs("status", "exec sleep 60")
 
     message = rejected(CheckFailedError, library.deploy, bundle, "h")
@@ -214,7 +214,7 @@ def test_one_that_does_not_answer_is_given_up(enemy, bundle, monkeypatch, reject
 
 
 def test_one_that_does_not_read_is_given_up(enemy, bundle, monkeypatch, rejected) -> None:
-    monkeypatch.setattr(_device_store, "_PIECE_SECONDS", 0.3)
+    monkeypatch.setattr(device_store, "_PIECE_SECONDS", 0.3)
     status = right_answers(bundle)["status"]
     enemy.answers("status", {**status, "received": 0, "complete": False})
     enemy.runs("receive", "exec sleep 60")
@@ -228,7 +228,7 @@ def test_one_that_does_not_read_is_given_up(enemy, bundle, monkeypatch, rejected
 def test_one_that_writes_errors_without_end_does_not_fill_the_disk(
     enemy, bundle, monkeypatch, rejected
 ) -> None:
-    monkeypatch.setattr(_device_store, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(device_store, "_ANSWER_SECONDS", 0.5)
     enemy.runs("status", "cat /dev/zero >&2; exit 1")
 
     assert "does not answer" in rejected(CheckFailedError, library.deploy, bundle, "h")

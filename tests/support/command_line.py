@@ -20,7 +20,7 @@ from unittest import mock
 import filelock
 import numpy as np
 
-import cli
+from compressor.commands import command_line as cli
 
 COMMAND = Path(sys.executable).with_name("compressor")
 PATIENCE = 300.0

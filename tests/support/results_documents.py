@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from compressor.report import hypothesis
+from compressor.experiment.statistics import hypothesis
 
 PAPER_SPARSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
 SHAPES = {

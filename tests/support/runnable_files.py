@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from compressor import _tensorflow
+from compressor.foundation import quiet_tensorflow
 
 
 def tflite_bytes(model: Any, calibration: np.ndarray | None = None) -> bytes:
     """`model` by the stock converter; with `calibration` (n, ...) int8 throughout, inputs too."""
-    tensorflow, _ = _tensorflow.load()
+    tensorflow, _ = quiet_tensorflow.load()
     converter = tensorflow.lite.TFLiteConverter.from_keras_model(model)
     if calibration is not None:
         converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]

@@ -10,11 +10,11 @@ import pytest
 import compressor
 from compressor import Distillation, PruningSpec, training
 from compressor.data import Dataset
-from compressor.distillation import as_logits, distilled_targets
 from compressor.errors import UsageError
-from compressor.models import save_model
-from compressor.objective import objective_of
-from compressor.training import TrainingOptions
+from compressor.models.files import save_model
+from compressor.models.objective import objective_of
+from compressor.training.distillation import as_logits, distilled_targets
+from compressor.training.loop import TrainingOptions
 
 OPTIONS = TrainingOptions(steps=80, batch_size=32, learning_rate=0.01)
 

@@ -10,9 +10,9 @@ import pytest
 from compressor import training
 from compressor.data import Dataset
 from compressor.errors import ModelError
-from compressor.models import load_model, save_model
-from compressor.objective import objective_of
-from compressor.training import TrainingOptions
+from compressor.models.files import load_model, save_model
+from compressor.models.objective import objective_of
+from compressor.training.loop import TrainingOptions
 
 OPTIONS = TrainingOptions(steps=60, batch_size=32, learning_rate=0.01)
 

@@ -7,8 +7,8 @@ import pytest
 
 import compressor
 from compressor import PruningSpec
-from compressor.models import load_model
-from compressor.objective import objective_of, output_kind
+from compressor.models.files import load_model
+from compressor.models.objective import objective_of, output_kind
 
 HALF = PruningSpec(0.5)
 

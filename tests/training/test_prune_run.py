@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 import compressor
-from compressor import Distillation, PruningSpec, steps
+from compressor import Distillation, PruningSpec
 from compressor.errors import CompressorError, RunDirectoryError, UsageError
-from compressor.models import load_model
-from compressor.plan import make_plan
+from compressor.experiment import steps
+from compressor.models.files import load_model
 from compressor.pruning import kept_weights, load_masks
+from compressor.pruning.plan import make_plan
 from compressor.pruning.schedules import round_sparsity
 
 SIZES = {"stem": 54, "inner": 324, "head": 384}

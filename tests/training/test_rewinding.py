@@ -10,9 +10,9 @@ import pytest
 import compressor
 from compressor import PruningSpec, training
 from compressor.errors import UsageError
-from compressor.models import save_model
-from compressor.plan import make_plan
-from compressor.training import TrainingOptions
+from compressor.models.files import save_model
+from compressor.pruning.plan import make_plan
+from compressor.training.loop import TrainingOptions
 
 
 def observed_rates(model, data, options):

@@ -7,7 +7,7 @@ import pytest
 
 from compressor import training
 from compressor.errors import ModelError, UsageError
-from compressor.training import TrainingOptions
+from compressor.training.loop import TrainingOptions
 
 SHORT = TrainingOptions(steps=7, batch_size=20, learning_rate=0.01, schedule="constant")
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 import compressor
-from compressor import steps, workflow
 from compressor.errors import CheckpointError, RunDirectoryError, UsageError
-from compressor.models import load_model
-from compressor.plan import make_plan
-from compressor.predictors import load_predictor
+from compressor.experiment import steps, workflow
+from compressor.experiment.predictors import load_predictor
+from compressor.models.files import load_model
 from compressor.pruning import load_masks
+from compressor.pruning.plan import make_plan
 from compressor.pruning.spec import PruningSpec
 
 SIZES = {"conv1": 800, "conv2": 51_200, "fc1": 256 * 1024, "fc2": 4096}

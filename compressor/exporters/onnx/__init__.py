@@ -31,7 +31,7 @@ from compressor.exporters.onnx.weights import (
     forms,
 )
 from compressor.exporters.request import EncodedTensor, ExportedFile, Request
-from compressor.preprocessing import input_names
+from compressor.models import input_names
 
 __all__ = ["ENCODINGS", "export"]
 

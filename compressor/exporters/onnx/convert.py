@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from compressor import _tensorflow
 from compressor.errors import ModelError
 from compressor.exporters.half_precision import computing_in_float32, input_type
 from compressor.exporters.onnx.graphs import all_graphs, all_nodes, rename
 from compressor.exporters.onnx.quiet import quiet
-from compressor.preprocessing import input_names, structure
+from compressor.foundation import quiet_tensorflow
+from compressor.models import input_names, structure
 
 OPSET = 18
 """The newest operator set that tf2onnx writes."""
@@ -31,7 +31,7 @@ def convert(model: Any) -> Any:
     """
     import onnx
 
-    tensorflow, keras = _tensorflow.load()
+    tensorflow, keras = quiet_tensorflow.load()
     _check_groups(model)
     names = input_names(model)
     # Functional models want the structure they were built with; the names must be unique.
@@ -84,7 +84,7 @@ def check_operators(model: Any) -> None:
 
 def _check_groups(model: Any) -> None:
     """Keras has XLA compile grouped convolutions, which tf2onnx does not look into."""
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     kinds = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
     for layer in model._flatten_layers():
         if isinstance(layer, kinds) and layer.groups > 1:

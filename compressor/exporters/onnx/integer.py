@@ -26,7 +26,7 @@ from compressor.exporters.onnx.graphs import (
     uses,
 )
 from compressor.exporters.onnx.quiet import quiet
-from compressor.quantization import quantize_symmetric
+from compressor.exporters.quantization import quantize_symmetric
 
 SATURATION = (
     "it computes in 8-bit integers: x86 processors without VNNI may clip sums of two products, "

@@ -13,8 +13,8 @@ import numpy as np
 
 from compressor.exporters.half_precision import fits_float16
 from compressor.exporters.onnx.graphs import array_of, attribute, consumers
+from compressor.exporters.quantization import make_codebook, quantize_symmetric
 from compressor.exporters.request import Quantize
-from compressor.quantization import make_codebook, quantize_symmetric
 
 MIN_SIZE = 256
 """Values of the smallest tensor that is worth the nodes that decode it."""

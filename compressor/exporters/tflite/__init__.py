@@ -18,7 +18,7 @@ from typing import Any
 
 from compressor.errors import UsageError
 from compressor.exporters.request import EncodedTensor, ExportedFile, Request
-from compressor.preprocessing import input_names
+from compressor.models import input_names
 
 _DENSE = "dense"
 

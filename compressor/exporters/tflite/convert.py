@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from compressor import _tensorflow
 from compressor.errors import ModelError
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.tracing import INPUT_PREFIX, trace
-from compressor.preprocessing import input_names
+from compressor.foundation import quiet_tensorflow
+from compressor.models import input_names
 
 OUTPUT = "scores"
 """the name of the output of a model that has one"""
@@ -33,7 +33,7 @@ def convert(model: Any, options: Mapping[str, Any] | None = None) -> Any:
     them. Raises ModelError for a model that needs operators which TFLite does not have built in,
     and as `tracing.trace` does.
     """
-    tensorflow, _ = _tensorflow.load()
+    tensorflow, _ = quiet_tensorflow.load()
     function = trace(model)
     with warnings.catch_warnings():
         # It asks for the object that owns the variables; there are none any more.

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from compressor import _tensorflow
 from compressor.errors import UsageError
+from compressor.exporters.half_precision import input_type
 from compressor.exporters.tflite.convert import convert
-from compressor.exporters.tflite.tracing import input_type
+from compressor.foundation import quiet_tensorflow
 
 ONE_SCALE = ("tflite-runtime",)
 """Runtimes of which FULLY_CONNECTED wants one scale for all weights: 2.14 is right with a scale
@@ -30,7 +30,7 @@ def convert_int8(model: Any, calibration: Sequence[np.ndarray], runtime: str) ->
     runtimes in `ONE_SCALE`. An operator that has no integer kernel stays float32, between
     DEQUANTIZE and QUANTIZE. Raises UsageError without examples, and as `convert` does.
     """
-    tensorflow, _ = _tensorflow.load()
+    tensorflow, _ = quiet_tensorflow.load()
     if not len(calibration) or not len(calibration[0]):
         raise UsageError(
             "int8 needs examples to calibrate with",

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from compressor.exporters.paper import dense_variables
 from compressor.exporters.tflite import graph as graphs
+from compressor.models import dense_variables
 
 _KERNEL, _BIAS = "kernel", "bias"
 _PARTS = {

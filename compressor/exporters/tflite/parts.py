@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from compressor.exporters.tflite import graph as graphs
-from compressor.exporters.tflite.graph import schema
+from compressor.exporters.tflite.schema import schema
 from compressor.exporters.tflite.sparsity import Layout
 from compressor.exporters.tflite.stored import Encoded, decode, store
 

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from compressor.exporters.tflite.graph import schema
-from compressor.quantization import Quantized, quantize_symmetric
+from compressor.exporters.quantization import Quantized, quantize_symmetric
+from compressor.exporters.tflite.schema import schema
 
 _CLIPS = np.linspace(0.4, 1.0, 16, dtype=np.float32)
 """how much of a channel's largest magnitude the largest integer may stand for"""

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.exporters.tflite.graph import schema
+from compressor.exporters.tflite.schema import schema
 
 BLOCKS = (4, 16)
 """how many values along the last axis a block may hold"""

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.exporters.tflite import graph as graphs
-from compressor.exporters.tflite import scales
+from compressor.exporters.tflite import graph as graphs, scales
 from compressor.exporters.tflite.sparsity import Layout, pack
 
 _DEQUANTIZE_VERSIONS = {"float16": 3, "int8": 2}

@@ -16,12 +16,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from compressor import _tensorflow
-from compressor.data.inputs import listed
+from compressor.data import listed
 from compressor.errors import ModelError
 from compressor.exporters import half_precision
 from compressor.exporters.half_precision import changed, computing_in_float32, input_type
-from compressor.preprocessing import structure
+from compressor.foundation import quiet_tensorflow
+from compressor.models import structure
 
 INPUT_PREFIX = "input_"
 """of the names of the function's inputs, which are numbered in the order of model.inputs"""
@@ -35,7 +35,7 @@ def trace(model: Any) -> Any:
     a dictionary. Raises ModelError for a recurrent layer that keeps its state between batches, or
     takes an open number of steps, and for a model that TensorFlow cannot trace.
     """
-    tensorflow, keras = _tensorflow.load()
+    tensorflow, keras = quiet_tensorflow.load()
     constants = importlib.import_module("tensorflow.python.framework.convert_to_constants")
     _check_recurrent(model)
     layout = structure(model)
@@ -70,7 +70,7 @@ def trace(model: Any) -> Any:
 
 def notes(model: Any) -> tuple[str, ...]:
     """What the user should know of how `trace` changes the model, a sentence each."""
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     found = list(half_precision.notes(model))
     recurrent = [
         layer.name for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)
@@ -81,7 +81,7 @@ def notes(model: Any) -> tuple[str, ...]:
 
 
 def _check_recurrent(model: Any) -> None:
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.RNN) and layer.stateful:
             raise ModelError(
@@ -93,7 +93,7 @@ def _check_recurrent(model: Any) -> None:
 
 @contextlib.contextmanager
 def _unrolled(model: Any) -> Iterator[None]:
-    _, keras = _tensorflow.load()
+    _, keras = quiet_tensorflow.load()
     with contextlib.ExitStack() as changes:
         for layer in model._flatten_layers():
             if isinstance(layer, keras.layers.RNN):

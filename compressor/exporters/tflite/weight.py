@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from compressor.exporters.tflite import graph as graphs
-from compressor.exporters.tflite import parts, scales
+from compressor.exporters.quantization import Quantized
+from compressor.exporters.tflite import graph as graphs, parts, scales
 from compressor.exporters.tflite.choice import Operand
-from compressor.quantization import Quantized
 
 _POSITIONS = {
     "FULLY_CONNECTED": 1,

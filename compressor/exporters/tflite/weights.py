@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 
 from compressor.exporters.request import EncodedTensor, Request
-from compressor.exporters.tflite import graph as graphs
-from compressor.exporters.tflite import parts
+from compressor.exporters.tflite import graph as graphs, parts
 from compressor.exporters.tflite.candidates import candidates, encode
 from compressor.exporters.tflite.choice import ENCODINGS, VALUE_BITS, Candidate, best
 from compressor.exporters.tflite.scales import SCALE_BYTES

@@ -1,8 +1,0 @@
-"""The bundle for browsers: a static page that runs an artefact on onnxruntime-web.
-
-Public names: site_members.
-"""
-
-from compressor.browser.site import site_members
-
-__all__ = ["site_members"]

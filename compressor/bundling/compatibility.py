@@ -1,0 +1,135 @@
+"""Which artefacts run on which devices, by their descriptions: nothing is loaded or run.
+
+What is refused is known not to work, or was never proven; what passes may still be too slow. The
+check vectors in a bundle prove the rest on the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from compressor import runtimes
+from compressor.bundling import devices
+from compressor.exporters import KERNEL_BLOCKS
+from deploy.artifact import Artifact
+from deploy.artifact_parts import StoredTensor
+from deploy.operator_table import find_table
+from deploy.profile import DeviceProfile
+
+_BITS = {
+    **{"float64": 64, "int64": 64, "uint64": 64},
+    **{"float32": 32, "int32": 32, "uint32": 32},
+    **{"float16": 16, "int16": 16, "uint16": 16},
+    **{"int8": 8, "uint8": 8, "bool": 8, "int4": 4, "uint4": 4},
+}
+_KEPT = ("dense", *KERNEL_BLOCKS)
+"""Encodings that are executed as they lie in the file."""
+_UNPACKED_BITS = 32
+"""Of a value whose type is none of a tensor, such as the number of a codebook's entry."""
+
+
+def obstacles(artifact: Artifact, profile: DeviceProfile) -> tuple[str, ...]:
+    """Why the artefact cannot run on the device, a line each; none where it can.
+
+    Checked are the format, that it was verified in the device's runtime (or, where that cannot run
+    on a host, in the one that stands in for it), the operators' versions, the memory that its
+    weights take (a lower bound), and the storage.
+    """
+    if artifact.format != profile.format:
+        return (f"is {artifact.format}, {profile.runtime} executes {profile.format}",)
+    found = [
+        _unproven(artifact, profile),
+        *_missing_operators(artifact, profile),
+        _too_large("memory", memory_bytes(artifact), profile.available_memory_bytes),
+        _too_large("storage", artifact.bytes, profile.storage_bytes),
+    ]
+    if profile.gpu is not None:
+        found.append(
+            _too_large("memory of the GPU", memory_bytes(artifact), profile.gpu.memory_bytes)
+        )
+    return tuple(reason for reason in found if reason)
+
+
+def choose(candidates: Sequence[Artifact], profile: DeviceProfile) -> Artifact:
+    """The artefact that the device prefers, of those that run there (at least one).
+
+    A device that is to be fast takes the quantisation that its profile names first, then what was
+    exported for latency, then layers of the widths that it likes, then the fewest bytes. One that
+    is to hold little takes the fewest bytes of those whose quantisation the profile names.
+    """
+    prefer = profile.prefer
+
+    def rank(artifact: Artifact) -> tuple[int, ...]:
+        known = artifact.quantize in prefer.quantize
+        way = prefer.quantize.index(artifact.quantize) if known else len(prefer.quantize)
+        if prefer.optimize == "size":
+            return int(not known), artifact.bytes, way
+        as_wanted = artifact.optimize == prefer.optimize
+        return way, int(not as_wanted), odd_widths(artifact, prefer.width_multiple), artifact.bytes
+
+    return min(candidates, key=rank)
+
+
+def runs_on(artifact: Artifact) -> tuple[str, ...]:
+    """The names of the known devices on which the artefact runs."""
+    return tuple(profile.name for profile in devices.known() if not obstacles(artifact, profile))
+
+
+def memory_bytes(artifact: Artifact) -> int:
+    """What the artefact takes in memory at least: the file, and the weights that are unpacked."""
+    return artifact.bytes + sum(
+        _unpacked_bytes(tensor) for tensor in artifact.tensors if tensor.encoding not in _KEPT
+    )
+
+
+def odd_widths(artifact: Artifact, multiple: int) -> int:
+    """How many hidden layers have a number of units that is no multiple of `multiple`.
+
+    Read off the biases, which have one axis in every format.
+    """
+    widths = [tensor.shape[0] for tensor in artifact.tensors if len(tensor.shape) == 1]
+    return sum(width % multiple != 0 for width in widths if width != artifact.classes)
+
+
+def _unproven(artifact: Artifact, profile: DeviceProfile) -> str:
+    """What it means that the artefact was verified in other runtimes than the device's."""
+    wanted = runtimes.find(profile.runtime).verified_in
+    # A GPU is rarely at hand; on the CPU the same runtime computes the same graph.
+    accepted = {wanted, "onnxruntime"} if profile.format == "onnx" else {wanted}
+    proven = [f"{found.runtime} {found.version}" for found in artifact.verified]
+    if accepted & {found.runtime for found in artifact.verified}:
+        return ""
+    where = ", ".join(proven) or "no runtime"
+    return f"was verified in {where}, not in {wanted} (export it with --for {profile.runtime})"
+
+
+def _missing_operators(artifact: Artifact, profile: DeviceProfile) -> list[str]:
+    runtime = f"{profile.runtime} {profile.runtime_version}"
+    if profile.operators is not None:
+        known, runtime = profile.operators, "the device"
+    else:
+        table = find_table(profile.runtime, profile.runtime_version)
+        if table is None:
+            return [
+                f"the operators of {runtime} were not measured (list them in the profile, as "
+                "[operators])"
+            ]
+        known = table.operators
+    return [
+        f"needs {name} {version} ({runtime} has "
+        + (f"up to {known[name]})" if name in known else "none)")
+        for name, version in artifact.needs.items()
+        if version > known.get(name, 0)
+    ]
+
+
+def _too_large(what: str, needed: int, there: int) -> str:
+    if needed <= there:
+        return ""
+    return f"needs {needed:,} bytes of {what} at least (the device has {there:,})"
+
+
+def _unpacked_bytes(tensor: StoredTensor) -> int:
+    bits = _BITS.get(tensor.values, _UNPACKED_BITS)
+    return math.ceil(math.prod(tensor.shape) * bits / 8)

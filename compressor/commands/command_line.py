@@ -1,0 +1,105 @@
+"""The `compressor` command: its commands put together, and how each ends."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+from typing import NoReturn
+
+import click
+
+import compressor
+from compressor.commands.benching import bench
+from compressor.commands.deploying import deploy, runner
+from compressor.commands.devices import devices
+from compressor.commands.exporting import export, runtimes
+from compressor.commands.inspecting import inspect
+from compressor.commands.packaging import keygen, package, verify
+from compressor.commands.parameters import SETTINGS
+from compressor.commands.pruning import prune, sensitivity, shrink
+from compressor.commands.reporting import report
+from compressor.commands.training import evaluate, sparsify, sweep, train
+from compressor.errors import CompressorError
+from compressor.foundation import NativeOutput
+from deploy.standard_streams import open_standard_streams, settle_standard_streams
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings=SETTINGS)
+@click.version_option(compressor.__version__, "-V", "--version", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Prune Keras models, store them sparse, and measure what that brings.
+
+    Start with: compressor sweep
+    """
+
+
+for command in (
+    *(
+        train,
+        prune,
+        shrink,
+        sensitivity,
+        sparsify,
+        export,
+        bench,
+        devices,
+        keygen,
+        package,
+        verify,
+        runner,
+        deploy,
+        evaluate,
+        sweep,
+        report,
+        inspect,
+        runtimes,
+    ),
+):
+    cli.add_command(command)
+
+
+def main() -> NoReturn:
+    """Run the command line: bad input ends in one line and exit code 2, Ctrl-C in 130."""
+    open_standard_streams()
+    native = NativeOutput()
+    try:
+        code = cli.main(prog_name="compressor", standalone_mode=False, obj=native)
+    except (KeyboardInterrupt, click.exceptions.Abort) as stopped:
+        # Click puts an Abort of its own around what it caught.
+        kept = (
+            str(stopped.__cause__ or stopped)
+            or "what was finished is kept, and the same command goes on"
+        )
+        _fail(f"interrupted; {kept}", INTERRUPTED)
+    except CompressorError as error:
+        _fail(str(error), error.exit_code)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        place = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else ""
+        hint = f" (see {place} --help)" if place else ""
+        _fail(" ".join(error.format_message().split()) + hint, error.exit_code)
+    except BrokenPipeError:
+        settle_standard_streams()
+        sys.exit(1)
+    except OSError as error:
+        reason, place = error.strerror or str(error), error.filename or "standard output"
+        _fail(str(CompressorError(reason, value=place)), 2)
+    except MemoryError:
+        _fail("out of memory; use smaller batches or a smaller model", 2)
+    except Exception:
+        traceback.print_exc()
+        click.echo(native.tail(), err=True)
+        sys.exit(1)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    with contextlib.suppress(OSError):  # nobody may read it
+        click.echo(f"error: {message}" if code != INTERRUPTED else message, err=True)
+    settle_standard_streams()
+    sys.exit(code)

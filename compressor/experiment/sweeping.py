@@ -1,0 +1,200 @@
+"""The paper's experiment: one model, pruned at several proportions, over several seeds."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from compressor.encodings import ENCODINGS, ENTROPY, computed_break_even, measured_break_even
+from compressor.experiment import steps
+from compressor.experiment.export_step import export_step
+from compressor.experiment.predictors import load_predictor, prediction_times
+from compressor.experiment.results import assemble_results
+from compressor.experiment.steps import check_paper_model
+from compressor.foundation import Listener, SilentListener, quiet_tensorflow, write_json
+from compressor.models import FLOAT32_BYTES, count_parameters, load_model, resolve_layers
+from compressor.pruning import Plan, PruningSpec, density_of, prune_step, retrain_step, retraining
+from compressor.runs import MODEL, RunDirectory, is_finished, sparsity_name
+from compressor.training import derive_seed
+
+RESULTS = "results.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A sweep that is done."""
+
+    directory: Path
+    results: dict[str, Any]
+    """what results.json holds; schema in compressor/runs/results.schema.json"""
+
+
+def sweep(
+    output: Path | str,
+    plan: Plan,
+    *,
+    export: bool = False,
+    force: bool = False,
+    listener: Listener | None = None,
+) -> Sweep:
+    """Do the experiment in the run directory `output`, or go on with it.
+
+    What came out is written to results.json there (schema: compressor/runs/results.schema.json);
+    `compressor.report_run` makes the report of it. A step that was finished is not done again. With
+    `export` every model, the dense one too, becomes artefacts in TFLite and ONNX, verified in their
+    runtimes; the same command with it adds them to a sweep that was done without. Raises
+    RunDirectoryError when the folder holds another experiment or another process works there.
+    """
+    listener = listener or SilentListener()
+    check_paper_model(plan)
+    identity = {"kind": "sweep", **plan.describe()}
+    # Where the data lies may change; what it holds may not, and its digest says so.
+    del identity["data"]["name"]
+    with RunDirectory(output, identity, force=force) as run:
+        quiet_tensorflow.load(plan.threads)
+        records = [
+            _SeedSweep(run, plan, number, export, listener).records()
+            for number in range(len(plan.seeds))
+        ]
+        listener.stage("find the break-even points")
+        points = run.step("break_even", lambda _: _break_even(run.path, plan))
+        results = assemble_results(plan, records, points["encodings"])
+        write_json(run.path / RESULTS, results)
+    return Sweep(run.path, results)
+
+
+class _SeedSweep:
+    """The part of a sweep that belongs to one seed."""
+
+    def __init__(
+        self, run: RunDirectory, plan: Plan, number: int, export: bool, listener: Listener
+    ) -> None:
+        self._run, self._plan, self._listener = run, plan, listener
+        self._export = export
+        self._seed = plan.seeds[number]
+        self._root = f"seed-{self._seed}"
+        self._title = f"seed {self._seed}: " if len(plan.seeds) > 1 else ""
+        self._images_left = plan.images_of_a_seed() * (len(plan.seeds) - number)
+
+    def records(self) -> dict[str, Any]:
+        """Do what is not done yet; return the results of all steps of this seed."""
+        plan, data = self._plan, self._plan.data
+        dense = self._step(
+            "step_1",
+            "train the basic model",
+            lambda folder: steps.train_step(
+                folder, data, plan.training, seed=self._seed, progress=self._listener.progress
+            ),
+            plan.training.images,
+        )
+        proportions = [self._proportion(sparsity) for sparsity in plan.sparsities]
+        times = self._step("prediction_time", "measure prediction times", self._measure)
+        # Last, so that all that the paper asks for is there when this is stopped.
+        exported = self._artefacts("artefacts", "step_1", "the basic model")
+        for row in proportions:
+            part = sparsity_name(row["sparsity"])
+            title = f"{100 * row['sparsity']:g} %"
+            row |= self._artefacts(f"{part}/artefacts", f"{part}/step_2_2", title)
+        record = {"seed": self._seed, "step_1": dense, "proportions": proportions, **times}
+        return record | exported
+
+    def _proportion(self, sparsity: float) -> dict[str, Any]:
+        plan, data, part = self._plan, self._plan.data, sparsity_name(sparsity)
+        folder = self._run.path / self._root / part
+        basic = self._run.path / self._root / "step_1" / MODEL
+        title = f"{100 * sparsity:g} %"
+        spec = PruningSpec(sparsity, plan.layers)
+        pruned = self._step(
+            f"{part}/step_2_1",
+            f"{title}, prune",
+            lambda here: prune_step(here, basic, data, spec),
+        )
+        density = density_of(pruned["layers"])
+        options = retraining.with_scaled_dropout(plan.retraining[sparsity], density)
+        retrained = self._step(
+            f"{part}/step_2_2",
+            f"{title}, retrain",
+            lambda here: retrain_step(
+                here,
+                folder / "step_2_1",
+                data,
+                options,
+                spec,
+                seed=derive_seed(self._seed, f"step_2_2 {part}"),
+                progress=self._listener.progress,
+            ),
+            options.images,
+        )
+        sparse = self._step(
+            f"{part}/step_3",
+            f"{title}, sparsify",
+            lambda here: steps.sparsify_step(
+                here, folder / "step_2_2" / MODEL, data, layers=plan.layers
+            ),
+        )
+        return {"sparsity": sparsity, "step_2_1": pruned, "step_2_2": retrained, "step_3": sparse}
+
+    def _artefacts(self, name: str, source: str, title: str) -> dict[str, Any]:
+        """The artefacts of the model of a step, where they are asked for or there already."""
+        root = self._run.path / self._root
+        if not self._export and not is_finished(root / name):
+            return {}
+        return self._step(
+            name,
+            f"{title}, export",
+            lambda here: export_step(
+                here,
+                root / source / MODEL,
+                self._plan.data.data,
+                self._plan.threads,
+                listener=self._listener,
+            ),
+        )
+
+    def _measure(self, _: Path) -> dict[str, Any]:
+        root = self._run.path / self._root
+        folders = {"step_1": root / "step_1"}
+        for sparsity in self._plan.sparsities:
+            part = sparsity_name(sparsity)
+            for step in ("step_2_2", "step_3"):
+                folders[f"{part}/{step}"] = root / part / step
+        times = prediction_times(
+            {name: load_predictor(folder) for name, folder in folders.items()},
+            self._plan.data.data.x_test,
+        )
+        return {"prediction_time": {name: time.describe() for name, time in times.items()}}
+
+    def _step(self, name: str, title: str, work: Any, images: int = 0) -> dict[str, Any]:
+        self._listener.stage(self._title + title, images, self._images_left)
+        self._images_left -= images
+        return self._run.step(f"{self._root}/{name}", work)
+
+
+def _break_even(run: Path, plan: Plan) -> dict[str, Any]:
+    """From which proportion on each encoding pays, on the first seed's basic model."""
+    model = load_model(run / f"seed-{plan.seeds[0]}" / "step_1" / MODEL)
+    kernels = {
+        name: layer.kernel.numpy() for name, layer in resolve_layers(model, plan.layers).items()
+    }
+    parameters = count_parameters(model)
+    stay_dense = parameters - sum(kernel.size for kernel in kernels.values())
+    baselines = {
+        "checkpoint": steps.CHECKPOINT_BYTES * parameters,
+        "weights": FLOAT32_BYTES * parameters,
+    }
+    shapes = [kernel.shape for kernel in kernels.values()]
+    descriptions = {name: encoding.description for name, encoding in ENCODINGS.items()}
+    descriptions[ENTROPY] = "Shannon's bound on the positions, and float32 values: a lower bound"
+    rows = []
+    for name, description in descriptions.items():
+        points = {}
+        for baseline, size in baselines.items():
+            # Nothing is stored at the bound, so there is nothing to measure.
+            measured = (
+                None if name == ENTROPY else measured_break_even(name, kernels, stay_dense, size)
+            )
+            computed = computed_break_even(name, shapes, stay_dense, size)
+            points[baseline] = {"computed": computed, "measured": measured}
+        rows.append({"name": name, "description": description, "break_even": points})
+    return {"encodings": rows}

@@ -1,0 +1,115 @@
+"""The variables of the last trained model, as the paper's `--variables_dir` keeps them.
+
+variables.json    which step they come from, and the sha256 of the files; written last
+model.keras       the model
+masks.npz         its masks, if it was pruned
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from compressor.errors import CheckpointError, RunDirectoryError
+from compressor.foundation import (
+    LOCK,
+    atomic_path,
+    lock_folder,
+    read_json,
+    sha256,
+    storage_errors,
+    write_json,
+)
+from compressor.runs import MASKS, MODEL
+
+_MARK = "variables.json"
+_KIND = "variables"
+_FILES = (MODEL, MASKS)
+
+
+class Variables:
+    """The folder `path`, held by this process alone, as a context manager.
+
+    Raises RunDirectoryError when another process holds it, and, unless `force`, when files of
+    these names lie there that `keep` did not write: they are somebody's, and not overwritten.
+    """
+
+    def __init__(self, path: Path, *, force: bool = False) -> None:
+        self.path = path
+        self._force = force
+        self._lock: Any = None
+
+    def __enter__(self) -> Variables:
+        with storage_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = lock_folder(self.path, "another process is using the variables", "wait for it")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._lock.release()
+        if error is not None and {child.name for child in self.path.iterdir()} <= {LOCK}:
+            shutil.rmtree(self.path, ignore_errors=True)
+
+    def check_writable(self) -> None:
+        """Raise RunDirectoryError when `keep` would overwrite files that it did not write."""
+        foreign = [name for name in _FILES if (self.path / name).exists()]
+        if foreign and not self._force and self._mark() is None:
+            raise RunDirectoryError(
+                "the folder of the variables holds a file that is not ours",
+                value=self.path / foreign[0],
+                hint="choose another folder, or --force to overwrite it",
+            )
+
+    def keep(self, step: Path) -> None:
+        """Make the model of the finished `step`, and its masks if it has any, the variables."""
+        digests = {
+            name: sha256(step / name) if (step / name).is_file() else None for name in _FILES
+        }
+        mark = self._mark()
+        if mark is not None and mark.get("sha256") == digests:
+            return
+        for name, digest in digests.items():
+            if digest is None:
+                (self.path / name).unlink(missing_ok=True)
+                continue
+            with atomic_path(self.path / name) as temporary:
+                shutil.copyfile(step / name, temporary)
+        write_json(self.path / _MARK, {"kind": _KIND, "step": step.name, "sha256": digests})
+
+    def model(self) -> Path:
+        """The model file. Raises CheckpointError when there is none, or half of a new one."""
+        path, mark = self.path / MODEL, self._mark()
+        if not path.is_file():
+            raise CheckpointError(
+                "there are no variables of a trained model",
+                value=self.path,
+                hint="train one with -1, or name its --variables-dir",
+            )
+        if mark is not None and mark["sha256"].get(MODEL) != sha256(path):
+            raise CheckpointError(
+                "the variables were altered, or not written to the end",
+                value=self.path,
+                hint="do the step that trained them again: it is finished and only kept anew",
+            )
+        return path
+
+    def holds(self, step: Path) -> bool:
+        """Whether the variables are the model of `step`."""
+        model = step / MODEL
+        kept = self.path / MODEL
+        return model.is_file() and kept.is_file() and sha256(model) == sha256(kept)
+
+    def _mark(self) -> dict[str, Any] | None:
+        if not (self.path / _MARK).is_file():
+            return None
+        mark = read_json(self.path / _MARK)
+        if mark.get("kind") != _KIND or not isinstance(mark.get("sha256"), dict):
+            return None
+        return mark

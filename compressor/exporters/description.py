@@ -1,0 +1,99 @@
+"""The description that goes with an artefact, from what its export found."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor._version import __version__
+from compressor.exporters.job import BATCH, Checked, ExportJob
+from compressor.pruning import all_kernels
+from compressor.runs import model_digest
+from deploy import Artifact
+from deploy.artifact_parts import InputRule, Port, Provenance, Verification
+
+_SEED_FOLDER = re.compile(r"seed-(\d+)")
+_PACKAGES = {
+    "tflite": ("keras", "tensorflow", "ai-edge-litert"),
+    "onnx": ("keras", "tensorflow", "tf2onnx", "onnx"),
+}
+
+
+def describe_artifact(job: ExportJob, checked: Checked, name: str, vectors: bytes) -> Artifact:
+    """The description of the artefact `name` whose file of check vectors is `vectors`."""
+    verdict, facts, request = checked.verdict, checked.facts, checked.request
+    feed, objective = job.reference.feed, job.reference.objective
+    dtypes = {port["name"]: port["dtype"] for port in facts["inputs"]}
+    binary = objective.classes == 1
+    return Artifact(
+        format=checked.format,
+        file=name,
+        bytes=checked.size,
+        sha256=hashlib.sha256(checked.file.content).hexdigest(),
+        vectors_sha256=hashlib.sha256(vectors).hexdigest(),
+        quantize=request.quantize,
+        optimize=request.optimize,
+        runtime=request.runtime,
+        inputs=_ports(facts["inputs"]),
+        outputs=_ports(facts["outputs"]),
+        preprocessing=tuple(
+            InputRule(given, source, shape, dtypes[given], rule.scale, rule.reason)
+            for given, rule, source, shape in zip(
+                checked.file.inputs, feed.rules, feed.sources, feed.row_shapes, strict=True
+            )
+        ),
+        outputs_are=objective.outputs,
+        classes=max(objective.classes, 2),
+        threshold=objective.threshold if binary else None,
+        labels=job.labels,
+        tensors=checked.file.tensors,
+        needs=checked.file.needs,
+        verified=(
+            Verification(
+                runtime=facts["runtime"],
+                version=facts["version"],
+                provider=facts["provider"],
+                batch=BATCH,
+                examples=verdict.examples,
+                accuracy=verdict.accuracy,
+                reference_accuracy=verdict.reference_accuracy,
+                difference=verdict.difference,
+            ),
+        ),
+        provenance=Provenance(
+            sparsity=_sparsity(job.model),
+            seed=_seed(job.source),
+            data_sha256=None if job.data is None else job.data.digest,
+            source_sha256=None if job.source is None else model_digest(job.source),
+            versions={
+                package: importlib.metadata.version(package)
+                for package in _PACKAGES[checked.format]
+            },
+            created_by=f"compressor {__version__}",
+        ),
+    )
+
+
+def _ports(ports: list[dict[str, Any]]) -> tuple[Port, ...]:
+    return tuple(Port(**port | {"shape": tuple(port["shape"])}) for port in ports)
+
+
+def _sparsity(model: Any) -> float | None:
+    """The fraction of the weights of all kernels that are zero."""
+    kernels = [kernel.numpy() for kernel in all_kernels(model).values()]
+    total = sum(math.prod(kernel.shape) for kernel in kernels)
+    return sum(int(np.sum(kernel == 0)) for kernel in kernels) / total if total else None
+
+
+def _seed(source: Path | None) -> int | None:
+    """The seed of a model in the run directory of a sweep, which is in the names of its folders."""
+    if source is None:
+        return None
+    found = (_SEED_FOLDER.fullmatch(part) for part in reversed(source.parts))
+    return next((int(match[1]) for match in found if match), None)

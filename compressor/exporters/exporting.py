@@ -1,0 +1,283 @@
+"""Exporting a model: build, verify in the runtime, write the artefact with what belongs to it."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from compressor.data import Dataset
+from compressor.errors import (
+    CheckFailedError,
+    MissingRuntimeError,
+    ModelError,
+    RunDirectoryError,
+    UsageError,
+)
+from compressor.exporters.description import describe_artifact
+from compressor.exporters.job import FORMATS, Checked, ExportJob
+from compressor.exporters.latencies import fastest
+from compressor.exporters.request import (
+    QUANTIZATIONS,
+    REJECTED,
+    EncodedTensor,
+    ExportedFile,
+    Optimize,
+    Quantize,
+    Request,
+)
+from compressor.foundation import Listener, SilentListener, atomic_path, write_bytes, write_json
+from compressor.runs import artefact_path, artefact_stem, artefacts_folder, model_to_shrink
+from compressor.runtimes import find, python_of
+from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
+
+Record = dict[str, Any]
+
+
+def export(
+    model: Any,
+    output: Path | str | None = None,
+    data: Dataset | None = None,
+    *,
+    format: Literal["tflite", "onnx"] | None = None,
+    runtime: str | None = None,
+    quantize: Quantize | Literal["auto"] = "none",
+    optimize: Optimize = "size",
+    encoding: str | None = None,
+    labels: Sequence[str] | None = None,
+    threads: int | None = None,
+    force: bool = False,
+    listener: Listener | None = None,
+) -> Record:
+    """Export a model as the artefact `output`, and prove it in the runtime that will execute it.
+
+    `model` is a Keras model, a .keras file, the folder of a step, or a run directory with step_2_2.
+    It is shrunk exactly first. `format` is by default what the suffix of `output` says, `runtime`
+    litert for TFLite and onnxruntime for ONNX. `quantize` "auto" is the smallest (with `optimize`
+    "latency": the fastest, measured) whose accuracy holds. `encoding` forces one for every tensor
+    that can be stored so. `labels` are the names of the classes, for whoever runs the artefact.
+    `data` gives the test examples of the parity check, and calibration for
+    int8; without it the artefact is compared on random inputs, and accuracy is not measured.
+
+    Three files are written: `output`, its description `output`.json (`deploy.Artifact`) and check
+    vectors `output`.check.npz. Returns a JSON object: path, bytes, the encoding of each tensor, the
+    verdict. Raises CheckFailedError when the artefact does not do what the model does: it is then
+    kept as `output`.rejected, with its report `output`.rejected.json, and nothing is written under
+    the name asked for. Raises ModelError for what the format or the runtime cannot hold,
+    MissingRuntimeError where the runtime is not there, RunDirectoryError when the file is there
+    and not `force`.
+    """
+    listener = listener or SilentListener()
+    chosen, target = _target(model, output, format)
+    runtime = _runtime(chosen, runtime)
+    _check_choice("quantisation", quantize, (*QUANTIZATIONS, "auto"))
+    _check_choice("aim", optimize, ("size", "latency"))
+    _check_free(target, force)
+    forms = Forms(
+        _job(model, data, labels, threads, listener), chosen, runtime, optimize, encoding, listener
+    )
+    checked = forms.best() if quantize == "auto" else forms.one(quantize)
+    return write_artifact(forms.job, checked, target)
+
+
+def export_all(
+    model: Any,
+    output: Path | str | None = None,
+    data: Dataset | None = None,
+    *,
+    runtimes: Sequence[str] = tuple(FORMATS.values()),
+    optimize: Optimize = "size",
+    encoding: str | None = None,
+    labels: Sequence[str] | None = None,
+    threads: int | None = None,
+    force: bool = False,
+    listener: Listener | None = None,
+) -> list[Record]:
+    """Export a model in every format and quantisation into the folder `output`.
+
+    Arguments as in `export`; the files are NAME-QUANTISATION.FORMAT. Returns the record of each;
+    of one that cannot be made, or that did not pass, `error` says why, and `exit_code` as what.
+    """
+    listener = listener or SilentListener()
+    folder = artefacts_folder(model, output)
+    jobs = []
+    for runtime in runtimes:
+        chosen = find(runtime).format
+        for quantize in QUANTIZATIONS:
+            target = folder / f"{artefact_stem(model)}-{quantize}.{chosen}"
+            _check_free(target, force)
+            jobs.append((chosen, runtime, quantize, target))
+    job = _job(model, data, labels, threads, listener)
+    records = []
+    for chosen, runtime, quantize, target in jobs:
+        forms = Forms(job, chosen, runtime, optimize, encoding, listener)
+        try:
+            records.append(write_artifact(job, forms.one(quantize), target))
+        except (ModelError, UsageError, CheckFailedError, MissingRuntimeError) as error:
+            asked = {"format": chosen, "runtime": runtime, "quantize": quantize}
+            records.append(asked | {"error": str(error), "exit_code": error.exit_code})
+    return records
+
+
+class Forms:
+    """The forms that one model can take in one format, for one runtime."""
+
+    def __init__(
+        self,
+        job: ExportJob,
+        file_format: str,
+        runtime: str,
+        optimize: Optimize,
+        encoding: str | None,
+        listener: Listener,
+    ) -> None:
+        self.job = job
+        self._format, self._runtime, self._optimize = file_format, runtime, optimize
+        self._encoding, self._listener = encoding, listener
+
+    def one(self, quantize: Quantize) -> Checked:
+        """The form with this quantisation, run and judged."""
+        return self._check(*self._build(quantize))
+
+    def best(self) -> Checked:
+        """The smallest form that passes, or, for latency, the fastest.
+
+        Where none passes it is the one of full precision, which then says why.
+        """
+        built = {}
+        for quantize in QUANTIZATIONS:
+            with contextlib.suppress(ModelError, UsageError):  # this form cannot be made
+                built[quantize] = self._build(quantize)
+        if self._optimize == "latency":
+            return self._fastest(built)
+        for request, file in sorted(built.values(), key=lambda made: len(made[1].content)):
+            checked = self._check(request, file)
+            if checked.verdict.passed:
+                return checked
+        return self.one("none")
+
+    def _fastest(self, built: dict[Quantize, tuple[Request, ExportedFile]]) -> Checked:
+        passed = [
+            checked
+            for checked in itertools.starmap(self._check, built.values())
+            if checked.verdict.passed
+        ]
+        if not passed:
+            return self.one("none")
+        self._listener.stage("measure")
+        return passed[fastest([(self._runtime, self._format, one.file.content) for one in passed])]
+
+    def _build(self, quantize: Quantize) -> tuple[Request, ExportedFile]:
+        self._listener.stage(f"{self._format}, {quantize}: build")
+        request = self.job.request(self._runtime, quantize, self._optimize, self._encoding)
+        return request, self.job.build(self._format, request)
+
+    def _check(self, request: Request, file: ExportedFile) -> Checked:
+        self._listener.stage(f"{self._format}, {request.quantize}: verify in {self._runtime}")
+        return self.job.check(self._format, request, file)
+
+
+def write_artifact(job: ExportJob, checked: Checked, target: Path) -> Record:
+    """Write an artefact that passed, with its description and vectors, and return its record.
+
+    Raises CheckFailedError for one that did not, which is kept under another name.
+    """
+    record = {
+        "path": str(target),
+        "format": checked.format,
+        "runtime": checked.request.runtime,
+        "quantize": checked.request.quantize,
+        "optimize": checked.request.optimize,
+        "bytes": checked.size,
+        "dense_bytes": job.dense_bytes,
+        "tensors": [_describe(tensor) for tensor in checked.file.tensors],
+        "needs": checked.file.needs,
+        "notes": list(checked.file.notes),
+        "removed": job.shrunk.removed,
+        "verdict": checked.verdict.describe(),
+        "runtime_version": checked.facts["version"],
+    }
+    if not checked.verdict.passed or checked.vectors is None:
+        kept = target.with_name(target.name + REJECTED)
+        write_bytes(kept, checked.file.content)
+        write_json(kept.with_name(kept.name + DESCRIPTION_SUFFIX), record)
+        raise CheckFailedError(
+            f"the artefact does not do what the model does in {checked.request.runtime}",
+            value=checked.verdict.reason,
+            hint=f"kept as {kept}, with a report beside it",
+        )
+    check = checked.vectors.to_bytes()
+    artifact = describe_artifact(job, checked, target.name, check)
+    # The description names the file by its sha256, so it gets its name last.
+    with contextlib.ExitStack() as stack:
+        description, vectors, file = (
+            stack.enter_context(atomic_path(target.with_name(target.name + suffix)))
+            for suffix in (DESCRIPTION_SUFFIX, VECTORS_SUFFIX, "")
+        )
+        file.write_bytes(checked.file.content)
+        vectors.write_bytes(check)
+        description.write_text(json.dumps(artifact.describe(), indent=2, allow_nan=False) + "\n")
+    return record
+
+
+def _describe(tensor: EncodedTensor) -> dict[str, Any]:
+    described = dataclasses.asdict(tensor) | {"shape": list(tensor.shape)}
+    return described | {"dense_bytes": tensor.dense_bytes}
+
+
+def _job(
+    model: Any,
+    data: Dataset | None,
+    labels: Sequence[str] | None,
+    threads: int | None,
+    listener: Listener,
+) -> ExportJob:
+    listener.stage("run and shrink the model")
+    given = model if hasattr(model, "layers") else model_to_shrink(Path(model))
+    return ExportJob(given, data, labels=labels, threads=threads)
+
+
+def _target(model: Any, output: Path | str | None, file_format: str | None) -> tuple[str, Path]:
+    """The format, and the file to write."""
+    suffix = Path(output).suffix.removeprefix(".") if output is not None else ""
+    chosen = file_format or suffix
+    if chosen not in FORMATS:
+        raise UsageError(
+            "the format is not known" if chosen else "no format is given",
+            **({"value": chosen} if chosen else {}),
+            hint=f"choose {' or '.join(FORMATS)}",
+        )
+    if output is None:
+        return chosen, artefact_path(model, chosen)
+    if suffix != chosen:
+        raise UsageError(f"a {chosen} artefact is a .{chosen} file", value=output)
+    return chosen, Path(output)
+
+
+def _runtime(file_format: str | None, runtime: str | None) -> str:
+    if runtime is None:
+        assert file_format is not None
+        runtime = FORMATS[file_format]
+    takes = find(runtime).format
+    if file_format not in (None, takes):
+        raise UsageError(
+            f"{runtime} does not run {file_format}", value=runtime, hint=f"it runs {takes}"
+        )
+    python_of(runtime)  # raises where it is not there, before any work is done
+    return runtime
+
+
+def _check_choice(what: str, value: str, known: Sequence[str]) -> None:
+    if value not in known:
+        raise UsageError(f"unknown {what}", value=value, hint=f"choose from {', '.join(known)}")
+
+
+def _check_free(target: Path, force: bool) -> None:
+    if target.exists() and not force:
+        raise RunDirectoryError(
+            "the file is there already", value=target, hint="name another with -o, or --force"
+        )

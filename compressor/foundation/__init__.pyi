@@ -1,0 +1,15 @@
+from .device_errors import deploy_errors as deploy_errors
+from .files import (
+    LOCK as LOCK,
+    atomic_path as atomic_path,
+    lock_folder as lock_folder,
+    read_json as read_json,
+    sha256 as sha256,
+    storage_errors as storage_errors,
+    write_bytes as write_bytes,
+    write_json as write_json,
+    write_text as write_text,
+)
+from .interrupts import Interrupts as Interrupts
+from .listener import Listener as Listener, SilentListener as SilentListener
+from .quiet_tensorflow import NativeOutput as NativeOutput

@@ -1,0 +1,42 @@
+from .batches import largest_difference as largest_difference, random_inputs as random_inputs
+from .files import (
+    load_model as load_model,
+    optimizer_variables as optimizer_variables,
+    reason_of as reason_of,
+    save_model as save_model,
+)
+from .layers import (
+    ALL as ALL,
+    FLOAT32_BYTES as FLOAT32_BYTES,
+    all_layers as all_layers,
+    count_parameters as count_parameters,
+    dense_variables as dense_variables,
+    is_weight as is_weight,
+    paper_name as paper_name,
+    prunable_layers as prunable_layers,
+    refuse_name as refuse_name,
+    resolve_layers as resolve_layers,
+)
+from .macs import Uses as Uses, kernel_uses as kernel_uses
+from .objective import Objective as Objective, objective_of as objective_of
+from .paper import (
+    PAPER_NAMES as PAPER_NAMES,
+    check_image_shape as check_image_shape,
+    paper_cnn as paper_cnn,
+)
+from .precision import ROUNDING as ROUNDING, half_types as half_types
+from .preprocessing import (
+    Preprocessing as Preprocessing,
+    check_fit as check_fit,
+    input_names as input_names,
+    preprocessing_of as preprocessing_of,
+    structure as structure,
+)
+from .sparse_layers import sparse_layer_classes as sparse_layer_classes
+from .tracing import (
+    Call as Call,
+    Trace as Trace,
+    graph_of as graph_of,
+    trace as trace,
+    width_of as width_of,
+)

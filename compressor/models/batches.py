@@ -1,0 +1,97 @@
+"""Inputs for a model, and how far two models are apart on them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from compressor.errors import DataError, ModelError
+from compressor.foundation import quiet_tensorflow
+from compressor.models.files import reason_of
+from compressor.models.tracing import Trace, graph_of, trace
+
+SAMPLES = 64
+_BATCH = 256
+_UNKNOWN_SIZE = 8
+
+
+def random_inputs(model: Any, samples: int = SAMPLES, seed: int = 0) -> Any:
+    """Random inputs in the structure that `model(...)` takes.
+
+    float32 in 0 to 1 of shape (samples, ...), 8 for sizes that are not fixed; whole numbers
+    that every Embedding knows where the dtype is an integer's or an Embedding comes next.
+    """
+    _, keras = quiet_tensorflow.load()
+    graph = graph_of(model)
+    traced = trace(model)
+    sizes = [c.layer.input_dim for c in traced.calls if _is_embedding(keras, c.layer)]
+    whole = _fed_to_embeddings(keras, traced)
+    generator = np.random.default_rng(seed)
+
+    def draw(tensor: Any, number: int) -> np.ndarray:
+        batch, *sizes_of_one = tensor.shape
+        shape = (batch or samples, *(size or _UNKNOWN_SIZE for size in sizes_of_one))
+        dtype = keras.backend.standardize_dtype(tensor.dtype)
+        if dtype == "bool" or not dtype.startswith(("float", "bfloat")) or number in whole:
+            return generator.integers(0, min(sizes, default=2), shape).astype(dtype)
+        return generator.random(shape, np.float32).astype(dtype)
+
+    drawn = [draw(t, n) for t, n in zip(graph.inputs, traced.inputs, strict=True)]
+    return keras.tree.pack_sequence_as(graph.input, drawn)
+
+
+def largest_difference(model: Any, other: Any, inputs: Any) -> float:
+    """max |difference| of the outputs on a batch, relative to max |output| of `model`.
+
+    With several outputs the worst of them. NaN where either gives NaN. `inputs` is an array,
+    or a list or dict of arrays. Raises DataError when they do not fit the model.
+    """
+    _, keras = quiet_tensorflow.load()
+    arrays = keras.tree.map_structure(np.asarray, inputs)
+    sizes = {array.shape[:1] for array in keras.tree.flatten(arrays)}
+    if len(sizes) != 1 or sizes & {(), (0,)}:
+        raise DataError(
+            "inputs must have one number of samples, and at least one",
+            value=", ".join(str(array.shape) for array in keras.tree.flatten(arrays)),
+        )
+    ((samples,),) = sizes
+    tops: list[np.ndarray] = []
+    for start in range(0, samples, _BATCH):
+        part = keras.tree.map_structure(lambda array: array[start : start + _BATCH], arrays)  # noqa: B023
+        expected = _outputs(model, part)
+        try:
+            found = _outputs(other, part)
+        except DataError as error:
+            raise ModelError(
+                "the smaller model does not run",
+                value=str(error.value),
+                hint="this is a bug; report it with the model",
+            ) from error
+        pairs = zip(expected, found, strict=True)
+        tops.append(np.array([[np.abs(a - b).max(), np.abs(a).max()] for a, b in pairs]))
+    difference, scale = np.max(tops, axis=0).T
+    return float(np.max(np.where(difference == 0, 0.0, difference / np.where(scale, scale, 1.0))))
+
+
+def _outputs(model: Any, inputs: Any) -> list[np.ndarray]:
+    _, keras = quiet_tensorflow.load()
+    try:
+        outputs = model(inputs, training=False)
+    except Exception as error:  # TensorFlow raises many kinds for shapes that do not fit
+        shapes = [array.shape for array in keras.tree.flatten(inputs)]
+        raise DataError(
+            "the inputs do not fit the model",
+            value=f"{shapes} ({reason_of(error)})",
+            hint="give what the model takes, already preprocessed",
+        ) from error
+    arrays = [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(outputs)]
+    return [np.asarray(array, np.float64) for array in arrays]
+
+
+def _is_embedding(keras: Any, layer: Any) -> bool:
+    return isinstance(layer, keras.layers.Embedding)
+
+
+def _fed_to_embeddings(keras: Any, traced: Trace) -> set[int]:
+    return {n for c in traced.calls if _is_embedding(keras, c.layer) for n in c.inputs}

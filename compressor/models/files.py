@@ -1,0 +1,124 @@
+"""The paper's CNN, and loading and saving any Keras model."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+from compressor.errors import ModelError
+from compressor.foundation import atomic_path, quiet_tensorflow
+from compressor.models.objective import restore_compilation
+from deploy.manifest import MANIFEST, VECTORS
+
+# A .keras file stores its members uncompressed, so one that grows more than this on
+# unpacking was made to exhaust memory.
+_MAX_EXPANSION = 100
+_MAX_UNPACKED_BYTES = 64 * 2**30
+_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
+
+
+def load_model(path: Path | str) -> Any:
+    """Load a .keras file in safe mode: code stored in it is never run.
+
+    The model is compiled with the loss and metrics that it was saved with, as far as safe mode
+    can make them, and with no optimizer's state; one saved uncompiled stays so. Raises ModelError,
+    in one line, for a file that is truncated, is no Keras model, would unpack to far more than it
+    holds, or needs code of its own (Lambda, custom classes).
+    """
+    path = Path(path)
+    config = _check_archive(path)
+    _, keras = quiet_tensorflow.load()
+    try:
+        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever the damaged part makes it raise
+        if "Lambda" in str(error) and "deserializ" in str(error).lower():
+            raise ModelError(
+                "the model holds Lambda code, which is never run",
+                value=path,
+                hint="replace the Lambda layer by a standard layer and save the model again",
+            ) from error
+        raise ModelError(
+            "the file is no model that Keras can load",
+            value=f"{path} ({reason_of(error)})",
+            hint="save it again with model.save('NAME.keras')",
+        ) from error
+    if isinstance(config, dict):
+        restore_compilation(model, config.get("compile_config"))
+    return model
+
+
+def save_model(model: Any, path: Path | str) -> None:
+    """Save `model` as a .keras file that stock Keras loads: the old file or the new, never a part.
+
+    A compiled model that was trained brings its optimizer's variables along.
+    """
+    with atomic_path(Path(path)) as temporary:
+        model.save(temporary, overwrite=True)
+
+
+def optimizer_variables(path: Path | str) -> int:
+    """The number of optimizer values (Adam: two moments a weight) that a .keras file holds."""
+    h5py = importlib.import_module("h5py")
+    total = 0
+
+    def count(name: str, item: Any) -> None:
+        nonlocal total
+        if name.startswith("optimizer/") and isinstance(item, h5py.Dataset) and item.ndim > 0:
+            total += int(item.size)
+
+    try:
+        with (
+            zipfile.ZipFile(path) as archive,
+            archive.open("model.weights.h5") as member,
+            h5py.File(member, "r") as weights,
+        ):
+            weights.visititems(count)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError("cannot read the weights of the model", value=path) from error
+    return total
+
+
+def _check_archive(path: Path) -> Any:
+    if not path.is_file():
+        raise ModelError("no such model file", value=path, hint="give a .keras file")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename: member for member in archive.infolist()}
+            missing = [name for name in _MEMBERS if name not in members]
+            if missing:
+                bundle = {MANIFEST, VECTORS} <= members.keys()
+                raise ModelError(
+                    "the file is no Keras model, it lacks",
+                    value=f"{', '.join(missing)} ({path})",
+                    hint="it is a bundle: compressor verify says what is in it" if bundle else "",
+                )
+            unpacked = sum(member.file_size for member in members.values())
+            limit = max(path.stat().st_size, 2**20) * _MAX_EXPANSION
+            if unpacked > min(_MAX_UNPACKED_BYTES, limit):
+                raise ModelError(
+                    "the model unpacks to far more than it holds and is refused",
+                    value=f"{unpacked} bytes ({path})",
+                )
+            return json.loads(archive.read("config.json"))
+    except ModelError:
+        raise
+    except Exception as error:  # zipfile raises many kinds for damaged archives
+        raise ModelError(
+            "the file is damaged or no Keras model",
+            value=f"{path} ({reason_of(error)})",
+            hint="give a .keras file saved by Keras 3",
+        ) from error
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error of Keras or zipfile says, in one line.
+
+    Keras prints the configuration first, and what it met at the end.
+    """
+    text = str(error).rpartition("Exception encountered:")[2]
+    text = re.sub("\x1b\\[[0-9;]*m", "", text).strip() or type(error).__name__
+    return text.splitlines()[0][:200]

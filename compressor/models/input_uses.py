@@ -1,0 +1,102 @@
+"""Which layers take the values of a model's input as they are stored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from compressor.foundation import quiet_tensorflow
+
+# Layers that take values as they were measured, be they bytes or not.
+_LOOKUPS = {"CategoryEncoding", "Discretization", "HashedCrossing", "Hashing"}
+_LOOKUPS |= {"IntegerLookup", "OneHot", "StringLookup", "TextVectorization"}
+_SCALERS = {"MelSpectrogram", "Normalization", "STFTSpectrogram"}
+# Operations that keep the range of the values, so that what comes behind them decides.
+_PASSING = {"BaseImagePreprocessingLayer", "Concatenate", "Identity", "Masking"}
+_PASSING |= {"Cast", "ExpandDims", "GetItem", "Squeeze", "Stack", "Transpose"}
+_PASSING |= {"Flatten", "Permute", "RepeatVector", "Reshape"}
+_PASSING |= {f"{kind}{rank}D" for kind in ("Cropping", "ZeroPadding") for rank in (1, 2, 3)}
+
+
+def layers_for_raw_values(model: Any, tensor: Any) -> list[Any]:
+    """The layers and operations that an input reaches and that take values as they are stored."""
+    reached: list[tuple[Any, Any]] = []
+    _follow(model, tensor, reached)
+    return [operation for operation, node in reached if _takes_raw_values(operation, node)]
+
+
+def is_embedding(layer: Any) -> bool:
+    """Whether the layer looks whole numbers up in a table of its own."""
+    return "Embedding" in _kinds(layer)
+
+
+def looks_up(layer: Any) -> bool:
+    """Whether the layer takes values as names, not as numbers to compute with."""
+    return bool(_kinds(layer) & _LOOKUPS)
+
+
+def _follow(model: Any, tensor: Any, reached: list[tuple[Any, Any]]) -> set[int]:
+    """Follow an input of a model to the first operations that may change its range.
+
+    Adds them to `reached`, each with the node of its call, and goes into nested models. Gives
+    the outputs of the model, by number, that the values reach as they are.
+    """
+    # A Sequential model has its graph inside.
+    graph = getattr(model, "_functional", None) or model
+    nodes = [node for level in graph._nodes_by_depth.values() for node in level]
+    outputs = {id(output): number for number, output in enumerate(graph.outputs)}
+    unchanged, seen, waiting = set(), set(), [tensor]
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        if id(tensor) in outputs:
+            unchanged.add(outputs[id(tensor)])
+        for node in nodes:
+            places = [place for place, part in enumerate(node.input_tensors) if part is tensor]
+            if not places:
+                continue
+            operation = node.operation
+            if "TimeDistributed" in _kinds(operation):
+                operation = operation.layer
+            if hasattr(operation, "_nodes_by_depth") or getattr(operation, "_functional", None):
+                for place in places:
+                    through = _follow(operation, operation.inputs[place], reached)
+                    waiting += [node.outputs[number] for number in sorted(through)]
+            elif _kinds(operation) & _PASSING:
+                waiting += node.outputs
+            else:
+                reached.append((operation, node))
+    return unchanged
+
+
+def _takes_raw_values(operation: Any, node: Any) -> bool:
+    kinds = _kinds(operation)
+    if "Rescaling" in kinds:
+        # One that does not shrink is for values within 0..1 already.
+        return _largest(operation.scale) < 1
+    if "Pipeline" in kinds:
+        return any(_takes_raw_values(layer, node) for layer in operation.layers)
+    if kinds & {"Add", "Divide", "Multiply", "Subtract", "TrueDivide"}:
+        # As keras.applications' preprocess_input does it: x / 127.5 - 1, or x - mean.
+        return any(
+            _largest(part) < 1 if "Multiply" in kinds else _largest(part) > 1
+            for part in node.arguments.args
+            if not any(part is tensor for tensor in node.input_tensors)
+            and not isinstance(part, list | tuple)
+        )
+    return bool(kinds & (_LOOKUPS | _SCALERS | {"Embedding"}))
+
+
+def _largest(constant: Any) -> float:
+    _, keras = quiet_tensorflow.load()
+    return float(np.max(np.abs(keras.ops.convert_to_numpy(constant))))
+
+
+def _kinds(operation: Any) -> set[str]:
+    """The names of the classes of Keras that an operation is an instance of."""
+    return {
+        kind.__name__ for kind in type(operation).__mro__ if kind.__module__.startswith("keras.")
+    }

@@ -1,0 +1,127 @@
+"""Which layers of a model can be pruned, and which of them the user means."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Sequence
+from typing import Any, NoReturn
+
+from compressor.errors import ModelError, UsageError
+from compressor.foundation import quiet_tensorflow
+from compressor.models.paper import PAPER_NAMES
+
+ALL = "all"
+
+
+def prunable_layers(model: Any) -> dict[str, Any]:
+    """The layers whose kernel is a matrix that the paper's sparse form can hold, by name, in order.
+
+    Dense, Conv1D and Conv2D. A layer of a nested model is named `outer/inner`; a layer used
+    in several places stands once, under its first name.
+    """
+    _, keras = quiet_tensorflow.load()
+    kinds = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D)
+    return {name: layer for name, layer in all_layers(model).items() if type(layer) in kinds}
+
+
+def resolve_layers(model: Any, names: Sequence[str]) -> dict[str, Any]:
+    """The layers that `names` mean: layer names, the paper's (`w_fc1`), or `all`.
+
+    Raises UsageError for an unknown name, with the nearest ones, and for a layer without a
+    kernel that can be pruned; ModelError when the model has no such layer at all.
+    """
+    prunable = prunable_layers(model)
+    if not prunable:
+        raise ModelError(
+            "the model has no layer whose kernel can be pruned",
+            value=model.name,
+            hint="Dense, Conv1D and Conv2D layers can be",
+        )
+    if not names:
+        raise UsageError("no layer named", hint="give layer names or 'all'")
+    chosen = {}
+    for name in names:
+        if name == ALL:
+            continue
+        layer = name if name in prunable else PAPER_NAMES.get(name, name)
+        if layer not in prunable:
+            refuse_name(name, model, list(prunable))
+        chosen[layer] = prunable[layer]
+    return {name: layer for name, layer in prunable.items() if ALL in names or name in chosen}
+
+
+def paper_name(layer: str) -> str | None:
+    """The paper's name of a layer's weights, if it has one: fc1 is w_fc1."""
+    return next((paper for paper, name in PAPER_NAMES.items() if name == layer), None)
+
+
+def refuse_name(name: str, model: Any, prunable: Sequence[str]) -> NoReturn:
+    """Raise UsageError for a name that none of the `prunable` has, with the nearest names."""
+    known = all_layers(model)
+    if name in known:
+        raise UsageError(
+            "this layer has no kernel that can be pruned",
+            value=f"{name} ({type(known[name]).__name__})",
+            hint=f"choose from {', '.join(prunable)}",
+        )
+    papers = [paper for paper, layer in PAPER_NAMES.items() if layer in prunable]
+    near = difflib.get_close_matches(name, [*prunable, *papers], n=3)
+    raise UsageError(
+        "the model has no such layer",
+        value=name,
+        hint=f"did you mean {', '.join(near)}?" if near else f"choose from {', '.join(prunable)}",
+    )
+
+
+def all_layers(model: Any, prefix: str = "") -> dict[str, Any]:
+    """Every layer below `model` that is not itself a model, by its path of names."""
+    found: dict[str, Any] = {}
+    seen: set[int] = set()
+    for layer in model.layers:
+        if hasattr(layer, "layers"):
+            inner = all_layers(layer, f"{prefix}{layer.name}/")
+        else:
+            inner = {prefix + layer.name: layer}
+        for name, item in inner.items():
+            if id(item) not in seen:
+                seen.add(id(item))
+                found[name] = item
+    return found
+
+
+def dense_variables(model: Any, sparse: Collection[str]) -> dict[str, Any]:
+    """LAYER/VARIABLE -> every variable of `model` but the kernels of the layers in `sparse`.
+
+    A layer may hold several variables of one name (a Bidirectional has two of each): the
+    later ones are numbered, kernel_1, so that none takes the place of another.
+    """
+    found: dict[str, Any] = {}
+    for name, layer in all_layers(model).items():
+        for variable in filter(is_weight, layer.weights):
+            if name in sparse and variable is getattr(layer, "kernel", None):
+                continue
+            key, number = f"{name}/{variable.name}", 0
+            while key in found:
+                number += 1
+                key = f"{name}/{variable.name}_{number}"
+            found[key] = variable
+    return found
+
+
+def is_weight(variable: Any) -> bool:
+    """Whether a Keras variable is part of the function (a dropout's random state is not)."""
+    return str(variable.dtype).startswith("float")
+
+
+FLOAT32_BYTES = 4
+
+
+def count_parameters(model: Any) -> int:
+    """How many numbers make up the function of `model`: weights and biases, trained or not."""
+    return sum(
+        math.prod(variable.shape)
+        for layer in all_layers(model).values()
+        for variable in layer.weights
+        if is_weight(variable)
+    )

@@ -1,0 +1,233 @@
+"""Multiply-accumulates of one inference, layer by layer."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compressor.errors import ModelError
+from compressor.foundation import quiet_tensorflow
+from compressor.models.layers import all_layers
+from compressor.models.sparse_layers import sparse_layer_classes
+from compressor.models.tracing import Call, Shape, Trace, trace
+
+Uses = Mapping[str, int | None]
+"""Name of a variable -> how often one inference multiplies with each of its weights; None where
+that cannot be known."""
+
+
+@dataclass(frozen=True)
+class Macs:
+    """Multiply-accumulates of one inference (batch 1) with the kernels of a layer.
+
+    One for each weight and each place where it is used: adding biases, normalising and pooling
+    do not count, and a kernel over a padded border counts as if it lay over the image.
+    """
+
+    dense: int
+    """with all weights"""
+    nonzero: int
+    """with those weights only that are not zero"""
+
+
+def layer_macs(model: Any) -> dict[str, Macs | None]:
+    """Layer path -> multiply-accumulates of one inference, for each layer that has kernels.
+
+    Dense, convolutions (also depthwise, separable and transposed), LSTM, GRU and SimpleRNN, also
+    in Bidirectional and TimeDistributed; an Embedding looks up and has 0. Each call of a shared
+    layer counts. None where the sizes are not fixed, where the layer is of another kind, and
+    everywhere in a model that is no graph of layers.
+    """
+    layers = all_layers(model)
+    return {path: _macs(layers[path], uses) for path, uses in kernel_uses(model).items()}
+
+
+def kernel_uses(model: Any) -> dict[str, Uses]:
+    """Layer path -> how often an inference uses each weight of its kernels, for layers with some.
+
+    As `layer_macs`; the layers of a sparse predictor's model, whose kernels are not variables,
+    have theirs as `kernel`.
+    """
+    layers = all_layers(model)
+    found = {path: _unknown(layer) for path, layer in layers.items()}
+    try:
+        traced = trace(model)
+    except ModelError:
+        return {path: uses for path, uses in found.items() if uses}
+    totals: dict[str, Uses] = {}
+    hidden: set[str] = set()
+    shapes = _shapes(traced)
+    for call in traced.calls:
+        if call.path in layers and call.layer is layers[call.path]:
+            inputs = [shapes[number] for number in call.inputs]
+            outputs = [shapes[number] for number in call.outputs]
+            totals[call.path] = _sum(totals.get(call.path), _uses(call.layer, inputs, outputs))
+        elif hasattr(call.layer, "layers"):
+            # A nested model with code of its own: nobody knows which of its layers it calls.
+            inside = {id(layer) for layer in all_layers(call.layer).values()}
+            hidden |= {path for path, layer in layers.items() if id(layer) in inside}
+    known = {path: uses for path, uses in totals.items() if path not in hidden}
+    return {path: uses for path in layers if (uses := known.get(path, found[path]))}
+
+
+def _macs(layer: Any, uses: Uses) -> Macs | None:
+    # A layer of a sparse predictor keeps its kernel elsewhere.
+    if not uses.keys() <= {variable.name for variable in layer.weights}:
+        return None
+    dense = nonzero = 0
+    for variable in layer.weights:
+        times = uses.get(variable.name, 0)
+        if times is None:
+            return None
+        dense += times * math.prod(variable.shape)
+        if times:
+            nonzero += times * int(np.count_nonzero(variable.numpy()))
+    return Macs(dense, nonzero)
+
+
+def _sum(first: Uses | None, second: Uses) -> Uses:
+    if first is None:
+        return second
+    pairs = {name: (first.get(name), second.get(name)) for name in {**first, **second}}
+    return {n: None if a is None or b is None else a + b for n, (a, b) in pairs.items()}
+
+
+def _shapes(traced: Trace) -> list[Shape | None]:
+    """The shapes of all tensors where the batch is 1.
+
+    The shapes that Keras keeps leave the batch open, which hides what is folded into it: a
+    `reshape(x, (-1, 8))` of (None, 4, 8) is (None, 8), but 4 rows for each example.
+    """
+    _, keras = quiet_tensorflow.load()
+    shapes: list[Shape | None] = [None] * len(traced.shapes)
+    for number in traced.inputs:
+        shapes[number] = _alone(traced.shapes[number])
+    for call in traced.calls:
+        given = [shape for number in call.inputs if (shape := shapes[number]) is not None]
+        if len(given) < len(call.inputs):
+            continue
+        if call.layer is not None:
+            found = _output_shapes(keras, call, given)
+        else:
+            found = [_alone(shape) for shape in call.output_shapes if given[0][0] == 1]
+        for number, shape in zip(call.outputs, found, strict=False):
+            shapes[number] = shape
+    return shapes
+
+
+def _output_shapes(keras: Any, call: Call, given: Sequence[Shape]) -> list[Shape]:
+    tensors = {
+        id(old): keras.KerasTensor(shape, dtype=old.dtype, sparse=old.sparse)
+        for old, shape in zip(call.node.input_tensors, given, strict=True)
+    }
+    arguments = call.node.arguments
+    args, kwargs = keras.tree.map_structure(
+        lambda value: tensors.get(id(value), value), (arguments.args, arguments.kwargs)
+    )
+    try:
+        outputs = call.layer.compute_output_spec(*args, **kwargs)
+    except Exception:  # an operation that cannot do with a batch of 1: what follows is not known
+        return []
+    return [tuple(tensor.shape) for tensor in keras.tree.flatten(outputs)]
+
+
+def _uses(layer: Any, inputs: Sequence[Shape | None], outputs: Sequence[Shape | None]) -> Uses:
+    if any(shape is None for shape in (*inputs[:1], *outputs[:1])) or not (inputs and outputs):
+        return _unknown(layer)
+    source, result = inputs[0], outputs[0]
+    assert source is not None and result is not None
+    if type(layer) in sparse_layer_classes().values():
+        return {"kernel": _product(result[:-1])}
+    name = type(layer).__name__ if type(layer).__module__.startswith("keras.") else ""
+    if name == "Bidirectional":
+        # Both directions name their kernels alike, and use them once a time step.
+        backward = _uses(layer.backward_layer, [source], [result])
+        forward = _uses(layer.forward_layer, [source], [result])
+        return _unknown(layer) if None in backward.values() else {**backward, **forward}
+    if name == "TimeDistributed":
+        return _uses(layer.layer, [_fold(source)], [_fold(result)])
+    if name not in _KINDS or _is_changed(layer):
+        return _unknown(layer)
+    variables, times = _KINDS[name]
+    return dict.fromkeys(variables, times(layer, source, result))
+
+
+def _unknown(layer: Any) -> Uses:
+    """None for all that may be a kernel: whatever has two axes and no known other use."""
+    if type(layer).__name__ in _WITHOUT_KERNELS:
+        return {}
+    return {variable.name: None for variable in layer.weights if len(variable.shape) > 1}
+
+
+def _is_changed(layer: Any) -> bool:
+    """Whether the kernel is not what is multiplied: packed integers, or with LoRA's beside it."""
+    return bool(getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False))
+
+
+def _alone(shape: Shape) -> Shape:
+    """The shape of a batch of one."""
+    return (1, *shape[1:])
+
+
+def _fold(shape: Shape) -> Shape:
+    """The time steps of TimeDistributed as more examples: (1, 5, 8) -> (5, 8)."""
+    return (_product(shape[:2]), *shape[2:])
+
+
+def _product(sizes: Sequence[int | None]) -> int | None:
+    product = 1
+    for size in sizes:
+        if size is None:
+            return None
+        product *= size
+    return product
+
+
+def _spatial(layer: Any, shape: Shape) -> int | None:
+    first = getattr(layer, "data_format", "") == "channels_first"
+    return _product([shape[0], *(shape[2:] if first else shape[1:-1])])
+
+
+def _rows(layer: Any, source: Shape, result: Shape) -> int | None:
+    return _product(result[:-1])
+
+
+def _places(layer: Any, source: Shape, result: Shape) -> int | None:
+    return _spatial(layer, result)
+
+
+def _places_before(layer: Any, source: Shape, result: Shape) -> int | None:
+    return _spatial(layer, source)
+
+
+def _time_steps(layer: Any, source: Shape, result: Shape) -> int | None:
+    return _product(source[:2])
+
+
+def _never(layer: Any, source: Shape, result: Shape) -> int | None:
+    return 0
+
+
+_Times = Callable[[Any, Shape, Shape], int | None]
+# Layer class -> its kernels, and how often a call with the shapes of an input and an output uses
+# each of their weights. A separable convolution strides in its depthwise part, so both parts work
+# on places of the output; a transposed one spreads each place of its input.
+_KINDS: Mapping[str, tuple[tuple[str, ...], _Times]] = {
+    "Dense": (("kernel",), _rows),
+    **{f"Conv{n}D": (("kernel",), _places) for n in (1, 2, 3)},
+    **{f"DepthwiseConv{n}D": (("kernel",), _places) for n in (1, 2)},
+    **{f"SeparableConv{n}D": (("depthwise_kernel", "pointwise_kernel"), _places) for n in (1, 2)},
+    **{f"Conv{n}DTranspose": (("kernel",), _places_before) for n in (1, 2, 3)},
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), (("kernel", "recurrent_kernel"), _time_steps)),
+    "Embedding": (("embeddings",), _never),
+}
+_WITHOUT_KERNELS = frozenset(
+    [
+        *("BatchNormalization", "GroupNormalization", "LayerNormalization", "Normalization"),
+        *("PReLU", "RMSNormalization"),
+    ]
+)

@@ -1,0 +1,287 @@
+"""How stored inputs become what a model takes: its names, dtypes, shapes and range of values.
+
+1. One array feeds a model of one input; a model of several takes arrays by its inputs' names.
+2. Bytes become float32 in 0 to 1, unless the model was made for them: the input has an integer
+   dtype, or feeds a layer that rescales it or looks it up. Other values go in as stored.
+3. A row is reshaped where it holds as many values as the model wants.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from compressor.data import Array, Dataset, Inputs, listed, named, short
+from compressor.errors import DataError, ModelError
+from compressor.foundation import quiet_tensorflow
+from compressor.models.input_uses import is_embedding, layers_for_raw_values, looks_up
+from deploy.examples import row_shape
+
+Shape = tuple[int | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class InputRule:
+    """What happens to the array of one input.
+
+    `shape` is the model's, without the batch axis; `dtype` is what the model's input takes;
+    `scale` is what stored values are multiplied by; `reason` says why, in one clause.
+    """
+
+    name: str
+    shape: Shape
+    dtype: str
+    scale: float
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """Turns stored inputs into what one model takes; made by `preprocessing`.
+
+    `rules` are in the order of model.inputs. For each, `sources` has the name under which its
+    array is stored ("" for one array alone), and `row_shapes` the shape that a row is fed in.
+    `layout` is the `structure` of the model's inputs, with a name for every tensor.
+    """
+
+    rules: tuple[InputRule, ...]
+    sources: tuple[str, ...]
+    row_shapes: tuple[tuple[int, ...], ...]
+    layout: Any
+
+    def __call__(self, x: Inputs) -> Any:
+        """Arrays (n, *row shape) of the rules' dtypes: one, a list or a dict, as `structure`."""
+        fed = []
+        for rule, shape, part in self._each(x):
+            if rule.scale != 1:
+                part = part.astype(np.float32) / np.float32(1 / rule.scale)
+            fed.append(part.astype(rule.dtype, copy=False).reshape(len(part), *shape))
+        return self._arranged(fed)
+
+    def tensors(self, x: Any) -> Any:
+        """The same for TensorFlow tensors, one or a dict by stored name, as in a tf.data pipeline.
+
+        Several inputs come as a tuple, since tf.data would stack a list.
+        """
+        tensorflow, keras = quiet_tensorflow.load()
+        fed = []
+        for rule, shape, part in self._each(x):
+            if rule.scale != 1:
+                # Divided, as above: a product would differ in the last bit.
+                part = tensorflow.cast(part, "float32") / (1 / rule.scale)
+            fed.append(tensorflow.reshape(tensorflow.cast(part, rule.dtype), (-1, *shape)))
+        return keras.tree.lists_to_tuples(self._arranged(fed))
+
+    def describe(self) -> list[dict[str, Any]]:
+        """The rules as JSON objects; a size that the model leaves open is null."""
+        return [dataclasses.asdict(rule) | {"shape": list(rule.shape)} for rule in self.rules]
+
+    def _each(self, x: Any) -> Iterable[tuple[InputRule, tuple[int, ...], Any]]:
+        if not isinstance(x, Mapping):
+            parts = [x]
+        elif len(self.sources) == 1:
+            parts = list(x.values())
+        else:
+            parts = [x[source] for source in self.sources]
+        return zip(self.rules, self.row_shapes, parts, strict=True)
+
+    def _arranged(self, parts: list[Any]) -> Any:
+        _, keras = quiet_tensorflow.load()
+        return keras.tree.pack_sequence_as(self.layout, parts)
+
+
+def preprocessing_of(model: Any, x: Inputs) -> Preprocessing:
+    """Decide how the stored inputs `x` are fed to `model`, and check that they fit.
+
+    Raises ModelError as `output_size` does, and for an input that takes text; DataError when
+    the names, the shapes or the values of `x` do not fit.
+    """
+    output_size(model)
+    _, keras = quiet_tensorflow.load()
+    arrays, tensors = named(x), _inputs_by_name(model)
+    sources = _sources(list(tensors), list(arrays))
+    rules, row_shapes = [], []
+    for (name, tensor), source in zip(tensors.items(), sources, strict=True):
+        where = f"input {short(name)}: " if len(tensors) > 1 else ""
+        row_shapes.append(_row_shape(tuple(tensor.shape[1:]), arrays[source].shape[1:], where))
+        rules.append(
+            _rule(name, tensor, layers_for_raw_values(model, tensor), arrays[source], where)
+        )
+    layout = keras.tree.map_structure(lambda tensor: tensor.name, structure(model))
+    return Preprocessing(tuple(rules), tuple(sources), tuple(row_shapes), layout)
+
+
+def check_fit(model: Any, data: Dataset) -> Preprocessing:
+    """The preprocessing of `data` for `model`; both parts are checked.
+
+    Raises as `preprocessing` does, and DataError when the data have more classes than the
+    model. An output (n, 1) is a binary classifier, of the labels 0 and 1.
+    """
+    found = preprocessing_of(model, data.x_train)
+    preprocessing_of(model, data.x_test)
+    classes = max(output_size(model), 2)
+    if classes < data.classes:
+        raise DataError(
+            "the data set has more classes than the model",
+            value=f"data {data.classes}, model {classes}",
+            hint="give the data that the model was trained on",
+        )
+    return found
+
+
+def structure(model: Any) -> Any:
+    """The input tensors of a built model as it takes them: one, a list, or as it was built."""
+    # Keras gives the inputs as a list, and keeps what the model was built with for itself.
+    built_with = getattr(model, "_inputs_struct", None)
+    if isinstance(built_with, Mapping):
+        return dict(built_with)
+    if len(model.inputs) == 1:
+        return model.inputs[0]
+    return list(model.inputs if built_with is None else built_with)
+
+
+def output_size(model: Any) -> int:
+    """k of the one output of a classifier, (n, k) scores; 1 where it is binary.
+
+    Raises ModelError for a model that was never built, or with other outputs.
+    """
+    if getattr(model, "built", False) and not hasattr(model, "inputs"):
+        raise ModelError(
+            "only Sequential and Functional models are supported",
+            value=f"{getattr(model, 'name', model)} ({type(model).__name__})",
+            hint="build it with keras.Model(inputs, outputs)",
+        )
+    if not getattr(model, "built", False):
+        raise ModelError(
+            "the model was never built, so its input has no shape",
+            value=model.name,
+            hint="give it an Input layer, or call it once before saving",
+        )
+    if isinstance(getattr(model, "_outputs_struct", None), Mapping):
+        raise ModelError(
+            "models with named outputs in a dictionary are not supported", value=model.name
+        )
+    if len(model.outputs) != 1:
+        raise ModelError(
+            "only models with one output are supported",
+            value=f"{len(model.inputs)} inputs, {len(model.outputs)} outputs",
+        )
+    shape = tuple(model.outputs[0].shape[1:])
+    if len(shape) != 1 or shape[0] is None:
+        raise ModelError("the model must give one score a class", value=f"output {shape}")
+    return int(shape[0])
+
+
+def input_names(model: Any) -> tuple[str, ...]:
+    """The names of a model's inputs, in the order of model.inputs: those its data are stored by."""
+    return tuple(_inputs_by_name(model))
+
+
+def _inputs_by_name(model: Any) -> dict[str, Any]:
+    """The input tensors in their order, by their keys in a dict, else by their Input layers.
+
+    A tensor's own name is another one after saving, where the user gave none.
+    """
+    _, keras = quiet_tensorflow.load()
+    built_with = structure(model)
+    if isinstance(built_with, dict):
+        paths = keras.tree.flatten_with_path(built_with)
+        return {"/".join(map(str, path)): tensor for path, tensor in paths}
+    return {tensor._keras_history.operation.name: tensor for tensor in model.inputs}
+
+
+def _sources(inputs: list[str], stored: list[str]) -> list[str]:
+    """The stored name of each input's array."""
+    if len(inputs) == len(stored) == 1:
+        return stored
+    if stored == [""]:
+        raise DataError(
+            "the model has several inputs and the data set one",
+            value=listed(inputs),
+            hint=f"store x_train/{short(inputs[0])} and so on, one array an input",
+        )
+    unknown = [name for name in stored if name not in inputs]
+    missing = [name for name in inputs if name not in stored]
+    if unknown or missing:
+        near = {name: difflib.get_close_matches(name, missing, n=1) for name in unknown}
+        meant = [f"{short(wanted[0])} for {short(name)}" for name, wanted in near.items() if wanted]
+        raise DataError(
+            "the inputs of the data set are not those of the model",
+            value=f"data {listed(stored)}; model {listed(inputs)}",
+            hint=f"did you mean {listed(meant)}?" if meant else "name them as the model does",
+        )
+    return inputs
+
+
+def _row_shape(wanted: Shape, stored: tuple[int, ...], where: str) -> tuple[int, ...]:
+    """The shape in which a stored row is fed to an input of shape `wanted`."""
+    candidates = [stored]
+    if None in wanted:
+        # The axis of one channel may be there or not.
+        candidates.append((*stored, 1))
+        if stored[-1:] == (1,):
+            candidates.append(stored[:-1])
+    elif len(wanted) != len(stored):
+        candidates.append(row_shape(wanted, stored) or ())
+    for shape in candidates:
+        if len(shape) == len(wanted) and all(
+            size in (None, given) for size, given in zip(wanted, shape, strict=True)
+        ):
+            return shape
+    raise DataError(
+        "the images do not fit the model",
+        value=f"{where}images {stored}, model {wanted}",
+        hint="give data of the model's input shape",
+    )
+
+
+def _rule(name: str, tensor: Any, layers: Sequence[Any], array: Array, where: str) -> InputRule:
+    """Decide about one input, whose values reach `layers` that take them as they are."""
+    dtype, scale = str(tensor.dtype), 1.0
+    embedding = next((layer for layer in layers if is_embedding(layer)), None)
+    if embedding is not None:
+        largest = embedding.input_dim - 1
+        _check_integers(array, 0, largest, f"layer {embedding.name!r} takes 0..{largest}", where)
+    if dtype == "bool" or "int" in dtype:
+        low, high = (0, 1) if dtype == "bool" else (np.iinfo(dtype).min, np.iinfo(dtype).max)
+        _check_integers(array, int(low), int(high), f"the model takes {dtype}", where)
+        reason = f"as stored: the model takes {dtype}"
+    elif "float" not in dtype:
+        raise ModelError("the model takes no numbers", value=f"input {short(name)} is {dtype}")
+    elif embedding is not None:
+        reason = f"as stored: it feeds an Embedding (layer {embedding.name!r})"
+    elif layers:
+        verb = "looks it up" if looks_up(layers[0]) else "rescales it"
+        reason = f"as stored: the model {verb} itself (layer {layers[0].name!r})"
+    elif array.dtype == np.uint8:
+        scale, reason = 1 / 255, "uint8 scaled to 0..1"
+    elif array.dtype.kind == "f":
+        reason = f"as stored: {array.dtype}"
+    else:
+        raise DataError(
+            "integer images are not within 0..255",
+            value=f"{where}{_range(array)}",
+            hint="scale them, or store them as float32",
+        )
+    return InputRule(name, tuple(tensor.shape[1:]), dtype, scale, reason)
+
+
+def _check_integers(array: Array, low: int, high: int, takes: str, where: str) -> None:
+    if array.size == 0:
+        return
+    if array.min() < low or array.max() > high:
+        raise DataError(
+            "the data hold numbers that the model does not take",
+            value=f"{where}{_range(array)}, {takes}",
+            hint="give the data that the model was trained on",
+        )
+    if array.dtype.kind == "f" and not np.array_equal(array, np.trunc(array)):
+        raise DataError("the model takes whole numbers only", value=f"{where}{takes}")
+
+
+def _range(array: Array) -> str:
+    return f"data {array.min():g}..{array.max():g}" if array.size else "data empty"

@@ -1,0 +1,24 @@
+from .criteria import Criterion as Criterion, register_criterion as register_criterion
+from .in_memory import Pruned as Pruned, prune as prune
+from .kernels import all_kernels as all_kernels, variable_at as variable_at
+from .magnitude import kept_weights as kept_weights, magnitude_prune as magnitude_prune
+from .masks import (
+    apply_masks as apply_masks,
+    load_masks as load_masks,
+    masked_variables as masked_variables,
+)
+from .plan import Plan as Plan, make_plan as make_plan
+from .pruner import density_of as density_of
+from .run import (
+    PruningJob as PruningJob,
+    Records as Records,
+    prune_run as prune_run,
+    step_config as step_config,
+)
+from .sensitivity_analysis import sensitivity as sensitivity
+from .spec import PruningSpec as PruningSpec
+from .steps import (
+    dense_record as dense_record,
+    prune_step as prune_step,
+    retrain_step as retrain_step,
+)

@@ -1,0 +1,138 @@
+"""The plan of an experiment: its preset, and what the user changed in it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+from compressor.data import Dataset, TrainingData, load_dataset
+from compressor.errors import UsageError
+from compressor.models import PAPER_NAMES
+from compressor.pruning.magnitude import check_sparsity
+from compressor.runs import sparsity_name
+from compressor.training import PRESETS, Distillation, TrainingOptions
+from deploy import describe_machine
+
+SPARSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
+LAYERS = ("fc1", "fc2")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """What a sweep does, all options made explicit."""
+
+    preset: str
+    sparsities: tuple[float, ...]
+    layers: tuple[str, ...]
+    seeds: tuple[int, ...]
+    training: TrainingOptions
+    retraining: Mapping[float, TrainingOptions]
+    data: TrainingData
+    threads: int
+
+    def describe(self) -> dict[str, Any]:
+        """The plan as a JSON object: whatever decides the results, measured times apart."""
+        return {
+            "preset": self.preset,
+            "sparsities": list(self.sparsities),
+            "layers": self.layer_names,
+            "seeds": list(self.seeds),
+            "training": self.training.describe(),
+            "retraining": {
+                sparsity_name(sparsity): _without_dropout(options.describe())
+                for sparsity, options in self.retraining.items()
+            },
+            "validation_images": len(self.data.validation),
+            "data": self.data.data.describe(),
+            "threads": self.threads,
+        }
+
+    @property
+    def layer_names(self) -> list[str]:
+        """The layers by one name each, in order: w_fc1 is fc1, however the user wrote it."""
+        return sorted(PAPER_NAMES.get(name, name) for name in self.layers)
+
+    def images_of_a_seed(self) -> int:
+        """How many images the trainings of one seed visit."""
+        return self.training.images + sum(options.images for options in self.retraining.values())
+
+
+def make_plan(
+    data: Dataset | None = None,
+    *,
+    preset: str = "quick",
+    sparsities: Sequence[float] = SPARSITIES,
+    layers: Sequence[str] = LAYERS,
+    seeds: Sequence[int] = (0,),
+    steps: int | None = None,
+    batch_size: int | None = None,
+    learning_rate: float | None = None,
+    schedule: Literal["cosine", "constant"] | None = None,
+    epochs: float | None = None,
+    rewind: bool = False,
+    distillation: Distillation | None = None,
+    validation: int | None = None,
+    threads: int | None = None,
+) -> Plan:
+    """Make a plan of the preset and what the caller changes in it.
+
+    `steps`, `batch_size`, `learning_rate` and `schedule` hold for the training and every
+    retraining; `quick` retrains at `learning_rate` times the sparsity. `epochs` is the length of
+    every retraining; `rewind` repeats the learning rates at the end of the preset's training
+    there, and `distillation` lets it learn from the dense model.
+    Raises UsageError for a value that cannot be used.
+    """
+    if preset not in PRESETS:
+        raise UsageError("unknown preset", value=preset, hint=f"choose {' or '.join(PRESETS)}")
+    for name, values in (("sparsities", sparsities), ("layers", layers), ("seeds", seeds)):
+        if not values or len(set(values)) != len(values):
+            raise UsageError(f"{name} must be given, and differ", value=list(values))
+    if steps is not None and steps < 1:
+        raise UsageError("the number of steps must be at least 1", value=steps)
+    for seed in seeds:
+        if not 0 <= seed < 2**31:
+            raise UsageError("a seed must be at least 0 and below 2^31", value=seed)
+    part = TrainingData.of(data or load_dataset(None), validation)
+    changes = {"batch_size": batch_size, "learning_rate": learning_rate, "schedule": schedule}
+    changed: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
+    chosen = PRESETS[preset]
+    chosen = dataclasses.replace(
+        chosen,
+        options=dataclasses.replace(chosen.options, **changed),
+        steps=chosen.steps if steps is None else steps,
+    )
+    if epochs is not None and not 0 < epochs <= 10_000:
+        raise UsageError("the number of epochs must lie between 0 and 10,000", value=epochs)
+    if epochs is not None and steps is not None:
+        raise UsageError(
+            "the length of the retraining is given twice", value=f"{epochs} epochs, {steps} steps"
+        )
+    proportions = tuple(sorted(check_sparsity(p) for p in sparsities))
+    training = chosen.training(part)
+
+    def retraining(sparsity: float) -> TrainingOptions:
+        options = chosen.retraining_at(sparsity, part)
+        return dataclasses.replace(
+            options,
+            steps=options.steps if epochs is None else part.steps(epochs, options.batch_size),
+            learning_rate=training.learning_rate if rewind else options.learning_rate,
+            rewind=training.steps if rewind else None,
+            distillation=distillation,
+        )
+
+    return Plan(
+        preset=preset,
+        sparsities=proportions,
+        layers=tuple(layers),
+        seeds=tuple(seeds),
+        training=training,
+        retraining={p: retraining(p) for p in proportions},
+        data=part,
+        threads=threads or describe_machine()["cores"],
+    )
+
+
+def _without_dropout(description: dict[str, Any]) -> dict[str, Any]:
+    # How far dropout shrinks follows from the density, which pruning has yet to give.
+    return {name: value for name, value in description.items() if name != "dropout_scale"}

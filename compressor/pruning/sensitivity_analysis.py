@@ -1,0 +1,333 @@
+"""How much accuracy a model loses when one layer alone is pruned, layer by layer.
+
+Nothing is retrained, so this takes seconds; it shows which layers can be pruned far, and which
+need care. Source: Han et al., Learning both Weights and Connections for Efficient Neural Networks
+(2015), Figure 6.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import importlib.metadata
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor._version import __version__
+from compressor.data import Dataset, TrainingData, load_dataset, take
+from compressor.errors import UsageError
+from compressor.foundation import Listener, SilentListener, quiet_tensorflow
+from compressor.models import ALL, check_fit, load_model, objective_of
+from compressor.pruning.channels import ChannelPlan, ChannelSet, channel_masks, plan_channels
+from compressor.pruning.criteria import get_criterion
+from compressor.pruning.granularity import Channel, Granularity, NOfM, parse_granularity
+from compressor.pruning.kernels import Kernel, select_kernels, variable_at
+from compressor.pruning.masks import Masks
+from compressor.pruning.pruner import judge
+from compressor.pruning.retraining import calibration_gradients
+from compressor.pruning.selection import choose_each
+from compressor.pruning.spec import PruningSpec
+from compressor.runs import keras_file
+from compressor.training import EVALUATION_BATCH
+from deploy import describe_machine
+
+SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
+"""At which sparsities each layer is measured by default."""
+
+TOLERANCE = 0.01
+"""How much accuracy, 0 to 1, may go for `LayerSensitivity.highest_sparsity`: one point."""
+
+_VERSIONS = ("tensorflow", "keras", "numpy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """A model with one layer pruned."""
+
+    target_sparsity: float
+    sparsity: float
+    """what was reached: the fraction of the layer's weights that are zero, 0 to 1"""
+    accuracy: float
+    """0 to 1"""
+
+
+@dataclasses.dataclass(frozen=True)
+class LayerSensitivity:
+    """One layer, or the layers that lose their channels together."""
+
+    layer: str
+    """the first of `layers`"""
+    layers: tuple[str, ...]
+    parameters: int
+    """weights in the kernels that were pruned"""
+    measurements: tuple[Measurement, ...]
+    """in order of their target"""
+    highest_sparsity: float | None
+    """the highest target up to which no measurement lies more than one point below the dense
+    accuracy; None where the first one does"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Sensitivity:
+    """Accuracy against sparsity for each layer of a model."""
+
+    model: str
+    """path or name"""
+    dense_accuracy: float
+    """of the model as it was given, 0 to 1"""
+    examples: int
+    """on how many examples each accuracy was measured"""
+    layers: tuple[LayerSensitivity, ...]
+    left_alone: Mapping[str, str]
+    """layers that cannot be pruned so, and why"""
+    settings: Mapping[str, Any]
+    """granularity, criterion, calibration where it has an effect, data"""
+
+    def describe(self) -> dict[str, Any]:
+        """The sensitivity as a JSON object, with what it was measured on."""
+        return {
+            "compressor_version": __version__,
+            "model": self.model,
+            **self.settings,
+            "examples": self.examples,
+            "tolerance": TOLERANCE,
+            "dense_accuracy": self.dense_accuracy,
+            "layers": [
+                dataclasses.asdict(row)
+                | {
+                    "layers": list(row.layers),
+                    "measurements": [dataclasses.asdict(found) for found in row.measurements],
+                }
+                for row in self.layers
+            ],
+            "left_alone": dict(self.left_alone),
+            "environment": {
+                "machine": describe_machine(),
+                "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
+            },
+        }
+
+
+def sensitivity(
+    model: Any,
+    data: Dataset | None = None,
+    *,
+    sparsities: Sequence[float] | None = None,
+    layers: Sequence[str] = (ALL,),
+    granularity: str = "weight",
+    criterion: str = "magnitude",
+    calibration: int = 1024,
+    images: int = 1000,
+    validation: int | None = None,
+    threads: int | None = None,
+    listener: Listener | None = None,
+) -> Sensitivity:
+    """Prune each layer alone to each sparsity, and measure accuracy; nothing is retrained.
+
+    `model` is a Keras classifier in memory, which has its own weights again at the end however
+    that comes, or a .keras file or the folder of a step. `data` is by default the embedded MNIST.
+    `sparsities` are by default SPARSITIES; an n:m granularity has its own one only. With the
+    granularity `channel` layers that are coupled are pruned together and make one row. `layers`,
+    `criterion` and `calibration` are those of PruningSpec. Accuracy is measured on `images` of
+    the `validation` training examples that a training sets aside, or on all if there are fewer:
+    never on test examples.
+    Raises UsageError, DataError or ModelError, in one line, for what cannot be done.
+    """
+    specs = _specs(sparsities, tuple(layers), granularity, criterion, calibration)
+    if images < 1:
+        raise UsageError("the number of images must be at least 1", value=images)
+    quiet_tensorflow.load(threads)
+    model, name = _load(model)
+    part = TrainingData.of(data or load_dataset(None), validation)
+    measured = _accuracy(model, part, images)
+    candidates, left_alone = _candidates(model, part, specs[0])
+    listener = listener or SilentListener()
+    listener.stage("measure the dense model")
+    dense = measured.value()
+    rows = []
+    for number, candidate in enumerate(candidates, 1):
+        listener.stage(f"prune {candidate.name} alone ({number} of {len(candidates)})")
+        rows.append(_measure(model, candidate, specs, dense, measured.value))
+    described = specs[0].describe()
+    settings = {key: described[key] for key in _SETTINGS if key in described}
+    settings["data"] = {"name": part.data.name, "digest": part.data.digest}
+    return Sensitivity(name, dense, measured.examples, tuple(rows), left_alone, settings)
+
+
+_SETTINGS = ("granularity", "criterion", "calibration")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Candidate:
+    """What is pruned alone."""
+
+    name: str
+    layers: tuple[str, ...]
+    kernels: Sequence[Kernel]
+    masks: Callable[[float], Masks]
+    """sparsity -> masks by variable"""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Measured:
+    value: Callable[[], float]
+    examples: int
+
+
+def _specs(
+    sparsities: Sequence[float] | None, layers: tuple[str, ...], granularity: str, *rest: Any
+) -> list[PruningSpec]:
+    if sparsities is None:
+        own = isinstance(parse_granularity(granularity), NOfM)
+        targets: list[float | None] = [None] if own else [*SPARSITIES]
+    else:
+        targets = [*sparsities]
+    criterion, calibration = rest
+    specs = [
+        PruningSpec(
+            target, layers, granularity=granularity, criterion=criterion, calibration=calibration
+        )
+        for target in targets
+    ]
+    if not specs or len({spec.highest_sparsity for spec in specs}) < len(specs):
+        raise UsageError("sparsities must be given, and differ", value=list(targets))
+    return sorted(specs, key=lambda spec: spec.highest_sparsity)
+
+
+def _load(model: Any) -> tuple[Any, str]:
+    if not isinstance(model, (str, Path)):
+        return model, str(model.name)
+    source = keras_file(Path(model), "a .keras file or the folder of a step")
+    return load_model(source), str(model)
+
+
+def _accuracy(model: Any, data: TrainingData, images: int) -> _Measured:
+    """Measures `model`, as it is when asked, on examples that are made ready once."""
+    feed = check_fit(model, data.data)
+    objective = objective_of(model)
+    x, labels = data.validation_part(images)
+    batches = [
+        feed(take(x, slice(start, start + EVALUATION_BATCH)))
+        for start in range(0, len(labels), EVALUATION_BATCH)
+    ]
+
+    def value() -> float:
+        found = np.concatenate([np.asarray(model.predict_on_batch(batch)) for batch in batches])
+        return float(np.mean(objective.predictions(found) == labels))
+
+    return _Measured(value, len(labels))
+
+
+def _candidates(
+    model: Any, data: TrainingData, spec: PruningSpec
+) -> tuple[list[_Candidate], dict[str, str]]:
+    """What is pruned alone, in the order of the model; and what is left alone, and why."""
+    granularity = parse_granularity(spec.granularity)
+    selection = select_kernels(model, spec.layers, granularity)
+    kernels, left_alone = dict(selection.kernels), dict(selection.left_alone)
+    if isinstance(granularity, Channel):
+        plan = plan_channels(model, kernels, named=ALL not in spec.layers)
+        return _channel_candidates(model, data, spec, plan), plan.left_alone(left_alone)
+    judged = _judge(model, data, spec, kernels)
+    by_layer: dict[str, list[Kernel]] = {}
+    for kernel in kernels.values():
+        by_layer.setdefault(kernel.layer_name, []).append(kernel)
+    candidates = []
+    for found in by_layer.values():
+        name = found[0].name
+        part = {kernel.name: judged[kernel.name] for kernel in found}
+        masks = functools.partial(_kernel_masks, granularity, part)
+        candidates.append(_Candidate(name, (name,), found, masks))
+    return candidates, left_alone
+
+
+def _channel_candidates(
+    model: Any, data: TrainingData, spec: PruningSpec, plan: ChannelPlan
+) -> list[_Candidate]:
+    kernels = plan.kernels(model)
+    judged = _judge(model, data, spec, kernels)
+    return [
+        _Candidate(
+            part.name,
+            tuple(part.layers),
+            [kernels[name] for name in part.layers],
+            functools.partial(_channel_masks, plan, part, judged),
+        )
+        for part in plan.sets
+    ]
+
+
+def _judge(
+    model: Any, data: TrainingData, spec: PruningSpec, kernels: Mapping[str, Kernel]
+) -> dict[str, np.ndarray]:
+    """The criterion's scores of every weight of the dense model, for all sparsities alike."""
+    gradients = calibration_gradients(model, data, objective_of(model), spec.calibration)
+    return judge(get_criterion(spec.criterion), kernels, gradients)
+
+
+def _kernel_masks(
+    granularity: Granularity, judged: Mapping[str, np.ndarray], sparsity: float
+) -> Masks:
+    pooled = {name: granularity.pool(found) for name, found in judged.items()}
+    chosen = choose_each(pooled, dict.fromkeys(judged, sparsity), granularity)
+    return {
+        name: granularity.spread(choice.keep, judged[name].shape) for name, choice in chosen.items()
+    }
+
+
+def _channel_masks(
+    plan: ChannelPlan, part: ChannelSet, judged: Mapping[str, np.ndarray], sparsity: float
+) -> Masks:
+    # Sets remember what is gone; each measurement begins with the whole model.
+    alone = dataclasses.replace(plan, sets=[ChannelSet(part.name, part.layers)])
+    masks, _ = channel_masks(alone, judged, {part.name: sparsity}, lambda target: target, "layer")
+    return masks
+
+
+def _measure(
+    model: Any,
+    candidate: _Candidate,
+    specs: Sequence[PruningSpec],
+    dense: float,
+    accuracy: Callable[[], float],
+) -> LayerSensitivity:
+    parameters = sum(math.prod(kernel.shape) for kernel in candidate.kernels)
+    found = []
+    for spec in specs:
+        target = spec.highest_sparsity
+        with _masked(model, candidate.masks(target)):
+            zeros = sum(int(np.sum(kernel.numpy() == 0)) for kernel in candidate.kernels)
+            found.append(Measurement(target, zeros / parameters, accuracy()))
+    return LayerSensitivity(
+        candidate.name, candidate.layers, parameters, tuple(found), _highest(found, dense)
+    )
+
+
+@contextlib.contextmanager
+def _masked(model: Any, masks: Masks) -> Iterator[None]:
+    """Zero the masked weights within; constraints that the user has set stay as they are."""
+    variables = {name: variable_at(model, name) for name in masks}
+    dense = {name: np.array(variable.numpy()) for name, variable in variables.items()}
+    try:
+        for name, variable in variables.items():
+            values = dense[name]
+            variable.assign(np.where(masks[name], values, values.dtype.type(0)))
+        yield
+    finally:
+        for name, variable in variables.items():
+            variable.assign(dense[name])
+
+
+def _highest(found: Sequence[Measurement], dense: float) -> float | None:
+    highest = None
+    for measurement in found:
+        # Accuracies are fractions of a few thousand examples: far coarser than the rounding.
+        if dense - measurement.accuracy > TOLERANCE + 1e-9:
+            break
+        highest = measurement.target_sparsity
+    return highest

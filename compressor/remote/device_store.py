@@ -1,0 +1,230 @@
+"""The store of bundles on a device, asked over ssh: `deploy.runner.commands.store` answers there.
+
+Nobody vouches for what a device says: an answer has at most 1 MiB, comes in time, and is read field
+by field; one that does not say what was asked for is an error, never a success.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from compressor.errors import (
+    BundleError,
+    CheckFailedError,
+    CompressorError,
+    MissingRuntimeError,
+    UsageError,
+)
+from compressor.remote.ssh import CONNECTION_LOST, NO_COMMAND, SshHost, in_home
+from compressor.remote.ssh_process import SshProcess, TooMuchError
+from deploy.container import is_member_name
+from deploy.errors import ArtifactError, DeployError
+from deploy.fields import Fields, parse_json
+from deploy.store import RUNNER
+
+Json = dict[str, Any]
+Send = Callable[[Callable[[bytes], None]], None]
+"""Calls what it is given with all that is to be sent, piece by piece."""
+
+_LONGEST_ANSWER = 2**20
+_LONGEST_REFUSAL = 500
+# ssh itself gives up a line that is dead, after a minute; this is for a device that keeps it open.
+_PIECE_SECONDS = 120.0
+_ANSWER_SECONDS = 900.0
+_EXIT_SECONDS = 5.0
+_TOO_OLD = "needs Python"  # as `deploy.runner.packing` says it
+_NONE_CURRENT = "no version is the current one"
+_ERRORS: dict[str, type[CompressorError]] = {
+    "bundle": BundleError,
+    "check": CheckFailedError,
+    "missing": MissingRuntimeError,
+    "request": UsageError,
+}
+
+
+class CutError(MissingRuntimeError):
+    """The connection was cut."""
+
+
+class Arrived(NamedTuple):
+    """How many bytes of a version are there, and whether it is there as a whole."""
+
+    bytes: int
+    whole: bool
+
+
+class DeviceStore:
+    """The store in `folder` of a device, at the other end of an open connection.
+
+    Every method raises the CompressorError of a refusal, CutError where the connection ends before
+    there is an answer, MissingRuntimeError where there is no runner, and CheckFailedError for an
+    answer that is none.
+    """
+
+    def __init__(self, host: SshHost, folder: str) -> None:
+        self.host, self._folder = host, in_home(folder)
+        self._program = f"{self._folder}/{RUNNER}"
+
+    @classmethod
+    @contextlib.contextmanager
+    def connected(cls, host: SshHost, folder: str) -> Iterator[DeviceStore]:
+        """The store, as long as the connection is open."""
+        with host.connected() as shared:
+            yield cls(shared, folder)
+
+    def bundles(self) -> list[Json]:
+        """What is there: name, current and previous (sha256 or null), versions, damaged."""
+        answer = self._ask("list")
+        with self.host.keeping_to_the_protocol():
+            return list(answer.objects("bundles", _held))
+
+    def status(self, name: str, sha256: str, size: int) -> Arrived:
+        """What is there of a version of `size` bytes."""
+        return self._arrived(self._ask("status", name, "--sha256", sha256), size)
+
+    def receive(self, name: str, sha256: str, size: int, offset: int, send: Send) -> Arrived:
+        """Send a version of `size` bytes from `offset` on; what is there then."""
+        words = ("--sha256", sha256, "--bytes", str(size), "--offset", str(offset))
+        return self._arrived(self._ask("receive", name, *words, send=send), size)
+
+    def activate(self, name: str, sha256: str) -> Json:
+        """Let a version be verified and served: current, previous, verified."""
+        return self._switched(self._ask("activate", name, "--sha256", sha256), name, sha256)
+
+    def roll_back(self, name: str) -> Json:
+        """Let the version before be verified and served: current, previous, verified."""
+        return self._switched(self._ask("rollback", name), name, None)
+
+    def remove(self, name: str) -> int:
+        """Let all versions of a bundle go; how many there were."""
+        answer = self._ask("remove", name)
+        with self.host.keeping_to_the_protocol():
+            return answer.integer("removed", 0)
+
+    def _arrived(self, answer: Fields, size: int) -> Arrived:
+        with self.host.keeping_to_the_protocol():
+            found = Arrived(answer.integer("received", 0, size), answer.boolean("complete"))
+            if found.whole and found.bytes != size:
+                raise ArtifactError("a whole version has another size", value=found.bytes)
+            return found
+
+    def _switched(self, answer: Fields, name: str, sha256: str | None) -> Json:
+        with self.host.keeping_to_the_protocol():
+            current = answer.digest("current")
+            if sha256 is not None and current != sha256:
+                raise ArtifactError("another version is served", value=current)
+            previous = answer.optional("previous", answer.digest)
+            verified = Fields(answer.object("verified"), "verified")
+            signed_by = verified.text("signed_by")
+            check = _proven(Fields(verified.object("check"), "verified.check"), name, current)
+        return {
+            "current": current,
+            "previous": previous,
+            "verified": {"signed_by": signed_by, "check": check},
+        }
+
+    def _ask(self, action: str, *words: str, send: Send | None = None) -> Fields:
+        """The answer to a request, which says that it was done."""
+        command = [self._program, "store", action, *words, "--folder", self._folder]
+        process = self.host.start(self.host.python_command(command))
+        try:
+            output = self._output(process, send)
+            return self._parse(output, process.finish(_EXIT_SECONDS), process.said)
+        except TimeoutError:
+            raise CheckFailedError(
+                "the device does not answer",
+                value=f"{self.host.name}: {action}",
+                hint=f"compressor deploy --host {self.host.name} says what is served there",
+            ) from None
+        except TooMuchError:
+            raise self.host.nonsense(f"more than {_LONGEST_ANSWER:,} bytes") from None
+        finally:
+            process.kill()
+
+    def _output(self, process: SshProcess, send: Send | None) -> bytes:
+        with contextlib.suppress(BrokenPipeError):  # who is gone is seen by what it said
+            if send is not None:
+                send(lambda piece: process.send(piece, time.monotonic() + _PIECE_SECONDS))
+        process.close_input()
+        return process.rest(_LONGEST_ANSWER, time.monotonic() + _ANSWER_SECONDS)
+
+    def _parse(self, output: bytes, code: int, said: str) -> Fields:
+        cut = code == CONNECTION_LOST or code < 0
+        lines = output.splitlines()
+        try:
+            # What the user's shell there prints comes first.
+            content = parse_json(lines[-1] if lines else b"", "answer")
+            answer = Fields(content, "answer")
+            if answer.boolean("ok"):
+                return answer
+            refusal = self._refusal(answer, "current" in content)
+        except DeployError as error:
+            if lines and not cut and (code == 0 or lines[-1].startswith(b"{")):
+                raise self.host.nonsense(error) from None
+            raise self._no_answer(cut, code, said) from None
+        raise refusal
+
+    def _no_answer(self, cut: bool, code: int, said: str) -> MissingRuntimeError:
+        where = f"{self.host.name} ({said})" if said else self.host.name
+        if cut:
+            return CutError("the connection to the device was cut", value=where)
+        if code == NO_COMMAND:
+            return self.host.no_python(said)
+        hint = f"compressor runner --key PUB --host {self.host.name} installs one"
+        if _TOO_OLD in said:
+            hint = "name its Python with --python"
+        return MissingRuntimeError(
+            "there is no runner on the device that answers",
+            value=f"{self._program} on {where}",
+            hint=hint,
+        )
+
+    def _refusal(self, answer: Fields, says_served: bool) -> CompressorError:
+        kind = _ERRORS[answer.choice("kind", tuple(_ERRORS))]
+        said = answer.text("error", longest=_LONGEST_ANSWER)[:_LONGEST_REFUSAL]
+        hint = ""
+        if says_served:
+            current = answer.optional("current", answer.digest)
+            hint = f"{current[:16]}... stays the current version" if current else _NONE_CURRENT
+        return kind("the device refuses", value=f"{self.host.name}: {said}", hint=hint)
+
+
+def _held(fields: Fields) -> Json:
+    name = fields.text("name")
+    if "/" in name or not is_member_name(name):
+        raise ArtifactError("no name of a bundle", value=name)
+    return {
+        "name": name,
+        "current": fields.optional("current", fields.digest),
+        "previous": fields.optional("previous", fields.digest),
+        "versions": fields.integer("versions"),
+        "damaged": fields.boolean("damaged"),
+    }
+
+
+def _proven(found: Fields, name: str, sha256: str) -> Json:
+    """What `verify` proved there: that this bundle computes right."""
+    if found.text("name") != name or found.digest("sha256") != sha256:
+        raise ArtifactError("another bundle was verified", value=name)
+    runtime = Fields(found.object("runtime"), "runtime")
+    check = Fields(found.object("check"), "check")
+    if not check.boolean("passed"):
+        raise ArtifactError("the check vectors are not met", value=name)
+    return {
+        "name": name,
+        "sha256": sha256,
+        "runtime": {
+            "name": runtime.text("name"),
+            "version": runtime.text("version"),
+            "provider": runtime.optional("provider", runtime.text),
+        },
+        "check": {
+            "passed": True,
+            "examples": check.integer("examples", 1),
+            "difference": check.number("difference", 0.0),
+            "tolerance": check.number("tolerance", 0.0),
+        },
+    }

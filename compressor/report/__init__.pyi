@@ -1,0 +1,21 @@
+from .artefacts import artefact_text as artefact_text, has_artefacts as has_artefacts
+from .bench_terminal import answer_text as answer_text, table_text as table_text
+from .devices import device_text as device_text, devices_text as devices_text
+from .export import (
+    export_text as export_text,
+    exports_text as exports_text,
+    runtimes_text as runtimes_text,
+)
+from .inspection import inspect as inspect
+from .sensitivity import (
+    sensitivity_text as sensitivity_text,
+    write_sensitivity as write_sensitivity,
+)
+from .tables import summary_text as summary_text
+from .terminal import (
+    evaluation_text as evaluation_text,
+    inspection_text as inspection_text,
+    records_text as records_text,
+    shrinking_text as shrinking_text,
+)
+from .writing import report_run as report_run

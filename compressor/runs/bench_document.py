@@ -1,0 +1,84 @@
+"""The bench document (bench.json): its schema, a light check, and views of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compressor.errors import CheckpointError
+from compressor.foundation import read_json
+from compressor.runs.schema import Checker, check_version, load_schema, naming
+
+BENCH = "bench.json"
+"""What the document is called in a run directory."""
+BENCH_SCHEMA = "compressor.bench"
+BENCH_SCHEMA_VERSION = 1
+
+Bench = Mapping[str, Any]
+"""A bench document; bench.schema.json beside this file says what is in it."""
+BenchRun = Mapping[str, Any]
+"""One of its runs."""
+BenchRow = Mapping[str, Any]
+"""One row of a run."""
+
+
+def bench_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of the bench document."""
+    return load_schema("bench.schema.json")
+
+
+def check_bench(bench: Bench) -> None:
+    """Raise CheckpointError in one line unless `bench` can be reported.
+
+    Looks at the name, the version, and at what the schema asks of keys, types and ranges. Every
+    row must name an artefact of its run, and no two artefacts of a run may have one name.
+    """
+    check_version(bench, "bench document", BENCH_SCHEMA, BENCH_SCHEMA_VERSION)
+    Checker(bench_schema(), "bench document").check(bench, "bench")
+    for number, run in enumerate(bench["runs"]):
+        names = [artefact["name"] for artefact in run["artefacts"]]
+        if len(set(names)) < len(names):
+            raise CheckpointError(
+                "bench document gives two artefacts one name", value=f"bench.runs[{number}]"
+            )
+        for index, row in enumerate(run["rows"]):
+            if row["artefact"] >= len(names):
+                raise CheckpointError(
+                    "bench document has no such artefact",
+                    value=f"bench.runs[{number}].rows[{index}].artefact",
+                )
+
+
+def read_bench(path: Path) -> dict[str, Any]:
+    """Read and check the bench document at `path`; raises CheckpointError in one line."""
+    bench = read_json(path)
+    with naming(path):
+        check_bench(bench)
+    return bench
+
+
+def newest_run(bench: Bench) -> BenchRun | None:
+    """The run that was appended last of those that measured anything; None where none did."""
+    return next((run for run in reversed(bench["runs"]) if run["rows"]), None)
+
+
+def is_sound(row: BenchRow) -> bool:
+    """Whether a row may be called fastest or lie on a Pareto front: not one that is wrong."""
+    return row["status"] in ("right", "unproven")
+
+
+def median_ms(row: BenchRow) -> float | None:
+    """The median latency of a batch in ms; None where it was not measured."""
+    latency = row.get("latency_ms")
+    return None if latency is None else float(latency["p50"]["value"])
+
+
+def settings_of(rows: Sequence[BenchRow]) -> list[tuple[int, int]]:
+    """Every (threads, batch) that was measured, in ascending order."""
+    return sorted({(row["threads"], row["batch"]) for row in rows})
+
+
+def runtimes_of(rows: Sequence[BenchRow]) -> list[str]:
+    """The runtimes, in the order of their first rows."""
+    return list(dict.fromkeys(row["runtime"] for row in rows))

@@ -1,0 +1,68 @@
+"""The results document (results.json): its schema, a light check, and views of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from compressor.errors import CheckpointError
+from compressor.runs.schema import Checker, check_version, load_schema
+
+Results = Mapping[str, Any]
+"""A results document; results.schema.json beside this file says what is in it."""
+
+RESULTS_SCHEMA = "compressor.results"
+RESULTS_SCHEMA_VERSION = 1
+
+
+def results_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of the results document."""
+    return load_schema("results.schema.json")
+
+
+def check_results(results: Results) -> None:
+    """Raise CheckpointError in one line unless `results` can be reported.
+
+    Looks at the name, the version, and at what the schema asks of keys, types and ranges; further
+    keys are left to a JSON Schema validator, which reports do not need. Every row must have its
+    dense model, and every proportion the same layers, which they are compared by.
+    """
+    check_version(results, "results document", RESULTS_SCHEMA, RESULTS_SCHEMA_VERSION)
+    Checker(results_schema(), "results document").check(results, "results")
+    seeds = {dense["seed"] for dense in results["dense"]}
+    pruned = [layer["layer"] for layer in results["proportions"][0]["layers"]]
+    for row in results["proportions"]:
+        if row["seed"] not in seeds:
+            raise CheckpointError("results document has no dense model of seed", value=row["seed"])
+        if [layer["layer"] for layer in row["layers"]] != pruned:
+            raise CheckpointError(
+                "results document prunes other layers in another row", value=row["sparsity"]
+            )
+
+
+def by_sparsity(results: Results) -> dict[float, list[dict[str, Any]]]:
+    """The rows of results["proportions"], in order of sparsity, then of seed."""
+    rows = sorted(results["proportions"], key=lambda row: (row["sparsity"], row["seed"]))
+    grouped: dict[float, list[dict[str, Any]]] = {}
+    for row in rows:
+        grouped.setdefault(row["sparsity"], []).append(row)
+    return grouped
+
+
+def dense_of(results: Results, rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The dense models that `rows` of results["proportions"] were pruned from."""
+    dense = {record["seed"]: record for record in results["dense"]}
+    return [dense[row["seed"]] for row in rows]
+
+
+def encoding_names(results: Results) -> list[str]:
+    """Every encoding's name: in the order of results["encodings"], then any others."""
+    names = [record["name"] for record in results["encodings"]]
+    for row in results["proportions"]:
+        names += [name for name in row["encodings"] if name not in names]
+    return names
+
+
+def bound_names(results: Results) -> set[str]:
+    """The names of what is a lower bound and no layout of bytes; "entropy" always is."""
+    return {record["name"] for record in results["encodings"] if record["bound"]} | {"entropy"}

@@ -1,0 +1,175 @@
+"""Which model file a command works on, and where it writes."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from compressor.errors import CheckpointError, UsageError
+from compressor.foundation import sha256
+from compressor.runs.run_directory import RECORD, same_pruning
+
+MODEL_RUN = {"kind": "model"}
+"""What a run directory of one model says that it is."""
+
+
+def same_model(source: Path, digest: str) -> Path:
+    """`source`, if it still has this sha256; else raises CheckpointError."""
+    if not source.is_file() or model_digest(source) != digest:
+        raise CheckpointError(
+            "the model that was pruned is not there any more",
+            value=source,
+            hint="train it again with -1, or prune it from a file with compressor prune",
+        )
+    return source
+
+
+def is_finished(step: Path) -> bool:
+    """Whether the folder of a step has its record."""
+    return (step / RECORD).is_file()
+
+
+def model_digest(source: Path) -> str:
+    """The sha256 of a model file; raises CheckpointError when it cannot be read."""
+    try:
+        return sha256(source)
+    except OSError as error:
+        raise CheckpointError(
+            "cannot read the model", value=f"{source} ({error.strerror})"
+        ) from error
+
+
+def keras_file(model: Path, takes: str = "a .keras file or a run directory") -> Path:
+    """The .keras file that `model` is or holds; raises UsageError with what the command `takes`."""
+    source = find_checkpoint(model)
+    if source.suffix != ".keras":
+        raise UsageError(f"this takes {takes}", value=model)
+    return source
+
+
+def model_to_shrink(model: Path) -> Path:
+    """The model file that a .keras file, the folder of a step or a run directory means."""
+    if model.is_dir() and (model / "step_2_2" / MODEL).is_file():
+        return model / "step_2_2" / MODEL
+    return keras_file(model)
+
+
+def shrunk_path(model: Path, source: Path) -> Path:
+    """Where the shrunk form of `source`, which the user named as `model`, goes by default."""
+    if model.is_dir() and source.parent != model:
+        return model / "shrunk.keras"
+    return _artefact_parent(model) / f"{source.stem}-shrunk.keras"
+
+
+def artefact_stem(model: Any) -> str:
+    """What an artefact of `model`, a Keras model or what the user named, is called by default."""
+    if not isinstance(model, (str, Path)):
+        return re.sub(r"\W+", "_", model.name)
+    return model_to_shrink(Path(model)).stem
+
+
+def artefact_path(model: Any, file_format: str) -> Path:
+    """Where the artefact of `model` goes by default: beside the file, or in the run directory."""
+    return _artefact_parent(model) / f"{artefact_stem(model)}.{file_format}"
+
+
+def artefacts_folder(model: Any, output: Path | str | None) -> Path:
+    """Where the artefacts of `model` in all formats go: `output`, or NAME-artefacts."""
+    if output is None:
+        return _artefact_parent(model) / f"{artefact_stem(model)}-artefacts"
+    if Path(output).exists() and not Path(output).is_dir():
+        raise UsageError("all formats together need a folder", value=output)
+    return Path(output)
+
+
+def _artefact_parent(model: Any) -> Path:
+    if not isinstance(model, (str, Path)):
+        raise UsageError("a model in memory needs an output", hint="name a file")
+    given, source = Path(model), model_to_shrink(Path(model))
+    if given.is_dir() and source.parent != given:
+        return given
+    if is_finished(source.parent):
+        raise UsageError(
+            "the model belongs to a finished step", value=source, hint="name a file with -o"
+        )
+    return source.parent
+
+
+def model_and_output(
+    model: Path, step: str, output: Path | str | None, suffix: str
+) -> tuple[Path, Path]:
+    """The model file that `model`, a file or a run directory with `step`, means; and the run
+    directory to write to. Raises CheckpointError where the step is not there.
+    """
+    if model.is_dir() and not (model / MODEL).is_file():
+        source = model / step / MODEL
+        if not source.is_file():
+            known = [str(path.parent) for path in sorted(model.rglob(f"{step}/{MODEL}"))]
+            hint = f"name one of {', '.join(known[:3])}" if known else "train a model first"
+            if step == "step_2_2" and (model / "step_2_1" / MODEL).is_file():
+                hint = f"it was not retrained: name {model / 'step_2_1' / MODEL}, and -o"
+            raise CheckpointError(
+                f"the run directory has no finished {step}", value=model, hint=hint
+            )
+        if step == "step_2_2" and not same_pruning(model / "step_2_1", model / step):
+            raise CheckpointError(
+                "step_2_2 was retrained from another pruning than step_2_1 holds",
+                value=model,
+                hint="prune again with --force, or name the model file and -o",
+            )
+        return source, output_directory(model, output, suffix)
+    source = keras_file(model)
+    return source, output_directory(model, output, suffix)
+
+
+def output_directory(model: Path, output: Path | str | None, suffix: str) -> Path:
+    """Where `prune` (suffix -pruned) and `sparsify` (-sparse) write what they make of `model`.
+
+    Raises UsageError for the model of a finished step without `output`: what would lie in the
+    step's folder would be lost when the step is done again.
+    """
+    if output is not None:
+        return Path(output)
+    if model.is_dir() and not (model / MODEL).is_file():
+        return model
+    source = find_checkpoint(model)
+    if is_finished(source.parent):
+        raise UsageError(
+            "the model belongs to a finished step", value=source, hint="name a folder with -o"
+        )
+    return source.with_name(source.stem + suffix)
+
+
+MODEL = "model.keras"
+
+
+MASKS = "masks.npz"
+
+
+SPARSE = "sparse.npz"
+
+
+def find_checkpoint(path: Path) -> Path:
+    """The one model.keras or sparse.npz that `path` is or holds."""
+    if path.is_file():
+        return path
+    if not path.exists():
+        raise CheckpointError("no such checkpoint", value=path)
+    found = [path / name for name in ("model.keras", "sparse.npz") if (path / name).is_file()]
+    if len(found) != 1:
+        steps = sorted(child.name for child in path.glob("step_*"))
+        raise CheckpointError(
+            "the folder holds no checkpoint" if not found else "the folder holds two checkpoints",
+            value=path,
+            hint=f"name one of its steps: {', '.join(steps)}"
+            if steps
+            else "give a .keras file, a sparse .npz, or a folder with one of them",
+        )
+    return found[0]
+
+
+def sparsity_name(sparsity: float) -> str:
+    """The name of a proportion in folders and results: 0.9, and never that of another one."""
+    short = f"{sparsity:g}"
+    return short if float(short) == sparsity else repr(sparsity)

@@ -1,0 +1,5 @@
+"""The programs that execute artefacts: which there are, where they are, and running them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,3 @@
+from .listing import describe as describe, install as install
+from .registry import RUNTIMES as RUNTIMES, find as find, python_of as python_of, state as state
+from .runner import Runner as Runner

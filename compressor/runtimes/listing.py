@@ -1,0 +1,70 @@
+"""Which runtimes are at hand, tried where that takes a process; and installing them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compressor.errors import CompressorError, MissingRuntimeError
+from compressor.runtimes.registry import RUNTIMES, Runtime, State, find, python_of, state
+from compressor.runtimes.runner import Runner
+
+_PROBE_SECONDS = 120.0  # TensorRT compiles what it tries
+
+
+def describe() -> list[dict[str, Any]]:
+    """Every runtime as a JSON object, as `install` gives it."""
+    return [_describe(runtime) for runtime in RUNTIMES.values()]
+
+
+def install(name: str) -> dict[str, Any]:
+    """Install a runtime, unless it is there, and describe it.
+
+    The object: name, format, version (null where it is not there), state (`installed`, `missing`,
+    or `substituted` by another that verifies its artefacts), reason (null, or what the state is
+    due to), python (that executes its artefacts, or null). Raises UsageError for a name that is not
+    known, MissingRuntimeError where the runtime cannot be installed here.
+    """
+    runtime = find(name)
+    if runtime.environment is not None:
+        runtime.environment.install()
+    if runtime.tarball is not None:
+        runtime.tarball.fetch()
+    python_of(name)  # says how to get one that lives in this Python
+    described = _describe(runtime)
+    if runtime.gpu and described["version"] is None:
+        raise MissingRuntimeError(f"{name} cannot run here", value=described["reason"])
+    return described
+
+
+def _tried(runtime: Runtime) -> State:
+    """Whether the runtime runs on this machine's GPU, from a process of its own."""
+    try:
+        with Runner(runtime.name, timeout=_PROBE_SECONDS) as runner:
+            return State(str(runner.probe()["version"]), "")
+    except MissingRuntimeError as error:
+        return State(None, str(error.value).removeprefix(f"{runtime.name}: "))
+    except CompressorError as error:  # it crashed, or took too long
+        return State(None, str(error))
+
+
+def _describe(runtime: Runtime) -> dict[str, Any]:
+    found = state(runtime.name)
+    if runtime.gpu and found.version is not None:
+        found = _tried(runtime)
+    there = found.version is not None
+    kind, reason = ("installed" if there else "missing"), found.reason or None
+    if runtime.substitute:
+        kind = "substituted" if there else "missing"
+        reason = f"artefacts for it are verified in {runtime.substitute} {reason or 'on the CPU'}"
+        if runtime.tarball is not None:
+            reason += f"; {runtime.tarball.state()}"
+    elif runtime.environment is not None and not there:
+        reason = f"{reason}; compressor runtimes install {runtime.name}"
+    return {
+        "name": runtime.name,
+        "format": runtime.format,
+        "version": found.version,
+        "state": kind,
+        "reason": reason,
+        "python": python_of(runtime.name) if there else None,
+    }

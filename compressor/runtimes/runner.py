@@ -1,0 +1,284 @@
+"""Running artefacts in a process of their own, by the runner that goes to the device, too."""
+
+from __future__ import annotations
+
+import json
+import signal
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeError, UsageError
+from compressor.foundation import storage_errors
+from compressor.remote import SshHost
+from compressor.runtimes import registry
+from compressor.runtimes.processes import EndedError, LocalProcess, RemoteProcess, RunnerProcess
+from deploy.arrays import write_arrays
+
+TIMEOUT = 600.0
+"""Seconds that one request may take, unless told otherwise."""
+
+_OUTPUTS = "outputs.npy"
+_MISSING, _ERROR = 3, "error: "
+"""How the runner ends where it lacks something, and how it then begins its line."""
+
+Facts = dict[str, Any]
+Stored = Mapping[str, np.ndarray] | Path
+"""Arrays (n, ...) by the names of the inputs, or the .npz that `deploy.arrays` wrote of them."""
+
+
+class Runner:
+    """A runtime in a process of its own, for one artefact after the other.
+
+    Use it as a context: the process is started by the first request, and killed at the end,
+    whatever happens. One that crashed or was killed for its time is replaced by the next `load`.
+    `threads` is what the runtime may compute with, `timeout` the seconds of one request, `cpus` the
+    processors that the process is kept to. With a `host` the process is there, and files are copied
+    to and from a temporary folder there.
+
+    Every request raises MissingRuntimeError where the runtime is not there; CheckFailedError where
+    it refuses or cannot run the artefact, crashes, or takes too long; UsageError where the request
+    cannot be served, such as for arrays that do not fit the artefact. Raises UsageError for a
+    runtime that is not known.
+    """
+
+    def __init__(
+        self,
+        runtime: str,
+        *,
+        threads: int = 1,
+        timeout: float = TIMEOUT,
+        cpus: Sequence[int] | None = None,
+        host: SshHost | None = None,
+    ) -> None:
+        self.runtime = registry.find(runtime).verified_in
+        self.threads, self.timeout = threads, timeout
+        self._cpus = None if cpus is None else list(cpus)
+        self._host = host
+        self._process: RunnerProcess | None = None
+        self._started = False
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+
+    def __enter__(self) -> Runner:
+        with storage_errors(Path(tempfile.gettempdir())):
+            self._folder = tempfile.TemporaryDirectory(prefix="compressor-runner-")
+            if self._host is None:
+                self._process = LocalProcess(self._path)
+            else:
+                self._process = RemoteProcess(self._host, self.timeout)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._started = False
+        process, self._process = self._process, None
+        if process is not None:
+            process.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
+
+    def probe(self) -> Facts:
+        """Whether the runtime can run here: version, provider, device."""
+        return self._request({"op": "probe", "runtime": self.runtime})
+
+    def load(self, path: Path | str, *, graph: bool = False) -> Facts:
+        """Load an artefact in the place of the one before; `graph` is to run it as a CUDA graph.
+
+        Returns what the runtime says of it and of itself: version, provider, inputs, outputs,
+        load_ms, ...; `deploy.runner` lists them.
+        """
+        return self._request(
+            {
+                "op": "load",
+                "runtime": self.runtime,
+                "path": self._place.place(Path(path)),
+                "threads": self.threads,
+                "cpus": self._cpus,
+                "graph": graph,
+            }
+        )
+
+    def predict(self, inputs: Stored, *, batch: int = 1) -> np.ndarray:
+        """Run arrays (n, ...) by the names of the inputs, `batch` rows at once: float32 (n, k)."""
+        outputs = self._path / "predicted.npy"
+        source, written = self._write(inputs), self._place.output(_OUTPUTS)
+        self._request({"op": "predict", "inputs": source, "outputs": written, "batch": batch})
+        self._place.take(_OUTPUTS, outputs)
+        found: np.ndarray = np.load(outputs, allow_pickle=False)
+        outputs.unlink()
+        return found
+
+    def check(self, vectors: Path | str, *, batch: int = 1) -> Facts:
+        """Run check vectors: passed, examples, difference, tolerance."""
+        placed = self._place.place(Path(vectors))
+        return self._request({"op": "check", "vectors": placed, "batch": batch})
+
+    def warm_up(
+        self,
+        *,
+        seconds: float,
+        batch: int = 1,
+        inputs: Stored | None = None,
+        copies: bool = False,
+    ) -> Facts:
+        """Run until the median settles, for at most `seconds`: first_ns, runs, settled, ..."""
+        return self._request(
+            {"op": "warm_up", "seconds": seconds, **self._rows(batch, inputs, copies)}
+        )
+
+    def measure(
+        self,
+        *,
+        runs: int,
+        batch: int = 1,
+        warmup: int = 0,
+        inputs: Stored | None = None,
+        copies: bool = False,
+    ) -> list[int]:
+        """One round: nanoseconds of each of `runs` runs of a batch, after `warmup` uncounted ones.
+
+        `inputs` are rows, taken a batch after the other, and repeated where they are too few;
+        without them random ones are run. Without `copies` inputs and outputs stay in the runtime's
+        memory.
+        """
+        answer = self._request(
+            {
+                "op": "measure",
+                "warmup": warmup,
+                "runs": runs,
+                **self._rows(batch, inputs, copies),
+            }
+        )
+        times: list[int] = answer["ns"]
+        return times
+
+    def stream(
+        self,
+        *,
+        runs: int,
+        batch: int = 1,
+        inputs: Stored | None = None,
+        copies: bool = False,
+    ) -> tuple[int, int]:
+        """Run batch after batch, fed as in `measure`: how many examples, and nanoseconds in all."""
+        answer = self._request({"op": "stream", "runs": runs, **self._rows(batch, inputs, copies)})
+        return answer["examples"], answer["ns"]
+
+    def _rows(self, batch: int, inputs: Stored | None, copies: bool) -> Facts:
+        source = None if inputs is None else self._write(inputs)
+        return {"batch": batch, "inputs": source, "copies": copies}
+
+    def pause(self) -> None:
+        """Stop the process, so that its threads do not spin while others are measured."""
+        self._signal("SIGSTOP")
+
+    def resume(self) -> None:
+        """Let a process go on that was paused."""
+        self._signal("SIGCONT")
+
+    def _signal(self, name: str) -> None:
+        if self._started:
+            self._place.signal(name)
+
+    @property
+    def _place(self) -> RunnerProcess:
+        if self._process is None:
+            raise RuntimeError("a Runner is used in a with statement")
+        return self._process
+
+    @property
+    def _path(self) -> Path:
+        if self._folder is None:
+            raise RuntimeError("a Runner is used in a with statement")
+        return Path(self._folder.name)
+
+    def _write(self, inputs: Stored) -> str:
+        """The file of the inputs, written unless they are in one."""
+        if isinstance(inputs, Path):
+            return self._place.place(inputs)
+        path = self._path / "inputs.npz"
+        with storage_errors(path), open(path, "wb") as file:
+            write_arrays(file, inputs)
+        return self._place.place(path, rewritten=True)
+
+    def _request(self, request: Mapping[str, Any]) -> Facts:
+        """Send a request, and give its answer without `ok`."""
+        try:
+            if not self._started:
+                self._place.start(self.runtime)
+                self._started = True
+            answer = self._parse(self._place.ask(request, self.timeout))
+        except TimeoutError:
+            self._stop()
+            raise CheckFailedError(
+                "the runtime does not answer",
+                value=f"{self.runtime}: {request['op']} took more than {self.timeout:g} s",
+            ) from None
+        except EndedError as ended:
+            self._stop()
+            raise self._crash(ended) from None
+        except BaseException:  # Ctrl-C, too: a late answer would be taken for the next one's
+            self._stop()
+            raise
+        if not answer.pop("ok"):
+            raise self._error(answer)
+        return answer
+
+    def _parse(self, line: bytes) -> Facts:
+        """The answer in a line."""
+        try:
+            answer = json.loads(line)
+            if answer["ok"] is True or (
+                answer["ok"] is False and answer["kind"] and answer["error"]
+            ):
+                return dict(answer)
+        except (ValueError, TypeError, KeyError, RecursionError):
+            pass
+        raise CheckFailedError(
+            "the runner does not keep to its protocol",
+            value=f"{self.runtime}: {line[:80].decode(errors='replace')}",
+        )
+
+    def _error(self, answer: Facts) -> CompressorError:
+        kind, message = answer["kind"], f"{self.runtime}: {answer['error']}"
+        if kind == "missing":
+            return MissingRuntimeError("the runtime is not there", value=message)
+        if kind == "engine":
+            return CheckFailedError("the runtime cannot run the artefact", value=message)
+        return UsageError("the runtime cannot do that", value=message)
+
+    def _crash(self, ended: EndedError) -> CompressorError:
+        """What the process died of."""
+        code = ended.code
+        if code == _MISSING and ended.said.startswith(_ERROR):  # numpy, without which it has no say
+            said = ended.said[len(_ERROR) :]
+            return MissingRuntimeError("the runtime is not there", value=f"{self.runtime}: {said}")
+        if code is None:
+            return CheckFailedError("the runtime closed its output and went on", value=self.runtime)
+        cause = _signal_name(-code) if code < 0 else f"exit code {code}"
+        said = f" ({ended.said})" if ended.said else ""
+        hint = "memory may have run out" if code == -signal.SIGKILL else ""
+        return CheckFailedError(
+            "the runtime crashed", value=f"{self.runtime}: {cause}{said}", hint=hint
+        )
+
+    def _stop(self) -> None:
+        self._started = False
+        if self._process is not None:
+            self._process.stop()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"signal {number} ({signal.Signals(number).name})"
+    except ValueError:
+        return f"signal {number}"

@@ -1,0 +1,83 @@
+"""Shrinking a model file, and saying what that brings."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+from compressor import training
+from compressor.data import Dataset, TrainingData, rows
+from compressor.errors import ModelError, RunDirectoryError, UsageError
+from compressor.foundation import quiet_tensorflow
+from compressor.models import check_fit, load_model, objective_of, preprocessing_of, save_model
+from compressor.runs import model_to_shrink, shrunk_path
+from compressor.shrinking.removal import CHECKED, shrink
+
+
+def shrink_file(
+    model: Path | str,
+    output: Path | str | None = None,
+    data: Dataset | None = None,
+    *,
+    round_to: int = 1,
+    fold_batchnorm: bool = True,
+    threads: int | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Shrink a model file exactly, and write the smaller model to `output`.
+
+    `model` is a .keras file, the folder of a step, or a run directory with step_2_2. `output` is by
+    default NAME-shrunk.keras beside the file, or shrunk.keras in the run directory. The outputs of
+    both models are compared on validation examples of `data`, or on random inputs; the accuracy of
+    both is measured where `data` is given. Returns a JSON object: what was removed and folded, the
+    difference, and the files `source` and `output`, which `inspect` compares. Raises
+    RunDirectoryError when `output` is there and not `force`, CheckFailedError when the models do
+    not compute the same.
+    """
+    source = model_to_shrink(Path(model))
+    target = Path(output) if output is not None else shrunk_path(Path(model), source)
+    if target.suffix != ".keras":
+        raise UsageError("the shrunk model is a .keras file", value=target)
+    if target.resolve() == source.resolve():
+        raise UsageError("the shrunk model would replace the model itself", value=target)
+    if target.exists() and not force:
+        raise RunDirectoryError(
+            "the file is there already", value=target, hint="name another with -o, or --force"
+        )
+    quiet_tensorflow.load(threads)
+    before = load_model(source)
+    record: dict[str, Any] = {"checked_on": "random inputs"}
+    inputs = None
+    if data is not None:
+        part = TrainingData.of(data)
+        try:
+            check_fit(before, data)
+            objective = objective_of(before)
+        except ModelError as error:
+            raise ModelError(
+                error.what,
+                value=error.value,
+                hint="leave the data out: the models are then compared on random inputs",
+            ) from error
+        x, _ = part.validation_part(CHECKED)
+        inputs = preprocessing_of(before, x)(x)
+        record["checked_on"] = f"{rows(x)} validation examples"
+    shrunk = shrink(before, inputs, fold_batchnorm=fold_batchnorm, round_to=round_to)
+    record |= {
+        "removed": shrunk.removed,
+        "folded": list(shrunk.folded),
+        "kept": shrunk.kept,
+        "difference": shrunk.difference,
+    }
+    if data is not None:
+        record["accuracy"] = {
+            name: training.evaluate(one, data.x_test, data.y_test, objective)
+            for name, one in (("before", before), ("after", shrunk.model))
+        }
+    with contextlib.suppress(ModelError):  # a model that is no classifier stays uncompiled
+        found = objective_of(before)
+        if found.source == "compiled":
+            found.compile(shrunk.model, "sgd")
+    save_model(shrunk.model, target)
+    return record | {"source": str(source), "output": str(target)}

@@ -1,0 +1,159 @@
+"""Building a model again with other layer sizes: names, nesting and sharing stay."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from compressor.errors import CompressorError, ModelError
+from compressor.foundation import quiet_tensorflow
+from compressor.models import graph_of, reason_of
+
+
+@dataclass(frozen=True)
+class Edit:
+    """What changes in a layer."""
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """entries of its configuration"""
+    values: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """variable name -> value; empty where the layer has none"""
+    removed: bool = False
+    """whether the layer goes, and hands on its input"""
+
+
+def rebuild(model: Any, edits: Mapping[int, Edit], entries: Mapping[int, int]) -> Any:
+    """Build a new Functional or Sequential model; the old one is not touched.
+
+    `edits` is keyed by id of layer, `entries` gives, by id of InputLayer, how many channels
+    it takes. Layers without an edit keep their weights. The new model is not compiled.
+    Raises ModelError when a layer cannot be made again from its configuration.
+    """
+    builder = _Builder(edits, entries)
+    try:
+        rebuilt = builder.model(model)
+    except CompressorError:
+        raise
+    except Exception as error:  # Keras raises whatever a layer makes it raise
+        raise ModelError(
+            "the model cannot be built again", value=f"{model.name} ({reason_of(error)})"
+        ) from error
+    # From the outermost model inwards: a model hands its flag on to all below it.
+    for old, new in [*reversed(builder.models), *builder.pairs]:
+        if hasattr(old, "trainable"):
+            new.trainable = old.trainable
+    for old, new in builder.pairs:
+        _fill(old, new, edits.get(id(old)))
+    return rebuilt
+
+
+class _Builder:
+    def __init__(self, edits: Mapping[int, Edit], entries: Mapping[int, int]) -> None:
+        self._edits = edits
+        self._entries = entries
+        self._made: dict[int, Any] = {}
+        self.pairs: list[tuple[Any, Any]] = []
+        self.models: list[tuple[Any, Any]] = []
+
+    def model(self, model: Any) -> Any:
+        """A model with new layers, of the same kind."""
+        new = self._model(model)
+        self.models.append((model, new))
+        return new
+
+    def _model(self, model: Any) -> Any:
+        _, keras = quiet_tensorflow.load()
+        graph = graph_of(model)
+        options = {"name": model.name}
+        if isinstance(model, keras.Sequential):
+            # Sequential.layers leaves the InputLayer out.
+            (entry,) = graph.inputs
+            layers = [self._input(entry), *map(self._operation, model.layers)]
+            return keras.Sequential([layer for layer in layers if layer is not None], **options)
+        inputs = keras.tree.map_structure(self._input, graph.input)
+        outputs = graph._run_through_graph(inputs, operation_fn=self._operation, call_fn=self._call)
+        return keras.Model(inputs, outputs, **options)
+
+    def _input(self, tensor: Any) -> Any:
+        layer = tensor._keras_history.operation
+        config = layer.get_config()
+        if id(layer) in self._entries:
+            shape = tuple(config["batch_shape"])
+            config["batch_shape"] = (*shape[:-1], self._entries[id(layer)])
+        return type(layer).from_config(config).output
+
+    def _operation(self, operation: Any) -> Any:
+        """The new layer for an old one, always the same; None for a removed one."""
+        edit = self._edits.get(id(operation))
+        if edit is not None and edit.removed:
+            return None
+        if id(operation) not in self._made:
+            if graph_of(operation) is not None:
+                self._made[id(operation)] = self.model(operation)
+            else:
+                new = _again(operation, edit)
+                self._made[id(operation)] = new
+                self.pairs.append((operation, new))
+        return self._made[id(operation)]
+
+    @staticmethod
+    def _call(operation: Any, *arguments: Any, **options: Any) -> Any:
+        if operation is None:
+            return arguments[0] if arguments else options["inputs"]
+        return operation(*arguments, **options)
+
+
+def _again(operation: Any, edit: Edit | None) -> Any:
+    _, keras = quiet_tensorflow.load()
+    try:
+        if type(operation) is keras.layers.Lambda:
+            # The function is the user's own, at hand and running; only files are distrusted.
+            return keras.layers.Lambda(
+                operation.function,
+                output_shape=operation._output_shape,
+                arguments=operation.arguments,
+                name=operation.name,
+                dtype=operation.dtype_policy,
+            )
+        config = operation.get_config()
+        if edit is not None:
+            config |= edit.config
+            config |= {key: "zeros" for key in config if _is_array_initializer(key, config[key])}
+        return type(operation).from_config(config)
+    except CompressorError:
+        raise
+    except Exception as error:  # a class of the user's raises whatever it likes
+        raise ModelError(
+            "a layer cannot be made again from its configuration",
+            value=f"{operation.name} ({reason_of(error)})",
+            hint="give its class a get_config that names all arguments",
+        ) from error
+
+
+def _is_array_initializer(key: str, value: Any) -> bool:
+    """Whether a configuration's entry initialises by an array, whose shape may not fit any more."""
+    if not key.endswith("_initializer") or not isinstance(value, dict):
+        return False
+    constant = (value.get("config") or {}).get("value")
+    return not isinstance(constant, (int, float, type(None)))
+
+
+def _fill(old: Any, new: Any, edit: Edit | None) -> None:
+    variables = getattr(new, "variables", [])
+    if edit is not None and edit.values:
+        for variable in variables:
+            variable.assign(edit.values[variable.name].astype(variable.dtype))
+        return
+    values = getattr(old, "variables", [])
+    if [tuple(v.shape) for v in values] != [tuple(v.shape) for v in variables]:
+        raise ModelError(
+            "a layer made again from its configuration has other weights", value=old.name
+        )
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(np.asarray(value.numpy()).astype(variable.dtype))
+    # Preprocessing layers compute with copies that they take of their variables.
+    if variables and hasattr(new, "finalize_state"):
+        new.finalize_state()

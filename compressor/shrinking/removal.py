@@ -1,0 +1,140 @@
+"""Exact shrinking: the same function with smaller tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compressor.errors import CheckFailedError, ModelError, UsageError
+from compressor.models import ROUNDING, all_layers, half_types, largest_difference, random_inputs
+from compressor.shrinking.batchnorm import fold_batchnorm as fold
+from compressor.shrinking.edits import edits_of, entries_of
+from compressor.shrinking.graph import Constants, Graph, find_constants, graph_of_channels
+from compressor.shrinking.kernels import Depthwise, Linear
+from compressor.shrinking.liveness import Choice, choose, uses_of
+from compressor.shrinking.rebuilding import Edit, rebuild
+
+CHECKED = 256
+"""Examples on which a smaller model is compared with the one that it is made from."""
+
+
+@dataclass(frozen=True)
+class Shrunk:
+    """A smaller model that computes the same, and what was done to it."""
+
+    model: Any
+    """a new Keras model, not compiled"""
+    removed: dict[str, int]
+    """layer path -> units or channels that its output lost; Dense and convolutions only"""
+    folded: tuple[str, ...]
+    """paths of the BatchNormalization layers that were folded away"""
+    difference: float
+    """max |difference| on the batch, relative to max |output|"""
+    kept: dict[str, str]
+    """layer path -> why dead units of it had to stay"""
+
+
+def shrink(
+    model: Any,
+    inputs: Any = None,
+    *,
+    fold_batchnorm: bool = True,
+    round_to: int = 1,
+    tolerance: float = 1e-5,
+) -> Shrunk:
+    """Remove every unit and channel that does not matter from a Functional or Sequential model.
+
+    1. A unit goes when all weights behind it are zero, or when it is a constant: all weights
+       before it are zero. Its constant is folded into the biases behind it.
+    2. A constant other than zero that enters a padded convolution stays: the border would
+       change. Units that reach a layer that mixes channels, or an output, stay.
+    3. Every width stays a multiple of `round_to`, or what it was; at least one unit stays.
+       Units that stay for this alone are all zero.
+    4. BatchNormalization is folded into the kernel before it, unless the check then fails.
+
+    `inputs` is what `model(...)` takes, a batch of preprocessed inputs, on which the new model
+    is compared with the old one; random numbers where None. The old model is not touched;
+    names, nesting, shared layers and trainable flags stay; the new model is not compiled.
+    Raises UsageError for a `round_to` below 1, ModelError for a model that cannot be rebuilt,
+    DataError for inputs that do not fit, and CheckFailedError when the outputs differ by more
+    than `tolerance` of their scale, computed in float32; where weights are stored in half
+    precision, by more than four times what that rounds by.
+    """
+    if not hasattr(model, "layers"):
+        raise ModelError(
+            "this takes a Keras model",
+            value=repr(model)[:80],
+            hint="for a file there is shrink_file",
+        )
+    if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
+        raise UsageError("widths must be rounded to 1 or more", value=round_to, hint="try 8")
+    batch = random_inputs(model) if inputs is None else inputs
+    shrunk = _attempt(model, batch, fold_batchnorm, round_to)
+    # Weights that are stored in half precision are rounded once more where something is folded.
+    stored = half_types(model, "variable_dtype")
+    tolerance = max([tolerance, *(4 * ROUNDING[dtype] for dtype in stored)])
+    if shrunk.folded and not shrunk.difference <= tolerance:
+        shrunk = _attempt(model, batch, False, round_to)
+    if not shrunk.difference <= tolerance:
+        raise CheckFailedError(
+            "the shrunk model does not compute what the model does",
+            value=f"difference {shrunk.difference:.3g} of the output's scale",
+            hint=f"at most {tolerance:g} is allowed; the model is left as it is",
+        )
+    return shrunk
+
+
+def _attempt(model: Any, batch: Any, fold_batchnorm: bool, round_to: int) -> Shrunk:
+    start, folded = fold(model) if fold_batchnorm else (model, ())
+    graph = graph_of_channels(start)
+    constants = find_constants(graph)
+    uses = uses_of(graph, constants)
+    choice = choose(graph, constants, uses, round_to)
+    shrunk = rebuild(start, edits_of(graph, uses, choice), entries_of(graph, choice))
+    return Shrunk(
+        model=shrunk,
+        removed=_removed(graph, choice),
+        folded=folded,
+        difference=_difference(model, shrunk, batch),
+        kept=_kept(graph, constants, choice),
+    )
+
+
+def _difference(model: Any, shrunk: Any, batch: Any) -> float:
+    """As `largest_difference`, computed in float32: half precision rounds by more than we allow."""
+    if half_types(model, "compute_dtype"):
+        model, shrunk = _as_float32(model), _as_float32(shrunk)
+    return largest_difference(model, shrunk, batch)
+
+
+def _as_float32(model: Any) -> Any:
+    layers = all_layers(model).values()
+    return rebuild(model, {id(layer): Edit({"dtype": "float32"}) for layer in layers}, {})
+
+
+def _removed(graph: Graph, choice: Choice) -> dict[str, int]:
+    removed = {}
+    for call, _ in graph.layers(Linear, Depthwise).values():
+        gone = int((~choice.kept[graph.channels[call.outputs[0]]]).sum())
+        if gone:
+            removed[call.path] = gone
+    return removed
+
+
+def _kept(graph: Graph, constants: Constants, choice: Choice) -> dict[str, str]:
+    """Why constant units and fillers stay, by layer."""
+    dead: dict[str, np.ndarray] = {}
+    ids: dict[str, np.ndarray] = {}
+    for call, rule in zip(graph.trace.calls, graph.rules, strict=True):
+        if isinstance(rule, Linear):
+            constant = ~np.isnan(constants.values[call.outputs[0]])
+            dead[call.path] = dead.get(call.path, True) & constant
+            ids[call.path] = graph.channels[call.outputs[0]]
+    kept = {}
+    for path, constant in dead.items():
+        stays = choice.kept[ids[path]] & (constant | ~choice.needed[ids[path]])
+        if stays.any():
+            kept[path] = choice.reasons[int(ids[path][stays][0])]
+    return kept

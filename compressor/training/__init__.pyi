@@ -1,0 +1,13 @@
+from .distillation import Distillation as Distillation
+from .gradients import gradient_function as gradient_function
+from .loop import (
+    EVALUATION_BATCH as EVALUATION_BATCH,
+    Progress as Progress,
+    TrainingOptions as TrainingOptions,
+    derive_seed as derive_seed,
+    dropout_scale as dropout_scale,
+    evaluate as evaluate,
+    fit as fit,
+    predict_scores as predict_scores,
+)
+from .presets import PRESETS as PRESETS

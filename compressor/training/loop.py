@@ -1,0 +1,283 @@
+"""Training, retraining and evaluating a Keras classifier."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+from compressor.data import Inputs, rows, take
+from compressor.errors import ModelError, UsageError
+from compressor.foundation import quiet_tensorflow
+from compressor.models import Objective, Preprocessing, all_layers, objective_of, preprocessing_of
+from compressor.training.distillation import Distillation, compile_distilled, distilled_targets
+
+EVALUATION_BATCH = 500
+_WARMUP = 0.05
+# Their order is drawn in advance, 8 bytes an image.
+_MOST_IMAGES = 2**28
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingOptions:
+    """How a model is trained or retrained, with Adam.
+
+    `steps` and `batch_size` are counted in batches and images. `schedule` is `constant`, or
+    `cosine`: a linear rise over the first 5 % of the steps, then a half cosine to zero
+    (Loshchilov and Hutter, SGDR). `dropout_scale` multiplies the rate of every Dropout layer
+    while training. `rewind` is the number of steps that the original training had: the learning
+    rate then goes once more as it went in the last of these (Renda et al., Comparing Rewinding
+    and Fine-tuning in Neural Network Pruning, 2020). `distillation` asks for a teacher.
+    """
+
+    steps: int
+    batch_size: int = 128
+    learning_rate: float = 2e-3
+    schedule: Literal["cosine", "constant"] = "cosine"
+    dropout_scale: float = 1.0
+    rewind: int | None = None
+    distillation: Distillation | None = None
+
+    def __post_init__(self) -> None:
+        if self.steps < 1:
+            raise UsageError("the number of steps must be at least 1", value=self.steps)
+        if self.batch_size < 1:
+            raise UsageError("the batch size must be at least 1", value=self.batch_size)
+        if self.images > _MOST_IMAGES:
+            raise UsageError(
+                "the training is too long",
+                value=f"{self.steps} steps of {self.batch_size} images",
+                hint=f"at most {_MOST_IMAGES:,} images can be visited",
+            )
+        if not 0 < self.learning_rate < 10:
+            raise UsageError(
+                "the learning rate must lie between 0 and 10", value=self.learning_rate
+            )
+        if self.schedule not in ("cosine", "constant"):
+            raise UsageError(
+                "unknown schedule", value=self.schedule, hint="choose cosine or constant"
+            )
+        if not 0 <= self.dropout_scale <= 1:
+            raise UsageError("the scale of dropout must lie in [0, 1]", value=self.dropout_scale)
+        if self.rewind is not None and self.rewind < 1:
+            raise UsageError("a training to rewind to has at least 1 step", value=self.rewind)
+
+    @property
+    def images(self) -> int:
+        """How many images the training visits, again and again counted."""
+        return self.steps * self.batch_size
+
+    def describe(self) -> dict[str, Any]:
+        """The options as a JSON object, as results.json keeps them."""
+        described: dict[str, Any] = {
+            "steps": self.steps,
+            "batch_size": self.batch_size,
+            "learning_rate": self.learning_rate,
+            "learning_rate_schedule": self.schedule,
+            "dropout_scale": self.dropout_scale,
+        }
+        if self.rewind is not None:
+            described["rewind"] = self.rewind
+        if self.distillation is not None:
+            described |= self.distillation.describe()
+        return described
+
+    def learning_rate_at(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        if self.rewind is not None:
+            # A retraining longer than the training stretches it, or its end would learn nothing.
+            original = dataclasses.replace(self, steps=max(self.rewind, self.steps), rewind=None)
+            return original.learning_rate_at(max(self.rewind - self.steps, 0) + step)
+        if self.schedule == "constant":
+            return self.learning_rate
+        if step < self.warmup_steps:
+            return self.learning_rate * step / self.warmup_steps
+        done = min((step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1), 1.0)
+        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+    @property
+    def warmup_steps(self) -> int:
+        """Over how many steps the learning rate of `cosine` rises."""
+        return max(round(self.steps * _WARMUP), 1)
+
+
+class Progress(Protocol):
+    """Hears how far a training is; called after every step."""
+
+    def __call__(self, step: int, steps: int, loss: float, accuracy: float) -> None:
+        """`loss` and `accuracy` (0 to 1) are running means over the training so far."""
+
+
+def derive_seed(seed: int, purpose: str) -> int:
+    """A seed for one purpose, so that no step's numbers depend on the steps before it."""
+    return int(np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(1)[0])
+
+
+def dropout_scale(density: float) -> float:
+    """By how much dropout shrinks in retraining when a fraction `density` of the weights remains.
+
+    Pruning already lowers the capacity, so dropout shrinks with the square root of the
+    density: D_r = D_o sqrt(C_r / C_o). Source: Han et al., Learning both Weights and
+    Connections for Efficient Neural Networks, equation 4.
+    """
+    return math.sqrt(density)
+
+
+def fit(
+    model: Any,
+    x: Inputs,
+    labels: np.ndarray,
+    options: TrainingOptions,
+    *,
+    seed: int,
+    objective: Objective | None = None,
+    teacher: np.ndarray | None = None,
+    on_step: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Train `model` in place for exactly `options.steps` batches; leaves it compiled with Adam.
+
+    `x` as a data set stores it, one array (n, ...) or arrays by name, and `labels` (n,) integer.
+    Every epoch visits the examples in a new order that depends on `seed` alone. Constraints on
+    variables (masks) are kept. `objective` is by default the model's own (`objective_of`).
+    `teacher` holds a dense model's scores (n, classes), for `options.distillation`. `on_step` is
+    called after every step with its number, from 1. Raises ModelError when the loss stops being
+    a number.
+    """
+    tensorflow, keras = quiet_tensorflow.load()
+    objective = objective or objective_of(model)
+    feed = preprocessing_of(model, x)
+    quiet_tensorflow.make_deterministic(derive_seed(seed, "operations"))
+    _seed_generators(model, seed)
+    # Keras would number the name, and the size of a checkpoint depend on earlier trainings.
+    optimizer = keras.optimizers.Adam(_learning_rate(keras, options), name="adam")
+    targets = labels
+    if options.distillation is None:
+        objective.compile(model, optimizer)
+    else:
+        if teacher is None:
+            raise UsageError("distillation needs the scores of a teacher")
+        targets = distilled_targets(labels, teacher, objective)
+        compile_distilled(model, optimizer, objective, options.distillation)
+    own_rates = _scale_dropout(keras, model, options.dropout_scale)
+    stored = tree_of_constants(tensorflow, x)
+    y = tensorflow.constant(targets)
+
+    def batch(index: Any) -> tuple[Any, Any]:
+        chosen = tensorflow.nest.map_structure(lambda part: tensorflow.gather(part, index), stored)
+        wanted = tensorflow.gather(y, index)
+        if options.distillation is None:
+            wanted = objective.targets(wanted)
+        return feed.tensors(chosen), wanted
+
+    order = _visiting_order(rows(x), options.steps * options.batch_size, seed)
+    batches = tensorflow.data.Dataset.from_tensor_slices(order).batch(options.batch_size)
+    callbacks = [_callback(keras, model, options, on_step, progress)]
+    try:
+        model.fit(batches.map(batch).prefetch(2), shuffle=False, verbose=0, callbacks=callbacks)
+    finally:
+        for layer, rate in own_rates.items():
+            layer.rate = rate
+    if options.distillation is not None:
+        # A saved model must not name a loss that stock Keras does not know.
+        objective.compile(model, optimizer)
+
+
+def tree_of_constants(tensorflow: Any, x: Inputs) -> Any:
+    """Stored inputs as TensorFlow constants: one, or a dict by name."""
+    if isinstance(x, Mapping):
+        return {name: tensorflow.constant(part) for name, part in x.items()}
+    return tensorflow.constant(x)
+
+
+def evaluate(
+    model: Any, x: Inputs, labels: np.ndarray, objective: Objective | None = None
+) -> float:
+    """The fraction of the examples whose class the model finds, 0 to 1."""
+    objective = objective or objective_of(model)
+    scores = predict_scores(model.predict_on_batch, x, preprocessing_of(model, x))
+    return float(np.mean(objective.predictions(scores) == labels))
+
+
+def predict_scores(
+    predict: Callable[[Any], Any], x: Inputs, feed: Preprocessing, batch: int = EVALUATION_BATCH
+) -> np.ndarray:
+    """The scores of `predict`, float32 (n, classes), for stored inputs `x`, in batches.
+
+    `predict` takes what `feed` makes of them.
+    """
+    parts = [
+        np.asarray(predict(feed(take(x, slice(start, start + batch)))))
+        for start in range(0, rows(x), batch)
+    ]
+    return np.concatenate(parts)
+
+
+def _learning_rate(keras: Any, options: TrainingOptions) -> Any:
+    if options.schedule == "constant" or options.rewind is not None:
+        return options.learning_rate_at(0)
+    return keras.optimizers.schedules.CosineDecay(
+        0.0,
+        max(options.steps - options.warmup_steps, 1),
+        warmup_target=options.learning_rate,
+        warmup_steps=options.warmup_steps,
+    )
+
+
+def _seed_generators(model: Any, seed: int) -> None:
+    # A .keras file does not hold the state of dropout's generators: a model that is loaded has
+    # one that depends on what the process did before.
+    states = [v for v in model.variables if v.name == "seed_generator_state"]
+    for number, state in enumerate(states):
+        state.assign([derive_seed(seed, f"generator {number}") % 10**9, 0])
+
+
+def _scale_dropout(keras: Any, model: Any, scale: float) -> dict[Any, float]:
+    own = {
+        layer: layer.rate
+        for layer in all_layers(model).values()
+        if isinstance(layer, keras.layers.Dropout)
+    }
+    for layer, rate in own.items():
+        layer.rate = rate * scale
+    return own
+
+
+def _visiting_order(images: int, visits: int, seed: int) -> np.ndarray:
+    generator = np.random.default_rng(derive_seed(seed, "order"))
+    epochs = [generator.permutation(images) for _ in range(math.ceil(visits / images))]
+    return np.concatenate(epochs)[:visits]
+
+
+def _callback(
+    keras: Any,
+    model: Any,
+    options: TrainingOptions,
+    on_step: Callable[[int], None] | None,
+    progress: Progress | None,
+) -> Any:
+    class Report(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            if options.rewind is not None:
+                # A schedule of our own could not be loaded by stock Keras.
+                model.optimizer.learning_rate.assign(options.learning_rate_at(batch))
+
+        def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+            values = logs or {}
+            if not math.isfinite(values["loss"]):
+                raise ModelError(
+                    "the loss is no number any more",
+                    value=f"step {batch + 1}",
+                    hint="choose a smaller learning rate",
+                )
+            if on_step is not None:
+                on_step(batch + 1)
+            if progress is not None:
+                accuracy = values.get("accuracy", values.get("acc", 0.0))
+                progress(batch + 1, options.steps, values["loss"], accuracy)
+
+    return Report()
