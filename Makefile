@@ -12,7 +12,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:
 	@echo "make demo        set up, and run the paper's experiment on the embedded MNIST"
 	@echo "make test        set up, and run the tests (make test-all: the long ones, too)"
-	@echo "make lint        ruff and mypy"
+	@echo "make lint        ruff, mypy, and the order of the rooms"
 	@echo "make benchmarks  measure, and write benchmarks/results/"
 
 DEMO := runs/demo
@@ -63,6 +63,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 
 format: setup
 	$(BIN)/ruff check --fix .

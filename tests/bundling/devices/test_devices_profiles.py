@@ -15,7 +15,7 @@ from deploy.errors import ArtifactError
 from deploy.operator_table import find_table
 from deploy.profile import PROFILES, DeviceProfile, read_profile
 
-DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "devices.md"
+DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "devices.md"
 NAMES = [
     *("android-arm64", "browser", "jetson-orin", "linux-gpu", "linux-x86-64"),
     *("raspberrypi-3", "raspberrypi-4"),

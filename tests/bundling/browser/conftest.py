@@ -23,7 +23,7 @@ ARTEFACT = Path(__file__).with_name("data") / "digits.onnx"
 
 @dataclasses.dataclass(frozen=True)
 class Digits:
-    """The artefact of tests/browser/data/README.md."""
+    """The artefact of tests/bundling/browser/data/README.md."""
 
     file: Path
     artifact: Artifact

@@ -5,13 +5,16 @@ from __future__ import annotations
 import ast
 import configparser
 import importlib.metadata
+import inspect
 import re
 from pathlib import Path
+
+import pytest
 
 import compressor
 from compressor import errors
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 SOURCES = [ROOT / "cli.py", *(ROOT / "compressor").rglob("*.py"), *(ROOT / "deploy").rglob("*.py")]
 
 
@@ -39,7 +42,33 @@ def test_the_installed_version_is_the_package_s() -> None:
 def test_the_command_is_installed() -> None:
     (script,) = importlib.metadata.entry_points(group="console_scripts", name="compressor")
 
-    assert script.value == "cli:main"
+    assert script.value == "compressor.commands.command_line:main"
+
+
+def test_the_root_holds_rooms_and_four_modules() -> None:
+    root = ROOT / "compressor"
+    modules = {path.name for path in root.glob("*.py")}
+    rooms = [path for path in root.iterdir() if path.is_dir() and path.name != "__pycache__"]
+
+    assert modules == {"__init__.py", "__main__.py", "_version.py", "errors.py"}
+    assert all((room / "__init__.py").is_file() for room in rooms)
+
+
+@pytest.mark.parametrize("stub", sorted((ROOT / "compressor").rglob("__init__.pyi")), ids=str)
+def test_a_room_hands_out_what_its_stub_says(stub: Path) -> None:
+    name = ".".join(stub.parent.relative_to(ROOT).parts)
+    room = importlib.import_module(name)
+    told = [
+        alias.name
+        for node in ast.parse(stub.read_text()).body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    ]
+
+    assert sorted(told) == sorted(room.__all__)
+    for public in told:
+        # A function must not be hidden by a module of its name.
+        assert not inspect.ismodule(getattr(room, public)), f"{name}.{public}"
 
 
 def test_every_dependency_is_pinned() -> None:

@@ -20,7 +20,7 @@ from deploy.profile import PROFILES
 from deploy.runner.packing import pack
 from deploy.signing import read_public_key
 
-SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "make-emulated-root.sh"
+SCRIPT = Path(__file__).resolve().parents[3] / "scripts" / "make-emulated-root.sh"
 SAMPLE = ("BATCH_MATMUL", "CONV_2D", "DENSIFY", "FULLY_CONNECTED", "RESHAPE", "STABLEHLO_ADD")
 NOT_HERE = 3
 
