@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from compressor.errors import CompressorError, MissingRuntimeError
-from compressor.runtimes.registry import RUNTIMES, Runtime, State, find, python_of, state
-from compressor.runtimes.runner import Runner
+from compressor.runtimes import registry
+from compressor.runtimes.registry import Runtime, State, find, python_of, state
 
 _PROBE_SECONDS = 120.0  # TensorRT compiles what it tries
 
 
 def describe() -> list[dict[str, Any]]:
     """Every runtime as a JSON object, as `install` gives it."""
-    return [_describe(runtime) for runtime in RUNTIMES.values()]
+    return [_describe(runtime) for runtime in registry.RUNTIMES.values()]
 
 
 def install(name: str) -> dict[str, Any]:
@@ -38,6 +38,8 @@ def install(name: str) -> dict[str, Any]:
 
 def _tried(runtime: Runtime) -> State:
     """Whether the runtime runs on this machine's GPU, from a process of its own."""
+    from compressor.runtimes.runner import Runner  # takes numpy
+
     try:
         with Runner(runtime.name, timeout=_PROBE_SECONDS) as runner:
             return State(str(runner.probe()["version"]), "")

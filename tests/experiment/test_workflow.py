@@ -10,7 +10,7 @@ from compressor.errors import CheckpointError, RunDirectoryError, UsageError
 from compressor.experiment import steps, workflow
 from compressor.experiment.predictors import load_predictor
 from compressor.models.files import load_model
-from compressor.pruning import load_masks
+from compressor.pruning import load_masks, steps as pruning_steps
 from compressor.pruning.plan import make_plan
 from compressor.pruning.spec import PruningSpec
 
@@ -130,8 +130,10 @@ def nothing_is_done(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a finished step is done again")
 
-    for name in ("train_step", "prune_step", "retrain_step", "sparsify_step"):
+    for name in ("train_step", "sparsify_step"):
         monkeypatch.setattr(steps, name, refuse)
+    for name in ("prune_step", "retrain_step"):
+        monkeypatch.setattr(pruning_steps, name, refuse)
 
 
 @pytest.mark.parametrize("calls", [[(1, 2, 3)], [(2,), (3,)], [(2, 3)], [(3,)]])
@@ -172,7 +174,7 @@ def test_a_forced_step_that_fails_leaves_the_old_one(copy, whole, plan, monkeypa
         (here / "model.keras").write_bytes(b"half")
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr(steps, "retrain_step", fail)
+    monkeypatch.setattr(pruning_steps, "retrain_step", fail)
     with pytest.raises(RuntimeError):
         workflow.train(copy, plan(), do=(2,), force=True)
     assert same(weights(copy / "step_2_2/model.keras"), weights(whole[0] / "step_2_2/model.keras"))

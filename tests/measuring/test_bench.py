@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 import runnable_files
 
-from compressor import bench, load_dataset, runtimes
+from compressor import bench, load_dataset
 from compressor.errors import CheckpointError, DataError, MissingRuntimeError, UsageError
 from compressor.measuring.proof import verdict
 from compressor.measuring.subjects import Subject
 from compressor.runs.bench_document import bench_schema, read_bench
+from compressor.runtimes import registry
 from deploy import Artifact
 
 QUICK: dict[str, Any] = {"rounds": 3, "round_seconds": 0.01, "starts": 2}
@@ -171,9 +172,9 @@ def test_a_runtime_that_breaks_costs_its_own_row(
     artefacts, tmp_path, monkeypatch, how, at, said
 ) -> None:
     program = false_runtimes.write_false_runtime(tmp_path / "python", how, at)
-    real = runtimes.python_of
+    real = registry.python_of
     monkeypatch.setattr(
-        runtimes, "python_of", lambda name: program if name == "tflite-runtime" else real(name)
+        registry, "python_of", lambda name: program if name == "tflite-runtime" else real(name)
     )
     output = tmp_path / "bench.json"
 

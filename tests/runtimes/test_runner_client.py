@@ -15,6 +15,7 @@ import runnable_files
 
 from compressor import runtimes
 from compressor.errors import CheckFailedError, MissingRuntimeError, UsageError
+from compressor.runtimes import registry
 from compressor.runtimes.runner import Runner
 from deploy import CheckVectors
 
@@ -38,7 +39,7 @@ def in_place(monkeypatch, tmp_path):
         # Unbuffered, and with the pyz as its argument, as the runner is started.
         path.write_text(f"#!{sys.executable}\nimport os, sys, time\n{program}\n")
         path.chmod(0o755)
-        monkeypatch.setattr(runtimes, "python_of", lambda name: str(path))
+        monkeypatch.setattr(registry, "python_of", lambda name: str(path))
 
     return put
 
@@ -191,11 +192,11 @@ def test_a_runtime_that_is_not_there_is_said_so(monkeypatch, rejected, tmp_path)
     with Runner("tflite-runtime") as runner:
         message = rejected(MissingRuntimeError, runner.load, "any.tflite")
         assert "compressor runtimes install tflite-runtime" in message
-    monkeypatch.setattr(runtimes, "python_of", lambda name: str(Path(tmp_path, "no-python")))
+    monkeypatch.setattr(registry, "python_of", lambda name: str(Path(tmp_path, "no-python")))
     with Runner("litert") as runner:
         assert "no-python" in rejected(MissingRuntimeError, runner.load, "any.tflite")
     # A Python that has the runner's own needs, but not the runtime: this one has no tflite-runtime.
-    monkeypatch.setattr(runtimes, "python_of", lambda name: sys.executable)
+    monkeypatch.setattr(registry, "python_of", lambda name: sys.executable)
     (tmp_path / "any.tflite").write_bytes(b"")
     with Runner("tflite-runtime") as runner:
         message = rejected(MissingRuntimeError, runner.load, tmp_path / "any.tflite")

@@ -19,10 +19,11 @@ import runnable_files
 
 from compressor import runtimes
 from compressor.errors import CompressorError, MissingRuntimeError, UsageError
+from compressor.runtimes import registry
 from compressor.runtimes.environments import Environment, cache_folder
 from compressor.runtimes.runner import Runner
 
-NO_GPU = pytest.mark.skipif(runtimes._driver_is_there(), reason="there is an NVIDIA driver")
+NO_GPU = pytest.mark.skipif(registry._driver_is_there(), reason="there is an NVIDIA driver")
 HERE = (platform.system(), platform.machine())
 
 
@@ -88,7 +89,7 @@ def test_the_runtimes_are_pinned_and_described(cache) -> None:
     assert missing["state"] == "missing" and missing["version"] is missing["python"] is None
     assert missing["reason"].endswith("compressor runtimes install tflite-runtime")
     for name in ("onnxruntime-gpu", "onnxruntime-web"):
-        assert runtimes.RUNTIMES[name].verified_in == "onnxruntime"
+        assert registry.RUNTIMES[name].verified_in == "onnxruntime"
         assert states[name]["state"] == "substituted" and "CPU" in states[name]["reason"]
 
 
@@ -109,15 +110,15 @@ def test_what_is_not_known_or_not_there_is_one_line(cache, rejected, monkeypatch
         assert "litert" in rejected(UsageError, call, "cobol")
     message = rejected(MissingRuntimeError, runtimes.python_of, "tflite-runtime")
     assert str(cache) in message and "compressor runtimes install tflite-runtime" in message
-    absent = dataclasses.replace(runtimes.RUNTIMES["litert"], module="no_such_module")
-    monkeypatch.setitem(runtimes.RUNTIMES, "litert", absent)
+    absent = dataclasses.replace(registry.RUNTIMES["litert"], module="no_such_module")
+    monkeypatch.setitem(registry.RUNTIMES, "litert", absent)
     assert "pip install ai-edge-litert" in rejected(MissingRuntimeError, runtimes.install, "litert")
-    assert runtimes.state("litert") == runtimes.State(None, "is not installed")
+    assert runtimes.state("litert") == registry.State(None, "is not installed")
 
 
 @pytest.mark.parametrize("name", ["cuda", "tensorrt"])
 def test_a_gpu_that_is_not_there_is_said_so(name, rejected, monkeypatch) -> None:
-    monkeypatch.setattr(runtimes, "_DRIVER", "libcuda-of-no-machine.so.1")
+    monkeypatch.setattr(registry, "_DRIVER", "libcuda-of-no-machine.so.1")
     (row,) = [row for row in runtimes.describe() if row["name"] == name]
 
     assert row["state"] == "missing" and row["version"] is row["python"] is None
@@ -136,8 +137,8 @@ def test_a_gpu_that_is_not_there_is_said_so(name, rejected, monkeypatch) -> None
 def test_a_driver_alone_is_tried_in_a_process_of_its_own(
     name, rejected, monkeypatch, tmp_path
 ) -> None:
-    monkeypatch.setattr(runtimes, "_driver_is_there", lambda: True)
-    monkeypatch.setattr(runtimes, "RUNTIMES", {name: runtimes.RUNTIMES[name]})
+    monkeypatch.setattr(registry, "_driver_is_there", lambda: True)
+    monkeypatch.setattr(registry, "RUNTIMES", {name: registry.RUNTIMES[name]})
     (row,) = runtimes.describe()
 
     assert row["state"] == "missing" and row["python"] is None
@@ -250,7 +251,7 @@ def test_where_no_wheel_fits_nothing_is_made(toy, rejected, monkeypatch, tmp_pat
 
 
 def test_pip_may_take_only_pinned_wheels_by_their_hashes() -> None:
-    environment = runtimes.TFLITE_RUNTIME
+    environment = registry.TFLITE_RUNTIME
     command = environment.pip_command(Path("list.txt"))
     lines = environment.requirements_text().splitlines()
 
