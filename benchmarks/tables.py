@@ -1,8 +1,8 @@
-"""Markdown tables of what the benchmarks found, and putting them into README.md.
+"""Markdown tables of what the benchmarks found, and putting them into RESULTS.md.
 
     python -m benchmarks.tables [NAME ...] [--write]
 
-README.md holds each table between `<!-- table NAME -->` and `<!-- end -->`; nothing in there is
+RESULTS.md holds each table between `<!-- table NAME -->` and `<!-- end -->`; nothing in there is
 written by hand.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 from benchmarks._record import RESULTS
 from compressor.foundation import write_bytes
 
-README = Path(__file__).parent / "README.md"
+PAGE = Path(__file__).parent / "RESULTS.md"
 
 Result = dict[str, Any]
 
@@ -34,11 +34,11 @@ def main() -> None:
     """Print the tables named, or all there are results of; write them with --write."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help=", ".join(TABLES))
-    parser.add_argument("--write", action="store_true", help="into README.md, too")
+    parser.add_argument("--write", action="store_true", help="into RESULTS.md, too")
     options = parser.parse_args()
     print_tables(*(options.names or TABLES))
     if options.write:
-        write_bytes(README, fill(README.read_text(), RESULTS).encode())
+        write_bytes(PAGE, fill(PAGE.read_text(), RESULTS).encode())
 
 
 def print_tables(*names: str) -> None:

@@ -1,4 +1,4 @@
-"""Tables say what the results say, rows included where we lose, and README.md holds no other."""
+"""Tables say what the results say, rows included where we lose, and RESULTS.md holds no other."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_fill_puts_results_in_and_leaves_the_rest(tmp_path):
         tables.fill("<!-- table no -->\n<!-- end -->", tmp_path)
 
 
-def test_the_readme_is_as_the_results_say():
-    text = tables.README.read_text()
+def test_the_page_is_as_the_results_say():
+    text = tables.PAGE.read_text()
     assert tables.fill(text, RESULTS) == text, "run python -m benchmarks.tables --write"
     assert "<!-- table sizes -->" in text and "<!-- table pruning -->" in text
