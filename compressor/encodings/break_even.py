@@ -13,13 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from compressor.encodings._tensors import Float32Array, as_matrix
-from compressor.encodings.registry import get_encoding
+from compressor.encodings.layouts import ENCODINGS
 from compressor.encodings.sizes import expected_model_bytes
 
 # Proportions are searched on a grid of so many steps: 1e-6 and 0.0005.
 _COMPUTED_STEPS = 1_000_000
 _MEASURED_STEPS = 2_000
-_NEAR = 3
 
 
 def computed_break_even(
@@ -36,7 +35,7 @@ def computed_break_even(
     baseline_bytes: what the model is compared with
 
     Returns p in [0, 1), a multiple of 1e-6 rounded up, or None when even the last
-    proportion below 1 gives a larger model. Raises UsageError for an unknown encoding.
+    proportion below 1 gives a larger model.
     """
 
     def fits(proportion: float) -> bool:
@@ -60,11 +59,9 @@ def measured_break_even(
     dense_parameters, baseline_bytes: as in computed_break_even
 
     Returns p in [0, 1), a multiple of 0.0005 rounded up, or None. The kernels are encoded
-    once to eleven times: seconds for some million weights.
-    Raises UsageError for an unknown encoding, ModelError for a kernel that is no float32
-    array.
+    eleven times: seconds for some million weights.
+    Raises ModelError for a kernel that is no float32 array.
     """
-    chosen = get_encoding(encoding)
     matrices = [as_matrix(kernel) for kernel in kernels.values()]
     # Sorted once: a stable order also says which of two equal magnitudes goes first.
     orders = [np.argsort(np.abs(matrix), axis=None, kind="stable") for matrix in matrices]
@@ -74,34 +71,17 @@ def measured_break_even(
         for matrix, order in zip(matrices, orders, strict=True):
             pruned = matrix.copy()
             pruned.reshape(-1)[order[: math.floor(proportion * matrix.size)]] = 0
-            size += chosen.nbytes(chosen.encode(pruned))
+            size += ENCODINGS[encoding].nbytes(pruned)
         return size <= baseline_bytes
 
-    shapes = [matrix.shape for matrix in matrices]
-    guess = computed_break_even(encoding, shapes, dense_parameters, baseline_bytes)
-    return _first_proportion(fits, _MEASURED_STEPS, guess)
+    return _first_proportion(fits, _MEASURED_STEPS)
 
 
-def _first_proportion(
-    fits: Callable[[float], bool], steps: int, guess: float | None = None
-) -> float | None:
+def _first_proportion(fits: Callable[[float], bool], steps: int) -> float | None:
     """The first of 0, 1 / steps, ..., 1 - 1 / steps that fits, or None.
 
     By bisection: no encoding grows when there are fewer non-zeros, so once a proportion
-    fits, all above it do. (Nor does the bound, but for p below 1e-9.) A `guess` only makes it
-    faster: where it is near, few proportions are tried.
+    fits, all above it do. (Nor does the bound, but for p below 1e-9.)
     """
-    lowest, highest = 0, steps
-    if guess is not None:
-        middle = round(guess * steps)
-        low, high = max(middle - _NEAR, 0), min(middle + _NEAR, steps - 1)
-        if fits(low / steps):
-            highest = low
-        elif fits(high / steps):
-            lowest, highest = low + 1, high
-        else:
-            lowest = high + 1
-    first = bisect.bisect_left(
-        range(steps), True, lowest, highest, key=lambda step: fits(step / steps)
-    )
+    first = bisect.bisect_left(range(steps), True, key=lambda step: fits(step / steps))
     return None if first == steps else first / steps

@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from compressor.encodings._streams import (
-    check_ascending,
-    check_length,
-    check_nonzero,
-    check_range,
-    damaged,
-)
 from compressor.encodings._tensors import (
     Float32Array,
     Int64Array,
-    counted_shape,
+    as_matrix,
+    nonzero_mask,
     nonzero_positions,
 )
-from compressor.encodings.base import Encoding
+from compressor.errors import CheckpointError
+
+# Name -> dtype and number of axes.
+_STREAMS = {"indices": (np.int64, 2), "ids": (np.int32, 1), "values": (np.float32, 1)}
 
 
-class CooPaper(Encoding):
-    """Two int64 coordinates, an int32 id and a float32 value, 24 bytes a non-zero.
+def coo_paper_streams(matrix: Float32Array) -> dict[str, np.ndarray]:
+    """The streams of a contiguous `matrix`, as SparseKernel describes them."""
+    inputs = len(matrix)
+    transposed = np.ascontiguousarray(matrix.T)
+    positions = nonzero_positions(transposed)
+    # A matrix without rows has no positions, but 0 must not divide.
+    units = positions // max(inputs, 1)
+    return {
+        "indices": np.stack([units, _places_in_lists(units)], axis=1),
+        "ids": (positions - units * inputs).astype(np.int32),
+        "values": transposed.reshape(-1)[positions],
+    }
+
+
+@dataclass(frozen=True, eq=False)
+class SparseKernel:
+    """A kernel in the encoding coo-paper: 24 bytes a non-zero.
 
     For each output unit (a column of the matrix, a row of its transpose) the list of the
     inputs that it is still connected to. Streams, sorted by output unit and then by input,
@@ -46,61 +61,77 @@ class CooPaper(Encoding):
     Source: https://www.tensorflow.org/api_docs/python/tf/nn/embedding_lookup_sparse
     """
 
-    name = "coo-paper"
-    description = (
-        "two int64 coordinates, an int32 id and a float32 value, as the paper stores them "
-        "for embedding_lookup_sparse, 24 bytes a non-zero"
-    )
+    encoding: ClassVar[str] = "coo-paper"
+    shape: tuple[int, ...]
+    """of the kernel, at most 2^31 - 1 weights"""
+    streams: Mapping[str, np.ndarray]
+    """in the order in which they are written; in memory in the byte order of the machine"""
 
-    def expected_bytes(self, shape: Sequence[int], nonzeros: float) -> float:
-        """24 k, for k non-zeros; exact."""
-        counted_shape(shape, nonzeros)
-        return 24.0 * nonzeros
+    @classmethod
+    def encode(cls, kernel: Float32Array) -> SparseKernel:
+        """Raises ModelError when `kernel` is no float32 array of at least one axis."""
+        return cls(kernel.shape, coo_paper_streams(as_matrix(kernel)))
 
-    def _stream_types(self, columns: int) -> Mapping[str, tuple[np.dtype, int]]:
-        return {
-            "indices": (np.dtype(np.int64), 2),
-            "ids": (np.dtype(np.int32), 1),
-            "values": (np.dtype(np.float32), 1),
-        }
+    def check(self) -> None:
+        """Raise CheckpointError, in one line, when the streams are not what `encode` gives.
 
-    def _encode(self, matrix: Float32Array) -> dict[str, np.ndarray]:
-        inputs = len(matrix)
-        transposed = np.ascontiguousarray(matrix.T)
-        positions = nonzero_positions(transposed)
-        indices = np.empty((len(positions), 2), np.int64)
-        # A matrix without rows has no positions, but 0 must not divide.
-        units = positions // max(inputs, 1)
-        indices[:, 0] = units
-        indices[:, 1] = _places_in_lists(units)
-        return {
-            "indices": indices,
-            "ids": (positions - units * inputs).astype(np.int32),
-            "values": transposed.reshape(-1)[positions],
-        }
-
-    def _check(self, rows: int, columns: int, streams: Mapping[str, np.ndarray]) -> None:
-        indices, ids, values = streams["indices"], streams["ids"], streams["values"]
+        They may come from a hostile file: no value is trusted before it is checked, and memory
+        is taken by the size of the streams, not by the shape.
+        """
+        rows, columns = math.prod(self.shape[:-1]), self.shape[-1]
+        if set(self.streams) != set(_STREAMS):
+            found = ", ".join(self.streams) or "none"
+            raise _damaged(f"its streams must be {', '.join(_STREAMS)}", found)
+        for name, (dtype, rank) in _STREAMS.items():
+            stream = self.streams[name]
+            if stream.dtype != dtype:
+                raise _damaged(f"{name} must be {np.dtype(dtype)}", stream.dtype)
+            if stream.ndim != rank:
+                raise _damaged(f"{name} must have {rank} axes", stream.ndim)
+        indices, ids, values = (self.streams[name] for name in _STREAMS)
         if indices.shape[1] != 2:
-            raise damaged(self.name, "indices must have 2 columns", indices.shape[1])
-        check_length(self.name, "indices", indices, len(values))
-        check_length(self.name, "ids", ids, len(values))
+            raise _damaged("indices must have 2 columns", indices.shape[1])
+        for name, stream in (("indices", indices), ("ids", ids)):
+            if len(stream) != len(values):
+                raise _damaged(f"{name} must have {len(values)} entries", len(stream))
         units = np.ascontiguousarray(indices[:, 0])
-        check_range(self.name, "output units", units, columns)
-        check_range(self.name, "ids", ids, rows)
-        check_ascending(self.name, "output units and ids", units * rows + ids)
-        wrong = indices[:, 1] != _places_in_lists(units)
-        if wrong.any():
-            raise damaged(
-                self.name, "positions in a list must count from 0, not at entry", wrong.argmax()
-            )
-        check_nonzero(self.name, values)
+        for name, stream, limit in (("output units", units, columns), ("ids", ids, rows)):
+            for extreme in (stream.min(initial=0), stream.max(initial=0)):
+                if len(stream) and not 0 <= extreme < limit:
+                    raise _damaged(f"{name} must lie from 0 to {limit - 1}", extreme)
+        positions = units * rows + ids
+        for what, wrong in (
+            # Strictly, so that none comes twice.
+            (
+                "output units and ids must ascend, and do not at entry",
+                np.diff(positions, prepend=-1) <= 0,
+            ),
+            (
+                "positions in a list must count from 0, not at entry",
+                indices[:, 1] != _places_in_lists(units),
+            ),
+            # The count of values is that of the non-zeros.
+            ("a zero is stored as a value at entry", ~nonzero_mask(values)),
+        ):
+            if wrong.any():
+                raise _damaged(what, wrong.argmax())
 
-    def _decode(self, rows: int, columns: int, streams: Mapping[str, np.ndarray]) -> Float32Array:
-        self._check(rows, columns, streams)
-        flat = np.zeros(rows * columns, np.float32)
-        flat[streams["ids"] * np.int64(columns) + streams["indices"][:, 0]] = streams["values"]
-        return flat
+    def dense(self) -> Float32Array:
+        """The float32 kernel, of its shape; raises CheckpointError as `check` does."""
+        self.check()
+        columns = self.shape[-1]
+        kernel = np.zeros(self.shape, np.float32)
+        positions = self.streams["ids"] * np.int64(columns) + self.streams["indices"][:, 0]
+        kernel.reshape(-1)[positions] = self.streams["values"]
+        return kernel
+
+
+def _damaged(what: str, value: object) -> CheckpointError:
+    return CheckpointError(
+        f"a damaged coo-paper tensor, {what}",
+        value=str(value)[:80],
+        hint="the file is damaged or was not written by this program; export it again",
+    )
 
 
 def _places_in_lists(units: Int64Array) -> Int64Array:

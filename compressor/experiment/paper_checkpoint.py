@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,13 @@ from typing import Any
 import numpy as np
 
 from compressor.data import load_arrays
-from compressor.encodings import Encoded, get_encoding
+from compressor.encodings import SparseKernel
 from compressor.errors import CheckFailedError, CheckpointError, ModelError
 from compressor.foundation import atomic_path, quiet_tensorflow
 from compressor.models import dense_variables, resolve_layers
 
 SCHEMA = "compressor.sparse-checkpoint"
 SCHEMA_VERSION = 1
-ENCODING = "coo-paper"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +36,7 @@ class SparseCheckpoint:
 
     config: dict[str, Any]
     """the Keras configuration of the model, as `keras.saving.serialize_keras_object` gives it"""
-    sparse: Mapping[str, Encoded]
+    sparse: Mapping[str, SparseKernel]
     """layer name -> its kernel in the encoding `coo-paper`"""
     dense: Mapping[str, np.ndarray]
     """LAYER/VARIABLE -> what stays dense: biases, unpruned kernels"""
@@ -55,7 +55,6 @@ def write_sparse_checkpoint(model: Any, layers: Sequence[str], path: Path | str)
     with the model before it gets its name; a difference raises CheckFailedError.
     """
     _, keras = quiet_tensorflow.load()
-    encoding = get_encoding(ENCODING)
     chosen = resolve_layers(model, layers)
     for name, layer in chosen.items():
         if not has_sparse_form(layer):
@@ -64,7 +63,7 @@ def write_sparse_checkpoint(model: Any, layers: Sequence[str], path: Path | str)
                 value=name,
                 hint="leave it out of --layers",
             )
-    sparse = {name: encoding.encode(layer.kernel.numpy()) for name, layer in chosen.items()}
+    sparse = {name: SparseKernel.encode(layer.kernel.numpy()) for name, layer in chosen.items()}
     dense = {name: variable.numpy() for name, variable in dense_variables(model, chosen).items()}
     description = {
         "schema": SCHEMA,
@@ -96,7 +95,6 @@ def read_sparse_checkpoint(path: Path | str) -> SparseCheckpoint:
     path = Path(path)
     arrays = load_arrays(path)
     description = _description(arrays, path)
-    encoding = get_encoding(ENCODING)
     sparse, dense = {}, {}
     for name, shape in description["sparse"].items():
         prefix = f"sparse/{name}/"
@@ -105,9 +103,8 @@ def read_sparse_checkpoint(path: Path | str) -> SparseCheckpoint:
             for key, array in arrays.items()
             if key.startswith(prefix)
         }
-        encoded = Encoded(ENCODING, _shape(shape, path), streams)
-        encoding.check(encoded)
-        sparse[name] = encoded
+        sparse[name] = SparseKernel(_shape(shape, path), streams)
+        sparse[name].check()
     for key, array in arrays.items():
         if key.startswith("dense/"):
             dense[key.removeprefix("dense/")] = array
@@ -146,7 +143,8 @@ def _shape(shape: Any, path: Path) -> tuple[int, ...]:
     if not (
         isinstance(shape, list)
         and 1 <= len(shape) <= 8
-        and all(isinstance(size, int) and 0 < size < 2**31 for size in shape)
+        and all(isinstance(size, int) and size > 0 for size in shape)
+        and math.prod(shape) < 2**31
     ):
         raise CheckpointError("a sparse kernel has an impossible shape", value=f"{shape} ({path})")
     return tuple(shape)
@@ -155,11 +153,10 @@ def _shape(shape: Any, path: Path) -> tuple[int, ...]:
 def _compare(
     read: SparseCheckpoint, layers: Mapping[str, Any], dense: Mapping[str, np.ndarray]
 ) -> None:
-    encoding = get_encoding(ENCODING)
     same = read.dense.keys() == dense.keys() and all(
         np.array_equal(read.dense[name], array) for name, array in dense.items()
     )
     for name, layer in layers.items():
-        same = same and np.array_equal(encoding.decode(read.sparse[name]), layer.kernel.numpy())
+        same = same and np.array_equal(read.sparse[name].dense(), layer.kernel.numpy())
     if not same:
         raise CheckFailedError("the sparse checkpoint does not read back as the model")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.encodings import Encoded
+from compressor.encodings import SparseKernel
 from compressor.errors import CheckpointError
 from compressor.foundation import quiet_tensorflow
 
@@ -23,7 +23,7 @@ class SparseMatrix:
     `embedding_lookup_sparse`, which compute the same.
     """
 
-    def __init__(self, encoded: Encoded) -> None:
+    def __init__(self, encoded: SparseKernel) -> None:
         sparse = importlib.import_module("scipy.sparse")
         inputs, outputs = int(np.prod(encoded.shape[:-1])), encoded.shape[-1]
         rows = np.bincount(encoded.streams["indices"][:, 0], minlength=outputs)
@@ -62,7 +62,7 @@ def sparse_layer_classes() -> dict[str, Any]:
             if layer["use_bias"]:
                 self.bias = self.add_weight(shape=(self.kernel_shape[-1],), name="bias")
 
-        def set_kernel(self, encoded: Encoded) -> None:
+        def set_kernel(self, encoded: SparseKernel) -> None:
             self.matrix = SparseMatrix(encoded)
 
         def build(self, input_shape: tuple[int | None, ...]) -> None:

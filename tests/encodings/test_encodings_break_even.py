@@ -9,10 +9,8 @@ from compressor.encodings import (
     ENCODINGS,
     computed_break_even,
     expected_model_bytes,
-    get_encoding,
     measured_break_even,
 )
-from compressor.errors import UsageError
 
 SHAPES = [(3136, 1024), (1024, 10)]
 PRUNED = 3_221_504
@@ -107,13 +105,5 @@ def test_measured_really_prunes_the_smallest_and_changes_nothing():
     assert found == 0.99
     np.testing.assert_array_equal(kernel, before)
     pruned = np.where(np.abs(kernel) > 1, kernel, 0).astype(np.float32)
-    encoding = get_encoding("gap8")
-    assert encoding.nbytes(encoding.encode(pruned)) == baseline
+    assert ENCODINGS["gap8"].nbytes(pruned) == baseline
     assert computed_break_even("gap8", [kernel.shape], 0, baseline) > 0.99
-
-
-def test_an_unknown_encoding():
-    with pytest.raises(UsageError, match="no such encoding: zip; use dense"):
-        computed_break_even("zip", SHAPES, 0, 1)
-    with pytest.raises(UsageError, match="no such encoding: zip; use dense"):
-        measured_break_even("zip", {}, 0, 1)

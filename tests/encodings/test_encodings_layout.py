@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from compressor.encodings import ENCODINGS, ENTROPY, get_encoding
-from compressor.encodings.entropy import entropy_bound_bytes
+from compressor.encodings import ENCODINGS, ENTROPY, entropy_bound_bytes
 from compressor.errors import UsageError
 
 # Rows are inputs, columns output units.
@@ -14,13 +13,12 @@ MATRIX = np.array([[0, 5, 0], [7, 0, 0], [0, 8, 9], [0, 0, 0]], np.float32)
 def streams_of(name, tensor):
     return {
         key: (str(stream.dtype), stream.tolist())
-        for key, stream in get_encoding(name).encode(tensor).streams.items()
+        for key, stream in ENCODINGS[name].encode(tensor).items()
     }
 
 
 def bytes_of(name, tensor):
-    encoding = get_encoding(name)
-    return encoding.nbytes(encoding.encode(tensor))
+    return ENCODINGS[name].nbytes(tensor)
 
 
 def test_dense():
@@ -43,7 +41,7 @@ def test_coo_paper_computes_the_product_as_embedding_lookup_sparse_does():
     kernel[rng.random(kernel.shape) < 0.7] = 0
     kernel[:, 4] = 0
     batch = rng.normal(size=(5, 30)).astype(np.float32)
-    streams = get_encoding("coo-paper").encode(kernel).streams
+    streams = ENCODINGS["coo-paper"].encode(kernel)
     # combiner="sum": rows of params, chosen by id and weighted, are summed by output unit.
     products = np.zeros((12, 5), np.float32)
     rows = batch.T[streams["ids"]] * streams["values"][:, None]
@@ -85,9 +83,8 @@ def test_csr():
 def test_csr_takes_the_narrowest_column_index(columns, dtype, size):
     tensor = np.zeros((2, columns), np.float32)
     tensor[:, -1] = 1
-    encoded = get_encoding("csr").encode(tensor)
-    assert encoded.streams["columns"].dtype == dtype
-    assert get_encoding("csr").nbytes(encoded) == 4 * 3 + 2 * (size + 4)
+    assert ENCODINGS["csr"].encode(tensor)["columns"].dtype == dtype
+    assert ENCODINGS["csr"].nbytes(tensor) == 4 * 3 + 2 * (size + 4)
 
 
 def test_bitmask():
@@ -124,7 +121,7 @@ def test_gap8():
 def test_gap8_walks_a_long_gap_over_fillers(positions, gaps):
     tensor = np.zeros((10, 100), np.float32)
     tensor.reshape(-1)[positions] = 2
-    streams = get_encoding("gap8").encode(tensor).streams
+    streams = ENCODINGS["gap8"].encode(tensor)
     assert streams["gaps"].tolist() == gaps
     # The weights stand where the running sum says, and zeros everywhere else.
     reached = np.cumsum(streams["gaps"], dtype=int)
@@ -145,7 +142,7 @@ def test_expected_bytes_are_exact_where_positions_do_not_matter(name, expected):
     tensor = np.zeros(800, np.float32)
     tensor[np.random.default_rng(1).permutation(800)[:60]] = 1
     tensor = tensor.reshape(4, 20, 10)
-    assert get_encoding(name).expected_bytes(tensor.shape, 60) == expected
+    assert ENCODINGS[name].expected_bytes(tensor.shape, 60) == expected
     assert bytes_of(name, tensor) == expected
 
 
@@ -165,18 +162,18 @@ def simulated_entries(weights, nonzeros, trials, rng):
 )
 def test_gap8_expects_the_fillers_that_random_positions_need(weights, nonzeros, trials):
     simulated = simulated_entries(weights, nonzeros, trials, np.random.default_rng(2))
-    expected = get_encoding("gap8").expected_bytes((weights // 10, 10), nonzeros) / 5
+    expected = ENCODINGS["gap8"].expected_bytes((weights // 10, 10), nonzeros) / 5
     assert expected == pytest.approx(simulated, rel=0.02 if nonzeros == 1 else 0.01)
 
 
 def test_gap8_expects_exactly_the_mean_over_all_places():
-    encoding = get_encoding("gap8")
+    encoding = ENCODINGS["gap8"]
     tensor = np.zeros(800, np.float32)
     sizes = []
     for position in range(800):
         tensor[:] = 0
         tensor[position] = 1
-        sizes.append(encoding.nbytes(encoding.encode(tensor)))
+        sizes.append(encoding.nbytes(tensor))
     assert encoding.expected_bytes((800,), 1) == pytest.approx(np.mean(sizes), rel=1e-9)
 
 
@@ -186,7 +183,7 @@ def test_gap8_tends_to_geometric_gaps_in_a_large_matrix(density):
     positions = np.flatnonzero(np.random.default_rng(3).random(weights) < density)
     nonzeros = density * weights
     longer = (1 - density) ** 255
-    expected = get_encoding("gap8").expected_bytes((3136, 1024), nonzeros)
+    expected = ENCODINGS["gap8"].expected_bytes((3136, 1024), nonzeros)
     assert expected == pytest.approx(5 * nonzeros * (1 + longer / (1 - longer)), rel=1e-3)
     tensor = np.zeros((3136, 1024), np.float32)
     tensor.reshape(-1)[positions] = 1
@@ -197,7 +194,7 @@ def test_gap8_tends_to_geometric_gaps_in_a_large_matrix(density):
 @pytest.mark.parametrize("name", list(ENCODINGS))
 def test_fewer_nonzeros_never_take_more(name):
     sizes = [
-        get_encoding(name).expected_bytes((100, 300), count)
+        ENCODINGS[name].expected_bytes((100, 300), count)
         for count in [0, 0.01, 0.5, 1, 1.5, 2, 3, 5, 10, 100, 1000, 10_000, 29_999.5, 30_000]
     ]
     assert sizes == sorted(sizes)
@@ -207,15 +204,10 @@ def test_fewer_nonzeros_never_take_more(name):
 def test_counts_that_cannot_be(name):
     for count in (-1, 7, float("nan")):
         with pytest.raises(UsageError, match=f"a count of non-zeros .*: {count} of 6"):
-            get_encoding(name).expected_bytes((2, 3), count)
-    for shape, message in [
-        ((), "1 to 32 axes: 0"),
-        ((2, -3), "a negative dimension"),
-        ((2, 1.5), "a sequence of integers"),
-        ((2**31,), "at most 2147483647 weights"),
-    ]:
-        with pytest.raises(UsageError, match=message):
-            get_encoding(name).expected_bytes(shape, 0)
+            ENCODINGS[name].expected_bytes((2, 3), count)
+    for shape in [(2**31,), (10**400, 2)]:
+        with pytest.raises(UsageError, match="at most 2147483647 weights"):
+            ENCODINGS[name].expected_bytes(shape, 0)
 
 
 def test_entropy_bound():
@@ -233,4 +225,4 @@ def test_entropy_bound():
 def test_no_encoding_of_random_positions_beats_the_bound(name, density):
     nonzeros = density * 1_000_000
     bound = entropy_bound_bytes((1000, 1000), nonzeros)
-    assert get_encoding(name).expected_bytes((1000, 1000), nonzeros) >= bound
+    assert ENCODINGS[name].expected_bytes((1000, 1000), nonzeros) >= bound

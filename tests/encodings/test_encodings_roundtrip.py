@@ -1,13 +1,14 @@
-"""decode(encode(x)) is x, bit for bit, for every encoding."""
+"""What an encoding stores is enough to get the tensor back, bit for bit."""
+
+import math
 
 import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 from hypothesis.extra import numpy as hnp
 
-from compressor.encodings import ENCODINGS, Encoded, get_encoding
-from compressor.encodings.registry import decode
-from compressor.errors import CheckpointError, ModelError, UsageError
+from compressor.encodings import ENCODINGS, SparseKernel
+from compressor.errors import ModelError
 
 NAMES = list(ENCODINGS)
 
@@ -35,20 +36,39 @@ def bits_of(tensor):
     return np.where(bits == 0x8000_0000, np.uint32(0), bits)
 
 
+def decoded(name, streams, shape):
+    """The tensor that the streams say they hold, read as their descriptions say."""
+    rows, columns = math.prod(shape[:-1]), shape[-1]
+    flat = np.zeros(rows * columns, np.float32)
+    if name == "dense":
+        positions = slice(None)
+    elif name == "coo-paper":
+        positions = streams["ids"] * np.int64(columns) + streams["indices"][:, 0]
+    elif name == "coo":
+        positions = streams["rows"] * np.int64(columns) + streams["columns"]
+    elif name == "csr":
+        of_row = np.diff(streams["pointers"])
+        positions = np.repeat(np.arange(rows) * columns, of_row) + streams["columns"]
+    elif name == "bitmask":
+        positions = np.unpackbits(streams["mask"], count=flat.size, bitorder="little").nonzero()[0]
+    else:
+        positions = np.cumsum(streams["gaps"], dtype=np.int64)
+    flat[positions] = streams["values"]
+    return flat.reshape(shape)
+
+
 def assert_round_trip(name, tensor):
     before = tensor.copy()
-    encoding = get_encoding(name)
-    encoded = encoding.encode(tensor)
-    decoded = encoding.decode(encoded)
-    assert decoded.dtype == np.float32
-    assert decoded.shape == tensor.shape
-    assert decoded.flags.writeable and not np.shares_memory(decoded, tensor)
-    np.testing.assert_array_equal(decoded.view(np.uint32), bits_of(tensor))
+    encoding = ENCODINGS[name]
+    streams = encoding.encode(tensor)
+    back = decoded(name, streams, tensor.shape)
+    np.testing.assert_array_equal(back.view(np.uint32), bits_of(tensor))
     np.testing.assert_array_equal(tensor.view(np.uint32), before.view(np.uint32))
-    assert encoding.nbytes(encoded) == sum(s.nbytes for s in encoded.streams.values())
+    assert encoding.nbytes(tensor) == sum(stream.nbytes for stream in streams.values())
     # What one tensor becomes does not depend on the zeros' signs.
-    again = encoding.encode(decoded)
-    for stream, same in zip(encoded.streams.values(), again.streams.values(), strict=True):
+    again = encoding.encode(back)
+    for stream, same in zip(streams.values(), again.values(), strict=True):
+        assert not np.shares_memory(stream, tensor)
         assert stream.tobytes() == same.tobytes()
 
 
@@ -71,8 +91,8 @@ def test_places_of_the_nonzeros(name, shape, kept):
 @pytest.mark.parametrize("name", NAMES)
 def test_special_values_and_negative_zero(name):
     tensor = np.array(_SPECIAL, np.uint32).view(np.float32)
-    decoded = decode(get_encoding(name).encode(tensor))
-    assert [hex(bits) for bits in decoded.view(np.uint32)] == [
+    back = decoded(name, ENCODINGS[name].encode(tensor), tensor.shape)
+    assert [hex(bits) for bits in back.view(np.uint32)] == [
         hex(0 if bits == 0x8000_0000 else bits) for bits in _SPECIAL
     ]
 
@@ -100,34 +120,21 @@ def test_wide_matrices(name, columns):
         (np.zeros((2, 2)), "must be a float32 array: float64"),
         (np.zeros((2, 2), ">f4"), "must be a float32 array: >f4"),
         ([1.0, 2.0], "must be a float32 array: list"),
-        (np.array(1, np.float32), "must have 1 to 32 axes: 0"),
+        (np.array(1, np.float32), r"must have an axis and .*: \(\)"),
     ],
 )
 def test_what_cannot_be_encoded(name, tensor, message):
     with pytest.raises(ModelError, match=message):
-        get_encoding(name).encode(tensor)
+        ENCODINGS[name].encode(tensor)
 
 
-def test_encoded_is_frozen():
-    encoded = get_encoding("csr").encode(np.eye(3, dtype=np.float32))
-    with pytest.raises(AttributeError):
-        encoded.shape = (9,)
-    with pytest.raises(TypeError):
-        encoded.streams["values"] = np.zeros(3, np.float32)
-    with pytest.raises(ValueError, match="read-only"):
-        encoded.streams["values"][0] = 2
-
-
-def test_decode_follows_the_name():
-    tensor = np.eye(4, dtype=np.float32)
-    for name in NAMES:
-        np.testing.assert_array_equal(decode(get_encoding(name).encode(tensor)), tensor)
-    with pytest.raises(CheckpointError, match="in an unknown encoding: zip; known are dense"):
-        decode(Encoded("zip", (4, 4), {}))
-    with pytest.raises(CheckpointError, match="a damaged csr tensor, it is encoded as: coo"):
-        get_encoding("csr").decode(get_encoding("coo").encode(tensor))
-
-
-def test_an_unknown_name_lists_the_known():
-    with pytest.raises(UsageError, match="no such encoding: zip; use dense, coo-paper, coo"):
-        get_encoding("zip")
+@pytest.mark.parametrize("shape", [(7,), (40, 50), (3, 0), (0, 3), (5, 5, 8, 10)])
+def test_a_sparse_kernel_comes_back(shape):
+    kernel = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    kernel[kernel < 0.5] = 0
+    encoded = SparseKernel.encode(kernel)
+    encoded.check()
+    assert encoded.encoding == "coo-paper" and encoded.shape == shape
+    np.testing.assert_array_equal(encoded.dense(), kernel)
+    for name, stream in ENCODINGS["coo-paper"].encode(kernel).items():
+        np.testing.assert_array_equal(encoded.streams[name], stream)

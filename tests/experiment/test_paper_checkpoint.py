@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from compressor.encodings.registry import decode
 from compressor.errors import CheckpointError, CompressorError, ModelError, UsageError
 from compressor.experiment.paper_checkpoint import read_sparse_checkpoint, write_sparse_checkpoint
 from compressor.experiment.predictors import load_predictor
@@ -81,7 +80,7 @@ def test_round_trip(residual_net, tmp_path):
     read = read_sparse_checkpoint(tmp_path / "s.npz")
     assert list(read.sparse) == ["stem", "head"]
     for name, encoded in read.sparse.items():
-        np.testing.assert_array_equal(decode(encoded), model.get_layer(name).kernel.numpy())
+        np.testing.assert_array_equal(encoded.dense(), model.get_layer(name).kernel.numpy())
     assert sorted(read.dense) == [
         "head/bias",
         "inner/bias",

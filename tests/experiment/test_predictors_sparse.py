@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compressor.encodings import get_encoding
+from compressor.encodings import SparseKernel
 from compressor.errors import CheckFailedError
 from compressor.experiment import steps
 from compressor.experiment.paper_checkpoint import write_sparse_checkpoint
@@ -242,7 +242,7 @@ def test_no_kernel_is_made_dense(keras, tmp_path, monkeypatch):
     def refuse(*_):
         raise AssertionError("a kernel is made dense")
 
-    monkeypatch.setattr(type(get_encoding("coo-paper")), "_decode", refuse)
+    monkeypatch.setattr(SparseKernel, "dense", refuse)
     built = []
     wrapped = predictors._sparse_model
     monkeypatch.setattr(

@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from compressor.encodings import split_gaps
 from compressor.errors import UsageError
 from compressor.exporters.onnx.graphs import replace_all, tensor
 from compressor.exporters.onnx.weights import Stored
@@ -163,7 +164,7 @@ def _gaps(chain: Chain, stored: Stored, bits: int) -> str | None:
     found = np.flatnonzero(stored.nonzero)
     if not found.size:
         found = np.zeros(1, np.int64)
-    gaps, kept = _split_gaps(np.diff(found, prepend=0), 2**bits - 1)
+    gaps, kept = split_gaps(np.diff(found, prepend=0), 2**bits - 1)
     if stored.zero is None and (len(gaps) > len(found) or not stored.nonzero.any()):
         return None  # there is no code for the zeros between
     codes = np.full(len(gaps), stored.zero or 0, stored.codes.dtype)
@@ -280,18 +281,6 @@ def _cut(chain: Chain, value: str, size: int) -> str:
     start = chain.once("start", [0], np.int64)
     end = chain.constant(f"{value.rpartition('/')[2]}_end", np.asarray([size], np.int64))
     return chain.node("Slice", f"{value.rpartition('/')[2]}_cut", value, start, end)
-
-
-def _split_gaps(distances: np.ndarray, limit: int) -> tuple[np.ndarray, np.ndarray]:
-    """(uint8 distances of at most `limit`, the places in them of the given ones).
-
-    A longer distance is several: all but the last, which is at least 1, lead to a zero.
-    """
-    extra = np.maximum(distances - 1, 0) // limit
-    kept = np.cumsum(extra + 1) - 1
-    gaps = np.full(int(kept[-1]) + 1, limit, np.uint8)
-    gaps[kept] = distances - extra * limit
-    return gaps, kept
 
 
 def _node(operator: str, inputs: Iterable[str], output: str, **attributes: Any) -> Any:
