@@ -107,7 +107,7 @@ def _describe_tflite(path: Path) -> dict[str, Any]:
             {"name": name, "version": version, "custom": custom, "count": count}
             for (name, version, custom), count in sorted(operators.items())
         ],
-        "signatures": [signature.key for signature in file.signatures],
+        "signatures": list(file.signatures),
     }
 
 

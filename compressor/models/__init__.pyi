@@ -12,6 +12,7 @@ from .layers import (
     count_parameters as count_parameters,
     dense_variables as dense_variables,
     is_weight as is_weight,
+    numbered as numbered,
     paper_name as paper_name,
     prunable_layers as prunable_layers,
     refuse_name as refuse_name,

@@ -90,28 +90,8 @@ def all_layers(model: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def dense_variables(model: Any, sparse: Collection[str]) -> dict[str, Any]:
-    """LAYER/VARIABLE -> every variable of `model` but the kernels of the layers in `sparse`.
-
-    A layer may hold several variables of one name (a Bidirectional has two of each): the
-    later ones are numbered, kernel_1, so that none takes the place of another.
-    """
-    found: dict[str, Any] = {}
-    for name, layer in all_layers(model).items():
-        for variable in filter(is_weight, layer.weights):
-            if name in sparse and variable is getattr(layer, "kernel", None):
-                continue
-            key, number = f"{name}/{variable.name}", 0
-            while key in found:
-                number += 1
-                key = f"{name}/{variable.name}_{number}"
-            found[key] = variable
-    return found
 
 
-def is_weight(variable: Any) -> bool:
-    """Whether a Keras variable is part of the function (a dropout's random state is not)."""
-    return str(variable.dtype).startswith("float")
 
 
 FLOAT32_BYTES = 4
@@ -125,3 +105,32 @@ def count_parameters(model: Any) -> int:
         for variable in layer.weights
         if is_weight(variable)
     )
+
+
+def dense_variables(model: Any, sparse: Collection[str]) -> dict[str, Any]:
+    """LAYER/VARIABLE -> every variable of `model` but the kernels of the layers in `sparse`.
+
+    A layer may hold several variables of one name (a Bidirectional has two of each): the
+    later ones are numbered, kernel_1, so that none takes the place of another.
+    """
+    found: dict[str, Any] = {}
+    for name, layer in all_layers(model).items():
+        for variable in filter(is_weight, layer.weights):
+            if name in sparse and variable is getattr(layer, "kernel", None):
+                continue
+            found[numbered(f"{name}/{variable.name}", found)] = variable
+    return found
+
+
+def numbered(name: str, taken: Collection[str]) -> str:
+    """`name`, or the first of name_1, name_2, ... that is not `taken`."""
+    found, number = name, 0
+    while found in taken:
+        number += 1
+        found = f"{name}_{number}"
+    return found
+
+
+def is_weight(variable: Any) -> bool:
+    """Whether a Keras variable is part of the function (a dropout's random state is not)."""
+    return str(variable.dtype).startswith("float")

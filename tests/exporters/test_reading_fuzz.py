@@ -126,15 +126,15 @@ MUTATIONS = {
 
 
 def look_into(kind, content):
-    """All that `inspect` does with a file, and decoding of every weight."""
+    """All that `inspect` does with a file, and the values of every weight."""
     if kind == "tflite":
-        from compressor.exporters.tflite.reading import decode, read_tflite
+        from compressor.exporters.tflite.reading import read_tflite, stored_values
 
         file = read_tflite(content)
         for graph in file.subgraphs:
             for tensor in graph.tensors:
-                if tensor.is_constant:
-                    decode(file, tensor)
+                if tensor.is_constant and tensor.type.dtype:
+                    stored_values(file, tensor)
     else:
         from compressor.exporters.onnx.reading import decode, read_onnx
 

@@ -17,7 +17,7 @@ from compressor.exporters.tflite.choice import ENCODINGS, INTEGER, Candidate, Wa
 from compressor.exporters.tflite.convert import convert
 from compressor.exporters.tflite.passes import fix_reshapes
 from compressor.exporters.tflite.scales import quantize as quantize_weights
-from compressor.exporters.tflite.weight import find_weights
+from compressor.exporters.tflite.weight import encodable_weights
 from compressor.exporters.tflite.weights import encode_weights, write
 
 QUANTIZATIONS = ("none", "float16", "dynamic", "int4")
@@ -54,7 +54,7 @@ def case_name(value: Any) -> str | None:
 
 
 def pick(graph: Any, runtime: str, quantize: Any, way: Way) -> tuple[Any, Candidate]:
-    (weight,) = find_weights(graph)
+    (weight,) = encodable_weights(graph)
     found = [c for c in candidates(weight, runtime, quantize) if c.way == way]
     assert found, f"{way} is not offered"
     return weight, found[0]
@@ -273,6 +273,8 @@ def test_float16_is_left_out_where_it_would_lose_the_weights():
     shape, inputs = SHAPES[VECTOR]
     for scale, is_offered in ((1.0, True), (1e-20, False), (1e9, False)):
         weights = (sparse_weights(shape) * scale).astype(np.float32)
-        (weight,) = find_weights(layer_graph(VECTOR, weights, np.zeros(48, np.float32), inputs))
+        (weight,) = encodable_weights(
+            layer_graph(VECTOR, weights, np.zeros(48, np.float32), inputs)
+        )
         found = {c.way.values for c in candidates(weight, "litert", "float16")}
         assert ("float16" in found) == is_offered and "float32" in found

@@ -19,8 +19,8 @@ from compressor.exporters.tflite.sparsity import (
     smallest_blocks,
     stored_bytes,
 )
-from compressor.exporters.tflite.stored import Encoded
-from compressor.exporters.tflite.weight import Weight
+from compressor.exporters.tflite.stored import EncodedWeight
+from compressor.exporters.tflite.weight import EncodableWeight
 
 _OPERATOR_BYTES = 120
 """of an operator with the tensor that it computes"""
@@ -37,7 +37,7 @@ _PART_TIME = 11_000
 """weights of a dense float32 layer that are multiplied in the time that one more operator takes"""
 
 
-def candidates(weight: Weight, runtime: str, quantize: Quantize) -> list[Candidate]:
+def candidates(weight: EncodableWeight, runtime: str, quantize: Quantize) -> list[Candidate]:
     """All that `runtime` executes right for a weight, with what it costs."""
     found = [
         candidate
@@ -48,12 +48,12 @@ def candidates(weight: Weight, runtime: str, quantize: Quantize) -> list[Candida
     return found
 
 
-def encode(weight: Weight, candidate: Candidate) -> Encoded:
+def encode(weight: EncodableWeight, candidate: Candidate) -> EncodedWeight:
     """The weight as a candidate stores it."""
     return dataclasses.replace(_valued(candidate.way, weight), layout=candidate.layout)
 
 
-def _applies(way: Way, weight: Weight) -> bool:
+def _applies(way: Way, weight: EncodableWeight) -> bool:
     if way.as_convolution and not weight.convolves:
         return False
     if way.values == "float16" and not fits_float16(weight.values):
@@ -61,20 +61,22 @@ def _applies(way: Way, weight: Weight) -> bool:
     return weight.values.shape[-1] % KERNEL_BLOCKS.get(way.encoding, 1) == 0
 
 
-def _valued(way: Way, weight: Weight) -> Encoded:
+def _valued(way: Way, weight: EncodableWeight) -> EncodedWeight:
     """The values in the type of the way, dense."""
     if weight.operand.integer:
         axis = weight.axis if weight.operand.scales > 1 else None
-        return Encoded(weight.values, scale=weight.scale, axis=axis)
+        return EncodedWeight(weight.values, scale=weight.scale, axis=axis)
     if way.values in ("int8", "int4"):
         axis = weight.axis if way.per_channel else None
         bits = VALUE_BITS[way.values]
         quantized = weight.quantized(bits, axis)
-        return Encoded(quantized.values, scale=quantized.scale, axis=axis, four_bits=bits == 4)
-    return Encoded(weight.values.astype(way.values))
+        return EncodedWeight(
+            quantized.values, scale=quantized.scale, axis=axis, four_bits=bits == 4
+        )
+    return EncodedWeight(weight.values.astype(way.values))
 
 
-def _costs(way: Way, weight: Weight) -> Iterator[Candidate]:
+def _costs(way: Way, weight: EncodableWeight) -> Iterator[Candidate]:
     encoded = _valued(way, weight)
     scales = 0 if encoded.scale is None else SCALE_BYTES * len(encoded.scale)
     overhead = 0
@@ -102,28 +104,23 @@ def _costs(way: Way, weight: Weight) -> Iterator[Candidate]:
     decoded = filled(nonzero, layout.block)
     yield Candidate(way, size + scales, overhead, way.time, decoded, layout)
     if way.encoding == "csr" and (weight.convolves if way.as_convolution else weight.splits):
-        for part in _in_parts(nonzero, width):
+        for rows, count, layout, size in _in_parts(nonzero, width):
             yield Candidate(
                 way,
-                part.bytes + scales,
-                part.count * (overhead + 3 * _OPERATOR_BYTES),
-                way.time + part.count * _PART_TIME / weight.values.size,
+                size + scales,
+                count * (overhead + 3 * _OPERATOR_BYTES),
+                way.time + count * _PART_TIME / weight.values.size,
                 decoded,
-                part.layout,
-                part.rows,
+                layout,
+                rows,
             )
 
 
-@dataclasses.dataclass(frozen=True)
-class _Parts:
-    rows: int
-    count: int
-    layout: Layout
-    bytes: int
+def _in_parts(nonzero: np.ndarray, width: int) -> Iterator[tuple[int, int, Layout, int]]:
+    """Splits of a matrix (units, inputs) by rows, with indices of one byte into the rows.
 
-
-def _in_parts(nonzero: np.ndarray, width: int) -> Iterator[_Parts]:
-    """Splits of a matrix (units, inputs) by rows, with indices of one byte into the rows."""
+    Each is the rows of a part, how many parts, their layout, and their bytes.
+    """
     units = len(nonzero)
     first_count = max(-(-units // _BYTE_ROWS), 2)
     for count in range(first_count, min(first_count + _TRIED_COUNTS, units // _FEWEST_ROWS + 1)):
@@ -131,4 +128,4 @@ def _in_parts(nonzero: np.ndarray, width: int) -> Iterator[_Parts]:
         pieces = [nonzero[first : first + rows] for first in range(0, units, rows)]
         for layout in (Layout((1, 0)), Layout((1, 0), compressed=2)):
             size = sum(stored_bytes(piece, layout, width) for piece in pieces)
-            yield _Parts(rows, len(pieces), layout, size)
+            yield rows, len(pieces), layout, size

@@ -92,12 +92,10 @@ _BOTH = (
 )
 
 DECODED: dict[str, tuple[Way, ...]] = {
-    "FULLY_CONNECTED": _LOSSLESS + _DEQUANTIZED + _BOTH,
-    "CONV_2D": _LOSSLESS + _DEQUANTIZED + _BOTH,
-    "DEPTHWISE_CONV_2D": _LOSSLESS + _DEQUANTIZED + _BOTH,
-    "TRANSPOSE_CONV": _LOSSLESS + _DEQUANTIZED,
-    "BATCH_MATMUL": _LOSSLESS + _DEQUANTIZED,
-    "GATHER": _LOSSLESS + _DEQUANTIZED,
+    **dict.fromkeys(
+        ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"), _LOSSLESS + _DEQUANTIZED + _BOTH
+    ),
+    **dict.fromkeys(("TRANSPOSE_CONV", "BATCH_MATMUL", "GATHER"), _LOSSLESS + _DEQUANTIZED),
 }
 """Ways for any runtime: DENSIFY or DEQUANTIZE, or both, in front of the float32 operator."""
 
@@ -121,6 +119,11 @@ KERNELS: dict[tuple[str, str], tuple[Way, ...]] = {
 }
 """Ways that need no decoding, in graphs of float32; hybrid where the values are integers."""
 
+
+def _integers(time: float) -> tuple[Way, ...]:
+    return tuple(Way(encoding, "int8", time=time) for encoding in ("dense", "csr", "blocks"))
+
+
 INTEGER: dict[tuple[str, str], tuple[Way, ...]] = {
     ("litert", "FULLY_CONNECTED"): (
         Way("dense", "int8", time=0.27),
@@ -128,22 +131,12 @@ INTEGER: dict[tuple[str, str], tuple[Way, ...]] = {
         Way("blocks", "int8", time=0.29, as_convolution=True),
         Way("1x16", "int8", version=8, time=5.3),
     ),
-    ("litert", "CONV_2D"): (
-        Way("dense", "int8", time=0.3),
-        Way("csr", "int8", time=0.3),
-        Way("blocks", "int8", time=0.3),
-    ),
+    ("litert", "CONV_2D"): _integers(0.3),
     ("tflite-runtime", "FULLY_CONNECTED"): (
-        Way("dense", "int8", time=1.4),
-        Way("csr", "int8", time=1.4),
-        Way("blocks", "int8", time=1.4),
+        *_integers(1.4),
         Way("1x16", "int8", version=8, time=13.0),
     ),
-    ("tflite-runtime", "CONV_2D"): (
-        Way("dense", "int8", time=1.5),
-        Way("csr", "int8", time=1.5),
-        Way("blocks", "int8", time=1.5),
-    ),
+    ("tflite-runtime", "CONV_2D"): _integers(1.5),
 }
 """Ways in graphs of integers, for weights that the converter has quantised."""
 

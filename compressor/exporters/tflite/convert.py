@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 
 from compressor.errors import ModelError
+from compressor.experiment.paper_checkpoint import numbered
 from compressor.exporters.tflite import graph as graphs
-from compressor.exporters.tflite.tracing import INPUT_PREFIX, trace
+from compressor.exporters.tflite.tracing import INPUT_PREFIX, concrete_function
 from compressor.foundation import quiet_tensorflow
 from compressor.models import input_names
 
@@ -31,10 +32,10 @@ def convert(model: Any, options: Mapping[str, Any] | None = None) -> Any:
     `options` are attributes of `tf.lite.TFLiteConverter` to set. The inputs are called as
     `input_names` says, the output `scores` or, where there are several, as the layers that give
     them. Raises ModelError for a model that needs operators which TFLite does not have built in,
-    and as `tracing.trace` does.
+    and as `tracing.concrete_function` does.
     """
     tensorflow, _ = quiet_tensorflow.load()
-    function = trace(model)
+    function = concrete_function(model)
     with warnings.catch_warnings():
         # It asks for the object that owns the variables; there are none any more.
         warnings.simplefilter("ignore")
@@ -57,11 +58,7 @@ def _output_names(model: Any) -> tuple[str, ...]:
         return (OUTPUT,)
     names: list[str] = []
     for tensor in model.outputs:
-        name, number = tensor._keras_history.operation.name, 0
-        while name in names:
-            number += 1
-            name = f"{tensor._keras_history.operation.name}_{number}"
-        names.append(name)
+        names.append(numbered(tensor._keras_history.operation.name, names))
     return tuple(names)
 
 
@@ -83,10 +80,9 @@ def _refusal(error: Exception) -> ModelError:
 def _check_builtin(graph: Any) -> None:
     for code in graph.operatorCodes:
         if graphs.code_name(code) == "CUSTOM":
-            custom = code.customCode or b"?"
             raise ModelError(
                 "TFLite has no built-in operator for a part of the model",
-                value=custom.decode(errors="replace") if isinstance(custom, bytes) else custom,
+                value=graphs.text(code.customCode) or "?",
                 hint="replace the layer that needs it",
             )
 
@@ -121,6 +117,5 @@ def _name_signature(graph: Any, inputs: tuple[str, ...], outputs: tuple[str, ...
 
 
 def _number(name: Any) -> int:
-    text = name.decode() if isinstance(name, bytes) else str(name)
-    found = re.search(rf"{INPUT_PREFIX}(\d+)(?::\d+)?$", text)
+    found = re.search(rf"{INPUT_PREFIX}(\d+)(?::\d+)?$", graphs.text(name))
     return int(found.group(1)) if found else -1

@@ -8,7 +8,6 @@ import math
 import numpy as np
 
 from compressor.exporters.element_types import ElementType
-from compressor.exporters.tflite.sparsity_reading import Sparsity
 
 Shape = tuple[int | None, ...]
 
@@ -27,6 +26,19 @@ class Quantization:
     def bytes(self) -> int:
         """Of scales and zero points."""
         return self.scale.nbytes + self.zero_point.nbytes
+
+
+@dataclasses.dataclass(frozen=True)
+class Sparsity:
+    """How the values of a sparse tensor are stored."""
+
+    encoding: str
+    """`csr`, or the shape of its blocks such as `1x16`, in which a dimension that is not cut
+    counts as 1; `dense` where no level is compressed"""
+    bytes: int
+    """of all segments and indices"""
+    stored: int
+    """number of values that the tensor has in the file"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,21 +90,10 @@ class TFLiteOperator:
 class Subgraph:
     """Tensors and operators, and which tensors go in and come out."""
 
-    name: str
     tensors: tuple[TFLiteTensor, ...]
     operators: tuple[TFLiteOperator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
-
-
-@dataclasses.dataclass(frozen=True)
-class Signature:
-    """A named way to run a subgraph: names to numbers of its tensors."""
-
-    key: str
-    subgraph: int
-    inputs: dict[str, int]
-    outputs: dict[str, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,4 +102,5 @@ class TFLiteFile:
 
     content: bytes
     subgraphs: tuple[Subgraph, ...]
-    signatures: tuple[Signature, ...]
+    signatures: tuple[str, ...]
+    """names of the ways to run it, whose tensors exist"""

@@ -12,45 +12,21 @@ and buffers refer to each other by their positions in lists. What this module pr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from compressor.exporters.element_types import PACKED, PLAIN, elements
 from compressor.exporters.tflite.schema import (
-    NUMPY_TYPES,
-    code_name,
-    indices,
-    operator_name,
-    operator_version,
-    schema,
-    tensor_type,
-    type_name,
+    builtin_name,
+    indices as indices,
+    names,
+    schema as schema,
+    text as text,
 )
-from compressor.exporters.tflite.writing import copied, write_graph
-
-__all__ = [
-    "add_operator",
-    "add_tensor",
-    "code_name",
-    "constant",
-    "copied",
-    "indices",
-    "main",
-    "operator_code",
-    "operator_name",
-    "operator_version",
-    "producers",
-    "read_graph",
-    "replace_input",
-    "schema",
-    "set_buffer",
-    "set_constant",
-    "tensor_type",
-    "type_name",
-    "users",
-    "write_graph",
-]
+from compressor.exporters.tflite.writing import copied as copied, write_graph as write_graph
 
 
 def read_graph(content: bytes) -> Any:
@@ -64,6 +40,27 @@ def read_graph(content: bytes) -> Any:
 def main(graph: Any) -> Any:
     """The subgraph that an interpreter runs; others are the bodies of loops and branches."""
     return graph.subgraphs[0]
+
+
+def operator_name(graph: Any, operator: Any) -> str:
+    """The name of an operator in the schema, such as FULLY_CONNECTED; CUSTOM for any other."""
+    return code_name(graph.operatorCodes[operator.opcodeIndex])
+
+
+def code_name(code: Any) -> str:
+    """The name that an operator code stands for."""
+    return builtin_name(code.builtinCode, code.deprecatedBuiltinCode)
+
+
+def type_name(tensor: Any) -> str:
+    """The type of a tensor in the schema, such as FLOAT32 or INT4."""
+    return names("TensorType")[tensor.type]
+
+
+def signature(tensor: Any) -> np.ndarray:
+    """The shape of a tensor, int32, with -1 for sizes that are known at run time only."""
+    sizes = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
+    return np.array([] if sizes is None else sizes, np.int32)
 
 
 def operator_code(graph: Any, name: str, version: int = 1) -> int:
@@ -94,12 +91,10 @@ def constant(graph: Any, index: int, subgraph: int = 0) -> np.ndarray | None:
         return None
     shape = () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
     raw = np.ascontiguousarray(data, np.uint8)
-    name = type_name(tensor)
-    if name == "INT4":
-        return _unpacked(raw, int(np.prod(shape, dtype=np.int64))).reshape(shape)
-    if name not in NUMPY_TYPES:
-        return None
-    return raw.view(NUMPY_TYPES[name]).reshape(shape)
+    name = type_name(tensor).lower()
+    if name == "int4":
+        return elements(raw.tobytes(), PACKED[name], math.prod(shape)).reshape(shape)
+    return raw.view(name).reshape(shape) if name in PLAIN else None
 
 
 def set_constant(
@@ -117,7 +112,7 @@ def set_constant(
         tensor.type = schema().TensorType.INT4
         set_buffer(graph, index, _packed(values), subgraph=subgraph)
     else:
-        tensor.type = tensor_type(values.dtype)
+        tensor.type = _tensor_type(values.dtype)
         set_buffer(graph, index, values, subgraph=subgraph)
 
 
@@ -146,7 +141,7 @@ def add_tensor(
     tensor = schema().TensorT(
         shape=np.where(sizes < 0, 1, sizes).astype(np.int32),
         shapeSignature=sizes if (sizes < 0).any() else None,
-        type=tensor_type(dtype),
+        type=_tensor_type(dtype),
         name=name,
         quantization=quantization,
         hasRank=True,
@@ -199,15 +194,6 @@ def users(graph: Any, subgraph: int = 0) -> dict[int, list[tuple[Any, int]]]:
     return found
 
 
-def producers(graph: Any, subgraph: int = 0) -> dict[int, Any]:
-    """Tensor index -> the operator that computes it."""
-    return {
-        index: operator
-        for operator in graph.subgraphs[subgraph].operators
-        for index in indices(operator.outputs)
-    }
-
-
 def replace_input(operator: Any, position: int, index: int) -> None:
     """Let an operator read another tensor at one position of its inputs."""
     inputs = indices(operator.inputs)
@@ -215,13 +201,13 @@ def replace_input(operator: Any, position: int, index: int) -> None:
     operator.inputs = np.asarray(inputs, np.int32)
 
 
+def _tensor_type(dtype: Any) -> int:
+    """The number of the schema's type of a numpy dtype."""
+    return int(getattr(schema().TensorType, np.dtype(dtype).name.upper()))
+
+
 def _packed(values: np.ndarray) -> np.ndarray:
     """Two integers of 4 bits a byte, the first in the low half."""
     flat = values.astype(np.uint8).reshape(-1) & 15
     flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
     return flat[0::2] | (flat[1::2] << 4)
-
-
-def _unpacked(raw: np.ndarray, count: int) -> np.ndarray:
-    halves = np.stack([raw << 4, raw], axis=-1).view(np.int8) >> 4
-    return halves.reshape(-1)[:count]

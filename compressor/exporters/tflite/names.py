@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compressor.exporters.tflite import graph as graphs
-from compressor.models import dense_variables
+from compressor.models import dense_variables, numbered
 
 _KERNEL, _BIAS = "kernel", "bias"
 _PARTS = {
@@ -49,7 +49,7 @@ def weight_names(graph: Any, model: Any) -> dict[int, str]:
         operator, position = users[index][0]
         part = _PARTS.get(graphs.operator_name(graph, operator), {}).get(position, "")
         output = main.tensors[graphs.indices(operator.outputs)[0]]
-        layer = _layer(variables, f"{_text(tensor)};{_text(output)}", part)
+        layer = _layer(variables, f"{graphs.text(tensor.name)};{graphs.text(output.name)}", part)
         same = by_values.get(_fingerprint(constant), []) if constant.dtype == np.float32 else []
         # Several variables may be equal, as fresh biases are: the layer's own comes first.
         same = [name for name in same if _owner(name) == layer] + [
@@ -59,10 +59,10 @@ def weight_names(graph: Any, model: Any) -> dict[int, str]:
             same = []  # zeros that stand for a bias which the layer does not have
         free = [name for name in same if name not in found.values()] or same
         if free:
-            found[index] = _unique(free[0], found)
+            found[index] = numbered(free[0], found.values())
         elif layer and part:
             own = _variable(variables[layer], part, constant.size)
-            found[index] = _unique(f"{layer}/{own}", found)
+            found[index] = numbered(f"{layer}/{own}", found.values())
     return found
 
 
@@ -70,22 +70,9 @@ def _owner(name: str) -> str:
     return name.rpartition("/")[0]
 
 
-def _unique(name: str, found: dict[int, str]) -> str:
-    numbered, number = name, 0
-    while numbered in found.values():
-        number += 1
-        numbered = f"{name}_{number}"
-    return numbered
-
-
 def _fingerprint(values: np.ndarray) -> bytes:
     ordered = np.sort(values, axis=None) + np.float32(0)  # -0 becomes 0
     return hashlib.sha256(ordered.tobytes()).digest()
-
-
-def _text(tensor: Any) -> str:
-    name = tensor.name or ""
-    return name.decode(errors="replace") if isinstance(name, bytes) else name
 
 
 def _layer(variables: Mapping[str, Mapping[str, np.ndarray]], name: str, part: str) -> str:

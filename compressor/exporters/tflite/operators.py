@@ -27,7 +27,9 @@ def needs(graph: Any) -> dict[str, int]:
     for subgraph in graph.subgraphs:
         for operator in subgraph.operators or []:
             name = graphs.operator_name(graph, operator)
-            found[name] = max(graphs.operator_version(graph, operator), found.get(name, 1))
+            found[name] = max(
+                int(graph.operatorCodes[operator.opcodeIndex].version), found.get(name, 1)
+            )
     return dict(sorted(found.items()))
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.schema import schema
 from compressor.exporters.tflite.sparsity import Layout
-from compressor.exporters.tflite.stored import Encoded, decode, store
+from compressor.exporters.tflite.stored import EncodedWeight, add_decoding, store
 
 _CONVOLUTION_VERSION = 3
 _CONCATENATION_VERSIONS = {"FLOAT32": 1, "INT8": 2}
@@ -30,11 +30,11 @@ def can_split(graph: Any, operator: Any) -> bool:
 def can_convolve(graph: Any, operator: Any) -> bool:
     """Whether `as_convolution` can do it: a constant bias, and one open size at most."""
     output = graphs.main(graph).tensors[graphs.indices(operator.outputs)[0]]
-    open_sizes = int(np.count_nonzero(_signature(output) < 0))
+    open_sizes = int(np.count_nonzero(graphs.signature(output) < 0))
     return _bias(operator) >= 0 and can_split(graph, operator) and open_sizes <= 1
 
 
-def in_parts(graph: Any, operator: Any, weight: int, encoded: Encoded, rows: int) -> None:
+def in_parts(graph: Any, operator: Any, weight: int, encoded: EncodedWeight, rows: int) -> None:
     """Replace a FULLY_CONNECTED by ones of at most `rows` rows each, and CONCATENATION.
 
     Tensor `weight` becomes the first part. Requires `can_split`; `encoded` is sparse. Ensures the
@@ -45,7 +45,7 @@ def in_parts(graph: Any, operator: Any, weight: int, encoded: Encoded, rows: int
     parts = _split(graph, operator, weight, encoded, rows)
     outputs = [_narrower(graph, whole, len(part.values)) for _, _, part in parts]
     integers = graphs.type_name(graphs.main(graph).tensors[whole]) == "INT8"
-    decoded = [decode(graph, index, part, integers=integers) for index, _, part in parts]
+    decoded = [add_decoding(graph, index, part, integers=integers) for index, _, part in parts]
     at = _remove(graph, operator)
     for (_, bias, _), kernel, output in zip(parts, decoded, outputs, strict=True):
         twin = copy.copy(operator)
@@ -57,7 +57,7 @@ def in_parts(graph: Any, operator: Any, weight: int, encoded: Encoded, rows: int
 
 
 def as_convolution(
-    graph: Any, operator: Any, weight: int, encoded: Encoded, rows: int | None
+    graph: Any, operator: Any, weight: int, encoded: EncodedWeight, rows: int | None
 ) -> None:
     """Replace an integer FULLY_CONNECTED by a CONV_2D of 1x1 with weights behind DENSIFY.
 
@@ -78,7 +78,7 @@ def as_convolution(
     outputs = [
         joined if alone else _narrower(graph, joined, len(part.values)) for _, _, part in parts
     ]
-    decoded = [decode(graph, index, part, integers=True) for index, _, part in parts]
+    decoded = [add_decoding(graph, index, part, integers=True) for index, _, part in parts]
     at = _remove(graph, operator)
     _reshape(graph, source, image, at)
     at += 1
@@ -105,7 +105,7 @@ def as_convolution(
     _reshape(graph, joined, whole, at)
 
 
-def _filters(encoded: Encoded) -> Encoded:
+def _filters(encoded: EncodedWeight) -> EncodedWeight:
     """Rows of weights as filters of 1x1: (units, inputs) to (units, 1, 1, inputs)."""
     units, columns = encoded.values.shape
     layout = encoded.layout
@@ -118,8 +118,8 @@ def _filters(encoded: Encoded) -> Encoded:
 
 
 def _split(
-    graph: Any, operator: Any, weight: int, encoded: Encoded, rows: int
-) -> list[tuple[int, int, Encoded]]:
+    graph: Any, operator: Any, weight: int, encoded: EncodedWeight, rows: int
+) -> list[tuple[int, int, EncodedWeight]]:
     """The tensors of kernel and bias of every part, and the part; the kernels are stored.
 
     All parts keep the name of the whole: a reader sees that they are one weight.
@@ -165,12 +165,6 @@ def _bias_rows(graph: Any, bias: int, first: int, last: int) -> int:
     )
 
 
-def _signature(tensor: Any) -> np.ndarray:
-    """The shape of a tensor, with -1 for sizes that are known at run time only."""
-    sizes = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
-    return np.asarray([] if sizes is None else sizes, np.int32)
-
-
 def _computed(graph: Any, sizes: list[int], like: Any) -> int:
     """Add a tensor of another shape, with the type and the scale of one that is computed."""
     index = graphs.add_tensor(graph, None, sizes, np.float32, quantization=like.quantization)
@@ -181,7 +175,7 @@ def _computed(graph: Any, sizes: list[int], like: Any) -> int:
 def _narrower(graph: Any, whole: int, units: int) -> int:
     """Add a tensor like `whole` with `units` along the last axis."""
     like = graphs.main(graph).tensors[whole]
-    return _computed(graph, [*_signature(like)[:-1].tolist(), units], like)
+    return _computed(graph, [*graphs.signature(like)[:-1].tolist(), units], like)
 
 
 def _remove(graph: Any, operator: Any) -> int:
@@ -200,14 +194,14 @@ def _join(graph: Any, outputs: list[int], whole: int, at: int) -> None:
         outputs,
         [whole],
         version=_CONCATENATION_VERSIONS[graphs.type_name(tensor)],
-        options=schema().ConcatenationOptionsT(axis=len(_signature(tensor)) - 1),
+        options=schema().ConcatenationOptionsT(axis=len(graphs.signature(tensor)) - 1),
         before=at,
     )
 
 
 def _reshape(graph: Any, source: int, target: int, at: int) -> None:
     """Add a RESHAPE to the shape of `target`; -1 stands for a size that is open."""
-    sizes = _signature(graphs.main(graph).tensors[target])
+    sizes = graphs.signature(graphs.main(graph).tensors[target])
     shape = graphs.add_tensor(graph, None, sizes.shape, np.int32, values=sizes)
     graphs.add_operator(
         graph,

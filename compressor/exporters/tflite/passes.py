@@ -40,9 +40,10 @@ def fix_reshapes(graph: Any) -> None:
             if graphs.operator_name(graph, operator) not in _RESHAPES:
                 continue
             output = graphs.indices(operator.outputs)[0]
-            sizes = _signature(subgraph.tensors[output])
-            if sizes is None:
-                continue
+            tensor = subgraph.tensors[output]
+            sizes = graphs.signature(tensor)
+            if tensor.shape is None or not (len(sizes) or tensor.hasRank):
+                continue  # even the number of sizes is open
             for user, position in users.get(output, []):
                 _learn_from(graph, number, user, position, sizes)
             # Of two open sizes a reshape could not tell which is which.
@@ -79,14 +80,6 @@ def _fix_reshape(graph: Any, number: int, operator: Any, sizes: np.ndarray) -> N
     operator.inputs = np.asarray([inputs[0], shape], np.int32)
     operator.builtinOptionsType = schema.BuiltinOptions.ReshapeOptions
     operator.builtinOptions = schema.ReshapeOptionsT(newShape=sizes)
-
-
-def _signature(tensor: Any) -> np.ndarray | None:
-    """The sizes of a tensor, int32, -1 where open; None where even their number is."""
-    sizes = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
-    if sizes is None or (not len(sizes) and not tensor.hasRank):
-        return None
-    return np.array(sizes, np.int32)
 
 
 def drop_dead_operators(graph: Any) -> None:

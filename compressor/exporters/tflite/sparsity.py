@@ -32,14 +32,6 @@ class Layout:
     """values along the last axis that are stored, or left out, as one"""
 
 
-@dataclasses.dataclass(frozen=True)
-class Level:
-    """One SPARSE_CSR level, as integers of no particular width."""
-
-    segments: np.ndarray
-    indices: np.ndarray
-
-
 def plain(rank: int, block: int = 1) -> Layout:
     """The layout of the sparse kernels: rows as they lie, the last axis compressed."""
     return Layout(tuple(range(rank)), block=block)
@@ -112,7 +104,7 @@ def pack(values: np.ndarray, layout: Layout) -> tuple[np.ndarray, Any]:
         ordered = ordered.reshape(*kept.shape, layout.block)
     dense = kept.shape[: kept.ndim - layout.compressed]
     metadata = [_dense(size) for size in dense]
-    metadata += [_sparse(level) for level in _levels(kept, layout.compressed)]
+    metadata += _compressed_levels(kept, layout.compressed)
     order = list(layout.order)
     blocks = None
     if layout.block > 1:
@@ -135,18 +127,26 @@ def _kept(nonzero: np.ndarray, layout: Layout) -> np.ndarray:
     return ordered
 
 
-def _levels(kept: np.ndarray, compressed: int) -> list[Level]:
+def _compressed_levels(kept: np.ndarray, compressed: int) -> list[Any]:
     groups = kept.reshape(-1, *kept.shape[kept.ndim - compressed :])
     if compressed == 1:
-        return [_level(groups)]
+        return [_compressed_level(groups)]
     rows = np.asarray(groups.any(axis=-1))
-    return [_level(rows), _level(groups[rows])]
+    return [_compressed_level(rows), _compressed_level(groups[rows])]
 
 
-def _level(kept: np.ndarray) -> Level:
-    """The level of a bool array (visits, size)."""
+def _compressed_level(kept: np.ndarray) -> Any:
+    """The DimensionMetadataT of a bool array (visits, size)."""
     counts = np.count_nonzero(kept, axis=1)
-    return Level(np.concatenate([[0], np.cumsum(counts)]), np.nonzero(kept)[1])
+    segments, segment_type = _vector(np.concatenate([[0], np.cumsum(counts)]))
+    indices, index_type = _vector(np.nonzero(kept)[1])
+    return schema().DimensionMetadataT(
+        format=schema().DimensionType.SPARSE_CSR,
+        arraySegmentsType=segment_type,
+        arraySegments=segments,
+        arrayIndicesType=index_type,
+        arrayIndices=indices,
+    )
 
 
 def _width(largest: int) -> int:
@@ -158,24 +158,9 @@ def _dense(size: int) -> Any:
     return schema().DimensionMetadataT(format=schema().DimensionType.DENSE, denseSize=size)
 
 
-def _sparse(level: Level) -> Any:
-    segments, segment_type = _vector(level.segments)
-    indices, index_type = _vector(level.indices)
-    return schema().DimensionMetadataT(
-        format=schema().DimensionType.SPARSE_CSR,
-        arraySegmentsType=segment_type,
-        arraySegments=segments,
-        arrayIndicesType=index_type,
-        arrayIndices=indices,
-    )
-
-
 def _vector(numbers: np.ndarray) -> tuple[Any, int]:
     """The narrowest vector of the schema for integers from 0 to 2^31 - 1, and its kind."""
-    kinds = schema().SparseIndexVector
-    width = _width(int(numbers.max(initial=0)))
-    if width == 1:
-        return schema().Uint8VectorT(values=numbers.astype(np.uint8)), kinds.Uint8Vector
-    if width == 2:
-        return schema().Uint16VectorT(values=numbers.astype(np.uint16)), kinds.Uint16Vector
-    return schema().Int32VectorT(values=numbers.astype(np.int32)), kinds.Int32Vector
+    dtype = {1: "uint8", 2: "uint16", 4: "int32"}[_width(int(numbers.max(initial=0)))]
+    name = f"{dtype.capitalize()}Vector"
+    vector = getattr(schema(), f"{name}T")(values=numbers.astype(dtype))
+    return vector, getattr(schema().SparseIndexVector, name)

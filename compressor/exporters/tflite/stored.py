@@ -15,7 +15,7 @@ _DEQUANTIZE_PER_CHANNEL = 5
 
 
 @dataclasses.dataclass(frozen=True)
-class Encoded:
+class EncodedWeight:
     """A weight as it is stored."""
 
     values: np.ndarray
@@ -28,7 +28,7 @@ class Encoded:
     """the axis of the channels; None where there is one scale"""
     four_bits: bool = False
 
-    def rows(self, first: int, last: int) -> Encoded:
+    def rows(self, first: int, last: int) -> EncodedWeight:
         """The part of rows `first` to `last` of the first axis."""
         scale = self.scale
         if scale is not None and self.axis == 0 and len(scale) > 1:
@@ -40,7 +40,7 @@ class Encoded:
         return None if self.scale is None else scales.parameters(self.scale, self.axis)
 
 
-def store(graph: Any, index: int, encoded: Encoded) -> None:
+def store(graph: Any, index: int, encoded: EncodedWeight) -> None:
     """Make tensor `index` the encoded weight; nothing decodes it yet."""
     values, sparsity = encoded.values, None
     if encoded.layout is not None:
@@ -52,7 +52,7 @@ def store(graph: Any, index: int, encoded: Encoded) -> None:
     tensor.quantization = encoded.quantization()
 
 
-def decode(graph: Any, index: int, encoded: Encoded, *, integers: bool = False) -> int:
+def add_decoding(graph: Any, index: int, encoded: EncodedWeight, *, integers: bool = False) -> int:
     """Add what decodes the stored tensor `index`, and return the index of the decoded one.
 
     DENSIFY where it is sparse, then DEQUANTIZE to float32 where it is not of that type, unless

@@ -27,7 +27,7 @@ INPUT_PREFIX = "input_"
 """of the names of the function's inputs, which are numbered in the order of model.inputs"""
 
 
-def trace(model: Any) -> Any:
+def concrete_function(model: Any) -> Any:
     """The inference of `model` as a concrete function without variables.
 
     It takes the tensors of model.inputs in their order, with an open batch axis, and of float32
@@ -69,21 +69,22 @@ def trace(model: Any) -> Any:
 
 
 def notes(model: Any) -> tuple[str, ...]:
-    """What the user should know of how `trace` changes the model, a sentence each."""
-    _, keras = quiet_tensorflow.load()
+    """What the user should know of how `concrete_function` changes the model, a sentence each."""
     found = list(half_precision.notes(model))
-    recurrent = [
-        layer.name for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)
-    ]
+    recurrent = [layer.name for layer in _recurrent(model)]
     if recurrent:
         found.append(f"Unrolled, every step an operator of its own: {listed(recurrent)}.")
     return tuple(found)
 
 
-def _check_recurrent(model: Any) -> None:
+def _recurrent(model: Any) -> list[Any]:
     _, keras = quiet_tensorflow.load()
-    for layer in model._flatten_layers():
-        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
+
+
+def _check_recurrent(model: Any) -> None:
+    for layer in _recurrent(model):
+        if layer.stateful:
             raise ModelError(
                 "a recurrent layer that keeps its state between batches cannot be exported",
                 value=layer.name,
@@ -93,13 +94,11 @@ def _check_recurrent(model: Any) -> None:
 
 @contextlib.contextmanager
 def _unrolled(model: Any) -> Iterator[None]:
-    _, keras = quiet_tensorflow.load()
     with contextlib.ExitStack() as changes:
-        for layer in model._flatten_layers():
-            if isinstance(layer, keras.layers.RNN):
-                changes.enter_context(changed(layer, "unroll", True))
-                if hasattr(layer, "use_cudnn"):
-                    changes.enter_context(changed(layer, "use_cudnn", False))
+        for layer in _recurrent(model):
+            changes.enter_context(changed(layer, "unroll", True))
+            if hasattr(layer, "use_cudnn"):
+                changes.enter_context(changed(layer, "use_cudnn", False))
         yield
 
 

@@ -33,7 +33,7 @@ _INTEGER = ("FULLY_CONNECTED", "CONV_2D")
 
 
 @dataclasses.dataclass
-class Weight:
+class EncodableWeight:
     """A constant tensor that operators of one kind alone multiply with."""
 
     index: int
@@ -63,7 +63,7 @@ class Weight:
         return self._quantized[key]
 
 
-def find_weights(graph: Any) -> list[Weight]:
+def encodable_weights(graph: Any) -> list[EncodableWeight]:
     """The weights of the main subgraph, in the order of their tensors.
 
     A tensor counts where each of its users is an operator of the same kind that takes it for a
@@ -93,13 +93,13 @@ def find_weights(graph: Any) -> list[Weight]:
 
 def _weight(
     graph: Any, index: int, values: np.ndarray, kind: str, operators: list[Any], static: bool
-) -> Weight:
+) -> EncodableWeight:
     quantization = graphs.main(graph).tensors[index].quantization
     integer = values.dtype == np.int8
     scale = np.asarray(quantization.scale, np.float32) if integer else None
     dense = kind == "FULLY_CONNECTED" and len(operators) == 1
     operand = _operand(graph, values, kind, operators, 1 if scale is None else len(scale))
-    return Weight(
+    return EncodableWeight(
         index=index,
         values=values,
         users=operators,

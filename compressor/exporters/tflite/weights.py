@@ -17,8 +17,8 @@ from compressor.exporters.tflite import graph as graphs, parts
 from compressor.exporters.tflite.candidates import candidates, encode
 from compressor.exporters.tflite.choice import ENCODINGS, VALUE_BITS, Candidate, best
 from compressor.exporters.tflite.scales import SCALE_BYTES
-from compressor.exporters.tflite.stored import decode, store
-from compressor.exporters.tflite.weight import Weight, find_weights
+from compressor.exporters.tflite.stored import add_decoding, store
+from compressor.exporters.tflite.weight import EncodableWeight, encodable_weights
 
 __all__ = ["ENCODINGS", "encode_weights"]
 
@@ -41,7 +41,7 @@ def encode_weights(
         for index, values in _constants(graph, names).items()
     }
     refused = []
-    for weight in find_weights(graph):
+    for weight in encodable_weights(graph):
         options = candidates(weight, request.runtime, request.quantize)
         chosen = best(options, request.optimize, request.encoding)
         if chosen is None:
@@ -56,8 +56,8 @@ def encode_weights(
     return tuple(described.values()), notes
 
 
-def write(graph: Any, name: str, weight: Weight, chosen: Candidate) -> EncodedTensor:
-    """Store a weight of `find_weights` as chosen, and let its users have it; what was done."""
+def write(graph: Any, name: str, weight: EncodableWeight, chosen: Candidate) -> EncodedTensor:
+    """Store a weight of `encodable_weights` as chosen, and let its users have it; what was done."""
     way = chosen.way
     encoded = encode(weight, chosen)
     if way.as_convolution:
@@ -72,7 +72,7 @@ def write(graph: Any, name: str, weight: Weight, chosen: Candidate) -> EncodedTe
                 _set_version(graph, operator, way.version, hybrid=hybrid)
         if way.version is None:
             integers = weight.operand.integer
-            decoded = decode(graph, weight.index, encoded, integers=integers)
+            decoded = add_decoding(graph, weight.index, encoded, integers=integers)
             for operator in weight.users:
                 position = graphs.indices(operator.inputs).index(weight.index)
                 graphs.replace_input(operator, position, decoded)
@@ -96,11 +96,9 @@ def _set_version(graph: Any, operator: Any, version: int, *, hybrid: bool) -> No
 
 
 def _name(graph: Any, names: Mapping[int, str], index: int) -> str:
-    return names.get(index) or _text(graphs.main(graph).tensors[index].name) or f"tensor {index}"
-
-
-def _text(name: bytes | str | None) -> str:
-    return name.decode(errors="replace") if isinstance(name, bytes) else name or ""
+    return (
+        names.get(index) or graphs.text(graphs.main(graph).tensors[index].name) or f"tensor {index}"
+    )
 
 
 def _constants(graph: Any, names: Mapping[int, str]) -> dict[int, np.ndarray]:

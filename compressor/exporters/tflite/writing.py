@@ -89,7 +89,7 @@ def _operators(graph: Any) -> Iterator[Any]:
 
 def _merge_buffers(graph: Any) -> None:
     """Equal buffers become one; those of tensors that are computed become buffer 0."""
-    buffers = [_AlignedBuffer.empty()]
+    buffers = [_AlignedBuffer()]
     positions = {b"": 0}
     for subgraph in graph.subgraphs:
         for tensor in subgraph.tensors:
@@ -105,14 +105,8 @@ def _merge_buffers(graph: Any) -> None:
 class _AlignedBuffer:
     """A BufferT of which the data start at a multiple of `ALIGNMENT`."""
 
-    def __init__(self, data: bytes) -> None:
-        self.data: bytes | None = data
-
-    @classmethod
-    def empty(cls) -> _AlignedBuffer:
-        found = cls(b"")
-        found.data = None
-        return found
+    def __init__(self, data: bytes | None = None) -> None:
+        self.data = data
 
     def Pack(self, builder: Any) -> int:  # noqa: N802 - the object API calls it so
         """Write the buffer, and return its place."""
