@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from compressor.encodings import SparseKernel
 from compressor.errors import CheckFailedError, CheckpointError, ModelError
 from compressor.foundation import atomic_path, quiet_tensorflow
 from compressor.models import dense_variables, resolve_layers
-from compressor.models.layers import all_layers
 
 SCHEMA = "compressor.sparse-checkpoint"
 SCHEMA_VERSION = 1
@@ -115,12 +114,6 @@ def read_sparse_checkpoint(path: Path | str) -> SparseCheckpoint:
 def is_sparse_checkpoint(path: Path) -> bool:
     """Whether `path` names a sparse checkpoint, by its suffix."""
     return path.suffix == ".npz"
-
-
-
-
-
-
 
 
 def _description(arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:

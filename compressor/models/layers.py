@@ -90,10 +90,6 @@ def all_layers(model: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-
-
-
-
 FLOAT32_BYTES = 4
 
 

@@ -15,11 +15,10 @@ from typing import Any
 import numpy as np
 
 from compressor.errors import ModelError
-from compressor.experiment.paper_checkpoint import numbered
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.tracing import INPUT_PREFIX, concrete_function
 from compressor.foundation import quiet_tensorflow
-from compressor.models import input_names
+from compressor.models import input_names, numbered
 
 OUTPUT = "scores"
 """the name of the output of a model that has one"""
