@@ -23,32 +23,29 @@ class ElementType:
         return (elements * self.bits + 7) // 8
 
 
-def _plain(name: str) -> ElementType:
-    return ElementType(name, 8 * np.dtype(name).itemsize, name)
-
-
-PLAIN = {
-    name: _plain(name)
-    for name in (
-        *("float16", "float32", "float64", "complex64", "complex128"),
-        *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"),
-    )
+_NUMPY = (
+    *("float16", "float32", "float64", "complex64", "complex128"),
+    *("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "bool"),
+)
+_OTHERS = (
+    ElementType("int4", 4, "int8"),
+    ElementType("uint4", 4, "uint8"),
+    ElementType("int2", 2, "int8"),
+    ElementType("uint2", 2, "uint8"),
+    ElementType("bfloat16", 16, "float32"),
+    ElementType("float8_e4m3fn", 8),
+    ElementType("float8_e4m3fnuz", 8),
+    ElementType("float8_e5m2", 8),
+    ElementType("float8_e5m2fnuz", 8),
+    ElementType("float8_e8m0", 8),
+    ElementType("float4_e2m1", 4),
+    ElementType("string", 0),
+)
+ELEMENT_TYPES = {
+    kind.name: kind
+    for kind in (*(ElementType(n, 8 * np.dtype(n).itemsize, n) for n in _NUMPY), *_OTHERS)
 }
-"""Types that NumPy has, by name."""
-
-PACKED = {
-    name: ElementType(name, bits, dtype)
-    for name, bits, dtype in (
-        ("int4", 4, "int8"),
-        ("uint4", 4, "uint8"),
-        ("int2", 2, "int8"),
-        ("uint2", 2, "uint8"),
-    )
-}
-"""Integers of less than a byte, by name."""
-
-BFLOAT16 = ElementType("bfloat16", 16, "float32")
-STRING = ElementType("string", 0)
+"""Name -> type."""
 
 
 def elements(content: bytes, kind: ElementType, count: int) -> np.ndarray:

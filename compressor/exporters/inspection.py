@@ -19,7 +19,7 @@ from deploy.artifact import DESCRIPTION_SUFFIX
 
 if TYPE_CHECKING:
     from compressor.exporters.onnx.reading import OnnxFile, OnnxValue
-    from compressor.exporters.onnx.stored_weights import Weight
+    from compressor.exporters.onnx.stored_weights import OnnxWeight
     from compressor.exporters.tflite.file_contents import Subgraph, TFLiteFile, TFLiteTensor
 
 _IDENTIFIER = slice(4, 8)
@@ -195,13 +195,13 @@ def _describe_onnx(path: Path) -> dict[str, Any]:
     }
 
 
-def _onnx_row(file: OnnxFile, weight: Weight) -> Row:
+def _onnx_row(file: OnnxFile, weight: OnnxWeight) -> Row:
     from compressor.exporters.onnx.evaluation import NotDecodedError
-    from compressor.exporters.onnx.reading import decode
+    from compressor.exporters.onnx.reading import weight_values
 
     shape, zeros = weight.shape, None
     try:
-        values = decode(file, weight)
+        values = weight_values(file, weight)
     except NotDecodedError:  # what is known of the file is shown, all else is not guessed
         pass
     else:

@@ -136,11 +136,11 @@ def look_into(kind, content):
                 if tensor.is_constant and tensor.type.dtype:
                     stored_values(file, tensor)
     else:
-        from compressor.exporters.onnx.reading import decode, read_onnx
+        from compressor.exporters.onnx.reading import read_onnx, weight_values
 
         file = read_onnx(content)
         for weight in file.weights:
-            decode(file, weight)
+            weight_values(file, weight)
 
 
 def check_all(kind, contents, answer):

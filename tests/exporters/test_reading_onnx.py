@@ -8,7 +8,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compressor.errors import CheckpointError
 from compressor.exporters.onnx.evaluation import NotDecodedError
-from compressor.exporters.onnx.reading import decode, read_onnx
+from compressor.exporters.onnx.reading import read_onnx, weight_values
 
 FLOAT, INT8, UINT8, INT32, INT64 = 1, 3, 2, 6, 7
 
@@ -54,7 +54,7 @@ def test_what_a_file_holds():
         ("fc/kernel", "dense", "float32", 96, (6, 4)),
         ("fc/bias", "dense", "float32", 16, (4,)),
     ]
-    np.testing.assert_array_equal(decode(file, file.weights[0]), kernel())
+    np.testing.assert_array_equal(weight_values(file, file.weights[0]), kernel())
     assert [tensor.name for tensor in file.initializers] == ["fc/kernel", "fc/bias", "axes"]
     assert (file.ir_version, file.opsets, file.producer) == (8, {"ai.onnx": 18}, "me")
     assert [(v.name, v.shape, v.type) for v in file.inputs] == [("x", ("N", 6), "float32")]
@@ -74,7 +74,7 @@ def test_values_in_every_field(kind, raw):
     kept = helper.make_node("Identity", ["w"], ["u"], name="decode/kept/fc/kernel")
     cast = helper.make_node("Cast", ["u"], ["v"], to=FLOAT)
     (weight,) = (file := read(model_bytes([kept, cast, matmul("v")], [tensor]))).weights
-    decoded = decode(file, weight)
+    decoded = weight_values(file, weight)
     assert (weight.name, weight.encoding, decoded.dtype) == ("fc/kernel", "kept", values.dtype)
     np.testing.assert_array_equal(decoded, values)
     assert not raw or weight.bytes == values.nbytes
@@ -88,7 +88,7 @@ def test_four_bits():
     (weight,) = (file := read(model_bytes([dequantize, matmul("v")], [tensor, scale]))).weights
     # Three bytes of two values each, of which the varint of one beyond 127 takes two.
     assert (weight.name, weight.encoding, weight.values, weight.bytes) == ("w", "dense", "int4", 8)
-    np.testing.assert_array_equal(decode(file, weight), values / 2)
+    np.testing.assert_array_equal(weight_values(file, weight), values / 2)
 
 
 def sparse_kernel(indices="linear", dense=None):
@@ -108,7 +108,7 @@ def test_sparse_initializers(indices):
     assert weight.encoding == "sparse-initializer"
     stored = np.count_nonzero(kernel())
     assert weight.bytes == stored * (4 + 8 * (2 if indices == "pairs" else 1))
-    np.testing.assert_array_equal(decode(file, weight), kernel())
+    np.testing.assert_array_equal(weight_values(file, weight), kernel())
 
 
 def test_indices_as_varints_take_fewer_bytes():
@@ -157,7 +157,7 @@ def test_weights_that_decode_themselves():
     stored = np.count_nonzero(dense)
     assert (weight.name, weight.encoding, weight.values) == ("fc/kernel", "gap8", "int8")
     assert weight.bytes == 2 * stored + 4 + 8 + 16 + 16
-    np.testing.assert_array_equal(decode(file, weight), dense)
+    np.testing.assert_array_equal(weight_values(file, weight), dense)
 
 
 def test_a_name_alone_makes_no_weight():
@@ -189,7 +189,7 @@ def test_quantized_weights():
     initializers += [(np.array(0.1, "float32"), "out"), (np.array(0, "int8"), "at")]
     (weight,) = (file := read(model_bytes(nodes, initializers))).weights
     assert (weight.name, weight.encoding, weight.values, weight.bytes) == ("q", "dense", "int8", 44)
-    np.testing.assert_array_equal(decode(file, weight), quantized * scale)
+    np.testing.assert_array_equal(weight_values(file, weight), quantized * scale)
 
 
 VECTOR = np.array([3, 1, 2, 0, 5, 4, 7, 6], "float32")
@@ -237,7 +237,7 @@ def test_operators_come_to_what_the_runtime_computes(operator):
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     (expected,) = session.run(None, {"x": np.zeros((1, 6), "float32")})
-    decoded = decode(file, weight)
+    decoded = weight_values(file, weight)
     assert (decoded.shape, decoded.dtype) == (expected.shape, expected.dtype)
     np.testing.assert_array_equal(decoded, expected)
 
@@ -246,14 +246,14 @@ def test_chains_and_operators_that_are_not_known_here(rejected):
     nodes = [helper.make_node("Sin", ["k"], ["w"]), matmul("w")]
     file = read(model_bytes(nodes, [(kernel(), "k")]))
     assert [weight.encoding for weight in file.weights] == ["computed"]
-    assert "operator Sin" in rejected(NotDecodedError, decode, file, file.weights[0])
+    assert "operator Sin" in rejected(NotDecodedError, weight_values, file, file.weights[0])
 
 
 def test_a_few_bytes_do_not_become_gigabytes(rejected):
     nodes = [helper.make_node("Expand", ["one", "shape"], ["w"], name="decode/gap8/w"), matmul("w")]
     initializers = [(np.ones((1, 1), "float32"), "one"), (np.array([2**20, 2**20]), "shape")]
     file = read(model_bytes(nodes, initializers))
-    assert "too large" in rejected(NotDecodedError, decode, file, file.weights[0])
+    assert "too large" in rejected(NotDecodedError, weight_values, file, file.weights[0])
 
 
 def test_many_small_chains_are_bounded_together(rejected):
@@ -267,7 +267,7 @@ def test_many_small_chains_are_bounded_together(rejected):
     file = read(model_bytes(nodes, [shape]))
     with pytest.raises(NotDecodedError):
         for weight in file.weights:
-            decode(file, weight)
+            weight_values(file, weight)
 
 
 def broken(change, **options):
@@ -353,7 +353,7 @@ def test_external_data_inside_the_folder_are_reported_and_not_opened(tmp_path, r
     path.write_bytes(broken(external("weights.bin", offset="0", length="96")))
     (weight,) = (file := read_onnx(path)).weights
     assert (weight.encoding, weight.shape, weight.bytes) == ("external", (6, 4), 0)
-    assert "no values in the file" in rejected(NotDecodedError, decode, file, weight)
+    assert "no values in the file" in rejected(NotDecodedError, weight_values, file, weight)
     (tmp_path / "weights.bin").symlink_to("/etc/passwd")
     assert "outside the folder" in rejected(CheckpointError, read_onnx, path)
 
@@ -417,7 +417,7 @@ def test_what_numpy_would_broadcast_is_refused(operator, rejected):
     node, constants = BROADCASTS[operator]
     file = read(model_bytes([node, matmul("w")], constants))
 
-    rejected(CheckpointError, decode, file, file.weights[0])
+    rejected(CheckpointError, weight_values, file, file.weights[0])
 
 
 def test_scales_of_blocks():
@@ -430,9 +430,50 @@ def test_scales_of_blocks():
     onnx.checker.check_model(model, full_check=True)
     file = read(model)
 
-    found = decode(file, file.weights[0])
+    found = weight_values(file, file.weights[0])
 
     assert found.tolist() in (data.tolist(), (data * np.repeat(scale, 2, 0)).tolist())
+
+
+def test_blocks_of_any_size_are_not_made_at_once(rejected):
+    node = helper.make_node("DequantizeLinear", ["q", "s"], ["w"], axis=0, block_size=2**40)
+    constants = [(np.ones((1, 4), "int8"), "q"), (np.ones((1, 4), "float32"), "s")]
+    file = read(model_bytes([node, matmul("w")], constants))
+
+    assert "too large" in rejected(NotDecodedError, weight_values, file, file.weights[0])
+
+
+def test_external_data_in_an_attribute_are_not_opened(tmp_path, monkeypatch, rejected):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "here").write_bytes(b"\0\0\0\0")
+    value = TensorProto(data_type=FLOAT, dims=[1])
+    external("here")(None, value)
+    node = helper.make_node("ConstantOfShape", ["s"], ["w"], value=value, name="decode/gap8/w")
+    file = read(model_bytes([node, matmul("w")], [(np.array([6, 4]), "s")]))
+
+    rejected(NotDecodedError, weight_values, file, file.weights[0])
+
+
+def test_axes_and_ends_may_be_attributes_as_older_operators_have_them():
+    nodes = [
+        helper.make_node("Slice", ["k"], ["part"], starts=[0], ends=[1], axes=[0]),
+        helper.make_node("Squeeze", ["part"], ["w"], axes=[0], name="decode/part/w"),
+        matmul("w"),
+    ]
+    model = model_bytes(nodes, [(kernel(shape=(2, 6, 1)), "k")])
+    model.opset_import[0].version = 9
+    (weight,) = (file := read(model)).weights
+
+    np.testing.assert_array_equal(weight_values(file, weight), kernel(shape=(2, 6, 1))[0])
+
+
+def test_many_small_nodes_are_work_too(rejected):
+    count = 2**15 + 1
+    nodes = [helper.make_node("Identity", [f"v{i}"], [f"v{i + 1}"]) for i in range(count)]
+    model = model_bytes([*nodes, matmul(f"v{count}")], [(np.ones((6, 4), "float32"), "v0")])
+    file = read(model)
+
+    assert "32768 nodes" in rejected(NotDecodedError, weight_values, file, file.weights[0])
 
 
 def test_a_size_of_zero_hides_no_other(rejected):
@@ -450,4 +491,4 @@ def test_values_that_double_stop_in_time(rejected):
     model = model_bytes([*nodes, matmul("c40")], [(np.ones((2**18, 4), "float32"), "c0")])
     file = read(model)
 
-    rejected(NotDecodedError, decode, file, file.weights[0])
+    rejected(NotDecodedError, weight_values, file, file.weights[0])

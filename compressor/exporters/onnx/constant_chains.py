@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from compressor.exporters.onnx.tensor_reading import OnnxTensor, damaged
+from compressor.exporters.onnx.tensor_reading import OnnxTensor, damaged_onnx
 
 _SHARING = 16
 _FLOOR = 100_000
@@ -28,11 +28,11 @@ _RANDOM = {
 
 
 @dataclasses.dataclass(frozen=True)
-class Chain:
+class ConstantValue:
     """A value that depends on constants only, with all that is above it."""
 
-    value: str
-    """its name in the graph"""
+    name: str
+    """in the graph"""
     nodes: tuple[Any, ...]
     """each after those that it needs; none where the value is a constant itself"""
     parts: tuple[str, ...]
@@ -61,7 +61,9 @@ class ConstantGraph:
             outputs = [name for name in node.output if name]
             twice = written.intersection(outputs)
             if twice or len(set(outputs)) < len(outputs):
-                raise damaged(f"the name {(sorted(twice) or outputs)[0][:80]!r} is given twice")
+                raise damaged_onnx(
+                    f"the name {(sorted(twice) or outputs)[0][:80]!r} is given twice"
+                )
             written.update(outputs)
             size += 1 + len(node.input)
             if self._is_constant(node):
@@ -74,37 +76,33 @@ class ConstantGraph:
     def __contains__(self, name: str) -> bool:
         return name in self._known
 
-    def producer(self, name: str) -> Any | None:
-        """The node that makes a constant value, or None."""
-        number = self._producer.get(name)
-        return None if number is None else self.nodes[number]
+    def beginning(self, name: str) -> str:
+        """The constant that the making of a value begins with, going up along first inputs."""
+        while (number := self._producer.get(name)) is not None:
+            name = self.nodes[number].input[0]
+        return name
 
-    def chain(self, value: str) -> Chain:
-        """The chain that ends in `value`.
+    def value(self, name: str) -> ConstantValue:
+        """The value of that name, with what makes it.
 
         Raises CheckpointError when the chains share so much that looking at all would take long.
         """
-        found: dict[int, None] = {}
-        # A node comes twice: to look at what it needs, and, when that is found, to be taken.
-        pending = [(value, False)]
+        found: set[int] = set()
+        pending = [name]
         while pending:
-            name, ready = pending.pop()
-            number = self._producer.get(name)
+            number = self._producer.get(pending.pop())
             if number is None or number in found:
                 continue
-            if ready:
-                found[number] = None
-                continue
-            node = self.nodes[number]
-            self._budget -= 1 + len(node.input)
+            found.add(number)
+            inputs = self.nodes[number].input
+            self._budget -= 1 + len(inputs)
             if self._budget < 0:
-                raise damaged("its chains of constants share too many nodes")
-            pending.append((name, True))
-            pending += [(needed, False) for needed in reversed(node.input)]
-        nodes = tuple(self.nodes[number] for number in found)
-        names = [value, *(name for node in nodes for name in node.input)]
-        parts = dict.fromkeys(name for name in names if name in self.tensors)
-        return Chain(value, nodes, tuple(parts))
+                raise damaged_onnx("its chains of constants share too many nodes")
+            pending += inputs
+        # A node is constant only if those that it takes from stand before it.
+        nodes = tuple(self.nodes[number] for number in sorted(found))
+        names = dict.fromkeys([name, *(taken for node in nodes for taken in node.input)])
+        return ConstantValue(name, nodes, tuple(part for part in names if part in self.tensors))
 
     def _is_constant(self, node: Any) -> bool:
         inputs = [name for name in node.input if name]

@@ -1,27 +1,25 @@
-"""The values that chains of constants in an ONNX graph come to, computed by NumPy within a budget.
+"""The values that chains of constants in an ONNX graph come to, computed within a budget.
 
 This is how a compressed weight is looked at without a runtime, and how an export is checked by
-something other than the runtime that it is for. Only operators that decode weights are known
-(semantics: the ONNX operator schemas, opset 18), and no value is computed before its size is
-known to be within the limit.
+something other than the runtime that it is for. Only operators that decode weights are computed,
+and no value before its size is known to be within the limit.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from onnx import numpy_helper
 
 from compressor.errors import CheckpointError
-from compressor.exporters.onnx.constant_chains import Chain
-from compressor.exporters.onnx.operations import OPERATIONS, Refused, Step
+from compressor.exporters.onnx.constant_chains import ConstantValue
 from compressor.exporters.onnx.tensor_reading import (
     TYPES,
-    damaged,
+    damaged_onnx,
     is_external,
     sparse_positions,
-    tensor_values,
 )
 
 _VALUE_FLOOR, _VALUE_RATIO = 2**25, 2**9
@@ -34,6 +32,8 @@ _TOTAL_CEILING = 2**34
 """Bytes that all values together may take at most, which bounds the time."""
 _LIVE = 2
 """How many values of the largest size may be kept at once."""
+_NODES = 2**15
+"""How many nodes are computed for a file at most: each takes half a millisecond, however small."""
 
 
 class NotDecodedError(CheckpointError):
@@ -43,37 +43,42 @@ class NotDecodedError(CheckpointError):
 class Evaluator:
     """Computes chains of constants; all its work together is bounded by the size of the file.
 
-    `constants` are the checked TensorProto and SparseTensorProto messages by name, `size` the
-    bytes of the file.
+    `constants` are the checked TensorProto and SparseTensorProto messages by name, `opset` is the
+    version of the standard operators, `size` the bytes of the file.
     """
 
-    def __init__(self, constants: Mapping[str, Any], size: int) -> None:
+    def __init__(self, constants: Mapping[str, Any], opset: int, size: int) -> None:
         self._constants = constants
+        self._opset = opset
+        self._nodes_left = _NODES
         self._limit = min(max(_VALUE_FLOOR, _VALUE_RATIO * size), _VALUE_CEILING)
         self._left = min(_TOTAL * self._limit, _TOTAL_CEILING)
 
-    def value(self, chain: Chain) -> np.ndarray:
-        """The value that a chain ends in.
+    def value(self, wanted: ConstantValue) -> np.ndarray:
+        """The value, as an array.
 
         Raises NotDecodedError for an operator that is not known here, for external data, and for
         values beyond the limit; CheckpointError for inputs that an operator does not take.
         """
-        last_use = {name: i for i, node in enumerate(chain.nodes) for name in node.input}
+        self._nodes_left -= len(wanted.nodes)
+        if self._nodes_left < 0:
+            raise self._too_large(f"more than {_NODES} nodes")
+        last_use = {name: i for i, node in enumerate(wanted.nodes) for name in node.input}
         values: dict[str, np.ndarray] = {}
-        for i, node in enumerate(chain.nodes):
-            inputs = [self._input(name, values) if name else None for name in node.input]
+        for i, node in enumerate(wanted.nodes):
+            inputs = {name: self._input(name, values) for name in node.input if name}
             values[node.output[0]] = self._run(node, inputs)
             if sum(value.nbytes for value in values.values()) > _LIVE * self._limit:
                 raise self._too_large("values that are kept together")
             for name in node.input:
-                if last_use[name] == i and name != chain.value:
+                if last_use[name] == i and name != wanted.name:
                     values.pop(name, None)
-        return self._input(chain.value, values)
+        return self._input(wanted.name, values)
 
     def _input(self, name: str, values: dict[str, np.ndarray]) -> np.ndarray:
         if name not in values:
             if name not in self._constants:
-                raise damaged(f"{name[:80]!r} is not computed by the nodes above it")
+                raise damaged_onnx(f"{name[:80]!r} is not computed by the nodes above it")
             values[name] = self._constant(self._constants[name])
         return values[name]
 
@@ -83,10 +88,10 @@ class Evaluator:
         if is_external(proto) or not TYPES[kind].dtype:
             raise NotDecodedError("the weight has no values in the file", value=TYPES[kind].name)
         if not sparse:
-            array = tensor_values(proto)
+            array = np.asarray(numpy_helper.to_array(proto))
             self._spend(array.nbytes)
-            return array
-        values = tensor_values(proto.values)
+            return array.view(np.uint8) != 0 if array.dtype == np.bool_ else array
+        values = np.asarray(numpy_helper.to_array(proto.values))
         shape = tuple(proto.dims)
         self._spend(int(np.prod(shape)) * values.itemsize)
         dense = np.zeros(shape, values.dtype)
@@ -94,19 +99,21 @@ class Evaluator:
             dense.reshape(-1)[sparse_positions(proto)] = values
         return dense
 
-    def _run(self, node: Any, inputs: list[np.ndarray | None]) -> np.ndarray:
-        operation = OPERATIONS.get(node.op_type)
-        if operation is None or len(node.output) != 1:
+    def _run(self, node: Any, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        from compressor.exporters.onnx.operations import OPERATORS, compute
+
+        known = node.op_type in OPERATORS and len(node.output) == 1
+        if not known or any(is_external(part.t) for part in node.attribute):
             raise NotDecodedError(
                 "the weight cannot be decoded here", value=f"operator {node.op_type}"
             )
         try:
             with np.errstate(all="ignore"):
-                return operation(Step(inputs, self._attributes(node), self._spend))
-        except Refused as reason:
-            raise damaged(f"node {node.name[:80]!r}, {node.op_type}: {reason}") from None
-        except (ValueError, IndexError, TypeError, OverflowError, AttributeError, KeyError):
-            raise damaged(
+                return compute(node, self._opset, inputs, self._spend)
+        except (CheckpointError, MemoryError):
+            raise
+        except Exception:  # ONNX raises errors of many kinds
+            raise damaged_onnx(
                 f"node {node.name[:80]!r}: inputs that {node.op_type} does not take"
             ) from None
 
@@ -117,19 +124,3 @@ class Evaluator:
 
     def _too_large(self, value: str) -> NotDecodedError:
         return NotDecodedError("the weights are too large to be decoded here", value=value)
-
-    def _attributes(self, node: Any) -> dict[str, Any]:
-        from onnx import AttributeProto
-
-        read: dict[int, Callable[[Any], Any]] = {
-            AttributeProto.INT: lambda attribute: int(attribute.i),
-            AttributeProto.INTS: lambda attribute: [int(number) for number in attribute.ints],
-            AttributeProto.FLOAT: lambda attribute: float(attribute.f),
-            AttributeProto.STRING: lambda attribute: attribute.s.decode("utf-8", "replace"),
-            AttributeProto.TENSOR: lambda attribute: self._constant(attribute.t),
-        }
-        return {
-            attribute.name: read[attribute.type](attribute)
-            for attribute in node.attribute
-            if attribute.type in read
-        }

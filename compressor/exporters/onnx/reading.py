@@ -13,15 +13,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError
 
 from compressor.errors import CheckpointError
 from compressor.exporters.onnx.evaluation import Evaluator
-from compressor.exporters.onnx.nested_graphs import all_graphs, check_names
-from compressor.exporters.onnx.stored_weights import Weight, find_weights
+from compressor.exporters.onnx.messages import walk
+from compressor.exporters.onnx.stored_weights import OnnxWeight, read_weights
 from compressor.exporters.onnx.tensor_reading import (
     TYPES,
     OnnxTensor,
-    damaged,
+    damaged_onnx,
     read_sparse,
     read_tensor,
 )
@@ -55,7 +57,7 @@ class OnnxFile:
     outputs: tuple[OnnxValue, ...]
     initializers: tuple[OnnxTensor, ...]
     """the constants of the graph, dense and sparse, and those in Constant nodes"""
-    weights: tuple[Weight, ...]
+    weights: tuple[OnnxWeight, ...]
     """what the constants are used as: stored as they are, or decoded by nodes of the graph"""
     operators: dict[tuple[str, str], int]
     """domain and type of a node -> how many, those of nested graphs and of functions too"""
@@ -76,23 +78,20 @@ def read_onnx(source: bytes | Path) -> OnnxFile:
     try:
         return _read(_parsed(content), folder, len(content))
     except UnicodeDecodeError:  # some versions of protobuf raise it, others give bytes
-        raise damaged("a name is no UTF-8") from None
+        raise damaged_onnx("a name is no UTF-8") from None
 
 
-def decode(file: OnnxFile, weight: Weight) -> np.ndarray:
+def weight_values(file: OnnxFile, weight: OnnxWeight) -> np.ndarray:
     """The values of a weight, in its shape in the graph; integers are not scaled.
 
-    What a chain of nodes decodes is computed by NumPy, within a budget that the file has as a
-    whole. Raises NotDecodedError for external data, an operator that is not known here, and more
-    work than an honest file makes; CheckpointError for inputs that do not fit an operator.
+    What nodes decode is computed within a budget that the file has as a whole. Raises
+    NotDecodedError for external data, an operator that is not known here, and more work than an
+    honest file makes; CheckpointError for inputs that do not fit an operator.
     """
-    return file.evaluator.value(weight.chain)
+    return file.evaluator.value(weight.source)
 
 
 def _parsed(content: bytes) -> Any:
-    import onnx
-    from google.protobuf.message import DecodeError
-
     model = onnx.ModelProto()
     try:
         model.ParseFromString(content)
@@ -101,24 +100,23 @@ def _parsed(content: bytes) -> Any:
     if not model.HasField("graph"):
         raise CheckpointError("this is not an ONNX file", value="it has no graph")
     if model.ir_version < 1:
-        raise damaged(f"version {model.ir_version} of the format")
+        raise damaged_onnx(f"version {model.ir_version} of the format")
     return model
 
 
 def _read(model: Any, folder: Path | None, size: int) -> OnnxFile:
-    check_names(model)
-    opsets = {entry.domain or "ai.onnx": int(entry.version) for entry in model.opset_import}
     operators: collections.Counter[tuple[str, str]] = collections.Counter()
-    for graph in all_graphs(model):
-        for initializer in graph.initializer:
-            read_tensor(initializer, folder)
-        for initializer in graph.sparse_initializer:
-            read_sparse(initializer, folder)
-        _check_nodes(graph.node, folder, operators)
-    for function in model.functions:
-        _check_nodes(function.node, folder, operators)
+    for message in walk(model):
+        if isinstance(message, onnx.NodeProto):
+            operators[message.domain or "ai.onnx", message.op_type] += 1
+        elif isinstance(message, onnx.SparseTensorProto):
+            read_sparse(message, folder)
+        elif isinstance(message, onnx.TensorProto):
+            read_tensor(message, folder)
+    opsets = {entry.domain or "ai.onnx": int(entry.version) for entry in model.opset_import}
     constants = _constants(model.graph, folder)
     given = {tensor.name for tensor in constants}
+    newest = onnx.defs.onnx_opset_version()
     return OnnxFile(
         int(model.ir_version),
         opsets,
@@ -126,28 +124,11 @@ def _read(model: Any, folder: Path | None, size: int) -> OnnxFile:
         tuple(_value(info) for info in model.graph.input if info.name not in given),
         tuple(_value(info) for info in model.graph.output),
         constants,
-        find_weights(model, {tensor.name: tensor for tensor in constants}),
+        read_weights(model, {tensor.name: tensor for tensor in constants}),
         dict(sorted(operators.items())),
         tuple(function.name for function in model.functions),
-        Evaluator(dict(_stored(model.graph)), size),
+        Evaluator(dict(_stored(model.graph)), opsets.get("ai.onnx", newest), size),
     )
-
-
-def _check_nodes(
-    nodes: Any, folder: Path | None, operators: collections.Counter[tuple[str, str]]
-) -> None:
-    """Check the tensors in the nodes' attributes, and count the nodes by type."""
-    for node in nodes:
-        operators[node.domain or "ai.onnx", node.op_type] += 1
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                read_tensor(attribute.t, folder)
-            if attribute.HasField("sparse_tensor"):
-                read_sparse(attribute.sparse_tensor, folder)
-            for tensor in attribute.tensors:
-                read_tensor(tensor, folder)
-            for tensor in attribute.sparse_tensors:
-                read_sparse(tensor, folder)
 
 
 def _stored(graph: Any) -> Iterator[tuple[str, Any]]:
@@ -172,15 +153,11 @@ def _constants(graph: Any, folder: Path | None) -> tuple[OnnxTensor, ...]:
             found.append(dataclasses.replace(read_sparse(proto, folder), name=name))
         else:
             found.append(read_tensor(proto, folder, name))
-    _check_unique(found)
-    return tuple(found)
-
-
-def _check_unique(tensors: list[OnnxTensor]) -> None:
-    counted = collections.Counter(tensor.name for tensor in tensors)
+    counted = collections.Counter(tensor.name for tensor in found)
     twice = [name for name, times in counted.items() if times > 1]
     if twice:
-        raise damaged(f"the name {twice[0][:80]!r} is given twice")
+        raise damaged_onnx(f"the name {twice[0][:80]!r} is given twice")
+    return tuple(found)
 
 
 def _value(info: Any) -> OnnxValue:

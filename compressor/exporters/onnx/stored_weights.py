@@ -10,11 +10,10 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from compressor.exporters.onnx.constant_chains import Chain, ConstantGraph
-from compressor.exporters.onnx.nested_graphs import captured
+from compressor.exporters.onnx.constant_chains import ConstantGraph, ConstantValue
+from compressor.exporters.onnx.decoding import MARK
+from compressor.exporters.onnx.messages import captured
 from compressor.exporters.onnx.tensor_reading import OnnxTensor
-
-DECODE = "decode/"
 
 _INTEGERS = {"int8", "uint8", "int4", "uint4", "int2", "uint2"}
 _STILL = {"Cast", "DequantizeLinear", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
@@ -37,7 +36,7 @@ _TABLE, _SCALE = "/table", "/scale"
 
 
 @dataclasses.dataclass(frozen=True)
-class Weight:
+class OnnxWeight:
     """A weight of the model, as the file stores it."""
 
     name: str
@@ -50,25 +49,24 @@ class Weight:
     """of all constants that it is made of; one that several share is counted with the first"""
     shape: tuple[int, ...] | None
     """of the one constant that it is; None where a chain decides"""
-    chain: Chain = dataclasses.field(repr=False, compare=False)
+    source: ConstantValue = dataclasses.field(repr=False, compare=False)
     """how the graph makes it"""
 
 
-def find_weights(model: Any, tensors: Mapping[str, OnnxTensor]) -> tuple[Weight, ...]:
+def read_weights(model: Any, tensors: Mapping[str, OnnxTensor]) -> tuple[OnnxWeight, ...]:
     """The weights of the model's graph, in the order in which it uses them, unused ones last.
 
     `tensors` are its checked constants by name. Raises CheckpointError.
     """
     graph = ConstantGraph(model, tensors)
-    weights: list[Weight] = []
+    weights: list[OnnxWeight] = []
     counted: set[str] = set()
     for name, forced in _used(graph, model).items():
-        chain = graph.chain(name)
-        stored = None if chain.nodes else _stored(tensors[name], chain, forced)
-        weight = _decoded(graph, chain) if chain.nodes else stored
+        value = graph.value(name)
+        weight = _decoded(graph, value) if value.nodes else _stored(tensors[name], value, forced)
         if weight is not None:
-            size = sum(tensors[part].bytes for part in chain.parts if part not in counted)
-            counted.update(chain.parts)
+            size = sum(tensors[part].bytes for part in value.parts if part not in counted)
+            counted.update(value.parts)
             weights.append(dataclasses.replace(weight, bytes=size))
     return tuple(weights)
 
@@ -90,48 +88,39 @@ def _used(graph: ConstantGraph, model: Any) -> dict[str, bool]:
     return {name: bias for name, bias in used.items() if name in graph or name in graph.tensors}
 
 
-def _stored(tensor: OnnxTensor, chain: Chain, forced: bool) -> Weight | None:
+def _stored(tensor: OnnxTensor, value: ConstantValue, forced: bool) -> OnnxWeight | None:
     """A constant as a weight; None for a scalar, and for integers that steer the graph."""
     kind = tensor.type.name
     if not tensor.shape or not (forced or "float" in kind or kind in _INTEGERS):
         return None
-    return Weight(tensor.name, tensor.encoding, kind, tensor.bytes, tensor.shape, chain)
+    return OnnxWeight(tensor.name, tensor.encoding, kind, tensor.bytes, tensor.shape, value)
 
 
-def _decoded(graph: ConstantGraph, chain: Chain) -> Weight | None:
-    """What a chain ends in as a weight; None where it makes something else, such as a shape."""
-    kinds = [graph.tensors[part].type.name for part in chain.parts]
-    last = [node for node in chain.nodes if node.name.startswith(DECODE)]
-    if len(last) == 1:
-        encoding, _, name = last[0].name.removeprefix(DECODE).partition("/")
-        if encoding and name and last[0].output:
-            whole = graph.chain(last[0].output[0])
-            return Weight(name, encoding, _values(graph, chain), 0, None, whole)
-    first = graph.tensors.get(_first(graph, chain.value))
-    scaled = any(node.op_type == "DequantizeLinear" for node in chain.nodes)
-    if first is not None and all(node.op_type in _STILL for node in chain.nodes):
-        weight = _stored(first, chain, scaled)
+def _decoded(graph: ConstantGraph, value: ConstantValue) -> OnnxWeight | None:
+    """What nodes make as a weight; None where it is something else, such as a shape."""
+    marked = [node for node in value.nodes if node.name.startswith(MARK)]
+    if len(marked) == 1:
+        encoding, _, name = marked[0].name.removeprefix(MARK).partition("/")
+        if encoding and name and marked[0].output:
+            whole = graph.value(marked[0].output[0])
+            return OnnxWeight(name, encoding, _type(graph, value), 0, None, whole)
+    first = graph.tensors.get(graph.beginning(value.name))
+    scaled = any(node.op_type == "DequantizeLinear" for node in value.nodes)
+    if first is not None and all(node.op_type in _STILL for node in value.nodes):
+        weight = _stored(first, value, scaled)
         # Integers are a weight only where something gives them a scale.
         known = weight is not None and (scaled or "float" in weight.values)
         return dataclasses.replace(weight, shape=None) if weight and known else None
-    if not any("float" in kind for kind in kinds):
+    if not any("float" in graph.tensors[part].type.name for part in value.parts):
         return None
-    return Weight(chain.value, "computed", _values(graph, chain), 0, None, chain)
+    return OnnxWeight(value.name, "computed", _type(graph, value), 0, None, value)
 
 
-def _first(graph: ConstantGraph, name: str) -> str:
-    """The constant that a chain begins with, going up along first inputs."""
-    while (node := graph.producer(name)) is not None:
-        name = node.input[0]
-    return name
-
-
-def _values(graph: ConstantGraph, chain: Chain) -> str:
-    """The type of the values that a chain is made of, positions and scales aside."""
-    tensors = {part: graph.tensors[part] for part in chain.parts}
-    if any(name.endswith(_TABLE) for name in tensors):
+def _type(graph: ConstantGraph, value: ConstantValue) -> str:
+    """The type of what a value is made of, positions and scales aside."""
+    if any(part.endswith(_TABLE) for part in value.parts):
         # Codes of a uniform table have a scale; those of a codebook are all there is to a value.
-        return "int4" if any(name.endswith(_SCALE) for name in tensors) else "codebook4"
-    kinds = {tensor.type.name for tensor in tensors.values()}
+        return "int4" if any(part.endswith(_SCALE) for part in value.parts) else "codebook4"
+    kinds = {graph.tensors[part].type.name for part in value.parts}
     known = [kind for kind in ("float16", "int8", "int4", "uint4", "float32") if kind in kinds]
     return known[0] if known else ", ".join(sorted(kinds))

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.exporters.element_types import PACKED, PLAIN, elements
+from compressor.exporters.element_types import ELEMENT_TYPES, elements
 from compressor.exporters.tflite.schema import (
     builtin_name,
     indices as indices,
@@ -92,9 +92,10 @@ def constant(graph: Any, index: int, subgraph: int = 0) -> np.ndarray | None:
     shape = () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
     raw = np.ascontiguousarray(data, np.uint8)
     name = type_name(tensor).lower()
-    if name == "int4":
-        return elements(raw.tobytes(), PACKED[name], math.prod(shape)).reshape(shape)
-    return raw.view(name).reshape(shape) if name in PLAIN else None
+    kind = ELEMENT_TYPES.get(name)
+    if kind is not None and name == "int4":
+        return elements(raw.tobytes(), kind, math.prod(shape)).reshape(shape)
+    return raw.view(name).reshape(shape) if kind is not None and kind.dtype == name else None
 
 
 def set_constant(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.exporters.element_types import BFLOAT16, PACKED, PLAIN, ElementType
+from compressor.exporters.element_types import ELEMENT_TYPES, ElementType
 from compressor.exporters.tflite.file_contents import Quantization, Shape, Sparsity, TFLiteTensor
 from compressor.exporters.tflite.hostile import Budget, damaged_tflite
 from compressor.exporters.tflite.schema import schema
@@ -15,9 +15,8 @@ from compressor.exporters.tflite.schema import schema
 _MAX_RANK = 16
 _MAX_ELEMENTS = 2**31 - 1
 
-_KNOWN = PLAIN | PACKED | {"bfloat16": BFLOAT16}
 TYPES = [
-    _KNOWN.get(name) or ElementType(name, 8 if name.startswith("float8") else 0)
+    ELEMENT_TYPES.get(name) or ElementType(name, 0)
     for name in (
         *("float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16"),
         *("complex64", "int8", "float64", "complex128", "uint64", "resource", "variant"),
