@@ -14,8 +14,8 @@ from onnx import helper, numpy_helper
 from compressor.errors import ModelError, UsageError
 from compressor.exporters.onnx.decoding import ENCODINGS, choose, insert, make_chain
 from compressor.exporters.onnx.weights import (
+    FloatWeight,
     Stored,
-    Weight,
     store_codebook,
     store_float,
     store_int4,
@@ -88,7 +88,7 @@ def decoded(stored: Stored, encoding: str, optimized=None) -> np.ndarray:
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_onnx_runtime_decodes_every_value_and_leaves_no_node_of_the_chain(kind, encoding, tmp_path):
-    stored = KINDS[kind](Weight("layer/kernel", sparse((37, 11), 0.8), 1))
+    stored = KINDS[kind](FloatWeight("layer/kernel", sparse((37, 11), 0.8), 1))
     if make_chain("layer/kernel", stored, encoding) is None:
         assert encoding == "sparse-initializer" or "no zero" in kind
         return
@@ -127,7 +127,7 @@ def test_integers_stay_integers(encoding, tmp_path):
 def test_any_places_of_the_values_come_back(positions, size, kind, encoding):
     values = np.zeros((1, size), np.float32)
     values[0, sorted(positions)] = np.linspace(-1, 1, len(positions)) + 2
-    stored = KINDS[kind](Weight("layer/kernel", values, 0))
+    stored = KINDS[kind](FloatWeight("layer/kernel", values, 0))
     if make_chain("layer/kernel", stored, encoding) is not None:
         np.testing.assert_array_equal(decoded(stored, encoding), meant(stored))
 
@@ -135,7 +135,7 @@ def test_any_places_of_the_values_come_back(positions, size, kind, encoding):
 @pytest.mark.parametrize("kind", ["float32", "int8", "codebook4"])
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_the_bytes_of_a_chain_are_those_that_the_file_grows_by(kind, encoding):
-    stored = KINDS[kind](Weight("layer/kernel", sparse((64, 50), 0.7), 1))
+    stored = KINDS[kind](FloatWeight("layer/kernel", sparse((64, 50), 0.7), 1))
     chain = make_chain("layer/kernel", stored, encoding)
     if chain is None:
         return
@@ -152,7 +152,7 @@ def test_the_bytes_of_a_chain_are_those_that_the_file_grows_by(kind, encoding):
 def test_the_smallest_encoding_changes_with_sparsity():
     chosen = {}
     for sparsity in (0.0, 0.5, 0.9, 0.98):
-        weight = Weight("layer/kernel", sparse((400, 300), sparsity), 1)
+        weight = FloatWeight("layer/kernel", sparse((400, 300), sparsity), 1)
         forms = [store_codebook(weight.values, zero=zero) for zero in (True, False)]
         chosen[sparsity] = choose(weight.name, forms, ENCODINGS[:-1])
 
@@ -180,7 +180,7 @@ def test_no_chain_is_chosen_that_is_larger_than_the_plain_tensor():
 
 def test_the_last_node_of_a_chain_says_the_encoding_and_makes_the_tensor():
     for encoding in ("gap8", "gap4", "bitmask"):
-        stored = store_int8(Weight("fc1/kernel", sparse((40, 30), 0.9), 1))
+        stored = store_int8(FloatWeight("fc1/kernel", sparse((40, 30), 0.9), 1))
         chain = make_chain("fc1/kernel", stored, encoding)
         assert chain is not None
         assert chain.nodes[-1].name == f"decode/{encoding}/fc1/kernel"
@@ -196,4 +196,4 @@ def test_four_bits_and_sparse_initializers_do_not_go_together(rejected):
 def test_weights_that_are_not_finite_are_refused(rejected):
     values = sparse((40, 30), 0.5)
     values[3, 4] = np.inf
-    assert "finite" in rejected(ModelError, store_int8, Weight("fc1/kernel", values, 1))
+    assert "finite" in rejected(ModelError, store_int8, FloatWeight("fc1/kernel", values, 1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
 
 from compressor._version import __version__
 from compressor.errors import ModelError, UsageError
@@ -26,9 +27,9 @@ from compressor.exporters.onnx.passes import tidy
 from compressor.exporters.onnx.weights import (
     MIN_SIZE,
     Stored,
-    find_integers,
-    find_weights,
+    float_weights,
     forms,
+    integer_weights,
 )
 from compressor.exporters.request import EncodedTensor, ExportedFile, Request
 from compressor.models import input_names
@@ -91,9 +92,9 @@ def _encode(graph: Any, request: Request) -> list[Chain]:
     """A chain for each weight; the plain initializer is one too."""
     encodings = CHOSEN_FROM if request.encoding is None else (request.encoding,)
     wanted: list[tuple[str, list[Stored]]] = [
-        (weight.name, forms(weight, request.quantize)) for weight in find_weights(graph)
+        (weight.name, forms(weight, request.quantize)) for weight in float_weights(graph)
     ]
-    wanted += [(name, [stored]) for name, stored in find_integers(graph)]
+    wanted += [(name, [stored]) for name, stored in integer_weights(graph)]
     return [
         choose(name, options, encodings if options[0].codes.size >= MIN_SIZE else ("dense",))
         for name, options in wanted
@@ -127,8 +128,6 @@ def _describe(graph: Any, chains: list[Chain], named: set[str]) -> tuple[Encoded
 
 def _content(proto: Any) -> bytes:
     """The file: of this program, of one operator set, with nothing said about this machine."""
-    import onnx
-
     proto.producer_name, proto.producer_version = "compressor", __version__
     proto.graph.ClearField("doc_string")
     proto.ClearField("doc_string")

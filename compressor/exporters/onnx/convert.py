@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 
 from compressor.errors import ModelError
 from compressor.exporters.half_precision import computing_in_float32, input_type
@@ -29,8 +30,6 @@ def convert(model: Any) -> Any:
     another float type, and takes float32 for it. Raises ModelError, in one line, for what Keras's
     exporter cannot convert; operators are not checked yet (`check_operators`).
     """
-    import onnx
-
     tensorflow, keras = quiet_tensorflow.load()
     _check_groups(model)
     names = input_names(model)
@@ -67,8 +66,6 @@ def check_operators(model: Any) -> None:
 
     tf2onnx copies an operator that it does not know into the graph, and only logs so.
     """
-    import onnx
-
     versions = {entry.domain: entry.version for entry in model.opset_import}
     for node in all_nodes(model.graph):
         known = node.domain in ("", "ai.onnx") and onnx.defs.has(
@@ -113,8 +110,6 @@ def _check_values(graph: Any) -> None:
 
 def _name_boundary(model: Any, specs: list[str], names: tuple[str, ...], tensors: Any) -> None:
     """Give inputs and output their names, order and batch axis; an unused input is kept."""
-    import onnx
-
     graph = model.graph
     given = {entry.name.partition(":")[0]: entry.name for entry in graph.input}
     mapping = {given[spec]: name for spec, name in zip(specs, names, strict=True) if spec in given}

@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto, helper
 
 from compressor.encodings import split_gaps
 from compressor.errors import UsageError
@@ -38,9 +39,6 @@ SPARSE_INITIALIZER = "sparse-initializer"
 ENCODINGS = ("dense", "gap8", "gap4", "bitmask", SPARSE_INITIALIZER)
 CHOSEN_FROM = ENCODINGS[:-1]
 """What a tensor is stored in where no encoding is asked for: the last is for tools."""
-
-_FLOAT, _INT32 = 1, 6
-"""onnx.TensorProto.DataType"""
 
 
 @dataclasses.dataclass
@@ -170,7 +168,7 @@ def _gaps(chain: Chain, stored: Stored, bits: int) -> str | None:
     codes = np.full(len(gaps), stored.zero or 0, stored.codes.dtype)
     codes[kept] = stored.codes[found]
     packed = chain.constant("gaps", gaps) if bits == 8 else _nibbles(chain, "gaps", gaps)
-    steps = chain.node("Cast", "steps", packed, to=_INT32)
+    steps = chain.node("Cast", "steps", packed, to=TensorProto.INT32)
     positions = chain.node("CumSum", "positions", steps, chain.once("axis", 0, np.int32))
     values = _values(chain, codes)
     size = chain.constant("size", np.asarray([stored.codes.size], np.int64))
@@ -182,7 +180,7 @@ def _gaps(chain: Chain, stored: Stored, bits: int) -> str | None:
 
 def _bitmask(chain: Chain, stored: Stored) -> str | None:
     mask = chain.constant("mask", np.packbits(stored.nonzero, bitorder="little"))
-    rows = chain.node("Cast", "rows", mask, to=_INT32)
+    rows = chain.node("Cast", "rows", mask, to=TensorProto.INT32)
     octets = chain.node("Gather", "octets", _bit_table(chain), rows)
     bits = chain.node("Reshape", "bits", octets, chain.once("flat", [-1], np.int64))
     ranks = chain.node("CumSum", "ranks", bits, chain.once("axis", 0, np.int32))
@@ -202,15 +200,13 @@ def _bitmask(chain: Chain, stored: Stored) -> str | None:
 
 
 def _sparse_initializer(chain: Chain, stored: Stored) -> str | None:
-    import onnx
-
     if stored.table is not None:
         return None  # the zeros would be zeros of the codes, not of the values
     found = np.flatnonzero(stored.nonzero)
     values = tensor("", stored.codes[found])
     # As int64_data the indices are varints, a few bytes each; as raw data they are always 8.
-    indices = onnx.helper.make_tensor("", onnx.TensorProto.INT64, [found.size], found.tolist())
-    sparse = onnx.helper.make_sparse_tensor(values, indices, list(stored.shape))
+    indices = helper.make_tensor("", TensorProto.INT64, [found.size], found.tolist())
+    sparse = helper.make_sparse_tensor(values, indices, list(stored.shape))
     # Not among the graph's sparse initializers: the checker takes no operator that reads one.
     return _as_float(chain, chain.node("Constant", "values", sparse_value=sparse), stored)
 
@@ -230,14 +226,14 @@ def _values(chain: Chain, codes: np.ndarray) -> str:
     if stored.table is None:
         return _as_float(chain, chain.constant("values", codes), stored)
     table = chain.constant("table", stored.table)
-    numbers = chain.node("Cast", "entries", _nibbles(chain, "values", codes), to=_INT32)
+    numbers = chain.node("Cast", "entries", _nibbles(chain, "values", codes), to=TensorProto.INT32)
     return chain.node("GatherElements", "looked_up", table, numbers, axis=0)
 
 
 def _as_float(chain: Chain, values: str, stored: Stored) -> str:
     if stored.kind == "float32" or stored.is_integer:
         return values
-    return chain.node("Cast", "float", values, to=_FLOAT)
+    return chain.node("Cast", "float", values, to=TensorProto.FLOAT)
 
 
 def _nibbles(chain: Chain, what: str, codes: np.ndarray) -> str:
@@ -264,7 +260,7 @@ def _bit_table(chain: Chain) -> str:
     steps: tuple[tuple[str, tuple[str, ...], str, dict[str, Any]], ...] = (
         ("BitShift", (every, shifts), "shifted", {"direction": "RIGHT"}),
         ("BitwiseAnd", (f"{MARK}shifted", one), "lowest", {}),
-        ("Cast", (f"{MARK}lowest",), "bits", {"to": _INT32}),
+        ("Cast", (f"{MARK}lowest",), "bits", {"to": TensorProto.INT32}),
     )
     for operator, inputs, what, attributes in steps:
         chain.shared[MARK + what] = _node(operator, inputs, MARK + what, **attributes)
@@ -284,8 +280,6 @@ def _cut(chain: Chain, value: str, size: int) -> str:
 
 
 def _node(operator: str, inputs: Iterable[str], output: str, **attributes: Any) -> Any:
-    from onnx import helper
-
     return helper.make_node(operator, list(inputs), [output], **attributes)
 
 

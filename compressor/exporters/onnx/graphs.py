@@ -10,15 +10,23 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from onnx import helper, numpy_helper
 
 
 def all_graphs(graph: Any) -> Iterator[Any]:
     """`graph`, and the bodies of its loops and branches."""
     yield graph
     for node in graph.node:
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from all_graphs(attribute.g)
+        for body in bodies(node):
+            yield from all_graphs(body)
+
+
+def bodies(node: Any) -> Iterator[Any]:
+    """The graphs that are attributes of a node."""
+    for entry in node.attribute:
+        if entry.HasField("g"):
+            yield entry.g
+        yield from entry.graphs
 
 
 def all_nodes(graph: Any) -> Iterator[Any]:
@@ -27,17 +35,24 @@ def all_nodes(graph: Any) -> Iterator[Any]:
         yield from inner.node
 
 
+def needs(node: Any) -> list[str]:
+    """The names that a node takes, with those that its bodies take."""
+    return [*node.input, *(name for body in bodies(node) for name in taken(body))]
+
+
+def taken(graph: Any) -> list[str]:
+    """The names that nodes take and outputs are, in the order of the nodes."""
+    names = [name for node in graph.node for name in needs(node)]
+    return names + [entry.name for entry in graph.output]
+
+
 def array_of(initializer: Any) -> np.ndarray:
     """The values of an initializer."""
-    from onnx import numpy_helper
-
     return np.asarray(numpy_helper.to_array(initializer))
 
 
 def tensor(name: str, values: np.ndarray) -> Any:
     """An initializer of little-endian raw data."""
-    from onnx import numpy_helper
-
     return numpy_helper.from_array(np.asarray(values), name)
 
 
@@ -74,8 +89,6 @@ def consumers(graph: Any) -> dict[str, list[tuple[Any, int]]]:
 
 def attribute(node: Any, name: str, default: Any) -> Any:
     """The value of a node's attribute, or the default."""
-    from onnx import helper
-
     for entry in node.attribute:
         if entry.name == name:
             return helper.get_attribute_value(entry)

@@ -8,11 +8,14 @@ run, for products with large matrices only.
 from __future__ import annotations
 
 import tempfile
+import types
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper
 
 from compressor.errors import ModelError
 from compressor.exporters.onnx.graphs import (
@@ -57,7 +60,6 @@ def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
     layer on more than two axes, or of a Conv1D. The output is not rounded.
     Raises ModelError for a model that ONNX Runtime's quantiser cannot handle.
     """
-    import onnx
     from onnxruntime import quantization
 
     names = [entry.name for entry in model.graph.input]
@@ -121,8 +123,6 @@ def _is_large_matrix(kernel: Any) -> bool:
 
 def _integer_product(graph: Any, node: Any, kernel: Any) -> list[Any]:
     """The nodes that take the place of `node`; ONNX Runtime fuses them to one kernel."""
-    from onnx import helper
-
     name = kernel.name
     quantized = quantize_symmetric(array_of(kernel), bits=8, axis=1)
     kernel.CopyFrom(tensor(name, quantized.values))
@@ -135,7 +135,7 @@ def _integer_product(graph: Any, node: Any, kernel: Any) -> list[Any]:
     made = [
         helper.make_node("DynamicQuantizeLinear", [x], [integers, step, zero]),
         helper.make_node("MatMulInteger", [integers, name, zero], [sums]),
-        helper.make_node("Cast", [sums], [as_float], to=1),
+        helper.make_node("Cast", [sums], [as_float], to=TensorProto.FLOAT),
         helper.make_node("Mul", [step, f"{name}/scale"], [scales]),
         helper.make_node("Mul", [as_float, scales], [product]),
     ]
@@ -177,20 +177,12 @@ def _keep_output_exact(graph: Any) -> None:
 
 
 def _reader(names: Sequence[str], calibration: Sequence[np.ndarray]) -> Any:
-    from onnxruntime.quantization import CalibrationDataReader
-
-    class Batches(CalibrationDataReader):
-        """Feeds the calibration data in batches."""
-
-        def __init__(self) -> None:
-            self._starts = iter(range(0, len(calibration[0]), _BATCH))
-
-        def get_next(self) -> dict[str, np.ndarray] | None:
-            """The next batch by input, or None."""
-            start = next(self._starts, None)
-            if start is None:
-                return None
-            parts = (array[start : start + _BATCH] for array in calibration)
-            return dict(zip(names, parts, strict=True))
-
-    return Batches()
+    """What ONNX Runtime takes for a CalibrationDataReader: the data in batches, by input."""
+    batches = (
+        {
+            name: array[start : start + _BATCH]
+            for name, array in zip(names, calibration, strict=True)
+        }
+        for start in range(0, len(calibration[0]), _BATCH)
+    )
+    return types.SimpleNamespace(get_next=lambda: next(batches, None))

@@ -9,11 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import onnx
 
 from compressor.exporters.onnx.graphs import all_graphs, array_of, consumers, rename, unique
 from compressor.models import all_layers
-
-Weight = tuple[str, np.ndarray]
 
 
 def name_after_layers(graph: Any, model: Any) -> set[str]:
@@ -57,8 +56,6 @@ def name_after_layers(graph: Any, model: Any) -> set[str]:
 
 def _role(name: str, used_by: dict[str, list[tuple[Any, int]]]) -> str:
     """What a constant is to the first node that takes it, such as LSTM/W or Reshape/shape."""
-    import onnx
-
     if name not in used_by:
         return "constant"
     node, position = used_by[name][0]
@@ -69,7 +66,7 @@ def _role(name: str, used_by: dict[str, list[tuple[Any, int]]]) -> str:
     return f"{node.name}/{inputs[min(position, len(inputs) - 1)].name}"
 
 
-def _weights(model: Any) -> Iterator[Weight]:
+def _weights(model: Any) -> Iterator[tuple[str, np.ndarray]]:
     for path, layer in all_layers(model).items():
         for variable in layer.variables:
             # What Keras puts before the layer's name is the names of the models around it.
@@ -77,7 +74,9 @@ def _weights(model: Any) -> Iterator[Weight]:
             yield f"{path}/{tail if found else variable.name}", np.asarray(variable)
 
 
-def _match(values: np.ndarray, weights: list[Weight], place: list[str]) -> int | None:
+def _match(
+    values: np.ndarray, weights: list[tuple[str, np.ndarray]], place: list[str]
+) -> int | None:
     """The position in `weights` of the variable of these values, of its own layer if it can be."""
     if values.dtype != np.float32 or values.ndim == 0:
         return None

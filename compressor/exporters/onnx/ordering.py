@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from compressor.exporters.onnx.graphs import all_graphs, constants, producers, replace_all
+from compressor.exporters.onnx.graphs import (
+    all_graphs,
+    constants,
+    needs,
+    producers,
+    replace_all,
+    taken,
+)
 
 
 def put_in_order(graph: Any) -> None:
@@ -22,7 +29,7 @@ def put_in_order(graph: Any) -> None:
         _forget_numbers(inner)
     for inner in all_graphs(graph):
         known = constants(inner)
-        used = dict.fromkeys(name for name in _taken(inner) if name in known)
+        used = dict.fromkeys(name for name in taken(inner) if name in known)
         replace_all(inner.initializer, [known[name] for name in used])
 
 
@@ -56,21 +63,9 @@ def _order_nodes(graph: Any) -> None:
             ordered.append(node)
             continue
         waiting.append((node, True))
-        needed = [made_by[name] for name in _needs(node) if name in made_by]
+        needed = [made_by[name] for name in needs(node) if name in made_by]
         waiting += [(other, False) for other in reversed(needed) if id(other) not in done]
     replace_all(graph.node, ordered)
-
-
-def _needs(node: Any) -> list[str]:
-    """The names that a node takes, with those that its bodies take from outside."""
-    bodies = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
-    return [*node.input, *(name for body in bodies for name in _taken(body))]
-
-
-def _taken(graph: Any) -> list[str]:
-    """The names that nodes take and outputs are, in the order of the nodes."""
-    names = [name for node in graph.node for name in _needs(node)]
-    return names + [entry.name for entry in graph.output]
 
 
 def _forget_numbers(graph: Any) -> None:

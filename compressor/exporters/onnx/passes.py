@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import helper
 
 from compressor.exporters.onnx.graphs import (
     array_of,
@@ -45,8 +47,6 @@ def replace_erfc(model: Any) -> None:
     It is what tf2onnx makes of the exact GELU. For large x this loses the relative precision of
     erfc, not the absolute, which is what GELU needs.
     """
-    from onnx import helper
-
     graph = model.graph
     nodes = []
     for node in graph.node:
@@ -67,8 +67,6 @@ def make_reshapes_static(model: Any) -> None:
     at run time, of which some runtimes make nothing fast; value_info holds the sizes of all values
     that shape inference finds.
     """
-    import onnx
-
     graph = model.graph
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     replace_all(graph.value_info, inferred.value_info)
@@ -169,8 +167,6 @@ def restore_transposes(graph: Any) -> None:
     Requires: value_info says the sizes, and the shape is (-1, 1, ...). Ensures: a runtime that
     looks for transpositions to cancel finds this one.
     """
-    from onnx import helper
-
     known, sizes = constants(graph), _sizes(graph)
     for node in graph.node:
         if node.op_type != "Reshape" or node.input[1] not in known:

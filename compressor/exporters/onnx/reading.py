@@ -14,11 +14,10 @@ from typing import Any
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 
 from compressor.errors import CheckpointError
 from compressor.exporters.onnx.evaluation import Evaluator
-from compressor.exporters.onnx.messages import walk
 from compressor.exporters.onnx.stored_weights import OnnxWeight, read_weights
 from compressor.exporters.onnx.tensor_reading import (
     TYPES,
@@ -30,6 +29,9 @@ from compressor.exporters.onnx.tensor_reading import (
 
 _MAX_BYTES = 2**31 - 1
 """Protocol buffers have no larger messages."""
+
+_MAX_DEPTH = 16
+_COMMENTS = ("doc_string", "metadata_props")
 
 Shape = tuple[int | str | None, ...]
 
@@ -106,7 +108,7 @@ def _parsed(content: bytes) -> Any:
 
 def _read(model: Any, folder: Path | None, size: int) -> OnnxFile:
     operators: collections.Counter[tuple[str, str]] = collections.Counter()
-    for message in walk(model):
+    for message in _walk(model):
         if isinstance(message, onnx.NodeProto):
             operators[message.domain or "ai.onnx", message.op_type] += 1
         elif isinstance(message, onnx.SparseTensorProto):
@@ -129,6 +131,28 @@ def _read(model: Any, folder: Path | None, size: int) -> OnnxFile:
         tuple(function.name for function in model.functions),
         Evaluator(dict(_stored(model.graph)), opsets.get("ai.onnx", newest), size),
     )
+
+
+def _walk(message: Any, depth: int = 0) -> Iterator[Any]:
+    """`message` and every message in it, comments excepted; `depth` graphs are around it.
+
+    Raises CheckpointError for graphs that are nested too deep, and for a name that is no text:
+    protobuf then gives bytes for it.
+    """
+    if isinstance(message, onnx.GraphProto):
+        depth += 1
+        if depth > _MAX_DEPTH:
+            raise damaged_onnx(f"graphs in graphs, more than {_MAX_DEPTH} deep")
+    yield message
+    for field, content in message.ListFields():
+        values = [content] if isinstance(content, (Message, str, bytes)) else content
+        if field.name in _COMMENTS:
+            continue
+        if field.type == field.TYPE_MESSAGE:
+            for value in values:
+                yield from _walk(value, depth)
+        elif field.type == field.TYPE_STRING and not all(isinstance(one, str) for one in values):
+            raise damaged_onnx("a name is no UTF-8")
 
 
 def _stored(graph: Any) -> Iterator[tuple[str, Any]]:

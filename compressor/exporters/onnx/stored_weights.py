@@ -12,7 +12,7 @@ from typing import Any
 
 from compressor.exporters.onnx.constant_chains import ConstantGraph, ConstantValue
 from compressor.exporters.onnx.decoding import MARK
-from compressor.exporters.onnx.messages import captured
+from compressor.exporters.onnx.graphs import bodies, taken
 from compressor.exporters.onnx.tensor_reading import OnnxTensor
 
 _INTEGERS = {"int8", "uint8", "int4", "uint4", "int2", "uint2"}
@@ -79,7 +79,7 @@ def _used(graph: ConstantGraph, model: Any) -> dict[str, bool]:
         for position, name in enumerate(node.input):
             if name and position not in scales:
                 used[name] = used.get(name, False) or position in biases
-    inner = captured(graph.others)
+    inner = {name for node in graph.others for body in bodies(node) for name in taken(body)}
     results = {info.name for info in model.graph.output}
     needed = {name for node in graph.nodes for name in node.input} | inner | results
     unused = [name for name in graph.tensors if name not in needed]

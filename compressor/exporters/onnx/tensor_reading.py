@@ -48,11 +48,6 @@ class OnnxTensor:
     encoding: str = "dense"
     """dense, sparse-initializer or external"""
 
-    @property
-    def elements(self) -> int:
-        """How many it has when dense."""
-        return math.prod(self.shape)
-
 
 def damaged_onnx(reason: str) -> CheckpointError:
     """The error for an ONNX file that is not what it must be, in one line."""
@@ -70,7 +65,7 @@ def read_tensor(proto: Any, folder: Path | None, name: str | None = None) -> Onn
     if proto.data_type not in TYPES:
         raise damaged_onnx(f"{where}: unknown type {proto.data_type}")
     kind = TYPES[proto.data_type]
-    shape = dimensions(proto.dims, where)
+    shape = _dimensions(proto.dims, where)
     if proto.HasField("segment"):
         raise damaged_onnx(f"{where}: only a part of it is stored")
     if proto.data_location == _EXTERNAL:
@@ -99,7 +94,7 @@ def read_sparse(proto: Any, folder: Path | None) -> OnnxTensor:
     """
     values = read_tensor(proto.values, folder)
     where = where_is(values.name)
-    shape = dimensions(proto.dims, where)
+    shape = _dimensions(proto.dims, where)
     if not shape or min(shape) < 1:
         raise damaged_onnx(f"{where}: a sparse tensor of shape {list(shape)}")
     if len(values.shape) != 1:
@@ -133,7 +128,7 @@ def is_external(proto: Any) -> bool:
     return any(part.data_location == _EXTERNAL for part in parts)
 
 
-def dimensions(dims: Any, where: str) -> tuple[int, ...]:
+def _dimensions(dims: Any, where: str) -> tuple[int, ...]:
     """The dimensions of a constant, checked."""
     shape = tuple(int(size) for size in dims[: _MAX_RANK + 1])
     if len(shape) > _MAX_RANK:

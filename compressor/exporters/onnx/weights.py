@@ -7,6 +7,7 @@ values, `decoding` stores their positions.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "LSTM": 1, "GRU": 1, "RNN": 1}
 
 
 @dataclasses.dataclass(frozen=True)
-class Weight:
+class FloatWeight:
     """One float32 initializer."""
 
     name: str
@@ -56,24 +57,28 @@ class Stored:
     """the integers themselves are the weight, not what they stand for"""
 
 
-def find_weights(graph: Any) -> list[Weight]:
-    """The float32 initializers of the main graph with at least two axes or `MIN_SIZE` values.
+def float_weights(graph: Any) -> list[FloatWeight]:
+    """The float32 initializers of the main graph with at least two axes or `MIN_SIZE` values."""
+    return [
+        FloatWeight(name, values, _channel_axis(values, users))
+        for name, values, users in _values(graph, np.float32)
+        if values.ndim >= 2 or values.size >= MIN_SIZE
+    ]
 
-    Scales of quantised tensors are none of them.
+
+def integer_weights(graph: Any) -> list[tuple[str, Stored]]:
+    """The int8 initializers of the main graph with `MIN_SIZE` values, by name: quantised weights.
+
+    What they are multiplied by lies in the graph, so they are stored as they are.
     """
-    used_by = consumers(graph)
-    found = []
-    for entry in graph.initializer:
-        values = array_of(entry)
-        if _is_scale(used_by.get(entry.name, [])):
-            continue
-        if values.dtype != np.float32 or (values.ndim < 2 and values.size < MIN_SIZE):
-            continue
-        found.append(Weight(entry.name, values, _channel_axis(values, used_by.get(entry.name, []))))
-    return found
+    return [
+        (name, Stored("int8", codes, 0, codes != 0, values.shape, is_integer=True))
+        for name, values, _ in _values(graph, np.int8)
+        if (codes := values.ravel()).size >= MIN_SIZE
+    ]
 
 
-def forms(weight: Weight, quantize: Quantize) -> list[Stored]:
+def forms(weight: FloatWeight, quantize: Quantize) -> list[Stored]:
     """The forms that the values of a weight may have in a file that is quantised so.
 
     The first of them is float32, which all tensors may have that are no larger so. Raises
@@ -106,28 +111,18 @@ def store_float(values: np.ndarray, dtype: Any) -> Stored:
     return Stored(codes.dtype.name, codes, 0, codes != 0, values.shape)
 
 
-def store_int8(weight: Weight) -> Stored:
+def store_int8(weight: FloatWeight) -> Stored:
     """The values as integers of -127..127, with a scale for each channel."""
-    quantized = quantize_symmetric(weight.values, bits=8, axis=weight.axis)
-    codes = quantized.values.ravel()
-    return Stored(
-        "int8", codes, 0, codes != 0, weight.values.shape, scale=_broadcast(weight, quantized.scale)
-    )
+    codes, scale = _integers(weight, 8)
+    return Stored("int8", codes, 0, codes != 0, weight.values.shape, scale=scale)
 
 
-def store_int4(weight: Weight) -> Stored:
+def store_int4(weight: FloatWeight) -> Stored:
     """The values as integers of -7..7, with a scale for each channel."""
-    quantized = quantize_symmetric(weight.values, bits=4, axis=weight.axis)
-    codes = (quantized.values.ravel() + 7).astype(np.uint8)
-    return Stored(
-        "int4",
-        codes,
-        7,
-        codes != 7,
-        weight.values.shape,
-        table=np.arange(-7, 8, dtype=np.float32),
-        scale=_broadcast(weight, quantized.scale),
-    )
+    codes, scale = _integers(weight, 4)
+    table = np.arange(-7, 8, dtype=np.float32)
+    numbers = (codes + 7).astype(np.uint8)
+    return Stored("int4", numbers, 7, codes != 0, weight.values.shape, table=table, scale=scale)
 
 
 def store_codebook(values: np.ndarray, *, zero: bool) -> Stored:
@@ -161,34 +156,23 @@ def _channel_axis(values: np.ndarray, used_by: list[tuple[Any, int]]) -> int:
     return last
 
 
-def _is_scale(used_by: list[tuple[Any, int]]) -> bool:
-    """Whether a constant is the scale or the zero point of others, and nothing else."""
-    return bool(used_by) and all(
-        node.op_type in ("QuantizeLinear", "DequantizeLinear") and position in (1, 2)
-        for node, position in used_by
-    )
+def _values(graph: Any, dtype: Any) -> Iterator[tuple[str, np.ndarray, list[tuple[Any, int]]]]:
+    """Names, values and users of the initializers of a type, scales and zero points excepted."""
+    used_by = consumers(graph)
+    for entry in graph.initializer:
+        users = used_by.get(entry.name, [])
+        scale = users and all(
+            node.op_type in ("QuantizeLinear", "DequantizeLinear") and position in (1, 2)
+            for node, position in users
+        )
+        values = array_of(entry)
+        if values.dtype == dtype and not scale:
+            yield entry.name, values, users
 
 
-def _broadcast(weight: Weight, scale: np.ndarray) -> np.ndarray:
+def _integers(weight: FloatWeight, bits: int) -> tuple[np.ndarray, np.ndarray]:
+    """int8 (size,), and the scales in a shape that broadcasts to the weight's."""
+    quantized = quantize_symmetric(weight.values, bits=bits, axis=weight.axis)
     shape = [1] * weight.values.ndim
     shape[weight.axis] = -1
-    return scale.reshape(shape)
-
-
-def find_integers(graph: Any) -> list[tuple[str, Stored]]:
-    """The int8 initializers of the main graph with `MIN_SIZE` values, by name: quantised weights.
-
-    What they are multiplied by lies in the graph, so they are stored as they are. Zero points are
-    none of them.
-    """
-    used_by = consumers(graph)
-    found = []
-    for entry in graph.initializer:
-        values = array_of(entry)
-        if _is_scale(used_by.get(entry.name, [])):
-            continue
-        if values.dtype == np.int8 and values.size >= MIN_SIZE:
-            codes = values.ravel()
-            stored = Stored("int8", codes, 0, codes != 0, values.shape, is_integer=True)
-            found.append((entry.name, stored))
-    return found
+    return quantized.values.ravel(), quantized.scale.reshape(shape)
