@@ -391,6 +391,11 @@ def test_names_that_are_no_text(rejected, name):
     assert "no UTF-8" in rejected(CheckpointError, read_onnx, damaged)
 
 
+def test_places_of_external_data_that_are_no_text(rejected):
+    content = broken(external("weights.bin")).replace(b"weights.bin", b"\xff\xfeights.bin")
+    assert "no UTF-8" in rejected(CheckpointError, read_onnx, content)
+
+
 WIDE = 30_000
 BROADCASTS = {
     "DequantizeLinear": (

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from onnx import TensorProto, helper
+from onnx import NodeProto, TensorProto, helper
 
 from compressor.encodings import split_gaps
 from compressor.errors import UsageError
@@ -78,7 +78,7 @@ class Chain:
 
     def node(self, operator: str, what: str, *inputs: str, **attributes: Any) -> str:
         """Add a node; returns the name of its output."""
-        self.nodes.append(_node(operator, inputs, f"{self.name}/{what}", **attributes))
+        self.nodes.append(helper.make_node(operator, inputs, [f"{self.name}/{what}"], **attributes))
         return f"{self.name}/{what}"
 
     def once(self, what: str, values: Any, dtype: Any) -> str:
@@ -114,12 +114,8 @@ def choose(name: str, forms: Iterable[Stored], encodings: Iterable[str]) -> Chai
     Raises UsageError where no encoding holds any of the forms.
     """
     encodings = tuple(encodings)
-    best: Chain | None = None
-    for stored in forms:
-        for encoding in encodings:
-            chain = make_chain(name, stored, encoding)
-            if chain is not None and (best is None or chain.file_bytes < best.file_bytes):
-                best = chain
+    chains = (make_chain(name, stored, encoding) for stored in forms for encoding in encodings)
+    best = min(filter(None, chains), key=lambda chain: chain.file_bytes, default=None)
     if best is None:
         raise UsageError(
             "the encoding cannot hold these values",
@@ -142,12 +138,11 @@ def insert(graph: Any, chains: Iterable[Chain]) -> None:
         shared |= chain.shared
         nodes += chain.nodes
         initializers += chain.initializers
-    is_node = {name: part.DESCRIPTOR.name == "NodeProto" for name, part in shared.items()}
-    initializers += [part for name, part in shared.items() if not is_node[name]]
-    # Shared nodes first: a chain takes what they make.
-    nodes = [part for name, part in shared.items() if is_node[name]] + nodes
+    initializers += [part for part in shared.values() if isinstance(part, TensorProto)]
     replace_all(graph.initializer, initializers)
-    replace_all(graph.node, [*nodes, *graph.node])
+    # Shared nodes first: a chain takes what they make.
+    first = [part for part in shared.values() if isinstance(part, NodeProto)]
+    replace_all(graph.node, [*first, *nodes, *graph.node])
 
 
 def _dense(chain: Chain, stored: Stored) -> str | None:
@@ -263,7 +258,7 @@ def _bit_table(chain: Chain) -> str:
         ("Cast", (f"{MARK}lowest",), "bits", {"to": TensorProto.INT32}),
     )
     for operator, inputs, what, attributes in steps:
-        chain.shared[MARK + what] = _node(operator, inputs, MARK + what, **attributes)
+        chain.shared[MARK + what] = helper.make_node(operator, inputs, [MARK + what], **attributes)
     return f"{MARK}bits"
 
 
@@ -277,10 +272,6 @@ def _cut(chain: Chain, value: str, size: int) -> str:
     start = chain.once("start", [0], np.int64)
     end = chain.constant(f"{value.rpartition('/')[2]}_end", np.asarray([size], np.int64))
     return chain.node("Slice", f"{value.rpartition('/')[2]}_cut", value, start, end)
-
-
-def _node(operator: str, inputs: Iterable[str], output: str, **attributes: Any) -> Any:
-    return helper.make_node(operator, list(inputs), [output], **attributes)
 
 
 def _framed(size: int) -> int:

@@ -6,7 +6,6 @@ says what it requires and ensures; `tidy` runs them in an order in which all is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -89,12 +88,12 @@ def fold_products(graph: Any) -> None:
 
     Requires: c holds one value a channel, and nothing else takes the product's left side.
     """
-    _fold_into_convolutions(graph, "Mul", _scale_convolution)
+    _fold_into_convolutions(graph, "Mul")
 
 
 def fold_sums(graph: Any) -> None:
     """Conv(x, W, b) + c -> Conv(x, W, b + c): BatchNorm's offset. Requires: as `fold_products`."""
-    _fold_into_convolutions(graph, "Add", _shift_convolution)
+    _fold_into_convolutions(graph, "Add")
 
 
 def fuse_gemm(graph: Any) -> None:
@@ -194,9 +193,7 @@ def remove_unused(graph: Any) -> None:
     replace_all(graph.initializer, [entry for entry in graph.initializer if entry.name in taken])
 
 
-def _fold_into_convolutions(
-    graph: Any, operator: str, change: Callable[[Any, np.ndarray, dict[str, Any], Any], None]
-) -> None:
+def _fold_into_convolutions(graph: Any, operator: str) -> None:
     known, made_by, taken = constants(graph), producers(graph), uses(graph)
     for node in graph.node:
         pair = _constant_and_value(node, operator, known)
@@ -209,38 +206,26 @@ def _fold_into_convolutions(
         ):
             continue
         kernel = known[convolution.input[1]]
-        factors = _per_channel(array_of(pair[0]), kernel.dims[0], len(kernel.dims))
-        if factors is None:
+        numbers = _per_channel(array_of(pair[0]), kernel.dims[0], len(kernel.dims))
+        if numbers is None:
             continue
-        change(convolution, factors, known, graph)
+        if operator == "Mul":
+            for name in parts:
+                values = array_of(known[name])
+                factors = numbers.reshape(-1, *[1] * (values.ndim - 1))
+                known[name].CopyFrom(tensor(name, values * factors))
+        elif len(parts) > 1:
+            known[parts[1]].CopyFrom(tensor(parts[1], array_of(known[parts[1]]) + numbers))
+        else:
+            name = fresh(graph, f"{convolution.output[0]}/bias")
+            graph.initializer.append(tensor(name, numbers))
+            known[name] = graph.initializer[-1]
+            convolution.input.append(name)
         convolution.output[0] = node.output[0]
         made_by[node.output[0]] = convolution
         # The node that was folded goes; its output is the convolution's from now on.
         node.op_type = ""
     replace_all(graph.node, [node for node in graph.node if node.op_type])
-
-
-def _scale_convolution(
-    convolution: Any, factors: np.ndarray, known: dict[str, Any], graph: Any
-) -> None:
-    for name in convolution.input[1:]:
-        values = array_of(known[name])
-        scaled = values * factors.reshape(-1, *[1] * (values.ndim - 1))
-        known[name].CopyFrom(tensor(name, scaled.astype(np.float32)))
-
-
-def _shift_convolution(
-    convolution: Any, offsets: np.ndarray, known: dict[str, Any], graph: Any
-) -> None:
-    if len(convolution.input) > 2:
-        name = convolution.input[2]
-        known[name].CopyFrom(tensor(name, array_of(known[name]) + offsets))
-        return
-    name = fresh(graph, f"{convolution.output[0]}/bias")
-    entry = tensor(name, offsets)
-    graph.initializer.append(entry)
-    known[name] = graph.initializer[-1]
-    convolution.input.append(name)
 
 
 def _per_channel(values: np.ndarray, channels: int, rank: int) -> np.ndarray | None:

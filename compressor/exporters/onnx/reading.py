@@ -134,7 +134,7 @@ def _read(model: Any, folder: Path | None, size: int) -> OnnxFile:
 
 
 def _walk(message: Any, depth: int = 0) -> Iterator[Any]:
-    """`message` and every message in it, comments excepted; `depth` graphs are around it.
+    """Every message in `message`, comments excepted, and then itself; in `depth` graphs.
 
     Raises CheckpointError for graphs that are nested too deep, and for a name that is no text:
     protobuf then gives bytes for it.
@@ -143,7 +143,6 @@ def _walk(message: Any, depth: int = 0) -> Iterator[Any]:
         depth += 1
         if depth > _MAX_DEPTH:
             raise damaged_onnx(f"graphs in graphs, more than {_MAX_DEPTH} deep")
-    yield message
     for field, content in message.ListFields():
         values = [content] if isinstance(content, (Message, str, bytes)) else content
         if field.name in _COMMENTS:
@@ -153,6 +152,7 @@ def _walk(message: Any, depth: int = 0) -> Iterator[Any]:
                 yield from _walk(value, depth)
         elif field.type == field.TYPE_STRING and not all(isinstance(one, str) for one in values):
             raise damaged_onnx("a name is no UTF-8")
+    yield message
 
 
 def _stored(graph: Any) -> Iterator[tuple[str, Any]]:

@@ -159,16 +159,14 @@ def _check_external(proto: Any, folder: Path | None, size: int, where: str) -> N
     """Raise CheckpointError unless the place of the data is inside the folder; never follow it."""
     entries = {entry.key: entry.value for entry in proto.external_data}
     location = entries.get("location", "")
-    windows = PureWindowsPath(location)
-    outside = (
-        not location
-        or "\\" in location
-        or "\0" in location
-        or PurePosixPath(location).is_absolute()
-        or bool(windows.drive or windows.root)
-        or ".." in PurePosixPath(location).parts
-    )
-    if outside or (folder is not None and _leaves(folder, location)):
+    path = PureWindowsPath(location)
+    odd = not location or "\\" in location or "\0" in location
+    if (
+        odd
+        or path.anchor
+        or ".." in path.parts
+        or (folder is not None and _leaves(folder, location))
+    ):
         raise damaged_onnx(f"{where}: external data outside the folder, at {location[:200]!r}")
     for key in ("offset", "length"):
         value = entries.get(key, "0")
