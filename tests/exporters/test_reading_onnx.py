@@ -1,5 +1,7 @@
 """The reader of .onnx files: what it says of honest ones, and that it refuses the others."""
 
+import tracemalloc
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -254,6 +256,29 @@ def test_a_few_bytes_do_not_become_gigabytes(rejected):
     initializers = [(np.ones((1, 1), "float32"), "one"), (np.array([2**20, 2**20]), "shape")]
     file = read(model_bytes(nodes, initializers))
     assert "too large" in rejected(NotDecodedError, weight_values, file, file.weights[0])
+
+
+LONG = 30_000
+GROWTHS = {
+    "ConstantOfShape": [(np.array([2**20, 2**20]), "shape")],
+    "Add": [(np.ones((LONG, 1), "float32"), "rows"), (np.ones((1, LONG), "float32"), "columns")],
+    "Gather": [(np.ones((1, LONG), "float32"), "data"), (np.zeros(LONG, "int64"), "indices")],
+}
+
+
+@pytest.mark.parametrize("operator", GROWTHS)
+def test_a_result_is_refused_by_its_size_before_it_is_computed(operator, rejected):
+    node = helper.make_node(operator, [name for _, name in GROWTHS[operator]], ["w"])
+    node.name = "decode/gap8/w"
+    file = read(model_bytes([node, matmul("w")], GROWTHS[operator]))
+    tracemalloc.start()
+    try:
+        message = rejected(NotDecodedError, weight_values, file, file.weights[0])
+        assert tracemalloc.get_traced_memory()[1] < 20 * 2**20
+    finally:
+        tracemalloc.stop()
+
+    assert "too large" in message
 
 
 def test_many_small_chains_are_bounded_together(rejected):
