@@ -1,17 +1,16 @@
-"""A table on the terminal that fills while artefacts are measured."""
+"""A live table on the terminal, filled in while artefacts are measured."""
 
 from __future__ import annotations
 
 import sys
 import time
 from collections.abc import Callable, Sequence
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import click
 import numpy as np
 
-from compressor.foundation import Interrupts
+from compressor.commands.progress import Display
 from compressor.measuring import Measured
 
 _SECONDS_BETWEEN_LINES = 5.0
@@ -20,32 +19,19 @@ _COLOURS = {"right": "green", "unproven": "yellow", "wrong": "bold red", "failed
 Json = dict[str, Any]
 
 
-class BenchProgress:
-    """Shows on standard error what is measured: a live table on a terminal, else lines.
+class BenchProgress(Display):
+    """A listener that shows on standard error what is measured: a live table, or lines in a pipe.
 
-    `done` gets each finished table: the run so far, and the rows of that table.
+    `done` is called with each finished table: the run so far, and the rows of that table.
     """
 
     def __init__(self, done: Callable[[Json, Sequence[Json]], None]) -> None:
+        super().__init__()
         self._done = done
         self._cases: Sequence[Measured] = ()
         self._title = ""
         self._live: Any = None
         self._last_line = 0.0
-        self._interrupts = Interrupts()
-
-    def __enter__(self) -> Self:
-        self._interrupts.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._close()
-        self._interrupts.__exit__(kind, error, traceback)
 
     def table(self, cases: Sequence[Measured]) -> None:
         """A table begins."""
@@ -67,7 +53,7 @@ class BenchProgress:
         self._live.start()
 
     def stage(self, title: str) -> None:
-        """What is done now."""
+        """A stage of the measurement begins."""
         self._interrupts.check()
         self._title = title
         now = time.monotonic()
@@ -78,7 +64,7 @@ class BenchProgress:
             click.echo(f"  {title}", err=True)
 
     def done(self, run: Json, rows: Sequence[Json]) -> None:
-        """A table is done: the live one makes room for it."""
+        """A table is complete: close the live one, and hand it on."""
         self._close()
         self._done(run, rows)
 

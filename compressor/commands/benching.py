@@ -9,9 +9,17 @@ from typing import Any
 import click
 
 import compressor
-from compressor.commands.options import JSON, PATH, data_option, host_of, host_options
+from compressor.commands.options import (
+    COUNT,
+    JSON,
+    PATH,
+    data_option,
+    host_of,
+    host_options,
+    output_option,
+)
 from compressor.commands.output import print_results
-from compressor.commands.parameters import Command, Names, Numbers
+from compressor.commands.parameters import Command, List
 from compressor.errors import CheckFailedError
 
 _FAILED = ("wrong", "failed")
@@ -22,70 +30,45 @@ _FAILED = ("wrong", "failed")
 @click.option(
     "--runtime",
     "runtimes",
-    type=Names(),
+    type=List(),
     metavar="LIST",
-    help="Where each artefact is run, of litert, tflite-runtime, onnxruntime, cuda, tensorrt. "
-    "Default: the runtime that it was exported for.",
+    help="Runtimes to measure in: litert, tflite-runtime, onnxruntime, cuda, tensorrt. "
+    "Default: the one that each artefact was exported for.",
+)
+@click.option("--threads", type=List(int), default="1", help="Thread counts; one table for each.")
+@click.option(
+    "--batch", "batches", type=List(int), default="1", help="Batch sizes; one table for each."
+)
+@data_option("the embedded MNIST if the artefacts were made with it, else none")
+@click.option(
+    "--examples", type=COUNT, metavar="N", help="Test examples to verify each row on. Default: all."
 )
 @click.option(
-    "--threads",
-    type=Numbers(int),
-    default="1",
-    show_default=True,
-    help="Threads, each number a table of its own.",
-)
-@click.option(
-    "--batch",
-    "batches",
-    type=Numbers(int),
-    default="1",
-    show_default=True,
-    help="Examples at once, each number a table of its own.",
-)
-@data_option("the embedded MNIST where the artefacts were made with it, else none")
-@click.option(
-    "--examples",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Test examples that prove each row. Default: all.",
-)
-@click.option(
-    "--rounds",
-    type=click.IntRange(1),
-    default=15,
-    show_default=True,
-    help="How often each row has its turn.",
+    "--rounds", type=COUNT, default=15, help="Rounds; every row is measured once in each."
 )
 @click.option(
     "--round-seconds",
     type=float,
     default=0.1,
-    show_default=True,
-    help="How long a turn is, single-stream, and again offline; 300 runs at most.",
+    help="Length of a row's turn in a round: single-stream, then again offline; at most 300 runs.",
 )
 @click.option(
     "--starts",
-    type=click.IntRange(1),
+    type=COUNT,
     default=3,
-    show_default=True,
-    help="Fresh processes that time the loading of each row.",
+    help="Fresh processes that time how long each row takes to load.",
 )
 @click.option(
     "--time-limit",
     type=float,
     default=120.0,
-    show_default=True,
     metavar="SECONDS",
-    help="After which a runtime that does not answer is ended; this costs its row.",
+    help="How long a runtime may take to answer before it is stopped and its row fails.",
 )
-@host_options("Measure on this machine, through your ssh: [user@]host.")
-@click.option(
-    "-o",
-    "--output",
-    type=PATH,
-    metavar="FILE",
-    help="The JSON file that the run is appended to. Default: bench.json in the run directory of "
-    "the first artefact, or beside it.",
+@host_options("Measure on this machine instead, over ssh: [user@]host.")
+@output_option(
+    "JSON file to append the run to. Default: bench.json in the run directory of the first "
+    "artefact, or next to it."
 )
 @JSON
 def bench(
@@ -95,12 +78,13 @@ def bench(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Measure ARTEFACTs (.tflite and .onnx files, or folders of them) in their runtimes.
+    """Measure the size, accuracy and latency of artefacts.
 
-    Each row is a process of its own, kept to its processors; the rows take turns, so that ratios to
-    the first hold when the machine's speed drifts. Every row is proven on the test examples: one
-    that does not reach its description's accuracy is marked WRONG, and never called fastest. Exit
-    code 1 when a row is WRONG or failed, 3 when a runtime is not there.
+    ARTEFACTs are .tflite and .onnx files, or folders of them. Each row, an artefact in a runtime,
+    runs in its own process, pinned to fixed cores. Rows are measured in turns, so ratios to the
+    first row hold even if the machine's speed drifts. Every row is verified on the test examples:
+    one that does not reach the accuracy in its description is marked WRONG and never called
+    fastest. Exit code: 1 if a row is WRONG or failed, 3 if a runtime is not available.
 
     \b
     Examples:
@@ -127,7 +111,7 @@ def bench(
                 artefacts, data=data, output=target, host=host, listener=progress, **options
             )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"what was measured is kept in {target}") from None
+        raise KeyboardInterrupt(f"finished measurements are kept in {target}") from None
     print_results(run, answer_text, as_json)
     click.echo(f"appended to: {target}", err=as_json)
     bad = [row for row in run["rows"] if row["status"] in _FAILED]

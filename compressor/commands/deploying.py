@@ -1,4 +1,4 @@
-"""Commands for devices that ssh reaches: runner, deploy."""
+"""Commands for devices reached over ssh: runner, deploy."""
 
 from __future__ import annotations
 
@@ -12,36 +12,33 @@ from typing import Any
 import click
 
 import compressor
-from compressor.commands.options import JSON, PATH, host_of, host_options
+from compressor.commands.options import (
+    JSON,
+    force_option,
+    host_of,
+    host_options,
+    keys_option,
+    output_option,
+)
 from compressor.commands.output import print_results
 from compressor.commands.parameters import Command
 from compressor.errors import UsageError
 
 _SECONDS_BETWEEN_LINES = 5.0
-_FOLDER = "~/.local/share/compressor"
 _FOLDER_OPTION = click.option(
     "--folder",
-    default=_FOLDER,
-    show_default=True,
+    default="~/.local/share/compressor",
     metavar="DIR",
-    help="Where the device keeps its runner and its bundles; from its user's home.",
+    help="Folder on the device for the runner and the bundles, relative to the user's home.",
 )
 
 
 @click.command(cls=Command)
-@click.option(
-    "--key",
-    "keys",
-    type=PATH,
-    multiple=True,
-    required=True,
-    metavar="PUB",
-    help="Trust bundles signed by this public key of keygen; may be given several times.",
-)
-@click.option("-o", "--output", type=PATH, metavar="FILE", help="Write the runner to this file.")
-@host_options("Install it on this device, through your ssh: [user@]host.")
+@keys_option("Trust bundles signed with this key (NAME.pub of keygen).", required=True)
+@output_option("Write the runner to this file.")
+@host_options("Install the runner on this device, over ssh: [user@]host.")
 @_FOLDER_OPTION
-@click.option("--force", is_flag=True, help="Replace a file, or a runner that trusts other keys.")
+@force_option("Replace an existing file, or a runner that trusts other keys.")
 @JSON
 def runner(
     keys: tuple[Path, ...],
@@ -51,11 +48,11 @@ def runner(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Write the program that a device trusts, or install it there: runner.pyz, with keys in it.
+    """Write the on-device runner, or install it over ssh.
 
-    It is one file for any Python from 3.9 on with numpy and a runtime. It verifies, runs, measures
-    and serves the bundles that are signed by one of its keys, and refuses all others before
-    anything of them runs.
+    The runner is one file (runner.pyz), for any Python from 3.9 on with numpy and a runtime, and
+    holds the public keys that the device trusts. It verifies, runs, measures and serves bundles
+    signed with one of these keys, and refuses any other bundle before running anything in it.
 
     \b
     Examples:
@@ -64,7 +61,7 @@ def runner(
     """
     host = host_of(options)
     if (host is None) == (output is None):
-        raise UsageError("the runner goes to a file or to a device", value="give -o or --host")
+        raise UsageError("the runner needs one destination", value="give -o or --host")
     if host is not None:
         done = compressor.install_runner(keys, host, folder=folder, force=force)
     else:
@@ -75,27 +72,30 @@ def runner(
 
 @click.command(cls=Command)
 @click.argument("bundle", required=False, metavar="[BUNDLE]")
-@host_options("The device, through your ssh: [user@]host.", required=True)
+@host_options("The device, over ssh: [user@]host.", required=True)
 @_FOLDER_OPTION
 @click.option(
-    "--rollback", is_flag=True, help="Serve the previous version again; BUNDLE may be its name."
+    "--rollback",
+    is_flag=True,
+    help="Go back to the previous version. BUNDLE may be a bundle's name.",
 )
 @click.option(
     "--remove",
     is_flag=True,
-    help="Remove it from the device, with all its versions; BUNDLE may be its name.",
+    help="Remove the bundle, with all its versions. BUNDLE may be a bundle's name.",
 )
 @JSON
 def deploy(
     bundle: str | None, folder: str, rollback: bool, remove: bool, as_json: bool, **options: Any
 ) -> None:
-    """Bring BUNDLE to a device, where the installed runner verifies it before it is served.
+    """Copy a bundle to a device, and switch the device to it.
 
-    The copy goes on where an earlier one broke off. The switch is one rename, after which it is
-    verified again: where anything fails, the version before is served on. The previous version is
-    kept for --rollback. Without BUNDLE: what is current there. The runner is installed once, by
-    `compressor runner --host`; `runner.pyz serve --store NAME` there serves what is current. After
-    --remove a server that runs goes on with what it has loaded, until it is ended.
+    The runner on the device verifies BUNDLE before the switch, which is one rename, and again after
+    it; if anything fails, the device keeps serving the version it had. An interrupted copy is
+    resumed. The previous version is kept for --rollback. Without BUNDLE, the command lists the
+    current bundles on the device. Install the runner first, once, with `compressor runner --host`;
+    `runner.pyz serve --store NAME` on the device serves the current version. A running server keeps
+    what it has loaded until it is stopped, even after --remove.
 
     \b
     Examples:
@@ -107,11 +107,11 @@ def deploy(
     host = host_of(options)
     assert host is not None
     if rollback and remove:
-        raise UsageError("a bundle is rolled back or removed", value="--rollback and --remove")
+        raise UsageError("options exclude each other", value="--rollback and --remove")
     if bundle is None:
         if rollback or remove:
-            what = "rolled back" if rollback else "removed"
-            raise UsageError(f"which bundle is to be {what}", value="none is named")
+            what = "--rollback" if rollback else "--remove"
+            raise UsageError(f"{what} needs a BUNDLE", value="none is given")
         print_results(compressor.served(host, folder=folder), _served_text, as_json)
     elif remove:
         done = compressor.remove_bundle(_name_of(bundle), host, folder=folder)
@@ -126,7 +126,7 @@ def deploy(
 
 
 def _name_of(bundle: str) -> str:
-    """The name of a bundle: that of the file, or the text itself."""
+    """The name in the manifest if `bundle` is a file, else `bundle` itself."""
     if not Path(bundle).is_file():
         return bundle
     return str(compressor.verify(bundle, static=True)["name"])
@@ -134,7 +134,7 @@ def _name_of(bundle: str) -> str:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[Callable[[int, int], None]]:
-    """Show on standard error how far the copy is: a bar on a terminal, else a line now and then."""
+    """Show the copy's progress on standard error: a bar on a terminal, else a line every 5 s."""
     with contextlib.ExitStack() as stack:
         bar: Any = None
         last = time.monotonic()
@@ -171,14 +171,14 @@ def _deployed_text(done: dict[str, Any]) -> str:
     if "copied_bytes" in done:
         lines.append(f"copied:   {done['copied_bytes']:,} of {done['bytes']:,} bytes")
     signed_by = done["verified"]["signed_by"]
-    lines.append(f"verified: there, signed by {signed_by}, check vectors right")
+    lines.append(f"verified: on the device, signed by {signed_by}, check vectors ok")
     lines.append(f"previous: {done['previous'] or 'none'}")
     return "".join(f"{line}\n" for line in lines)
 
 
 def _removed_text(done: dict[str, Any]) -> str:
     count = done["versions"]
-    return f"{done['host']}: {done['name']} is removed ({count} version{'s' * (count != 1)})\n"
+    return f"{done['host']}: {done['name']} was removed ({count} version{'s' * (count != 1)})\n"
 
 
 def _served_text(found: dict[str, Any]) -> str:
@@ -188,8 +188,8 @@ def _served_text(found: dict[str, Any]) -> str:
 
 def _state(bundle: dict[str, Any]) -> str:
     if bundle["current"]:
-        damaged = " (its file is damaged there: deploy it again)" if bundle["damaged"] else ""
-        return str(bundle["current"]) + damaged
+        damaged = bundle["damaged"]
+        return bundle["current"] + " (the file there is damaged: deploy it again)" * damaged
     count = bundle["versions"]
     what = "version is" if count == 1 else "versions are"
     return f"no version is the current one, {count} {what} kept that could not be verified"

@@ -1,4 +1,4 @@
-"""The command about devices: devices."""
+"""The command that lists devices: devices."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from compressor.commands.parameters import Command
 @click.argument("device", required=False, metavar="[NAME|FILE]")
 @JSON
 def devices(device: str | None, as_json: bool) -> None:
-    """List the devices that bundles are packed for; or show one whole, and check its profile.
+    """List the devices that bundles can be packed for, or show one.
 
-    A device of your own is a TOML file, FILE.toml; docs/devices.md says what is in it.
+    Describe a device of your own in a TOML file (see docs/devices.md); naming the file here checks
+    it.
 
     \b
     Examples:

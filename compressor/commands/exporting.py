@@ -1,4 +1,4 @@
-"""Commands about artefacts and what runs them: export, runtimes."""
+"""Commands for artefacts and the runtimes that execute them: export, runtimes."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 import compressor
-from compressor.commands.options import DATA, FORCE, JSON, PATH, THREADS
+from compressor.commands.options import DATA, FORCE, JSON, PATH, THREADS, output_option
 from compressor.commands.output import print_results
-from compressor.commands.parameters import Command, Names
+from compressor.commands.parameters import Command, List
 from compressor.commands.progress import TerminalProgress
 from compressor.errors import CheckFailedError
 
@@ -20,52 +20,48 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
 
 @click.command(cls=Command)
 @click.argument("model", type=PATH)
-@click.option(
-    "-o",
-    "--output",
-    type=PATH,
-    metavar="FILE",
-    help="The artefact to write, or the folder for --format all. Default: NAME.tflite or NAME.onnx "
-    "(a folder NAME-artefacts) beside MODEL, or in the run directory.",
+@output_option(
+    "Artefact to write, or the folder for --format all. Default: NAME.tflite or NAME.onnx (folder: "
+    "NAME-artefacts) next to MODEL, or in the run directory."
 )
 @click.option(
     "--format",
     "file_format",
     type=click.Choice([*_FORMATS, "all"]),
-    help="all: every format and quantisation, and a table. Default: by the suffix of FILE.",
+    help="all: every format and quantisation, and a table of them. Default: by FILE's suffix.",
 )
 @click.option(
     "--for",
     "runtime",
-    type=Names(),
+    type=List(),
     metavar="RUNTIME",
-    help="What will execute it: litert, tflite-runtime, onnxruntime, onnxruntime-gpu, "
+    help="Runtime that will execute it: litert, tflite-runtime, onnxruntime, onnxruntime-gpu, "
     "onnxruntime-web, cuda or tensorrt. Default: litert for TFLite, onnxruntime for ONNX.",
 )
 @click.option(
     "--quantize",
     type=click.Choice(_QUANTIZE),
-    help="Fewer bits a weight: float16, int8 (dynamic: with float activations), int4, or a "
-    "codebook of 16 values; auto: the best whose accuracy holds. Default: none.",
+    help="Fewer bits per weight: float16, int8 (dynamic: int8 weights, float activations), int4, "
+    "or a codebook of 16 values; auto: the best that keeps the accuracy. Default: none.",
 )
 @click.option(
     "--optimize",
     type=click.Choice(["size", "latency"]),
     default="size",
-    show_default=True,
-    help="What is chosen for: the fewest bytes, or what the runtime runs fastest.",
+    help="Goal of automatic choices: the smallest file, or the lowest latency in the runtime.",
 )
 @click.option(
     "--encoding",
     metavar="E",
-    help="Store every tensor so that can be, instead of choosing for each: dense, csr, blocks, "
-    "csr-kernel, 1x4, 1x16 (TFLite); dense, gap8, gap4, bitmask, sparse-initializer (ONNX).",
+    help="Use this encoding for every tensor that allows it, instead of the best for each: dense, "
+    "csr, blocks, csr-kernel, 1x4, 1x16 (TFLite); dense, gap8, gap4, bitmask, sparse-initializer "
+    "(ONNX).",
 )
 @click.option(
     "--labels",
-    type=Names(),
+    type=List(),
     metavar="LIST",
-    help="Names of the classes, in their order, for whoever runs the artefact. Default: numbers.",
+    help="Class names, in order, for the artefact's description. Default: numbers.",
 )
 @DATA
 @THREADS
@@ -81,23 +77,24 @@ def export(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Export MODEL, a .keras file or a run directory, and prove it in the runtime it is for.
+    """Export a model to TFLite or ONNX, verified in its runtime.
 
-    The model is shrunk exactly, each tensor is stored in the smallest way that the runtime executes
-    correctly, and the artefact is run on the test images. One that does not do what the model does
-    is kept as FILE.rejected (exit code 1). Beside FILE lie its description, FILE.json, and check
-    vectors, FILE.check.npz.
+    MODEL is a .keras file or a run directory. Units and channels that no longer matter are removed,
+    each tensor gets the smallest encoding that the runtime executes correctly, and the runtime runs
+    the artefact on the test images. If its outputs differ from the model's, the artefact is kept as
+    FILE.rejected, and the exit code is 1. Its description, FILE.json, and check vectors,
+    FILE.check.npz, are written next to FILE.
 
     \b
     Examples:
       compressor export runs/train --format tflite --quantize auto -o mnist.tflite
-      compressor export pruned.keras --data-dir data.npz --for tflite-runtime -o model.tflite
+      compressor export pruned.keras --data data.npz --for tflite-runtime -o model.tflite
       compressor export pruned.keras --format all -o artefacts
     """
     if file_format == "all" and quantize is not None:
-        raise click.UsageError("--format all makes every quantisation: leave --quantize out.")
+        raise click.UsageError("--format all covers every quantisation: leave --quantize out.")
     if file_format != "all" and runtime is not None and len(runtime) != 1:
-        raise click.UsageError("Name one runtime, or --format all.")
+        raise click.UsageError("Give one runtime with --for, or --format all.")
     data = compressor.load_dataset(data_dir)
     from compressor.report import export_text, exports_text
 
@@ -117,13 +114,10 @@ def export(
                 **options,
             )
     if file_format != "all":
-        print_results(record, export_text, as_json)
-        click.echo(f"written to: {record['path']}", err=as_json)
+        print_results(record, export_text, as_json, written_to=record["path"])
         return
-    print_results(records, exports_text, as_json)
-    written = [record for record in records if "error" not in record]
-    if written:
-        click.echo(f"written to: {Path(written[0]['path']).parent}", err=as_json)
+    written = [Path(record["path"]).parent for record in records if "error" not in record]
+    print_results(records, exports_text, as_json, written_to=written[0] if written else None)
     failed = [record for record in records if record.get("exit_code") == CheckFailedError.exit_code]
     if failed:
         raise CheckFailedError("artefacts do not do what the model does", value=len(failed))
@@ -132,7 +126,7 @@ def export(
 @click.group(invoke_without_command=True)
 @click.pass_context
 def runtimes(context: click.Context) -> None:
-    """List the runtimes that artefacts are verified in, or install one.
+    """List the runtimes that can execute artefacts, or install one.
 
     \b
     Examples:
@@ -146,7 +140,7 @@ def runtimes(context: click.Context) -> None:
 @runtimes.command("list", cls=Command)
 @JSON
 def list_runtimes(as_json: bool) -> None:
-    """List the runtimes, with version and state.
+    """List the runtimes, with their versions and states.
 
     \b
     Example:
@@ -159,10 +153,10 @@ def list_runtimes(as_json: bool) -> None:
 @click.argument("name", metavar="RUNTIME")
 @JSON
 def install(name: str, as_json: bool) -> None:
-    """Install RUNTIME under your cache folder: pinned, and checked by its hashes.
+    """Install RUNTIME in your cache folder, at a pinned version, checked by hash.
 
-    tflite-runtime gets an environment of its own; onnxruntime-web, which bundles for browsers bring
-    along, is fetched by npm as one package.
+    tflite-runtime gets its own environment. onnxruntime-web, which is packed into bundles for
+    browsers, is downloaded as one package by npm.
 
     \b
     Example:

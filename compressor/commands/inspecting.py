@@ -1,4 +1,4 @@
-"""Commands that only look."""
+"""The command that only reads: inspect."""
 
 from __future__ import annotations
 
@@ -7,10 +7,7 @@ from pathlib import Path
 import click
 
 import compressor
-from compressor.commands.options import (
-    JSON,
-    PATH,
-)
+from compressor.commands.options import JSON, PATH
 from compressor.commands.output import print_results
 from compressor.commands.parameters import Command
 
@@ -20,12 +17,13 @@ from compressor.commands.parameters import Command
 @click.argument("other", type=PATH, required=False)
 @JSON
 def inspect(path: Path, other: Path | None, as_json: bool) -> None:
-    """Show what PATH, a model, a checkpoint, a run directory or an artefact, holds.
+    """Show what is in a model or an artefact, or compare two.
 
-    Parameters, zeros, multiply-accumulates (MACs) and bytes, layer by layer. Of an artefact
-    (.tflite, .onnx): how each weight is stored and its bytes, operators with their versions, inputs
-    and outputs, and its description; nothing in it is executed. With OTHER, also a model, a
-    checkpoint, an artefact or the folder of a step: both are compared, PATH before, OTHER after.
+    PATH is a model, a checkpoint, a run directory or an artefact. Shown are parameters, zeros,
+    multiply-accumulates (MACs) and bytes, layer by layer; for an artefact (.tflite, .onnx) the
+    encoding and bytes of each weight, the operators with their versions, inputs and outputs, and
+    its description. Nothing in the file is executed. With OTHER (a model, a checkpoint, an artefact
+    or the folder of a step), the two are compared: PATH before, OTHER after.
 
     \b
     Examples:

@@ -7,65 +7,59 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compressor.commands.parameters import Decorator, Names, options
+from compressor.commands.parameters import Decorator, List, options
 from compressor.errors import UsageError
 
 if TYPE_CHECKING:
     from compressor.remote import SshHost
 
 PATH = click.Path(path_type=Path)
+COUNT = click.IntRange(1)
 
 
 def data_option(default: str) -> Decorator:
-    """--data-dir; `default` says what is taken without it."""
+    """--data; `default` says what is used without it."""
     return click.option(
-        "--data-dir",
-        "--train-data-dir",
-        "--test-data-dir",
+        "--data",
         "data_dir",
         type=PATH,
-        metavar="DIR",
-        help="Data set: four IDX files (raw or .gz, MNIST's names), or an .npz with x_train, "
-        f"y_train, x_test and y_test. Default: {default}.",
+        metavar="PATH",
+        help="Data set: a folder with MNIST's four IDX files (raw or .gz), or an .npz file with "
+        f"x_train, y_train, x_test and y_test. Default: {default}.",
     )
 
 
-DATA = data_option("the embedded MNIST")
-JSON = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-FORCE = click.option("--force", is_flag=True, help="Do again, and overwrite, what is there.")
-THREADS = click.option(
-    "--threads", type=click.IntRange(1), help="Threads inside an operation. Default: one a core."
-)
-SPARSITY = click.option(
-    "--sparsity",
-    "--sparse-ratio",
-    "sparsity",
-    type=float,
-    default=0.9,
-    show_default=True,
-    help="Fraction of the weights to remove, from 0 to below 1.",
-)
+def output_option(text: str, **more: Any) -> Decorator:
+    """-o, with `text` as its help."""
+    settings: dict[str, Any] = {"type": PATH, "metavar": "FILE", "help": text} | more
+    return click.option("-o", "--output", **settings)
 
 
-GRANULARITY = click.option(
-    "--granularity",
-    default="weight",
-    show_default=True,
-    metavar="G",
-    help="What goes as one: weight; 1x4, 1x16 (blocks along the inputs); 2:4 (any n:m); channel.",
-)
-CRITERION = click.option(
-    "--criterion",
-    default="magnitude",
-    show_default=True,
-    help="What goes first: magnitude, taylor (|weight x gradient|), or an installed criterion.",
-)
-VALIDATION = click.option(
-    "--validation",
-    type=click.IntRange(1),
-    metavar="IMAGES",
-    help="Training images set aside for choices. Default: 5000, or 1 in 12 if fewer.",
-)
+def run_directory_option(suffix: str) -> Decorator:
+    """-o for a run directory, by default named after the model with `suffix`."""
+    return output_option(
+        "Run directory to write. Default: MODEL if it is a run directory, else "
+        f"NAME{suffix} next to it.",
+        metavar="DIR",
+    )
+
+
+def force_option(text: str) -> Decorator:
+    """--force, with `text` as its help."""
+    return click.option("--force", is_flag=True, help=text)
+
+
+def keys_option(text: str, *, required: bool = False) -> Decorator:
+    """--key, which may be repeated, with `text` as its help."""
+    return click.option(
+        "--key",
+        "keys",
+        type=PATH,
+        multiple=True,
+        required=required,
+        metavar="PUB",
+        help=f"{text} May be repeated.",
+    )
 
 
 def layers_option(
@@ -74,26 +68,35 @@ def layers_option(
     "or all.",
 ) -> Decorator:
     """--layers, with `text` as its help."""
-    return click.option(
-        "--layers",
-        "--pruning-variable-names",
-        "layers",
-        type=Names(),
-        default=default,
-        show_default=True,
-        help=text,
-    )
+    return click.option("--layers", type=List(), default=default, help=text)
 
 
-def output_option(suffix: str) -> Decorator:
-    """-o for a run directory, by default named after the model with `suffix`."""
-    return click.option(
-        "-o",
-        "--output",
-        type=PATH,
-        metavar="DIR",
-        help=f"Run directory to write. Default: MODEL if it is one, else NAME{suffix} beside it.",
-    )
+DATA = data_option("the embedded MNIST")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+FORCE = force_option("Redo finished work, and overwrite existing files.")
+THREADS = click.option(
+    "--threads", type=COUNT, help="Threads per operation. Default: one per core."
+)
+SEED = click.option("--seed", type=click.IntRange(0), default=0, help="Random seed.")
+GRANULARITY = click.option(
+    "--granularity",
+    default="weight",
+    metavar="G",
+    help="What is removed as one: weight; 1x4 or 1x16 (blocks along the inputs); 2:4 (any n:m); "
+    "channel.",
+)
+CRITERION = click.option(
+    "--criterion",
+    default="magnitude",
+    help="How weights are scored; the lowest scores are removed: magnitude, taylor "
+    "(|weight x gradient|), or an installed criterion.",
+)
+VALIDATION = click.option(
+    "--validation",
+    type=COUNT,
+    metavar="IMAGES",
+    help="Training images held out for validation. Default: 5000, at most 1 in 12.",
+)
 
 
 def training_options(preset: str) -> Decorator:
@@ -103,16 +106,15 @@ def training_options(preset: str) -> Decorator:
             "--preset",
             type=click.Choice(["quick", "paper"]),
             default=preset,
-            show_default=True,
-            help="quick: minutes; paper: 10,000 steps of 32 images a training.",
+            help="quick: minutes; paper: 10,000 steps of 32 images per training.",
         ),
-        click.option("--max-steps", type=click.IntRange(1), help="Batches of every training."),
-        click.option("--batch-size", type=click.IntRange(1), help="Images in a batch."),
-        click.option("--learning-rate", type=float, help="Adam's (highest) learning rate."),
+        click.option("--max-steps", type=COUNT, help="Training steps (batches) per training."),
+        click.option("--batch-size", type=COUNT, help="Images per batch."),
+        click.option("--learning-rate", type=float, help="Adam's peak learning rate."),
         click.option(
             "--schedule",
             type=click.Choice(["cosine", "constant"]),
-            help="How the learning rate goes: to zero by a half cosine, or not. Default: cosine.",
+            help="Learning-rate schedule: cosine decay to zero, or constant. Default: cosine.",
         ),
         VALIDATION,
         THREADS,
@@ -120,31 +122,31 @@ def training_options(preset: str) -> Decorator:
 
 
 def host_options(text: str, *, required: bool = False) -> Decorator:
-    """--host, whose help is `text`, and how it is reached; they are taken by `host_of`."""
+    """--host, whose help is `text`, and how to reach it; `host_of` reads them."""
     return options(
         click.option("--host", required=required, metavar="HOST", help=text),
         click.option(
             "--python",
             metavar="PROGRAM",
-            help="The Python there, with numpy and the runtime. Default: python3.",
+            help="Python on the host, with numpy and the runtime. Default: python3.",
         ),
         click.option(
             "--ssh-option",
             "ssh_options",
             multiple=True,
             metavar="OPTION",
-            help="What ssh -o takes, such as Port=2222; may be given several times.",
+            help="Passed to ssh -o, such as Port=2222. May be repeated.",
         ),
         click.option(
-            "--ssh-config", type=PATH, metavar="FILE", help="What ssh -F takes. Default: yours."
+            "--ssh-config", type=PATH, metavar="FILE", help="Passed to ssh -F. Default: yours."
         ),
     )
 
 
 def host_of(options: dict[str, Any]) -> SshHost | None:
-    """Take what `host_options` gave from the options of a command: the host, or None for none.
+    """Take the options of `host_options` out of a command's options; None without --host.
 
-    Raises UsageError for options of a host that is not named.
+    Raises UsageError when the host's options are given without --host.
     """
     from compressor.remote import PYTHON, SshHost
 
@@ -152,9 +154,6 @@ def host_of(options: dict[str, Any]) -> SshHost | None:
     words, config = options.pop("ssh_options"), options.pop("ssh_config")
     if host is None:
         if python or words or config:
-            raise UsageError("this is for another machine", value="no --host is given")
+            raise UsageError("--python and the --ssh options need --host", value="none is given")
         return None
     return SshHost(host, python or PYTHON, words, config)
-
-
-SEED = click.option("--seed", type=click.IntRange(0), default=0, show_default=True)

@@ -11,23 +11,33 @@ import click
 
 
 def run_directory_of(model: Path, output: Path | None, suffix: str) -> Path:
-    """Where a command that takes a model or a run directory writes."""
+    """The run directory that a command writes to, given its MODEL and -o."""
     from compressor.runs import output_directory
 
     return output_directory(model, output, suffix)
 
 
 def print_records(records: dict[str, Any], directory: Path, as_json: bool) -> None:
-    """Print the records of steps, and where they lie."""
+    """Print the records of steps, and the directory that they were written to."""
     from compressor.report import records_text
 
-    print_results(records, records_text, as_json)
-    click.echo(f"written to: {directory}", err=as_json)
+    print_results(records, records_text, as_json, written_to=directory)
 
 
-def print_results(results: Any, text: Callable[[Any], str], as_json: bool) -> None:
-    """Print what a command found: as JSON, or as `text` makes it."""
+def print_results(
+    results: Any,
+    text: Callable[[Any], str],
+    as_json: bool,
+    *,
+    written_to: Path | str | None = None,
+) -> None:
+    """Print results as JSON, or as `text` formats them, and then where they were written to.
+
+    With JSON the latter goes to standard error.
+    """
     if as_json:
         click.echo(json.dumps(results, indent=2, allow_nan=False))
     else:
         click.echo(text(results), nl=False)
+    if written_to is not None:
+        click.echo(f"written to: {written_to}", err=as_json)

@@ -1,4 +1,4 @@
-"""Commands that make and check bundles: keygen, package, verify."""
+"""Commands that pack and verify bundles: keygen, package, verify."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 import compressor
-from compressor.commands.options import JSON, PATH
+from compressor.commands.options import JSON, PATH, force_option, keys_option, output_option
 from compressor.commands.output import print_results
 from compressor.commands.parameters import Command
 
@@ -17,10 +17,11 @@ from compressor.commands.parameters import Command
 @click.argument("name", type=PATH)
 @JSON
 def keygen(name: Path, as_json: bool) -> None:
-    """Make a pair of Ed25519 keys: NAME.key signs bundles, NAME.pub checks them.
+    """Make a pair of Ed25519 keys that sign and verify bundles.
 
-    NAME.key can be read by you alone (mode 0600), and has no password: keep it where you keep your
-    other secrets. NAME.pub goes to whoever verifies, and into the runner of each device.
+    NAME.key signs bundles; only you can read it (mode 0600), and it has no password: keep it with
+    your other secrets. NAME.pub verifies them; give it to whoever does that, and put it into the
+    runner of each device.
 
     \b
     Example:
@@ -35,39 +36,41 @@ def keygen(name: Path, as_json: bool) -> None:
     "--device",
     required=True,
     metavar="NAME|FILE",
-    help="The device: a name that `compressor devices` lists, or a TOML file of your own.",
+    help="Target device: a name from `compressor devices`, or a TOML file of your own.",
 )
-@click.option("-o", "--output", type=PATH, required=True, metavar="PATH", help="The bundle.")
+@output_option("Bundle to write.", required=True, metavar="PATH")
 @click.option(
     "--name",
     metavar="NAME",
-    help="What it is called on the device, where it replaces what was called so before. "
+    help="Name on the device, where it replaces the bundle of the same name. "
     "Default: ARTEFACT-DEVICE.",
 )
-@click.option("--sign", type=PATH, metavar="KEY", help="Sign it with this private key of keygen.")
+@click.option(
+    "--sign", type=PATH, metavar="KEY", help="Sign with this private key (NAME.key of keygen)."
+)
 @click.option(
     "--latencies",
     type=PATH,
     metavar="FILE",
-    help="A bench.json that has measured the artefact: the manifest repeats what it says.",
+    help="A bench.json with measurements of the artefact, to copy into the manifest.",
 )
 @click.option(
     "--web-runtime",
     type=PATH,
     metavar="TARBALL",
-    help="For browsers: onnxruntime-web as npm packs it. Default: fetched once, by npm.",
+    help="For browsers: onnxruntime-web as packed by npm. Default: downloaded once, by npm.",
 )
-@click.option("--force", is_flag=True, help="Replace the bundle that is there.")
+@force_option("Replace an existing bundle.")
 @JSON
 def package(artefacts: tuple[Path, ...], as_json: bool, **options: Any) -> None:
-    """Pack one of ARTEFACTs, the one that the device prefers, as a bundle for it.
+    """Pack an artefact as a bundle for a device.
 
-    An artefact is a file of `compressor export`, with its description (FILE.json) and check vectors
-    (FILE.check.npz) beside it. One that cannot run on the device is refused: runtime, operator
-    versions, memory, storage, what it needs against what is there. A bundle is one file, the same
-    for the same artefact: the artefact, a manifest, check vectors, the runner, an SBOM and a
-    README. For browsers it is a folder that any web server serves. Packaging runs nothing: run
-    compressor verify on the bundle before it ships.
+    An ARTEFACT is a file written by `compressor export`, with its description (FILE.json) and check
+    vectors (FILE.check.npz) next to it; of several, the one that suits the device best is packed.
+    An artefact that cannot run on the device is refused, with what it needs (runtime, operator
+    versions, memory, storage) and what the device has. A bundle is one reproducible file: the
+    artefact, a manifest, check vectors, the runner, an SBOM and a README. For browsers it is a
+    folder for any web server. Packing runs nothing: run `compressor verify` before you ship.
 
     \b
     Examples:
@@ -80,24 +83,17 @@ def package(artefacts: tuple[Path, ...], as_json: bool, **options: Any) -> None:
 
 @click.command(cls=Command)
 @click.argument("bundle", type=PATH)
-@click.option(
-    "--key",
-    "keys",
-    type=PATH,
-    multiple=True,
-    metavar="PUB",
-    help="Require a signature by this public key; may be given several times.",
-)
+@keys_option("Require a signature by this key.")
 @click.option("--static", is_flag=True, help="Do not run the check vectors.")
 @JSON
 def verify(bundle: Path, keys: tuple[Path, ...], static: bool, as_json: bool) -> None:
-    """Check BUNDLE, a file or the folder of one for browsers; its program is not run.
+    """Verify a bundle: its integrity, signature and outputs.
 
-    First all that needs no runtime: the container byte for byte, the manifest, every digest, with
-    --key the signature. Then the check vectors, in the runtime that the bundle is for. Without
-    --key only its integrity is proven, and its model runs although nobody vouches for it; --static
-    runs nothing. Exit code 2 when it is refused, 1 when it does not compute what it should, 3 when
-    its runtime is not there.
+    BUNDLE is a file, or the folder of a bundle for browsers; its runner is never executed. The
+    container, the manifest, every digest and, with --key, the signature are checked first; then
+    the check vectors run in the bundle's runtime. Without --key only integrity is proven, and the
+    model runs although nobody vouches for it; --static runs nothing. Exit code: 2 if the bundle is
+    refused, 1 if its outputs are wrong, 3 if its runtime is not available.
 
     \b
     Examples:
@@ -122,7 +118,7 @@ def _package_text(made: dict[str, Any]) -> str:
     lines += [
         f"{made['path']}: {made['bytes']:,} bytes, of which {made['artefact_bytes']:,} are "
         f"{made['artefact']}",
-        f"for {made['device']}, in {runtime['name']} {runtime['version']}; {signed}",
+        f"for {made['device']}, with {runtime['name']} {runtime['version']}; {signed}",
         f"sha256: {made['sha256']}",
     ]
     return "\n".join(lines) + "\n"
@@ -132,7 +128,7 @@ def _verify_text(found: dict[str, Any]) -> str:
     lines = [
         f"{found['path']}: {found['name']} for {found['device']}, {found['bytes']:,} bytes",
         f"sha256:    {found['sha256']}",
-        f"integrity: right, {found['members']} members",
+        f"integrity: ok, {found['members']} members",
         f"origin:    {_origin(found)}",
     ]
     check = found["check"]
@@ -140,18 +136,22 @@ def _verify_text(found: dict[str, Any]) -> str:
         lines.append("outputs:   not checked (--static)")
     else:
         lines.append(
-            f"outputs:   right, {check['examples']} check vectors in {check['runtime']} "
-            f"{check['version']} (differ by {check['difference']:.2g}, at most "
+            f"outputs:   ok, {check['examples']} check vectors in {check['runtime']} "
+            f"{check['version']} (largest difference {check['difference']:.2g}, tolerance "
             f"{check['tolerance']:.2g})"
         )
         if check["stands_in_for"]:
-            lines.append(f"           {check['stands_in_for']} is not here: not proven in it")
+            lines.append(
+                f"           {check['stands_in_for']} is not available: not verified in it"
+            )
         elif check["packed_for"] != check["version"]:
-            lines.append(f"           packed for {check['packed_for']}: not proven in that version")
+            lines.append(
+                f"           packed for {check['packed_for']}: not verified in that version"
+            )
     return "\n".join(lines) + "\n"
 
 
 def _origin(found: dict[str, Any]) -> str:
     if found["signed_by"]:
         return f"signed by {found['signed_by']}"
-    return "not checked, give --key" if found["signed"] else "not signed"
+    return "signed, but not checked: give --key" if found["signed"] else "not signed"

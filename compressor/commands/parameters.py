@@ -1,4 +1,4 @@
-"""How the command line takes options: the paper's spelling, lists, and quiet libraries."""
+"""How the command line reads words: the paper's spellings, lists, and quiet libraries."""
 
 from __future__ import annotations
 
@@ -11,29 +11,47 @@ import click
 from compressor.foundation import NativeOutput
 
 _UNICODE_MINUS = "\N{MINUS SIGN}"
+
+ALIASES = {
+    "data-dir": "data",
+    "train-data-dir": "data",
+    "test-data-dir": "data",
+    "sparse-ratio": "sparsity",
+    "pruning-variable-names": "layers",
+}
+"""The paper's names of options, and the names under which --help lists them."""
+
+
+def canonical(name: str) -> str:
+    """The name of an option, without its dashes: `train_data_dir` is `data`."""
+    dashed = name.replace("_", "-")
+    return ALIASES.get(dashed, dashed)
+
+
 SETTINGS: dict[str, Any] = {
-    "token_normalize_func": lambda name: name.replace("_", "-"),
+    "token_normalize_func": canonical,
     "help_option_names": ["-h", "--help"],
     "max_content_width": 100,
+    "show_default": True,
 }
 
 
 class Command(click.Command):
-    """A command that takes the paper's spelling, and keeps native libraries quiet.
+    """A command that takes the paper's spellings, and keeps native libraries quiet.
 
-    Underscores in options are dashes, the minus sign that the paper prints is a hyphen, and a
-    list may be written `w_fc1, w_fc2`.
+    Underscores in options are dashes, the minus sign that the paper prints is a hyphen, a list may
+    be written `w_fc1, w_fc2`, and the names of `ALIASES` are taken for those that they stand for.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         options["context_settings"] = SETTINGS | options.get("context_settings", {})
         super().__init__(*arguments, **options)
         self.params.append(
-            click.Option(["--verbose"], is_flag=True, help="Show what TensorFlow writes, too.")
+            click.Option(["--verbose"], is_flag=True, help="Also show TensorFlow's own messages.")
         )
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Accept the paper's spelling, then parse as ever."""
+        """Accept the paper's spellings, then parse as usual."""
         return super().parse_args(ctx, _join_lists([_hyphens(word) for word in args]))
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -43,35 +61,24 @@ class Command(click.Command):
         return super().invoke(ctx)
 
 
-class Numbers(click.ParamType):
-    """A list of numbers, separated by commas or spaces."""
+class List(click.ParamType):
+    """A list separated by commas or spaces; of `kind` int or float, or of names."""
 
-    def __init__(self, kind: type[int] | type[float]) -> None:
+    name = "list"
+
+    def __init__(self, kind: type[int] | type[float] | type[str] = str) -> None:
         self.kind = kind
-        self.name = "list"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[Any, ...]:
-        """Turn `0.1,0.3` into (0.1, 0.3)."""
+        """Turn `0.1,0.3` into (0.1, 0.3), and `w_fc1, w_fc2` into ('w_fc1', 'w_fc2')."""
         if not isinstance(value, str):
             return tuple(value)
         try:
             return tuple(self.kind(part) for part in _split(value))
         except ValueError:
-            self.fail(f"{value!r} is no list of numbers such as 1,2,3", param, ctx)
-
-
-class Names(click.ParamType):
-    """A list of names, separated by commas or spaces."""
-
-    name = "list"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[str, ...]:
-        """Turn `w_fc1, w_fc2` into ('w_fc1', 'w_fc2')."""
-        return tuple(_split(value)) if isinstance(value, str) else tuple(value)
+            self.fail(f"{value!r} is not a list of numbers such as 1,2,3", param, ctx)
 
 
 class Sparsities(click.ParamType):
@@ -107,7 +114,7 @@ def _hyphens(word: str) -> str:
 
 
 def _join_lists(words: Sequence[str]) -> list[str]:
-    """`--layers w_fc1, w_fc2` comes as two words: join a word that ends in a comma to the next."""
+    """Join a word that ends in a comma to the next: `--layers w_fc1, w_fc2` comes as two words."""
     joined: list[str] = []
     for word in words:
         if joined and joined[-1].endswith(",") and not word.startswith("-"):
@@ -118,7 +125,7 @@ def _join_lists(words: Sequence[str]) -> list[str]:
 
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-"""What click.option makes."""
+"""What click.option returns."""
 
 
 def options(*decorators: Decorator) -> Decorator:

@@ -1,4 +1,4 @@
-"""Showing on the terminal how far a command is."""
+"""Progress on the terminal."""
 
 from __future__ import annotations
 
@@ -14,20 +14,11 @@ from compressor.foundation import Interrupts
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class TerminalProgress:
-    """A listener that shows stage, step, loss, accuracy and time left on standard error.
-
-    On a terminal it is a bar; elsewhere (a file, a pipe) a line every ten seconds.
-    """
+class Display:
+    """Something shown on the terminal while a command runs; within it no Ctrl-C is lost."""
 
     def __init__(self) -> None:
-        self._stream = sys.stderr
-        self._bar: Any = None
         self._interrupts = Interrupts()
-        self._title = ""
-        self._images = self._images_left = 0
-        self._trained_images, self._trained_seconds = 0, 0.0
-        self._stage_start = self._last_line = 0.0
 
     def __enter__(self) -> Self:
         self._interrupts.__enter__()
@@ -39,13 +30,32 @@ class TerminalProgress:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._close_bar()
+        self._close()
         self._interrupts.__exit__(kind, error, traceback)
+
+    def _close(self) -> None:
+        raise NotImplementedError
+
+
+class TerminalProgress(Display):
+    """A listener that shows stage, step, loss, accuracy and time left on standard error.
+
+    On a terminal it is a bar; elsewhere (a file, a pipe) a line every ten seconds.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stream = sys.stderr
+        self._bar: Any = None
+        self._title = ""
+        self._images = self._images_left = 0
+        self._trained_images, self._trained_seconds = 0, 0.0
+        self._stage_start = self._last_line = 0.0
 
     def stage(self, title: str, images: int = 0, images_left: int = 0) -> None:
         """A stage begins; it trains on `images`, and `images_left` are left, these included."""
         self._interrupts.check()
-        self._close_bar()
+        self._close()
         self._title, self._images, self._images_left = title, images, images_left
         self._stage_start = self._last_line = time.monotonic()
         click.echo(title, file=self._stream)
@@ -71,7 +81,7 @@ class TerminalProgress:
         if step == steps:
             self._trained_images += self._images
             self._trained_seconds += time.monotonic() - self._stage_start
-            self._close_bar()
+            self._close()
 
     def _left_in_all(self, done: int, step: int) -> str:
         images = self._trained_images + done
@@ -94,7 +104,7 @@ class TerminalProgress:
             self._bar.__enter__()
         self._bar.update(1, numbers)
 
-    def _close_bar(self) -> None:
+    def _close(self) -> None:
         if self._bar is not None:
             self._bar.__exit__(None, None, None)
             self._bar = None

@@ -9,6 +9,7 @@ import click
 
 import compressor
 from compressor.commands.options import (
+    COUNT,
     CRITERION,
     DATA,
     FORCE,
@@ -21,59 +22,59 @@ from compressor.commands.options import (
     data_option,
     layers_option,
     output_option,
+    run_directory_option,
     training_options,
 )
 from compressor.commands.output import print_records, print_results, run_directory_of
-from compressor.commands.parameters import Command, Numbers, Sparsities
+from compressor.commands.parameters import Command, List, Sparsities
 from compressor.commands.progress import TerminalProgress
 
 
 @click.command(cls=Command)
 @click.argument("model", type=PATH)
-@output_option("-pruned")
+@run_directory_option("-pruned")
 @DATA
 @click.option(
     "--sparsity",
-    "--sparse-ratio",
-    "sparsity",
     type=Sparsities(),
     metavar="P",
-    help="Fraction of the weights to remove from each layer, from 0 to below 1, or one for each: "
-    "fc1=0.95,conv2=0.8. Default: 0.9; n:m brings its own.",
+    help="Fraction of each layer's weights to remove, 0 to below 1; or one per layer: "
+    "fc1=0.95,conv2=0.8. Default: 0.9; n:m implies its own.",
 )
 @click.option(
-    "--global", "is_global", is_flag=True, help="One threshold over all layers, not one for each."
+    "--global", "is_global", is_flag=True, help="One threshold for all layers, not one per layer."
 )
 @layers_option("all")
 @GRANULARITY
 @CRITERION
 @click.option(
     "--calibration",
-    type=click.IntRange(1),
+    type=COUNT,
     metavar="IMAGES",
-    help="Training images that taylor's gradients are computed on. Default: 1024.",
+    help="Training images for taylor's gradients. Default: 1024.",
 )
 @click.option(
     "--pruning-schedule",
     type=click.Choice(["one-shot", "gradual", "iterative"]),
     default="one-shot",
-    show_default=True,
-    help="Prune at once, while retraining (Zhu and Gupta's cubic schedule), or in --rounds.",
+    help="Prune at once, gradually while retraining (Zhu and Gupta's cubic schedule), or "
+    "iteratively: prune and retrain, in --rounds.",
 )
-@click.option("--rounds", type=click.IntRange(1), help="Of iterative pruning. Default: 3.")
+@click.option("--rounds", type=COUNT, help="Rounds of iterative pruning. Default: 3.")
 @click.option(
     "--ramp",
     type=float,
-    help="Fraction of the steps over which gradual pruning reaches the sparsity. Default: 0.6.",
+    help="Fraction of the training steps by which gradual pruning reaches the sparsity. "
+    "Default: 0.6.",
 )
-@click.option("--retrain/--no-retrain", default=True, help="Retrain what is left, or not.")
-@click.option("--epochs", type=float, help="Length of the retraining, in passes over the data.")
+@click.option("--retrain/--no-retrain", default=True, help="Retrain the remaining weights, or not.")
+@click.option("--epochs", type=float, help="Length of the retraining, in epochs.")
 @click.option(
-    "--rewind", is_flag=True, help="Retrain with the learning rates that the training ended with."
+    "--rewind", is_flag=True, help="Retrain with the learning rates from the end of the training."
 )
-@click.option("--distill", is_flag=True, help="Let the model learn from the dense one's scores.")
-@click.option("--distill-weight", type=float, help="Of the dense one's scores. Default: 0.3.")
-@click.option("--temperature", type=float, help="Of --distill. Default: 2.")
+@click.option("--distill", is_flag=True, help="Distil from the dense model while retraining.")
+@click.option("--distill-weight", type=float, help="Weight of the distillation loss. Default: 0.3.")
+@click.option("--temperature", type=float, help="Temperature of the distillation. Default: 2.")
 @training_options("quick")
 @SEED
 @FORCE
@@ -89,11 +90,13 @@ def prune(
     max_steps: int | None,
     **options: Any,
 ) -> None:
-    """Prune MODEL, a .keras file or a run directory, and retrain it.
+    """Remove most weights of a model, and retrain the rest.
+
+    MODEL is a .keras file or a run directory.
 
     \b
     Examples:
-      compressor prune model.keras --data-dir data.npz --sparsity 0.8 -o pruned
+      compressor prune model.keras --data data.npz --sparsity 0.8 -o pruned
       compressor prune model.keras --granularity channel --sparsity 0.5 -o narrow
       compressor prune model.keras --pruning-schedule gradual --sparsity 0.98 --epochs 4 --distill
     """
@@ -129,7 +132,7 @@ _DISTILLATION = {"distill_weight": "weight", "temperature": "temperature"}
 
 
 def _refuse_idle(options: dict[str, Any], *, retrain: bool) -> None:
-    """Refuse options that would do nothing without another one."""
+    """Refuse options that have no effect without another one."""
     schedule = options["pruning_schedule"]
     idle = {"rounds": "--pruning-schedule iterative"} if schedule != "iterative" else {}
     if schedule != "gradual":
@@ -143,31 +146,26 @@ def _refuse_idle(options: dict[str, Any], *, retrain: bool) -> None:
     for name, needed in idle.items():
         if options[name] not in (None, False):
             option = f"--{name.replace('_', '-')}"
-            raise click.UsageError(f"{option} does nothing without {needed}.")
+            raise click.UsageError(f"{option} has no effect without {needed}.")
 
 
 @click.command(cls=Command)
 @click.argument("model", type=PATH)
-@click.option(
-    "-o",
-    "--output",
-    type=PATH,
-    metavar="FILE",
-    help="The .keras file to write. Default: NAME-shrunk.keras beside MODEL, or shrunk.keras in a "
-    "run directory.",
+@output_option(
+    "The .keras file to write. Default: NAME-shrunk.keras next to MODEL, or shrunk.keras in a run "
+    "directory."
 )
-@data_option("none: the models are compared on random inputs, and no accuracy is measured")
+@data_option("none; the models are compared on random inputs, and no accuracy is measured")
 @click.option(
     "--round-to",
-    type=click.IntRange(1),
+    type=COUNT,
     default=1,
-    show_default=True,
-    help="Keep widths that are multiples of this: runtimes like 4 or 8.",
+    help="Keep layer widths at multiples of this; runtimes are fast with 4 or 8.",
 )
 @click.option(
     "--fold-batchnorm/--no-fold-batchnorm",
     default=True,
-    help="Fold BatchNormalization into the kernel before it, or keep it for more training.",
+    help="Fold BatchNormalization into the preceding kernel, or keep it for further training.",
 )
 @THREADS
 @FORCE
@@ -179,49 +177,43 @@ def shrink(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Remove from MODEL every unit and channel that no longer matters; the function stays.
+    """Remove units and channels that no longer matter, exactly.
 
-    MODEL is a .keras file or a run directory. Both models are run on the same inputs, and the new
-    one is refused when an output differs by more than 1e-5 of their scale.
+    MODEL is a .keras file or a run directory. The smaller model computes the same function: both
+    run on the same inputs, and it is refused if an output differs by more than 1e-5 of their scale.
 
     \b
     Example:
-      compressor shrink pruned --data-dir data.npz --round-to 8 -o small.keras
+      compressor shrink pruned --data data.npz --round-to 8 -o small.keras
     """
     data = None if data_dir is None else compressor.load_dataset(data_dir)
     record = compressor.shrink_file(model, output, data, **options)
     record["comparison"] = compressor.inspect(record.pop("source"), record["output"])
     from compressor.report import shrinking_text
 
-    print_results(record, shrinking_text, as_json)
-    click.echo(f"written to: {record['output']}", err=as_json)
+    print_results(record, shrinking_text, as_json, written_to=record["output"])
 
 
 @click.command(cls=Command)
 @click.argument("model", type=PATH)
-@click.option(
-    "-o",
-    "--output",
+@output_option(
+    "Folder for sensitivity.json, .csv, .png and .svg. Default: no files are written.",
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
-    help="Folder for sensitivity.json, .csv, .png and .svg. Default: none, and no file is written.",
 )
 @DATA
 @click.option(
     "--sparsities",
-    type=Numbers(float),
+    type=List(float),
     metavar="LIST",
-    help="Sparsities to measure at. Default: 0.1 to 0.9 in tenths, 0.95 and 0.99; n:m has its own.",
+    help="Sparsities to measure at. Default: 0.1 to 0.9 in tenths, 0.95 and 0.99; n:m "
+    "implies its own.",
 )
 @layers_option("all")
 @GRANULARITY
 @CRITERION
 @click.option(
-    "--images",
-    type=click.IntRange(1),
-    default=1000,
-    show_default=True,
-    help="Images that accuracy is measured on, of those set aside from training.",
+    "--images", type=COUNT, default=1000, help="Validation images to measure accuracy on."
 )
 @VALIDATION
 @THREADS
@@ -229,10 +221,11 @@ def shrink(
 def sensitivity(
     model: Path, output: Path | None, data_dir: Path | None, as_json: bool, **options: Any
 ) -> None:
-    """Show what pruning each layer of MODEL alone costs in accuracy, without retraining.
+    """Measure how pruning each layer alone affects accuracy.
 
-    MODEL, a .keras file or the folder of a step, stays as it is. Layers that keep their accuracy
-    far up can be pruned more than the others: prune takes a sparsity for each layer.
+    MODEL is a .keras file or the folder of a step; it is neither retrained nor changed. Layers
+    that tolerate a high sparsity can be pruned more than the others: `compressor prune` takes a
+    sparsity per layer.
 
     \b
     Example:
@@ -246,6 +239,4 @@ def sensitivity(
 
     if output is not None:
         write_sensitivity(found, output)
-    print_results(found, sensitivity_text, as_json)
-    if output is not None:
-        click.echo(f"written to: {output}", err=as_json)
+    print_results(found, sensitivity_text, as_json, written_to=output)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 
 import compressor
 from compressor.commands.options import JSON, PATH
+from compressor.commands.output import print_results
 from compressor.commands.parameters import Command
 from compressor.commands.progress import TerminalProgress
 
@@ -17,12 +17,12 @@ from compressor.commands.progress import TerminalProgress
 @click.argument("run", type=PATH)
 @JSON
 def report(run: Path, as_json: bool) -> None:
-    """Write RUN/report.html: everything that is known of a run, on one page.
+    """Write a report of a run, on one HTML page.
 
-    RUN is the run directory of sweep, or of train or prune. The page needs no other file and no
-    network; RUN/report.md with RUN/figures says the same. It holds what is there: sizes,
-    accuracies, the paper's figures, what is left of the weights and of the structure, artefacts,
-    and what bench measured (RUN/bench.json, its newest run).
+    RUN is the run directory of sweep, train or prune. RUN/report.html needs no other file and no
+    network; RUN/report.md, with RUN/figures, says the same. The report shows what the run
+    directory has: sizes, accuracies, the paper's figures, the remaining weights and structure,
+    artefacts, and the latest run of bench (in RUN/bench.json).
 
     \b
     Examples:
@@ -31,7 +31,5 @@ def report(run: Path, as_json: bool) -> None:
     """
     with TerminalProgress() as progress:
         done = compressor.report_run(run, listener=progress)
-    if as_json:
-        click.echo(json.dumps({"page": str(done.page), "markdown": str(done.markdown)}, indent=2))
-    else:
-        click.echo(f"report: {done.page}")
+    made = {"page": str(done.page), "markdown": str(done.markdown)}
+    print_results(made, lambda made: f"report: {made['page']}\n", as_json)

@@ -1,4 +1,4 @@
-"""The paper's commands: train, sparsify, evaluate, sweep."""
+"""The commands of the paper's experiment: train, sparsify, evaluate, sweep."""
 
 from __future__ import annotations
 
@@ -9,44 +9,46 @@ import click
 
 import compressor
 from compressor.commands.options import (
+    COUNT,
     DATA,
     FORCE,
     JSON,
     PATH,
     SEED,
-    SPARSITY,
     THREADS,
     data_option,
     layers_option,
     output_option,
+    run_directory_option,
     training_options,
 )
 from compressor.commands.output import print_records, print_results, run_directory_of
-from compressor.commands.parameters import Command, Numbers
+from compressor.commands.parameters import Command, List
 from compressor.commands.progress import TerminalProgress
 
 
 @click.command(cls=Command)
 @click.option("-1", "step_1", is_flag=True, help="Train the basic model (step_1). The default.")
 @click.option("-2", "step_2", is_flag=True, help="Prune (step_2_1) and retrain (step_2_2).")
-@click.option("-3", "step_3", is_flag=True, help="Store the non-zero connections only (step_3).")
+@click.option("-3", "step_3", is_flag=True, help="Store only the remaining connections (step_3).")
 @DATA
 @click.option(
     "--train-dir",
     type=PATH,
     default=Path("runs/train"),
-    show_default=True,
     metavar="DIR",
-    help="Run directory: a folder for each step.",
+    help="Run directory, with a folder for each step.",
 )
 @click.option(
     "--variables-dir",
     type=PATH,
     metavar="DIR",
-    help="Where the variables of the last trained model are read and kept. "
+    help="Where the variables of the last trained model are kept, and read from. "
     "Default: TRAIN_DIR/variables.",
 )
-@SPARSITY
+@click.option(
+    "--sparsity", type=float, default=0.9, help="Fraction of the weights to remove, 0 to below 1."
+)
 @layers_option("w_fc1,w_fc2")
 @training_options("paper")
 @SEED
@@ -62,10 +64,12 @@ def train(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Train the paper's CNN, and prune, retrain and sparsify it: the paper's command.
+    """Train, prune, retrain and sparsify the paper's CNN.
+
+    Options may be spelled as in the paper: --train_data_dir for --data, for example.
 
     \b
-    Example, the whole experiment of the paper at 90 %:
+    Example, the paper's whole experiment at 90 % sparsity:
       compressor train -1 -2 -3 --train_dir /tmp/mnist_train \\
         --max_steps 10000 --batch_size 32 --sparse_ratio 0.9 \\
         --pruning_variable_names w_fc1,w_fc2
@@ -85,9 +89,9 @@ def train(
 
 @click.command(cls=Command)
 @click.argument("model", type=PATH)
-@output_option("-sparse")
-@data_option("none, and no accuracy is measured")
-@layers_option(None, "Layers to store sparse. Default: those that were pruned.")
+@run_directory_option("-sparse")
+@data_option("none; no accuracy is measured")
+@layers_option(None, "Layers to store sparse. Default: the pruned ones.")
 @THREADS
 @FORCE
 @JSON
@@ -100,9 +104,10 @@ def sparsify(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write the paper's sparse checkpoint (step_3) of MODEL, a pruned model or run directory.
+    """Write the paper's sparse checkpoint (step_3).
 
-    Its scores are compared with the model's; its accuracy is measured where --data-dir is given.
+    MODEL is a pruned model or its run directory. The checkpoint's scores are compared with the
+    model's; with --data its accuracy is measured too.
 
     \b
     Example:
@@ -123,16 +128,10 @@ def sparsify(
 
 @click.command(cls=Command)
 @click.argument("checkpoint", type=PATH, required=False)
-@click.option("--checkpoint-dir", type=PATH, metavar="DIR", help="The same as CHECKPOINT.")
+@click.option("--checkpoint-dir", type=PATH, metavar="DIR", help="Same as CHECKPOINT.")
 @DATA
-@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
-@click.option(
-    "--max-steps",
-    type=click.IntRange(1),
-    default=10,
-    show_default=True,
-    help="Batches whose prediction time is measured.",
-)
+@click.option("--batch-size", type=COUNT, default=32, help="Images per batch.")
+@click.option("--max-steps", type=COUNT, default=10, help="Batches to measure prediction time on.")
 @THREADS
 @JSON
 def evaluate(
@@ -144,10 +143,11 @@ def evaluate(
     threads: int | None,
     as_json: bool,
 ) -> None:
-    """Measure accuracy and prediction time of CHECKPOINT: the paper's two predictors.
+    """Measure a checkpoint with the paper's two predictors.
 
-    CHECKPOINT is a .keras file, a sparse .npz, or the folder of a step: step_1, step_2_1 and
-    step_2_2 are predicted with the dense network, step_3 with the sparse one.
+    CHECKPOINT is a .keras file, a sparse .npz file, or the folder of a step: the dense predictor
+    runs step_1, step_2_1 and step_2_2, the sparse one step_3. Accuracy and prediction time are
+    measured.
 
     \b
     Example:
@@ -168,37 +168,33 @@ def evaluate(
 
 
 @click.command(cls=Command)
-@click.option(
-    "-o",
-    "--output",
-    type=PATH,
-    default=Path("runs/sweep"),
-    show_default=True,
+@output_option(
+    "Run directory. After an interruption, the same command resumes.",
     metavar="DIR",
-    help="Run directory; the same command goes on where it was interrupted.",
+    default=Path("runs/sweep"),
 )
 @DATA
 @click.option(
     "--sparsities",
-    type=Numbers(float),
+    type=List(float),
     default="0.1,0.3,0.5,0.7,0.8,0.9",
-    show_default=True,
-    help="Proportions to prune at.",
+    help="Sparsities to prune to.",
 )
 @layers_option("w_fc1,w_fc2")
-@click.option(
-    "--seeds", type=Numbers(int), default="0", show_default=True, help="One basic model each."
-)
+@click.option("--seeds", type=List(int), default="0", help="Random seeds; one basic model each.")
 @click.option(
     "--export",
     is_flag=True,
-    help="Export every model to TFLite and ONNX, too, and verify the files in their runtimes.",
+    help="Also export every model to TFLite and ONNX, verified in their runtimes.",
 )
 @training_options("quick")
 @FORCE
 @JSON
 def sweep(output: Path, export: bool, force: bool, as_json: bool, **options: Any) -> None:
-    """The paper's experiment: train, then prune, retrain, sparsify and measure at each proportion.
+    """Run the paper's experiment: one basic model, many sparsities.
+
+    For each seed a basic model is trained, and at each sparsity it is pruned, retrained, sparsified
+    and measured. The results go into a report, DIR/report.html.
 
     \b
     Example:

@@ -160,6 +160,6 @@ def _examples(
             raise UsageError(
                 "the data set has more classes than the artefact",
                 value=f"{artifact.file} has {artifact.classes}, the data {data.classes}",
-                hint="give the artefact's data with --data-dir",
+                hint="give the artefact's data with --data",
             )
     return examples

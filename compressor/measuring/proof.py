@@ -59,7 +59,7 @@ class Examples:
             return artifact_inputs(rules, named(take(self.data.x_test, slice(start, stop, step))))
         except RequestError as error:
             raise UsageError(
-                error.what, value=error.value, hint="give the artefact's data with --data-dir"
+                error.what, value=error.value, hint="give the artefact's data with --data"
             ) from error
 
 

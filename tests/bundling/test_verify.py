@@ -89,7 +89,7 @@ def test_a_right_bundle_is_verified(signed: Path, release: Path) -> None:
     assert found["check"]["passed"]
     assert found["check"]["examples"] == 16
     text = compressor("verify", signed).stdout
-    assert "not checked, give --key" in text
+    assert "signed, but not checked: give --key" in text
     assert "16 check vectors in litert" in text
 
 
@@ -207,7 +207,7 @@ def test_a_bundle_for_a_gpu_says_what_stood_in(artefacts: Path, tmp_path: Path) 
     outcome = compressor("verify", path)
 
     assert outcome.code == 0
-    assert "cuda is not here: not proven in it" in outcome.stdout
+    assert "cuda is not available: not verified in it" in outcome.stdout
     # On the device nothing stands in: the provider is proven, or the runner says that it is not.
     done = subprocess.run(
         [sys.executable, "-I", path, "verify"], capture_output=True, text=True, timeout=300

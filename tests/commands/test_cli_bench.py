@@ -18,7 +18,7 @@ QUICK = ("--rounds", 3, "--round-seconds", 0.01, "--starts", 1)
 def test_it_prints_a_table_the_fastest_and_the_conditions(artefacts, tiny_file, tmp_path) -> None:
     output = tmp_path / "results.json"
 
-    outcome = compressor("bench", artefacts, "--data-dir", tiny_file, "-o", output, *QUICK)
+    outcome = compressor("bench", artefacts, "--data", tiny_file, "-o", output, *QUICK)
 
     assert outcome.code == 0, outcome.stderr
     text = outcome.stdout
@@ -44,7 +44,7 @@ def test_a_wrong_row_is_marked_red_never_fastest_and_ends_in_exit_code_1(
         content["verified"][0]["accuracy"] = 0.5
         path.write_text(json.dumps(content))
 
-    outcome = compressor("bench", folder, "--data-dir", tiny_file, *QUICK)
+    outcome = compressor("bench", folder, "--data", tiny_file, *QUICK)
 
     assert outcome.code == 1
     assert outcome.stderr.splitlines()[-1] == "error: rows failed or are wrong: 2 of 3"
@@ -84,11 +84,11 @@ def test_json_is_the_run_that_was_kept(artefacts, tiny_file, tmp_path) -> None:
         (("missing.onnx",), "there is no such artefact: missing.onnx"),
         (("{}", "--runtime", "cobol"), "cobol; choose from litert"),
         (("{}", "--threads", "4096"), "4096"),
-        (("{}", "--threads", "two"), "'two' is no list of numbers"),
+        (("{}", "--threads", "two"), "'two' is not a list of numbers"),
         (("{}", "--batch", "0"), "a batch holds 1 to"),
         (("{}", "--batch", "100000000"), "a batch holds 1 to"),
         (("{}", "--threads", ","), "--threads names no number"),
-        (("{}", "--data-dir", "missing"), "missing"),
+        (("{}", "--data", "missing"), "missing"),
         (("{}", "--rounds", "0"), "--rounds"),
         (("{}", "--time-limit", "-1"), "time limit"),
         ((), "ARTEFACT"),
@@ -117,14 +117,16 @@ def test_a_gpu_that_is_not_there_is_exit_code_3_and_no_number(artefacts, tmp_pat
 def test_ctrl_c_keeps_the_tables_that_are_done(artefacts, tiny_file, tmp_path) -> None:
     output = tmp_path / "bench.json"
     process = start(
-        *("bench", artefacts / "float.tflite", "--data-dir", tiny_file, "-o", output),
+        *("bench", artefacts / "float.tflite", "--data", tiny_file, "-o", output),
         *("--rounds", 20, "--round-seconds", 0.1, "--starts", 1, "--batch", "1,2"),
     )
 
     outcome = signal_when(process, output.exists, signal.SIGINT)
 
     assert outcome.code == 130
-    assert outcome.stderr.splitlines()[-1].startswith("interrupted; what was measured is kept in")
+    assert outcome.stderr.splitlines()[-1].startswith(
+        "interrupted; finished measurements are kept in"
+    )
     assert "Traceback" not in outcome.stderr
     (run,) = json.loads(output.read_text())["runs"]
     assert run["interrupted"]

@@ -37,7 +37,7 @@ def test_it_prints_the_encoding_of_each_tensor_and_the_verdict(
 ) -> None:
     path = tmp_path / "m.onnx"
 
-    outcome = compressor("export", pruned_file, "--data-dir", data_file, "-o", path)
+    outcome = compressor("export", pruned_file, "--data", data_file, "-o", path)
 
     assert outcome.code == 0, outcome.stderr
     (row,) = [line.split() for line in outcome.stdout.splitlines() if "wide/kernel" in line]
@@ -55,9 +55,7 @@ def test_json_is_the_record_of_the_python_call(
 ) -> None:
     path = tmp_path / "m.tflite"
 
-    record = compressor(
-        *("export", pruned_file, "--data-dir", data_file, "-o", path, "--json")
-    ).json()
+    record = compressor(*("export", pruned_file, "--data", data_file, "-o", path, "--json")).json()
 
     assert record["bytes"] == path.stat().st_size
     assert record["verdict"]["passed"] is True
@@ -68,7 +66,7 @@ def test_all_makes_a_table_and_a_folder(pruned_file: Path, data_file: Path, tmp_
     folder = tmp_path / "all"
 
     outcome = compressor(
-        *("export", pruned_file, "--data-dir", data_file, "--format", "all", "-o", folder, "--json")
+        *("export", pruned_file, "--data", data_file, "--format", "all", "-o", folder, "--json")
     )
 
     rows = json.loads(outcome.stdout)
@@ -87,9 +85,7 @@ def test_ctrl_c_leaves_nothing_half_written(
     pruned_file: Path, data_file: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "out"
-    process = start(
-        *("export", pruned_file, "--data-dir", data_file, "--format", "all", "-o", folder)
-    )
+    process = start(*("export", pruned_file, "--data", data_file, "--format", "all", "-o", folder))
 
     outcome = signal_when(process, folder.is_dir, signal.SIGINT)
 
@@ -109,7 +105,7 @@ def test_an_artefact_for_tflite_runtime_is_right_there(
     for quantize in ("none", "float16", "dynamic", "int8", "int4"):
         path = tmp_path / f"{quantize}.tflite"
         record = compressor(
-            *("export", pruned_file, "--data-dir", data_file, "--for", "tflite-runtime"),
+            *("export", pruned_file, "--data", data_file, "--for", "tflite-runtime"),
             *("--quantize", quantize, "-o", path, "--json"),
         ).json()
         assert record["runtime"] == "tflite-runtime"
@@ -126,7 +122,7 @@ def test_a_sparse_initializer_is_read_by_onnx(
     path = tmp_path / "sparse.onnx"
 
     outcome = compressor(
-        *("export", pruned_file, "--data-dir", data_file, "-o", path),
+        *("export", pruned_file, "--data", data_file, "-o", path),
         *("--encoding", "sparse-initializer"),
     )
 

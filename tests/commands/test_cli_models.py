@@ -42,7 +42,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pruned(model: Path, quadrants: Path) -> Outcome:
     """The model pruned with no output named: net-pruned beside it."""
     return compressor(
-        *("prune", model, "--data-dir", quadrants, "--sparsity", "0.8", "--max-steps", "60"),
+        *("prune", model, "--data", quadrants, "--sparsity", "0.8", "--max-steps", "60"),
         *("--batch-size", "32", "--learning-rate", "0.01", "--json"),
     )
 
@@ -81,7 +81,7 @@ def test_a_model_that_stock_keras_loads(model: Path, pruned: Outcome, quadrants:
 
 def test_layers_by_name_leave_the_others(model: Path, quadrants: Path, tmp_path: Path) -> None:
     outcome = compressor(
-        *("prune", model, "-o", tmp_path / "out", "--data-dir", quadrants, "--layers", "second"),
+        *("prune", model, "-o", tmp_path / "out", "--data", quadrants, "--layers", "second"),
         *("--sparsity", "0.5", "--no-retrain"),
     )
 
@@ -95,7 +95,7 @@ def test_layers_by_name_leave_the_others(model: Path, quadrants: Path, tmp_path:
 def test_sparsify_the_pruned_run(model: Path, pruned: Outcome, quadrants: Path) -> None:
     run = model.with_name("net-pruned")
 
-    outcome = compressor("sparsify", run, "--data-dir", quadrants)
+    outcome = compressor("sparsify", run, "--data", quadrants)
 
     assert outcome.code == 0, outcome.stderr
     record = json.loads((run / "step_3" / "record.json").read_text())["result"]
@@ -112,7 +112,7 @@ def test_sparsify_one_file_beside_itself(model: Path, pruned: Outcome, quadrants
     copy = model.with_name("copy.keras")
     copy.write_bytes(source.read_bytes())
 
-    outcome = compressor("sparsify", copy, "--data-dir", quadrants, "--json")
+    outcome = compressor("sparsify", copy, "--data", quadrants, "--json")
 
     # Without masks beside it, the layers with zeros are those that were pruned.
     assert outcome.json()["step_3"]["accuracy"] == pruned.json()["step_2_2"]["accuracy"]
@@ -120,7 +120,7 @@ def test_sparsify_one_file_beside_itself(model: Path, pruned: Outcome, quadrants
 
 
 def test_sparsify_refuses_a_dense_model(model: Path, quadrants: Path, tmp_path: Path) -> None:
-    outcome = compressor("sparsify", model, "-o", tmp_path / "out", "--data-dir", quadrants)
+    outcome = compressor("sparsify", model, "-o", tmp_path / "out", "--data", quadrants)
 
     assert "nothing to sparsify" in outcome.refusal(after_stages=True)
     assert not (tmp_path / "out").exists()
@@ -130,7 +130,7 @@ def test_an_unknown_layer_is_answered_with_near_names(
     model: Path, quadrants: Path, tmp_path: Path
 ) -> None:
     outcome = compressor(
-        *("prune", model, "-o", tmp_path / "out", "--data-dir", quadrants, "--layers", "secnd")
+        *("prune", model, "-o", tmp_path / "out", "--data", quadrants, "--layers", "secnd")
     )
 
     assert "secnd; did you mean second" in outcome.refusal(after_stages=True)
@@ -139,7 +139,7 @@ def test_an_unknown_layer_is_answered_with_near_names(
 
 def test_a_layer_that_cannot_be_pruned(model: Path, quadrants: Path, tmp_path: Path) -> None:
     outcome = compressor(
-        *("prune", model, "-o", tmp_path / "out", "--data-dir", quadrants, "--layers", "normal")
+        *("prune", model, "-o", tmp_path / "out", "--data", quadrants, "--layers", "normal")
     )
 
     assert "normal (BatchNormalization)" in outcome.refusal(after_stages=True)
@@ -188,7 +188,7 @@ def test_data_that_does_not_fit_the_model(model: Path, tmp_path: Path) -> None:
     np.savez(data, x_train=images, y_train=labels, x_test=images, y_test=labels)
 
     for words in (["prune", model, "-o", tmp_path / "out"], ["evaluate", model]):
-        refusal = compressor(*words, "--data-dir", data).refusal(after_stages=True)
+        refusal = compressor(*words, "--data", data).refusal(after_stages=True)
         assert "(9, 9)" in refusal
         assert "(8, 8, 1)" in refusal
 
@@ -198,7 +198,7 @@ def test_a_named_output_that_holds_other_files(
 ) -> None:
     (tmp_path / "thesis.tex").write_text("years of work")
 
-    outcome = compressor("prune", model, "-o", tmp_path, "--data-dir", quadrants, "--force")
+    outcome = compressor("prune", model, "-o", tmp_path, "--data", quadrants, "--force")
 
     assert "thesis.tex" in outcome.refusal()
     assert files(tmp_path).keys() == {"thesis.tex"}
@@ -206,7 +206,7 @@ def test_a_named_output_that_holds_other_files(
 
 def test_pruning_again_is_refused_or_forced(model: Path, quadrants: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    words = ["prune", model, "-o", out, "--data-dir", quadrants, "--no-retrain"]
+    words = ["prune", model, "-o", out, "--data", quadrants, "--no-retrain"]
     assert compressor(*words).code == 0
     before: Any = files(out)
 

@@ -87,7 +87,7 @@ def test_the_two_predictors(paper_line: Any, step: str, kind: str) -> None:
 
 def test_the_predictors_text_says_accuracy_and_time(paper_line: Any) -> None:
     outcome = compressor(
-        *("evaluate", paper_line.run / "step_3", "--data-dir", paper_line.data, "--max-steps", "2")
+        *("evaluate", paper_line.run / "step_3", "--data", paper_line.data, "--max-steps", "2")
     )
 
     record = json.loads((paper_line.run / "step_3" / "record.json").read_text())["result"]
@@ -161,7 +161,7 @@ def test_other_options_are_refused_and_force_does_the_step_again(
     paper_line: Any, tmp_path: Path
 ) -> None:
     run, kept = tmp_path / "run", tmp_path / "kept"
-    words = ["train", "-1", "--data-dir", paper_line.data, "--train-dir", run]
+    words = ["train", "-1", "--data", paper_line.data, "--train-dir", run]
     words += ["--variables-dir", kept, "--batch-size", "32"]
     assert compressor(*words, "--max-steps", "3").code == 0
     before = files(run)
@@ -186,7 +186,7 @@ def test_other_options_are_refused_and_force_does_the_step_again(
 
 
 def test_step_2_without_a_trained_model_writes_nothing(quadrants: Path, tmp_path: Path) -> None:
-    outcome = compressor("train", "-2", "--data-dir", quadrants, "--train-dir", tmp_path / "run")
+    outcome = compressor("train", "-2", "--data", quadrants, "--train-dir", tmp_path / "run")
 
     assert "-1" in outcome.refusal()
     assert not (tmp_path / "run").exists()

@@ -48,7 +48,7 @@ def prune(model: Path, quadrants: Path, tmp_path: Path) -> Prune:
     def run(*words: object, steps: int | None = 4) -> Outcome:
         length = () if steps is None else ("--max-steps", steps)
         return compressor(
-            *("prune", model, "-o", tmp_path / "out", "--data-dir", quadrants),
+            *("prune", model, "-o", tmp_path / "out", "--data", quadrants),
             *("--batch-size", 32, "--learning-rate", 0.01, *length, *words),
         )
 
@@ -77,7 +77,7 @@ def test_what_it_was_before_and_the_objective_are_said(
     prune: Prune, model: Path, quadrants: Path
 ) -> None:
     outcome = prune()
-    evaluated = compressor("evaluate", model, "--data-dir", quadrants, "--json").json()
+    evaluated = compressor("evaluate", model, "--data", quadrants, "--json").json()
 
     assert outcome.code == 0, outcome.stderr
     before = outcome.stdout.splitlines()[0]

@@ -18,4 +18,4 @@ from command_line import compressor
 )
 def test_an_option_that_does_nothing(tmp_path, words, needed):
     message = compressor("prune", tmp_path / "none.keras", *words).refusal()
-    assert f"does nothing without {needed}" in message
+    assert f"has no effect without {needed}" in message

@@ -69,7 +69,7 @@ def refusal(models: Path, quadrants: Path, tmp_path: Path) -> Refusal:
         before = files(models)
         line = compressor(
             *("prune", models / f"{model}.keras", "-o", tmp_path / "out"),
-            *("--data-dir", data or quadrants, "--max-steps", 2, *words),
+            *("--data", data or quadrants, "--max-steps", 2, *words),
         ).refusal(after_stages=True)
         assert not (tmp_path / "out").exists()
         assert files(models) == before
@@ -116,12 +116,12 @@ def refusal(models: Path, quadrants: Path, tmp_path: Path) -> Refusal:
         (["--pruning-schedule", "iterative", "--rounds", "0"], "rounds"),
         (["--pruning-schedule", "iterative", "--rounds", "101"], "between 1 and 100: 101"),
         (["--epochs", "2"], "given twice"),
-        (["--rounds", "4"], "--rounds does nothing without --pruning-schedule iterative"),
-        (["--ramp", "0.5"], "--ramp does nothing without --pruning-schedule gradual"),
-        (["--calibration", "50"], "--calibration does nothing without --criterion taylor"),
-        (["--temperature", "2"], "--temperature does nothing without --distill"),
-        (["--distill-weight", "0.5"], "--distill-weight does nothing without --distill"),
-        (["--rewind", "--no-retrain"], "--rewind does nothing without retraining"),
+        (["--rounds", "4"], "--rounds has no effect without --pruning-schedule iterative"),
+        (["--ramp", "0.5"], "--ramp has no effect without --pruning-schedule gradual"),
+        (["--calibration", "50"], "--calibration has no effect without --criterion taylor"),
+        (["--temperature", "2"], "--temperature has no effect without --distill"),
+        (["--distill-weight", "0.5"], "--distill-weight has no effect without --distill"),
+        (["--rewind", "--no-retrain"], "--rewind has no effect without retraining"),
         (["--distill", "--distill-weight", "0"], "above 0 and at most 1: 0.0"),
         (["--distill", "--temperature", "0"], "between 0.1 and 100: 0.0"),
     ],
@@ -180,7 +180,7 @@ def test_models_that_cannot_be_shrunk(models: Path, tmp_path: Path, model: str, 
     [
         (["--round-to", "0"], "round-to"),
         (["-o", "small.h5"], "the shrunk model is a .keras file: small.h5"),
-        (["--data-dir", "nothing.npz"], "nothing.npz"),
+        (["--data", "nothing.npz"], "nothing.npz"),
     ],
 )
 def test_shrinkings_that_cannot_be(

@@ -26,13 +26,13 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("sweep --sparsities inf", "below 1: inf"),
         ("sweep --sparsities 0.5,-0.1", "below 1: -0.1"),
         ("sweep --sparsities 0.5,0.5", "[0.5, 0.5]"),
-        ("sweep --sparsities 0.5;0.9", "'0.5;0.9' is no list of numbers"),
-        ("sweep --sparsities ninety", "'ninety' is no list of numbers"),
+        ("sweep --sparsities 0.5;0.9", "'0.5;0.9' is not a list of numbers"),
+        ("sweep --sparsities ninety", "'ninety' is not a list of numbers"),
         ("sweep --sparsities ,", "sparsities must be given"),
         ("sweep --seeds 0,1,0", "seeds must be given, and differ: [0, 1, 0]"),
         ("sweep --seeds -1", "seed must be at least 0"),
         ("sweep --seeds 4294967296", "4294967296"),
-        ("sweep --seeds 1.5", "'1.5' is no list of numbers"),
+        ("sweep --seeds 1.5", "'1.5' is not a list of numbers"),
         ("sweep --layers w_fc3", "w_fc3; choose from w_conv1, w_conv2, w_fc1, w_fc2, or all"),
         ("sweep --layers fc1,fc1", "layers must be given, and differ"),
         ("sweep --max-steps 0", "--max-steps"),
@@ -61,11 +61,20 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("evaluate a --checkpoint-dir b", "Give one checkpoint"),
         ("evaluate missing", "no such checkpoint: missing"),
         ("inspect missing", "no such checkpoint: missing"),
+        ("runner --key k.pub", "the runner needs one destination: give -o or --host"),
+        ("deploy --host pi --remove", "--remove needs a BUNDLE: none is given"),
+        ("deploy --host pi --rollback", "--rollback needs a BUNDLE: none is given"),
+        (
+            "deploy b --host pi --rollback --remove",
+            "options exclude each other: --rollback and --remove",
+        ),
+        ("runner --key k.pub --python x", "the --ssh options need --host: none is given"),
         ("frobnicate", "No such command 'frobnicate'"),
     ],
 )
 def test_a_bad_option(here: Path, quadrants: Path, words: str, says: str) -> None:
-    data = [] if words.split()[0] in ("inspect", "frobnicate") else ["--data-dir", quadrants]
+    no_data = ("inspect", "runner", "deploy", "frobnicate")
+    data = [] if words.split()[0] in no_data else ["--data", quadrants]
 
     assert says in compressor(*words.split(), *data).refusal()
     assert list(here.iterdir()) == []
@@ -92,7 +101,7 @@ def test_data_that_cannot_be_used(here: Path) -> None:
         "labels.npz": "x_train",
     }.items():
         for words in (["sweep", "-o", here / "run"], ["train", "-1", "--train-dir", here / "run"]):
-            assert says in compressor(*words, "--data-dir", here / name).refusal()
+            assert says in compressor(*words, "--data", here / name).refusal()
             assert sorted(here.rglob("*")) == before
 
 
@@ -106,7 +115,7 @@ def test_the_exit_code_of_the_real_command(here: Path) -> None:
 def test_no_command_shows_the_help() -> None:
     outcome = compressor_alone()
 
-    assert "Commands:" in outcome.stdout + outcome.stderr
+    assert "\n  prune  " in outcome.stdout + outcome.stderr
     assert "Traceback" not in outcome.stderr
 
 

@@ -35,7 +35,7 @@ def folder(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def written(folder: Path, quadrants: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     output = tmp_path_factory.mktemp("out") / "new"
-    words = ("--data-dir", quadrants, "--sparsities", "0.9,0.5", "--images", "30", "-o", output)
+    words = ("--data", quadrants, "--sparsities", "0.9,0.5", "--images", "30", "-o", output)
     return output, compressor("sensitivity", folder / "model.keras", *words)
 
 
@@ -80,7 +80,7 @@ def test_json_of_a_folder_writes_nothing(
     monkeypatch.chdir(tmp_path)
     before = files(folder)
     words = ("--layers", "second, scores", "--granularity", "2:4", "--json")
-    found = compressor("sensitivity", folder, "--data-dir", quadrants, *words).json()
+    found = compressor("sensitivity", folder, "--data", quadrants, *words).json()
 
     assert [layer["layer"] for layer in found["layers"]] == ["second", "scores"]
     assert [[f["sparsity"] for f in layer["measurements"]] for layer in found["layers"]] == [
@@ -98,7 +98,7 @@ def test_json_of_a_folder_writes_nothing(
         ("--layers secnd", "secnd; did you mean second?"),
         ("--sparsities 1", "below 1: 1.0"),
         ("--sparsities 0.5,0.5", "[0.5, 0.5]"),
-        ("--sparsities most", "'most' is no list of numbers"),
+        ("--sparsities most", "'most' is not a list of numbers"),
         ("--images 0", "--images"),
         ("--validation 600", "600 of 600 images"),
         ("--granularity rows", "unknown granularity: rows"),
@@ -106,7 +106,7 @@ def test_json_of_a_folder_writes_nothing(
         ("--granularity 1x16 --layers second", "second: "),
         ("--granularity channel --layers scores", "the model's outputs"),
         ("--criterion luck", "unknown criterion: luck"),
-        ("--data-dir missing", "data set does not exist: missing"),
+        ("--data missing", "data set does not exist: missing"),
     ],
 )
 def test_a_bad_option_is_one_line(
@@ -118,7 +118,7 @@ def test_a_bad_option_is_one_line(
     says: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    output = ("--data-dir", quadrants, "-o", "out")
+    output = ("--data", quadrants, "-o", "out")
 
     assert says in compressor("sensitivity", folder, *output, *words.split()).refusal()
     assert list(tmp_path.iterdir()) == []
@@ -127,7 +127,7 @@ def test_a_bad_option_is_one_line(
 def test_models_and_outputs_that_cannot_be_used(
     folder: Path, quadrants: Path, tmp_path: Path
 ) -> None:
-    data = ("--data-dir", quadrants)
+    data = ("--data", quadrants)
     (tmp_path / "text.keras").write_text("no model")
 
     assert "missing" in compressor("sensitivity", tmp_path / "missing", *data).refusal()

@@ -117,14 +117,14 @@ def test_batch_normalization_can_stay(model: Path, tmp_path: Path) -> None:
 
 
 def test_accuracy_before_and_after_on_data(model: Path, quadrants: Path, tmp_path: Path) -> None:
-    outcome = compressor("shrink", model, "-o", tmp_path / "small.keras", "--data-dir", quadrants)
+    outcome = compressor("shrink", model, "-o", tmp_path / "small.keras", "--data", quadrants)
 
     assert outcome.code == 0, outcome.stderr
     assert "checked on 50 validation examples" in outcome.stdout
     assert "units removed: first 3, second 7" in outcome.stdout
     assert "BatchNormalization folded: normal" in outcome.stdout
     line = next(line for line in outcome.stdout.splitlines() if line.startswith("accuracy: "))
-    evaluated = compressor("evaluate", model, "--data-dir", quadrants, "--json").json()
+    evaluated = compressor("evaluate", model, "--data", quadrants, "--json").json()
     told = f"{100 * evaluated['accuracy']:.2f}"
     assert line == f"accuracy: {told} % before, {told} % after"
 
@@ -156,13 +156,13 @@ def test_the_default_name_is_beside_the_model(model: Path, tmp_path: Path) -> No
 def test_a_run_directory(model: Path, quadrants: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     pruned = compressor(
-        *("prune", model, "-o", run, "--data-dir", quadrants, "--max-steps", 3),
+        *("prune", model, "-o", run, "--data", quadrants, "--max-steps", 3),
         *("--sparsity", 0.98, "--json"),
     )
     accuracy = pruned.json()["step_2_2"]["accuracy"]
     before = files(run)
 
-    record = compressor("shrink", run, "--data-dir", quadrants, "--json").json()
+    record = compressor("shrink", run, "--data", quadrants, "--json").json()
 
     assert record["output"] == str(run / "shrunk.keras")
     assert record["accuracy"] == {"before": accuracy, "after": accuracy}
@@ -171,7 +171,7 @@ def test_a_run_directory(model: Path, quadrants: Path, tmp_path: Path) -> None:
     assert {name: digest for name, digest in files(run).items() if name in before} == before
     # The run goes on as before: its files are those it knows.
     again = compressor(
-        *("prune", model, "-o", run, "--data-dir", quadrants, "--max-steps", 3),
+        *("prune", model, "-o", run, "--data", quadrants, "--max-steps", 3),
         *("--sparsity", 0.98, "--json"),
     )
     assert again.json() == pruned.json()
@@ -179,7 +179,7 @@ def test_a_run_directory(model: Path, quadrants: Path, tmp_path: Path) -> None:
 
 def test_the_folder_of_a_step_needs_a_name(model: Path, quadrants: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    words = ["prune", model, "-o", run, "--data-dir", quadrants, "--no-retrain"]
+    words = ["prune", model, "-o", run, "--data", quadrants, "--no-retrain"]
     assert compressor(*words).code == 0
 
     assert "name a file with -o" in compressor("shrink", run / "step_2_1").refusal()

@@ -13,9 +13,6 @@ from click.testing import CliRunner
 import compressor
 from compressor.commands import command_line as cli
 
-DATA = ["--data-dir", "--train-data-dir", "--test-data-dir"]
-SPARSITY = ["--sparse-ratio", "--sparsity"]
-LAYERS = ["--pruning-variable-names", "--layers"]
 TRAINING = ["--preset", "--max-steps", "--batch-size", "--learning-rate"]
 TRAINING += ["--schedule", "--validation"]
 ALWAYS = ["--json", "--verbose"]
@@ -25,37 +22,37 @@ HOST = ["--host", "--python", "--ssh-option", "--ssh-config"]
 OPTIONS = {
     "train": [
         *("-1", "-2", "-3", "--train-dir", "--variables-dir", "--seed", "--threads", "--force"),
-        *(*DATA, *SPARSITY, *LAYERS, *TRAINING, *ALWAYS),
+        *("--data", "--sparsity", "--layers", *TRAINING, *ALWAYS),
     ],
     "prune": [
         *("MODEL", "-o", "--output", "--retrain", "--no-retrain", "--seed", "--threads"),
         *("--global", "--granularity", "--criterion", "--calibration", "--pruning-schedule"),
         *("--rounds", "--ramp", "--epochs", "--rewind"),
         *("--distill", "--distill-weight", "--temperature"),
-        *("--force", *DATA, *SPARSITY, *LAYERS, *TRAINING, *ALWAYS),
+        *("--force", "--data", "--sparsity", "--layers", *TRAINING, *ALWAYS),
     ],
     "shrink": [
         *("MODEL", "-o", "--output", "--round-to", "--fold-batchnorm", "--no-fold-batchnorm"),
-        *("--threads", "--force", *DATA, *ALWAYS),
+        *("--threads", "--force", "--data", *ALWAYS),
     ],
     "sensitivity": [
         *("MODEL", "-o", "--output", "--sparsities", "--granularity", "--criterion", "--images"),
-        *("--validation", "--threads", *DATA, *LAYERS, *ALWAYS),
+        *("--validation", "--threads", "--data", "--layers", *ALWAYS),
     ],
-    "sparsify": ["MODEL", "-o", "--output", "--threads", "--force", *DATA, *LAYERS, *ALWAYS],
+    "sparsify": ["MODEL", "-o", "--output", "--threads", "--force", "--data", "--layers", *ALWAYS],
     "evaluate": [
         *("CHECKPOINT", "--checkpoint-dir", "--batch-size", "--max-steps", "--threads"),
-        *(*DATA, *ALWAYS),
+        *("--data", *ALWAYS),
     ],
     "sweep": [
-        *("-o", "--output", "--sparsities", *LAYERS, "--seeds", "--export", "--threads"),
+        *("-o", "--output", "--sparsities", "--layers", "--seeds", "--export", "--threads"),
         "--force",
-        *(*DATA, *TRAINING, *ALWAYS),
+        *("--data", *TRAINING, *ALWAYS),
     ],
     "inspect": ["PATH", "OTHER", *ALWAYS],
     "export": [
         *("MODEL", "-o", "--output", "--format", "--for", "--quantize", "--optimize"),
-        *("--encoding", "--labels", "--threads", "--force", *DATA, *ALWAYS),
+        *("--encoding", "--labels", "--threads", "--force", "--data", *ALWAYS),
     ],
     "devices": ["DEVICE", *ALWAYS],
     "keygen": ["NAME", *ALWAYS],
@@ -71,7 +68,7 @@ OPTIONS = {
     "report": ["RUN", *ALWAYS],
     "bench": [
         *("ARTEFACTS", "--runtime", "--threads", "--batch", "--examples", "--rounds", "--starts"),
-        *("--round-seconds", "--time-limit", "-o", "--output", *HOST, *DATA, *ALWAYS),
+        *("--round-seconds", "--time-limit", "-o", "--output", *HOST, "--data", *ALWAYS),
     ],
 }
 DEFAULTS = {
@@ -94,6 +91,16 @@ DEFAULTS = {
         "layers": "w_fc1,w_fc2",
         "seeds": "0",
     },
+}
+
+
+ALIASES = {
+    "--data": [
+        *("--data-dir", "--data_dir", "--train-data-dir", "--train_data_dir"),
+        *("--test-data-dir", "--test_data_dir"),
+    ],
+    "--sparsity": ["--sparse-ratio", "--sparse_ratio"],
+    "--layers": ["--pruning-variable-names", "--pruning_variable_names"],
 }
 
 
@@ -121,6 +128,32 @@ def test_the_commands_and_their_options_are_pinned() -> None:
     }
 
     assert found == {name: sorted(options) for name, options in OPTIONS.items()}
+
+
+@pytest.mark.parametrize("option", ALIASES)
+def test_aliases_are_taken_by_every_command_that_has_the_option(option: str) -> None:
+    names = [name for name, options in OPTIONS.items() if option in options]
+    assert names
+    for name in names:
+        command = _commands()[name]
+        parent = click.Context(cli.cli)
+        given = ["MODEL"] if {"MODEL", "ARTEFACTS", "CHECKPOINT"} & {*OPTIONS[name]} else []
+        wanted = command.make_context(name, [*given, option, "0.5"], parent=parent).params
+
+        assert "0.5" in str(wanted)
+        for alias in ALIASES[option]:
+            words = [*given, alias, "0.5"]
+            assert command.make_context(name, words, parent=parent).params == wanted
+            assert (
+                alias
+                not in CliRunner().invoke(cli.cli, [name, "--help"]).output.partition("Options:")[2]
+            )
+
+
+def test_what_reads_data_takes_it_by_one_name() -> None:
+    for name, command in _commands().items():
+        takes = "data_dir" in {parameter.name for parameter in command.params}
+        assert takes == ("--data" in OPTIONS[name])
 
 
 def test_the_defaults_are_pinned() -> None:
@@ -179,11 +212,3 @@ def test_the_version_is_that_of_the_package() -> None:
     output = CliRunner().invoke(cli.cli, ["-V"], prog_name="compressor").output
 
     assert output == f"compressor {compressor.__version__}\n"
-
-
-def test_the_help_lists_every_command() -> None:
-    output = CliRunner().invoke(cli.cli, ["--help"]).output
-
-    assert {line.split()[0] for line in output.partition("Commands:")[2].splitlines() if line} == (
-        {name.split()[0] for name in OPTIONS}
-    )

@@ -20,6 +20,7 @@ from markdown_pages import PAGES, ROOT, anchors, blocks, command_lines, links, n
 
 import compressor as package
 import deploy
+from compressor.commands.parameters import canonical
 
 RUN = [ROOT / "README.md", ROOT / "docs" / "quickstart.md"]
 """The pages whose commands and code are run."""
@@ -107,7 +108,9 @@ def test_commands_and_options_exist(page: Path) -> None:
         name = " ".join(words[: 2 if words[0] == "runtimes" and len(words) > 1 else 1])
         if name not in helps:
             helps[name] = compressor(*name.split(), "--help").stdout
-        for option in (word.replace("_", "-") for word in words if word.startswith("-")):
+        for word in (word for word in words if word.startswith("-")):
+            # The paper's names are taken, and are not in the help.
+            option = word[: len(word) - len(word.lstrip("-"))] + canonical(word.lstrip("-"))
             assert re.search(rf"(?<![\w-]){re.escape(option)}(?![\w-])", helps[name]), line
 
 

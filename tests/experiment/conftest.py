@@ -27,7 +27,7 @@ class Undisturbed:
     def words(self, run: Path, *changes: object) -> list[str]:
         """The command that makes this sweep in `run`; the last of two options counts."""
         return [
-            *("sweep", "--data-dir", str(self.data / "d.npz"), "-o", str(run)),
+            *("sweep", "--data", str(self.data / "d.npz"), "-o", str(run)),
             *("--sparsities", "0.5,0.9", "--max-steps", "10", "--batch-size", "32"),
             *map(str, changes),
         ]

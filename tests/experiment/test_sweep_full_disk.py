@@ -55,7 +55,7 @@ def test_a_full_disk_then_room_again(undisturbed: Any, small_disk: Path) -> None
 def test_a_limit_on_the_size_of_a_file(undisturbed: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = [
-        *("train", "-1", "--data-dir", undisturbed.data, "--train-dir", run),
+        *("train", "-1", "--data", undisturbed.data, "--train-dir", run),
         *("--max-steps", "3", "--batch-size", "32"),
     ]
 

@@ -51,7 +51,7 @@ def test_a_run_on_other_data(undisturbed: Any, tmp_path: Path) -> None:
     other = write_quadrants(tmp_path / "other" / "d.npz", seed=2)
     before = files(run)
 
-    refusal = compressor(*undisturbed.words(run, "--data-dir", other)).refusal()
+    refusal = compressor(*undisturbed.words(run, "--data", other)).refusal()
 
     assert "data.digest was " in refusal
     assert files(run) == before
@@ -62,7 +62,7 @@ def test_train_in_the_folder_of_a_sweep(undisturbed: Any, tmp_path: Path) -> Non
     before = files(run)
 
     refusal = compressor(
-        *("train", "-1", "--force", "--data-dir", undisturbed.data, "--train-dir", run)
+        *("train", "-1", "--force", "--data", undisturbed.data, "--train-dir", run)
     ).refusal()
 
     assert 'kind was "sweep", is now "model"' in refusal
@@ -133,9 +133,9 @@ def test_a_run_that_another_process_holds(undisturbed: Any, tmp_path: Path) -> N
         ["--seeds", "0,0"],
         ["--learning-rate", "0"],
         ["--validation", "600"],
-        ["--data-dir", "missing"],
-        ["--data-dir", "rows.npz"],
-        ["--data-dir", "small.npz"],
+        ["--data", "missing"],
+        ["--data", "rows.npz"],
+        ["--data", "small.npz"],
     ],
     ids=" ".join,
 )

@@ -204,8 +204,8 @@ def test_the_model_file_is_not_touched(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--format", "all", "--quantize", "int8"], "--format all makes every quantisation"),
-        (["--for", "litert,onnxruntime", "--format", "tflite"], "Name one runtime"),
+        (["--format", "all", "--quantize", "int8"], "--format all covers every quantisation"),
+        (["--for", "litert,onnxruntime", "--format", "tflite"], "Give one runtime"),
         ([], "no format is given"),
         (["-o", "model.bin"], "the format is not known: bin"),
     ],

@@ -258,7 +258,7 @@ def test_data_that_do_not_fit_are_refused(artefacts, tmp_path, rejected) -> None
 
     message = rejected(UsageError, bench, [artefacts], data=load_dataset(tmp_path / "d.npz"))
 
-    assert "[8, 8, 1]" in message and "--data-dir" in message
+    assert "[8, 8, 1]" in message and "--data" in message
     rejected(DataError, load_dataset, tmp_path / "missing.npz")
 
 

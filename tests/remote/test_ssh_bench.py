@@ -102,7 +102,7 @@ def test_bench_measures_there(bare, artefacts, tiny_file, tmp_path, no_leftovers
 
     done = compressor(
         *("bench", artefacts / "float.tflite", artefacts / "small.onnx"),
-        *("--data-dir", tiny_file, "--rounds", 2, "--round-seconds", 0.01, "--starts", 2),
+        *("--data", tiny_file, "--rounds", 2, "--round-seconds", 0.01, "--starts", 2),
         *("-o", output, *bare.options),
     )
 

@@ -347,7 +347,7 @@ def test_a_bundle_is_removed_from_a_device(device, versions) -> None:
 
     with serving(device) as ask:
         done = device.command("deploy", paths[1], "--remove")
-        assert done.stdout == f"device: {NAME} is removed (2 versions)\n"
+        assert done.stdout == f"device: {NAME} was removed (2 versions)\n"
         assert ask() == digest(paths[1])  # what it has loaded
     assert sorted(path.name for path in device.folder.iterdir()) == ["runner.pyz"]
     assert device.command("deploy").stdout == "device has no bundle\n"
@@ -367,7 +367,7 @@ def test_a_current_version_that_has_rotted_is_told(device, versions) -> None:
     current = device.folder / NAME / "current"
     current.write_bytes(current.read_bytes()[:-1] + b"?")
 
-    assert "damaged there" in device.command("deploy").stdout
+    assert "the file there is damaged" in device.command("deploy").stdout
     (listed,) = device.command("deploy", "--json").json()["bundles"]
     assert listed["damaged"] and listed["current"] == digest(bundle)
 

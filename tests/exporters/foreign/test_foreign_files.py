@@ -48,7 +48,7 @@ def test_prune_shrink_and_evaluate(
     data, run = write(tmp_path / "data.npz", given.data), tmp_path / "run"
 
     records = compressor(
-        *("prune", given.path, "-o", run, "--data-dir", data, "--granularity", granularity),
+        *("prune", given.path, "-o", run, "--data", data, "--granularity", granularity),
         *("--sparsity", 0.5, "--max-steps", 80, "--batch-size", 32),
         *("--learning-rate", 0.03, "--json"),
     ).json()
@@ -57,15 +57,13 @@ def test_prune_shrink_and_evaluate(
     assert retrained["accuracy"] > given.accuracy - 0.1
     assert retrained["accuracy"] == stock_accuracy(run / "step_2_2" / "model.keras", given.data)
     small = tmp_path / "small.keras"
-    shrunk = compressor("shrink", run, "-o", small, "--data-dir", data, "--json").json()
+    shrunk = compressor("shrink", run, "-o", small, "--data", data, "--json").json()
     assert shrunk["difference"] <= 1e-5
     assert shrunk["accuracy"] == {
         "before": retrained["accuracy"],
         "after": retrained["accuracy"],
     }
-    evaluated = compressor(
-        *("evaluate", small, "--data-dir", data, "--max-steps", 1, "--json")
-    ).json()
+    evaluated = compressor(*("evaluate", small, "--data", data, "--max-steps", 1, "--json")).json()
     assert evaluated["accuracy"] == stock_accuracy(small, given.data) == retrained["accuracy"]
     if granularity == "channel":
         _, keras = quiet_tensorflow.load()
@@ -84,7 +82,7 @@ def test_inputs_by_wrong_names_are_refused(foreign: Callable, tmp_path: Path) ->
     )
     data = write(tmp_path / "data.npz", renamed)
 
-    outcome = compressor("prune", given.path, "-o", tmp_path / "run", "--data-dir", data)
+    outcome = compressor("prune", given.path, "-o", tmp_path / "run", "--data", data)
 
     assert "did you mean upper for uper?" in outcome.refusal(after_stages=True)
     assert not (tmp_path / "run").exists()
