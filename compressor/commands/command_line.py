@@ -1,4 +1,4 @@
-"""The `compressor` command: its commands put together, and how each ends."""
+"""The `compressor` command: its commands, in sections, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from compressor.commands.packaging import keygen, package, verify
 from compressor.commands.parameters import SETTINGS
 from compressor.commands.pruning import prune, sensitivity, shrink
 from compressor.commands.reporting import report
+from compressor.commands.sections import SectionedGroup
 from compressor.commands.training import evaluate, sparsify, sweep, train
 from compressor.errors import CompressorError
 from compressor.foundation import NativeOutput
@@ -27,51 +28,47 @@ from deploy.standard_streams import open_standard_streams, settle_standard_strea
 INTERRUPTED = 130
 
 
-@click.group(context_settings=SETTINGS)
+@click.group(
+    cls=SectionedGroup,
+    context_settings=SETTINGS,
+    epilog="`compressor COMMAND --help` shows options and examples. For tab completion in bash: "
+    'eval "$(_COMPRESSOR_COMPLETE=bash_source compressor)" (also zsh_source and fish_source).',
+)
 @click.version_option(compressor.__version__, "-V", "--version", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Prune Keras models, store them sparse, and measure what that brings.
+    """Make trained Keras models small and fast, without losing accuracy.
 
-    Start with: compressor sweep
+    Most of the weights are removed, the model is exported to TFLite or ONNX, and the exported file
+    is verified and measured in the runtime that will execute it. Three commands take a model of
+    your own all the way; without --data they use the embedded MNIST:
+
+    \b
+      # Remove 90 % of the weights, and retrain the rest.
+      compressor prune model.keras --data data.npz -o pruned
+      # Write a small file, verified in its runtime.
+      compressor export pruned --data data.npz -o small.tflite
+      # Measure its size, accuracy and latency.
+      compressor bench small.tflite --data data.npz
     """
 
 
-for command in (
-    *(
-        train,
-        prune,
-        shrink,
-        sensitivity,
-        sparsify,
-        export,
-        bench,
-        devices,
-        keygen,
-        package,
-        verify,
-        runner,
-        deploy,
-        evaluate,
-        sweep,
-        report,
-        inspect,
-        runtimes,
-    ),
-):
-    cli.add_command(command)
+cli.add_section("Make small", prune, sensitivity, shrink, export)
+cli.add_section("Prove and measure", bench, inspect, report, runtimes)
+cli.add_section("Ship", devices, package, verify, keygen, runner, deploy)
+cli.add_section("Reproduce the paper", sweep, train, sparsify, evaluate)
 
 
 def main() -> NoReturn:
-    """Run the command line: bad input ends in one line and exit code 2, Ctrl-C in 130."""
+    """Run the command line: bad input ends in one line and exit code 2, Ctrl-C in code 130."""
     open_standard_streams()
     native = NativeOutput()
     try:
         code = cli.main(prog_name="compressor", standalone_mode=False, obj=native)
     except (KeyboardInterrupt, click.exceptions.Abort) as stopped:
-        # Click puts an Abort of its own around what it caught.
+        # Click wraps what it caught in an Abort of its own.
         kept = (
             str(stopped.__cause__ or stopped)
-            or "what was finished is kept, and the same command goes on"
+            or "finished work is kept; run the same command to resume"
         )
         _fail(f"interrupted; {kept}", INTERRUPTED)
     except CompressorError as error:
@@ -99,7 +96,7 @@ def main() -> NoReturn:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    with contextlib.suppress(OSError):  # nobody may read it
+    with contextlib.suppress(OSError):  # nobody may be reading
         click.echo(f"error: {message}" if code != INTERRUPTED else message, err=True)
     settle_standard_streams()
     sys.exit(code)

@@ -31,7 +31,7 @@ STEP = re.compile(
 @pytest.fixture
 def words(quadrants: Path, tmp_path: Path) -> list[str]:
     return [
-        *("train", "--data-dir", str(quadrants), "--train-dir", str(tmp_path / "run")),
+        *("train", "--data", str(quadrants), "--train-dir", str(tmp_path / "run")),
         *("--batch-size", "32", "--max-steps", "30"),
     ]
 
@@ -128,7 +128,7 @@ def _assert_interrupted(outcome: Outcome) -> None:
     assert outcome.stdout == ""
     assert "Traceback" not in outcome.stderr
     *stages, last = outcome.stderr.splitlines()
-    assert last == "interrupted; what was finished is kept, and the same command goes on"
+    assert last == "interrupted; finished work is kept; run the same command to resume"
     assert all(STEP.fullmatch(line) or line[:1].isalpha() or not line for line in stages), (
         outcome.stderr
     )
