@@ -86,10 +86,10 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """Read a JSON object, or raise CheckpointError in one line."""
+def read_json(path: Path, *, largest: int = _MAX_JSON_BYTES) -> dict[str, Any]:
+    """Read a JSON object of at most `largest` bytes, or raise CheckpointError in one line."""
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
+        if path.stat().st_size > largest:
             raise CheckpointError("file is too large to be a record", value=path)
         content = json.loads(path.read_text())
     except (OSError, ValueError, RecursionError) as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import CheckpointError, CompressorError, UsageError
-from compressor.foundation import Listener, SilentListener, read_json
+from compressor.foundation import Listener, SilentListener
 from compressor.report import formatting as form
 from compressor.report.networks import Network, read_network
 from compressor.runs import (
@@ -22,11 +22,10 @@ from compressor.runs import (
     RECORD,
     Bench,
     Results,
-    check_results,
     model_digest,
-    naming,
     read_bench,
     read_record,
+    read_results,
     sparsity_name,
 )
 from deploy import Artifact, ArtifactError, read_artifact
@@ -71,9 +70,7 @@ def read_run(
     that is damaged. A model or an artefact that cannot be read is left out, with a note.
     """
     if results is None and (path / RESULTS).exists():
-        results = read_json(path / RESULTS)
-        with naming(path / RESULTS):
-            check_results(results)
+        results = read_results(path / RESULTS)
     contents = RunContents(path.resolve().name, results)
     if (path / BENCH).exists():
         contents.bench = read_bench(path / BENCH)

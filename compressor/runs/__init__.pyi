@@ -22,6 +22,7 @@ from .results_document import (
     check_results as check_results,
     dense_of as dense_of,
     encoding_names as encoding_names,
+    read_results as read_results,
     results_schema as results_schema,
 )
 from .run_directory import (
@@ -33,7 +34,6 @@ from .run_directory import (
     read_record as read_record,
     same_pruning as same_pruning,
 )
-from .schema import naming as naming
 from .sources import (
     MASKS as MASKS,
     MODEL as MODEL,

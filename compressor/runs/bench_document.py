@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import CheckpointError
-from compressor.foundation import read_json
-from compressor.runs.schema import Checker, check_version, load_schema, naming
+from compressor.runs.schema import check_schema, check_version, load_schema, read_document
 
 BENCH = "bench.json"
 """What the document is called in a run directory."""
@@ -31,11 +30,11 @@ def bench_schema() -> dict[str, Any]:
 def check_bench(bench: Bench) -> None:
     """Raise CheckpointError in one line unless `bench` can be reported.
 
-    Looks at the name, the version, and at what the schema asks of keys, types and ranges. Every
-    row must name an artefact of its run, and no two artefacts of a run may have one name.
+    Checks the name, the version and the schema. Every row must name an artefact of its run, and no
+    two artefacts of a run may have one name.
     """
     check_version(bench, "bench document", BENCH_SCHEMA, BENCH_SCHEMA_VERSION)
-    Checker(bench_schema(), "bench document").check(bench, "bench")
+    check_schema(bench, bench_schema(), "bench document", "bench")
     for number, run in enumerate(bench["runs"]):
         names = [artefact["name"] for artefact in run["artefacts"]]
         if len(set(names)) < len(names):
@@ -52,10 +51,7 @@ def check_bench(bench: Bench) -> None:
 
 def read_bench(path: Path) -> dict[str, Any]:
     """Read and check the bench document at `path`; raises CheckpointError in one line."""
-    bench = read_json(path)
-    with naming(path):
-        check_bench(bench)
-    return bench
+    return read_document(path, check_bench)
 
 
 def newest_run(bench: Bench) -> BenchRun | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from compressor.errors import CheckpointError
-from compressor.runs.schema import Checker, check_version, load_schema
+from compressor.runs.schema import check_schema, check_version, load_schema, read_document
 
 Results = Mapping[str, Any]
 """A results document; results.schema.json beside this file says what is in it."""
@@ -23,12 +24,11 @@ def results_schema() -> dict[str, Any]:
 def check_results(results: Results) -> None:
     """Raise CheckpointError in one line unless `results` can be reported.
 
-    Looks at the name, the version, and at what the schema asks of keys, types and ranges; further
-    keys are left to a JSON Schema validator, which reports do not need. Every row must have its
-    dense model, and every proportion the same layers, which they are compared by.
+    Checks the name, the version and the schema. Every row must have its dense model, and every
+    proportion the same layers, which they are compared by.
     """
     check_version(results, "results document", RESULTS_SCHEMA, RESULTS_SCHEMA_VERSION)
-    Checker(results_schema(), "results document").check(results, "results")
+    check_schema(results, results_schema(), "results document", "results")
     seeds = {dense["seed"] for dense in results["dense"]}
     pruned = [layer["layer"] for layer in results["proportions"][0]["layers"]]
     for row in results["proportions"]:
@@ -38,6 +38,11 @@ def check_results(results: Results) -> None:
             raise CheckpointError(
                 "results document prunes other layers in another row", value=row["sparsity"]
             )
+
+
+def read_results(path: Path) -> dict[str, Any]:
+    """Read and check the results document at `path`; raises CheckpointError in one line."""
+    return read_document(path, check_results)
 
 
 def by_sparsity(results: Results) -> dict[float, list[dict[str, Any]]]:

@@ -1,29 +1,26 @@
-"""A light check of a document against its JSON Schema: what a reader relies on, in one line."""
+"""Checks a document against its JSON Schema, and refuses it in one line."""
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+import reprlib
+from collections.abc import Callable, Iterator, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from compressor.errors import CheckpointError
+from compressor.foundation import read_json
 
-_TYPES: dict[str, type | tuple[type, ...]] = {
-    "object": Mapping,
-    "array": (list, tuple),
-    "string": str,
-    "boolean": bool,
-    "integer": int,
-    "number": (int, float),
-    "null": type(None),
-}
-_LARGEST = 2**63  # a whole number beyond has no place in a count, and overflows a float in time
-_SHOWN = 80
+_BEYOND = 2**63  # such an integer is no count, and overflows a float in time
+_LARGEST = 16 * 2**20  # bytes; checking a byte takes microseconds
+_LONGEST_PATH = 200
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half of a pair: no valid text holds one
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 def load_schema(name: str) -> dict[str, Any]:
@@ -33,14 +30,15 @@ def load_schema(name: str) -> dict[str, Any]:
     return loaded
 
 
-@contextlib.contextmanager
-def naming(path: Path) -> Iterator[None]:
-    """Let a CheckpointError met within name the file that it is about."""
+def read_document(path: Path, check: Callable[[Any], None]) -> dict[str, Any]:
+    """Read a JSON document that passes `check`; raises CheckpointError, naming the file."""
+    document = read_json(path, largest=_LARGEST)
     try:
-        yield
+        check(document)
     except CheckpointError as error:
         place = f"{error.value}, in {path}" if error.value is not None else path
         raise CheckpointError(error.what, value=place, hint=error.hint) from error
+    return document
 
 
 def check_version(document: Any, what: str, name: str, version: int) -> None:
@@ -58,85 +56,54 @@ def check_version(document: Any, what: str, name: str, version: int) -> None:
         )
 
 
-class Checker:
-    """Follows a schema's types, keys, values, lengths, patterns and ranges through a document.
+def check_schema(document: Any, schema: Mapping[str, Any], what: str, root: str) -> None:
+    """Raise CheckpointError at the first place where `document` does not keep to `schema`.
 
-    Keys that the schema does not name are allowed, so that a newer program's documents of the
-    same version are read. Numbers must be finite and below 2^63 in size.
+    `what` is what the message calls the document, `root` what its paths begin with. Keys that the
+    schema does not name are allowed, so that a newer program's documents of the same version are
+    read. Numbers must be finite, integers below 2^63 in size, and texts must be valid Unicode.
     """
-
-    def __init__(self, rules: Mapping[str, Any], what: str) -> None:
-        self._rules, self._what = rules, what
-
-    def check(self, document: Any, path: str) -> None:
-        """Raise CheckpointError, in one line that names the place, where `document` differs."""
-        self._check(document, self._rules, path)
-
-    def _check(self, value: Any, rule: Mapping[str, Any], path: str) -> None:
-        while "$ref" in rule:
-            rule = self._rules["$defs"][rule["$ref"].rpartition("/")[2]]
-        expected = rule.get("type", [])
-        expected = [expected] if isinstance(expected, str) else expected
-        if expected and not any(_is(value, name) for name in expected):
-            self._refuse(path, f"{' or '.join(expected)}, not {type(value).__name__}")
-        if "enum" in rule and value not in rule["enum"]:
-            names = ", ".join(str(name) for name in rule["enum"])
-            self._refuse(path, f"one of {names}, not {str(value)[:_SHOWN]}")
-        if isinstance(value, Mapping):
-            self._check_object(value, rule, path)
-        elif isinstance(value, (list, tuple)):
-            self._check_array(value, rule, path)
-        elif isinstance(value, str):
-            self._check_text(value, rule, path)
-        elif value is not None and not isinstance(value, bool):
-            self._check_range(value, rule, path)
-
-    def _check_object(self, value: Mapping[str, Any], rule: Mapping[str, Any], path: str) -> None:
-        properties, others = rule.get("properties", {}), rule.get("additionalProperties", {})
-        for key in rule.get("required", []):
-            if key not in value:
-                raise CheckpointError(f"{self._what} lacks", value=f"{path}.{key}")
-        for key, inner in value.items():
-            place = f"{path}.{key[:_SHOWN]}"
-            self._check_text(key, rule.get("propertyNames", {}), place)
-            # `additionalProperties` is false where no other key is meant: not looked at here.
-            self._check(inner, properties.get(key, others or {}), place)
-
-    def _check_array(self, value: Any, rule: Mapping[str, Any], path: str) -> None:
-        if len(value) < rule.get("minItems", 0):
-            raise CheckpointError(f"{self._what} has too few entries", value=path)
-        if len(value) > rule.get("maxItems", len(value)):
-            raise CheckpointError(f"{self._what} has too many entries", value=path)
-        for index, inner in enumerate(value):
-            self._check(inner, rule.get("items", {}), f"{path}[{index}]")
-
-    def _check_text(self, value: str, rule: Mapping[str, Any], path: str) -> None:
-        if any("\ud800" <= letter <= "\udfff" for letter in value):
-            self._refuse(path, "half a character, which no text holds")
-        if len(value) < rule.get("minLength", 0):
-            self._refuse(path, "an empty text")
-        if "pattern" in rule and not re.search(rule["pattern"], value):
-            self._refuse(path, f"not {value[:_SHOWN]!r}")
-
-    def _check_range(self, value: float, rule: Mapping[str, Any], path: str) -> None:
-        inside = (
-            value >= rule.get("minimum", value)
-            and value <= rule.get("maximum", value)
-            and ("exclusiveMinimum" not in rule or value > rule["exclusiveMinimum"])
-            and ("exclusiveMaximum" not in rule or value < rule["exclusiveMaximum"])
-        )
-        if not inside:
-            self._refuse(path, f"{value:g} is out of range")
-
-    def _refuse(self, path: str, hint: str) -> None:
-        raise CheckpointError(f"{self._what} is damaged", value=path, hint=hint)
+    try:
+        # Not jsonschema's best match: a hostile document may have millions of errors.
+        error = next(_reader()(schema).iter_errors(document), None)
+        if error is None:
+            return
+        # The message usually begins with the value, whole.
+        said, value = error.message, repr(error.instance)
+    except RecursionError:
+        raise CheckpointError(f"{what} is damaged", value=root, hint="nested too deeply") from None
+    if said.startswith(value):
+        said = _SHORT.repr(error.instance) + said[len(value) :]
+    place = (root + error.json_path[1:])[:_LONGEST_PATH]
+    raise CheckpointError(f"{what} is damaged", value=place, hint=said)
 
 
-def _is(value: Any, name: str) -> bool:
-    if isinstance(value, bool) and name != "boolean":
-        return False
-    if not isinstance(value, _TYPES[name]):
-        return False
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return not isinstance(value, int) or abs(value) < _LARGEST
+@functools.cache
+def _reader() -> Any:
+    """The validator class of a lenient reader; jsonschema is imported late, as that takes time."""
+    from jsonschema import Draft202012Validator, validators
+
+    def further_keys(validator: Any, rule: Any, value: Any, schema: Any) -> Iterator[Any]:
+        if rule:
+            yield from Draft202012Validator.VALIDATORS["additionalProperties"](
+                validator, rule, value, schema
+            )
+
+    types = {
+        "object": lambda _, value: isinstance(value, Mapping),
+        "array": lambda _, value: isinstance(value, (list, tuple)),
+        "string": lambda _, value: isinstance(value, str) and not _SURROGATE.search(value),
+        "integer": lambda _, value: _is_count(value),
+        "number": lambda _, value: (
+            _is_count(value) or (isinstance(value, float) and math.isfinite(value))
+        ),
+    }
+    return validators.extend(
+        Draft202012Validator,
+        {"additionalProperties": further_keys},
+        type_checker=Draft202012Validator.TYPE_CHECKER.redefine_many(types),
+    )
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < _BEYOND

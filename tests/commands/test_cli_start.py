@@ -204,7 +204,7 @@ def test_help_and_version_import_nothing_heavy(arguments: list[str]) -> None:
     assert "compressor" in done.stdout
     assert not loaded & {
         *("tensorflow", "keras", "absl", "scipy", "matplotlib", "h5py", "numpy", "jax", "jinja2"),
-        *("onnx", "onnxruntime", "ai_edge_litert", "filelock"),
+        *("onnx", "onnxruntime", "ai_edge_litert", "filelock", "jsonschema"),
     }
 
 

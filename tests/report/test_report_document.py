@@ -76,19 +76,36 @@ def remove(*path):
     [
         (remove("schema"), "not a results document"),
         (lambda r: r.update(schema_version=2), "another version: 2"),
-        (remove("encodings"), "lacks: results.encodings"),
-        (remove("proportions", 3, "sparse", "bytes"), r"lacks: results.proportions\[3\].sparse.by"),
-        (lambda r: r.update(dense=[]), "too few entries: results.dense"),
+        (remove("encodings"), "damaged: results; 'encodings' is a required"),
+        (remove("proportions", 3, "sparse", "bytes"), r"proportions\[3\].sparse; 'bytes' is a req"),
+        (lambda r: r.update(dense=[]), r"damaged: results.dense; \[\] should be non-empty"),
         (lambda r: r["dense"][0].update(seed=7), "no dense model of seed: 0"),
-        (lambda r: r["dense"][0].update(accuracy=float("nan")), "damaged: .*; number, not float"),
-        (lambda r: r["proportions"][0].update(layers="fc1"), "array, not str"),
-        (lambda r: r["dense"][0].update(accuracy=98.9), "accuracy; 98.9 is out of range"),
+        (
+            lambda r: r["dense"][0].update(accuracy=float("nan")),
+            "damaged: .*; nan is not of type 'number'",
+        ),
+        (lambda r: r["proportions"][0].update(layers="fc1"), "'fc1' is not of type 'array'"),
+        (lambda r: r["dense"][0].update(accuracy=98.9), "accuracy; 98.9 is greater than the max"),
         (
             lambda r: r["dense"][0].update(weights_bytes=10**400),
             "damaged: results.dense.0..weights",
         ),
-        (lambda r: r["experiment"]["retraining"].update({"..e-1": {}}), "retraining...e-1; not"),
-        (lambda r: r["experiment"]["data"].update(name="\ud800"), "half a character"),
+        (
+            lambda r: r["experiment"]["retraining"].update({"..e-1": {}}),
+            "retraining; '..e-1' does not match",
+        ),
+        (
+            lambda r: r["experiment"]["data"].update(name="\ud800"),
+            r"data.name; '.ud800' is not of type",
+        ),
+        (
+            lambda r: r["environment"]["versions"].update({"\ud800": "1"}),
+            "versions; '.ud800' is not",
+        ),
+        (
+            lambda r: r["environment"]["versions"].update({"k" * 10**6: 1}),
+            "versions.kkk.*; 1 is not",
+        ),
         (lambda r: r["proportions"][2]["layers"].reverse(), "other layers in another row: 0.5"),
     ],
 )
@@ -98,6 +115,12 @@ def test_a_damaged_document_is_one_line(results, change, message):
     with pytest.raises(CheckpointError, match=message) as caught:
         check(damaged)
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 1000
+
+
+def test_keys_of_a_later_program_are_fine(results):
+    results["colour"] = results["dense"][0]["colour"] = "blue"
+    check(results)
 
 
 def test_write_report_writes_a_page_whose_links_lead_somewhere(results_of, tmp_path):
