@@ -21,10 +21,9 @@ from benchmarks.accuracy import ROWS
 from compressor import CompressorError, load_dataset
 from compressor.exporters import FORMATS, ExportJob
 from compressor.exporters.job import Checked
-from compressor.exporters.latencies import latencies
 from compressor.exporters.request import QUANTIZATIONS
 from compressor.foundation import quiet_tensorflow
-from compressor.runtimes import Runner
+from compressor.runtimes import Runner, median_latencies
 
 SPARSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.98)
 TIMED = (("dense", "70 %"), ("dense", "90 %", "1x16", "channels"))
@@ -126,11 +125,9 @@ def _line(row: dict[str, Any]) -> str:
 def _times(file_format: str, forms: list[Form]) -> list[dict[str, Any]]:
     """Latency and load time of each form that passed, and their ratios to dense float32."""
     passed = [form for form in forms if form[2].verdict.passed]
-    artefacts = [
-        (FORMATS[file_format], file_format, checked.file.content) for _, _, checked in passed
-    ]
-    times = latencies(artefacts, rounds=ROUNDS)
-    loads = _loads(file_format, [content for _, _, content in artefacts])
+    contents = [checked.file.content for _, _, checked in passed]
+    times = median_latencies(contents, FORMATS[file_format], rounds=ROUNDS)
+    loads = _loads(file_format, contents)
     rows = []
     for number, (name, optimize, checked) in enumerate(passed):
         row: dict[str, Any] = {

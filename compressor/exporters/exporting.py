@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from compressor.data import Dataset
 from compressor.errors import (
     CheckFailedError,
@@ -20,7 +22,6 @@ from compressor.errors import (
 )
 from compressor.exporters.description import describe_artifact
 from compressor.exporters.job import FORMATS, Checked, ExportJob
-from compressor.exporters.latencies import fastest
 from compressor.exporters.request import (
     QUANTIZATIONS,
     REJECTED,
@@ -32,10 +33,14 @@ from compressor.exporters.request import (
 )
 from compressor.foundation import Listener, SilentListener, atomic_path, write_bytes, write_json
 from compressor.runs import artefact_path, artefact_stem, artefacts_folder, model_to_shrink
-from compressor.runtimes import find, python_of
+from compressor.runtimes import find, median_latencies, python_of
 from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
 
 Record = dict[str, Any]
+
+_ROUNDS = 7
+_TIE = 1.02
+"""of the smallest median latency; within it the smaller file is taken"""
 
 
 def export(
@@ -169,7 +174,13 @@ class Forms:
         if not passed:
             return self.one("none")
         self._listener.stage("measure")
-        return passed[fastest([(self._runtime, self._format, one.file.content) for one in passed])]
+        found = median_latencies(
+            [checked.file.content for checked in passed], self._runtime, rounds=_ROUNDS
+        )
+        medians = np.median(found, axis=0)
+        limit = _TIE * medians.min()
+        close = [one for one, median in zip(passed, medians, strict=True) if median <= limit]
+        return min(close, key=lambda checked: checked.size)
 
     def _build(self, quantize: Quantize) -> tuple[Request, ExportedFile]:
         self._listener.stage(f"{self._format}, {quantize}: build")

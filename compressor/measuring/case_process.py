@@ -12,15 +12,13 @@ import numpy as np
 from compressor.errors import CheckFailedError, UsageError
 from compressor.foundation import storage_errors
 from compressor.measuring import proof
-from compressor.measuring.cases import Case, pinned_cpus
+from compressor.measuring.cases import Case
 from compressor.measuring.proof import Examples
 from compressor.measuring.target import Target
-from compressor.runtimes import Runner
+from compressor.runtimes import Runner, timing
 from deploy.arrays import write_arrays
 from deploy.artifact_parts import InputRule
 
-_FEWEST_RUNS, _MOST_RUNS = 5, 300
-_ROUND_WARMUP = 2
 _BATCHES_FED = 64
 _FED_BYTES = 64 * 2**20
 _PROOF_SECONDS = 5.0
@@ -31,10 +29,10 @@ class Method:
     """How long and how often is measured; times in seconds."""
 
     rounds: int = 15
-    round_seconds: float = 0.1
+    round_seconds: float = timing.ROUND_SECONDS
     """of a case in a round, single-stream, and as much again offline; of 300 runs at most"""
     starts: int = 3
-    warmup_seconds: float = 3.0
+    warmup_seconds: float = timing.WARMUP_SECONDS
     """at most"""
     time_limit: float = 120.0
     """of one request to a runner"""
@@ -97,6 +95,7 @@ class CaseProcess:
         self._rules: tuple[InputRule, ...] = ()
         self._fed: Path | None = None
         self._runner: Runner | None = None
+        self._timer: timing.Timer | None = None
 
     def close(self) -> None:
         """End the process."""
@@ -117,7 +116,14 @@ class CaseProcess:
             )
             found.first_ms.append(first["first_ns"] / 1e6)
         found.doing = "warms up"
-        settled = self._running.warm_up(seconds=self._method.warmup_seconds, **self._rows())
+        self._timer = timing.Timer(
+            self._running,
+            self._method.round_seconds,
+            batch=self._case.batch,
+            inputs=self._fed,
+            copies=self._case.copies,
+        )
+        settled = self._timer.warm_up(self._method.warmup_seconds)
         memory = {key: first[key] for key in ("peak_memory_bytes", "device_memory_bytes")}
         found.warm = settled | memory
         found.doing = "checks"
@@ -126,14 +132,11 @@ class CaseProcess:
 
     def round(self) -> None:
         """One turn: single-stream, then offline; the process is paused before and after."""
-        self._running.resume()
-        wanted = self._method.round_seconds * 1e9 / max(self._found.warm["median_ns"], 1.0)
-        runs = int(min(max(wanted, _FEWEST_RUNS), _MOST_RUNS))
-        times = self._running.measure(runs=runs, warmup=_ROUND_WARMUP, **self._rows())
-        examples, nanoseconds = self._running.stream(runs=runs, **self._rows())
-        self._found.rounds.append(np.array(times, np.float64) / 1e6)
-        self._found.streams.append(1e9 * examples / max(nanoseconds, 1))
-        self._running.pause()
+        assert self._timer is not None
+        with self._timer.turn():
+            times, speed = self._timer.latencies(), self._timer.throughput()
+        self._found.rounds.append(times)
+        self._found.streams.append(speed)
 
     @property
     def _running(self) -> Runner:
@@ -148,7 +151,7 @@ class CaseProcess:
             threads=case.threads,
             timeout=self._method.time_limit,
             # What feeds a GPU has threads of its own.
-            cpus=None if case.on_gpu else pinned_cpus(case.threads, self._target.cores),
+            cpus=None if case.on_gpu else timing.pinned_cpus(case.threads, self._target.cores),
         ).__enter__()
         facts = self._runner.load(case.subject.path, graph=case.transfer == "graph")
         made_for = {port["shape"][0] for port in facts["inputs"] if port["shape"]} - {None}
@@ -179,9 +182,6 @@ class CaseProcess:
             with storage_errors(path), open(path, "wb") as file:
                 write_arrays(file, examples.inputs(self._rules, slice(0, count)))
         return path
-
-    def _rows(self) -> dict[str, Any]:
-        return {"batch": self._case.batch, "inputs": self._fed, "copies": self._case.copies}
 
     def _prove(self) -> None:
         found, case, examples = self._found, self._case, self._examples

@@ -133,16 +133,3 @@ def _own_runtime(subject: Subject) -> str:
             hint=f"--runtime {_DEFAULT[subject.format]} measures the file in that",
         )
     return name
-
-
-def pinned_cpus(threads: int, cores: Sequence[Sequence[int]] | None = None) -> list[int] | None:
-    """The processors that a case of so many threads is kept to; None where it cannot be.
-
-    `cores` are those of the machine that measures, by default this one. One thread a core comes
-    first, so that no two threads share a core while another is idle; the last ones are taken, since
-    systems do their own work on the first.
-    """
-    cores = usable_cores() if cores is None else cores
-    turns = max(map(len, cores), default=0)
-    ordered = [core[turn] for turn in range(turns) for core in reversed(cores) if turn < len(core)]
-    return sorted(ordered[:threads]) or None

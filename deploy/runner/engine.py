@@ -15,14 +15,11 @@ import numpy as np
 
 from deploy.artifact_parts import DTYPES, Port
 from deploy.errors import EngineError, MissingEngineError, RequestError
+from deploy.measurement import settle, timed
 
 _SEED = 0
 _LONGEST_LIST = 200
 _MOST_BATCHES = 64
-_WINDOW_RUNS = 10
-_WINDOW_NS = 50_000_000
-_SETTLED = 0.02
-_TIMER_RUNS = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -150,14 +147,12 @@ class Engine(abc.ABC):
     def warm_up(self, rows: Rows, *, seconds: float) -> dict[str, Any]:
         """Run until the median of the runs settles, for at most `seconds`.
 
-        It has settled when the medians of two windows, one after the other, differ by at most
-        2 %; a window is of 10 runs at least, and of 50 ms. Returns `first_ns` (of the first run,
-        which builds what the runtime builds late), `runs`, `settled` and `median_ns`. Raises as
-        `predict` does.
+        Returns what `deploy.measurement.settle` does; the first run builds what the runtime builds
+        late. Raises as `predict` does.
         """
         self._bind_ns = 0
         run = self._repeated(rows)
-        found: dict[str, Any] = self._guarded(lambda: _settle(run, seconds))
+        found: dict[str, Any] = self._guarded(lambda: settle(run, seconds))
         # Giving a GPU its inputs builds and may run what is run first.
         return found | {"first_ns": found["first_ns"] + self._bind_ns}
 
@@ -171,7 +166,8 @@ class Engine(abc.ABC):
         def measured() -> list[int]:
             for _ in range(warmup):
                 run()
-            return timed(run, runs)
+            gc.collect()
+            return timed(itertools.repeat(run, runs))
 
         times: list[int] = self._guarded(measured)
         return times
@@ -187,7 +183,8 @@ class Engine(abc.ABC):
             for _ in range(runs):
                 run()
 
-        times: list[int] = self._guarded(lambda: timed(run_all, 1))
+        gc.collect()
+        times: list[int] = self._guarded(lambda: timed([run_all]))
         return runs * (self.fixed_batch() or rows.batch), times[0]
 
     def _repeated(self, rows: Rows) -> Callable[[], Any]:
@@ -267,71 +264,6 @@ class Engine(abc.ABC):
             else:
                 found[port.name] = generator.random(shape, np.float32)
         return found
-
-
-def timed(run: Callable[[], Any], runs: int) -> list[int]:
-    """Nanoseconds of each of `runs` calls; the garbage collector rests meanwhile."""
-    clock = time.perf_counter_ns
-    collecting = gc.isenabled()
-    gc.collect()
-    gc.disable()
-    try:
-        times = []
-        for _ in range(runs):
-            start = clock()
-            run()
-            times.append(clock() - start)
-        return times
-    finally:
-        if collecting:
-            gc.enable()
-
-
-def timer_costs() -> dict[str, float]:
-    """What is in every measured time, and not the runtime's: medians, in nanoseconds.
-
-    `timer_ns` is the clock alone, `call_ns` the clock and a Python call that does nothing.
-    """
-    clock = time.perf_counter_ns
-    alone = []
-    for _ in range(_TIMER_RUNS):
-        start = clock()
-        alone.append(clock() - start)
-    return {
-        "timer_ns": float(np.median(alone)),
-        "call_ns": float(np.median(timed(lambda: None, _TIMER_RUNS))),
-    }
-
-
-def _median(values: Sequence[float]) -> float:
-    # Not the one of `statistics`, which costs a start several milliseconds of imports.
-    return float(np.median(values))
-
-
-def _settle(run: Callable[[], Any], seconds: float) -> dict[str, Any]:
-    start = time.perf_counter()
-    times = timed(run, 1)
-    first, before, settled = times[0], 0.0, False
-
-    def late() -> bool:
-        return time.perf_counter() - start >= seconds
-
-    while not settled and not late():
-        window: list[int] = []
-        while not late() and (len(window) < _WINDOW_RUNS or sum(window) < _WINDOW_NS):
-            # One by one where ten would take longer than a window.
-            window += timed(run, _WINDOW_RUNS if first < _WINDOW_NS / _WINDOW_RUNS else 1)
-        times += window
-        if len(window) >= _WINDOW_RUNS:
-            median = float(np.median(window))
-            settled = bool(before) and abs(median - before) <= _SETTLED * before
-            before = median
-    return {
-        "first_ns": first,
-        "runs": len(times),
-        "settled": settled,
-        "median_ns": float(before or np.median(times)),
-    }
 
 
 def plain_name(name: str) -> str:

@@ -16,8 +16,9 @@ import numpy as np
 from deploy.arrays import read_arrays
 from deploy.errors import DeployError, EngineError, MissingEngineError, RequestError
 from deploy.fields import Fields, parse_json
+from deploy.measurement import timer_costs
 from deploy.runner import engines
-from deploy.runner.engine import Engine, Rows, timer_costs
+from deploy.runner.engine import Engine, Rows
 from deploy.runner.memory import peak_memory_bytes
 from deploy.vectors import CheckVectors
 

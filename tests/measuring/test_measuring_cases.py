@@ -10,8 +10,10 @@ import pytest
 
 from compressor.errors import CheckpointError, MissingRuntimeError, UsageError
 from compressor.measuring import cases as planning
-from compressor.measuring.cases import pinned_cpus, plan_cases
+from compressor.measuring.cases import plan_cases
 from compressor.measuring.subjects import default_output, find_subjects
+from compressor.runtimes import timing
+from compressor.runtimes.timing import pinned_cpus
 
 
 def planned(folder: Path, runtimes=None, threads=(1,), batches=(1,)) -> list[list[tuple]]:
@@ -134,7 +136,7 @@ def test_results_go_to_the_run_directory_or_beside_the_artefact(artefacts, tmp_p
 
 
 def test_threads_get_a_core_each_before_they_share_one(monkeypatch) -> None:
-    monkeypatch.setattr(planning, "usable_cores", lambda: [[0, 2], [1, 3]])
+    monkeypatch.setattr(timing, "usable_cores", lambda: [[0, 2], [1, 3]])
 
     assert pinned_cpus(1) == [1]
     assert pinned_cpus(2) == [0, 1]

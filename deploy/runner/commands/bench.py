@@ -63,7 +63,8 @@ def _measured(model: Model, arguments: argparse.Namespace) -> dict[str, Any]:
     import numpy as np
 
     from deploy.machine import describe_machine, governor, load_average
-    from deploy.runner.engine import Rows, timer_costs
+    from deploy.measurement import timer_costs
+    from deploy.runner.engine import Rows
     from deploy.runner.memory import peak_memory_bytes
     from deploy.statistics import median_interval, percentile_intervals
 

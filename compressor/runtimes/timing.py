@@ -1,0 +1,99 @@
+"""The one timer of artefacts: warmed up until they settle, then timed in interleaved rounds.
+
+The artefacts take turns, A B C A B C, so that a machine that becomes slower meanwhile slows all
+alike. Each has a process of its own, pinned to fixed processors and stopped (SIGSTOP) while it is
+not its turn, since the threads of some runtimes go on spinning after a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor.runtimes.registry import find
+from compressor.runtimes.runner import Facts, Runner
+from deploy.machine import usable_cores
+
+ROUND_SECONDS = 0.1
+WARMUP_SECONDS = 3.0
+_FEWEST_RUNS, _MOST_RUNS = 5, 300
+_ROUND_WARMUP = 2
+
+
+class Timer:
+    """Times the artefact that `runner` has loaded; `rows` are what `Runner.measure` is fed.
+
+    Every method raises as `Runner` does.
+    """
+
+    def __init__(self, runner: Runner, round_seconds: float = ROUND_SECONDS, **rows: Any) -> None:
+        self._runner, self._round_seconds, self._rows = runner, round_seconds, rows
+        self._runs = _FEWEST_RUNS
+
+    def warm_up(self, seconds: float = WARMUP_SECONDS) -> Facts:
+        """Run until the median settles, for at most `seconds`; what `Runner.warm_up` returns."""
+        warm = self._runner.warm_up(seconds=seconds, **self._rows)
+        wanted = self._round_seconds * 1e9 / max(warm["median_ns"], 1.0)
+        self._runs = int(min(max(wanted, _FEWEST_RUNS), _MOST_RUNS))
+        return warm
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[None]:
+        """Within, the process runs that was paused before and is paused after."""
+        self._runner.resume()
+        yield
+        self._runner.pause()
+
+    def latencies(self) -> np.ndarray:
+        """Milliseconds of each run of a round, float64: a batch after the other."""
+        times = self._runner.measure(runs=self._runs, warmup=_ROUND_WARMUP, **self._rows)
+        return np.array(times, np.float64) / 1e6
+
+    def throughput(self) -> float:
+        """Examples a second of as many runs, timed in all."""
+        examples, nanoseconds = self._runner.stream(runs=self._runs, **self._rows)
+        return 1e9 * examples / max(nanoseconds, 1)
+
+
+def median_latencies(artefacts: Sequence[bytes], runtime: str, *, rounds: int) -> np.ndarray:
+    """Median milliseconds of files for `runtime` at batch 1, float64 (rounds, artefacts).
+
+    On one thread. Compare within a row. Raises as `Runner` does.
+    """
+    known = find(runtime)
+    cpus = None if known.gpu else pinned_cpus(1)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        timers = []
+        for number, content in enumerate(artefacts):
+            path = folder / f"{number}.{known.format}"
+            path.write_bytes(content)
+            runner = stack.enter_context(Runner(runtime, cpus=cpus))
+            runner.load(path)
+            timers.append(Timer(runner, batch=1, copies=True))
+            timers[-1].warm_up()
+            runner.pause()
+        return np.array([[_median_of(timer) for timer in timers] for _ in range(rounds)])
+
+
+def _median_of(timer: Timer) -> float:
+    with timer.turn():
+        return float(np.median(timer.latencies()))
+
+
+def pinned_cpus(threads: int, cores: Sequence[Sequence[int]] | None = None) -> list[int] | None:
+    """The processors that a process of so many threads is pinned to; None where it cannot be.
+
+    `cores` are those of the machine that measures, by default this one. One thread a core comes
+    first, so that no two threads share a core while another is idle; the last ones are taken, since
+    systems do their own work on the first.
+    """
+    cores = usable_cores() if cores is None else cores
+    turns = max(map(len, cores), default=0)
+    ordered = [core[turn] for turn in range(turns) for core in reversed(cores) if turn < len(core)]
+    return sorted(ordered[:threads]) or None
