@@ -7,7 +7,6 @@ import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
@@ -93,12 +92,7 @@ class Model:
             self.engine = kind(path, self._threads, version=version)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         # The runtime lets go of the model and of its threads with its last reference.
         self.__dict__.pop("engine", None)
 

@@ -54,7 +54,7 @@ class BenchProgress(Display):
 
     def stage(self, title: str) -> None:
         """A stage of the measurement begins."""
-        self._interrupts.check()
+        self.check()
         self._title = title
         now = time.monotonic()
         if self._live is not None:

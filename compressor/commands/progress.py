@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import click
 
@@ -14,24 +13,12 @@ from compressor.foundation import Interrupts
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-class Display:
+class Display(Interrupts):
     """Something shown on the terminal while a command runs; within it no Ctrl-C is lost."""
 
-    def __init__(self) -> None:
-        self._interrupts = Interrupts()
-
-    def __enter__(self) -> Self:
-        self._interrupts.__enter__()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._close()
-        self._interrupts.__exit__(kind, error, traceback)
+        super().__exit__(kind, error, traceback)
 
     def _close(self) -> None:
         raise NotImplementedError
@@ -54,7 +41,7 @@ class TerminalProgress(Display):
 
     def stage(self, title: str, images: int = 0, images_left: int = 0) -> None:
         """A stage begins; it trains on `images`, and `images_left` are left, these included."""
-        self._interrupts.check()
+        self.check()
         self._close()
         self._title, self._images, self._images_left = title, images, images_left
         self._stage_start = self._last_line = time.monotonic()
@@ -62,7 +49,7 @@ class TerminalProgress(Display):
 
     def progress(self, step: int, steps: int, loss: float, accuracy: float) -> None:
         """A step of a training is done."""
-        self._interrupts.check()
+        self.check()
         done = self._images * step // steps
         if step == 1:
             # The first step also builds the function, and would spoil the estimate.

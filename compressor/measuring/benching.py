@@ -100,8 +100,8 @@ def bench(
     record = RunRecord(subjects, tables, shown, method, target.resolve().parent, machine)
     try:
         for table in tables:
-            with Session(table, shown, method, listener.stage, machine) as session:
-                _measure(session, record, target, listener)
+            session = Session(table, shown, method, listener.stage, machine)
+            _measure(session, record, target, listener)
     except KeyboardInterrupt:
         record.finish(interrupted=True)
         if record.rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from pathlib import Path
@@ -94,14 +95,14 @@ class CaseProcess:
         self._target = target
         self._rules: tuple[InputRule, ...] = ()
         self._fed: Path | None = None
+        self._stack = contextlib.ExitStack()
         self._runner: Runner | None = None
         self._timer: timing.Timer | None = None
 
     def close(self) -> None:
         """End the process."""
-        if self._runner is not None:
-            self._runner.__exit__(None, None, None)
-            self._runner = None
+        self._runner = None
+        self._stack.close()
 
     def begin(self) -> None:
         """Start several times; the last process is warmed up, and proven."""
@@ -146,13 +147,14 @@ class CaseProcess:
 
     def _start(self) -> None:
         case = self._case
-        self._runner = self._target.runner(
+        runner = self._target.runner(
             case.runtime,
             threads=case.threads,
             timeout=self._method.time_limit,
             # What feeds a GPU has threads of its own.
             cpus=None if case.on_gpu else timing.pinned_cpus(case.threads, self._target.cores),
-        ).__enter__()
+        )
+        self._runner = self._stack.enter_context(runner)
         facts = self._runner.load(case.subject.path, graph=case.transfer == "graph")
         made_for = {port["shape"][0] for port in facts["inputs"] if port["shape"]} - {None}
         if made_for - {case.batch}:

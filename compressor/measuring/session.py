@@ -19,7 +19,6 @@ import contextlib
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
 from compressor.errors import CheckFailedError, MissingRuntimeError, UsageError
 from compressor.foundation import storage_errors
@@ -34,7 +33,7 @@ Heard = Callable[[str], None]
 
 
 class Session:
-    """The processes of one table; use it as a context, which ends them."""
+    """The processes of one table."""
 
     def __init__(
         self,
@@ -48,30 +47,21 @@ class Session:
         self._examples, self._method, self._heard = examples, method, heard
         self._target = target
         self._running: dict[int, CaseProcess] = {}
-        self._stack = contextlib.ExitStack()
-
-    def __enter__(self) -> Session:
-        with storage_errors(Path(tempfile.gettempdir())):
-            folder = tempfile.TemporaryDirectory(prefix="compressor-bench-")
-        self._folder = Path(self._stack.enter_context(folder))
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stack.close()
 
     def run(self) -> None:
         """Measure all cases. What was measured stays in `measured`, whatever interrupts it."""
+        with contextlib.ExitStack() as stack:
+            with storage_errors(Path(tempfile.gettempdir())):
+                folder = tempfile.TemporaryDirectory(prefix="compressor-bench-")
+            self._run(stack, Path(stack.enter_context(folder)))
+
+    def _run(self, stack: contextlib.ExitStack, folder: Path) -> None:
         for number, found in enumerate(self.measured):
             case = found.case
             self._heard(f"{case.subject.name} in {case.runtime}: start, warm up, check")
-            process = CaseProcess(found, self._examples, self._method, self._folder, self._target)
+            process = CaseProcess(found, self._examples, self._method, folder, self._target)
             self._running[number] = process
-            self._stack.callback(process.close)
+            stack.callback(process.close)
             self._guarded(number, process.begin)
         for turn in range(1, self._method.rounds + 1):
             self._heard(f"round {turn} of {self._method.rounds}")

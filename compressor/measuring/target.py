@@ -74,11 +74,8 @@ class Target:
 
 def _ask(host: SshHost) -> dict[str, Any]:
     """What a device says of itself."""
-    space = RemoteWorkspace(host, pack(), timeout=_SECONDS)
-    try:
+    with contextlib.closing(RemoteWorkspace(host, pack(), timeout=_SECONDS)) as space:
         return space.request({"op": "machine"})
-    finally:
-        space.close()
 
 
 def _cores(found: Any) -> list[list[int]]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
@@ -61,30 +61,23 @@ class Runner:
         self._host = host
         self._process: RunnerProcess | None = None
         self._started = False
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Runner:
-        with storage_errors(Path(tempfile.gettempdir())):
-            self._folder = tempfile.TemporaryDirectory(prefix="compressor-runner-")
+        with storage_errors(Path(tempfile.gettempdir())), contextlib.ExitStack() as stack:
+            folder = tempfile.TemporaryDirectory(prefix="compressor-runner-")
+            self._path = Path(stack.enter_context(folder))
             if self._host is None:
                 self._process = LocalProcess(self._path)
             else:
                 self._process = RemoteProcess(self._host, self.timeout)
+            stack.callback(self._process.close)
+            self._stack = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._started = False
-        process, self._process = self._process, None
-        if process is not None:
-            process.close()
-        if self._folder is not None:
-            self._folder.cleanup()
-            self._folder = None
+    def __exit__(self, *error: object) -> None:
+        self._started, self._process = False, None
+        self._stack.close()
 
     def probe(self) -> Facts:
         """Whether the runtime can run here: version, provider, device."""
@@ -194,12 +187,6 @@ class Runner:
         if self._process is None:
             raise RuntimeError("a Runner is used in a with statement")
         return self._process
-
-    @property
-    def _path(self) -> Path:
-        if self._folder is None:
-            raise RuntimeError("a Runner is used in a with statement")
-        return Path(self._folder.name)
 
     def _write(self, inputs: Stored) -> str:
         """The file of the inputs, written unless they are in one."""
