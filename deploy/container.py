@@ -35,6 +35,11 @@ _DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+=@-]*")
 
 
+def is_bundle_name(name: str) -> bool:
+    """Whether a bundle may be called this: as a member may, and in no folder."""
+    return "/" not in name and is_member_name(name)
+
+
 def is_member_name(name: str) -> bool:
     """Whether a member may be called that: relative, of plain ASCII, no part begins with a dot."""
     parts = name.split("/")

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from deploy.container import MOST_BYTES, is_member_name
+from deploy.container import MOST_BYTES, is_bundle_name
 from deploy.errors import BundleError, EngineError, RequestError
 from deploy.files import size_and_sha256, sync
 from deploy.store_files import (
@@ -234,7 +234,7 @@ class Store:
                     path.unlink()
 
     def _place(self, name: str) -> Path:
-        if "/" in name or not is_member_name(name):
+        if not is_bundle_name(name):
             raise RequestError("no name of a bundle", value=name)
         return self.folder / name
 
@@ -290,7 +290,7 @@ class Store:
 
 
 def _holds_one(place: Path) -> bool:
-    named = "/" not in place.name and is_member_name(place.name)
+    named = is_bundle_name(place.name)
     return named and any((place / _VERSIONS).glob(f"*{_SUFFIX}"))
 
 

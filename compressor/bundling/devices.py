@@ -16,7 +16,7 @@ def known() -> tuple[DeviceProfile, ...]:
     return tuple(read_profile(path) for path in sorted(PROFILES.glob(f"*{SUFFIX}")))
 
 
-def find(device: str | Path) -> DeviceProfile:
+def find_device(device: str | Path) -> DeviceProfile:
     """The profile of this name, or the one in this TOML file.
 
     Whatever ends in .toml, or has a folder before it, is a file. Raises UsageError for a name that

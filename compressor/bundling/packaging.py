@@ -12,12 +12,17 @@ from typing import Any
 from compressor._version import __version__
 from compressor.bundling.keys import read_private_key
 from compressor.bundling.readme import bundle_readme
-from compressor.bundling.sbom import Package, bundle_sbom
 from compressor.errors import RunDirectoryError, UsageError
 from compressor.foundation import deploy_errors, storage_errors, write_bytes
 from deploy.artifact import VECTORS_SUFFIX, Artifact, read_artifact
 from deploy.bundle import pack_members
-from deploy.container import MOST_BYTES, is_member_name, read_container, write_container
+from deploy.container import (
+    MOST_BYTES,
+    is_bundle_name,
+    is_member_name,
+    read_container,
+    write_container,
+)
 from deploy.errors import DeployError
 from deploy.files import read_regular, sync
 from deploy.manifest import (
@@ -36,13 +41,6 @@ from deploy.vectors import CheckVectors
 README, SBOM = "README.md", "sbom.cdx.json"
 
 _MOST_VECTORS = 256 * 2**20
-_PACKAGES = {
-    "litert": "ai-edge-litert",
-    "tflite-runtime": "tflite-runtime",
-    "onnxruntime": "onnxruntime",
-    "cuda": "onnxruntime-gpu",
-    "tensorrt": "onnxruntime-gpu",
-}
 
 
 def package(
@@ -74,8 +72,9 @@ def package(
     onnxruntime-web cannot be had.
     """
     from compressor.bundling import devices
+    from compressor.bundling.sbom import bundle_sbom
 
-    profile = devices.find(device)
+    profile = devices.find_device(device)
     target = Path(output)
     _check_target(target, profile, force)
     _check_name(name)
@@ -95,7 +94,7 @@ def package(
         created_by=f"compressor {__version__}",
     )
     members[README] = bundle_readme(manifest, kind)
-    members[SBOM] = bundle_sbom(manifest.name, artifact, _packages(profile), members)
+    members[SBOM] = bundle_sbom(manifest.name, artifact, profile, members)
     with deploy_errors():
         packed = pack_members(manifest, members, key)
         content = write_container(packed)
@@ -203,14 +202,6 @@ def _members(
     return members | bundled_runner(), "python"
 
 
-def _packages(profile: DeviceProfile) -> list[Package]:
-    if is_folder(profile):
-        return [Package("npm", "onnxruntime-web", profile.runtime_version, delivered=True)]
-    name = _PACKAGES[profile.runtime]
-    needed = [Package("pypi", name, profile.runtime_version)]
-    return [*needed, Package("pypi", "numpy", profile.numpy)] if profile.pythons else needed
-
-
 def _latencies(path: Path, artifact: Artifact) -> tuple[Latency, ...]:
     """What a bench.json says of the artefact: its newest sound rows, one of each setting."""
     from compressor.runs import read_bench
@@ -255,7 +246,7 @@ def _latency(machine: Mapping[str, Any], row: Mapping[str, Any]) -> Latency:
 
 
 def _check_name(name: str | None) -> None:
-    if name is not None and (not is_member_name(name) or "/" in name):
+    if name is not None and not is_bundle_name(name):
         raise UsageError(
             "a bundle is not called that",
             value=repr(name),

@@ -6,44 +6,47 @@ it lists (RFC 9562, section 5.5).
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+
+from cyclonedx.model import HashAlgorithm, HashType, Property
+from cyclonedx.model.bom import Bom
+from cyclonedx.model.component import Component, ComponentType
+from cyclonedx.model.license import DisjunctiveLicense
+from cyclonedx.output.json import JsonV1Dot6
+from packageurl import PackageURL
 
 from compressor._version import __version__
 from deploy.artifact import Artifact
+from deploy.profile import DeviceProfile
 
 _RUNNER = ("__main__.py", "deploy/")
 _DELIVERED = "compressor:delivered"
 
 
-@dataclasses.dataclass(frozen=True)
-class Package:
-    """A package that the artefact needs to run: `kind` pypi or npm; in the bundle or not."""
-
-    kind: str
-    name: str
-    version: str | None
-    delivered: bool = False
+_PACKAGES = {
+    "litert": ("pypi", "ai-edge-litert"),
+    "tflite-runtime": ("pypi", "tflite-runtime"),
+    "onnxruntime": ("pypi", "onnxruntime"),
+    "cuda": ("pypi", "onnxruntime-gpu"),
+    "tensorrt": ("pypi", "onnxruntime-gpu"),
+    "onnxruntime-web": ("npm", "onnxruntime-web"),
+}
+"""Where a runtime comes from, and what it is called there."""
 
 
 def bundle_sbom(
-    name: str, artifact: Artifact, packages: Sequence[Package], members: Mapping[str, bytes]
+    name: str, artifact: Artifact, profile: DeviceProfile, members: Mapping[str, bytes]
 ) -> bytes:
-    """The SBOM of a bundle called `name`, of `artifact`, `packages` and its other `members`."""
-    from cyclonedx.model.bom import Bom
-    from cyclonedx.model.component import Component, ComponentType
-    from cyclonedx.output.json import JsonV1Dot6
-
+    """The SBOM of the bundle `name`: `artifact`, what `profile` runs it with, other `members`."""
     bom = Bom()
     bom.metadata.timestamp = None  # type: ignore[assignment]
     root = Component(
         name=name, type=ComponentType.APPLICATION, bom_ref="bundle", version=artifact.sha256[:16]
     )
     bom.metadata.component = root
-    parts = [_model(artifact), *(_package(package) for package in packages)]
+    parts = [_model(artifact), *_packages(profile)]
     if any(_is_runner(member) for member in members):
         parts.append(_runner(members))
     if artifact.provenance.data_sha256 is not None:
@@ -57,9 +60,7 @@ def bundle_sbom(
     return (text + "\n").encode()
 
 
-def _model(artifact: Artifact) -> Any:
-    from cyclonedx.model import HashAlgorithm, HashType, Property
-    from cyclonedx.model.component import Component, ComponentType
+def _model(artifact: Artifact) -> Component:
 
     facts = {
         "format": artifact.format,
@@ -86,9 +87,7 @@ def _model(artifact: Artifact) -> Any:
     )
 
 
-def _runner(members: Mapping[str, bytes]) -> Any:
-    from cyclonedx.model import HashAlgorithm, HashType
-    from cyclonedx.model.component import Component, ComponentType
+def _runner(members: Mapping[str, bytes]) -> Component:
 
     files = [
         Component(
@@ -107,30 +106,32 @@ def _runner(members: Mapping[str, bytes]) -> Any:
         type=ComponentType.APPLICATION,
         bom_ref="runner",
         version=__version__,
-        licenses=[_apache()],
+        licenses=[DisjunctiveLicense(id="Apache-2.0")],
         components=files,
     )
 
 
-def _package(package: Package) -> Any:
-    from cyclonedx.model import Property
-    from cyclonedx.model.component import Component, ComponentType
-    from packageurl import PackageURL
+def _packages(profile: DeviceProfile) -> list[Component]:
+    """What the device runs the artefact with; only onnxruntime-web comes in the bundle."""
+    kind, runtime = _PACKAGES[profile.runtime]
+    needed = {runtime: profile.runtime_version}
+    if profile.pythons and kind == "pypi":
+        needed["numpy"] = profile.numpy
+    where = "in the bundle" if kind == "npm" else "on the device, not in the bundle"
+    return [
+        Component(
+            name=name,
+            type=ComponentType.LIBRARY,
+            bom_ref=f"{kind}:{name}",
+            version=version,
+            purl=PackageURL(kind, name=name, version=version),
+            properties=[Property(name=_DELIVERED, value=where)],
+        )
+        for name, version in needed.items()
+    ]
 
-    where = "in the bundle" if package.delivered else "on the device, not in the bundle"
-    return Component(
-        name=package.name,
-        type=ComponentType.LIBRARY,
-        bom_ref=f"{package.kind}:{package.name}",
-        version=package.version,
-        purl=PackageURL(package.kind, name=package.name, version=package.version),
-        properties=[Property(name=_DELIVERED, value=where)],
-    )
 
-
-def _data(digest: str) -> Any:
-    from cyclonedx.model import Property
-    from cyclonedx.model.component import Component, ComponentType
+def _data(digest: str) -> Component:
 
     return Component(
         name="data set of training and verification",
@@ -141,12 +142,6 @@ def _data(digest: str) -> Any:
             Property(name=_DELIVERED, value="not in the bundle"),
         ],
     )
-
-
-def _apache() -> Any:
-    from cyclonedx.model.license import DisjunctiveLicense
-
-    return DisjunctiveLicense(id="Apache-2.0")
 
 
 def _is_runner(name: str) -> bool:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from compressor import runtimes
 from compressor.errors import CheckFailedError, MissingRuntimeError
-from compressor.foundation import deploy_errors, storage_errors
+from compressor.foundation import deploy_errors, storage_errors, temporary_folder
 from compressor.runtimes import Runner
 from deploy.bundle import Bundle, open_bundle
 from deploy.manifest import VECTORS
@@ -67,9 +66,8 @@ def _check(bundle: Bundle) -> dict[str, Any]:
     wanted = bundle.manifest.runtime
     name = _runtime_here(wanted)
     with contextlib.ExitStack() as stack:
-        with storage_errors(Path(tempfile.gettempdir())):
-            made = tempfile.TemporaryDirectory(prefix="compressor-verify-")
-            folder = Path(stack.enter_context(made))
+        folder = stack.enter_context(temporary_folder("compressor-verify-"))
+        with storage_errors(folder):
             # Names of ours: nothing goes to a name that the bundle chose.
             artefact = folder / f"artefact.{bundle.artifact.format}"
             artefact.write_bytes(bundle.model)

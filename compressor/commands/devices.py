@@ -24,10 +24,10 @@ def devices(device: str | None, as_json: bool) -> None:
       compressor devices raspberrypi-4
       compressor devices my-board.toml --json
     """
-    from compressor.bundling import find, known
+    from compressor.bundling import find_device, known
     from compressor.report import device_text, devices_text
 
     if device is None:
         print_results([profile.describe() for profile in known()], devices_text, as_json)
     else:
-        print_results(find(device).describe(), device_text, as_json)
+        print_results(find_device(device).describe(), device_text, as_json)

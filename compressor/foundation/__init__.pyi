@@ -6,6 +6,7 @@ from .files import (
     read_json as read_json,
     sha256 as sha256,
     storage_errors as storage_errors,
+    temporary_folder as temporary_folder,
     write_bytes as write_bytes,
     write_json as write_json,
     write_text as write_text,

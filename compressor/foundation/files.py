@@ -45,6 +45,15 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder, removed at the end; raises StorageError where none can be made."""
+    with storage_errors(Path(tempfile.gettempdir())):
+        folder = tempfile.TemporaryDirectory(prefix=prefix)
+    with folder:
+        yield Path(folder.name)
+
+
+@contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success fsync it and rename it over `path`.
 

@@ -16,12 +16,11 @@ A case that fails costs its own row.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from compressor.errors import CheckFailedError, MissingRuntimeError, UsageError
-from compressor.foundation import storage_errors
+from compressor.foundation import temporary_folder
 from compressor.measuring import proof
 from compressor.measuring.case_process import CaseProcess, Measured, Method
 from compressor.measuring.cases import Case
@@ -51,9 +50,7 @@ class Session:
     def run(self) -> None:
         """Measure all cases. What was measured stays in `measured`, whatever interrupts it."""
         with contextlib.ExitStack() as stack:
-            with storage_errors(Path(tempfile.gettempdir())):
-                folder = tempfile.TemporaryDirectory(prefix="compressor-bench-")
-            self._run(stack, Path(stack.enter_context(folder)))
+            self._run(stack, stack.enter_context(temporary_folder("compressor-bench-")))
 
     def _run(self, stack: contextlib.ExitStack, folder: Path) -> None:
         for number, found in enumerate(self.measured):

@@ -25,7 +25,7 @@ Shape = tuple[int | None, ...]
 
 
 @dataclasses.dataclass(frozen=True)
-class InputRule:
+class InputScaling:
     """What happens to the array of one input.
 
     `shape` is the model's, without the batch axis; `dtype` is what the model's input takes;
@@ -48,7 +48,7 @@ class Preprocessing:
     `layout` is the `structure` of the model's inputs, with a name for every tensor.
     """
 
-    rules: tuple[InputRule, ...]
+    rules: tuple[InputScaling, ...]
     sources: tuple[str, ...]
     row_shapes: tuple[tuple[int, ...], ...]
     layout: Any
@@ -80,7 +80,7 @@ class Preprocessing:
         """The rules as JSON objects; a size that the model leaves open is null."""
         return [dataclasses.asdict(rule) | {"shape": list(rule.shape)} for rule in self.rules]
 
-    def _each(self, x: Any) -> Iterable[tuple[InputRule, tuple[int, ...], Any]]:
+    def _each(self, x: Any) -> Iterable[tuple[InputScaling, tuple[int, ...], Any]]:
         if not isinstance(x, Mapping):
             parts = [x]
         elif len(self.sources) == 1:
@@ -239,7 +239,7 @@ def _row_shape(wanted: Shape, stored: tuple[int, ...], where: str) -> tuple[int,
     )
 
 
-def _rule(name: str, tensor: Any, layers: Sequence[Any], array: Array, where: str) -> InputRule:
+def _rule(name: str, tensor: Any, layers: Sequence[Any], array: Array, where: str) -> InputScaling:
     """Decide about one input, whose values reach `layers` that take them as they are."""
     dtype, scale = str(tensor.dtype), 1.0
     embedding = next((layer for layer in layers if is_embedding(layer)), None)
@@ -267,7 +267,7 @@ def _rule(name: str, tensor: Any, layers: Sequence[Any], array: Array, where: st
             value=f"{where}{_range(array)}",
             hint="scale them, or store them as float32",
         )
-    return InputRule(name, tuple(tensor.shape[1:]), dtype, scale, reason)
+    return InputScaling(name, tuple(tensor.shape[1:]), dtype, scale, reason)
 
 
 def _check_integers(array: Array, low: int, high: int, takes: str, where: str) -> None:

@@ -6,6 +6,7 @@ this machine only asks it (`deploy.runner.commands.store`).
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from compressor.remote.device_store import Arrived, CutError, DeviceStore
 from compressor.remote.ssh import SshHost, in_home
 from compressor.remote.workspace import RemoteWorkspace
 from deploy.bundle import open_bundle
-from deploy.container import MOST_BYTES, is_member_name, read_container
+from deploy.container import MOST_BYTES, is_bundle_name, read_container
 from deploy.errors import DeployError
 from deploy.fields import LONGEST_PATH, Fields
 from deploy.files import read_regular
@@ -28,7 +29,7 @@ from deploy.signing import read_public_key
 from deploy.store import FOLDER
 
 Json = dict[str, Any]
-Progress = Callable[[int, int], None]
+CopyProgress = Callable[[int, int], None]
 """Told how many bytes of how many have been sent."""
 
 _CHUNK = 2**16
@@ -43,7 +44,7 @@ def deploy(
     host: SshHost | str,
     *,
     folder: str = FOLDER,
-    progress: Progress | None = None,
+    progress: CopyProgress | None = None,
 ) -> Json:
     """Bring a bundle to a device, and let it be the one that is served there.
 
@@ -81,8 +82,7 @@ def roll_back(name: str, host: SshHost | str, *, folder: str = FOLDER) -> Json:
 
     Returns host, name, current, previous, verified; raises as `deploy` does.
     """
-    if "/" in name or not is_member_name(name):
-        raise UsageError("no name of a bundle", value=name)
+    _check_name(name)
     with DeviceStore.connected(SshHost.of(host), folder) as device:
         return {"host": device.host.name, "name": name, **device.roll_back(name)}
 
@@ -94,10 +94,14 @@ def remove_bundle(name: str, host: SshHost | str, *, folder: str = FOLDER) -> Js
     host, name, versions (how many there were); raises as `deploy` does, and UsageError where there
     is no bundle of this name.
     """
-    if "/" in name or not is_member_name(name):
-        raise UsageError("no name of a bundle", value=name)
+    _check_name(name)
     with DeviceStore.connected(SshHost.of(host), folder) as device:
         return {"host": device.host.name, "name": name, "versions": device.remove(name)}
+
+
+def _check_name(name: str) -> None:
+    if not is_bundle_name(name):
+        raise UsageError("no name of a bundle", value=name)
 
 
 def served(host: SshHost | str, *, folder: str = FOLDER) -> Json:
@@ -142,11 +146,8 @@ def install_runner(
     """
     archive, identifiers = _runner(keys)
     host = SshHost.of(host)
-    space = RemoteWorkspace(host, archive, timeout=_SECONDS)
-    try:
+    with contextlib.closing(RemoteWorkspace(host, archive, timeout=_SECONDS)) as space:
         done = space.request({"op": "install", "folder": in_home(folder), "force": force})
-    finally:
-        space.close()
     with host.keeping_to_the_protocol():
         answer = Fields(done, "answer")
         if sorted(set(answer.texts("keys"))) != identifiers:
@@ -184,7 +185,7 @@ def _runner(keys: Sequence[Path | str]) -> tuple[bytes, list[str]]:
 
 
 def _copy(
-    device: DeviceStore, path: Path, name: str, sha256: str, size: int, progress: Progress
+    device: DeviceStore, path: Path, name: str, sha256: str, size: int, progress: CopyProgress
 ) -> int:
     """Copy a version that is not there, through cuts as long as it advances; the bytes sent."""
     there = device.status(name, sha256, size)
@@ -225,7 +226,7 @@ def _broken_off(device: DeviceStore, have: int, size: int) -> MissingRuntimeErro
 
 
 def _send(
-    sink: Callable[[bytes], None], path: Path, start: int, size: int, progress: Progress
+    sink: Callable[[bytes], None], path: Path, start: int, size: int, progress: CopyProgress
 ) -> None:
     with open(path, "rb") as file:
         file.seek(start)

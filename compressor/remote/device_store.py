@@ -20,7 +20,7 @@ from compressor.errors import (
 )
 from compressor.remote.ssh import CONNECTION_LOST, NO_COMMAND, SshHost, in_home
 from compressor.remote.ssh_process import SshProcess, TooMuchError
-from deploy.container import is_member_name
+from deploy.container import is_bundle_name
 from deploy.errors import ArtifactError, DeployError
 from deploy.fields import Fields, parse_json
 from deploy.store import RUNNER
@@ -194,7 +194,7 @@ class DeviceStore:
 
 def _held(fields: Fields) -> Json:
     name = fields.text("name")
-    if "/" in name or not is_member_name(name):
+    if not is_bundle_name(name):
         raise ArtifactError("no name of a bundle", value=name)
     return {
         "name": name,

@@ -10,13 +10,12 @@ import dataclasses
 import shlex
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeError, UsageError
-from compressor.foundation import storage_errors
+from compressor.foundation import temporary_folder
 from compressor.remote.ssh_process import SshProcess, last_line
 from deploy.errors import DeployError
 
@@ -106,9 +105,7 @@ class SshHost:
         Raises MissingRuntimeError where there is no ssh, or it cannot connect.
         """
         with contextlib.ExitStack() as stack:
-            with storage_errors(Path(tempfile.gettempdir())):
-                made = tempfile.TemporaryDirectory(prefix="compressor-ssh-")
-                folder = Path(stack.enter_context(made))
+            folder = stack.enter_context(temporary_folder("compressor-ssh-"))
             socket = folder / "s"
             if shutil.which("ssh") is None:
                 raise _no_ssh("it is not in the PATH")

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeError, UsageError
-from compressor.foundation import storage_errors
+from compressor.foundation import storage_errors, temporary_folder
 from compressor.remote import SshHost
 from compressor.runtimes import registry
 from compressor.runtimes.processes import EndedError, LocalProcess, RemoteProcess, RunnerProcess
@@ -65,8 +65,7 @@ class Runner:
 
     def __enter__(self) -> Runner:
         with storage_errors(Path(tempfile.gettempdir())), contextlib.ExitStack() as stack:
-            folder = tempfile.TemporaryDirectory(prefix="compressor-runner-")
-            self._path = Path(stack.enter_context(folder))
+            self._path = stack.enter_context(temporary_folder("compressor-runner-"))
             if self._host is None:
                 self._process = LocalProcess(self._path)
             else:

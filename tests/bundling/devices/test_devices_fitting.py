@@ -12,8 +12,8 @@ from deploy.artifact import Artifact
 from deploy.artifact_parts import InputRule, Port, Provenance, StoredTensor, Verification
 from deploy.profile import DeviceProfile
 
-RPI3, RPI4 = devices.find("raspberrypi-3"), devices.find("raspberrypi-4")
-LINUX, BROWSER = devices.find("linux-x86-64"), devices.find("browser")
+RPI3, RPI4 = devices.find_device("raspberrypi-3"), devices.find_device("raspberrypi-4")
+LINUX, BROWSER = devices.find_device("linux-x86-64"), devices.find_device("browser")
 
 
 def artefact(runtime: str = "litert", **changes: Any) -> Artifact:
@@ -76,7 +76,7 @@ def test_what_was_verified_in_another_runtime_only_is_refused_with_what_to_do():
 
 @pytest.mark.parametrize("name", ["browser", "jetson-orin", "linux-gpu"])
 def test_onnxruntime_on_the_cpu_stands_in_for_what_cannot_run_on_every_host(name):
-    assert compatibility.obstacles(onnx(), devices.find(name)) == ()
+    assert compatibility.obstacles(onnx(), devices.find_device(name)) == ()
 
 
 def test_operator_versions_are_those_that_the_runtime_was_measured_to_have():
@@ -98,7 +98,9 @@ def test_an_operator_that_is_not_there_is_named():
 
 
 def test_an_operator_set_that_is_too_new_is_refused():
-    (reason,) = compatibility.obstacles(onnx(needs={"ai.onnx": 24}), devices.find("jetson-orin"))
+    (reason,) = compatibility.obstacles(
+        onnx(needs={"ai.onnx": 24}), devices.find_device("jetson-orin")
+    )
 
     assert reason == "needs ai.onnx 24 (cuda 1.23.0 has up to 23)"
     (reason,) = compatibility.obstacles(onnx(needs={"ai.onnx": 18, "com.mine": 1}), LINUX)
@@ -147,7 +149,7 @@ def test_too_little_memory_or_storage_is_refused_with_both_numbers():
 
 
 def test_the_memory_of_a_gpu_counts_apart():
-    gpu = devices.find("linux-gpu")
+    gpu = devices.find_device("linux-gpu")
     assert gpu.gpu is not None
     small = with_(gpu, gpu=dataclasses.replace(gpu.gpu, memory_bytes=10))
 

@@ -42,7 +42,7 @@ def test_the_known_devices_are_pinned():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_known_profile_is_whole_and_is_what_it_describes(name):
-    profile = devices.find(name)
+    profile = devices.find_device(name)
 
     assert profile == read_profile(PROFILES / f"{name}.toml")
     assert DeviceProfile.parse(profile.describe()) == profile
@@ -66,19 +66,19 @@ def test_a_browser_and_an_app_have_no_python_and_a_gpu_device_has_a_gpu():
 def test_a_device_of_ones_own_is_a_file(changed):
     path = changed('name = "raspberrypi-3"', 'name = "my-board"')
 
-    assert devices.find(path).name == "my-board"
-    assert devices.find(str(path)).runtime == "tflite-runtime"
+    assert devices.find_device(path).name == "my-board"
+    assert devices.find_device(str(path)).runtime == "tflite-runtime"
 
 
 def test_an_unknown_name_is_answered_with_those_that_are_known(rejected):
-    message = rejected(UsageError, devices.find, "raspberrypi-5")
+    message = rejected(UsageError, devices.find_device, "raspberrypi-5")
 
     assert "raspberrypi-5" in message
     assert all(name in message for name in NAMES)
 
 
 def test_a_file_that_is_missing_is_said_by_its_name(rejected, tmp_path):
-    assert "none.toml" in rejected(UsageError, devices.find, tmp_path / "none.toml")
+    assert "none.toml" in rejected(UsageError, devices.find_device, tmp_path / "none.toml")
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_a_wrong_profile_is_refused_in_a_line_that_names_file_and_value(
     changed, rejected, old, new, said
 ):
     path = changed(old, new)
-    message = rejected(UsageError, devices.find, path)
+    message = rejected(UsageError, devices.find_device, path)
 
     assert said in message
     assert path.name in message
@@ -133,7 +133,7 @@ def test_a_gpu_runtime_without_a_gpu_is_refused(changed, rejected):
     text = re.sub(r"\[other\]\n.*\n.*\n", "", path.read_text())
     path.write_text(text)
 
-    assert "no gpu" in rejected(UsageError, devices.find, path)
+    assert "no gpu" in rejected(UsageError, devices.find_device, path)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_hostile_files_are_refused(tmp_path, rejected, content):
     path = tmp_path / "hostile.toml"
     path.write_bytes(content)
 
-    rejected(UsageError, devices.find, path)
+    rejected(UsageError, devices.find_device, path)
 
 
 def test_a_folder_and_a_pipe_are_no_profiles(tmp_path):
@@ -168,10 +168,10 @@ def test_the_example_of_the_documentation_is_a_profile_and_every_device_is_liste
     path = tmp_path / "my-board.toml"
     path.write_text(example[example.index("schema =") : example.index("width_multiple = 8") + 18])
 
-    assert devices.find(path).name == "my-board"
+    assert devices.find_device(path).name == "my-board"
     for profile in devices.known():
         (row,) = [line for line in text.splitlines() if line.startswith(f"| `{profile.name}`")]
         assert f"{profile.runtime} {profile.runtime_version}" in row
     # Every table of the file is in the list of fields.
-    for field in devices.find("linux-gpu").describe():
+    for field in devices.find_device("linux-gpu").describe():
         assert re.search(rf"^\| `\[?{field}\]?` \|", text, re.MULTILINE), field
