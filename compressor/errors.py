@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from deploy.streams import cleaned
+
 _NO_VALUE = object()
 
 
@@ -41,9 +43,7 @@ class CompressorError(Exception):
             message += f"; {hint}"
         message = " ".join(message.split())
         # A name in a hostile file must not write control characters to the terminal.
-        super().__init__(
-            "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message)
-        )
+        super().__init__(cleaned(message))
 
 
 class UsageError(CompressorError):

@@ -12,6 +12,8 @@ Every message is one line: `what: value; hint`.
 
 from __future__ import annotations
 
+from deploy.streams import cleaned
+
 _LONGEST_VALUE = 500
 
 
@@ -25,9 +27,7 @@ class DeployError(Exception):
             shown = shown[:_LONGEST_VALUE] + "..."
         message = what + (f": {shown}" if shown else "") + (f"; {hint}" if hint else "")
         # A name in a hostile file must not write control characters to the terminal.
-        super().__init__(
-            "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in message)
-        )
+        super().__init__(cleaned(message))
 
 
 class ArtifactError(DeployError):

@@ -38,6 +38,11 @@ def printable(text: object) -> str:
     return shown if shown.isprintable() else ascii(shown)
 
 
+def cleaned(text: str) -> str:
+    """`text` without what could move the cursor of a terminal: control characters and the like."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
 def short(text: object) -> str:
     """`text` fit for a message: printable, and cut where a hostile file made it long."""
     shown = printable(text)

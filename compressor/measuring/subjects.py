@@ -14,6 +14,7 @@ from compressor.foundation import sha256
 from compressor.runs import BENCH, IDENTITY
 from deploy import Artifact, ArtifactError, read_artifact
 from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
+from deploy.streams import cleaned
 
 _SUFFIXES = (".tflite", ".onnx")
 
@@ -151,9 +152,6 @@ def _short_names(paths: Iterable[Path]) -> list[str]:
         length = 1
         while length < len(own) and any(other[-length:] == own[-length:] for other in others):
             length += 1
-        # A name in the terminal must not move its cursor.
-        shown = "".join(
-            c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in "/".join(own[-length:])
-        )
+        shown = cleaned("/".join(own[-length:]))
         names.append(shown if shown not in names else f"{shown} ({number + 1})")
     return names

@@ -12,6 +12,7 @@ from compressor.remote import RemoteWorkspace, SshHost
 from compressor.runtimes import Runner
 from deploy.machine import describe_machine, governor, load_average, usable_cores
 from deploy.runner.packing import pack
+from deploy.streams import cleaned
 
 _MOST_CPUS = 4096
 _SECONDS = 120.0
@@ -102,5 +103,4 @@ def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(found: Any) -> str:
-    """A text that does not move the cursor of a terminal."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(found)[:200])
+    return cleaned(str(found)[:200])

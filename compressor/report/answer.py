@@ -38,7 +38,8 @@ def _paragraph(
 ) -> str:
     title, claim = name.replace("_", " ").capitalize(), paper_results.CLAIMS[name]
     return (
-        f"**{title}.** The paper: “{claim}”. Here: {_statistics(test)}. {numbers} {verdict(test)}\n"
+        f"**{title}.** The paper: “{claim}”. Here: {_statistics(test)}. {numbers} "
+        f"{_no_verdict(test) or verdict(test)}\n"
     )
 
 
@@ -66,7 +67,10 @@ def _with_floor(test: Mapping[str, Any], results: Results) -> dict[str, Any]:
     return {**test, "floor": 2 / math.factorial(min(len(grouped), 20)) ** seeds}
 
 
-def _too_few(test: Mapping[str, Any]) -> str:
+def _no_verdict(test: Mapping[str, Any]) -> str:
+    """Why there can be no verdict; empty where there can."""
+    if test["rho"] is None:
+        return "**This says nothing about the hypothesis.**"
     if test["floor"] < 1 - test["confidence"]:
         return ""
     return (
@@ -76,10 +80,6 @@ def _too_few(test: Mapping[str, Any]) -> str:
 
 
 def _size_verdict(test: Mapping[str, Any]) -> str:
-    if test["rho"] is None:
-        return "**This says nothing about the hypothesis.**"
-    if _too_few(test):
-        return _too_few(test)
     if not _significant(test):
         return (
             "**These rows do not show the relation that the paper claims** "
@@ -98,10 +98,6 @@ def _size_verdict(test: Mapping[str, Any]) -> str:
 
 
 def _no_relation_verdict(test: Mapping[str, Any]) -> str:
-    if test["rho"] is None:
-        return "**This says nothing about the hypothesis.**"
-    if _too_few(test):
-        return _too_few(test)
     if _significant(test) and test["rho"] < 0:
         return (
             "It falls as the proportion rises: **there is a relation, a negative one**. The "

@@ -10,9 +10,6 @@ from compressor.report.artefacts import COLUMNS, FORMATS, artefact_sizes
 from compressor.report.content import Figure
 from compressor.runs import Results, by_sparsity
 
-_COLOURS = {"tflite": plot.PURPLE, "onnx": plot.ORANGE}
-_MARKERS = {"tflite": "v", "onnx": "^"}
-
 
 def artefact_figure(results: Results) -> Figure:
     """The bytes of the exported files, and from where on each is smaller than the dense one."""
@@ -39,21 +36,20 @@ def _draw(results: Results) -> Any:
     for file_format, shape in COLUMNS:
         sizes = _sizes(results, file_format, shape)
         if sizes:
+            colour, marker = plot.OF_FORMAT[file_format]
             axes.plot(
                 [100 * sparsity for sparsity in sizes],
                 [size / 1e6 for size in sizes.values()],
                 linestyle="-" if shape == "smallest" else "--",
-                marker=_MARKERS[file_format],
-                color=_COLOURS[file_format],
+                marker=marker,
+                color=colour,
                 label=f"{FORMATS[file_format]}, {shape}",
             )
     weights = form.mean([dense["weights_bytes"] for dense in results["dense"]])
     plot.size_line(axes, weights / 1e6, "weights")
     axes.set_yscale("log")
     plot.plain_log_axis(axes.yaxis)
-    axes.set_xlim(-2, 100)
-    axes.set_xticks(range(0, 101, 20), [f"{percent} %" for percent in range(0, 101, 20)])
-    axes.set_xlabel("pruning proportion")
+    plot.percent_axis(axes, "pruning proportion", lowest=-2)
     axes.set_ylabel("size of the file (MB)")
     plot.legend_above(axes, 2)
     return figure

@@ -9,7 +9,15 @@ from compressor.report import formatting as form
 from compressor.report.conditions import machine_text
 from compressor.report.content import Block, Details, Heading, Mark, Table, Text
 from compressor.report.trade_offs import setting_text
-from compressor.runs import BenchRow, BenchRun, is_sound, median_ms, settings_of
+from compressor.runs import (
+    BenchRow,
+    BenchRun,
+    fastest,
+    fastest_of,
+    median_ms,
+    rows_with,
+    settings_of,
+)
 
 _OPEN = 4
 """Settings whose tables are not folded away."""
@@ -24,32 +32,17 @@ def bench_blocks(run: BenchRun) -> list[Block]:
     blocks: list[Block] = [Text(_bench_text(run))]
     settings = settings_of(run["rows"])
     for number, setting in enumerate(settings):
-        rows = [row for row in run["rows"] if (row["threads"], row["batch"]) == setting]
+        rows = rows_with(run, setting)
         part: list[Block] = [_table(run, rows, note=_NOTE if number == 0 else "")]
         title = setting_text(*setting)
         blocks += [Heading(title), *part] if number < _OPEN else [Details(title, part)]
-    bad = [row for row in run["rows"] if row["status"] in ("wrong", "failed")]
-    if bad:
-        blocks += [Heading("Wrong and failed"), _reasons(run, bad)]
-    unproven = [row for row in run["rows"] if row["status"] == "unproven"]
-    if unproven:
-        blocks += [Heading("Not proven"), _reasons(run, unproven)]
+    for heading, stati in (
+        ("Wrong and failed", ("wrong", "failed")),
+        ("Not proven", ("unproven",)),
+    ):
+        if rows := [row for row in run["rows"] if row["status"] in stati]:
+            blocks += [Heading(heading), _reasons(run, rows)]
     return blocks
-
-
-def fastest(run: BenchRun) -> BenchRow | None:
-    """The sound row with the shortest median latency at the fewest threads and smallest batch."""
-    for setting in settings_of(run["rows"]):
-        timed = [
-            row
-            for row in run["rows"]
-            if (row["threads"], row["batch"]) == setting
-            and is_sound(row)
-            and median_ms(row) is not None
-        ]
-        if timed:
-            return min(timed, key=lambda row: median_ms(row) or 0.0)
-    return None
 
 
 _NOTE = (
@@ -85,8 +78,7 @@ def _bench_text(run: BenchRun) -> str:
 
 
 def _table(run: BenchRun, rows: Sequence[BenchRow], note: str) -> Table:
-    timed = [row for row in rows if is_sound(row) and median_ms(row) is not None]
-    best = min(timed, key=lambda row: median_ms(row) or 0.0) if timed else None
+    best = fastest_of(rows)
     marks: dict[int, Mark] = {}
     for index, row in enumerate(rows):
         if row["status"] in ("wrong", "failed"):

@@ -6,17 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compressor.report.formatting import MIB, NOTHING, count, percent, text_table
-from compressor.runs import is_sound, median_ms, runtimes_of
-
-Run = Mapping[str, Any]
-Row = Mapping[str, Any]
+from compressor.runs import BenchRow, BenchRun, fastest_of, is_sound, median_ms, runtimes_of
 
 _MARKS = {"right": "right", "unproven": "unproven", "wrong": "WRONG", "failed": "FAILED"}
 _LONGEST_NAME = 32
 _BUSY = 0.5
 
 
-def table_text(run: Run, rows: Sequence[Row]) -> str:
+def table_text(run: BenchRun, rows: Sequence[BenchRow]) -> str:
     """The rows of one setting: latency, throughput and accuracy, then starting and memory.
 
     Rows that are wrong or failed are red on a terminal, and their reasons stand below.
@@ -33,7 +30,7 @@ def table_text(run: Run, rows: Sequence[Row]) -> str:
     return title + "\n".join(tables) + "".join(reasons) + _fastest(run, rows)
 
 
-def answer_text(run: Run) -> str:
+def answer_text(run: BenchRun) -> str:
     """Below all tables: what to ship, and what the numbers were measured on."""
     lines = []
     sound = [row for row in run["rows"] if is_sound(row) and median_ms(row) is not None]
@@ -50,11 +47,11 @@ def answer_text(run: Run) -> str:
         if row["status"] == "unproven" and row["reason"]
     )
     lines += [f"unproven: {text}" for text in unproven]
-    lines += [*_conditions(run)]
+    lines += _conditions(run)
     return "".join(f"{line}\n" for line in lines)
 
 
-def _latency_table(run: Run, rows: Sequence[Row]) -> str:
+def _latency_table(run: BenchRun, rows: Sequence[BenchRow]) -> str:
     header = ["artefact", *_kind_header(rows), "bytes", "p50\nms", "", "p90\nms", "p99\nms"]
     header += ["times\nthe first", "examples\na second", "accuracy\n%", "verdict"]
     cells = []
@@ -79,7 +76,7 @@ def _latency_table(run: Run, rows: Sequence[Row]) -> str:
     return text_table(header, cells)
 
 
-def _start_table(run: Run, rows: Sequence[Row]) -> str:
+def _start_table(run: BenchRun, rows: Sequence[BenchRow]) -> str:
     header = ["artefact", *_kind_header(rows), "import\nms", "load\nms", "first run\nms"]
     header += ["peak\nMiB", "same class\nas the first, %"]
     delegates = dict.fromkeys(row["delegate"]["name"] for row in rows if row["delegate"])
@@ -108,29 +105,28 @@ def _nodes(delegate: Mapping[str, Any] | None, name: str) -> str:
     return f"{delegate['nodes']} of {delegate['of']}"
 
 
-def _kind_header(rows: Sequence[Row]) -> list[str]:
+def _kind_header(rows: Sequence[BenchRow]) -> list[str]:
     apart = any(row["transfer"] != "copies" for row in rows)
     return ["runtime", *(["memory"] if apart else [])]
 
 
-def _kind(row: Row, rows: Sequence[Row]) -> list[str]:
+def _kind(row: BenchRow, rows: Sequence[BenchRow]) -> list[str]:
     """Runtime and, where any row stays in the GPU's memory, where inputs come from."""
     return [row["runtime"], *([row["transfer"]] if len(_kind_header(rows)) > 1 else [])]
 
 
-def _fastest(run: Run, rows: Sequence[Row]) -> str:
+def _fastest(run: BenchRun, rows: Sequence[BenchRow]) -> str:
     """The fastest row that is not wrong, in a sentence; nothing where there is none."""
-    sound = [row for row in rows if is_sound(row) and median_ms(row) is not None]
-    if not sound:
+    best = fastest_of(rows)
+    if best is None:
         return "fastest: none that is right\n"
-    best = min(sound, key=lambda row: median_ms(row) or 0.0)
     text = f"fastest: {_where(run, best, rows)}, {_ms(median_ms(best) or 0.0)} ms"
     if best is not rows[0] and best["ratio"] and is_sound(rows[0]):
         text += f", {1 / max(best['ratio']['value'], 1e-9):.1f} times as fast as the first"
     return f"{text}{_accuracy(best)}{_unproven(best)}\n"
 
 
-def _conditions(run: Run) -> list[str]:
+def _conditions(run: BenchRun) -> list[str]:
     machine, settings = run["machine"], run["settings"]
     start, end = machine["load_average"]
     load = "not known" if start is None else f"{start:g} at the start"
@@ -165,7 +161,7 @@ def _host(machine: Mapping[str, Any]) -> str:
     return f"{machine['host']}, " if machine.get("host") else ""
 
 
-def _runtime_line(row: Row) -> str:
+def _runtime_line(row: BenchRow) -> str:
     """One runtime: what of it ran, on what."""
     if row["version"] is None:
         return ""
@@ -178,28 +174,28 @@ def _runtime_line(row: Row) -> str:
     return "runtime: " + ", ".join(parts)
 
 
-def _artefact(run: Run, row: Row) -> Mapping[str, Any]:
+def _artefact(run: BenchRun, row: BenchRow) -> Mapping[str, Any]:
     found: Mapping[str, Any] = run["artefacts"][row["artefact"]]
     return found
 
 
-def _name(run: Run, row: Row) -> str:
+def _name(run: BenchRun, row: BenchRow) -> str:
     name = str(_artefact(run, row)["name"])
     return name if len(name) <= _LONGEST_NAME else "…" + name[1 - _LONGEST_NAME :]
 
 
-def _where(run: Run, row: Row, rows: Sequence[Row]) -> str:
+def _where(run: BenchRun, row: BenchRow, rows: Sequence[BenchRow]) -> str:
     text = _name(run, row)
     if len(runtimes_of(rows)) > 1:
         text += f" in {row['runtime']}"
     return text + (f" ({row['transfer']})" if row["transfer"] != "copies" else "")
 
 
-def _accuracy(row: Row) -> str:
+def _accuracy(row: BenchRow) -> str:
     return "" if row["accuracy"] is None else f", accuracy {percent(row['accuracy'])} %"
 
 
-def _unproven(row: Row) -> str:
+def _unproven(row: BenchRow) -> str:
     return " (unproven)" if row["status"] == "unproven" else ""
 
 
@@ -216,7 +212,7 @@ def _half_width(interval: Mapping[str, float]) -> str:
     return f"±{100 * width:.1f} %"
 
 
-def _coloured(table: str, rows: Sequence[Row]) -> str:
+def _coloured(table: str, rows: Sequence[BenchRow]) -> str:
     """The table with the lines of rows that are wrong or failed in red."""
     lines = table.splitlines()
     head, body = lines[: -len(rows)], lines[-len(rows) :]
@@ -224,7 +220,7 @@ def _coloured(table: str, rows: Sequence[Row]) -> str:
     return "\n".join([*head, *body]) + "\n"
 
 
-def _red(text: str, row: Row) -> str:
+def _red(text: str, row: BenchRow) -> str:
     import click
 
     return text if is_sound(row) else click.style(text, fg="red", bold=row["status"] == "wrong")

@@ -48,9 +48,7 @@ def _draw(results: Results) -> Any:
     _baselines(axes, results)
     axes.set_yscale("log")
     plot.plain_log_axis(axes.yaxis)
-    axes.set_xlim(0, 100)
-    axes.set_xticks(range(0, 101, 20), [f"{percent} %" for percent in range(0, 101, 20)])
-    axes.set_xlabel("pruning proportion")
+    plot.percent_axis(axes, "pruning proportion")
     axes.set_ylabel("model size (MiB)")
     plot.legend_above(axes)
     return figure
@@ -74,11 +72,10 @@ def _computed_curve(results: Results, name: str) -> list[tuple[float, float]]:
 
 def _baselines(axes: Any, results: Results) -> None:
     """Horizontal lines at the dense sizes, and a star where an encoding crosses one."""
-    texts = {"checkpoint": "checkpoint", "weights": "weights"}
     stars: list[tuple[float, float]] = []
-    for baseline, text in texts.items():
+    for baseline in ("checkpoint", "weights"):
         size = form.mean([dense[f"{baseline}_bytes"] for dense in results["dense"]]) / form.MIB
-        plot.size_line(axes, size, text)
+        plot.size_line(axes, size, baseline)
         for record in results["encodings"]:
             point = record["break_even"][baseline]["computed"]
             if point:  # at 0 it has no crossing to mark

@@ -5,7 +5,7 @@ Of the paper's numbers only the sizes are drawn, since it prints no accuracy and
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -20,11 +20,23 @@ from compressor.runs import Results, by_sparsity, dense_of
 
 _WIDTH = 0.38
 _LABELLED = 8  # pairs of columns that have room for their numbers
-_LINES = {
-    "TFLite, smallest": ("tflite", "smallest", plot.PURPLE, "v"),
-    "ONNX, smallest": ("onnx", "smallest", plot.ORANGE, "^"),
+
+
+def _bit_mask_sizes(rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    sizes = [row["encodings"].get("bitmask") for row in rows]
+    return [] if None in sizes else sizes
+
+
+_LINES: dict[str, tuple[Callable[[Sequence[Mapping[str, Any]]], list[float]], str, str]] = {
+    "bit mask, float32": (_bit_mask_sizes, plot.BLUE, "o"),
+    **{
+        f"{name}, smallest": (
+            partial(artefact_sizes, file_format=file_format, shape="smallest"),
+            *plot.OF_FORMAT[file_format],
+        )
+        for file_format, name in FORMATS.items()
+    },
 }
-_BITMASK = "bitmask"
 
 
 def paper_figures(results: Results) -> list[Figure]:
@@ -59,8 +71,7 @@ def _proportion_axis(axes: Any, results: Results) -> None:
         axes.tick_params(axis="x", rotation=60)
     axes.set_xlim(-0.6, len(sparsities) - 0.4)
     axes.tick_params(axis="x", length=0)
-    pruned = ", ".join(results["experiment"]["layers"])
-    axes.set_xlabel(f"pruned of {form.short(pruned, 24)} (%)")
+    axes.set_xlabel(f"pruned of {_pruned_layers(results)} (%)")
 
 
 def _range_note(results: Results) -> str:
@@ -75,20 +86,10 @@ def _size(results: Results) -> Any:
     figure, axes = plot.new_figure(height=3.8)
     means, reach = plot.means_and_whiskers(after)
     look = {"color": plot.VERMILLION, "marker": "s", "label": "the paper's sparse form"}
-    axes.errorbar(
-        percent, means, yerr=reach if any(map(any, reach)) else None, capsize=3, zorder=3, **look
-    )
+    axes.errorbar(percent, means, yerr=reach, capsize=3, zorder=3, **look)
     if len(means) <= _LABELLED:
         for x, mean in zip(percent, means, strict=True):
-            axes.annotate(
-                f"{mean:.1f}",
-                (x, mean),
-                xytext=(0, 7),
-                textcoords="offset points",
-                ha="center",
-                fontsize=plot.SMALL,
-                color=plot.VERMILLION,
-            )
+            plot.note(axes, f"{mean:.1f}", (x, mean), (0, 7), ha="center", color=plot.VERMILLION)
     printed = [(100 * s, found.size_mib) for s in rows if (found := paper_row(results, s))]
     if printed:
         axes.plot(
@@ -102,12 +103,11 @@ def _size(results: Results) -> Any:
             zorder=4,
             label="the paper's numbers",
         )
-    _bit_mask_line(axes, results)
-    for label, (file_format, shape, colour, marker) in _LINES.items():
+    for label, (sizes_of, colour, marker) in _LINES.items():
         points = [
             (100 * sparsity, form.mean(sizes) / form.MIB)
             for sparsity, found in rows.items()
-            if (sizes := artefact_sizes(found, file_format, shape))
+            if (sizes := sizes_of(found))
         ]
         if points:
             axes.plot(*zip(*points, strict=True), marker=marker, color=colour, label=label)
@@ -118,28 +118,14 @@ def _size(results: Results) -> Any:
     axes.set_yscale("log")
     plot.plain_log_axis(axes.yaxis)
     axes.margins(y=0.12)
-    _percent_axis(axes, results)
+    plot.percent_axis(axes, f"pruned of {_pruned_layers(results)}")
     axes.set_ylabel("model size (MiB)")
     plot.legend_above(axes, 2)
     return figure
 
 
-def _bit_mask_line(axes: Any, results: Results) -> None:
-    points = [
-        (100 * sparsity, form.mean([row["encodings"][_BITMASK] for row in found]) / form.MIB)
-        for sparsity, found in by_sparsity(results).items()
-        if all(_BITMASK in row["encodings"] for row in found)
-    ]
-    if points:
-        axes.plot(
-            *zip(*points, strict=True), marker="o", color=plot.BLUE, label="bit mask, float32"
-        )
-
-
-def _percent_axis(axes: Any, results: Results) -> None:
-    axes.set_xlim(0, 100)
-    axes.set_xticks(range(0, 101, 20), [f"{percent} %" for percent in range(0, 101, 20)])
-    axes.set_xlabel(f"pruned of {form.short(', '.join(results['experiment']['layers']), 24)}")
+def _pruned_layers(results: Results) -> str:
+    return form.short(", ".join(results["experiment"]["layers"]), 24)
 
 
 def _size_caption(results: Results) -> str:
@@ -180,7 +166,6 @@ def _columns(
         means, reach = plot.means_and_whiskers(groups)
         if whiskers is not None:
             reach = whiskers[index]
-        visible = any(any(ends) for ends in reach)
         x = [i + side * _WIDTH / 2 for i in range(len(groups))]
         axes.bar(
             x,
@@ -188,7 +173,7 @@ def _columns(
             _WIDTH * 0.94,
             color=colour,
             label=label,
-            yerr=reach if visible else None,
+            yerr=reach,
             error_kw={"capsize": 2, "lw": 1, "ecolor": plot.INK},
         )
 
@@ -211,10 +196,7 @@ def _accuracy(results: Results) -> Any:
     for label, (groups, look, shift) in sides.items():
         means, reach = plot.means_and_whiskers(groups)
         x = [i + shift for i in range(len(groups))]
-        visible = any(any(ends) for ends in reach)
-        axes.errorbar(
-            x, means, yerr=reach if visible else None, label=label, ms=6, capsize=3, **look
-        )
+        axes.errorbar(x, means, yerr=reach, label=label, ms=6, capsize=3, **look)
     _proportion_axis(axes, results)
     axes.set_ylim(*_accuracy_limits(results))
     axes.set_ylabel("test accuracy (%)")
@@ -244,16 +226,12 @@ def _accuracy_caption(results: Results) -> str:
     return (
         f"The dense model has {form.percent(dense)} %, the pruned ones at least "
         f"{form.percent(means[lowest])} % (at {form.proportion(lowest)}): "
-        f"{_points(means[lowest] - dense)} against dense. The axis starts at "
+        f"{form.points(means[lowest] - dense)} against dense. The axis starts at "
         f"{_accuracy_limits(results)[0]:g} %, not at 0; "
         f"{form.count(results['experiment']['data']['test'])} test images. "
         f"The paper says of its Figure 6: {paper.FIGURE_WORDS['accuracy']}; it prints no numbers."
         f"{_range_note(results)}"
     )
-
-
-def _points(difference: float) -> str:
-    return f"{'+' if difference > 0 else ''}{form.signed(100 * difference, 2)} points"
 
 
 def _prediction_time(results: Results) -> Any:
@@ -302,6 +280,6 @@ def _total(record: Mapping[str, Any], percentile: str) -> float:
     return float(record["prediction_time"]["total_ms"][percentile])
 
 
-def _to_p90(side: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[float]]:
+def _to_p90(side: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[float]] | None:
     reach = [max(_total(g[0], "p90") - _total(g[0], "p50"), 0.0) for g in side]
-    return [[0.0] * len(reach), reach]
+    return [[0.0] * len(reach), reach] if any(reach) else None

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
+from deploy.streams import cleaned
+
 MIB = 2**20
 NOTHING = "–"
 """What a cell shows where there is no number."""
@@ -55,6 +57,11 @@ def signed(number: float, decimals: int = 3) -> str:
     return f"{number:.{decimals}f}".replace("-", "−")
 
 
+def points(difference: float) -> str:
+    """A difference of two accuracies: 0.0012 -> "+0.12 points"."""
+    return f"{'+' if difference > 0 else ''}{signed(100 * difference, 2)} points"
+
+
 def p_value(p: float) -> str:
     """A p-value: 0.00277 -> "p = 0.0028", and "p < 0.0001" below that."""
     return f"p = {p:.4f}" if p >= 0.0001 else "p < 0.0001"
@@ -81,9 +88,7 @@ def spread(values: Sequence[float], form: Callable[[float], str]) -> str:
 
 def short(text: str, most: int = 40) -> str:
     """A name as a label: printable, and cut where it is longer than `most`."""
-    shown = "".join(
-        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
-    )
+    shown = cleaned(text)
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
 
 

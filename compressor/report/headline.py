@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from compressor.report import formatting as form
-from compressor.report.bench_section import fastest
+from compressor.report.artefacts import FORMATS
 from compressor.report.content import Fact, Facts
 from compressor.report.run_contents import RunContents
 from compressor.report.trade_offs import setting_text
-from compressor.runs import Results, by_sparsity, median_ms, newest_run
+from compressor.runs import (
+    Results,
+    bound_names,
+    by_sparsity,
+    fastest,
+    median_ms,
+    newest_run,
+    rows_with,
+)
 
 _HELD = 0.002
 """How much less accurate than dense an artefact may be to be called the best: 0.2 points."""
@@ -87,16 +95,13 @@ def headline(contents: RunContents) -> Facts:
                 Fact(
                     f"{form.percent(best.accuracy)} %",
                     "accuracy of that file",
-                    f"{_points(best.accuracy - dense.accuracy)} against dense, on the test images",
+                    f"{form.points(best.accuracy - dense.accuracy)} against dense, on the test "
+                    "images",
                 ),
             ]
     elif contents.after:
         facts += _left(contents)
     return Facts([*facts, *_speed(contents)])
-
-
-def _points(difference: float) -> str:
-    return f"{'+' if difference > 0 else ''}{form.signed(100 * difference, 2)} points"
 
 
 def _dense(contents: RunContents) -> _Choice | None:
@@ -137,7 +142,7 @@ def _exported(rows: list[dict[str, Any]], name: str) -> Iterator[_Choice]:
             found.setdefault(artefact["file"], []).append(artefact)
     for artefacts in found.values():
         first = artefacts[0]
-        kind = {"tflite": "TFLite", "onnx": "ONNX"}[first["format"]]
+        kind = FORMATS[first["format"]]
         yield _Choice(
             f"{name} pruned, {kind} {first['quantize']}" if name != "dense" else f"dense, {kind}",
             form.mean([artefact["bytes"] for artefact in artefacts]),
@@ -150,22 +155,23 @@ def _best(contents: RunContents, dense: _Choice) -> _Choice | None:
 
     Where nothing was exported: the smallest encoding of a retrained model that does.
     """
-    held = [
-        choice
-        for choice in _choices(contents) or ()
-        if choice.size <= dense.size and choice.accuracy >= dense.accuracy - _HELD
-    ]
-    if not held and contents.results is not None:
+
+    def smallest(choices: Iterable[_Choice]) -> _Choice | None:
         held = [
             choice
-            for choice in _encoded(contents.results)
+            for choice in choices
             if choice.size <= dense.size and choice.accuracy >= dense.accuracy - _HELD
         ]
-    return min(held, key=lambda choice: choice.size, default=None)
+        return min(held, key=lambda choice: choice.size, default=None)
+
+    found = smallest(_choices(contents))
+    if found is None and contents.results is not None:
+        return smallest(_encoded(contents.results))
+    return found
 
 
 def _encoded(results: Results) -> Iterator[_Choice]:
-    bounds = {record["name"] for record in results["encodings"] if record["bound"]} | {"entropy"}
+    bounds = bound_names(results)
     for sparsity, rows in by_sparsity(results).items():
         for name in rows[0]["encodings"]:
             sizes = [row["encodings"][name] for row in rows if row["encodings"].get(name)]
@@ -197,11 +203,7 @@ def _speed(contents: RunContents) -> list[Fact]:
     where = f"{name} in {found['runtime']}, {setting_text(found['threads'], found['batch'])}"
     ratio = found.get("ratio")
     time = f"{form.latency(median_ms(found) or 0.0)} ms"
-    first = next(
-        row
-        for row in run["rows"]
-        if (row["threads"], row["batch"]) == (found["threads"], found["batch"])
-    )
+    first = rows_with(run, (found["threads"], found["batch"]))[0]
     if ratio is None or first is found:
         return [Fact(time, "a batch, the fastest", where)]
     before = form.short(run["artefacts"][first["artefact"]]["name"])

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compressor.report.formatting import NOTHING, count, known, mib, percent, proportion, text_table
+from deploy.streams import cleaned
 
 _LONGEST = 60
 
@@ -25,7 +26,7 @@ def artifact_text(inspection: Mapping[str, Any]) -> str:
 
 def shown(name: str) -> str:
     """A name from a file that nobody vouches for: without control characters, and not too long."""
-    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in name)
+    clean = cleaned(name)
     return clean if len(clean) <= _LONGEST else f"...{clean[3 - _LONGEST :]}"
 
 

@@ -18,6 +18,7 @@ from compressor.report.content import (
     Table,
     Text,
 )
+from deploy.streams import cleaned
 
 FIGURES = "figures"
 _MOST_LETTERS = 400  # of a cell
@@ -104,9 +105,7 @@ def _words(text: str) -> str:
 
 def _plain(text: str) -> str:
     """No HTML, no link and no code comes from a name in a document."""
-    text = "".join(
-        c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split())
-    )
+    text = cleaned(" ".join(text.split()))
     for letter, escaped in (("&", "&amp;"), ("<", "&lt;"), ("[", "\\["), ("`", "\\`")):
         text = text.replace(letter, escaped)
     return text

@@ -14,7 +14,7 @@ from compressor.errors import ModelError
 
 
 @dataclass(frozen=True)
-class Layer:
+class LayerSummary:
     """A layer of a network, in the order in which it runs."""
 
     name: str
@@ -27,7 +27,7 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Kernel:
+class KernelValues:
     """The values of one kernel."""
 
     name: str
@@ -63,8 +63,8 @@ class Network:
 
     title: str
     """what the report calls it, such as `90 % pruned`"""
-    layers: Sequence[Layer]
-    kernels: Sequence[Kernel]
+    layers: Sequence[LayerSummary]
+    kernels: Sequence[KernelValues]
 
     @property
     def parameters(self) -> int:
@@ -84,13 +84,13 @@ def read_network(path: Path, title: str) -> Network:
 
     model = load_model(path)
     kernels = [
-        Kernel(kernel.name, type(kernel.layer).__name__, kernel.numpy(), kernel.is_matrix)
+        KernelValues(kernel.name, type(kernel.layer).__name__, kernel.numpy(), kernel.is_matrix)
         for kernel in all_kernels(model).values()
     ]
     return Network(title, _layers(model), kernels)
 
 
-def _layers(model: Any) -> list[Layer]:
+def _layers(model: Any) -> list[LayerSummary]:
     """The layers by the first call of each; as the model lists them where it is no graph."""
     from compressor.models import all_layers, trace
 
@@ -99,7 +99,7 @@ def _layers(model: Any) -> list[Layer]:
         calls = trace(model).calls
     except ModelError:
         return [_layer(name, layer, None) for name, layer in by_path.items()]
-    found: dict[str, Layer] = {}
+    found: dict[str, LayerSummary] = {}
     for call in calls:
         if call.layer is not None and call.path not in found:
             found[call.path] = _layer(call.path, call.layer, call.output_shapes[0][1:])
@@ -109,16 +109,17 @@ def _layers(model: Any) -> list[Layer]:
         if name not in found and layer.weights
     ]
     inputs = [
-        Layer(tensor.name, "InputLayer", tuple(tensor.shape[1:]), 0, 0) for tensor in model.inputs
+        LayerSummary(tensor.name, "InputLayer", tuple(tensor.shape[1:]), 0, 0)
+        for tensor in model.inputs
     ]
     return [*inputs, *found.values(), *missing]
 
 
-def _layer(name: str, layer: Any, shape: tuple[int | None, ...] | None) -> Layer:
+def _layer(name: str, layer: Any, shape: tuple[int | None, ...] | None) -> LayerSummary:
     from compressor.models import is_weight
 
     arrays = [variable.numpy() for variable in getattr(layer, "weights", []) if is_weight(variable)]
-    return Layer(
+    return LayerSummary(
         name,
         type(layer).__name__,
         shape,

@@ -49,6 +49,8 @@ ORANGE, SKY, RED, FAINT = (COLOURS[name] for name in ("orange", "sky", "red", "f
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK)
 MARKERS = "osD^vPX"
 BEFORE, AFTER = FAINT, BLUE
+OF_FORMAT = {"tflite": (PURPLE, "v"), "onnx": (ORANGE, "^")}
+"""colour and marker of the artefacts of a format"""
 
 _GROUND = "#ffffff"
 
@@ -150,19 +152,25 @@ def plain_log_axis(axis: Any, ticks: Sequence[float] = (1, 2, 5)) -> None:
     axis.set_minor_locator(NullLocator())
 
 
+def percent_axis(axes: Any, label: str, lowest: float = 0) -> None:
+    """An x axis from `lowest` to 100 %."""
+    axes.set_xlim(lowest, 100)
+    axes.set_xticks(range(0, 101, 20), [f"{percent} %" for percent in range(0, 101, 20)])
+    axes.set_xlabel(label)
+
+
 def size_line(axes: Any, size: float, name: str) -> None:
     """A dashed line at a size, named beside the axes, where no curve is."""
     axes.axhline(size, color=MUTED, lw=1.0, linestyle=(0, (4, 3)), zorder=1)
-    axes.annotate(
-        f"{name}\n{size:.1f}",
-        (1, size),
-        xycoords=("axes fraction", "data"),
-        xytext=(4, 0),
-        textcoords="offset points",
-        va="center",
-        fontsize=SMALL,
-        color=MUTED,
-    )
+    look = {"xycoords": ("axes fraction", "data"), "va": "center", "color": MUTED}
+    note(axes, f"{name}\n{size:.1f}", (1, size), (4, 0), **look)
+
+
+def note(
+    axes: Any, text: str, place: tuple[float, float], offset: tuple[float, float], **look: Any
+) -> None:
+    """A small text `offset` points from `place`."""
+    axes.annotate(text, place, xytext=offset, textcoords="offset points", fontsize=SMALL, **look)
 
 
 @dataclass(frozen=True)
@@ -235,9 +243,14 @@ def _own_ids(text: str, name: str) -> str:
     return re.sub(r'(href="|url\()#', rf"\1#{name}-", text)
 
 
-def means_and_whiskers(values: Sequence[Sequence[float]]) -> tuple[list[float], list[list[float]]]:
-    """The mean of each group and how far its range reaches below and above, (2, groups)."""
+def means_and_whiskers(
+    values: Sequence[Sequence[float]],
+) -> tuple[list[float], list[list[float]] | None]:
+    """The mean of each group and how far its range reaches below and above, (2, groups).
+
+    None where no group has a range: matplotlib would draw the caps all the same.
+    """
     means = [sum(group) / len(group) for group in values]
     below = [max(mean - min(group), 0.0) for mean, group in zip(means, values, strict=True)]
     above = [max(max(group) - mean, 0.0) for mean, group in zip(means, values, strict=True)]
-    return means, [below, above]
+    return means, [below, above] if any(below) or any(above) else None

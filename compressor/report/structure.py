@@ -10,7 +10,7 @@ import numpy as np
 
 from compressor.report import formatting as form, plotting as plot
 from compressor.report.content import Figure, Table
-from compressor.report.networks import Kernel, Layer, Network
+from compressor.report.networks import KernelValues, LayerSummary, Network
 
 _UNITS = 11  # of a layer that are drawn, at most
 _WEBS = 7  # kernels that are drawn, at most
@@ -49,15 +49,8 @@ def _draw_layers(before: Network | None, after: Network) -> Any:
         text = (
             form.count(count) if count == remain else f"{form.count(count)} → {form.count(remain)}"
         )
-        axes.annotate(
-            text if count else "no weights",
-            (max(count, 1), position),
-            xytext=(3, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=plot.SMALL,
-            color=plot.INK if count else plot.MUTED,
-        )
+        look = {"va": "center", "color": plot.INK if count else plot.MUTED}
+        plot.note(axes, text if count else "no weights", (max(count, 1), position), (3, 0), **look)
     axes.set_yticks(y, [_layer_label(layer) for layer in layers])
     axes.tick_params(axis="y", length=0, labelcolor=plot.INK, labelsize=plot.SMALL)
     axes.invert_yaxis()
@@ -71,11 +64,11 @@ def _draw_layers(before: Network | None, after: Network) -> Any:
     return figure
 
 
-def _layer_label(layer: Layer) -> str:
+def _layer_label(layer: LayerSummary) -> str:
     return f"{form.short(layer.name, 18)}  {layer.kind[:16]}\n{shape_text(layer)}"
 
 
-def shape_text(layer: Layer) -> str:
+def shape_text(layer: LayerSummary) -> str:
     """The shape of a layer's output: "14 x 14 x 32"; "?" where it is not known."""
     if layer.shape is None:
         return "?"
@@ -125,16 +118,16 @@ def _web_caption(network: Network) -> str:
     return text
 
 
-def _drawn(network: Network) -> list[Kernel]:
+def _drawn(network: Network) -> list[KernelValues]:
     return [kernel for kernel in network.kernels if kernel.values.ndim > 1][:_WEBS]
 
 
-def _follows(kernel: Kernel, following: Kernel | None) -> bool:
+def _follows(kernel: KernelValues, following: KernelValues | None) -> bool:
     """Whether the outputs of a kernel are, by their number, the inputs of the next."""
     return following is not None and kernel.values.shape[-1] == following.values.shape[-2]
 
 
-def _dead_outputs(kernel: Kernel, following: Kernel | None) -> np.ndarray:
+def _dead_outputs(kernel: KernelValues, following: KernelValues | None) -> np.ndarray:
     """Which outputs have no weight in, or none out to the kernel that follows."""
     dead = kernel.connections().sum(axis=0) == 0
     if following is not None and _follows(kernel, following):
@@ -169,7 +162,7 @@ def _draw_web(network: Network) -> Any:
     return figure
 
 
-def _inputs_label(network: Network, previous: Kernel | None, kernel: Kernel) -> str:
+def _inputs_label(network: Network, previous: KernelValues | None, kernel: KernelValues) -> str:
     """How many inputs a kernel has that are not the units above it, and what makes them so."""
     inputs = kernel.values.shape[-2]
     names = [layer.name for layer in network.layers]
@@ -180,7 +173,7 @@ def _inputs_label(network: Network, previous: Kernel | None, kernel: Kernel) -> 
     return f"{form.count(inputs)} input{'s' if inputs > 1 else ''}"
 
 
-def _kernel_label(kernel: Kernel) -> str:
+def _kernel_label(kernel: KernelValues) -> str:
     return f"{form.proportion(round(kernel.density, 4))} left"
 
 
@@ -206,7 +199,7 @@ def _units(axes: Any, y: float, units: int, dead: np.ndarray) -> None:
     axes.plot(x[gone], np.full(int(gone.sum()), y), mfc=plot.PAPER, mec=plot.MUTED, **look)
 
 
-def _connections(axes: Any, y: float, kernel: Kernel) -> None:
+def _connections(axes: Any, y: float, kernel: KernelValues) -> None:
     from matplotlib.collections import LineCollection
 
     fraction = kernel.connections()

@@ -12,7 +12,7 @@ from compressor.report.content import Figure
 from compressor.report.figures import zoom
 from compressor.report.pareto import front
 from compressor.report.run_contents import FoundArtefact
-from compressor.runs import BenchRun, Results, is_sound, median_ms, settings_of
+from compressor.runs import BenchRun, Results, is_sound, median_ms, rows_with, settings_of
 
 _MOST_SETTINGS = 4
 _MOST_NAMED = 8
@@ -59,10 +59,8 @@ def latency_figures(run: BenchRun) -> list[Figure]:
                 row["accuracy"],
                 is_sound(row),
             )
-            for row in run["rows"]
-            if (row["threads"], row["batch"]) == (threads, batch)
-            and (found := median_ms(row)) is not None
-            and row.get("accuracy") is not None
+            for row in rows_with(run, (threads, batch))
+            if (found := median_ms(row)) is not None and row.get("accuracy") is not None
         ]
         if points:
             figures.append(
@@ -198,15 +196,8 @@ def _draw(points: Sequence[Point], label: str, unit: float) -> Any:
         y = [100 * point.accuracy for point in best]
         axes.step(x, y, where="post", color=plot.MUTED, lw=1.1, zorder=2, label="Pareto front")
         for number in range(min(len(best), _MOST_NAMED)):
-            axes.annotate(
-                str(number + 1),
-                (x[number], y[number]),
-                xytext=(-3, 5),
-                textcoords="offset points",
-                ha="right",
-                fontsize=plot.SMALL,
-                fontweight="bold",
-            )
+            place = (x[number], y[number])
+            plot.note(axes, str(number + 1), place, (-3, 5), ha="right", fontweight="bold")
     axes.set_xscale("log")
     axes.margins(x=0.1)
     _cost_ticks(axes, [point.cost / unit for point in points])
@@ -223,15 +214,8 @@ def _mark_wrong(axes: Any, point: Point, unit: float, low: float, high: float) -
     inside = min(max(percent, low + 0.06 * (high - low)), high)
     axes.plot([point.cost / unit], [inside], marker="x", ms=7, mew=1.8, color=plot.RED, zorder=4)
     if inside != percent:
-        axes.annotate(
-            f"{percent:.1f} % ↓",
-            (point.cost / unit, inside),
-            xytext=(6, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=plot.SMALL,
-            color=plot.RED,
-        )
+        place = (point.cost / unit, inside)
+        plot.note(axes, f"{percent:.1f} % ↓", place, (6, 0), va="center", color=plot.RED)
 
 
 def _cost_ticks(axes: Any, costs: Sequence[float]) -> None:

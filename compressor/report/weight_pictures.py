@@ -13,7 +13,7 @@ import numpy as np
 
 from compressor.report import formatting as form, plotting as plot
 from compressor.report.content import Figure, Picture
-from compressor.report.networks import Kernel, Network
+from compressor.report.networks import KernelValues, Network
 
 MOST_KERNELS = 8
 _CELLS = (196, 96)  # width and height of a density picture, at most
@@ -46,7 +46,7 @@ def mask_pictures(networks: Sequence[Network]) -> list[Picture]:
     ]
 
 
-def _mask_picture(kernel: Kernel, network: Network, number: str) -> Picture:
+def _mask_picture(kernel: KernelValues, network: Network, number: str) -> Picture:
     if kernel.values.ndim > 2 and kernel.is_matrix:
         cells, what = _tiles(kernel)
     else:
@@ -73,7 +73,7 @@ def _mask_picture(kernel: Kernel, network: Network, number: str) -> Picture:
     )
 
 
-def _density(kernel: Kernel) -> tuple[np.ndarray, str]:
+def _density(kernel: KernelValues) -> tuple[np.ndarray, str]:
     """The density of blocks of the kernel as a matrix, its longer side across."""
     left = kernel.left.reshape(-1, kernel.values.shape[-1])
     across, down = "inputs", "outputs"
@@ -100,7 +100,7 @@ def _edges(size: int, most: int) -> np.ndarray:
     return np.arange(parts + 1) * size // parts
 
 
-def _tiles(kernel: Kernel) -> tuple[np.ndarray, str]:
+def _tiles(kernel: KernelValues) -> tuple[np.ndarray, str]:
     """Each window of a convolution as a tile: inputs down, outputs across."""
     *window, inputs, outputs = kernel.values.shape
     high, wide = (math.prod(window[:-1]), window[-1])
@@ -161,7 +161,7 @@ def histograms(before: Network | None, after: Sequence[Network]) -> list[Figure]
     return figures
 
 
-def _draw_histogram(kernels: dict[str, Kernel]) -> Any:
+def _draw_histogram(kernels: dict[str, KernelValues]) -> Any:
     figure, axes = plot.new_figure(height=2.6)
     present = {title: kernel.values[kernel.values != 0] for title, kernel in kernels.items()}
     furthest = max((float(np.abs(v).max()) for v in present.values() if v.size), default=1.0)
@@ -183,7 +183,7 @@ def _draw_histogram(kernels: dict[str, Kernel]) -> Any:
     return figure
 
 
-def _histogram_caption(kernels: dict[str, Kernel]) -> str:
+def _histogram_caption(kernels: dict[str, KernelValues]) -> str:
     parts = []
     for title, kernel in kernels.items():
         values = kernel.values[kernel.values != 0]

@@ -19,7 +19,7 @@ PAGE, MARKDOWN, CSV = "report.html", "report.md", "results.csv"
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenReport:
     """The files of a report."""
 
     page: Path
@@ -28,7 +28,7 @@ class Written:
     """report.md, which shows the pictures in figures/ beside it"""
 
 
-def report_run(run: Path | str, *, listener: Listener | None = None) -> Written:
+def report_run(run: Path | str, *, listener: Listener | None = None) -> WrittenReport:
     """Write the report of the run directory `run` into it: report.html, and report.md + figures/.
 
     `run` is that of a sweep (results.json) or of train or prune; models, artefacts and bench.json
@@ -45,7 +45,9 @@ def report_run(run: Path | str, *, listener: Listener | None = None) -> Written:
     return _write(contents, run, listener)
 
 
-def write_report(results: Results, directory: Path, *, listener: Listener | None = None) -> Written:
+def write_report(
+    results: Results, directory: Path, *, listener: Listener | None = None
+) -> WrittenReport:
     """Write the report of `results`, and of what else is in `directory`, into it.
 
     Writes results.csv, figures/*.png, figures/*.svg, then report.md, which embeds the figures by
@@ -60,7 +62,7 @@ def write_report(results: Results, directory: Path, *, listener: Listener | None
     return _write(contents, directory, listener)
 
 
-def _write(contents: RunContents, directory: Path, listener: Listener) -> Written:
+def _write(contents: RunContents, directory: Path, listener: Listener) -> WrittenReport:
     report = build_report(contents)
     listener.stage("draw the report")
     # All is made before anything is written.
@@ -71,4 +73,4 @@ def _write(contents: RunContents, directory: Path, listener: Listener) -> Writte
     write_pictures(report, drawings, directory / FIGURES)
     write_text(directory / MARKDOWN, text)
     write_text(directory / PAGE, page)
-    return Written(directory / PAGE, directory / MARKDOWN)
+    return WrittenReport(directory / PAGE, directory / MARKDOWN)

@@ -6,10 +6,13 @@ from .bench_document import (
     BenchRow as BenchRow,
     BenchRun as BenchRun,
     check_bench as check_bench,
+    fastest as fastest,
+    fastest_of as fastest_of,
     is_sound as is_sound,
     median_ms as median_ms,
     newest_run as newest_run,
     read_bench as read_bench,
+    rows_with as rows_with,
     runtimes_of as runtimes_of,
     settings_of as settings_of,
 )

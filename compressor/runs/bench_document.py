@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,23 @@ def median_ms(row: BenchRow) -> float | None:
     """The median latency of a batch in ms; None where it was not measured."""
     latency = row.get("latency_ms")
     return None if latency is None else float(latency["p50"]["value"])
+
+
+def fastest_of(rows: Iterable[BenchRow]) -> BenchRow | None:
+    """The sound row with the shortest median latency; None where none was measured."""
+    timed = [row for row in rows if is_sound(row) and median_ms(row) is not None]
+    return min(timed, key=lambda row: median_ms(row) or 0.0, default=None)
+
+
+def fastest(run: BenchRun) -> BenchRow | None:
+    """`fastest_of` the rows with the fewest threads and smallest batch that have one."""
+    found = (fastest_of(rows_with(run, setting)) for setting in settings_of(run["rows"]))
+    return next((row for row in found if row is not None), None)
+
+
+def rows_with(run: BenchRun, setting: tuple[int, int]) -> list[BenchRow]:
+    """The rows measured with this (threads, batch)."""
+    return [row for row in run["rows"] if (row["threads"], row["batch"]) == setting]
 
 
 def settings_of(rows: Sequence[BenchRow]) -> list[tuple[int, int]]:

@@ -9,13 +9,14 @@ import pytest
 from bench_documents import bench_document
 
 from compressor.errors import CheckpointError
-from compressor.report.bench_section import bench_blocks, bench_conditions, fastest
+from compressor.report.bench_section import bench_blocks, bench_conditions
 from compressor.report.markdown import blocks_markdown
 from compressor.report.pareto import front
 from compressor.report.trade_offs import bytes_figure, latency_figures
 from compressor.runs.bench_document import (
     bench_schema,
     check_bench,
+    fastest,
     is_sound,
     newest_run,
     read_bench,

@@ -16,7 +16,7 @@ from compressor.errors import CheckpointError, UsageError
 from compressor.pruning.masks import load_masks
 from compressor.pruning.plan import make_plan
 from compressor.pruning.spec import PruningSpec
-from compressor.report.networks import Kernel, read_network
+from compressor.report.networks import KernelValues, read_network
 from compressor.report.run_contents import read_run
 from compressor.report.sections import build_report
 from compressor.report.weight_pictures import mask_pictures
@@ -129,7 +129,7 @@ def test_a_sweep_goes_on_where_its_models_are_gone(results, tmp_path):
 def test_connections_of_a_convolution_are_fractions_of_its_window():
     values = np.zeros((2, 2, 3, 4), np.float32)
     values[0, :, 1, 2] = 1
-    kernel = Kernel("conv", "Conv2D", values, True)
+    kernel = KernelValues("conv", "Conv2D", values, True)
 
     found = kernel.connections()
 
