@@ -36,6 +36,7 @@ from compressor.models import (
     check_image_shape,
     count_parameters,
     load_model,
+    objective_for,
     objective_of,
     paper_cnn,
     preprocessing,
@@ -85,8 +86,7 @@ def sparsify_step(
     """step_3: store `layers` of the model file `source` sparse, and predict with that."""
     model = load_model(source)
     if data is not None:
-        preprocessing.check_fit(model, data.data)
-        objective_of(model)  # raises where it is no classifier
+        objective_for(model, data.data)
     size = write_sparse_checkpoint(model, layers, directory / SPARSE)
     kernels = {name: layer.kernel.numpy() for name, layer in resolve_layers(model, layers).items()}
     stay_dense = count_parameters(model) - sum(kernel.size for kernel in kernels.values())

@@ -14,9 +14,8 @@ from compressor.experiment.results import assemble_results
 from compressor.experiment.steps import check_paper_model
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow, write_json
 from compressor.models import FLOAT32_BYTES, count_parameters, load_model, resolve_layers
-from compressor.pruning import Plan, PruningSpec, density_of, prune_step, retrain_step, retraining
-from compressor.runs import MODEL, RunDirectory, is_finished, sparsity_name
-from compressor.training import derive_seed
+from compressor.pruning import Plan, PruningSpec, PruningStep, prune_in_folders
+from compressor.runs import MODEL, RunDirectory, Work, is_finished, sparsity_name
 
 RESULTS = "results.json"
 
@@ -101,39 +100,31 @@ class _SeedSweep:
 
     def _proportion(self, sparsity: float) -> dict[str, Any]:
         plan, data, part = self._plan, self._plan.data, sparsity_name(sparsity)
-        folder = self._run.path / self._root / part
-        basic = self._run.path / self._root / "step_1" / MODEL
+        root = self._run.path / self._root
         title = f"{100 * sparsity:g} %"
-        spec = PruningSpec(sparsity, plan.layers)
-        pruned = self._step(
-            f"{part}/step_2_1",
-            f"{title}, prune",
-            lambda here: prune_step(here, basic, data, spec),
-        )
-        density = density_of(pruned["layers"])
-        options = retraining.with_scaled_dropout(plan.retraining[sparsity], density)
-        retrained = self._step(
-            f"{part}/step_2_2",
-            f"{title}, retrain",
-            lambda here: retrain_step(
-                here,
-                folder / "step_2_1",
-                data,
-                options,
-                spec,
-                seed=derive_seed(self._seed, f"step_2_2 {part}"),
-                progress=self._listener.progress,
-            ),
-            options.images,
+
+        def do(name: str, step: PruningStep, work: Work) -> dict[str, Any]:
+            verb, images = ("retrain", step.options.images) if step.options else ("prune", 0)
+            return self._step(f"{part}/{name}", f"{title}, {verb}", work, images)
+
+        pruned = prune_in_folders(
+            do,
+            root / part,
+            lambda: root / "step_1" / MODEL,
+            data,
+            PruningSpec(sparsity, plan.layers),
+            plan.retraining[sparsity],
+            seed=self._seed,
+            progress=self._listener.progress,
         )
         sparse = self._step(
             f"{part}/step_3",
             f"{title}, sparsify",
             lambda here: steps.sparsify_step(
-                here, folder / "step_2_2" / MODEL, data, layers=plan.layers
+                here, root / part / "step_2_2" / MODEL, data, layers=plan.layers
             ),
         )
-        return {"sparsity": sparsity, "step_2_1": pruned, "step_2_2": retrained, "step_3": sparse}
+        return {"sparsity": sparsity, **pruned, "step_3": sparse}
 
     def _artefacts(self, name: str, source: str, title: str) -> dict[str, Any]:
         """The artefacts of the model of a step, where they are asked for or there already."""
@@ -165,7 +156,7 @@ class _SeedSweep:
         )
         return {"prediction_time": {name: time.describe() for name, time in times.items()}}
 
-    def _step(self, name: str, title: str, work: Any, images: int = 0) -> dict[str, Any]:
+    def _step(self, name: str, title: str, work: Work, images: int = 0) -> dict[str, Any]:
         self._listener.stage(self._title + title, images, self._images_left)
         self._images_left -= images
         return self._run.step(f"{self._root}/{name}", work)

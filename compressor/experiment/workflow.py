@@ -21,11 +21,11 @@ from compressor.foundation import Listener, SilentListener, quiet_tensorflow
 from compressor.models import load_model, prunable_layers
 from compressor.pruning import (
     Plan,
-    PruningJob,
     PruningSpec,
     Records,
     load_masks,
     make_plan,
+    prune_into,
     step_config,
 )
 from compressor.runs import (
@@ -104,7 +104,7 @@ def _train(
         else:
             source, digest = _to_prune(run.path, variables)
         spec = PruningSpec(plan.sparsities[0], plan.layers)
-        records |= PruningJob(run, source, digest, spec, plan, force, listener).run()
+        records |= prune_into(run, source, digest, spec, plan, force=force, listener=listener)
         variables.keep(retrained)
     if 3 in do:
         records |= _sparsify(run, variables.model(), plan.data, force, listener)

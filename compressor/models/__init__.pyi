@@ -19,7 +19,11 @@ from .layers import (
     resolve_layers as resolve_layers,
 )
 from .macs import Uses as Uses, kernel_uses as kernel_uses
-from .objective import Objective as Objective, objective_of as objective_of
+from .objective import (
+    Objective as Objective,
+    objective_for as objective_for,
+    objective_of as objective_of,
+)
 from .paper import (
     PAPER_NAMES as PAPER_NAMES,
     check_image_shape as check_image_shape,

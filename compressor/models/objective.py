@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from compressor.data import Dataset
 from compressor.errors import ModelError
 from compressor.foundation import quiet_tensorflow
+from compressor.models.preprocessing import check_fit
 from deploy.examples import predicted_classes
 
 Outputs = Literal["logits", "probabilities"]
@@ -113,6 +115,12 @@ def objective_of(model: Any) -> Objective:
         return Objective(inferred, (), "column", outputs, classes, "inferred", tuple(notes))
     inferred = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
     return Objective(inferred, ("accuracy",), "index", outputs, classes, "inferred", tuple(notes))
+
+
+def objective_for(model: Any, data: Dataset) -> Objective:
+    """The objective of `model`; raises DataError or ModelError where `data` do not fit it."""
+    check_fit(model, data)
+    return objective_of(model)
 
 
 def output_kind(model: Any) -> Outputs:

@@ -8,17 +8,16 @@ from .masks import (
     masked_variables as masked_variables,
 )
 from .plan import Plan as Plan, make_plan as make_plan
-from .pruner import density_of as density_of
+from .rounds import PruningStep as PruningStep
 from .run import (
-    PruningJob as PruningJob,
-    Records as Records,
+    prune_into as prune_into,
     prune_run as prune_run,
     step_config as step_config,
 )
 from .sensitivity_analysis import sensitivity as sensitivity
 from .spec import PruningSpec as PruningSpec
 from .steps import (
+    Records as Records,
     dense_record as dense_record,
-    prune_step as prune_step,
-    retrain_step as retrain_step,
+    prune_in_folders as prune_in_folders,
 )

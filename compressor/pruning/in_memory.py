@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from compressor import training
 from compressor.data import Dataset, TrainingData
 from compressor.errors import UsageError
-from compressor.models import objective_of, preprocessing
-from compressor.pruning import retraining
-from compressor.pruning.schedules import round_sparsity
+from compressor.models import objective_for
+from compressor.pruning.pruner import Pruning
+from compressor.pruning.rounds import Outcome, PruningStep, prune_and_retrain, remove_channels
 from compressor.pruning.spec import PruningSpec
 from compressor.shrinking import rebuild
-from compressor.training import PRESETS, Progress, TrainingOptions
+from compressor.training import PRESETS, Progress, TrainingOptions, accuracies, derive_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,48 +75,41 @@ def prune(
     options = options or PRESETS["quick"].retraining_at(spec.highest_sparsity, part)
     if not retrain and spec.schedule != "one-shot":
         raise UsageError(f"{spec.schedule} pruning retrains", value="retrain=False")
-    preprocessing.check_fit(model, data)
-    objective = objective_of(model)
-    teacher = retraining.teacher_scores(model, part, options) if retrain else None
+    objective = objective_for(model, data)
     # Not Keras's clone_model, which would make the user's own loss and metrics again.
     student = rebuild(model, {}, {})
     objective.compile(student, "sgd")
-    masks: dict[str, np.ndarray] = {}
-    how: dict[str, Any] = {"objective": objective, "teacher": teacher, "progress": progress}
-    if spec.schedule == "gradual":
-        pruning, _ = retraining.prune_gradually(
-            student, part, spec, options, seed=training.derive_seed(seed, "prune 1"), **how
-        )
-        student, masks = retraining.narrow(student, pruning.masks, part, spec, objective)
-    else:
-        rounds = spec.passes
-        for number in range(1, rounds + 1):
-            level = functools.partial(round_sparsity, number=number, rounds=rounds)
-            pruning = retraining.prune_once(
-                student, part, spec, objective, level=level, masks=masks
-            )
-            masks = dict(pruning.masks)
-            if number == rounds:
-                student, masks = retraining.narrow(student, masks, part, spec, objective)
-            if retrain:
-                retraining.retrain(
-                    student,
-                    masks,
-                    part,
-                    retraining.with_scaled_dropout(options, pruning.density),
-                    seed=training.derive_seed(seed, f"prune {number}"),
-                    **how,
-                )
+    done = Outcome(student, {})
+    prunings: list[Pruning] = []
+
+    def do(step: PruningStep) -> dict[str, Any]:
+        nonlocal done
+        done = step.work(done.model, done.masks, objective)
+        if done.pruning is not None:
+            prunings.append(done.pruning)
+        return prunings[-1].describe()
+
+    prune_and_retrain(
+        do,
+        part,
+        spec,
+        options,
+        seed=lambda number: derive_seed(seed, f"prune {number}"),
+        teacher=lambda: model,
+        retrain=retrain,
+        progress=progress,
+    )
+    student, masks, pruning = done.model, done.masks, prunings[-1]
+    if not retrain:
+        student, masks = remove_channels(student, masks, part, spec, objective)
     for text in pruning.warnings:
         warnings.warn(text, stacklevel=2)
-    x, labels = part.validation_part()
     return Pruned(
         student,
         masks,
         pruning.rows,
         pruning.left_alone,
         pruning.warnings,
-        training.evaluate(student, data.x_test, data.y_test, objective),
-        training.evaluate(student, x, labels, objective),
-        objective.describe(),
+        **accuracies(student, part, objective),
+        objective=objective.describe(),
     )

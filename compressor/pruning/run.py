@@ -2,32 +2,24 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from compressor.errors import UsageError
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
-from compressor.pruning import retraining, steps
+from compressor.pruning import steps
 from compressor.pruning.plan import Plan, make_plan
-from compressor.pruning.pruner import density_of
-from compressor.pruning.schedules import round_sparsity
+from compressor.pruning.rounds import PruningStep
 from compressor.pruning.spec import PruningSpec
+from compressor.pruning.steps import Records, prune_in_folders
 from compressor.runs import (
-    MODEL,
     MODEL_RUN,
     RunDirectory,
     Work,
     model_and_output,
     model_digest,
     same_model,
-    sparsity_name,
 )
-from compressor.training import TrainingOptions, derive_seed
-
-Records = dict[str, dict[str, Any]]
-"""Step name -> what came out of it."""
 
 
 def prune_run(
@@ -67,128 +59,68 @@ def prune_run(
     quiet_tensorflow.load(plan.threads)
     steps.check_pruning(source, plan.data, spec, plan.retraining[spec.highest_sparsity])
     with RunDirectory(folder, MODEL_RUN) as run:
-        job = PruningJob(run, source, model_digest(source), spec, plan, force, listener)
-        return job.measure() | job.run(retrain)
-
-
-class PruningJob:
-    """The steps of one pruning, in one run directory."""
-
-    def __init__(
-        self,
-        run: RunDirectory,
-        source: Path,
-        digest: str,
-        spec: PruningSpec,
-        plan: Plan,
-        force: bool,
-        listener: Listener,
-    ) -> None:
-        self._run, self._source, self._digest = run, source, digest
-        self._spec, self._plan, self._force, self._listener = spec, plan, force, listener
-        self._what = {"model": digest, **spec.describe()}
-        self._options = plan.retraining[spec.highest_sparsity]
-        self._title = f"{100 * spec.highest_sparsity:g} %"
-
-    def measure(self) -> Records:
-        """The accuracy of the model before it is pruned."""
-        self._listener.stage("measure the model")
-        config = step_config(self._plan, {"model": self._digest})
-        record = self._run.step(
+        digest = model_digest(source)
+        listener.stage("measure the model")
+        dense = run.step(
             "dense",
-            lambda _: steps.measure_step(same_model(self._source, self._digest), self._plan.data),
-            config=config,
-            force=self._force,
+            lambda _: steps.measure_step(same_model(source, digest), plan.data),
+            config=step_config(plan, {"model": digest}),
+            force=force,
         )
-        return {"dense": record}
+        records = prune_into(
+            run, source, digest, spec, plan, retrain=retrain, force=force, listener=listener
+        )
+        return {"dense": dense, **records}
 
-    def run(self, retrain: bool = True) -> Records:
-        """Do what is not done yet; return the records of all steps."""
-        if self._spec.schedule == "gradual":
-            records = self._gradual()
-            self._discard_others({"step_2_2"})
-            return records
-        records = {}
-        rounds = self._spec.passes
-        source: Callable[[], Path] = functools.partial(same_model, self._source, self._digest)
-        for number in range(1, rounds + 1):
-            folder = f"round-{number}/" if number < rounds else ""
-            records |= self._round(folder, number, rounds, source, retrain)
-            source = functools.partial(Path, self._run.path / folder / "step_2_2" / MODEL)
-        self._discard_others(set(records))
-        return records
 
-    def _discard_others(self, done: set[str]) -> None:
-        """Remove, where the pruning was forced, what is left of the one that was there before."""
-        if not self._force:
-            return
-        places = {name.partition("/")[0] for name in done}
-        for path in [self._run.path / "step_2_1", *self._run.path.glob("round-*")]:
+def prune_into(
+    run: RunDirectory,
+    source: Path,
+    digest: str,
+    spec: PruningSpec,
+    plan: Plan,
+    *,
+    retrain: bool = True,
+    force: bool = False,
+    listener: Listener,
+) -> Records:
+    """Do those steps of a pruning in `run` that are not finished; return the records of all.
+
+    `digest` is that of the model file `source` when the pruning began. With `force` every step is
+    done again, and what else an earlier pruning left behind is removed.
+    """
+    options = plan.retraining[spec.highest_sparsity]
+    title = f"{100 * spec.highest_sparsity:g} %"
+
+    def do(name: str, step: PruningStep, work: Work) -> dict[str, Any]:
+        trains = step.options
+        if spec.schedule == "gradual":
+            listener.stage(f"prune {title}, while retraining", options.images)
+        elif trains is not None:
+            listener.stage("retrain what is left", options.images)
+        else:
+            number = f", round {step.number} of {step.rounds}" if step.rounds > 1 else ""
+            listener.stage(f"prune {title}{number}")
+        what = {"model": digest, **spec.describe(), **(trains.describe() if trains else {})}
+        return run.step(name, work, config=step_config(plan, what), force=force)
+
+    records = prune_in_folders(
+        do,
+        run.path,
+        lambda: same_model(source, digest),
+        plan.data,
+        spec,
+        options,
+        seed=plan.seeds[0],
+        retrain=retrain,
+        progress=listener.progress,
+    )
+    if force:
+        places = {name.partition("/")[0] for name in records}
+        for path in [run.path / "step_2_1", *run.path.glob("round-*")]:
             if path.name not in places:
-                self._run.discard(path.name)
-
-    def _round(
-        self, folder: str, number: int, rounds: int, source: Callable[[], Path], retrain: bool
-    ) -> Records:
-        title = f"{self._title}, round {number} of {rounds}" if rounds > 1 else self._title
-
-        level = functools.partial(round_sparsity, number=number, rounds=rounds)
-        self._listener.stage(f"prune {title}")
-        pruned = self._step(
-            f"{folder}step_2_1",
-            lambda here: steps.prune_step(
-                here, source(), self._plan.data, self._spec, level=level, again=number > 1
-            ),
-        )
-        if not retrain:
-            return {f"{folder}step_2_1": pruned}
-        options = retraining.with_scaled_dropout(self._options, density_of(pruned["layers"]))
-        part = "" if number == rounds else f" round {number}"
-        self._listener.stage("retrain what is left", options.images)
-        retrained = self._step(
-            f"{folder}step_2_2",
-            lambda here: steps.retrain_step(
-                here,
-                self._run.path / folder / "step_2_1",
-                self._plan.data,
-                options,
-                self._spec,
-                seed=self._seed(part),
-                teacher=same_model(self._source, self._digest) if options.distillation else None,
-                narrowed=number == rounds,
-                progress=self._listener.progress,
-            ),
-            options,
-        )
-        return {f"{folder}step_2_1": pruned, f"{folder}step_2_2": retrained}
-
-    def _gradual(self) -> Records:
-        options = self._options
-        self._listener.stage(f"prune {self._title}, while retraining", options.images)
-        record = self._step(
-            "step_2_2",
-            lambda here: steps.gradual_step(
-                here,
-                same_model(self._source, self._digest),
-                self._plan.data,
-                options,
-                self._spec,
-                seed=self._seed(""),
-                progress=self._listener.progress,
-            ),
-            options,
-        )
-        return {"step_2_2": record}
-
-    def _step(
-        self, name: str, work: Work, options: TrainingOptions | None = None
-    ) -> dict[str, Any]:
-        config = self._what | (options.describe() if options else {})
-        return self._run.step(name, work, config=step_config(self._plan, config), force=self._force)
-
-    def _seed(self, part: str) -> int:
-        name = sparsity_name(self._spec.highest_sparsity)
-        return derive_seed(self._plan.seeds[0], f"step_2_2 {name}{part}")
+                run.discard(path.name)
+    return records
 
 
 def step_config(plan: Plan, what: dict[str, Any]) -> dict[str, Any]:

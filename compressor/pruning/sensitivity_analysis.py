@@ -29,7 +29,7 @@ from compressor.pruning.granularity import Channel, Granularity, NOfM, parse_gra
 from compressor.pruning.kernels import Kernel, select_kernels, variable_at
 from compressor.pruning.masks import Masks
 from compressor.pruning.pruner import judge
-from compressor.pruning.retraining import calibration_gradients
+from compressor.pruning.rounds import calibration_gradients
 from compressor.pruning.selection import choose_each
 from compressor.pruning.spec import PruningSpec
 from compressor.runs import keras_file

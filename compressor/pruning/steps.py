@@ -3,132 +3,115 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compressor import training
 from compressor.data import TrainingData
-from compressor.errors import UsageError
 from compressor.models import (
     FLOAT32_BYTES,
     Objective,
     count_parameters,
     load_model,
-    objective_of,
+    objective_for,
     optimizer_variables,
     paper_name,
-    preprocessing,
+    preprocessing_of,
     save_model,
 )
-from compressor.pruning import retraining
 from compressor.pruning.kernels import all_kernels
 from compressor.pruning.masks import load_masks, save_masks
+from compressor.pruning.rounds import PruningStep, make_pruner, prune_and_retrain
 from compressor.pruning.schedules import update_steps
-from compressor.pruning.selection import Level
 from compressor.pruning.spec import PruningSpec
-from compressor.runs import MASKS, MODEL
-from compressor.training import Progress, TrainingOptions
+from compressor.runs import MASKS, MODEL, Work, sparsity_name
+from compressor.training import Progress, TrainingOptions, accuracies, derive_seed
+
+Records = dict[str, dict[str, Any]]
+"""Step name -> its record."""
 
 
 def measure_step(source: Path, data: TrainingData) -> dict[str, Any]:
     """The model file `source` as it is: what it reaches, and how it is fed and trained."""
     model = load_model(source)
-    objective = _objective(model, data)
+    objective = objective_for(model, data.data)
     return {
         "parameters": count_parameters(model),
         "objective": objective.describe(),
-        "inputs": preprocessing.preprocessing_of(model, data.data.x_train).describe(),
-        **_accuracies(model, data, objective),
+        "inputs": preprocessing_of(model, data.data.x_train).describe(),
+        **accuracies(model, data, objective),
     }
 
 
-def prune_step(
-    directory: Path,
-    source: Path,
+def prune_in_folders(
+    do: Callable[[str, PruningStep, Work], dict[str, Any]],
+    folder: Path,
+    source: Callable[[], Path],
     data: TrainingData,
     spec: PruningSpec,
-    *,
-    level: Level = lambda target: target,
-    again: bool = False,
-) -> dict[str, Any]:
-    """step_2_1: prune the model file `source` by `spec`, to `level` of each target sparsity.
-
-    `again` says that `source` comes from an earlier round, whose masks lie beside it.
-    """
-    model = load_model(source)
-    objective = _objective(model, data)
-    masks = load_masks(source.parent / MASKS) if again else None
-    pruning = retraining.prune_once(model, data, spec, objective, level=level, masks=masks)
-    save_masks(directory / MASKS, pruning.masks)
-    save_model(model, directory / MODEL)
-    return {"sparsity": level(spec.highest_sparsity), **pruning.describe()} | _accuracies(
-        model, data, objective
-    )
-
-
-def retrain_step(
-    directory: Path,
-    pruned: Path,
-    data: TrainingData,
     options: TrainingOptions,
-    spec: PruningSpec,
     *,
     seed: int,
-    teacher: Path | None = None,
-    narrowed: bool = True,
+    retrain: bool = True,
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """step_2_2: retrain what survived in the folder `pruned`; masked weights stay zero.
+) -> Records:
+    """Prune the model file `source` and retrain it, each step in a folder of its own in `folder`.
 
-    A model that lost channels is `narrowed` first: what is zero in it is not trained. `teacher` is
-    the model file to distil from, where the options ask for one.
+    `do` is given the folder's name, the step and what does it; it returns the step's record, an
+    earlier one where the step is finished. Nothing is loaded for a step that is finished already.
     """
-    model, masks = load_model(pruned / MODEL), load_masks(pruned / MASKS)
-    objective = objective_of(model)
-    if narrowed:
-        model, masks = retraining.narrow(model, masks, data, spec, objective)
-    retraining.retrain(
-        model,
-        masks,
-        data,
-        options,
-        seed=seed,
-        objective=objective,
-        teacher=_teacher(teacher, data, options),
-        progress=progress,
-    )
-    return _retrained(directory, model, masks, data, options, objective)
+    records: Records = {}
 
+    def step_in_folder(step: PruningStep) -> dict[str, Any]:
+        part = "" if step.number == step.rounds else f"round-{step.number}/"
+        name = f"{part}step_2_{1 if step.options is None else 2}"
+        before = folder / list(records)[-1] if records else None
+        records[name] = do(name, step, lambda here: do_in_folder(here, before, source, data, step))
+        return records[name]
 
-def gradual_step(
-    directory: Path,
-    source: Path,
-    data: TrainingData,
-    options: TrainingOptions,
-    spec: PruningSpec,
-    *,
-    seed: int,
-    progress: Progress | None = None,
-) -> dict[str, Any]:
-    """step_2_2 of a gradual pruning: train the model file `source` while it is pruned."""
-    model = load_model(source)
-    objective = _objective(model, data)
-    pruning, options = retraining.prune_gradually(
-        model,
+    def seed_of(number: int) -> int:
+        part = "" if number == spec.passes else f" round {number}"
+        return derive_seed(seed, f"step_2_2 {sparsity_name(spec.highest_sparsity)}{part}")
+
+    prune_and_retrain(
+        step_in_folder,
         data,
         spec,
         options,
-        seed=seed,
-        objective=objective,
-        teacher=_teacher(source, data, options),
+        seed=seed_of,
+        teacher=lambda: load_model(source()),
+        retrain=retrain,
         progress=progress,
     )
-    model, masks = retraining.narrow(model, pruning.masks, data, spec, objective)
-    record = _retrained(directory, model, masks, data, options, objective)
-    return record | {"sparsity": spec.highest_sparsity, "pruning": pruning.describe()}
+    return records
+
+
+def do_in_folder(
+    here: Path,
+    before: Path | None,
+    source: Callable[[], Path],
+    data: TrainingData,
+    step: PruningStep,
+) -> dict[str, Any]:
+    """Do `step` in `here`, on the files in `before`; the first step of all has only `source`."""
+    model = load_model(before / MODEL if before else source())
+    objective = objective_for(model, data.data)
+    found = step.work(model, load_masks(before / MASKS) if before else {}, objective)
+    if found.masks:
+        save_masks(here / MASKS, found.masks)
+    save_model(found.model, here / MODEL)
+    pruned = found.pruning.describe() if found.pruning else {}
+    if found.options is None:
+        return {"sparsity": step.sparsity, **pruned} | accuracies(found.model, data, objective)
+    record = dense_record(here / MODEL, found.model, data, objective)
+    record |= {
+        "training": found.options.describe(),
+        "objective": objective.describe(),
+        "nonzeros": sum(row["nonzeros"] for row in record["layers"]),
+    }
+    return record | ({"sparsity": step.sparsity, "pruning": pruned} if pruned else {})
 
 
 def describe_layers(model: Any) -> list[dict[str, Any]]:
@@ -152,52 +135,9 @@ def check_pruning(
 ) -> None:
     """Raise what stops the model file `source` from being pruned so; nothing is done."""
     model = load_model(source)
-    retraining.make_pruner(model, data, spec, _objective(model, data))
+    make_pruner(model, data, spec, objective_for(model, data.data))
     if spec.schedule == "gradual":
         update_steps(options.steps, spec.ramp)
-
-
-def _objective(model: Any, data: TrainingData) -> Objective:
-    """The objective of `model`; raises DataError or ModelError when the data do not fit it."""
-    preprocessing.check_fit(model, data.data)
-    return objective_of(model)
-
-
-def _retrained(
-    directory: Path,
-    model: Any,
-    masks: Mapping[str, np.ndarray],
-    data: TrainingData,
-    options: TrainingOptions,
-    objective: Objective,
-) -> dict[str, Any]:
-    if masks:
-        save_masks(directory / MASKS, masks)
-    save_model(model, directory / MODEL)
-    record = dense_record(directory / MODEL, model, data, objective)
-    return record | {
-        "training": options.describe(),
-        "objective": objective.describe(),
-        "nonzeros": sum(row["nonzeros"] for row in record["layers"]),
-    }
-
-
-def _teacher(
-    source: Path | None, data: TrainingData, options: TrainingOptions
-) -> np.ndarray | None:
-    if options.distillation is None:
-        return None
-    if source is None:
-        raise UsageError("distillation needs a teacher")
-    return retraining.teacher_scores(load_model(source), data, options)
-
-
-def _accuracies(model: Any, data: TrainingData, objective: Objective) -> dict[str, float]:
-    x, labels = data.validation_part()
-    return {
-        "validation_accuracy": training.evaluate(model, x, labels, objective),
-        "accuracy": training.evaluate(model, data.data.x_test, data.data.y_test, objective),
-    }
 
 
 def dense_record(
@@ -210,5 +150,5 @@ def dense_record(
         "optimizer_values": optimizer_variables(path),
         "weights_bytes": FLOAT32_BYTES * parameters,
         "layers": describe_layers(model),
-        **_accuracies(model, data, objective),
+        **accuracies(model, data, objective),
     }

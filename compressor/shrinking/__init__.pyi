@@ -5,4 +5,8 @@ from .channels import (
 )
 from .files import shrink_file as shrink_file
 from .rebuilding import rebuild as rebuild
-from .removal import CHECKED as CHECKED, Shrunk as Shrunk, shrink as shrink
+from .removal import (
+    COMPARED_EXAMPLES as COMPARED_EXAMPLES,
+    Shrunk as Shrunk,
+    shrink as shrink,
+)

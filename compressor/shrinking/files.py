@@ -10,9 +10,15 @@ from compressor import training
 from compressor.data import Dataset, TrainingData, rows
 from compressor.errors import ModelError, RunDirectoryError, UsageError
 from compressor.foundation import quiet_tensorflow
-from compressor.models import check_fit, load_model, objective_of, preprocessing_of, save_model
+from compressor.models import (
+    load_model,
+    objective_for,
+    objective_of,
+    preprocessing_of,
+    save_model,
+)
 from compressor.runs import model_to_shrink, shrunk_path
-from compressor.shrinking.removal import CHECKED, shrink
+from compressor.shrinking.removal import COMPARED_EXAMPLES, shrink
 
 
 def shrink_file(
@@ -52,15 +58,14 @@ def shrink_file(
     if data is not None:
         part = TrainingData.of(data)
         try:
-            check_fit(before, data)
-            objective = objective_of(before)
+            objective = objective_for(before, data)
         except ModelError as error:
             raise ModelError(
                 error.what,
                 value=error.value,
                 hint="leave the data out: the models are then compared on random inputs",
             ) from error
-        x, _ = part.validation_part(CHECKED)
+        x, _ = part.validation_part(COMPARED_EXAMPLES)
         inputs = preprocessing_of(before, x)(x)
         record["checked_on"] = f"{rows(x)} validation examples"
     shrunk = shrink(before, inputs, fold_batchnorm=fold_batchnorm, round_to=round_to)

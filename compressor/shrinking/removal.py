@@ -16,7 +16,7 @@ from compressor.shrinking.kernels import Depthwise, Linear
 from compressor.shrinking.liveness import Choice, choose, uses_of
 from compressor.shrinking.rebuilding import Edit, rebuild
 
-CHECKED = 256
+COMPARED_EXAMPLES = 256
 """Examples on which a smaller model is compared with the one that it is made from."""
 
 

@@ -4,6 +4,7 @@ from .loop import (
     EVALUATION_BATCH as EVALUATION_BATCH,
     Progress as Progress,
     TrainingOptions as TrainingOptions,
+    accuracies as accuracies,
     derive_seed as derive_seed,
     dropout_scale as dropout_scale,
     evaluate as evaluate,

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from compressor.data import Inputs, rows, take
+from compressor.data import Inputs, TrainingData, rows, take
 from compressor.errors import ModelError, UsageError
 from compressor.foundation import quiet_tensorflow
 from compressor.models import Objective, Preprocessing, all_layers, objective_of, preprocessing_of
@@ -201,6 +201,15 @@ def evaluate(
     objective = objective or objective_of(model)
     scores = predict_scores(model.predict_on_batch, x, preprocessing_of(model, x))
     return float(np.mean(objective.predictions(scores) == labels))
+
+
+def accuracies(model: Any, data: TrainingData, objective: Objective) -> dict[str, float]:
+    """`validation_accuracy` on the examples set aside for choices, and test `accuracy`: 0 to 1."""
+    x, labels = data.validation_part()
+    return {
+        "validation_accuracy": evaluate(model, x, labels, objective),
+        "accuracy": evaluate(model, data.data.x_test, data.data.y_test, objective),
+    }
 
 
 def predict_scores(

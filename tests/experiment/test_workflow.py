@@ -130,10 +130,12 @@ def nothing_is_done(monkeypatch):
     def refuse(*_, **__):
         raise AssertionError("a finished step is done again")
 
-    for name in ("train_step", "sparsify_step"):
-        monkeypatch.setattr(steps, name, refuse)
-    for name in ("prune_step", "retrain_step"):
-        monkeypatch.setattr(pruning_steps, name, refuse)
+    for module, name in (
+        (steps, "train_step"),
+        (pruning_steps, "do_in_folder"),
+        (steps, "sparsify_step"),
+    ):
+        monkeypatch.setattr(module, name, refuse)
 
 
 @pytest.mark.parametrize("calls", [[(1, 2, 3)], [(2,), (3,)], [(2, 3)], [(3,)]])
@@ -170,12 +172,16 @@ def test_force_does_it_again_from_the_basic_model(rejected, copy, plan):
 
 
 def test_a_forced_step_that_fails_leaves_the_old_one(copy, whole, plan, monkeypatch):
-    def fail(here, *_, **__):
+    original = pruning_steps.do_in_folder
+
+    def fail(here, *arguments):
+        if here.name != ".step_2_2.new":
+            return original(here, *arguments)
         (here / "model.keras").write_bytes(b"half")
         raise RuntimeError("in the middle")
 
-    monkeypatch.setattr(pruning_steps, "retrain_step", fail)
-    with pytest.raises(RuntimeError):
+    monkeypatch.setattr(pruning_steps, "do_in_folder", fail)
+    with pytest.raises(RuntimeError, match="in the middle"):
         workflow.train(copy, plan(), do=(2,), force=True)
     assert same(weights(copy / "step_2_2/model.keras"), weights(whole[0] / "step_2_2/model.keras"))
     assert workflow.train(copy, plan(), do=(1, 2, 3)) == whole[1]

@@ -11,9 +11,8 @@ import pytest
 import compressor
 from compressor import Distillation, PruningSpec
 from compressor.errors import CompressorError, RunDirectoryError, UsageError
-from compressor.experiment import steps
 from compressor.models.files import load_model
-from compressor.pruning import kept_weights, load_masks
+from compressor.pruning import kept_weights, load_masks, steps
 from compressor.pruning.plan import make_plan
 from compressor.pruning.schedules import round_sparsity
 
@@ -85,15 +84,12 @@ def test_a_lost_step_is_done_again_and_gives_the_same(
     shutil.copytree(iterative[0], folder)
     shutil.rmtree(folder / lost)
     done = []
-    for name in ("prune_step", "retrain_step"):
-        original = getattr(steps, name)
-        monkeypatch.setattr(
-            steps,
-            name,
-            lambda *a, original=original, **k: done.append(a[0].name) or original(*a, **k),
-        )
+    original = steps.do_in_folder
+    monkeypatch.setattr(
+        steps, "do_in_folder", lambda here, *a: done.append(here) or original(here, *a)
+    )
     records = prune(folder, ITERATIVE)
-    assert len(done) == 1
+    assert done == [(folder / lost).with_name(f".{(folder / lost).name}.new")]
     assert records == iterative[1]
     before, after = (
         load_model(root / lost / "model.keras").get_weights() for root in (iterative[0], folder)

@@ -13,7 +13,7 @@ from compressor.data import Dataset
 from compressor.data.training_data import TrainingData
 from compressor.errors import CompressorError, UsageError
 from compressor.models.objective import objective_of
-from compressor.pruning import criteria, magnitude_prune, retraining
+from compressor.pruning import criteria, magnitude_prune, rounds
 from compressor.training.gradients import gradient_function
 
 FEATURES, CLASSES = 6, 3
@@ -153,13 +153,13 @@ def test_taylor_keeps_what_the_loss_would_miss(regression, points, compiled):
 
 def test_calibration_takes_as_many_examples_as_asked(regression, points, monkeypatch):
     seen = []
-    original = retraining.gradient_function
+    original = rounds.gradient_function
 
     def watched(model, variables, x, labels, objective):
         seen.append(len(x))
         return original(model, variables, x, labels, objective)
 
-    monkeypatch.setattr(retraining, "gradient_function", watched)
+    monkeypatch.setattr(rounds, "gradient_function", watched)
     for count in (7, 10_000):
         prune(regression(), points, criterion="taylor", calibration=count)
     prune(regression(), points)

@@ -12,7 +12,7 @@ from compressor.data.training_data import TrainingData
 from compressor.errors import UsageError
 from compressor.models.objective import objective_of
 from compressor.pruning import kept_weights
-from compressor.pruning.retraining import prune_gradually
+from compressor.pruning.rounds import prune_gradually
 from compressor.pruning.schedules import cubic_sparsity, round_sparsity, update_steps
 
 

@@ -1,0 +1,210 @@
+"""The loop that prunes and retrains: at once, in rounds, or while training.
+
+What a model learns depends on the seed, the data and the options alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from compressor import training
+from compressor.data import TrainingData
+from compressor.models import Objective, preprocessing_of
+from compressor.pruning.granularity import Channel
+from compressor.pruning.masks import Masks, apply_masks, remove_masks
+from compressor.pruning.pruner import Gradients, Pruner, Pruning, density_of
+from compressor.pruning.schedules import cubic_sparsity, round_sparsity, update_steps
+from compressor.pruning.selection import Level
+from compressor.pruning.spec import PruningSpec
+from compressor.shrinking import COMPARED_EXAMPLES, shrink
+from compressor.training import Progress, TrainingOptions, gradient_function
+
+
+class Outcome(NamedTuple):
+    """What a step leaves behind."""
+
+    model: Any
+    masks: Masks
+    """those that the model still needs: none once its channels are removed"""
+    pruning: Pruning | None = None
+    """where the step pruned"""
+    options: TrainingOptions | None = None
+    """how the step trained, where it did"""
+
+
+@dataclasses.dataclass(frozen=True)
+class PruningStep:
+    """One step of the loop; it takes the model and the masks that the step before it left."""
+
+    number: int
+    """of the round, from 1"""
+    rounds: int
+    sparsity: float
+    """the highest that the round prunes to"""
+    options: TrainingOptions | None
+    """how the step trains; None where it only prunes"""
+    work: Callable[[Any, Masks, Objective], Outcome]
+    """changes the model that it is given"""
+
+
+Do = Callable[[PruningStep], Mapping[str, Any]]
+"""Does a step, or takes it as done, and returns its record: of one that only prunes, at least
+`layers`, as `Pruning.describe` has them."""
+
+
+def prune_and_retrain(
+    do: Do,
+    data: TrainingData,
+    spec: PruningSpec,
+    options: TrainingOptions,
+    *,
+    seed: Callable[[int], int],
+    teacher: Callable[[], Any],
+    retrain: bool = True,
+    progress: Progress | None = None,
+) -> None:
+    """Prune by `spec` and retrain by `options`, one step after the other, each done by `do`.
+
+    One-shot pruning is one round, iterative pruning `spec.rounds` of them; gradual pruning is one
+    step that does both. Dropout is scaled by the density, and channels are removed before the
+    last retraining, or after a gradual one. `seed` gives the seed of each round, from 1; `teacher`
+    the dense model, asked for only by a step that distils.
+    """
+
+    def how(number: int) -> dict[str, Any]:
+        scores = teacher_scores(teacher(), data) if options.distillation else None
+        return {"seed": seed(number), "teacher": scores, "progress": progress}
+
+    def prune(level: Level, model: Any, masks: Masks, objective: Objective) -> Outcome:
+        pruning = make_pruner(model, data, spec, objective, masks).prune(level)
+        remove_masks(model)
+        return Outcome(model, pruning.masks, pruning)
+
+    def train(
+        number: int, scaled: TrainingOptions, model: Any, masks: Masks, objective: Objective
+    ) -> Outcome:
+        if number == spec.passes:
+            model, masks = remove_channels(model, masks, data, spec, objective)
+        apply_masks(model, masks)
+        _fit(model, data, scaled, {"objective": objective, **how(number)})
+        return Outcome(model, masks, options=scaled)
+
+    def prune_while_training(model: Any, _: Masks, objective: Objective) -> Outcome:
+        pruning, scaled = prune_gradually(
+            model, data, spec, options, objective=objective, **how(spec.passes)
+        )
+        model, masks = remove_channels(model, pruning.masks, data, spec, objective)
+        return Outcome(model, masks, pruning, scaled)
+
+    for number in range(1, spec.passes + 1):
+        level = functools.partial(round_sparsity, number=number, rounds=spec.passes)
+        step = functools.partial(PruningStep, number, spec.passes, level(spec.highest_sparsity))
+        if spec.schedule == "gradual":
+            do(step(options, prune_while_training))
+            continue
+        density = density_of(do(step(None, functools.partial(prune, level)))["layers"])
+        if retrain:
+            scaled = with_scaled_dropout(options, density)
+            do(step(scaled, functools.partial(train, number, scaled)))
+
+
+def make_pruner(
+    model: Any,
+    data: TrainingData,
+    spec: PruningSpec,
+    objective: Objective,
+    masks: Masks | None = None,
+) -> Pruner:
+    """A pruner of `model` whose criterion sees `spec.calibration` of the training examples."""
+    gradients = calibration_gradients(model, data, objective, spec.calibration)
+    return Pruner(model, spec, gradients, masks)
+
+
+def calibration_gradients(
+    model: Any, data: TrainingData, objective: Objective, examples: int
+) -> Gradients:
+    """Mean gradients of the objective, each time on the same `examples` of the data.
+
+    Every call must ask for the same variables.
+    """
+    function: Callable[[], list[np.ndarray]] | None = None
+
+    def gradients(variables: Sequence[Any]) -> list[np.ndarray]:
+        nonlocal function
+        if function is None:
+            x, labels = data.training_part(examples)
+            function = gradient_function(model, variables, x, labels, objective)
+        return function()
+
+    return gradients
+
+
+def prune_gradually(
+    model: Any,
+    data: TrainingData,
+    spec: PruningSpec,
+    options: TrainingOptions,
+    *,
+    seed: int,
+    objective: Objective,
+    teacher: np.ndarray | None = None,
+    progress: Progress | None = None,
+) -> tuple[Pruning, TrainingOptions]:
+    """Train while the sparsity rises by the cubic schedule over `spec.ramp` of the steps.
+
+    Returns the pruning that was reached, and the options with dropout scaled by its density.
+    """
+    pruner = make_pruner(model, data, spec, objective)
+    options = with_scaled_dropout(options, pruner.target_density)
+    updates = update_steps(options.steps, spec.ramp)
+    done = pruner.prune(lambda target: 0.0)
+
+    def update(step: int) -> None:
+        nonlocal done
+        if step in updates:
+            reached = updates[step]
+            done = pruner.prune(lambda target: cubic_sparsity(target, reached))
+
+    how = {"seed": seed, "objective": objective, "teacher": teacher, "progress": progress}
+    _fit(model, data, options, how | {"on_step": update})
+    return done, options
+
+
+def remove_channels(
+    model: Any, masks: Masks, data: TrainingData, spec: PruningSpec, objective: Objective
+) -> tuple[Any, Masks]:
+    """The model without the channels that were pruned, and the masks that it still needs: none.
+
+    For other granularities both are as they were. The function is the same (`compressor.shrink`
+    checks it), and training costs less. BatchNormalization stays, to be trained.
+    """
+    if spec.granularity != Channel.name:
+        return model, masks
+    x, _ = data.validation_part(COMPARED_EXAMPLES)
+    narrowed = shrink(model, preprocessing_of(model, x)(x), fold_batchnorm=False).model
+    objective.compile(narrowed, "sgd")
+    return narrowed, {}
+
+
+def teacher_scores(model: Any, data: TrainingData) -> np.ndarray:
+    """The dense model's scores of the training examples: float32 (n, classes)."""
+    x, _ = data.training_part()
+    return training.predict_scores(model.predict_on_batch, x, preprocessing_of(model, x))
+
+
+def with_scaled_dropout(base: TrainingOptions, density: float) -> TrainingOptions:
+    """`base` with dropout scaled by the density, 0 to 1, of what is pruned."""
+    return dataclasses.replace(base, dropout_scale=training.dropout_scale(density))
+
+
+def _fit(model: Any, data: TrainingData, options: TrainingOptions, how: Mapping[str, Any]) -> None:
+    x, labels = data.training_part()
+    try:
+        training.fit(model, x, labels, options, **how)
+    finally:
+        remove_masks(model)
