@@ -29,7 +29,7 @@ from compressor.models import load_model, objective_of, paper_cnn
 from compressor.pruning.schedules import update_steps
 from compressor.runs import MODEL, is_finished, model_digest, sparsity_name
 from compressor.training import TrainingOptions, derive_seed
-from compressor.training.loop import _visiting_order, evaluate
+from compressor.training.loop import _visiting_order, accuracy_of
 
 SEEDS = (0, 1, 2)
 LAYERS = ("fc1", "fc2")
@@ -82,7 +82,7 @@ def main() -> None:
         found[name].append(comparison.run(bases[seed], seed, *ROWS[name]))
         print(f"seed {seed}: {name}: {100 * found[name][-1]['accuracy']:.2f} %", flush=True)
     dense = [
-        evaluate(load_model(base), comparison.data.x_test, comparison.data.y_test)
+        accuracy_of(load_model(base), comparison.data.x_test, comparison.data.y_test)
         for base in bases.values()
     ]
     result = {
@@ -154,7 +154,7 @@ class Comparison:
         nonzeros = check_nonzeros(model, sparsity)
         return {
             "seed": seed,
-            "accuracy": evaluate(model, self.data.x_test, self.data.y_test, objective_of(model)),
+            "accuracy": accuracy_of(model, self.data.x_test, self.data.y_test, objective_of(model)),
             "nonzeros": nonzeros,
             "training": training,
         }

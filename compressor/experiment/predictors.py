@@ -22,7 +22,6 @@ from compressor.models import (
     all_layers,
     dense_variables,
     load_model,
-    objective_of,
     preprocessing,
     reason_of,
     sparse_layer_classes,
@@ -95,7 +94,7 @@ class Evaluation:
         return dataclasses.asdict(self) | {"path": str(self.path)}
 
 
-def evaluate(
+def evaluate_predictor(
     predictor: Predictor,
     data: Dataset,
     *,
@@ -124,9 +123,9 @@ def predictor_accuracy(predictor: Predictor, data: Dataset) -> float:
 
     Raises DataError when the data do not fit the model.
     """
-    feed = preprocessing.preprocessing_of(predictor.model, data.x_test)
-    scores = training.predict_scores(predictor.predict, data.x_test, feed)
-    return float(np.mean(objective_of(predictor.model).predictions(scores) == data.y_test))
+    return training.accuracy_of(
+        predictor.model, data.x_test, data.y_test, predict=predictor.predict
+    )
 
 
 def prediction_times(

@@ -88,14 +88,19 @@ def sparsify_step(
     if data is not None:
         objective_for(model, data.data)
     size = write_sparse_checkpoint(model, layers, directory / SPARSE)
-    kernels = {name: layer.kernel.numpy() for name, layer in resolve_layers(model, layers).items()}
-    stay_dense = count_parameters(model) - sum(kernel.size for kernel in kernels.values())
+    kernels, stay_dense = kernels_and_rest(model, layers)
     record: dict[str, Any] = {"bytes": size, "encodings": model_bytes(kernels, stay_dense)}
     predictor = load_predictor(directory / SPARSE)
     check_parity(dense_predictor(model, source), predictor, data)
     if data is not None:
         record["accuracy"] = predictor_accuracy(predictor, data.data)
     return record
+
+
+def kernels_and_rest(model: Any, layers: Sequence[str]) -> tuple[dict[str, np.ndarray], int]:
+    """The kernels of `layers`, by name, and how many parameters the model has besides."""
+    kernels = {name: layer.kernel.numpy() for name, layer in resolve_layers(model, layers).items()}
+    return kernels, count_parameters(model) - sum(kernel.size for kernel in kernels.values())
 
 
 def check_parity(dense: Predictor, sparse: Predictor, data: TrainingData | None) -> None:

@@ -13,7 +13,7 @@ from compressor.experiment.predictors import load_predictor, prediction_times
 from compressor.experiment.results import assemble_results
 from compressor.experiment.steps import check_paper_model
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow, write_json
-from compressor.models import FLOAT32_BYTES, count_parameters, load_model, resolve_layers
+from compressor.models import FLOAT32_BYTES, count_parameters, load_model
 from compressor.pruning import Plan, PruningSpec, PruningStep, prune_in_folders
 from compressor.runs import MODEL, RunDirectory, Work, is_finished, sparsity_name
 
@@ -165,11 +165,8 @@ class _SeedSweep:
 def _break_even(run: Path, plan: Plan) -> dict[str, Any]:
     """From which proportion on each encoding pays, on the first seed's basic model."""
     model = load_model(run / f"seed-{plan.seeds[0]}" / "step_1" / MODEL)
-    kernels = {
-        name: layer.kernel.numpy() for name, layer in resolve_layers(model, plan.layers).items()
-    }
+    kernels, stay_dense = steps.kernels_and_rest(model, plan.layers)
     parameters = count_parameters(model)
-    stay_dense = parameters - sum(kernel.size for kernel in kernels.values())
     baselines = {
         "checkpoint": steps.CHECKPOINT_BYTES * parameters,
         "weights": FLOAT32_BYTES * parameters,

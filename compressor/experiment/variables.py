@@ -7,9 +7,11 @@ masks.npz         its masks, if it was pruned
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from compressor.errors import CheckpointError, RunDirectoryError
@@ -29,38 +31,36 @@ _KIND = "variables"
 _FILES = (MODEL, MASKS)
 
 
-class Variables:
-    """The folder `path`, held by this process alone, as a context manager.
+@contextlib.contextmanager
+def hold_variables(path: Path, *, force: bool = False) -> Iterator[Variables]:
+    """The variables in the folder `path`, held by this process alone; `force` as for `Variables`.
 
-    Raises RunDirectoryError when another process holds it, and, unless `force`, when files of
-    these names lie there that `keep` did not write: they are somebody's, and not overwritten.
+    Raises RunDirectoryError when another process holds the folder.
     """
+    with storage_errors(path):
+        path.mkdir(parents=True, exist_ok=True)
+    lock = lock_folder(path, "another process is using the variables", "wait for it")
+    try:
+        yield Variables(path, force)
+    except BaseException:
+        if {child.name for child in path.iterdir()} <= {LOCK}:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+    finally:
+        lock.release()
 
-    def __init__(self, path: Path, *, force: bool = False) -> None:
-        self.path = path
-        self._force = force
-        self._lock: Any = None
 
-    def __enter__(self) -> Variables:
-        with storage_errors(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = lock_folder(self.path, "another process is using the variables", "wait for it")
-        return self
+@dataclasses.dataclass(frozen=True)
+class Variables:
+    """The folder `path`; files in it that `keep` did not write are overwritten only by `force`."""
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._lock.release()
-        if error is not None and {child.name for child in self.path.iterdir()} <= {LOCK}:
-            shutil.rmtree(self.path, ignore_errors=True)
+    path: Path
+    force: bool
 
     def check_writable(self) -> None:
         """Raise RunDirectoryError when `keep` would overwrite files that it did not write."""
         foreign = [name for name in _FILES if (self.path / name).exists()]
-        if foreign and not self._force and self._mark() is None:
+        if foreign and not self.force and self._mark() is None:
             raise RunDirectoryError(
                 "the folder of the variables holds a file that is not ours",
                 value=self.path / foreign[0],

@@ -12,11 +12,11 @@ from compressor.experiment import steps
 from compressor.experiment.paper_checkpoint import has_sparse_form
 from compressor.experiment.predictors import (
     Evaluation,
-    evaluate as evaluate_predictor,
+    evaluate_predictor,
     load_predictor,
 )
 from compressor.experiment.steps import check_paper_model
-from compressor.experiment.variables import Variables
+from compressor.experiment.variables import Variables, hold_variables
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
 from compressor.models import load_model, prunable_layers
 from compressor.pruning import (
@@ -67,48 +67,37 @@ def train(
         check_paper_model(plan)
     listener = listener or SilentListener()
     where = Path(variables_dir) if variables_dir is not None else root / "variables"
-    with RunDirectory(root, MODEL_RUN) as run, Variables(where, force=force) as variables:
+    with RunDirectory(root, MODEL_RUN) as run, hold_variables(where, force=force) as variables:
         if set(do) & {1, 2}:
             variables.check_writable()
         quiet_tensorflow.load(plan.threads)
-        return _train(run, variables, plan, do, force, listener)
-
-
-def _train(
-    run: RunDirectory,
-    variables: Variables,
-    plan: Plan,
-    do: Sequence[Step],
-    force: bool,
-    listener: Listener,
-) -> Records:
-    basic, retrained = run.path / "step_1", run.path / "step_2_2"
-    records: Records = {}
-    done_before = is_finished(basic) and not force
-    if 1 in do:
-        listener.stage("train the basic model", plan.training.images)
-        records["step_1"] = run.step(
-            "step_1",
-            lambda here: steps.train_step(
-                here, plan.data, plan.training, seed=plan.seeds[0], progress=listener.progress
-            ),
-            config=step_config(plan, plan.training.describe()),
-            force=force,
-        )
-        # A step that was finished before is no news: what was trained after it stays.
-        if not (done_before and variables.holds(retrained)):
-            variables.keep(basic)
-    if 2 in do:
+        basic, retrained = root / "step_1", root / "step_2_2"
+        records: Records = {}
         if 1 in do:
-            source, digest = basic / MODEL, model_digest(basic / MODEL)
-        else:
-            source, digest = _to_prune(run.path, variables)
-        spec = PruningSpec(plan.sparsities[0], plan.layers)
-        records |= prune_into(run, source, digest, spec, plan, force=force, listener=listener)
-        variables.keep(retrained)
-    if 3 in do:
-        records |= _sparsify(run, variables.model(), plan.data, force, listener)
-    return records
+            done_before = is_finished(basic) and not force
+            listener.stage("train the basic model", plan.training.images)
+            records["step_1"] = run.step(
+                "step_1",
+                lambda here: steps.train_step(
+                    here, plan.data, plan.training, seed=plan.seeds[0], progress=listener.progress
+                ),
+                config=step_config(plan, plan.training.describe()),
+                force=force,
+            )
+            # A step that was finished before is no news: what was trained after it stays.
+            if not (done_before and variables.holds(retrained)):
+                variables.keep(basic)
+        if 2 in do:
+            if 1 in do:
+                source, digest = basic / MODEL, model_digest(basic / MODEL)
+            else:
+                source, digest = _to_prune(root, variables)
+            spec = PruningSpec(plan.sparsities[0], plan.layers)
+            records |= prune_into(run, source, digest, spec, plan, force=force, listener=listener)
+            variables.keep(retrained)
+        if 3 in do:
+            records |= _sparsify(run, variables.model(), plan.data, force, listener)
+        return records
 
 
 def sparsify(

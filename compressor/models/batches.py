@@ -9,7 +9,8 @@ import numpy as np
 from compressor.errors import DataError, ModelError
 from compressor.foundation import quiet_tensorflow
 from compressor.models.files import reason_of
-from compressor.models.tracing import Trace, graph_of, trace
+from compressor.models.input_uses import is_embedding
+from compressor.models.tracing import graph_of, trace
 
 SAMPLES = 64
 _BATCH = 256
@@ -25,8 +26,9 @@ def random_inputs(model: Any, samples: int = SAMPLES, seed: int = 0) -> Any:
     _, keras = quiet_tensorflow.load()
     graph = graph_of(model)
     traced = trace(model)
-    sizes = [c.layer.input_dim for c in traced.calls if _is_embedding(keras, c.layer)]
-    whole = _fed_to_embeddings(keras, traced)
+    embeddings = [call for call in traced.calls if is_embedding(call.layer)]
+    sizes = [call.layer.input_dim for call in embeddings]
+    whole = {number for call in embeddings for number in call.inputs}
     generator = np.random.default_rng(seed)
 
     def draw(tensor: Any, number: int) -> np.ndarray:
@@ -87,11 +89,3 @@ def _outputs(model: Any, inputs: Any) -> list[np.ndarray]:
         ) from error
     arrays = [keras.ops.convert_to_numpy(output) for output in keras.tree.flatten(outputs)]
     return [np.asarray(array, np.float64) for array in arrays]
-
-
-def _is_embedding(keras: Any, layer: Any) -> bool:
-    return isinstance(layer, keras.layers.Embedding)
-
-
-def _fed_to_embeddings(keras: Any, traced: Trace) -> set[int]:
-    return {n for c in traced.calls if _is_embedding(keras, c.layer) for n in c.inputs}

@@ -1,4 +1,4 @@
-"""The paper's CNN, and loading and saving any Keras model."""
+"""Loading and saving Keras models."""
 
 from __future__ import annotations
 

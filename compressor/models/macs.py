@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -152,8 +152,8 @@ def _uses(layer: Any, inputs: Sequence[Shape | None], outputs: Sequence[Shape | 
         return _uses(layer.layer, [_fold(source)], [_fold(result)])
     if name not in _KINDS or _is_changed(layer):
         return _unknown(layer)
-    variables, times = _KINDS[name]
-    return dict.fromkeys(variables, times(layer, source, result))
+    variables, places = _KINDS[name]
+    return dict.fromkeys(variables, _times(places, layer, source, result))
 
 
 def _unknown(layer: Any) -> Uses:
@@ -192,38 +192,32 @@ def _spatial(layer: Any, shape: Shape) -> int | None:
     return _product([shape[0], *(shape[2:] if first else shape[1:-1])])
 
 
-def _rows(layer: Any, source: Shape, result: Shape) -> int | None:
-    return _product(result[:-1])
+def _times(places: str, layer: Any, source: Shape, result: Shape) -> int | None:
+    """How often a call with these shapes of input and output uses each weight of a kernel."""
+    counts = {
+        "rows of the output": lambda: _product(result[:-1]),
+        "places of the output": lambda: _spatial(layer, result),
+        "places of the input": lambda: _spatial(layer, source),
+        "time steps": lambda: _product(source[:2]),
+        "none": lambda: 0,
+    }
+    return counts[places]()
 
 
-def _places(layer: Any, source: Shape, result: Shape) -> int | None:
-    return _spatial(layer, result)
-
-
-def _places_before(layer: Any, source: Shape, result: Shape) -> int | None:
-    return _spatial(layer, source)
-
-
-def _time_steps(layer: Any, source: Shape, result: Shape) -> int | None:
-    return _product(source[:2])
-
-
-def _never(layer: Any, source: Shape, result: Shape) -> int | None:
-    return 0
-
-
-_Times = Callable[[Any, Shape, Shape], int | None]
-# Layer class -> its kernels, and how often a call with the shapes of an input and an output uses
-# each of their weights. A separable convolution strides in its depthwise part, so both parts work
-# on places of the output; a transposed one spreads each place of its input.
-_KINDS: Mapping[str, tuple[tuple[str, ...], _Times]] = {
-    "Dense": (("kernel",), _rows),
-    **{f"Conv{n}D": (("kernel",), _places) for n in (1, 2, 3)},
-    **{f"DepthwiseConv{n}D": (("kernel",), _places) for n in (1, 2)},
-    **{f"SeparableConv{n}D": (("depthwise_kernel", "pointwise_kernel"), _places) for n in (1, 2)},
-    **{f"Conv{n}DTranspose": (("kernel",), _places_before) for n in (1, 2, 3)},
-    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), (("kernel", "recurrent_kernel"), _time_steps)),
-    "Embedding": (("embeddings",), _never),
+# Layer class -> its kernels, and where each of their weights is used. A separable convolution
+# strides in its depthwise part, so both parts work on places of the output; a transposed one
+# spreads each place of its input.
+_KINDS: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "Dense": (("kernel",), "rows of the output"),
+    **{f"Conv{n}D": (("kernel",), "places of the output") for n in (1, 2, 3)},
+    **{f"DepthwiseConv{n}D": (("kernel",), "places of the output") for n in (1, 2)},
+    **dict.fromkeys(
+        ("SeparableConv1D", "SeparableConv2D"),
+        (("depthwise_kernel", "pointwise_kernel"), "places of the output"),
+    ),
+    **{f"Conv{n}DTranspose": (("kernel",), "places of the input") for n in (1, 2, 3)},
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), (("kernel", "recurrent_kernel"), "time steps")),
+    "Embedding": (("embeddings",), "none"),
 }
 _WITHOUT_KERNELS = frozenset(
     [

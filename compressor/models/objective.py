@@ -8,9 +8,8 @@ from typing import Any, Literal
 import numpy as np
 
 from compressor.data import Dataset
-from compressor.errors import ModelError
 from compressor.foundation import quiet_tensorflow
-from compressor.models.preprocessing import check_fit
+from compressor.models.preprocessing import check_fit, output_size
 from deploy.examples import predicted_classes
 
 Outputs = Literal["logits", "probabilities"]
@@ -52,7 +51,7 @@ class Objective:
         """Above which score a binary classifier says 1."""
         if self.source == "inferred":
             return 0.0 if self.outputs == "logits" else 0.5
-        # What the loss pulls the scores of both classes to.
+        # The decision threshold implied by the loss.
         signed = getattr(self.loss, "from_logits", False) or "hinge" in _kind(self.loss)
         return 0.0 if signed else 0.5
 
@@ -94,16 +93,10 @@ def objective_of(model: Any) -> Objective:
     A model whose output ends in a softmax or a sigmoid gives probabilities, any other logits. The
     inferred loss is cross-entropy. A compiled loss that cannot be used on class labels (several
     losses, code of the user's) and metrics that are no Keras ones are passed over, and noted.
-    Raises ModelError for an output that is not (n, classes).
+    Raises ModelError as `output_size` does.
     """
     _, keras = quiet_tensorflow.load()
-    shape = tuple(model.outputs[0].shape)
-    if len(model.outputs) != 1 or len(shape) != 2 or shape[1] is None:
-        raise ModelError(
-            "only models with one output of scores, (n, classes), are supported",
-            value=[tuple(output.shape) for output in model.outputs],
-        )
-    classes, outputs = int(shape[1]), output_kind(model)
+    classes, outputs = output_size(model), output_kind(model)
     notes = list(getattr(model, _NOTES, ()))
     loss = _compiled_loss(keras, model, notes)
     if loss is not None:
@@ -111,10 +104,11 @@ def objective_of(model: Any) -> Objective:
         return Objective(loss, metrics, form, outputs, classes, "compiled", tuple(notes))
     logits = outputs == "logits"
     if classes == 1:
-        inferred = keras.losses.BinaryCrossentropy(from_logits=logits)
-        return Objective(inferred, (), "column", outputs, classes, "inferred", tuple(notes))
-    inferred = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
-    return Objective(inferred, ("accuracy",), "index", outputs, classes, "inferred", tuple(notes))
+        loss, metrics, form = keras.losses.BinaryCrossentropy(from_logits=logits), (), "column"
+    else:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
+        metrics, form = ("accuracy",), "index"
+    return Objective(loss, metrics, form, outputs, classes, "inferred", tuple(notes))
 
 
 def objective_for(model: Any, data: Dataset) -> Objective:

@@ -19,9 +19,8 @@ from compressor.data import Array, Dataset, Inputs, listed, named, short
 from compressor.errors import DataError, ModelError
 from compressor.foundation import quiet_tensorflow
 from compressor.models.input_uses import is_embedding, layers_for_raw_values, looks_up
+from compressor.models.tracing import Shape
 from deploy.examples import row_shape
-
-Shape = tuple[int | None, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,10 +169,10 @@ def output_size(model: Any) -> int:
             "only models with one output are supported",
             value=f"{len(model.inputs)} inputs, {len(model.outputs)} outputs",
         )
-    shape = tuple(model.outputs[0].shape[1:])
-    if len(shape) != 1 or shape[0] is None:
-        raise ModelError("the model must give one score a class", value=f"output {shape}")
-    return int(shape[0])
+    shape = tuple(model.outputs[0].shape)
+    if len(shape) != 2 or shape[1] is None:
+        raise ModelError("the model must give one score per class", value=f"output {shape}")
+    return int(shape[1])
 
 
 def input_names(model: Any) -> tuple[str, ...]:

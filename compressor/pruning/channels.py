@@ -11,7 +11,7 @@ import numpy as np
 from compressor.errors import ModelError, UsageError
 from compressor.pruning.granularity import Channel
 from compressor.pruning.kernels import Kernel, all_kernels
-from compressor.pruning.selection import Choice, Level, choose_each, choose_global
+from compressor.pruning.selection import KeptGroups, SparsityNow, choose_each, choose_global
 from compressor.shrinking import ChannelMap, VariableAxis, channel_map
 
 
@@ -119,9 +119,9 @@ def channel_masks(
     plan: ChannelPlan,
     scores: Mapping[str, np.ndarray],
     targets: Mapping[str, float],
-    level: Level,
+    level: SparsityNow,
     scope: Literal["layer", "global"],
-) -> tuple[dict[str, np.ndarray], dict[str, Choice]]:
+) -> tuple[dict[str, np.ndarray], dict[str, KeptGroups]]:
     """The masks, by variable, that remove the least important channels; and each layer's choice.
 
     `scores` holds those of the weights of each layer's kernel. A unit's score is the mean of its
@@ -144,7 +144,7 @@ def channel_masks(
         part.gone = part.channels[~keep]
         for name, channels in part.layers.items():
             stay = ~np.isin(channels, part.gone)
-            choices[name] = Choice(stay, chosen[part.name].threshold)
+            choices[name] = KeptGroups(stay, chosen[part.name].threshold)
     gone = np.concatenate([part.gone for part in plan.sets])
     return _masks(plan, gone), choices
 

@@ -8,7 +8,6 @@ Blocks and n:m groups run along the input axis of a kernel, which is the last on
 from __future__ import annotations
 
 import abc
-import dataclasses
 import re
 
 import numpy as np
@@ -44,83 +43,66 @@ class Weight(Granularity):
     name = "weight"
 
     def reason(self, shape: tuple[int, ...], is_matrix: bool) -> str | None:
-        """None: every kernel has single weights."""
         return None
 
     def pool(self, scores: np.ndarray) -> np.ndarray:
-        """The scores as they are."""
         return scores.ravel()
 
     def spread(self, keep: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """The mask as it is."""
         return keep.reshape(shape)
 
 
-@dataclasses.dataclass(frozen=True)
-class Block(Granularity):
-    """1 x `size` blocks: `size` neighbouring inputs of one output (and one place of a window)."""
+class _AlongInput(Granularity):
+    """`_size` neighbouring inputs of one output (and one place of a window) make a group."""
 
-    size: int
-
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """As the user writes it: 1x16."""
-        return f"1x{self.size}"
+    _groups: str
+    _size: int
 
     def reason(self, shape: tuple[int, ...], is_matrix: bool) -> str | None:
-        """The input axis must be there, and divide into blocks."""
         if not is_matrix:
-            return "it has no input axis to cut into blocks"
-        if shape[-2] % self.size:
-            return f"its {shape[-2]} inputs do not divide into blocks of {self.size}"
+            return f"it has no input axis to cut into {self._groups}"
+        if shape[-2] % self._size:
+            return f"its {shape[-2]} inputs do not divide into {self._groups} of {self._size}"
         return None
 
     def pool(self, scores: np.ndarray) -> np.ndarray:
-        """The mean of each block, in the order [..., out, in / size]."""
-        return np.moveaxis(scores, -2, -1).reshape(-1, self.size).mean(axis=1)
+        """Single scores in the order [..., out, in]."""
+        return np.moveaxis(scores, -2, -1).ravel()
 
     def spread(self, keep: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Each block's verdict for all its weights."""
         rows = (*shape[:-2], shape[-1], shape[-2])
-        return np.ascontiguousarray(np.moveaxis(np.repeat(keep, self.size).reshape(rows), -1, -2))
+        return np.ascontiguousarray(np.moveaxis(keep.reshape(rows), -1, -2))
 
 
-@dataclasses.dataclass(frozen=True)
-class NOfM(Granularity):
+class Block(_AlongInput):
+    """1 x `size` blocks."""
+
+    _groups = "blocks"
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self.name = f"1x{size}"
+
+    def pool(self, scores: np.ndarray) -> np.ndarray:
+        return super().pool(scores).reshape(-1, self._size).mean(axis=1)
+
+    def spread(self, keep: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+        return super().spread(np.repeat(keep, self._size), shape)
+
+
+class NOfM(_AlongInput):
     """At most `n` weights of every `m` neighbouring inputs of one output are not zero.
 
     Source: Mishra et al., Accelerating Sparse Deep Neural Networks (2021), for 2:4.
     """
 
-    n: int
-    m: int
+    _groups = "groups"
 
-    @property
-    def name(self) -> str:  # type: ignore[override]
-        """As the user writes it: 2:4."""
-        return f"{self.n}:{self.m}"
-
-    @property
-    def sparsity(self) -> float:
-        """The fraction that goes: 1 - n / m."""
-        return (self.m - self.n) / self.m
-
-    def reason(self, shape: tuple[int, ...], is_matrix: bool) -> str | None:
-        """The input axis must be there, and divide into groups."""
-        if not is_matrix:
-            return "it has no input axis to group"
-        if shape[-2] % self.m:
-            return f"its {shape[-2]} inputs do not divide into groups of {self.m}"
-        return None
-
-    def pool(self, scores: np.ndarray) -> np.ndarray:
-        """The scores in groups of m: float (groups * m,)."""
-        return np.moveaxis(scores, -2, -1).ravel()
-
-    def spread(self, keep: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """The mask in the kernel's own order."""
-        rows = (*shape[:-2], shape[-1], shape[-2])
-        return np.ascontiguousarray(np.moveaxis(keep.reshape(rows), -1, -2))
+    def __init__(self, n: int, m: int) -> None:
+        self.n, self.m, self._size = n, m, m
+        self.name = f"{n}:{m}"
+        self.sparsity = (m - n) / m
+        """the fraction that goes: 1 - n / m"""
 
     def choose(self, pooled: np.ndarray, sparsity: float) -> np.ndarray:
         """Keep the best of every m: n of them, or more as long as `sparsity` is below 1 - n/m.
@@ -142,15 +124,12 @@ class Channel(Granularity):
     name = "channel"
 
     def reason(self, shape: tuple[int, ...], is_matrix: bool) -> str | None:
-        """Layers whose outputs are units or filters; what the graph forbids is found there."""
         return None if is_matrix else "only Dense layers and convolutions have units to remove"
 
     def pool(self, scores: np.ndarray) -> np.ndarray:
-        """The mean of each unit: float (units,)."""
         return scores.reshape(-1, scores.shape[-1]).mean(axis=0)
 
     def spread(self, keep: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-        """Each unit's verdict for all its weights."""
         return np.ascontiguousarray(np.broadcast_to(keep, shape))
 
 

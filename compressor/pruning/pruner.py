@@ -16,7 +16,7 @@ from compressor.pruning.granularity import Channel, parse_granularity
 from compressor.pruning.kernels import Kernel, layer_of_name, select_kernels
 from compressor.pruning.magnitude import check_weights
 from compressor.pruning.masks import apply_masks
-from compressor.pruning.selection import Choice, Level, choose_each, choose_global
+from compressor.pruning.selection import KeptGroups, SparsityNow, choose_each, choose_global
 from compressor.pruning.spec import PruningSpec
 
 Gradients = Callable[[Sequence[Any]], list[np.ndarray]]
@@ -36,11 +36,6 @@ class Pruning:
     warnings: tuple[str, ...]
     """layers that were pruned away"""
 
-    @property
-    def density(self) -> float:
-        """The fraction of the pruned layers' weights that is kept, 0 to 1."""
-        return density_of(self.rows)
-
     def describe(self) -> dict[str, Any]:
         """The rows, and what else there is to say, as a JSON object."""
         described: dict[str, Any] = {"layers": self.rows}
@@ -56,7 +51,7 @@ def density_of(rows: Sequence[Mapping[str, Any]]) -> float:
     return sum(row["kept"] for row in rows) / sum(row["parameters"] for row in rows)
 
 
-def judge(
+def weight_scores(
     criterion: Criterion, kernels: Mapping[str, Kernel], gradients: Gradients | None = None
 ) -> dict[str, np.ndarray]:
     """The criterion's scores of every weight of `kernels`, by name.
@@ -72,6 +67,21 @@ def judge(
         variables = [kernel.variable for kernel in kernels.values()]
         found = dict(zip(kernels, gradients(variables), strict=True))
     return {name: scores(criterion, values, found[name]) for name, values in weights.items()}
+
+
+def what_to_prune(
+    model: Any, spec: PruningSpec
+) -> tuple[dict[str, Kernel], dict[str, str], ChannelPlan | None]:
+    """The kernels that `spec` means, the layers that are left alone and why; the channels, if any.
+
+    Coupled layers are pruned too: they lose their channels together.
+    """
+    granularity = parse_granularity(spec.granularity)
+    selection = select_kernels(model, spec.layers, granularity)
+    if not isinstance(granularity, Channel):
+        return dict(selection.kernels), dict(selection.left_alone), None
+    plan = plan_channels(model, selection.kernels, named=ALL not in spec.layers)
+    return plan.kernels(model), plan.left_alone(selection.left_alone), plan
 
 
 class Pruner:
@@ -92,24 +102,16 @@ class Pruner:
         self._model, self._spec, self._gradients = model, spec, gradients
         self._granularity = parse_granularity(spec.granularity)
         self._criterion = get_criterion(spec.criterion)
-        selection = select_kernels(model, spec.layers, self._granularity)
-        self._kernels = dict(selection.kernels)
-        self.left_alone = dict(selection.left_alone)
-        self._channels: ChannelPlan | None = None
-        if isinstance(self._granularity, Channel):
-            self._channels = plan_channels(model, self._kernels, named=ALL not in spec.layers)
-            self.left_alone = self._channels.left_alone(self.left_alone)
-            # Layers that nobody named go along when they lose their units together.
-            self._kernels = self._channels.kernels(model)
+        self._kernels, self.left_alone, self._channels = what_to_prune(model, spec)
         self._gone: dict[str, np.ndarray] = {}
         self._thresholds: dict[str, float | None] = {}
         if masks:
             self._remember(masks)
         self._targets = self._find_targets()
 
-    def prune(self, level: Level = lambda target: target) -> Pruning:
+    def prune(self, level: SparsityNow = lambda target: target) -> Pruning:
         """Prune to `level` of each target sparsity, and leave the masks on the model."""
-        judged = judge(self._criterion, self._kernels, self._gradients)
+        judged = weight_scores(self._criterion, self._kernels, self._gradients)
         if self._channels is not None:
             masks, choices = channel_masks(
                 self._channels, judged, self._targets, level, self._spec.scope
@@ -167,8 +169,8 @@ class Pruner:
             }
 
     def _choose(
-        self, judged: Mapping[str, np.ndarray], level: Level
-    ) -> tuple[dict[str, np.ndarray], dict[str, Choice]]:
+        self, judged: Mapping[str, np.ndarray], level: SparsityNow
+    ) -> tuple[dict[str, np.ndarray], dict[str, KeptGroups]]:
         pooled = {}
         for name, score in judged.items():
             values = self._granularity.pool(score)
@@ -188,7 +190,7 @@ class Pruner:
         }
         return masks, choices
 
-    def _with_threshold(self, name: str, choice: Choice) -> Choice:
+    def _with_threshold(self, name: str, choice: KeptGroups) -> KeptGroups:
         """The threshold of the last time that something went: what had gone has no score."""
         if choice.threshold is not None and choice.threshold < 0:
             return choice._replace(threshold=self._thresholds.get(name))
@@ -200,7 +202,7 @@ class Pruner:
         name: str,
         kernel: Kernel,
         masks: Mapping[str, np.ndarray],
-        choices: Mapping[str, Choice],
+        choices: Mapping[str, KeptGroups],
     ) -> dict[str, Any]:
         choice = choices[name]
         row = {

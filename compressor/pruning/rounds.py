@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ from compressor.pruning.granularity import Channel
 from compressor.pruning.masks import Masks, apply_masks, remove_masks
 from compressor.pruning.pruner import Gradients, Pruner, Pruning, density_of
 from compressor.pruning.schedules import cubic_sparsity, round_sparsity, update_steps
-from compressor.pruning.selection import Level
+from compressor.pruning.selection import SparsityNow
 from compressor.pruning.spec import PruningSpec
 from compressor.shrinking import COMPARED_EXAMPLES, shrink
 from compressor.training import Progress, TrainingOptions, gradient_function
@@ -80,7 +81,7 @@ def prune_and_retrain(
         scores = teacher_scores(teacher(), data) if options.distillation else None
         return {"seed": seed(number), "teacher": scores, "progress": progress}
 
-    def prune(level: Level, model: Any, masks: Masks, objective: Objective) -> Outcome:
+    def prune(level: SparsityNow, model: Any, masks: Masks, objective: Objective) -> Outcome:
         pruning = make_pruner(model, data, spec, objective, masks).prune(level)
         remove_masks(model)
         return Outcome(model, pruning.masks, pruning)
@@ -198,8 +199,13 @@ def teacher_scores(model: Any, data: TrainingData) -> np.ndarray:
 
 
 def with_scaled_dropout(base: TrainingOptions, density: float) -> TrainingOptions:
-    """`base` with dropout scaled by the density, 0 to 1, of what is pruned."""
-    return dataclasses.replace(base, dropout_scale=training.dropout_scale(density))
+    """`base` with dropout scaled by the density, 0 to 1, of what is pruned.
+
+    Pruning already lowers the capacity, so dropout shrinks with the square root of the density:
+    D_r = D_o sqrt(C_r / C_o). Source: Han et al., Learning both Weights and Connections for
+    Efficient Neural Networks, equation 4.
+    """
+    return dataclasses.replace(base, dropout_scale=math.sqrt(density))
 
 
 def _fit(model: Any, data: TrainingData, options: TrainingOptions, how: Mapping[str, Any]) -> None:

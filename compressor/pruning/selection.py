@@ -12,11 +12,11 @@ import numpy as np
 from compressor.pruning.granularity import Granularity, NOfM, Weight
 from compressor.pruning.magnitude import keep_highest, kept_weights
 
-Level = Callable[[float], float]
+SparsityNow = Callable[[float], float]
 """Target sparsity -> the sparsity to prune at now; the identity at the end of a schedule."""
 
 
-class Choice(NamedTuple):
+class KeptGroups(NamedTuple):
     """Which groups of one kernel stay."""
 
     keep: np.ndarray
@@ -37,25 +37,25 @@ def groups_to_keep(granularity: Granularity, groups: int, sparsity: float) -> in
 
 def choose_each(
     pooled: Mapping[str, np.ndarray], sparsities: Mapping[str, float], granularity: Granularity
-) -> dict[str, Choice]:
+) -> dict[str, KeptGroups]:
     """Choose in every kernel on its own; `pooled` is name -> scores of groups, (groups,)."""
     chosen = {}
     for name, values in pooled.items():
         if isinstance(granularity, NOfM):
-            chosen[name] = Choice(granularity.choose(values, sparsities[name]), None)
+            chosen[name] = KeptGroups(granularity.choose(values, sparsities[name]), None)
         else:
             keep = groups_to_keep(granularity, values.size, sparsities[name])
             threshold, mask = keep_highest(values, keep)
-            chosen[name] = Choice(mask, threshold)
+            chosen[name] = KeptGroups(mask, threshold)
     return chosen
 
 
 def choose_global(
     pooled: Mapping[str, np.ndarray], sparsity: float, granularity: Granularity
-) -> dict[str, Choice]:
+) -> dict[str, KeptGroups]:
     """Choose by one threshold over all kernels."""
     values = np.concatenate(list(pooled.values()))
     threshold, mask = keep_highest(values, groups_to_keep(granularity, values.size, sparsity))
     ends = np.cumsum([part.size for part in pooled.values()])[:-1]
     parts = np.split(mask, ends)
-    return {name: Choice(keep, threshold) for name, keep in zip(pooled, parts, strict=True)}
+    return {name: KeptGroups(keep, threshold) for name, keep in zip(pooled, parts, strict=True)}

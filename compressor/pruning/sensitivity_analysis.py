@@ -19,21 +19,21 @@ from typing import Any
 import numpy as np
 
 from compressor._version import __version__
-from compressor.data import Dataset, TrainingData, load_dataset, take
+from compressor.data import Dataset, TrainingData, load_dataset
 from compressor.errors import UsageError
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
-from compressor.models import ALL, check_fit, load_model, objective_of
-from compressor.pruning.channels import ChannelPlan, ChannelSet, channel_masks, plan_channels
+from compressor.models import ALL, load_model, objective_for, objective_of
+from compressor.pruning.channels import ChannelPlan, ChannelSet, channel_masks
 from compressor.pruning.criteria import get_criterion
-from compressor.pruning.granularity import Channel, Granularity, NOfM, parse_granularity
-from compressor.pruning.kernels import Kernel, select_kernels, variable_at
-from compressor.pruning.masks import Masks
-from compressor.pruning.pruner import judge
+from compressor.pruning.granularity import Granularity, NOfM, parse_granularity
+from compressor.pruning.kernels import Kernel
+from compressor.pruning.masks import Masks, masked_variables
+from compressor.pruning.pruner import weight_scores, what_to_prune
 from compressor.pruning.rounds import calibration_gradients
 from compressor.pruning.selection import choose_each
 from compressor.pruning.spec import PruningSpec
 from compressor.runs import keras_file
-from compressor.training import EVALUATION_BATCH
+from compressor.training import accuracy_of
 from deploy import describe_machine
 
 SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
@@ -144,19 +144,21 @@ def sensitivity(
     quiet_tensorflow.load(threads)
     model, name = _load(model)
     part = TrainingData.of(data or load_dataset(None), validation)
-    measured = _accuracy(model, part, images)
+    objective = objective_for(model, part.data)
+    x, labels = part.validation_part(images)
+    accuracy = functools.partial(accuracy_of, model, x, labels, objective)
     candidates, left_alone = _candidates(model, part, specs[0])
     listener = listener or SilentListener()
     listener.stage("measure the dense model")
-    dense = measured.value()
+    dense = accuracy()
     rows = []
     for number, candidate in enumerate(candidates, 1):
         listener.stage(f"prune {candidate.name} alone ({number} of {len(candidates)})")
-        rows.append(_measure(model, candidate, specs, dense, measured.value))
+        rows.append(_measure(model, candidate, specs, dense, accuracy))
     described = specs[0].describe()
     settings = {key: described[key] for key in _SETTINGS if key in described}
     settings["data"] = {"name": part.data.name, "digest": part.data.digest}
-    return Sensitivity(name, dense, measured.examples, tuple(rows), left_alone, settings)
+    return Sensitivity(name, dense, len(labels), tuple(rows), left_alone, settings)
 
 
 _SETTINGS = ("granularity", "criterion", "calibration")
@@ -171,12 +173,6 @@ class _Candidate:
     kernels: Sequence[Kernel]
     masks: Callable[[float], Masks]
     """sparsity -> masks by variable"""
-
-
-@dataclasses.dataclass(frozen=True)
-class _Measured:
-    value: Callable[[], float]
-    examples: int
 
 
 def _specs(
@@ -206,86 +202,52 @@ def _load(model: Any) -> tuple[Any, str]:
     return load_model(source), str(model)
 
 
-def _accuracy(model: Any, data: TrainingData, images: int) -> _Measured:
-    """Measures `model`, as it is when asked, on examples that are made ready once."""
-    feed = check_fit(model, data.data)
-    objective = objective_of(model)
-    x, labels = data.validation_part(images)
-    batches = [
-        feed(take(x, slice(start, start + EVALUATION_BATCH)))
-        for start in range(0, len(labels), EVALUATION_BATCH)
-    ]
-
-    def value() -> float:
-        found = np.concatenate([np.asarray(model.predict_on_batch(batch)) for batch in batches])
-        return float(np.mean(objective.predictions(found) == labels))
-
-    return _Measured(value, len(labels))
-
-
 def _candidates(
     model: Any, data: TrainingData, spec: PruningSpec
 ) -> tuple[list[_Candidate], dict[str, str]]:
     """What is pruned alone, in the order of the model; and what is left alone, and why."""
+    kernels, left_alone, plan = what_to_prune(model, spec)
+    gradients = calibration_gradients(model, data, objective_of(model), spec.calibration)
+    scores = weight_scores(get_criterion(spec.criterion), kernels, gradients)
+    if plan is not None:
+        return [
+            _Candidate(
+                part.name,
+                tuple(part.layers),
+                [kernels[name] for name in part.layers],
+                functools.partial(_channel_masks, plan, part, scores),
+            )
+            for part in plan.sets
+        ], left_alone
     granularity = parse_granularity(spec.granularity)
-    selection = select_kernels(model, spec.layers, granularity)
-    kernels, left_alone = dict(selection.kernels), dict(selection.left_alone)
-    if isinstance(granularity, Channel):
-        plan = plan_channels(model, kernels, named=ALL not in spec.layers)
-        return _channel_candidates(model, data, spec, plan), plan.left_alone(left_alone)
-    judged = _judge(model, data, spec, kernels)
     by_layer: dict[str, list[Kernel]] = {}
     for kernel in kernels.values():
         by_layer.setdefault(kernel.layer_name, []).append(kernel)
     candidates = []
     for found in by_layer.values():
         name = found[0].name
-        part = {kernel.name: judged[kernel.name] for kernel in found}
+        part = {kernel.name: scores[kernel.name] for kernel in found}
         masks = functools.partial(_kernel_masks, granularity, part)
         candidates.append(_Candidate(name, (name,), found, masks))
     return candidates, left_alone
 
 
-def _channel_candidates(
-    model: Any, data: TrainingData, spec: PruningSpec, plan: ChannelPlan
-) -> list[_Candidate]:
-    kernels = plan.kernels(model)
-    judged = _judge(model, data, spec, kernels)
-    return [
-        _Candidate(
-            part.name,
-            tuple(part.layers),
-            [kernels[name] for name in part.layers],
-            functools.partial(_channel_masks, plan, part, judged),
-        )
-        for part in plan.sets
-    ]
-
-
-def _judge(
-    model: Any, data: TrainingData, spec: PruningSpec, kernels: Mapping[str, Kernel]
-) -> dict[str, np.ndarray]:
-    """The criterion's scores of every weight of the dense model, for all sparsities alike."""
-    gradients = calibration_gradients(model, data, objective_of(model), spec.calibration)
-    return judge(get_criterion(spec.criterion), kernels, gradients)
-
-
 def _kernel_masks(
-    granularity: Granularity, judged: Mapping[str, np.ndarray], sparsity: float
+    granularity: Granularity, scores: Mapping[str, np.ndarray], sparsity: float
 ) -> Masks:
-    pooled = {name: granularity.pool(found) for name, found in judged.items()}
-    chosen = choose_each(pooled, dict.fromkeys(judged, sparsity), granularity)
+    pooled = {name: granularity.pool(found) for name, found in scores.items()}
+    chosen = choose_each(pooled, dict.fromkeys(scores, sparsity), granularity)
     return {
-        name: granularity.spread(choice.keep, judged[name].shape) for name, choice in chosen.items()
+        name: granularity.spread(choice.keep, scores[name].shape) for name, choice in chosen.items()
     }
 
 
 def _channel_masks(
-    plan: ChannelPlan, part: ChannelSet, judged: Mapping[str, np.ndarray], sparsity: float
+    plan: ChannelPlan, part: ChannelSet, scores: Mapping[str, np.ndarray], sparsity: float
 ) -> Masks:
     # Sets remember what is gone; each measurement begins with the whole model.
     alone = dataclasses.replace(plan, sets=[ChannelSet(part.name, part.layers)])
-    masks, _ = channel_masks(alone, judged, {part.name: sparsity}, lambda target: target, "layer")
+    masks, _ = channel_masks(alone, scores, {part.name: sparsity}, lambda target: target, "layer")
     return masks
 
 
@@ -311,16 +273,15 @@ def _measure(
 @contextlib.contextmanager
 def _masked(model: Any, masks: Masks) -> Iterator[None]:
     """Zero the masked weights within; constraints that the user has set stay as they are."""
-    variables = {name: variable_at(model, name) for name in masks}
-    dense = {name: np.array(variable.numpy()) for name, variable in variables.items()}
+    masked = masked_variables(model, masks)
+    dense = [np.array(variable.numpy()) for variable, _ in masked]
     try:
-        for name, variable in variables.items():
-            values = dense[name]
-            variable.assign(np.where(masks[name], values, values.dtype.type(0)))
+        for (variable, mask), values in zip(masked, dense, strict=True):
+            variable.assign(np.where(mask, values, values.dtype.type(0)))
         yield
     finally:
-        for name, variable in variables.items():
-            variable.assign(dense[name])
+        for (variable, _), values in zip(masked, dense, strict=True):
+            variable.assign(values)
 
 
 def _highest(found: Sequence[Measurement], dense: float) -> float | None:

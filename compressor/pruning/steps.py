@@ -116,18 +116,16 @@ def do_in_folder(
 
 def describe_layers(model: Any) -> list[dict[str, Any]]:
     """A row for each kernel that can be pruned: layer, shape, parameters, non-zeros."""
-    rows = []
-    for name, kernel in all_kernels(model).items():
-        rows.append(
-            {
-                "layer": name,
-                "paper_name": paper_name(name),
-                "shape": list(kernel.shape),
-                "parameters": math.prod(kernel.shape),
-                "nonzeros": int(np.count_nonzero(kernel.numpy())),
-            }
-        )
-    return rows
+    return [
+        {
+            "layer": name,
+            "paper_name": paper_name(name),
+            "shape": list(kernel.shape),
+            "parameters": math.prod(kernel.shape),
+            "nonzeros": int(np.count_nonzero(kernel.numpy())),
+        }
+        for name, kernel in all_kernels(model).items()
+    ]
 
 
 def check_pruning(

@@ -14,7 +14,6 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from compressor.errors import CheckpointError, RunDirectoryError
@@ -64,38 +63,31 @@ class RunDirectory:
         self.path = Path(path)
         self.identity = json.loads(json.dumps(identity))
         self._force = force
-        self._lock: Any = None
-        self._made = False
+        self._held = contextlib.ExitStack()
 
     def __enter__(self) -> RunDirectory:
         self._refuse_foreign_folder()
-        self._made = not self.path.exists()
+        made = not self.path.exists()
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = lock_folder(
+        lock = lock_folder(
             self.path,
             "another process is working in the run directory",
             "wait for it, or choose another folder",
         )
-        try:
+        with contextlib.ExitStack() as held:
+            held.callback(lock.release)
             if self._force:
                 self._clear()
             _tidy(self.path)
             self._check_identity()
-        except BaseException:
-            self._lock.release()
-            raise
+            self._held = held.pop_all()
+        if made:
+            self._held.push(self._remove_untouched)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        if error is not None and self._made:
-            self._remove_untouched()
-        self._lock.release()
+    def __exit__(self, *error: Any) -> None:
+        self._held.__exit__(*error)
 
     def step(
         self,
@@ -192,8 +184,8 @@ class RunDirectory:
             else:
                 child.unlink()
 
-    def _remove_untouched(self) -> None:
-        if {child.name for child in self.path.iterdir()} <= {IDENTITY, LOCK}:
+    def _remove_untouched(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if kind is not None and {child.name for child in self.path.iterdir()} <= {IDENTITY, LOCK}:
             shutil.rmtree(self.path, ignore_errors=True)
 
     def _check_identity(self) -> None:

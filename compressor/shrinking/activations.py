@@ -10,32 +10,10 @@ from compressor.foundation import quiet_tensorflow
 
 _FUNCTIONS = frozenset(
     [
-        "celu",
-        "elu",
-        "exponential",
-        "gelu",
-        "hard_shrink",
-        "hard_sigmoid",
-        "hard_silu",
-        "hard_tanh",
-        "leaky_relu",
-        "linear",
-        "log_sigmoid",
-        "mish",
-        "relu",
-        "relu6",
-        "selu",
-        "sigmoid",
-        "silu",
-        "soft_shrink",
-        "softplus",
-        "softsign",
-        "sparse_plus",
-        "sparse_sigmoid",
-        "squareplus",
-        "tanh",
-        "tanh_shrink",
-        "threshold",
+        *("celu", "elu", "exponential", "gelu", "hard_shrink", "hard_sigmoid", "hard_silu"),
+        *("hard_tanh", "leaky_relu", "linear", "log_sigmoid", "mish", "relu", "relu6", "selu"),
+        *("sigmoid", "silu", "soft_shrink", "softplus", "softsign", "sparse_plus"),
+        *("sparse_sigmoid", "squareplus", "tanh", "tanh_shrink", "threshold"),
     ]
 )
 LAYERS = frozenset(["ReLU", "LeakyReLU", "ELU"])

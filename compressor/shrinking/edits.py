@@ -8,12 +8,12 @@ import numpy as np
 
 from compressor.shrinking.graph import Graph
 from compressor.shrinking.kernels import Linear
-from compressor.shrinking.liveness import Choice, Use
+from compressor.shrinking.liveness import Liveness, Use
 from compressor.shrinking.rebuilding import Edit
 from compressor.shrinking.rule import Axis, Rule, values_of
 
 
-def edits_of(graph: Graph, uses: list[Use], choice: Choice) -> dict[int, Edit]:
+def edits_of(graph: Graph, uses: list[Use], choice: Liveness) -> dict[int, Edit]:
     """By id of layer, what changes in each layer whose variables or size depend on channels."""
     by_layer = {id(use.layer): use for use in uses}
     edits = {}
@@ -22,8 +22,8 @@ def edits_of(graph: Graph, uses: list[Use], choice: Choice) -> dict[int, Edit]:
             continue
         inputs, outputs = graph.channels[call.inputs[0]], graph.channels[call.outputs[0]]
         config = rule.config(call.layer, int(choice.kept[outputs].sum()))
-        values = values_of(call.layer) if rule.axes(call.layer, inputs, outputs) else {}
         axes = rule.axes(call.layer, inputs, outputs)
+        values = values_of(call.layer) if axes else {}
         if isinstance(rule, Linear):
             bias = folded_bias(by_layer[key], choice)
             if bias is not None:
@@ -37,7 +37,7 @@ def edits_of(graph: Graph, uses: list[Use], choice: Choice) -> dict[int, Edit]:
     return edits
 
 
-def entries_of(graph: Graph, choice: Choice) -> dict[int, int]:
+def entries_of(graph: Graph, choice: Liveness) -> dict[int, int]:
     """By id of the InputLayer of a nested model, how many channels it takes."""
     widths = {
         key: (len(graph.channels[tensor]), int(choice.kept[graph.channels[tensor]].sum()))
@@ -46,7 +46,7 @@ def entries_of(graph: Graph, choice: Choice) -> dict[int, int]:
     return {key: new for key, (old, new) in widths.items() if new < old}
 
 
-def folded_bias(use: Use, choice: Choice) -> np.ndarray | None:
+def folded_bias(use: Use, choice: Liveness) -> np.ndarray | None:
     """The bias, float64 (out,), with what constant inputs that go would add to the outputs.
 
     None where they add nothing.
@@ -60,7 +60,7 @@ def folded_bias(use: Use, choice: Choice) -> np.ndarray | None:
     return np.asarray(bias.astype(np.float64) + added)
 
 
-def _cut(value: np.ndarray, axis: Axis, choice: Choice) -> np.ndarray:
+def _cut(value: np.ndarray, axis: Axis, choice: Liveness) -> np.ndarray:
     """Keep the channels that stay along an axis; a filler neither gives nor takes anything."""
     if axis.role != "follower":
         shape = [1] * value.ndim

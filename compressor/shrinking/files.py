@@ -77,7 +77,7 @@ def shrink_file(
     }
     if data is not None:
         record["accuracy"] = {
-            name: training.evaluate(one, data.x_test, data.y_test, objective)
+            name: training.accuracy_of(one, data.x_test, data.y_test, objective)
             for name, one in (("before", before), ("after", shrunk.model))
         }
     with contextlib.suppress(ModelError):  # a model that is no classifier stays uncompiled

@@ -18,24 +18,19 @@ class Follow(Rule):
     """One input, and outputs with the same channels and the same constants: pooling, dropout."""
 
     def refusal(self, call: Call) -> str:
-        """Only channels that come last are followed."""
-        if getattr(call.layer, "data_format", None) == "channels_first":
-            return "works with channels first"
+        unknown = super().refusal(call)
+        if unknown:
+            return unknown
         if len(call.inputs) != 1 or len(call.outputs) != 1:
             return "takes or gives several tensors"
         if call.training:
             return "is called as in training"
-        unknown = super().refusal(call)
-        if not unknown and call.widths[0] != call.widths[1]:
-            return "changes the number of channels"
-        return unknown
+        return "" if call.widths[0] == call.widths[1] else "changes the number of channels"
 
     def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
-        """The same channels."""
         return [inputs[0]]
 
     def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """The same constants."""
         return [inputs[0]]
 
 
@@ -43,7 +38,6 @@ class Dropout(Follow):
     """Nothing at inference; a noise shape that names the number of channels keeps them."""
 
     def refusal(self, call: Call) -> str:
-        """A fixed noise shape would not fit any more."""
         shape = getattr(call.layer, "noise_shape", None)
         if shape is not None and shape[-1] not in (None, 1):
             return "fixes the number of channels"
@@ -68,7 +62,6 @@ class Elementwise(Follow):
         return "" if _only_numbers(call) else "may treat channels differently"
 
     def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """What the layer makes of a constant."""
         tensor = call.node.input_tensors[0]
 
         def function(values: Any) -> Any:
@@ -83,7 +76,6 @@ class Padding(Follow):
     """Zeros at the border: a constant other than zero does not stay one."""
 
     def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """Only zero stays."""
         return [np.where(inputs[0] == 0, 0.0, np.nan)]
 
 
@@ -100,40 +92,28 @@ class UpSampling(Follow):
 class Flatten(Follow):
     """Every channel becomes as many elements as there are positions."""
 
-    def refusal(self, call: Call) -> str:
-        """The number of positions must be known."""
-        if getattr(call.layer, "data_format", None) == "channels_first":
-            return "works with channels first"
-        return Rule.refusal(self, call)
+    refusal = Rule.refusal
 
     def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
-        """The channels, once for each position."""
         return [np.tile(inputs[0], _positions(call))]
 
     def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """The constants, once for each position."""
-        return [np.tile(inputs[0], _positions(call))]
+        return self.link(call, inputs, Atoms())
 
 
-class Reshape(Follow):
+class Reshape(Flatten):
     """A reshape that keeps the last axis, or that flattens."""
 
     joins_calls = True
 
     def refusal(self, call: Call) -> str:
-        """Any other reshape mixes channels with positions."""
         unknown = Rule.refusal(self, call)
         if unknown or _flattens(call) or call.widths[0] == call.widths[1]:
             return unknown
         return "mixes channels with positions"
 
     def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
-        """As Flatten where it flattens, else the same channels."""
         return [np.tile(inputs[0], _positions(call)) if _flattens(call) else inputs[0]]
-
-    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """As Flatten where it flattens, else the same constants."""
-        return self.link(call, inputs, Atoms())
 
     def config(self, layer: Any, width: int) -> dict[str, Any]:
         """The last size of the target, unless it is computed."""
@@ -163,7 +143,6 @@ class BatchNormalization(Follow):
         return [np.where(scale == 0, shift, inputs[0] * scale + shift)]
 
     def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
-        """All of its variables have one element for a channel."""
         return [Axis(name, 0, outputs, "follower") for name in values_of(layer)]
 
 

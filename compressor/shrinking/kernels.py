@@ -10,7 +10,7 @@ from compressor.models import Call
 from compressor.shrinking.activations import apply_activation, is_elementwise
 from compressor.shrinking.atoms import Atoms
 from compressor.shrinking.followers import Follow
-from compressor.shrinking.rule import Axis, Rule, has_only, kind_name, values_of
+from compressor.shrinking.rule import Axis, Role, Rule, has_only, kind_name, values_of, variables_of
 
 
 class Linear(Rule):
@@ -25,15 +25,14 @@ class Linear(Rule):
         self._width = width
 
     def refusal(self, call: Call) -> str:
-        """Grouped, quantised and adapted layers, and channels that come first, are not known."""
-        layer = call.layer
-        if getattr(layer, "data_format", None) == "channels_first":
-            return "works with channels first"
-        if getattr(layer, "groups", 1) != 1:
+        """Quantised and adapted layers hold variables that are not known."""
+        unknown = super().refusal(call)
+        if unknown:
+            return unknown
+        if getattr(call.layer, "groups", 1) != 1:
             return "is grouped"
-        if not has_only(layer, *self._variables()) or len(call.inputs) != 1:
-            return "holds variables that are not known"
-        return super().refusal(call)
+        known = has_only(call.layer, *self._variables()) and len(call.inputs) == 1
+        return "" if known else "holds variables that are not known"
 
     def _variables(self) -> tuple[str, ...]:
         return ("kernel", "bias")
@@ -50,29 +49,22 @@ class Linear(Rule):
         layer, given = call.layer, inputs[0]
         if not is_elementwise(layer.activation):
             return [np.full(call.widths[-1] or 0, np.nan)]
-        varying = ~foldable(given, self.pads(layer))
+        varying = ~foldable(given, pads(layer))
         varies = self.used(layer)[varying].any(axis=0)
         known = np.where(varying, 0.0, given)
         values = self.apply(layer, known) + values_of(layer).get("bias", np.float64(0))
         return [apply_activation(layer.activation, np.where(varies, np.nan, values))]
 
     def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
-        """The last two axes of the kernel, and the bias."""
-        values = values_of(layer)
-        rank = values["kernel"].ndim
-        found = [
+        rank = len(layer.kernel.shape)
+        return [
             Axis("kernel", rank - 2, inputs, "consumer"),
             Axis("kernel", rank - 1, outputs, "producer"),
+            *_bias_axis(layer, outputs, "producer"),
         ]
-        return found + [Axis("bias", 0, outputs, "producer") for name in values if name == "bias"]
 
     def config(self, layer: Any, width: int) -> dict[str, Any]:
-        """The number of units or filters."""
         return {self._width: width}
-
-    def pads(self, layer: Any) -> bool:
-        """Whether outputs at the border see zeros that are not in the input."""
-        return pads(layer)
 
     def used(self, layer: Any) -> np.ndarray:
         """Which output uses which input: bool (in, out)."""
@@ -99,30 +91,26 @@ class Separable(Linear):
 
     def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
         """Inputs in both kernels, in the second once for each multiple."""
-        values = values_of(layer)
-        rank = values["depthwise_kernel"].ndim
+        rank = len(layer.depthwise_kernel.shape)
         inner = np.repeat(inputs, layer.depth_multiplier)
-        found = [
+        return [
             Axis("depthwise_kernel", rank - 2, inputs, "consumer"),
             Axis("pointwise_kernel", rank - 2, inner, "consumer"),
             Axis("pointwise_kernel", rank - 1, outputs, "producer"),
+            *_bias_axis(layer, outputs, "producer"),
         ]
-        return found + [Axis("bias", 0, outputs, "producer") for name in values if name == "bias"]
 
     def used(self, layer: Any) -> np.ndarray:
-        """Through any multiple of an input."""
         depthwise, pointwise = self._kernels(layer)
         through = (depthwise != 0).any(axis=0)[..., None] & (pointwise != 0)
         return np.asarray(through.any(axis=1))
 
     def apply(self, layer: Any, constants: np.ndarray) -> np.ndarray:
-        """Through all multiples of an input."""
         depthwise, pointwise = self._kernels(layer)
         inner = depthwise.astype(np.float64).sum(axis=0) * constants[:, None]
         return np.asarray(np.einsum("im,imo->o", inner, pointwise.astype(np.float64)))
 
     def scaled(self, layer: Any, scale: np.ndarray) -> dict[str, np.ndarray]:
-        """Only the second kernel changes."""
         pointwise = values_of(layer)["pointwise_kernel"].astype(np.float64)
         return {"pointwise_kernel": pointwise * scale}
 
@@ -142,9 +130,6 @@ class Depthwise(Follow):
     joins_calls = True
 
     def refusal(self, call: Call) -> str:
-        """As for other convolutions; what the activation mixes is kept."""
-        if getattr(call.layer, "data_format", None) == "channels_first":
-            return "works with channels first"
         if not has_only(call.layer, "kernel", "bias"):
             return "holds variables that are not known"
         if not is_elementwise(call.layer.activation):
@@ -152,7 +137,6 @@ class Depthwise(Follow):
         return Rule.refusal(self, call)
 
     def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
-        """Each channel, once for each multiple."""
         return [np.repeat(inputs[0], call.layer.depth_multiplier)]
 
     def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
@@ -168,10 +152,8 @@ class Depthwise(Follow):
         return [apply_activation(layer.activation, np.where(varies, np.nan, sums))]
 
     def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
-        """The third axis from the end of the window, and the bias."""
-        values = values_of(layer)
-        found = [Axis("kernel", values["kernel"].ndim - 2, inputs, "follower")]
-        return found + [Axis("bias", 0, outputs, "follower") for name in values if name == "bias"]
+        kernel = Axis("kernel", len(layer.kernel.shape) - 2, inputs, "follower")
+        return [kernel, *_bias_axis(layer, outputs, "follower")]
 
     def scaled(self, layer: Any, scale: np.ndarray) -> dict[str, np.ndarray]:
         """The kernels with which the outputs, before the bias, are `scale` times as large."""
@@ -183,6 +165,10 @@ def pads(layer: Any) -> bool:
     """Whether a layer's window reaches over the border of its input."""
     window = getattr(layer, "kernel_size", ())
     return getattr(layer, "padding", "valid") != "valid" and any(size > 1 for size in window)
+
+
+def _bias_axis(layer: Any, channels: np.ndarray, role: Role) -> list[Axis]:
+    return [Axis("bias", 0, channels, role)] if "bias" in variables_of(layer) else []
 
 
 def foldable(constants: np.ndarray, padded: bool) -> np.ndarray:

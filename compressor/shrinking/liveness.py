@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from compressor.shrinking.graph import Constants, Graph
-from compressor.shrinking.kernels import Linear, foldable
+from compressor.shrinking.kernels import Linear, foldable, pads
 from compressor.shrinking.rule import kind_name
 
 
@@ -31,11 +31,11 @@ class Use:
     @property
     def foldable(self) -> np.ndarray:
         """Which inputs can be folded into the bias: bool (in,)."""
-        return foldable(self.constants, self.rule.pads(self.layer))
+        return foldable(self.constants, pads(self.layer))
 
 
 @dataclass(frozen=True)
-class Choice:
+class Liveness:
     """Which channels stay: bool (channels,) each."""
 
     needed: np.ndarray
@@ -65,7 +65,7 @@ def uses_of(graph: Graph, constants: Constants) -> list[Use]:
     return found
 
 
-def choose(graph: Graph, constants: Constants, uses: list[Use], round_to: int) -> Choice:
+def choose(graph: Graph, constants: Constants, uses: list[Use], round_to: int) -> Liveness:
     """Find the channels that stay: the needed ones, one of every tensor, and whole multiples.
 
     A channel is needed when it is pinned, or when a needed output of a layer uses it and it
@@ -80,7 +80,7 @@ def choose(graph: Graph, constants: Constants, uses: list[Use], round_to: int) -
     while True:
         fillers = _fillers(graph, kept, round_to)
         if not fillers:
-            return Choice(needed, kept, reasons)
+            return Liveness(needed, kept, reasons)
         kept[list(fillers)] = True
         for channel, reason in fillers.items():
             reasons.setdefault(channel, reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +16,11 @@ from compressor.shrinking.rule import Rule, kind_name
 class Merge(Rule):
     """Element by element, with broadcasting: the channels of all inputs are joined."""
 
-    def __init__(self, combine: Callable[[Sequence[np.ndarray]], np.ndarray]) -> None:
+    def __init__(self, combine: Callable[..., Any]) -> None:
+        """`combine` takes a sequence of arrays of one shape and gives one array of it."""
         self._combine = combine
 
     def refusal(self, call: Call) -> str:
-        """All inputs must have as many channels as the output, or one."""
         unknown = super().refusal(call)
         if unknown:
             return unknown
@@ -41,7 +42,6 @@ class Merge(Rule):
         return [full[0]]
 
     def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """Combine the constants."""
         return [self._combine(np.broadcast_arrays(*inputs))]
 
 
@@ -49,14 +49,12 @@ class Concatenate(Rule):
     """Tensors side by side: along the last axis their channels, else their positions."""
 
     def refusal(self, call: Call) -> str:
-        """The tensors must have one rank."""
         unknown = super().refusal(call)
         if not unknown and len({len(shape) for shape in call.input_shapes}) != 1:
             return "combines tensors in a way that is not known"
         return unknown
 
     def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
-        """Channels side by side, or joined."""
         if _along_channels(call):
             return [np.concatenate(inputs)]
         for ids in inputs[1:]:
@@ -82,24 +80,9 @@ def difference(values: Sequence[np.ndarray]) -> np.ndarray:
     return functools.reduce(np.subtract, values)
 
 
-def total(values: Sequence[np.ndarray]) -> np.ndarray:
-    """The sum."""
-    return np.sum(values, axis=0)
-
-
-def mean(values: Sequence[np.ndarray]) -> np.ndarray:
-    """The arithmetic mean."""
-    return np.mean(values, axis=0)
-
-
-def largest(values: Sequence[np.ndarray]) -> np.ndarray:
-    """The largest; NaN where any is."""
-    return np.max(values, axis=0)
-
-
-def smallest(values: Sequence[np.ndarray]) -> np.ndarray:
-    """The smallest; NaN where any is."""
-    return np.min(values, axis=0)
+total, mean, largest, smallest = (
+    functools.partial(combine, axis=0) for combine in (np.sum, np.mean, np.max, np.min)
+)
 
 
 def _along_channels(call: Call) -> bool:

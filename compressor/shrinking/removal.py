@@ -13,7 +13,7 @@ from compressor.shrinking.batchnorm import fold_batchnorm as fold
 from compressor.shrinking.edits import edits_of, entries_of
 from compressor.shrinking.graph import Constants, Graph, find_constants, graph_of_channels
 from compressor.shrinking.kernels import Depthwise, Linear
-from compressor.shrinking.liveness import Choice, choose, uses_of
+from compressor.shrinking.liveness import Liveness, choose, uses_of
 from compressor.shrinking.rebuilding import Edit, rebuild
 
 COMPARED_EXAMPLES = 256
@@ -114,7 +114,7 @@ def _as_float32(model: Any) -> Any:
     return rebuild(model, {id(layer): Edit({"dtype": "float32"}) for layer in layers}, {})
 
 
-def _removed(graph: Graph, choice: Choice) -> dict[str, int]:
+def _removed(graph: Graph, choice: Liveness) -> dict[str, int]:
     removed = {}
     for call, _ in graph.layers(Linear, Depthwise).values():
         gone = int((~choice.kept[graph.channels[call.outputs[0]]]).sum())
@@ -123,7 +123,7 @@ def _removed(graph: Graph, choice: Choice) -> dict[str, int]:
     return removed
 
 
-def _kept(graph: Graph, constants: Constants, choice: Choice) -> dict[str, str]:
+def _kept(graph: Graph, constants: Constants, choice: Liveness) -> dict[str, str]:
     """Why constant units and fillers stay, by layer."""
     dead: dict[str, np.ndarray] = {}
     ids: dict[str, np.ndarray] = {}

@@ -35,7 +35,9 @@ class Rule:
 
     def refusal(self, call: Call) -> str:
         """Why this call is not understood, as the end of `it reaches NAME, which ...`; or ''."""
-        return "" if None not in call.widths else "does not fix the size of the last axis"
+        if getattr(call.layer, "data_format", None) == "channels_first":
+            return "works with channels first"
+        return "does not fix the size of the last axis" if None in call.widths else ""
 
     def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
         """The channel ids of the outputs, from those of the inputs."""
@@ -61,11 +63,9 @@ class Barrier(Rule):
         self.why = why
 
     def refusal(self, call: Call) -> str:
-        """Barriers take every call."""
         return ""
 
     def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
-        """Pin all channels before and behind."""
         name = f"{kind_name(call)} '{call.path}'"
         for ids in inputs:
             atoms.pin(ids, f"they reach {name}, which {self.why}")
@@ -76,7 +76,6 @@ class Barrier(Rule):
         return outputs
 
     def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """Nothing is known."""
         widths = (shape[-1] if len(shape) >= 2 else None for shape in call.output_shapes)
         return [np.full(width or 0, np.nan) for width in widths]
 

@@ -5,9 +5,8 @@ from .loop import (
     Progress as Progress,
     TrainingOptions as TrainingOptions,
     accuracies as accuracies,
+    accuracy_of as accuracy_of,
     derive_seed as derive_seed,
-    dropout_scale as dropout_scale,
-    evaluate as evaluate,
     fit as fit,
     predict_scores as predict_scores,
 )

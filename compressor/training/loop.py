@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -68,7 +68,7 @@ class TrainingOptions:
 
     @property
     def images(self) -> int:
-        """How many images the training visits, again and again counted."""
+        """How many images the training visits, repeats included."""
         return self.steps * self.batch_size
 
     def describe(self) -> dict[str, Any]:
@@ -117,16 +117,6 @@ def derive_seed(seed: int, purpose: str) -> int:
     return int(np.random.SeedSequence([seed, zlib.crc32(purpose.encode())]).generate_state(1)[0])
 
 
-def dropout_scale(density: float) -> float:
-    """By how much dropout shrinks in retraining when a fraction `density` of the weights remains.
-
-    Pruning already lowers the capacity, so dropout shrinks with the square root of the
-    density: D_r = D_o sqrt(C_r / C_o). Source: Han et al., Learning both Weights and
-    Connections for Efficient Neural Networks, equation 4.
-    """
-    return math.sqrt(density)
-
-
 def fit(
     model: Any,
     x: Inputs,
@@ -145,8 +135,8 @@ def fit(
     Every epoch visits the examples in a new order that depends on `seed` alone. Constraints on
     variables (masks) are kept. `objective` is by default the model's own (`objective_of`).
     `teacher` holds a dense model's scores (n, classes), for `options.distillation`. `on_step` is
-    called after every step with its number, from 1. Raises ModelError when the loss stops being
-    a number.
+    called after every step with its number, from 1. Raises ModelError when the loss becomes
+    NaN or infinite.
     """
     tensorflow, keras = quiet_tensorflow.load()
     objective = objective or objective_of(model)
@@ -164,7 +154,7 @@ def fit(
         targets = distilled_targets(labels, teacher, objective)
         compile_distilled(model, optimizer, objective, options.distillation)
     own_rates = _scale_dropout(keras, model, options.dropout_scale)
-    stored = tree_of_constants(tensorflow, x)
+    stored = tensorflow.nest.map_structure(tensorflow.constant, x)
     y = tensorflow.constant(targets)
 
     def batch(index: Any) -> tuple[Any, Any]:
@@ -187,19 +177,20 @@ def fit(
         objective.compile(model, optimizer)
 
 
-def tree_of_constants(tensorflow: Any, x: Inputs) -> Any:
-    """Stored inputs as TensorFlow constants: one, or a dict by name."""
-    if isinstance(x, Mapping):
-        return {name: tensorflow.constant(part) for name, part in x.items()}
-    return tensorflow.constant(x)
-
-
-def evaluate(
-    model: Any, x: Inputs, labels: np.ndarray, objective: Objective | None = None
+def accuracy_of(
+    model: Any,
+    x: Inputs,
+    labels: np.ndarray,
+    objective: Objective | None = None,
+    predict: Callable[[Any], Any] | None = None,
 ) -> float:
-    """The fraction of the examples whose class the model finds, 0 to 1."""
+    """The fraction of the examples whose class the model finds, 0 to 1.
+
+    `predict` computes what the model does; by default Keras runs the model. Raises DataError when
+    the inputs do not fit the model.
+    """
     objective = objective or objective_of(model)
-    scores = predict_scores(model.predict_on_batch, x, preprocessing_of(model, x))
+    scores = predict_scores(predict or model.predict_on_batch, x, preprocessing_of(model, x))
     return float(np.mean(objective.predictions(scores) == labels))
 
 
@@ -207,8 +198,8 @@ def accuracies(model: Any, data: TrainingData, objective: Objective) -> dict[str
     """`validation_accuracy` on the examples set aside for choices, and test `accuracy`: 0 to 1."""
     x, labels = data.validation_part()
     return {
-        "validation_accuracy": evaluate(model, x, labels, objective),
-        "accuracy": evaluate(model, data.data.x_test, data.data.y_test, objective),
+        "validation_accuracy": accuracy_of(model, x, labels, objective),
+        "accuracy": accuracy_of(model, data.data.x_test, data.data.y_test, objective),
     }
 
 
@@ -279,7 +270,7 @@ def _callback(
             values = logs or {}
             if not math.isfinite(values["loss"]):
                 raise ModelError(
-                    "the loss is no number any more",
+                    "the loss is NaN or infinite",
                     value=f"step {batch + 1}",
                     hint="choose a smaller learning rate",
                 )

@@ -10,7 +10,12 @@ import compressor
 from compressor.data import Dataset
 from compressor.errors import CheckpointError, CompressorError, DataError, ModelError, UsageError
 from compressor.experiment.paper_checkpoint import write_sparse_checkpoint
-from compressor.experiment.predictors import Predictor, evaluate, load_predictor, prediction_times
+from compressor.experiment.predictors import (
+    Predictor,
+    evaluate_predictor,
+    load_predictor,
+    prediction_times,
+)
 from compressor.models.files import load_model
 
 
@@ -120,7 +125,7 @@ def test_batches_are_what_was_asked_for_and_take_turns(brightness):
 @pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"max_steps": 0}, {"batch_size": -3}])
 def test_batches_that_cannot_be(rejected, brightness, wrong):
     predictor = load_predictor(brightness / "model.keras")
-    rejected(UsageError, evaluate, predictor, bright_data(0), **wrong)
+    rejected(UsageError, evaluate_predictor, predictor, bright_data(0), **wrong)
 
 
 def test_more_classes_than_the_model_has_is_no_crash(brightness):

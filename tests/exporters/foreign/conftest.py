@@ -157,7 +157,7 @@ def foreign(
             training.fit(model, data.x_train, data.y_train, TRAINED[name], seed=1)
             path = tmp_path_factory.mktemp("foreign") / "model.keras"
             model.save(path)
-            accuracy = training.evaluate(model, data.x_test, data.y_test)
+            accuracy = training.accuracy_of(model, data.x_test, data.y_test)
             made[name] = Foreign(model, path, data, accuracy)
         return made[name]
 

@@ -13,7 +13,7 @@ from compressor import PruningSpec, apply_masks, prune, sensitivity
 from compressor.data import Dataset
 from compressor.data.training_data import TrainingData
 from compressor.errors import CheckpointError, DataError, ModelError, UsageError
-from compressor.training.loop import evaluate
+from compressor.training.loop import accuracy_of
 
 LAYERS = ["stem", "inner", "head"]
 ASIDE = 48
@@ -53,7 +53,7 @@ def test_the_rows_and_what_they_were_measured_on(trained, tiny_data):
     found = sensitivity(trained, tiny_data, sparsities=(0.9, 0.25), validation=ASIDE)
 
     x, labels = TrainingData.of(tiny_data, ASIDE).validation_part()
-    assert found.dense_accuracy == evaluate(trained, x, labels)
+    assert found.dense_accuracy == accuracy_of(trained, x, labels)
     assert [row.layer for row in found.layers] == LAYERS
     assert [row.parameters for row in found.layers] == [54, 324, 384]
     for row in found.layers:
