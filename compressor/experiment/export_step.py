@@ -1,4 +1,4 @@
-"""The step that exports a model of a run: in each format, to the bit and as small as it goes."""
+"""The step that exports a model of a run: in each format, as float32 and as small as possible."""
 
 from __future__ import annotations
 

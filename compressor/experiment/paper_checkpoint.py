@@ -126,7 +126,7 @@ def _description(arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
         version = description["schema_version"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(
-            "the file is no sparse checkpoint",
+            "the file is not a sparse checkpoint",
             value=path,
             hint="make one with compressor sparsify",
         ) from error

@@ -80,7 +80,7 @@ def sparse_predictor(checkpoint: SparseCheckpoint, path: Path) -> Predictor:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-    """What a predictor does on a test set."""
+    """Accuracy and prediction time of a predictor on a test set."""
 
     kind: Literal["dense", "sparse"]
     accuracy: float
@@ -244,7 +244,7 @@ def _fill(model: Any, checkpoint: SparseCheckpoint) -> None:
         array = checkpoint.dense[name]
         if tuple(variable.shape) != array.shape:
             raise CheckpointError(
-                "a variable has another shape than the model's",
+                "a variable does not have the shape that the model gives it",
                 value=f"{name} {array.shape}, model {tuple(variable.shape)}",
             )
         variable.assign(array)

@@ -1,4 +1,4 @@
-"""Whether two columns of an experiment rise and fall together: Spearman's rho.
+"""Spearman's rho: whether two columns of an experiment are monotonically related.
 
 1. *rho* is Pearson's correlation of the ranks (ties get their mean rank).
 2. *p-value*: two-sided, of "no association", by permuting the ranks. Every permutation

@@ -1,4 +1,4 @@
-"""The paper's steps, each of which works in a folder of its own and says what came out.
+"""The paper's steps: each works in its own folder and returns its record.
 
     dense       measure a model to be pruned       (nothing but the record)
     step_1      train the basic model              model.keras (with Adam's moments)

@@ -37,7 +37,7 @@ def sweep(
     force: bool = False,
     listener: Listener | None = None,
 ) -> Sweep:
-    """Do the experiment in the run directory `output`, or go on with it.
+    """Run the experiment in the run directory `output`, or resume it.
 
     What came out is written to results.json there (schema: compressor/runs/results.schema.json);
     `compressor.report_run` makes the report of it. A step that was finished is not done again. With
@@ -64,7 +64,7 @@ def sweep(
 
 
 class _SeedSweep:
-    """The part of a sweep that belongs to one seed."""
+    """The steps of one seed."""
 
     def __init__(
         self, run: RunDirectory, plan: Plan, number: int, export: bool, listener: Listener

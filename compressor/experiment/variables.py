@@ -62,7 +62,7 @@ class Variables:
         foreign = [name for name in _FILES if (self.path / name).exists()]
         if foreign and not self.force and self._mark() is None:
             raise RunDirectoryError(
-                "the folder of the variables holds a file that is not ours",
+                "the variables' folder holds a file that this program did not write",
                 value=self.path / foreign[0],
                 hint="choose another folder, or --force to overwrite it",
             )
@@ -94,9 +94,9 @@ class Variables:
             )
         if mark is not None and mark["sha256"].get(MODEL) != sha256(path):
             raise CheckpointError(
-                "the variables were altered, or not written to the end",
+                "the variables were altered or only partly written",
                 value=self.path,
-                hint="do the step that trained them again: it is finished and only kept anew",
+                hint="repeat the step that trained them; it only copies its model again",
             )
         return path
 

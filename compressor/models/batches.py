@@ -1,4 +1,4 @@
-"""Inputs for a model, and how far two models are apart on them."""
+"""Random inputs for a model, and the largest difference of two models on a batch."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def largest_difference(model: Any, other: Any, inputs: Any) -> float:
     sizes = {array.shape[:1] for array in keras.tree.flatten(arrays)}
     if len(sizes) != 1 or sizes & {(), (0,)}:
         raise DataError(
-            "inputs must have one number of samples, and at least one",
+            "all inputs must have the same number of samples, at least one",
             value=", ".join(str(array.shape) for array in keras.tree.flatten(arrays)),
         )
     ((samples,),) = sizes

@@ -42,7 +42,7 @@ def load_model(path: Path | str) -> Any:
                 hint="replace the Lambda layer by a standard layer and save the model again",
             ) from error
         raise ModelError(
-            "the file is no model that Keras can load",
+            "Keras cannot load the model",
             value=f"{path} ({reason_of(error)})",
             hint="save it again with model.save('NAME.keras')",
         ) from error
@@ -92,7 +92,7 @@ def _check_archive(path: Path) -> Any:
             if missing:
                 bundle = {MANIFEST, VECTORS} <= members.keys()
                 raise ModelError(
-                    "the file is no Keras model, it lacks",
+                    "the file is not a Keras model, it lacks",
                     value=f"{', '.join(missing)} ({path})",
                     hint="it is a bundle: compressor verify says what is in it" if bundle else "",
                 )
@@ -108,7 +108,7 @@ def _check_archive(path: Path) -> Any:
         raise
     except Exception as error:  # zipfile raises many kinds for damaged archives
         raise ModelError(
-            "the file is damaged or no Keras model",
+            "the file is damaged or not a Keras model",
             value=f"{path} ({reason_of(error)})",
             hint="give a .keras file saved by Keras 3",
         ) from error

@@ -1,4 +1,4 @@
-"""Which layers take the values of a model's input as they are stored."""
+"""Which layers take a model's input values as they are stored."""
 
 from __future__ import annotations
 

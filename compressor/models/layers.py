@@ -1,4 +1,4 @@
-"""Which layers of a model can be pruned, and which of them the user means."""
+"""The layers of a model by name, and resolving the user's names for them."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ def kernel_uses(model: Any) -> dict[str, Uses]:
             outputs = [shapes[number] for number in call.outputs]
             totals[call.path] = _sum(totals.get(call.path), _uses(call.layer, inputs, outputs))
         elif hasattr(call.layer, "layers"):
-            # A nested model with code of its own: nobody knows which of its layers it calls.
+            # Which layers a nested model with code of its own calls is unknown.
             inside = {id(layer) for layer in all_layers(call.layer).values()}
             hidden |= {path for path, layer in layers.items() if id(layer) in inside}
     known = {path: uses for path, uses in totals.items() if path not in hidden}

@@ -1,4 +1,4 @@
-"""The loss and the metrics of a classifier: its own, or what its outputs ask for."""
+"""The loss and metrics of a classifier: the compiled ones, or inferred from its outputs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LabelForm = Literal["index", "one-hot", "column"]
 
 @dataclasses.dataclass(frozen=True)
 class Objective:
-    """What a training minimises, and how it wants its labels.
+    """The loss and metrics of a training, and the format of its labels.
 
     `labels`: class numbers (n,) int64 for `index`, float32 (n, classes) for `one-hot`, float32
     (n, 1) for the `column` of a binary classifier.
@@ -37,7 +37,7 @@ class Objective:
     """what the model was compiled with and cannot be used, and why"""
 
     def describe(self) -> dict[str, Any]:
-        """The objective as a JSON object, to be said to the user."""
+        """The objective as a JSON object, as reports show it."""
         described = {
             "loss": _name(self.loss),
             "metrics": [_name(metric) for metric in self.metrics],
@@ -176,7 +176,7 @@ def _compiled_loss(keras: Any, model: Any, notes: list[str]) -> Any:
     if isinstance(loss, str):
         found = keras.losses.get(loss)
         return found if isinstance(found, keras.losses.Loss) else loss
-    # A loss of the user's may want labels in a form that nobody knows.
+    # The label format of a user's own loss is unknown.
     module = getattr(loss, "__module__", None) or type(loss).__module__
     if str(module).startswith("keras."):
         return loss

@@ -50,7 +50,7 @@ def paper_cnn(
 
 
 def check_image_shape(image_shape: tuple[int, int, int]) -> None:
-    """Raise ModelError for images that the poolings of the paper's CNN leave nothing of."""
+    """Raise ModelError for images too small to survive the two poolings of the paper's CNN."""
     height, width, _ = image_shape
     if height < 4 or width < 4:
         raise ModelError(

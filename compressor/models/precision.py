@@ -1,4 +1,4 @@
-"""Models that compute or store in half precision, and how far that rounds."""
+"""Models that compute or store in half precision, and its rounding error."""
 
 from __future__ import annotations
 

@@ -250,7 +250,7 @@ def _rule(name: str, tensor: Any, layers: Sequence[Any], array: Array, where: st
         _check_integers(array, int(low), int(high), f"the model takes {dtype}", where)
         reason = f"as stored: the model takes {dtype}"
     elif "float" not in dtype:
-        raise ModelError("the model takes no numbers", value=f"input {short(name)} is {dtype}")
+        raise ModelError("the model does not take numbers", value=f"input {short(name)} is {dtype}")
     elif embedding is not None:
         reason = f"as stored: it feeds an Embedding (layer {embedding.name!r})"
     elif layers:
@@ -262,7 +262,7 @@ def _rule(name: str, tensor: Any, layers: Sequence[Any], array: Array, where: st
         reason = f"as stored: {array.dtype}"
     else:
         raise DataError(
-            "integer images are not within 0..255",
+            "integer images lie outside 0..255",
             value=f"{where}{_range(array)}",
             hint="scale them, or store them as float32",
         )
@@ -274,7 +274,7 @@ def _check_integers(array: Array, low: int, high: int, takes: str, where: str) -
         return
     if array.min() < low or array.max() > high:
         raise DataError(
-            "the data hold numbers that the model does not take",
+            "the data hold values that the model does not accept",
             value=f"{where}{_range(array)}, {takes}",
             hint="give the data that the model was trained on",
         )

@@ -1,4 +1,4 @@
-"""A model as one list of calls: nested models are walked through at every call of theirs."""
+"""A model as a flat list of calls; nested models are expanded at every call."""
 
 from __future__ import annotations
 

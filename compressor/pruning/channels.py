@@ -1,4 +1,4 @@
-"""Removing whole units and filters: which ones, and the masks of all that depends on them."""
+"""Pruning whole units and filters: which ones, and masks for everything that depends on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from compressor.shrinking import ChannelMap, VariableAxis, channel_map
 
 @dataclasses.dataclass
 class ChannelSet:
-    """Layers whose units must go together, since Add and the like join what they give."""
+    """Coupled layers: Add and the like join their outputs, so they lose their units together."""
 
     name: str
     """the first of `layers`"""
@@ -186,7 +186,7 @@ def _target(part: ChannelSet, targets: Mapping[str, float]) -> float:
     given = {name: targets[name] for name in part.layers if name in targets}
     if len(set(given.values())) > 1:
         raise UsageError(
-            "these layers lose their units together, and need one sparsity",
+            "these layers are coupled and need a single sparsity",
             value=", ".join(f"{name}={value:g}" for name, value in given.items()),
         )
     return next(iter(given.values()))

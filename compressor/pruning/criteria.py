@@ -1,7 +1,7 @@
-"""By what a weight's importance is judged.
+"""Pruning criteria: how important each weight is.
 
-A criterion gives every weight a score; the lowest go. `register_criterion` adds one, and so does an
-installed package with an entry point in the group `compressor.criteria`:
+A criterion scores every weight; the lowest scores are pruned. `register_criterion` adds one, and
+so does an installed package with an entry point in the group `compressor.criteria`:
 
     [options.entry_points]
     compressor.criteria =
@@ -58,7 +58,7 @@ _CRITERIA = {
 def register_criterion(criterion: Criterion) -> None:
     """Make `criterion` known by its name; raises UsageError when another one has it."""
     if _CRITERIA.get(criterion.name, criterion) is not criterion:
-        raise UsageError("there is a criterion of this name already", value=criterion.name)
+        raise UsageError("a criterion of this name exists already", value=criterion.name)
     _CRITERIA[criterion.name] = criterion
 
 
@@ -80,7 +80,7 @@ def get_criterion(name: str) -> Criterion:
                     "the criterion's package cannot be loaded", value=f"{name} ({error})"
                 ) from error
             if not isinstance(found, Criterion):
-                raise UsageError("the entry point is no Criterion", value=point.value)
+                raise UsageError("the entry point is not a Criterion", value=point.value)
             return found
     raise UsageError(
         "unknown criterion", value=name, hint=f"choose from {', '.join(criterion_names())}"
@@ -100,12 +100,12 @@ def scores(criterion: Criterion, weights: np.ndarray, gradients: np.ndarray | No
         found = found.astype(np.float64)
     if found.shape != weights.shape or found.dtype.kind != "f":
         raise CompressorError(
-            "the criterion gives no scores of the weights' shape",
+            "the criterion's scores do not have the weights' shape",
             value=f"{criterion.name} {found.shape} {found.dtype}, weights {weights.shape}",
         )
     if not np.isfinite(found).all() or (found < 0).any():
         raise CompressorError(
-            "the criterion gives scores that are negative or no numbers", value=criterion.name
+            "the criterion's scores are negative, NaN or infinite", value=criterion.name
         )
     return found
 

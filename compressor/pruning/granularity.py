@@ -1,4 +1,4 @@
-"""What is removed as one: a weight, a block of weights, or all but n of every m.
+"""Granularity: a weight, a block of weights, all but n of every m, or a channel.
 
 Blocks and n:m groups run along the input axis of a kernel, which is the last one in the layout
 [out, ..., in] that TFLite stores and that sparse kernels of runtimes are made for; Keras keeps
@@ -20,7 +20,7 @@ _N_OF_M = re.compile(r"([1-9]\d{0,3}):([1-9]\d{0,3})")
 
 
 class Granularity(abc.ABC):
-    """How the weights of one kernel are grouped; a group stays or goes as one."""
+    """How the weights of one kernel are grouped; a group is kept or pruned as a whole."""
 
     name: str
 

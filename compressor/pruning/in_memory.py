@@ -21,7 +21,7 @@ from compressor.training import PRESETS, Progress, TrainingOptions, accuracies, 
 
 @dataclasses.dataclass(frozen=True)
 class Pruned:
-    """A model that was pruned, and what is known of it."""
+    """A pruned model, its masks and its accuracy."""
 
     model: Any
     """a Keras model; narrower than the one before where channels were removed"""

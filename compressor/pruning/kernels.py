@@ -1,4 +1,4 @@
-"""The weights of a model that can be pruned, and which of them the user means."""
+"""The kernels of a model that can be pruned, and resolving the user's names for them."""
 
 from __future__ import annotations
 

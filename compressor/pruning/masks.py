@@ -43,7 +43,7 @@ def apply_masks(model: Any, masks: Masks) -> None:
     working. Keras forgets constraints of variables on saving, and a train function that was
     already traced ignores new ones: compile the model after the first call. A later call with
     other masks holds for a traced function, too.
-    Raises CheckpointError when a mask fits no variable of the model.
+    Raises CheckpointError when a mask does not fit the model.
     """
     tensorflow, _ = quiet_tensorflow.load()
     for variable, mask in masked_variables(model, masks):
@@ -60,7 +60,7 @@ def apply_masks(model: Any, masks: Masks) -> None:
 def masked_variables(model: Any, masks: Masks) -> list[tuple[Any, np.ndarray]]:
     """The variables that masks belong to, each with its mask.
 
-    Raises CheckpointError when a mask fits no variable of the model.
+    Raises CheckpointError when a mask does not fit the model.
     """
     found = []
     for name, mask in masks.items():

@@ -106,7 +106,7 @@ def make_plan(
         raise UsageError("the number of epochs must lie between 0 and 10,000", value=epochs)
     if epochs is not None and steps is not None:
         raise UsageError(
-            "the length of the retraining is given twice", value=f"{epochs} epochs, {steps} steps"
+            "the length of retraining is given twice", value=f"{epochs} epochs, {steps} steps"
         )
     proportions = tuple(sorted(check_sparsity(p) for p in sparsities))
     training = chosen.training(part)

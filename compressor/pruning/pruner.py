@@ -25,7 +25,7 @@ Gradients = Callable[[Sequence[Any]], list[np.ndarray]]
 
 @dataclasses.dataclass(frozen=True)
 class Pruning:
-    """What was pruned."""
+    """The result of pruning: masks, and a report of every kernel."""
 
     masks: Mapping[str, np.ndarray]
     rows: list[dict[str, Any]]
@@ -56,7 +56,7 @@ def weight_scores(
 ) -> dict[str, np.ndarray]:
     """The criterion's scores of every weight of `kernels`, by name.
 
-    Raises ModelError for weights that are no numbers.
+    Raises ModelError for NaN and infinite weights.
     """
     weights = {name: kernel.numpy() for name, kernel in kernels.items()}
     for values in weights.values():

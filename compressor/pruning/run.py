@@ -1,4 +1,4 @@
-"""Pruning a model file into a run directory, step by step."""
+"""Pruning a model file into a run directory."""
 
 from __future__ import annotations
 

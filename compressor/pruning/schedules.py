@@ -1,4 +1,4 @@
-"""How sparsity rises while a model is pruned in several steps."""
+"""Sparsity schedules of iterative and gradual pruning."""
 
 from __future__ import annotations
 

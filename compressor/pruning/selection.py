@@ -1,4 +1,4 @@
-"""From scores to masks: how many groups of each kernel stay, and which."""
+"""From scores to masks: how many groups of each kernel are kept, and which."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SparsityNow = Callable[[float], float]
 
 
 class KeptGroups(NamedTuple):
-    """Which groups of one kernel stay."""
+    """Which groups of one kernel are kept."""
 
     keep: np.ndarray
     """bool (groups,)"""
     threshold: float | None
-    """the highest score of a group that goes; None where nothing goes, or groups decide"""
+    """the highest pruned score; None where nothing is pruned, and for n:m"""
 
 
 def groups_to_keep(granularity: Granularity, groups: int, sparsity: float) -> int:

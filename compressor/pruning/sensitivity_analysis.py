@@ -1,4 +1,4 @@
-"""How much accuracy a model loses when one layer alone is pruned, layer by layer.
+"""Sensitivity: the accuracy a model loses when a single layer is pruned, for each layer.
 
 Nothing is retrained, so this takes seconds; it shows which layers can be pruned far, and which
 need care. Source: Han et al., Learning both Weights and Connections for Efficient Neural Networks

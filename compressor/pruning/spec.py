@@ -18,7 +18,7 @@ SCHEDULES = ("one-shot", "gradual", "iterative")
 
 @dataclasses.dataclass(frozen=True)
 class PruningSpec:
-    """What to prune, and how; everything has a default but makes sense on its own.
+    """What to prune, and how; every field has a default.
 
     `sparsity`: the fraction to remove from each layer, or a mapping layer -> fraction, which also
     names the layers. `layers`: layer names, the paper's names, or `all`. `granularity`: `weight`,
@@ -82,7 +82,8 @@ class PruningSpec:
             )
         if self.scope == "global":
             raise UsageError(
-                "n:m has no global threshold: every group keeps as many", value=granularity.name
+                "n:m has no global threshold: every group keeps the same number of weights",
+                value=granularity.name,
             )
         object.__setattr__(self, "sparsity", granularity.sparsity)
 
@@ -91,7 +92,7 @@ class PruningSpec:
             raise UsageError("no layer has a sparsity", hint="write fc1=0.95,conv2=0.8")
         if self.scope == "global":
             raise UsageError(
-                "a global threshold takes one sparsity, not one a layer",
+                "a global threshold takes one sparsity, not one per layer",
                 value=", ".join(f"{name}={value:g}" for name, value in sparsity.items()),
             )
         named = {PAPER_NAMES.get(name, name): check_sparsity(s) for name, s in sparsity.items()}
@@ -102,7 +103,7 @@ class PruningSpec:
         layers = {PAPER_NAMES.get(name, name) for name in self.layers}
         if layers not in ({ALL}, set(named)):
             raise UsageError(
-                "the layers are named by their sparsities already",
+                "the sparsities name the layers already",
                 value=", ".join(self.layers),
                 hint="leave --layers out",
             )

@@ -1,4 +1,4 @@
-"""The steps of a pruning, each of which works in a folder of its own and says what came out."""
+"""The steps of a pruning on files: each works in its own folder and returns its record."""
 
 from __future__ import annotations
 

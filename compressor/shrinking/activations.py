@@ -1,4 +1,4 @@
-"""Activations: which of them treat every channel by itself, and what they make of a constant."""
+"""Activations: which are elementwise, and what they make of a constant."""
 
 from __future__ import annotations
 

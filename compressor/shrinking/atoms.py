@@ -1,4 +1,4 @@
-"""Channel ids, and which of them are one."""
+"""Channel ids, and which of them are coupled."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 class Atoms:
-    """Numbers for channels; joined numbers go or stay together, pinned ones stay."""
+    """Allocates channel ids; joined ids are kept or removed together, pinned ids are kept."""
 
     def __init__(self) -> None:
         self._count = 0

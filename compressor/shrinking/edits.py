@@ -1,4 +1,4 @@
-"""From the choice of channels to new sizes and weights of layers."""
+"""New sizes and weights of layers, from which channels are kept."""
 
 from __future__ import annotations
 

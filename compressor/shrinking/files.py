@@ -1,4 +1,4 @@
-"""Shrinking a model file, and saying what that brings."""
+"""Shrinking a model file, and the report of it."""
 
 from __future__ import annotations
 

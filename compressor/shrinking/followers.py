@@ -1,4 +1,4 @@
-"""Layers that hand every channel on: activations, pooling, reshaping, BatchNormalization."""
+"""Layers that keep channels apart: activations, pooling, reshaping, BatchNormalization."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The channels of every tensor of a model: which are one, which must stay, which are constant."""
+"""The channels of every tensor of a model: which are coupled, pinned or constant."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def _join_calls(traced: Trace, ids: dict[int, np.ndarray], atoms: Atoms) -> None
 
 @dataclass(frozen=True)
 class Constants:
-    """What does not vary."""
+    """Elements that are the same for every input."""
 
     values: list[np.ndarray]
     """for each tensor, float64 (width,): the constant, or NaN for what varies"""

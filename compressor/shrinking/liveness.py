@@ -1,4 +1,4 @@
-"""Which channels a model needs, and which stay although it does not need them."""
+"""Which channels a model needs, and which are kept although it does not need them."""
 
 from __future__ import annotations
 

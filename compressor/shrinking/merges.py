@@ -1,4 +1,4 @@
-"""Layers that bring several tensors together: Add, Multiply, Concatenate."""
+"""Layers that combine several tensors: Add, Multiply, Concatenate."""
 
 from __future__ import annotations
 

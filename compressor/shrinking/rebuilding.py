@@ -1,4 +1,4 @@
-"""Building a model again with other layer sizes: names, nesting and sharing stay."""
+"""Rebuilding a model with other layer sizes; names, nesting and sharing are kept."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Edit:
     values: Mapping[str, np.ndarray] = field(default_factory=dict)
     """variable name -> value; empty where the layer has none"""
     removed: bool = False
-    """whether the layer goes, and hands on its input"""
+    """whether the layer is removed and its input passed on"""
 
 
 def rebuild(model: Any, edits: Mapping[int, Edit], entries: Mapping[int, int]) -> Any:
@@ -30,7 +30,7 @@ def rebuild(model: Any, edits: Mapping[int, Edit], entries: Mapping[int, int]) -
 
     `edits` is keyed by id of layer, `entries` gives, by id of InputLayer, how many channels
     it takes. Layers without an edit keep their weights. The new model is not compiled.
-    Raises ModelError when a layer cannot be made again from its configuration.
+    Raises ModelError when a layer cannot be rebuilt from its configuration.
     """
     builder = _Builder(edits, entries)
     try:
@@ -39,7 +39,7 @@ def rebuild(model: Any, edits: Mapping[int, Edit], entries: Mapping[int, int]) -
         raise
     except Exception as error:  # Keras raises whatever a layer makes it raise
         raise ModelError(
-            "the model cannot be built again", value=f"{model.name} ({reason_of(error)})"
+            "the model cannot be rebuilt", value=f"{model.name} ({reason_of(error)})"
         ) from error
     # From the outermost model inwards: a model hands its flag on to all below it.
     for old, new in [*reversed(builder.models), *builder.pairs]:
@@ -127,7 +127,7 @@ def _again(operation: Any, edit: Edit | None) -> Any:
         raise
     except Exception as error:  # a class of the user's raises whatever it likes
         raise ModelError(
-            "a layer cannot be made again from its configuration",
+            "a layer cannot be rebuilt from its configuration",
             value=f"{operation.name} ({reason_of(error)})",
             hint="give its class a get_config that names all arguments",
         ) from error
@@ -150,7 +150,7 @@ def _fill(old: Any, new: Any, edit: Edit | None) -> None:
     values = getattr(old, "variables", [])
     if [tuple(v.shape) for v in values] != [tuple(v.shape) for v in variables]:
         raise ModelError(
-            "a layer made again from its configuration has other weights", value=old.name
+            "a layer rebuilt from its configuration has different weights", value=old.name
         )
     for variable, value in zip(variables, values, strict=True):
         variable.assign(np.asarray(value.numpy()).astype(variable.dtype))

@@ -22,7 +22,7 @@ COMPARED_EXAMPLES = 256
 
 @dataclass(frozen=True)
 class Shrunk:
-    """A smaller model that computes the same, and what was done to it."""
+    """A smaller model that computes the same function, and what was removed."""
 
     model: Any
     """a new Keras model, not compiled"""

@@ -1,4 +1,4 @@
-"""What a kind of layer does with channels."""
+"""The base class of rules: what a kind of layer does with channels."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Rule:
 
 
 class Barrier(Rule):
-    """Everything that mixes channels, or is not known: inputs and outputs stay whole."""
+    """Anything unknown or that mixes channels: its inputs and outputs keep all their channels."""
 
     def __init__(self, why: str = "mixes channels") -> None:
         self.why = why

@@ -1,4 +1,4 @@
-"""Knowledge distillation: the retrained model learns from the dense one's scores, too."""
+"""Knowledge distillation: the retrained model also learns from the dense model's scores."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from compressor.models import Objective
 
 @dataclasses.dataclass(frozen=True)
 class Distillation:
-    """How much a training listens to its teacher.
+    """How much the teacher counts in the loss.
 
     The loss is (1 - `weight`) x the loss on the labels + `weight` x T^2 x KL(teacher, student),
     both softened by the `temperature` T. Source: Hinton, Vinyals and Dean, Distilling the

@@ -1,4 +1,4 @@
-"""Gradients of the loss on calibration data, for criteria that judge weights by them."""
+"""Gradients of the loss on calibration data, for criteria that need them."""
 
 from __future__ import annotations
 

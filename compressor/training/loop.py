@@ -106,7 +106,7 @@ class TrainingOptions:
 
 
 class Progress(Protocol):
-    """Hears how far a training is; called after every step."""
+    """Is told the progress of a training, after every step."""
 
     def __call__(self, step: int, steps: int, loss: float, accuracy: float) -> None:
         """`loss` and `accuracy` (0 to 1) are running means over the training so far."""

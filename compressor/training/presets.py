@@ -1,4 +1,4 @@
-"""How long a model is trained and retrained: the presets `quick` and `paper`."""
+"""The presets `quick` and `paper`: how long a model is trained and retrained."""
 
 from __future__ import annotations
 

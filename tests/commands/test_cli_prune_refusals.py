@@ -96,7 +96,10 @@ def refusal(models: Path, quadrants: Path, tmp_path: Path) -> Refusal:
         (["--sparsity", "=0.5"], "does not name each layer once"),
         (["--sparsity", "secnd=0.5"], "secnd; did you mean second?"),
         (["--sparsity", "second=0.5", "--global"], "a global threshold takes one sparsity"),
-        (["--sparsity", "second=0.5", "--layers", "scores"], "named by their sparsities already"),
+        (
+            ["--sparsity", "second=0.5", "--layers", "scores"],
+            "the sparsities name the layers already",
+        ),
         (["--layers", "secnd"], "the model has no such layer: secnd; did you mean second?"),
         (["--layers", "w_fc1"], "w_fc1"),
         (["--layers", "flat"], "flat (Flatten); choose from first, second, scores"),

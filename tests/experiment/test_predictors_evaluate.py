@@ -56,7 +56,7 @@ def test_files_of_another_kind(rejected, folder, tmp_path):
     rejected(ModelError, load_predictor, tmp_path / "named.keras")
     np.savez(tmp_path / "masks.npz", hidden=np.ones((64, 12), bool))
     message = rejected(CheckpointError, load_predictor, tmp_path / "masks.npz")
-    assert "no sparse checkpoint" in message
+    assert "not a sparse checkpoint" in message
 
 
 @pytest.fixture

@@ -282,7 +282,7 @@ def test_somebodys_model_in_the_variables_is_not_overwritten(rejected, plan, tmp
     message = rejected(
         RunDirectoryError, workflow.train, tmp_path / "run", plan(), variables_dir=where
     )
-    assert "not ours" in message and "--force" in message
+    assert "this program did not write" in message and "--force" in message
     assert {(where / name).read_text() for name in ("model.keras", "masks.npz")} == {"precious"}
 
 

@@ -200,11 +200,11 @@ def test_a_criterion_that_asks_for_gradients_gets_them(regression, points):
 @pytest.mark.parametrize(
     ("score", "said"),
     [
-        (lambda w, _: np.abs(w)[:, :1], "no scores of the weights' shape: bad (6, 1)"),
-        (lambda w, _: w.sum(), "no scores of the weights' shape"),
-        (lambda w, _: np.full(w.shape, np.nan), "negative or no numbers: bad"),
-        (lambda w, _: np.full(w.shape, np.inf), "negative or no numbers: bad"),
-        (lambda w, _: -np.abs(w), "negative or no numbers: bad"),
+        (lambda w, _: np.abs(w)[:, :1], "scores do not have the weights' shape: bad (6, 1)"),
+        (lambda w, _: w.sum(), "scores do not have the weights' shape"),
+        (lambda w, _: np.full(w.shape, np.nan), "negative, NaN or infinite: bad"),
+        (lambda w, _: np.full(w.shape, np.inf), "negative, NaN or infinite: bad"),
+        (lambda w, _: -np.abs(w), "negative, NaN or infinite: bad"),
     ],
 )
 def test_scores_that_cannot_be_used(rejected, regression, points, score, said):
@@ -256,7 +256,7 @@ def test_a_criterion_of_an_installed_package(regression, points, tmp_path, monke
     [
         ("import a_module_that_is_not_there", "cannot be loaded: rows (No module named"),
         ("1 / 0", "cannot be loaded: rows (division by zero)"),
-        ("ROWS = 3", "the entry point is no Criterion"),
+        ("ROWS = 3", "the entry point is not a Criterion"),
         ("", "cannot be loaded: rows"),
     ],
 )

@@ -104,8 +104,8 @@ def test_the_papers_names_name_layers_in_a_mapping_too():
     ("sparsity", "options", "said"),
     [
         ({"fc1": 0.5, "w_fc1": 0.9}, {}, "a layer has two sparsities: fc1, w_fc1"),
-        ({"fc1": 0.5}, {"scope": "global"}, "one sparsity, not one a layer: fc1=0.5"),
-        ({"fc1": 0.5}, {"layers": ("fc2",)}, "named by their sparsities already: fc2"),
+        ({"fc1": 0.5}, {"scope": "global"}, "one sparsity, not one per layer: fc1=0.5"),
+        ({"fc1": 0.5}, {"layers": ("fc2",)}, "the sparsities name the layers already: fc2"),
         ({"all": 0.5}, {}, "'all' cannot be mixed"),
         ({}, {}, "no layer has a sparsity"),
         ({"fc1": 1.0}, {}, "below 1: 1.0"),

@@ -269,7 +269,7 @@ def test_numbers_that_an_integer_input_cannot_hold(keras, chain, rejected, dtype
 def test_integers_beyond_a_byte_do_not_go_into_a_float_input(keras, chain, rejected):
     x = np.array([[0, 256], [-5, 3]], np.int32)
     message = rejected(DataError, preprocessing_of, chain((2,)), x)
-    assert "integer images are not within 0..255: data -5..256" in message
+    assert "integer images lie outside 0..255: data -5..256" in message
     assert "store them as float32" in message
     # A table of measured numbers has its scaling in the model.
     table = keras.layers.Normalization(mean=100.0, variance=400.0)
@@ -287,7 +287,7 @@ def test_text_is_refused(keras, rejected):
     hashed = keras.layers.Hashing(num_bins=3)(text)
     model = keras.Model(text, keras.layers.Dense(2)(keras.ops.cast(hashed, "float32")))
     message = rejected(ModelError, preprocessing_of, model, np.zeros((2, 1), np.uint8))
-    assert "takes no numbers: input sentence is string" in message
+    assert "does not take numbers: input sentence is string" in message
 
 
 def test_models_that_are_no_classifiers(rejected, keras):
