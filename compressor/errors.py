@@ -18,32 +18,23 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from deploy.streams import cleaned
+from deploy.text import one_line
 
-_NO_VALUE = object()
+_LONGEST_VALUE = 4000
 
 
 class CompressorError(Exception):
     """Base of all errors raised on purpose by this package.
 
-    `what` says what is wrong, `value` is the offending value (shown as it is where it
-    is text), and `hint` says what to do. `str(error)` is one line of all three.
+    `what` says what is wrong, `value` is the offending value, and `hint` says
+    what to do. `str(error)` is one line of all three.
     """
 
     exit_code: ClassVar[int] = 2
 
-    def __init__(self, what: str, *, value: object = _NO_VALUE, hint: str = "") -> None:
-        self.what = what
-        self.value = None if value is _NO_VALUE else value
-        self.hint = hint
-        message = what
-        if value is not _NO_VALUE:
-            message += f": {value}"
-        if hint:
-            message += f"; {hint}"
-        message = " ".join(message.split())
-        # A name in a hostile file must not write control characters to the terminal.
-        super().__init__(cleaned(message))
+    def __init__(self, what: str, *, value: object = None, hint: str = "") -> None:
+        self.what, self.value, self.hint = what, value, hint
+        super().__init__(one_line(what, value, hint, _LONGEST_VALUE))
 
 
 class UsageError(CompressorError):

@@ -10,22 +10,24 @@ from __future__ import annotations
 import io
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import numpy as np
 
+from deploy.archive import STORED, damage, open_archive
 from deploy.errors import ArtifactError
 from deploy.files import open_regular
-
-if TYPE_CHECKING:
-    import zipfile
+from deploy.streams import read_up_to
+from deploy.text import clean
 
 _MOST_MEMBERS = 256
-_STORED = 0
-_LONGEST_NAME = 1000
 _MOST_DIMENSIONS = 32
+_SUFFIX = ".npy"
+_VERSIONS = ((1, 0), (2, 0))
+_WHAT = "the file of arrays"
+AGAIN = "write it again with numpy.savez"
 
 
 def write_arrays(stream: IO[bytes], arrays: Mapping[str, np.ndarray]) -> None:
@@ -60,70 +62,88 @@ def decode_arrays(content: bytes, where: object) -> dict[str, np.ndarray]:
 
 def decode_array(content: bytes, where: object) -> np.ndarray:
     """The array of numbers or bools of an .npy file, C-contiguous; raises as `read_arrays` does."""
-    try:
-        return _read_array(io.BytesIO(content), "the array")
-    except Exception as error:
-        raise ArtifactError("the array is damaged", value=f"{where} ({error})") from error
+    return _read(io.BytesIO(content), len(content), "the array", where)
+
+
+def read_array(
+    stream: IO[bytes],
+    size: int,
+    what: str,
+    where: object,
+    check_type: Callable[[np.dtype[Any], str], None],
+    versions: Collection[tuple[int, int]] = _VERSIONS,
+) -> np.ndarray:
+    """The array of an .npy file of `size` bytes, as it is stored, C-contiguous.
+
+    Nothing is unpickled, and nothing is allocated before header and `size` agree. `what` and
+    `where` begin and end messages. `check_type` is called with the type, and `where`: it raises for
+    one that is not wanted. Raises ArtifactError, in one line.
+    """
+    with damage(f"{what} is damaged", where, AGAIN):
+        shape, fortran, dtype = _read_header(stream, versions, what, where)
+    check_type(dtype, str(where))
+    with damage(f"{what} is damaged", where, AGAIN):
+        if len(shape) > _MOST_DIMENSIONS or min(shape, default=0) < 0:
+            value = f"{where} is {clean(shape)}"
+            raise ArtifactError("array has an impossible shape", value=value)
+        payload, declared = math.prod(shape) * dtype.itemsize, size - stream.tell()
+        if payload != declared:
+            value = f"{where} (shape {clean(shape)} of {dtype}, but {declared:,} bytes)"
+            raise ArtifactError(f"{what} contradicts itself", value=value)
+        content = read_up_to(stream, payload)
+        if len(content) < payload or stream.read(1):  # the last read checks the checksum
+            raise ArtifactError(f"{what} is truncated", value=where)
+        array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
+        return np.ascontiguousarray(array).reshape(shape)
 
 
 def _decode(file: IO[bytes], size: int, where: object) -> dict[str, np.ndarray]:
-    import zipfile
-
-    try:
-        with zipfile.ZipFile(file) as archive:
-            return {
-                member.filename[: -len(".npy")]: _read_member(archive, member)
-                for member in _members(archive, size)
-            }
-    except OSError:
-        raise
-    # zipfile and numpy.lib.format let nearly every exception out on bad bytes.
-    except Exception as error:
-        raise ArtifactError("the arrays are damaged", value=f"{where} ({error})") from error
-
-
-def _members(archive: zipfile.ZipFile, size: int) -> list[zipfile.ZipInfo]:
-    """The members of the archive, held against each other and against the file's size in bytes."""
-    members = archive.infolist()
-    names = [member.filename for member in members]
-    if len(names) > _MOST_MEMBERS or len(set(names)) < len(names):
-        raise ValueError("too many members, or one twice")
-    for member in members:
-        name = member.filename
-        if not name.endswith(".npy") or len(name) > _LONGEST_NAME or not name.isprintable():
-            raise ValueError(f"no name of an array: {name!r:.80}")
-        if member.flag_bits & 1 or member.compress_type != _STORED:
-            raise ValueError(f"{name} is compressed or encrypted; store it with numpy.savez")
-        if member.file_size != member.compress_size:
-            raise ValueError(f"{name} has two sizes")
-    # Entries that lie over each other would be read as often as there are entries.
-    if sum(member.file_size for member in members) > size:
-        raise ValueError("the members are larger than the file")
-    return members
+    with open_archive(file, _WHAT, where, AGAIN, _MOST_MEMBERS) as archive:
+        archive.check_names()
+        archive.check(archive.members, (STORED,))
+        # Entries that lie over each other would be read as often as there are entries.
+        if archive.unpacked > size:
+            raise ArtifactError(f"{_WHAT} is smaller than its members", value=where)
+        arrays = {}
+        for member in archive.members:
+            name = member.filename
+            if not name.endswith(_SUFFIX):
+                raise ArtifactError(f"{_WHAT} has another member", value=f"{name} in {where}")
+            with archive.open(member) as stream:
+                found = _read(stream, member.file_size, _WHAT, f"{name} in {where}")
+            arrays[name[: -len(_SUFFIX)]] = found
+    return arrays
 
 
-def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
-    with archive.open(member) as stream:
-        return _read_array(stream, member.filename)
+def _read(stream: IO[bytes], size: int, what: str, where: object) -> np.ndarray:
+    array = read_array(stream, size, what, where, _check_type, _VERSIONS[:1])
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _read_array(stream: IO[bytes], name: str) -> np.ndarray:
-    shape, fortran, dtype = _read_header(stream)
+def _check_type(dtype: np.dtype[Any], where: str) -> None:
     if dtype.hasobject or dtype.kind not in "uifb" or dtype.itemsize > 8:
-        raise ValueError(f"{name} is of type {dtype}")
-    if len(shape) > _MOST_DIMENSIONS or min(shape, default=0) < 0:
-        raise ValueError(f"{name} has an impossible shape")
-    content = stream.read()  # all that is there: the end checks the CRC
-    if len(content) != math.prod(shape) * dtype.itemsize:
-        raise ValueError(f"{name} has {len(content):,} bytes for shape {shape}")
-    array = np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
-    return np.ascontiguousarray(array, dtype.newbyteorder("=")).reshape(shape)
+        raise ArtifactError("array has a type that cannot be used", value=f"{where} is {dtype}")
 
 
-def _read_header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    # numpy warns of headers by Python 2, and Python of odd escapes in damaged ones.
+def _read_header(
+    stream: IO[bytes], versions: Collection[tuple[int, int]], what: str, where: object
+) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    # numpy warns of headers written by Python 2, and Python of odd escapes in damaged ones;
+    # neither is news to the user: a header can be read, or it cannot.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if np.lib.format.read_magic(stream) != (1, 0):
-            raise ValueError("of another .npy version than 1.0")
-        return np.lib.format.read_array_header_1_0(stream)
+        version = np.lib.format.read_magic(stream)
+        if version not in versions:
+            # 3.0 exists for field names in Unicode, which no array of numbers has.
+            raise ArtifactError(
+                f"{what} holds a structured array, or none",
+                value=f"{where} (.npy version {version[0]}.{version[1]})",
+                hint=AGAIN,
+            )
+        try:
+            if version == (1, 0):
+                return np.lib.format.read_array_header_1_0(stream)
+            return np.lib.format.read_array_header_2_0(stream)
+        except MemoryError as error:
+            # A header has 10,000 characters at most: the parser met too deep a nesting.
+            raise ValueError("header is nested too deeply") from error

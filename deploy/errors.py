@@ -12,7 +12,7 @@ Every message is one line: `what: value; hint`.
 
 from __future__ import annotations
 
-from deploy.streams import cleaned
+from deploy.text import one_line
 
 _LONGEST_VALUE = 500
 
@@ -22,12 +22,7 @@ class DeployError(Exception):
 
     def __init__(self, what: str, *, value: object = None, hint: str = "") -> None:
         self.what, self.value, self.hint = what, value, hint
-        shown = " ".join(str(value).split()) if value is not None else ""
-        if len(shown) > _LONGEST_VALUE:
-            shown = shown[:_LONGEST_VALUE] + "..."
-        message = what + (f": {shown}" if shown else "") + (f"; {hint}" if hint else "")
-        # A name in a hostile file must not write control characters to the terminal.
-        super().__init__(cleaned(message))
+        super().__init__(one_line(what, value, hint, _LONGEST_VALUE))
 
 
 class ArtifactError(DeployError):

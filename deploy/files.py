@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import math
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO
 
 from deploy.errors import ArtifactError
 
@@ -16,19 +17,36 @@ _CHUNK = 2**18
 # A FIFO put in the place of a file must not hang the open.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
+_KINDS = {
+    stat.S_IFDIR: "a directory",
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
 
 @contextlib.contextmanager
-def open_regular(path: Path | str, most_bytes: int) -> Iterator[tuple[IO[bytes], int]]:
+def open_regular(
+    path: Path | str, most_bytes: float = math.inf, failure: str = "cannot read the file"
+) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file of at most `most_bytes` for reading: the file, and its size.
 
-    Raises ArtifactError, in one line, where it is missing, no regular file, too large, or cannot
-    be read meanwhile.
+    Raises ArtifactError, in one line, where it is missing, no regular file (reading a FIFO, a
+    socket or a device may never end), too large, or, with the words `failure`, cannot be read now
+    or meanwhile.
     """
     try:
-        with os.fdopen(os.open(path, _FLAGS), "rb") as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise ArtifactError("not a regular file", value=path)
+        # Asked before the open, since opening a device may do something, and again after
+        # it, since the name may have been given to another file in between.
+        _refuse_irregular(path, Path(path).stat().st_mode)
+        descriptor = os.open(path, _FLAGS)
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise _unreadable(failure, path, error) from error
+    try:
+        with os.fdopen(descriptor, "rb") as file:
+            status = os.fstat(descriptor)
+            _refuse_irregular(path, status.st_mode)
             if status.st_size > most_bytes:
                 raise ArtifactError(
                     "the file has too many bytes",
@@ -36,9 +54,7 @@ def open_regular(path: Path | str, most_bytes: int) -> Iterator[tuple[IO[bytes],
                 )
             yield file, status.st_size
     except OSError as error:
-        raise ArtifactError(
-            "cannot read the file", value=f"{path} ({error.strerror or error})"
-        ) from error
+        raise _unreadable(failure, path, error) from error
 
 
 def read_regular(path: Path | str, most_bytes: int) -> bytes:
@@ -55,6 +71,18 @@ def identity(path: Path) -> tuple[int, ...]:
     except OSError:
         return ()
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _unreadable(failure: str, path: Path | str, error: Exception) -> ArtifactError:
+    reason = getattr(error, "strerror", None) or error
+    hint = "check the path and its permissions"
+    return ArtifactError(failure, value=f"{path} ({reason})", hint=hint)
+
+
+def _refuse_irregular(path: Path | str, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "something else")
+        raise ArtifactError("not a regular file", value=f"{path} (is {kind})", hint="give a file")
 
 
 def size_and_sha256(path: Path) -> tuple[int, str]:

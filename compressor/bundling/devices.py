@@ -6,7 +6,7 @@ import functools
 from pathlib import Path
 
 from compressor.errors import UsageError
-from deploy.errors import ArtifactError
+from compressor.foundation import deploy_errors
 from deploy.profile import PROFILES, SUFFIX, DeviceProfile, read_profile
 
 
@@ -24,11 +24,8 @@ def find_device(device: str | Path) -> DeviceProfile:
     """
     text = str(device)
     if isinstance(device, Path) or text.endswith(SUFFIX) or Path(text).name != text:
-        try:
+        with deploy_errors(UsageError):
             profile = read_profile(text)
-        except ArtifactError as error:
-            value = "" if error.value is None else error.value
-            raise UsageError(error.what, value=value, hint=error.hint) from error
         if any(profile.name == one.name and profile != one for one in known()):
             raise UsageError(
                 "a profile that comes with compressor has this name, and says something else",

@@ -12,6 +12,7 @@ import numpy as np
 
 from compressor.commands.progress import Display
 from compressor.measuring import Measured
+from deploy.text import clean
 
 _SECONDS_BETWEEN_LINES = 5.0
 _COLOURS = {"right": "green", "unproven": "yellow", "wrong": "bold red", "failed": "red"}
@@ -55,7 +56,7 @@ class BenchProgress(Display):
     def stage(self, title: str) -> None:
         """A stage of the measurement begins."""
         self.check()
-        self._title = title
+        self._title = title = clean(title)
         now = time.monotonic()
         if self._live is not None:
             self._live.refresh()

@@ -18,7 +18,7 @@ from compressor.commands.options import (
     host_options,
     output_option,
 )
-from compressor.commands.output import print_results
+from compressor.commands.output import print_results, say
 from compressor.commands.parameters import Command, List
 from compressor.errors import CheckFailedError
 
@@ -97,10 +97,11 @@ def bench(
     from compressor.commands.bench_progress import BenchProgress
     from compressor.measuring import default_output
     from compressor.report import answer_text, table_text
+    from compressor.report.formatting import cleaned
 
     def show(run: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
         if not as_json:
-            click.echo(table_text(run, rows))
+            click.echo(table_text(*cleaned([run, rows])))
 
     host = host_of(options)
     data = None if data_dir is None else compressor.load_dataset(data_dir)
@@ -113,7 +114,7 @@ def bench(
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"finished measurements are kept in {target}") from None
     print_results(run, answer_text, as_json)
-    click.echo(f"appended to: {target}", err=as_json)
+    say(f"appended to: {target}", err=as_json)
     bad = [row for row in run["rows"] if row["status"] in _FAILED]
     if bad:
         raise CheckFailedError(

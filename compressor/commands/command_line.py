@@ -15,6 +15,7 @@ from compressor.commands.deploying import deploy, runner
 from compressor.commands.devices import devices
 from compressor.commands.exporting import export, runtimes
 from compressor.commands.inspecting import inspect
+from compressor.commands.output import say
 from compressor.commands.packaging import keygen, package, verify
 from compressor.commands.parameters import SETTINGS
 from compressor.commands.pruning import prune, sensitivity, shrink
@@ -89,14 +90,14 @@ def main() -> NoReturn:
     except MemoryError:
         _fail("out of memory; use smaller batches or a smaller model", 2)
     except Exception:
-        traceback.print_exc()
-        click.echo(native.tail(), err=True)
+        for line in f"{traceback.format_exc()}{native.tail()}".splitlines():
+            say(line, err=True)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
 
 
 def _fail(message: str, code: int) -> NoReturn:
     with contextlib.suppress(OSError):  # nobody may be reading
-        click.echo(f"error: {message}" if code != INTERRUPTED else message, err=True)
+        say(f"error: {message}" if code != INTERRUPTED else message, err=True)
     settle_standard_streams()
     sys.exit(code)

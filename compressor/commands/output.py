@@ -9,6 +9,10 @@ from typing import Any
 
 import click
 
+from deploy.text import clean
+
+_LONGEST_LINE = 5000
+
 
 def run_directory_of(model: Path, output: Path | None, suffix: str) -> Path:
     """The run directory that a command writes to, given its MODEL and -o."""
@@ -38,6 +42,13 @@ def print_results(
     if as_json:
         click.echo(json.dumps(results, indent=2, allow_nan=False))
     else:
-        click.echo(text(results), nl=False)
+        from compressor.report.formatting import cleaned
+
+        click.echo(text(cleaned(results)), nl=False)
     if written_to is not None:
-        click.echo(f"written to: {written_to}", err=as_json)
+        say(f"written to: {written_to}", err=as_json)
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print one line, with whatever names of files it has."""
+    click.echo(clean(line, _LONGEST_LINE), err=err)

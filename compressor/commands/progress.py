@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from compressor.foundation import Interrupts
+from deploy.text import clean
 
 _SECONDS_BETWEEN_LINES = 10.0
 
@@ -45,7 +46,7 @@ class TerminalProgress(Display):
         self._close()
         self._title, self._images, self._images_left = title, images, images_left
         self._stage_start = self._last_line = time.monotonic()
-        click.echo(title, file=self._stream)
+        click.echo(clean(title), file=self._stream)
 
     def progress(self, step: int, steps: int, loss: float, accuracy: float) -> None:
         """A step of a training is done."""

@@ -22,7 +22,7 @@ from compressor.commands.options import (
     run_directory_option,
     training_options,
 )
-from compressor.commands.output import print_records, print_results, run_directory_of
+from compressor.commands.output import print_records, print_results, run_directory_of, say
 from compressor.commands.parameters import Command, List
 from compressor.commands.progress import TerminalProgress
 
@@ -209,8 +209,8 @@ def sweep(output: Path, export: bool, force: bool, as_json: bool, **options: Any
 
     print_results(done.results, summary_text, as_json)
     if has_artefacts(done.results) and not as_json:
-        click.echo(artefact_text(done.results))
-    click.echo(f"report: {report.page}", err=as_json)
+        print_results(done.results, lambda results: f"{artefact_text(results)}\n", False)
+    say(f"report: {report.page}", err=as_json)
 
 
 def _plan(

@@ -1,6 +1,5 @@
 from .arrays import load_arrays as load_arrays, save_arrays as save_arrays
 from .dataset import Dataset as Dataset
-from .files import short as short
 from .inputs import (
     Array as Array,
     Inputs as Inputs,

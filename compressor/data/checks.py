@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compressor.data.files import short
 from compressor.data.inputs import Array, Inputs, listed, named, place_of
 from compressor.errors import DataError
+from deploy.text import clean
 
 LARGEST_LABEL = 65535
 
@@ -135,7 +135,7 @@ def check_agreement(x_train: Inputs, y_train: Labels, x_test: Inputs, y_test: La
     for part, x, labels in (("train", x_train, y_train), ("test", x_test, y_test)):
         for name, images in named(x).items():
             if len(images) != len(labels):
-                counted = f"rows of input {short(name)}" if name else "images"
+                counted = f"rows of input {clean(name)}" if name else "images"
                 raise DataError(
                     f"{part} set has not as many labels as images",
                     value=f"{len(images)} {counted}, {len(labels)} labels",
@@ -143,7 +143,7 @@ def check_agreement(x_train: Inputs, y_train: Labels, x_test: Inputs, y_test: La
                 )
     for name, train in named(x_train).items():
         test = named(x_test)[name]
-        where = f" (input {short(name)})" if name else ""
+        where = f" (input {clean(name)})" if name else ""
         if train.shape[1:] != test.shape[1:]:
             raise DataError(
                 "train and test images have different shapes",
@@ -182,7 +182,7 @@ def _check_kind(dtype: np.dtype[Any], allowed: str, where: str, hint: str) -> No
         raise DataError("array of Python objects is refused", value=where, hint=hint)
     # A structured or sub-array dtype has kind "V".
     if dtype.kind not in allowed:
-        shown = f"{where} is {short(dtype)}"
+        shown = f"{where} is {clean(dtype)}"
         raise DataError("array has a type that cannot be used", value=shown, hint=hint)
 
 

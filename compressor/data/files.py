@@ -4,54 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import os
-import stat
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
 from compressor.errors import DataError
-from deploy.streams import DEFLATE_RATIO, Readable, printable, read_up_to, short
-
-__all__ = [
-    "DEFLATE_RATIO",
-    "LARGEST_DATASET",
-    "Readable",
-    "gzip_errors",
-    "open_regular",
-    "printable",
-    "read_up_to",
-    "short",
-    "too_large",
-    "unreadable",
-]
+from compressor.foundation import deploy_errors
+from deploy import files
 
 LARGEST_DATASET = 4 * 2**30
 """Bytes that the arrays of one data set may have in memory, all together."""
 
-# O_NONBLOCK: a FIFO put in the place of a file must not hang the open.
-_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_UNREADABLE = "cannot read the data set"
 
 
 @contextlib.contextmanager
 def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file for reading; give it and its size in bytes.
 
-    Raises DataError when `path` is missing, unreadable, or a directory, FIFO, socket or
-    device (reading one of these may never end).
+    Raises DataError when `path` is missing, unreadable, or not a regular file.
     """
-    try:
-        # Asked before the open, since opening a device may do something, and again after
-        # it, since the name may have been given to another file in between.
-        _refuse_irregular(path, path.stat().st_mode)
-        file = os.fdopen(os.open(path, _FLAGS), "rb")
-    except (OSError, ValueError) as error:
-        raise unreadable(path, error) from error
-    with file:
-        status = os.fstat(file.fileno())
-        _refuse_irregular(path, status.st_mode)
-        yield file, status.st_size
+    with deploy_errors(DataError), files.open_regular(path, failure=_UNREADABLE) as opened:
+        yield opened
 
 
 @contextlib.contextmanager
@@ -71,8 +46,8 @@ def unreadable(where: object, error: Exception) -> DataError:
     """The line about a file or directory that the operating system does not let us read."""
     reason = error.strerror if isinstance(error, OSError) else None
     return DataError(
-        "cannot read the data set",
-        value=f"{printable(where)} ({reason or error})",
+        _UNREADABLE,
+        value=f"{where} ({reason or error})",
         hint="check the path and its permissions",
     )
 
@@ -84,17 +59,3 @@ def too_large(where: object) -> DataError:
         value=where,
         hint="use fewer or smaller images",
     )
-
-
-def _refuse_irregular(path: Path, mode: int) -> None:
-    if stat.S_ISREG(mode):
-        return
-    kinds = {
-        stat.S_IFDIR: "a directory",
-        stat.S_IFIFO: "a FIFO",
-        stat.S_IFSOCK: "a socket",
-        stat.S_IFCHR: "a device",
-        stat.S_IFBLK: "a device",
-    }
-    kind = kinds.get(stat.S_IFMT(mode), "something else")
-    raise DataError("not a regular file", value=f"{path} (is {kind})", hint="give a file")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from compressor.data.files import short
+from deploy.text import clean
 
 _MOST_NAMES = 10
 
@@ -35,13 +35,18 @@ def named(x: Inputs) -> dict[str, Array]:
 
 def place_of(name: str, part: str) -> str:
     """How a message names the input `name` of a part; one array is the part itself."""
-    return f"input {short(name)} of {part}" if name else part
+    return f"input {clean(name)} of {part}" if name else part
 
 
 def listed(names: Iterable[str]) -> str:
-    """Names for a message: printable, and not more than a reader takes in."""
+    """Names for a message, not more than a reader takes in; a name with escapes is in quotes."""
     names = list(names)
-    shown = ", ".join(short(name) for name in names[:_MOST_NAMES]) or "nothing"
+    shown = ", ".join(map(_quoted, names[:_MOST_NAMES])) or "nothing"
     if len(names) > _MOST_NAMES:
         shown += f" and {len(names) - _MOST_NAMES} more"
     return shown
+
+
+def _quoted(name: str) -> str:
+    shown = clean(name)
+    return shown if shown == name else f"'{shown}'"

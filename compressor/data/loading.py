@@ -7,13 +7,14 @@ from pathlib import Path
 
 from compressor.data import mnist
 from compressor.data.dataset import Dataset
-from compressor.data.files import LARGEST_DATASET, short, unreadable
+from compressor.data.files import LARGEST_DATASET, unreadable
 from compressor.data.idx import read_idx
 from compressor.data.inputs import Array
 from compressor.data.members import KEYS
 from compressor.data.npz import read_npz
 from compressor.errors import DataError
 from deploy.images.idx import Kind
+from deploy.text import clean
 
 _HINT = "leave the option out to use the embedded MNIST"
 _WANTED = f"a directory with {', '.join(mnist.FILES)} (raw or .gz), or one .npz file"
@@ -66,7 +67,7 @@ def _load_directory(directory: Path) -> Dataset:
     if len(archives) > 1:
         raise DataError(
             "directory holds several .npz files",
-            value=f"{directory} ({short(', '.join(archives))})",
+            value=f"{directory} ({clean(', '.join(archives))})",
             hint="name one of them",
         )
     if not archives:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from compressor.data.files import short
 from compressor.data.inputs import listed
 from compressor.errors import DataError
+from deploy.text import clean
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 
@@ -46,7 +46,7 @@ def dataset_members(members: Sequence[str], path: Path) -> dict[str, dict[str, s
         if "" in inputs:
             raise DataError(
                 ".npz file has an input without a name",
-                value=f"{short(inputs[''])} in {path}",
+                value=f"{clean(inputs[''])} in {path}",
                 hint=f"save it as {inputs['']}NAME",
             )
     if train.keys() != test.keys():

@@ -14,9 +14,10 @@ from compressor.foundation import sha256
 from compressor.runs import BENCH, IDENTITY
 from deploy import Artifact, ArtifactError, read_artifact
 from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
-from deploy.streams import cleaned
+from deploy.text import clean
 
 _SUFFIXES = (".tflite", ".onnx")
+_LONGEST_NAME = 1000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +153,6 @@ def _short_names(paths: Iterable[Path]) -> list[str]:
         length = 1
         while length < len(own) and any(other[-length:] == own[-length:] for other in others):
             length += 1
-        shown = cleaned("/".join(own[-length:]))
+        shown = clean("/".join(own[-length:]), _LONGEST_NAME, tail=True)
         names.append(shown if shown not in names else f"{shown} ({number + 1})")
     return names

@@ -12,7 +12,7 @@ from compressor.remote import RemoteWorkspace, SshHost
 from compressor.runtimes import Runner
 from deploy.machine import describe_machine, governor, load_average, usable_cores
 from deploy.runner.packing import pack
-from deploy.streams import cleaned
+from deploy.text import clean
 
 _MOST_CPUS = 4096
 _SECONDS = 120.0
@@ -103,4 +103,4 @@ def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _text(found: Any) -> str:
-    return cleaned(str(found)[:200])
+    return clean(found, 200)

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import re
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from compressor.errors import ModelError
-from compressor.foundation import atomic_path, quiet_tensorflow
+from compressor.foundation import atomic_path, deploy_errors, quiet_tensorflow
 from compressor.models.objective import restore_compilation
+from deploy.archive import Archive, damage, open_archive
+from deploy.files import open_regular
 from deploy.manifest import MANIFEST, VECTORS
 
 # A .keras file stores its members uncompressed, so one that grows more than this on
 # unpacking was made to exhaust memory.
 _MAX_EXPANSION = 100
 _MAX_UNPACKED_BYTES = 64 * 2**30
-_MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
+_CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
+_MEMBERS = (_CONFIG, "metadata.json", _WEIGHTS)
+_NO_MODEL = "Keras cannot load the model"
+_AGAIN = "save it again with model.save('NAME.keras')"
 
 
 def load_model(path: Path | str) -> Any:
@@ -30,7 +37,7 @@ def load_model(path: Path | str) -> Any:
     holds, or needs code of its own (Lambda, custom classes).
     """
     path = Path(path)
-    config = _check_archive(path)
+    config = _configuration(path)
     _, keras = quiet_tensorflow.load()
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -41,11 +48,7 @@ def load_model(path: Path | str) -> Any:
                 value=path,
                 hint="replace the Lambda layer by a standard layer and save the model again",
             ) from error
-        raise ModelError(
-            "Keras cannot load the model",
-            value=f"{path} ({reason_of(error)})",
-            hint="save it again with model.save('NAME.keras')",
-        ) from error
+        raise ModelError(_NO_MODEL, value=f"{path} ({reason_of(error)})", hint=_AGAIN) from error
     if isinstance(config, dict):
         restore_compilation(model, config.get("compile_config"))
     return model
@@ -70,48 +73,49 @@ def optimizer_variables(path: Path | str) -> int:
         if name.startswith("optimizer/") and isinstance(item, h5py.Dataset) and item.ndim > 0:
             total += int(item.size)
 
-    try:
-        with (
-            zipfile.ZipFile(path) as archive,
-            archive.open("model.weights.h5") as member,
-            h5py.File(member, "r") as weights,
-        ):
-            weights.visititems(count)
-    except (OSError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError("cannot read the weights of the model", value=path) from error
+    with (
+        _open_archive(Path(path)) as (archive, members),
+        archive.open(members[_WEIGHTS]) as member,
+        damage("cannot read the weights of the model", path, _AGAIN),
+        h5py.File(member, "r") as weights,
+    ):
+        weights.visititems(count)
     return total
 
 
-def _check_archive(path: Path) -> Any:
+def _configuration(path: Path) -> Any:
+    """The configuration that a .keras file holds, once all of the file has been checked."""
+    with _open_archive(path) as (archive, members), damage(_NO_MODEL, path, _AGAIN):
+        return json.loads(archive.read(members[_CONFIG]))
+
+
+@contextlib.contextmanager
+def _open_archive(path: Path) -> Iterator[tuple[Archive, dict[str, zipfile.ZipInfo]]]:
+    """A .keras file whose members can be unpacked, and these by name; raises ModelError."""
     if not path.is_file():
         raise ModelError("no such model file", value=path, hint="give a .keras file")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            members = {member.filename: member for member in archive.infolist()}
-            missing = [name for name in _MEMBERS if name not in members]
-            if missing:
-                bundle = {MANIFEST, VECTORS} <= members.keys()
-                raise ModelError(
-                    "the file is not a Keras model, it lacks",
-                    value=f"{', '.join(missing)} ({path})",
-                    hint="it is a bundle: compressor verify says what is in it" if bundle else "",
-                )
-            unpacked = sum(member.file_size for member in members.values())
-            limit = max(path.stat().st_size, 2**20) * _MAX_EXPANSION
-            if unpacked > min(_MAX_UNPACKED_BYTES, limit):
-                raise ModelError(
-                    "the model unpacks to far more than it holds and is refused",
-                    value=f"{unpacked} bytes ({path})",
-                )
-            return json.loads(archive.read("config.json"))
-    except ModelError:
-        raise
-    except Exception as error:  # zipfile raises many kinds for damaged archives
-        raise ModelError(
-            "the file is damaged or not a Keras model",
-            value=f"{path} ({reason_of(error)})",
-            hint="give a .keras file saved by Keras 3",
-        ) from error
+    with (
+        deploy_errors(ModelError),
+        open_regular(path, _MAX_UNPACKED_BYTES) as (file, size),
+        open_archive(file, ".keras file", path, _AGAIN) as archive,
+    ):
+        members = {member.filename: member for member in archive.members}
+        missing = [name for name in _MEMBERS if name not in members]
+        if missing:
+            bundle = {MANIFEST, VECTORS} <= members.keys()
+            raise ModelError(
+                "the file is not a Keras model, it lacks",
+                value=f"{', '.join(missing)} ({path})",
+                hint="it is a bundle: compressor verify says what is in it" if bundle else "",
+            )
+        if archive.unpacked > min(_MAX_UNPACKED_BYTES, max(size, 2**20) * _MAX_EXPANSION):
+            raise ModelError(
+                "the model unpacks to far more than it holds and is refused",
+                value=f"{archive.unpacked} bytes ({path})",
+            )
+        archive.check_names()
+        archive.check(archive.members)
+        yield archive, members
 
 
 def reason_of(error: BaseException) -> str:

@@ -10,17 +10,23 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from compressor.data import Array, Dataset, Inputs, listed, named, short
+from compressor.data import Array, Dataset, Inputs, listed, named
 from compressor.errors import DataError, ModelError
 from compressor.foundation import quiet_tensorflow
 from compressor.models.input_uses import is_embedding, layers_for_raw_values, looks_up
+from compressor.models.layers import all_layers
 from compressor.models.tracing import Shape
 from deploy.examples import row_shape
+from deploy.text import clean
+
+# What tf.name_scope takes; the call of each layer opens one of its name.
+_SCOPE = re.compile(r"[A-Za-z0-9_.\\/>-]*")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,16 +102,17 @@ class Preprocessing:
 def preprocessing_of(model: Any, x: Inputs) -> Preprocessing:
     """Decide how the stored inputs `x` are fed to `model`, and check that they fit.
 
-    Raises ModelError as `output_size` does, and for an input that takes text; DataError when
-    the names, the shapes or the values of `x` do not fit.
+    Raises ModelError as `output_size` does, for an input that takes text, and for a layer's name
+    that TensorFlow cannot run; DataError when names, shapes or values of `x` do not fit.
     """
     output_size(model)
+    _check_names(model)
     _, keras = quiet_tensorflow.load()
     arrays, tensors = named(x), _inputs_by_name(model)
     sources = _sources(list(tensors), list(arrays))
     rules, row_shapes = [], []
     for (name, tensor), source in zip(tensors.items(), sources, strict=True):
-        where = f"input {short(name)}: " if len(tensors) > 1 else ""
+        where = f"input {clean(name)}: " if len(tensors) > 1 else ""
         row_shapes.append(_row_shape(tuple(tensor.shape[1:]), arrays[source].shape[1:], where))
         rules.append(
             _rule(name, tensor, layers_for_raw_values(model, tensor), arrays[source], where)
@@ -175,6 +182,18 @@ def output_size(model: Any) -> int:
     return int(shape[1])
 
 
+def _check_names(model: Any) -> None:
+    _, keras = quiet_tensorflow.load()
+    inputs = keras.layers.InputLayer
+    called = [n for n, layer in all_layers(model).items() if not isinstance(layer, inputs)]
+    if odd := [name for name in (model.name, *called) if _SCOPE.fullmatch(name) is None]:
+        raise ModelError(
+            "TensorFlow cannot run a layer of this name",
+            value=odd[0],
+            hint="rename it, with letters, digits and _.- of ASCII, and save the model again",
+        )
+
+
 def input_names(model: Any) -> tuple[str, ...]:
     """The names of a model's inputs, in the order of model.inputs: those its data are stored by."""
     return tuple(_inputs_by_name(model))
@@ -201,13 +220,13 @@ def _sources(inputs: list[str], stored: list[str]) -> list[str]:
         raise DataError(
             "the model has several inputs and the data set one",
             value=listed(inputs),
-            hint=f"store x_train/{short(inputs[0])} and so on, one array an input",
+            hint=f"store x_train/{clean(inputs[0])} and so on, one array an input",
         )
     unknown = [name for name in stored if name not in inputs]
     missing = [name for name in inputs if name not in stored]
     if unknown or missing:
         near = {name: difflib.get_close_matches(name, missing, n=1) for name in unknown}
-        meant = [f"{short(wanted[0])} for {short(name)}" for name, wanted in near.items() if wanted]
+        meant = [f"{clean(wanted[0])} for {clean(name)}" for name, wanted in near.items() if wanted]
         raise DataError(
             "the inputs of the data set are not those of the model",
             value=f"data {listed(stored)}; model {listed(inputs)}",
@@ -250,7 +269,7 @@ def _rule(name: str, tensor: Any, layers: Sequence[Any], array: Array, where: st
         _check_integers(array, int(low), int(high), f"the model takes {dtype}", where)
         reason = f"as stored: the model takes {dtype}"
     elif "float" not in dtype:
-        raise ModelError("the model does not take numbers", value=f"input {short(name)} is {dtype}")
+        raise ModelError("the model does not take numbers", value=f"input {clean(name)} is {dtype}")
     elif embedding is not None:
         reason = f"as stored: it feeds an Embedding (layer {embedding.name!r})"
     elif layers:

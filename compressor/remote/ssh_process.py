@@ -15,6 +15,8 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
+from deploy.text import clean
+
 _CHUNK = 2**16
 _TAIL = 4096
 _LONGEST_LINE = 200
@@ -167,4 +169,4 @@ class SshProcess:
 def last_line(said: bytes) -> str:
     """The last line that is not empty, shortened."""
     lines = [line.strip() for line in said[-_TAIL:].decode(errors="replace").split("\n")]
-    return next((line for line in reversed(lines) if line), "")[:_LONGEST_LINE]
+    return clean(next((line for line in reversed(lines) if line), ""), _LONGEST_LINE)

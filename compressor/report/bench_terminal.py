@@ -7,6 +7,7 @@ from typing import Any
 
 from compressor.report.formatting import MIB, NOTHING, count, percent, text_table
 from compressor.runs import BenchRow, BenchRun, fastest_of, is_sound, median_ms, runtimes_of
+from deploy.text import clean
 
 _MARKS = {"right": "right", "unproven": "unproven", "wrong": "WRONG", "failed": "FAILED"}
 _LONGEST_NAME = 32
@@ -180,8 +181,7 @@ def _artefact(run: BenchRun, row: BenchRow) -> Mapping[str, Any]:
 
 
 def _name(run: BenchRun, row: BenchRow) -> str:
-    name = str(_artefact(run, row)["name"])
-    return name if len(name) <= _LONGEST_NAME else "…" + name[1 - _LONGEST_NAME :]
+    return clean(_artefact(run, row)["name"], _LONGEST_NAME, tail=True)
 
 
 def _where(run: BenchRun, row: BenchRow, rows: Sequence[BenchRow]) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TypeGuard
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeGuard
 
-from deploy.streams import cleaned
+from deploy.text import clean
 
 MIB = 2**20
 NOTHING = "–"
 """What a cell shows where there is no number."""
+
+_LONGEST_TEXT = 1000
 
 
 def mib(size: float) -> str:
@@ -87,9 +89,17 @@ def spread(values: Sequence[float], form: Callable[[float], str]) -> str:
 
 
 def short(text: str, most: int = 40) -> str:
-    """A name as a label: printable, and cut where it is longer than `most`."""
-    shown = cleaned(text)
-    return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+    """A name as a label."""
+    return clean(text, most)
+
+
+def cleaned(record: Any) -> Any:
+    """A record with each of its texts, names of fields too, in one line that can be seen."""
+    if isinstance(record, Mapping):
+        return {cleaned(key): cleaned(value) for key, value in record.items()}
+    if isinstance(record, list | tuple):
+        return [cleaned(value) for value in record]
+    return clean(record, _LONGEST_TEXT) if isinstance(record, str) else record
 
 
 def times(ratio: float) -> str:
@@ -114,7 +124,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     height = max(len(title) for title in titles)
     titles = [[""] * (height - len(title)) + title for title in titles]
     lines = [[title[i] for title in titles] for i in range(height)]
-    lines += [[]] + [list(row) for row in rows]
+    lines = [[clean(cell, _LONGEST_TEXT) for cell in line] for line in (*lines, [], *rows)]
     widths = [max(len(line[i]) for line in lines if line) for i in range(len(header))]
     lines[height] = ["-" * width for width in widths]
     text = ""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compressor.report.formatting import NOTHING, count, known, mib, percent, proportion, text_table
-from deploy.streams import cleaned
+from deploy.text import clean
 
 _LONGEST = 60
 
@@ -25,9 +25,8 @@ def artifact_text(inspection: Mapping[str, Any]) -> str:
 
 
 def shown(name: str) -> str:
-    """A name from a file that nobody vouches for: without control characters, and not too long."""
-    clean = cleaned(name)
-    return clean if len(clean) <= _LONGEST else f"...{clean[3 - _LONGEST :]}"
+    """A name; of a long one the end, which tells it from others."""
+    return clean(name, _LONGEST, tail=True)
 
 
 def _weight(row: Mapping[str, Any]) -> list[str]:

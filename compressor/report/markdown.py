@@ -18,11 +18,12 @@ from compressor.report.content import (
     Table,
     Text,
 )
-from deploy.streams import cleaned
+from deploy.text import clean
 
 FIGURES = "figures"
 _MOST_LETTERS = 400  # of a cell
 MOST_ROWS = 400
+LONGEST_PARAGRAPH = 20_000
 
 
 def report_markdown(report: Report) -> str:
@@ -95,8 +96,7 @@ def _cell(text: str) -> str:
 
 def cut(text: str) -> str:
     """A text as a cell shows it: on one line, and not without end."""
-    text = " ".join(text.split())
-    return text if len(text) <= _MOST_LETTERS else f"{text[: _MOST_LETTERS - 1]}…"
+    return clean(" ".join(text.split()), _MOST_LETTERS)
 
 
 def _words(text: str) -> str:
@@ -105,7 +105,7 @@ def _words(text: str) -> str:
 
 def _plain(text: str) -> str:
     """No HTML, no link and no code comes from a name in a document."""
-    text = cleaned(" ".join(text.split()))
+    text = clean(" ".join(text.split()), LONGEST_PARAGRAPH)
     for letter, escaped in (("&", "&amp;"), ("<", "&lt;"), ("[", "\\["), ("`", "\\`")):
         text = text.replace(letter, escaped)
     return text

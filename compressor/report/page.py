@@ -13,8 +13,9 @@ from typing import Any
 
 from compressor.report import plotting as plot
 from compressor.report.content import Figure, Picture, Report
-from compressor.report.markdown import MOST_ROWS, cut
+from compressor.report.markdown import LONGEST_PARAGRAPH, MOST_ROWS, cut
 from compressor.report.pictures import Drawings
+from deploy.text import clean
 
 _TEMPLATES = "templates"
 
@@ -30,6 +31,7 @@ def report_page(report: Report, drawings: Drawings) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=_clean,
     )
     environment.filters |= {
         "words": _words,
@@ -55,21 +57,29 @@ def _template(name: str) -> str:
     return resources.files("compressor.report").joinpath(_TEMPLATES, name).read_text("utf-8")
 
 
-def _data_uri(picture: Picture) -> str:
-    return f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
+def _data_uri(picture: Picture) -> Any:
+    from markupsafe import Markup
+
+    return Markup(f"data:image/png;base64,{base64.b64encode(picture.png).decode()}")
 
 
-def _tied(text: str) -> str:
+def _clean(value: Any) -> Any:
+    """What the template shows of a value that it has not made itself."""
+    return clean(value, LONGEST_PARAGRAPH) if type(value) is str else value
+
+
+def _tied(text: str) -> Any:
     """One line in which no line ends between a number and its unit."""
-    return re.sub(
-        r"(?<=\d) (?=(%|×|[kM]?B|MiB|ms|s|points)(\W|$))", "\u00a0", " ".join(text.split())
-    )
+    from markupsafe import Markup, escape
+
+    pattern = r"(?<=\d) (?=(%|×|[kM]?B|MiB|ms|s|points)(\W|$))"
+    return Markup(re.sub(pattern, "\u00a0", str(escape(_clean(" ".join(text.split()))))))
 
 
 def _words(text: str) -> Any:
     """Paragraphs of HTML; **this** is strong, and everything else is escaped."""
-    from markupsafe import Markup, escape
+    from markupsafe import Markup
 
-    parts = [str(escape(_tied(part))) for part in text.strip().split("\n\n")]
+    parts = [str(_tied(part)) for part in text.strip().split("\n\n")]
     strong = [re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", part) for part in parts]
     return Markup("".join(f"<p>{part}</p>\n" for part in strong))

@@ -15,7 +15,7 @@ from typing import Any
 
 from compressor.foundation import write_json, write_text
 from compressor.report import formatting as form, plotting as plot
-from deploy.streams import printable
+from deploy.text import clean
 
 NAME = "sensitivity"
 """The name of each file, without suffix."""
@@ -31,6 +31,7 @@ _LONGEST_NAME = 24
 
 def sensitivity_text(described: _Described) -> str:
     """The accuracies in percent, a row for each layer, and how far each may be pruned."""
+    described = form.cleaned(described)
     targets = _targets(described)
     rows = [
         [
@@ -44,7 +45,7 @@ def sensitivity_text(described: _Described) -> str:
     header = ["layer", "weights", *map(form.proportion, targets), "up to"]
     points = 100 * described["tolerance"]
     lines = [
-        f"{printable(described['model'])}: dense accuracy "
+        f"{described['model']}: dense accuracy "
         f"{100 * described['dense_accuracy']:.1f} % on {_examples(described)}",
         f"accuracy in % when one layer alone is pruned ({described['granularity']}, "
         f"by {described['criterion']}); nothing is retrained",
@@ -52,10 +53,7 @@ def sensitivity_text(described: _Described) -> str:
         f"up to: the sparsity up to which it costs at most {points:g} point of accuracy",
         *(_coupled(row) for row in described["layers"] if len(row["layers"]) > 1),
         *_reached(described),
-        *(
-            f"left alone: {printable(name)}: {printable(reason)}"
-            for name, reason in described["left_alone"].items()
-        ),
+        *(f"left alone: {name}: {reason}" for name, reason in described["left_alone"].items()),
     ]
     return "".join(f"{line}\n" for line in lines)
 
@@ -84,7 +82,7 @@ def write_sensitivity(described: _Described, directory: Path | str) -> list[Path
     write_json(paths[0], described)
     write_text(paths[1], sensitivity_csv(described))
     with plot.style():
-        return paths + plot.save(plot.drawn(_figure(described)), directory, NAME)
+        return paths + plot.save(plot.drawn(_figure(form.cleaned(described))), directory, NAME)
 
 
 def _targets(described: _Described) -> list[float]:
@@ -97,7 +95,7 @@ def _examples(described: _Described) -> str:
 
 
 def _label(row: Mapping[str, Any]) -> str:
-    name, more = printable(row["layer"]), len(row["layers"]) - 1
+    name, more = row["layer"], len(row["layers"]) - 1
     return f"{name} (+{more})" if more else name
 
 
@@ -107,7 +105,7 @@ def _hint(row: Mapping[str, Any]) -> str:
 
 
 def _coupled(row: Mapping[str, Any]) -> str:
-    return f"{_label(row)}: {', '.join(map(printable, row['layers']))} lose channels together"
+    return f"{_label(row)}: {', '.join(row['layers'])} lose channels together"
 
 
 def _reached(described: _Described) -> list[str]:
@@ -136,7 +134,7 @@ def _new_figure(
     described: _Described, size: tuple[float, float], more: str = ""
 ) -> tuple[Any, Any]:
     note = (
-        f"{printable(described['model'])}. Each layer is pruned alone ({described['granularity']}, "
+        f"{described['model']}. Each layer is pruned alone ({described['granularity']}, "
         f"by {described['criterion']}) and nothing is retrained. "
         f"Accuracy on {_examples(described)}, set aside from the training examples."
     )
@@ -234,9 +232,7 @@ def _dense_label(described: _Described) -> str:
 
 def _short(row: Mapping[str, Any]) -> str:
     """A layer's name for a figure; of a long path the end, which tells it from others."""
-    label = _label(row)
-    if len(label) > _LONGEST_NAME:
-        label = f"…{label[1 - _LONGEST_NAME :]}"
+    label = clean(_label(row), _LONGEST_NAME, tail=True)
     # Names that begin with an underscore are left out of legends.
     return f" {label}" if label.startswith("_") else label
 

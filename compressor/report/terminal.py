@@ -7,6 +7,7 @@ from typing import Any
 
 from compressor.report.formatting import (
     NOTHING,
+    cleaned,
     count,
     known,
     mib,
@@ -70,6 +71,7 @@ def evaluation_text(evaluation: Mapping[str, Any]) -> str:
 
 def inspection_text(inspection: Mapping[str, Any]) -> str:
     """What `inspect` gives: a model or checkpoint, each step of a run, or two files compared."""
+    inspection = cleaned(inspection)
     if inspection["kind"] == "comparison":
         return _comparison_text(inspection)
     if inspection["kind"] == "run":

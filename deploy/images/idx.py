@@ -22,7 +22,8 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from deploy.errors import RequestError
-from deploy.streams import DEFLATE_RATIO, Readable, read_up_to, short
+from deploy.streams import DEFLATE_RATIO, Readable, read_up_to
+from deploy.text import clean
 
 Kind = Literal["images", "labels"]
 
@@ -72,7 +73,7 @@ def _decode(
     payload = math.prod(shape) * dtype.itemsize
     if payload == 0:
         raise RequestError(
-            f"IDX file holds no {kind or 'values'}", value=f"{where} (shape {short(shape)})"
+            f"IDX file holds no {kind or 'values'}", value=f"{where} (shape {clean(shape)})"
         )
     expected = 4 + 4 * len(shape) + payload
     if room < expected:
@@ -130,7 +131,7 @@ def _read_header(
 
 
 def _truncated(where: object, expected: int, found: str) -> RequestError:
-    sizes = f"header says {short(f'{expected:,}')} bytes, it holds {found}"
+    sizes = f"header says {clean(f'{expected:,}')} bytes, it holds {found}"
     return RequestError("IDX file is truncated", value=f"{where} ({sizes})", hint=_HINT)
 
 

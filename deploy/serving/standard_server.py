@@ -11,6 +11,7 @@ import threading
 import time
 from typing import Any
 
+from deploy.errors import DeployError
 from deploy.serving.application import METHODS, Application, Request, Response
 from deploy.serving.connections import RECEIVE_SECONDS, origin_form, send_away
 from deploy.serving.heads import HeadReader
@@ -123,7 +124,8 @@ class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         """A connection that breaks is no news; anything else is, in one line."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
-            print(f"error: {type(error).__name__}: {error}", file=sys.stderr)
+            told = DeployError("a connection has failed", value=f"{type(error).__name__}: {error}")
+            print(f"error: {told}", file=sys.stderr)
 
     def _cut(self, connection: socket.socket) -> None:
         """Wake the thread that waits for the connection, with its end."""

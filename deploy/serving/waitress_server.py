@@ -15,7 +15,7 @@ from typing import Any
 
 from deploy.serving.application import Application, Request, Response
 from deploy.serving.connections import RECEIVE_SECONDS, send_away
-from deploy.streams import short
+from deploy.text import clean
 
 _LONGEST_HEAD = 2**16
 _MORE_THREADS = 4
@@ -154,7 +154,7 @@ def _channel_class(application: Application, most: int) -> type:
             if isinstance(error, _Refusal):
                 response = error.response
             else:
-                response = Response.error(error.code, short(f"{error.reason}: {error.body}"))
+                response = Response.error(error.code, clean(f"{error.reason}: {error.body}"))
             self.status = f"{response.status} {HTTPStatus(response.status).phrase}"
             self.response_headers.append(("Content-Type", "application/json"))
             self.response_headers.extend(response.headers.items())

@@ -204,6 +204,18 @@ def test_what_it_says_beside_an_answer_is_printable(enemy, bundle) -> None:
     assert done.stderr[:-1].isprintable()
 
 
+@pytest.mark.parametrize("odd", ["\u202e", "\u2066", "\u2028", "\u200b", "\ufe0f", "\x9b2J", "\r"])
+def test_what_cannot_be_seen_in_an_answer_is_an_escape(enemy, bundle, odd) -> None:
+    enemy.answers("status", {"ok": False, "kind": "bundle", "error": f"a{odd}b"})
+    answered = compressor("deploy", bundle, "--host", "h")
+    enemy.runs("status", f"printf '%s' 'a{odd}b' >&2; exit 1")
+    done = compressor("deploy", bundle, "--host", "h")
+
+    for told in (answered.stderr, done.stderr):
+        assert odd not in told and told[:-1].isprintable()
+        assert "a b" in told or f"a{odd.encode('unicode_escape').decode()}b" in told
+
+
 def test_one_that_does_not_answer_is_given_up(enemy, bundle, monkeypatch, rejected) -> None:
     monkeypatch.setattr(device_store, "_ANSWER_SECONDS", 0.3)
     enemy.runs("status", "exec sleep 60")

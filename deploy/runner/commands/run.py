@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from deploy.errors import RequestError
+from deploy.fields import LONGEST_PATH
 from deploy.files import read_regular
 from deploy.runner.commands.options import add_engine_options, add_picture_options, whole
 from deploy.runner.source import BundleSource
+from deploy.text import clean
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,12 +112,8 @@ def _answers(
             )
             continue
         label, probability = predictions.label(number), predictions.probability(number)
-        parts = [_printable(name), str(first + number), label, f"{probability:.4f}"]
+        parts = [clean(name, LONGEST_PATH), str(first + number), label, f"{probability:.4f}"]
         if arguments.top > 1:
             ranking = predictions.ranking(number, arguments.top)
             parts.append(" ".join(f"{found}:{value:.4f}" for found, value in ranking))
         yield "\t".join(parts)
-
-
-def _printable(name: str) -> str:
-    return name if name.isprintable() else ascii(name)

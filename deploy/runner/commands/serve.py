@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from deploy.errors import RequestError
 from deploy.runner.commands.options import add_engine_options, add_picture_options, whole
 from deploy.runner.source import BundleSource
+from deploy.text import clean
 
 if TYPE_CHECKING:
     from deploy.serving.application import Application
@@ -37,6 +38,7 @@ DESCRIPTION = (
 )
 
 _FEWEST_CONNECTIONS = 64
+_LONGEST_LINE = 1000
 # A module that is imported later would be read from a file that may be another by then.
 _IMPORTED_LATER = (
     *("deploy.arrays", "deploy.vectors", "deploy.bundle", "deploy.signing", "deploy.streams"),
@@ -142,9 +144,12 @@ def _serve(arguments: argparse.Namespace, source: BundleSource) -> None:
     )
     if trust is not None:
         load = functools.partial(_load, trust, options)
-        say = functools.partial(print, file=sys.stderr, flush=True)
-        Follower(current, find, load, say, trust).start()
+        Follower(current, find, load, _say, trust).start()
     server.run()
+
+
+def _say(line: str) -> None:
+    print(clean(line, _LONGEST_LINE), file=sys.stderr, flush=True)
 
 
 def _url(address: tuple[str, int]) -> str:
