@@ -1,61 +1,32 @@
 """The device side of compressor: standard library and numpy only, no TensorFlow.
 
-It never imports `compressor`, so that it can go to a device as it is, and runs on Python 3.9.
-Nothing is imported before it is used: on a device each module is compiled at every start.
+It never imports `compressor`, so that it can be copied to a device, and runs on Python 3.9. Modules
+are imported when they are first used: a device compiles each one at every start.
 """
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from deploy.artifact import Artifact, read_artifact
-    from deploy.bundle import Bundle, open_bundle
-    from deploy.errors import ArtifactError, BundleError, DeployError
-    from deploy.machine import describe_machine
-    from deploy.manifest import Manifest
-    from deploy.measurement import LatencyStatistics, measure_latency
-    from deploy.signing import PublicKey, read_public_key
-    from deploy.vectors import CheckVectors
-
-_HOMES = {
-    "Artifact": "artifact",
-    "ArtifactError": "errors",
-    "Bundle": "bundle",
-    "BundleError": "errors",
-    "CheckVectors": "vectors",
-    "DeployError": "errors",
-    "LatencyStatistics": "measurement",
-    "Manifest": "manifest",
-    "PublicKey": "signing",
-    "describe_machine": "machine",
-    "measure_latency": "measurement",
-    "open_bundle": "bundle",
-    "read_artifact": "artifact",
-    "read_public_key": "signing",
+# Type checkers read them from __init__.pyi.
+_NAMES = {
+    "artifact": ("Artifact", "read_artifact"),
+    "bundle": ("Bundle", "open_bundle"),
+    "errors": ("ArtifactError", "BundleError", "DeployError"),
+    "machine": ("describe_machine",),
+    "manifest": ("Manifest",),
+    "measurement": ("LatencyStatistics", "measure_latency"),
+    "signing": ("PublicKey", "read_public_key"),
+    "vectors": ("CheckVectors",),
 }
 
-__all__ = [
-    "Artifact",
-    "ArtifactError",
-    "Bundle",
-    "BundleError",
-    "CheckVectors",
-    "DeployError",
-    "LatencyStatistics",
-    "Manifest",
-    "PublicKey",
-    "describe_machine",
-    "measure_latency",
-    "open_bundle",
-    "read_artifact",
-    "read_public_key",
-]
+__all__ = sorted(name for names in _NAMES.values() for name in names)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'deploy' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"deploy.{_HOMES[name]}"), name)
+    for module, names in _NAMES.items():
+        if name in names:
+            return getattr(importlib.import_module(f"deploy.{module}"), name)
+    raise AttributeError(f"module 'deploy' has no attribute {name!r}")
 
 
 def __dir__() -> "list[str]":

@@ -1,6 +1,6 @@
-"""What an exported file is: the description that lies beside it as FILE.json.
+"""The description of an exported file, which lies beside it as FILE.json.
 
-The description is an object of these fields; all are there, and no others:
+It is an object of exactly these fields:
 
 schema            {name: "compressor-artifact", version: 2}
 format            tflite or onnx
@@ -25,12 +25,12 @@ tensors           of each weight: name, shape, zeros (how many values), encoding
 needs             operator (TFLite) or operator set (ONNX) -> its version
 verified          of each runtime that ran it: runtime, version, provider (of ONNX Runtime, else
                   null), batch, examples, accuracy and reference_accuracy (of the artefact and of
-                  the Keras model, 0 to 1; null where the inputs were random), difference (the
-                  largest of an output)
+                  the Keras model, 0 to 1; null for random inputs), difference (the largest of
+                  an output)
 provenance        sparsity (0 to 1), seed, data_sha256, source_sha256 (of the Keras model): null
-                  where not known; versions (package -> version), created_by
+                  if unknown; versions (package -> version), created_by
 
-It holds neither times nor paths: the same export gives the same bytes.
+It holds no times and no paths, so the same export gives the same bytes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from typing import Any
 
 from deploy.artifact_parts import InputRule, Port, Provenance, StoredTensor, Verification
 from deploy.errors import ArtifactError
-from deploy.fields import Fields, parse_json
+from deploy.fields import Digest, Fields, Positive, Reader, made, parse_json
 from deploy.files import size_and_sha256
 
 SCHEMA = {"name": "compressor-artifact", "version": 2}
@@ -50,9 +50,9 @@ QUANTIZATIONS = ("none", "float16", "dynamic", "int8", "int4", "codebook")
 OPTIMIZATIONS = ("size", "latency")
 OUTPUTS_ARE = ("logits", "probabilities")
 DESCRIPTION_SUFFIX = ".json"
-"""What the name of an artefact is followed by in that of its description."""
+"""Added to an artefact's file name for its description."""
 VECTORS_SUFFIX = ".check.npz"
-"""What the name of an artefact is followed by in that of its check vectors."""
+"""Added to an artefact's file name for its check vectors."""
 
 _MOST_BYTES = 16 * 2**20
 _MOST_PORTS = 64
@@ -65,9 +65,9 @@ class Artifact:
 
     format: str
     file: str
-    bytes: int
-    sha256: str
-    vectors_sha256: str
+    bytes: Positive
+    sha256: Digest
+    vectors_sha256: Digest
     quantize: str
     optimize: str
     runtime: str
@@ -84,7 +84,7 @@ class Artifact:
     provenance: Provenance
 
     def describe(self) -> dict[str, Any]:
-        """The description as a JSON object, which `parse` reads; always in the same order."""
+        """The description as a JSON object that `parse` reads; always in the same order."""
         described = {"schema": dict(SCHEMA)} | dataclasses.asdict(self)
         described["needs"] = dict(sorted(self.needs.items()))
         described["provenance"]["versions"] = dict(sorted(self.provenance.versions.items()))
@@ -93,45 +93,39 @@ class Artifact:
 
     @classmethod
     def parse(cls, content: Any) -> Artifact:
-        """Read a description that nobody vouches for.
+        """Read an untrusted description.
 
-        Raises ArtifactError, in one line, for a field that is missing, unknown, of another type or
-        out of its range, for another schema, and for fields that contradict each other.
+        Raises ArtifactError for a field that is missing, unknown, of the wrong type or out of
+        range, for another schema, and for fields that contradict each other.
         """
         fields = Fields(content, "description")
         fields.schema("schema", SCHEMA, "description")
-        artifact = cls(
-            format=fields.choice("format", FORMATS),
-            file=fields.text("file", longest=_LONGEST_NAME),
-            bytes=fields.integer("bytes", 1),
-            sha256=fields.digest("sha256"),
-            vectors_sha256=fields.digest("vectors_sha256"),
-            quantize=fields.choice("quantize", QUANTIZATIONS),
-            optimize=fields.choice("optimize", OPTIMIZATIONS),
-            runtime=fields.text("runtime"),
-            inputs=fields.objects("inputs", Port.read, _MOST_PORTS),
-            outputs=fields.objects("outputs", Port.read, _MOST_PORTS),
-            preprocessing=fields.objects("preprocessing", InputRule.read, _MOST_PORTS),
-            outputs_are=fields.choice("outputs_are", OUTPUTS_ARE),
-            classes=fields.integer("classes", 2),
-            threshold=fields.optional("threshold", fields.number),
-            labels=fields.optional("labels", fields.texts),
-            tensors=fields.objects("tensors", StoredTensor.read),
-            needs=fields.mapping("needs", Fields.integer),
-            verified=fields.objects("verified", Verification.read),
-            provenance=fields.one("provenance", Provenance.read),
-        )
-        fields.done()
+        artifact = fields.make(cls, _READERS)
         _check_agreement(artifact)
         return artifact
 
 
-def read_artifact(file: Path | str) -> Artifact:
-    """The description beside the artefact `file`, which it is checked to belong to.
+_READERS: dict[str, Reader] = {
+    "format": lambda fields, key: fields.choice(key, FORMATS),
+    "file": lambda fields, key: fields.text(key, longest=_LONGEST_NAME),
+    "quantize": lambda fields, key: fields.choice(key, QUANTIZATIONS),
+    "optimize": lambda fields, key: fields.choice(key, OPTIMIZATIONS),
+    "inputs": lambda fields, key: fields.objects(key, Port.read, _MOST_PORTS),
+    "outputs": lambda fields, key: fields.objects(key, Port.read, _MOST_PORTS),
+    "preprocessing": lambda fields, key: fields.objects(key, InputRule.read, _MOST_PORTS),
+    "outputs_are": lambda fields, key: fields.choice(key, OUTPUTS_ARE),
+    "classes": lambda fields, key: fields.integer(key, 2),
+    "tensors": lambda fields, key: fields.objects(key, StoredTensor.read),
+    "verified": lambda fields, key: fields.objects(key, made(Verification)),
+    "provenance": lambda fields, key: fields.one(key, made(Provenance)),
+}
 
-    Raises ArtifactError where either is missing or unreadable, where `Artifact.parse` does, when
-    the name, the size or the sha256 of the file is another, and when check vectors lie beside it
-    that are not its own.
+
+def read_artifact(file: Path | str) -> Artifact:
+    """The description beside the artefact `file`, checked to be of this file.
+
+    Raises ArtifactError if either is missing or unreadable, as `Artifact.parse` does, if the
+    file's name, size or sha256 differs, and if the check vectors beside it are not its own.
     """
     file = Path(file)
     beside = file.with_name(file.name + DESCRIPTION_SUFFIX)
@@ -140,7 +134,7 @@ def read_artifact(file: Path | str) -> Artifact:
         with open(beside, "rb") as stream:
             content = stream.read(_MOST_BYTES + 1)
         if len(content) > _MOST_BYTES:
-            raise ArtifactError("the file is too large to be a description", value=beside)
+            raise ArtifactError("the file is too large for a description", value=beside)
         artifact = _parsed(content, beside)
         size, digest = size_and_sha256(file)
         checked = size_and_sha256(vectors)[1] if vectors.is_file() else artifact.vectors_sha256
@@ -148,7 +142,7 @@ def read_artifact(file: Path | str) -> Artifact:
         raise ArtifactError(
             "cannot read the artefact or its description",
             value=f"{error.filename or file} ({error.strerror})",
-            hint="both lie in one folder: FILE and FILE.json",
+            hint="keep FILE and FILE.json in one folder",
         ) from error
     for what, found, said in (
         ("name", file.name, artifact.file),
@@ -157,20 +151,20 @@ def read_artifact(file: Path | str) -> Artifact:
     ):
         if found != said:
             raise ArtifactError(
-                f"the description is of another file: {what}",
-                value=f"{file} has {found}, described is {said}",
+                f"the description is of another file: the {what} differs",
+                value=f"{file} has {found}, the description says {said}",
             )
     if checked != artifact.vectors_sha256:
         raise ArtifactError(
-            "the check vectors are not those of the artefact",
-            value=f"{vectors} has sha256 {checked}, described is {artifact.vectors_sha256}",
+            "the check vectors are of another artefact",
+            value=f"{vectors} has sha256 {checked}, the description says {artifact.vectors_sha256}",
             hint="export it again",
         )
     return artifact
 
 
 def _parsed(content: bytes, beside: Path) -> Artifact:
-    """The description in this file; what is wrong with it names the file."""
+    """As `Artifact.parse`, with the file named in errors."""
     found = parse_json(content, str(beside))
     try:
         return Artifact.parse(found)
@@ -181,21 +175,20 @@ def _parsed(content: bytes, beside: Path) -> Artifact:
 
 
 def _check_agreement(artifact: Artifact) -> None:
-    """Refuse fields that contradict each other."""
     name = artifact.file
     if name in (".", "..") or set(name) & set('/\\:*?"<>|') or name != name.strip():
-        raise ArtifactError("description.file is no name of a file", value=name)
+        raise ArtifactError("description.file is not a file name", value=name)
     if len(artifact.outputs) != 1 or not artifact.inputs:
         raise ArtifactError(
-            "an artefact has inputs and one output",
+            "an artefact needs inputs and exactly one output",
             value=f"{len(artifact.inputs)} inputs, {len(artifact.outputs)} outputs",
         )
     names = [port.name for port in artifact.inputs]
     if len(set(names)) < len(names):
-        raise ArtifactError("two inputs have one name", value=", ".join(names))
+        raise ArtifactError("two inputs have the same name", value=", ".join(names))
     if sorted(names) != sorted(rule.name for rule in artifact.preprocessing):
         raise ArtifactError(
-            "description.preprocessing is not of the inputs", value=", ".join(names)
+            "description.preprocessing does not match the inputs", value=", ".join(names)
         )
     scores = artifact.outputs[0].shape[-1:]
     binary = artifact.threshold is not None
@@ -208,15 +201,15 @@ def _check_agreement(artifact: Artifact) -> None:
         )
     if artifact.labels is not None and len(artifact.labels) != artifact.classes:
         raise ArtifactError(
-            "there is not one label a class",
+            "labels and classes differ in number",
             value=f"{len(artifact.labels)} labels, {artifact.classes} classes",
         )
     if artifact.labels is not None and len(set(artifact.labels)) < len(artifact.labels):
-        raise ArtifactError("two classes have one label", value=", ".join(artifact.labels))
+        raise ArtifactError("two classes have the same label", value=", ".join(artifact.labels))
 
 
 def _lists(content: Any) -> Any:
-    """The same with lists for tuples, as JSON gives them back."""
+    """Tuples as lists, as JSON gives them back."""
     if isinstance(content, dict):
         return {key: _lists(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):

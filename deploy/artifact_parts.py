@@ -6,7 +6,7 @@ import dataclasses
 import math
 
 from deploy.errors import ArtifactError
-from deploy.fields import Fields
+from deploy.fields import Digest, Fields, Fraction, NotNegative, Positive
 
 DTYPES = (
     *("float16", "float32", "float64", "bool", "int8", "int16", "int32", "int64"),
@@ -22,19 +22,13 @@ class Port:
     shape: tuple[int | None, ...]
     """with the batch axis; None where a size is open"""
     dtype: str
-    scale: float | None = None
+    scale: NotNegative | None = None
     zero_point: int | None = None
 
     @classmethod
     def read(cls, fields: Fields) -> Port:
-        """The port that the fields describe."""
-        port = cls(
-            fields.text("name"),
-            fields.shape("shape"),
-            fields.choice("dtype", DTYPES),
-            fields.optional("scale", fields.number, 0.0),
-            fields.optional("zero_point", fields.integer, -(2**31), 2**31),
-        )
+        """Raises ArtifactError for a scale without a zero point, or a scale of 0, too."""
+        port = fields.make(cls, {"dtype": _dtype, "zero_point": _zero_point})
         if (port.scale is None) != (port.zero_point is None) or port.scale == 0:
             raise ArtifactError("a scale above zero and a zero_point go together", value=port.name)
         return port
@@ -42,26 +36,18 @@ class Port:
 
 @dataclasses.dataclass(frozen=True)
 class InputRule:
-    """How a stored row becomes what one input takes: scaled, of this dtype and shape."""
+    """How a stored row becomes an input: its shape and dtype, and the scale it is multiplied by."""
 
     name: str
     source: str
     shape: tuple[int | None, ...]
     dtype: str
-    scale: float
+    scale: NotNegative
     reason: str
 
     @classmethod
     def read(cls, fields: Fields) -> InputRule:
-        """The rule that the fields describe."""
-        return cls(
-            fields.text("name"),
-            fields.text("source", empty=True),
-            fields.shape("shape"),
-            fields.choice("dtype", DTYPES),
-            fields.number("scale", 0.0),
-            fields.text("reason"),
-        )
+        return fields.make(cls, {"dtype": _dtype, "source": _text_or_nothing})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,65 +63,49 @@ class StoredTensor:
 
     @classmethod
     def read(cls, fields: Fields) -> StoredTensor:
-        """The tensor that the fields describe."""
-        name, shape = fields.text("name"), fields.sizes("shape")
-        return cls(
-            name,
-            shape,
-            fields.integer("zeros", 0, math.prod(shape)),
-            fields.text("encoding"),
-            fields.text("values"),
-            fields.integer("bytes"),
-        )
+        """Raises ArtifactError for more zeros than values, too."""
+        tensor = fields.make(cls)
+        if tensor.zeros > math.prod(tensor.shape):
+            raise ArtifactError(
+                "a tensor has more zeros than values",
+                value=f"{tensor.name} of shape {list(tensor.shape)} has {tensor.zeros}",
+            )
+        return tensor
 
 
 @dataclasses.dataclass(frozen=True)
 class Verification:
-    """One runtime that ran the artefact, and how it did beside the Keras model."""
+    """A runtime that ran the artefact, and how the outputs compare with the Keras model's."""
 
     runtime: str
     version: str
     provider: str | None
-    batch: int
-    examples: int
-    accuracy: float | None
-    reference_accuracy: float | None
-    difference: float
-
-    @classmethod
-    def read(cls, fields: Fields) -> Verification:
-        """The verification that the fields describe."""
-        return cls(
-            fields.text("runtime"),
-            fields.text("version"),
-            fields.optional("provider", fields.text),
-            fields.integer("batch", 1),
-            fields.integer("examples", 1),
-            fields.optional("accuracy", fields.number, 0.0, 1.0),
-            fields.optional("reference_accuracy", fields.number, 0.0, 1.0),
-            fields.number("difference", 0.0),
-        )
+    batch: Positive
+    examples: Positive
+    accuracy: Fraction | None
+    reference_accuracy: Fraction | None
+    difference: NotNegative
 
 
 @dataclasses.dataclass(frozen=True)
 class Provenance:
-    """What the artefact was made of, and by what; None where it is not known."""
+    """What the artefact was made from, and by what; None if unknown."""
 
-    sparsity: float | None
+    sparsity: Fraction | None
     seed: int | None
-    data_sha256: str | None
-    source_sha256: str | None
+    data_sha256: Digest | None
+    source_sha256: Digest | None
     versions: dict[str, str]
     created_by: str
 
-    @classmethod
-    def read(cls, fields: Fields) -> Provenance:
-        """The provenance that the fields describe."""
-        return cls(
-            fields.optional("sparsity", fields.number, 0.0, 1.0),
-            fields.optional("seed", fields.integer),
-            fields.optional("data_sha256", fields.digest),
-            fields.optional("source_sha256", fields.digest),
-            fields.mapping("versions", Fields.text),
-            fields.text("created_by"),
-        )
+
+def _dtype(fields: Fields, key: str) -> str:
+    return fields.choice(key, DTYPES)
+
+
+def _zero_point(fields: Fields, key: str) -> int:
+    return fields.integer(key, -(2**31), 2**31)
+
+
+def _text_or_nothing(fields: Fields, key: str) -> str:
+    return fields.text(key, empty=True)

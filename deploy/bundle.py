@@ -21,8 +21,8 @@ from deploy.manifest import MANIFEST, SIGNATURE, VECTORS, Manifest, Member
 from deploy.signing import (
     PublicKey,
     check_signature,
-    check_signature_form,
     describe_signature,
+    parse_signature,
     signed_message,
 )
 
@@ -49,13 +49,15 @@ class Bundle:
 
     @property
     def artifact(self) -> Artifact:
-        """The description of the artefact."""
         return self.manifest.artifact
 
     @property
     def model(self) -> bytes:
-        """The artefact's bytes."""
         return self.members[self.manifest.model]
+
+    @property
+    def signer(self) -> str | None:
+        return self.signed_by.identifier if self.signed_by else None
 
     @property
     def signed(self) -> bool:
@@ -89,7 +91,7 @@ def pack_members(
     if sign is not None:
         key, make = sign
         signature = make(signed_message(packed[MANIFEST]))
-        packed[SIGNATURE] = describe_signature(key, signature)
+        packed[SIGNATURE] = describe_signature(key.identifier, signature)
     return packed
 
 
@@ -132,7 +134,7 @@ def _checked(
     if keys is not None:
         key = check_signature(signature, members[MANIFEST], keys)
     elif signature is not None:
-        check_signature_form(signature)
+        parse_signature(signature)
     manifest = Manifest.parse(members[MANIFEST])
     manifest.check(members)
     digest = hashlib.sha256(content).hexdigest()

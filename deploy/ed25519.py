@@ -1,7 +1,7 @@
-"""Ed25519 signatures, verified: RFC 8032, section 5.1, and nothing that would need a secret.
+"""Verifying Ed25519 signatures: RFC 8032, section 5.1.
 
-Whole numbers of Python, a few milliseconds a signature; there is no secret that their times could
-give away. Signatures are made by the `cryptography` package, on the host.
+In Python integers, a few milliseconds a signature; there is no secret that timing could reveal.
+Signatures are made on the host by the `cryptography` package.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Point = Any  # a tuple (X, Y, Z, T): x = X / Z, y = Y / Z, x y = T / Z; section 
 
 
 def verify(public: bytes, signature: bytes, message: bytes) -> bool:
-    """Whether `signature`, 64 bytes, is that of `message` by the key `public`, 32 bytes.
+    """Whether `signature`, 64 bytes, is of `message` by the key `public`, 32 bytes.
 
-    As section 5.1.7 says, with the equation that has no cofactor and encodings that are canonical:
-    an S that is not below the order of the group, and a point whose y is not below the field's
-    prime, are refused. So is a key of small order, under which anybody can sign.
+    By section 5.1.7, with the equation without cofactor and canonical encodings only: S must be
+    below the order of the group, and y of a point below the field's prime. A key of small order,
+    for which anybody can sign, is refused, too.
     """
     if len(public) != KEY_BYTES or len(signature) != SIGNATURE_BYTES:
         return False
@@ -35,12 +35,12 @@ def verify(public: bytes, signature: bytes, message: bytes) -> bool:
         return False
     digest = hashlib.sha512(signature[:32] + public + message).digest()
     k = int.from_bytes(digest, "little") % _L
-    # [S]B = R + [k]A, looked at as [S]B - [k]A = R, so that R need not be decoded.
+    # [S]B = R + [k]A, as [S]B - [k]A = R, so that R need not be decoded.
     return _encode(_sum_of_products(s, _BASE, k, _negative(key))) == signature[:32]
 
 
 def _decode(encoded: bytes) -> Point | None:
-    """The point of 32 bytes (section 5.1.3); None where they are none."""
+    """The point of 32 bytes (section 5.1.3); None if they are not a point."""
     y = int.from_bytes(encoded, "little")
     sign, y = y >> 255, y & (2**255 - 1)
     if y >= _P:
@@ -90,7 +90,7 @@ def _double(p: Point) -> Point:
 
 
 def _has_small_order(p: Point) -> bool:
-    """Whether eight times the point is the neutral one."""
+    """Whether eight times the point is the neutral element."""
     x, y, z, _ = _double(_double(_double(p)))
     return x == 0 and y == z
 
@@ -100,7 +100,7 @@ def _negative(p: Point) -> Point:
 
 
 def _sum_of_products(m: int, p: Point, n: int, q: Point) -> Point:
-    """[m]P + [n]Q, both at once, from the highest bit down."""
+    """[m]P + [n]Q, from the highest bit down."""
     both = _add(p, q)
     total: Point = (0, 1, 1, 0)
     for bit in range(max(m.bit_length(), n.bit_length()) - 1, -1, -1):

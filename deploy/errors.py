@@ -1,11 +1,11 @@
 """The errors of the device side.
 
 DeployError            what happened, the offending value, what to do
-├── ArtifactError      a description, check vectors or an artefact that is damaged or another's
-├── BundleError        a bundle that is damaged, altered, or not signed by a trusted key
-├── RequestError       a request that the runner cannot serve: unknown, or its arrays do not fit
+├── ArtifactError      a description, check vectors or artefact is damaged, or belongs to another
+├── BundleError        a bundle is damaged, altered, or not signed by a trusted key
+├── RequestError       a request cannot be served: it is unknown, or its arrays do not fit
 ├── EngineError        the runtime refuses the artefact, or fails to run it
-└── MissingEngineError the runtime is not there
+└── MissingEngineError the runtime is not installed, or of another version
 
 Every message is one line: `what: value; hint`.
 """
@@ -24,9 +24,21 @@ class DeployError(Exception):
         self.what, self.value, self.hint = what, value, hint
         super().__init__(one_line(what, value, hint, _LONGEST_VALUE))
 
+    @staticmethod
+    def of(error: BaseException) -> DeployError:
+        """`error` if it is one of these, else one that says what it means."""
+        if isinstance(error, DeployError):
+            return error
+        if isinstance(error, ModuleNotFoundError):
+            hint = f"pip install {error.name}"
+            return MissingEngineError(f"{error.name} is not installed", hint=hint)
+        if isinstance(error, MemoryError):
+            return DeployError("out of memory")
+        return DeployError("the operating system refused", value=error)
+
 
 class ArtifactError(DeployError):
-    """A description, check vectors or an artefact that is damaged, or belongs to another."""
+    """A description, check vectors or artefact that is damaged, or belongs to another."""
 
 
 class RequestError(DeployError):
@@ -38,7 +50,7 @@ class EngineError(DeployError):
 
 
 class MissingEngineError(DeployError):
-    """The runtime is not there."""
+    """The runtime is not installed, or of another version."""
 
 
 class BundleError(DeployError):

@@ -1,4 +1,4 @@
-"""From stored examples to what an artefact takes, and from what it gives to classes."""
+"""From stored examples to an artefact's inputs, and from its scores to classes."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _SMALLEST_SCALE = 1e-30
 def artifact_inputs(
     rules: Sequence[InputRule], stored: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Arrays (n, *row shape) by the names of an artefact's inputs, as its description says.
+    """Arrays (n, *row shape) by the names of an artefact's inputs, by its preprocessing rules.
 
-    `stored` holds arrays (n, ...) by the names of `InputRule.source`; one array alone feeds one
-    input under any name. A row has the input's shape, or one that `row_shape` takes for it. An
-    input with a scale of its own (int8) gets real numbers, which the runner quantises. Raises
-    RequestError for an array that is missing or does not fit.
+    `stored` holds arrays (n, ...) by `InputRule.source`; a single array feeds a single input under
+    any name. A row has the input's shape, or one that `row_shape` accepts. An input with a scale of
+    its own (int8) gets real numbers, which the runner quantises. Raises RequestError for an array
+    that is missing or does not fit.
     """
     fed = {}
     for rule in rules:
@@ -33,27 +33,29 @@ def artifact_inputs(
                 value=f"{rule.name} takes {list(rule.shape)}, given {list(array.shape[1:])}",
             )
         if not rule.scale >= _SMALLEST_SCALE:
-            raise RequestError("the scale of an input is none", value=f"{rule.name}: {rule.scale}")
+            raise RequestError(
+                "the scale of an input is too small", value=f"{rule.name}: {rule.scale}"
+            )
         _check_values(rule, array)
         if rule.scale != 1:
-            # Divided, as where the model was trained: a product would differ in the last bit.
+            # Divided, as in training: a product would differ in the last bit.
             array = array.astype(np.float32) / np.float32(1 / rule.scale)
         fed[rule.name] = np.ascontiguousarray(array).reshape(len(array), *shape)
     return fed
 
 
 def _check_values(rule: InputRule, array: np.ndarray) -> None:
-    """Refuse what is no number, and what was scaled before: scaled again it would mean nothing."""
+    """Refuse NaN and infinity, and values that seem to be scaled already."""
     if array.dtype.kind not in "fb" or not array.size:
         return
     largest = float(array.max())
     if not np.isfinite(array).all():
-        raise RequestError("the examples hold values that are no numbers", value=rule.name)
+        raise RequestError("the examples hold NaN or infinity", value=rule.name)
     if rule.scale < 1 and 0 < largest <= 1 and array.min() >= 0:
         raise RequestError(
             "the examples seem to be scaled already",
             value=f"{rule.name}: 0 to {largest:.3g}",
-            hint=f"give them as they are stored, 0 to {1 / rule.scale:.4g}",
+            hint=f"give the stored values, 0 to {1 / rule.scale:.4g}",
         )
 
 
@@ -62,18 +64,17 @@ def _source(rule: InputRule, stored: Mapping[str, np.ndarray], inputs: int) -> n
         return next(iter(stored.values()))
     if rule.source not in stored:
         raise RequestError(
-            "there are no examples for an input",
+            "an input has no examples",
             value=f"{rule.name} takes {rule.source!r}; there are {', '.join(stored)}",
         )
     return stored[rule.source]
 
 
 def row_shape(wanted: Sequence[int | None], given: tuple[int, ...]) -> tuple[int, ...] | None:
-    """The shape of a row of shape `given` where one of shape `wanted` is taken; None if it is none.
+    """The shape in which a row of shape `given` fits an input row `wanted`; None if it does not.
 
-    Axes of length 1 may be there or not, and either row may be flat; anything else, such as rows
-    and columns the other way round, would be other examples. An axis of `wanted` that is None takes
-    any length.
+    Axes of length 1 may be added or left out, and either row may be flat; anything else, such as
+    swapped rows and columns, would be another example. None in `wanted` takes any length.
     """
     for shape in (given, (*given, 1), (1, *given), given[:-1], given[1:]):
         fits = len(shape) == len(wanted) and all(
@@ -94,7 +95,7 @@ def row_shape(wanted: Sequence[int | None], given: tuple[int, ...]) -> tuple[int
 
 
 def predicted_classes(scores: np.ndarray, threshold: float | None) -> np.ndarray:
-    """The class of each row of scores, (n, k): the largest, or, of one score, by the threshold."""
+    """The class of each row of scores, (n, k): of the largest, or of one score by a threshold."""
     if threshold is not None:
         return (scores[:, 0] > threshold).astype(np.int64)
     classes: np.ndarray = np.argmax(scores, axis=1)

@@ -1,4 +1,4 @@
-"""Opening files that nobody vouches for."""
+"""Opening untrusted files, and writing files at once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import BinaryIO
 from deploy.errors import ArtifactError
 
 _CHUNK = 2**18
-# A FIFO put in the place of a file must not hang the open.
+# A FIFO in place of a file must not hang the open.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 _KINDS = {
@@ -32,9 +32,8 @@ def open_regular(
 ) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file of at most `most_bytes` for reading: the file, and its size.
 
-    Raises ArtifactError, in one line, where it is missing, no regular file (reading a FIFO, a
-    socket or a device may never end), too large, or, with the words `failure`, cannot be read now
-    or meanwhile.
+    Raises ArtifactError if it is missing, not a regular file (reading a FIFO, a socket or a device
+    may never end), too large, or, with the words `failure`, cannot be read.
     """
     try:
         # Asked before the open, since opening a device may do something, and again after
@@ -49,8 +48,8 @@ def open_regular(
             _refuse_irregular(path, status.st_mode)
             if status.st_size > most_bytes:
                 raise ArtifactError(
-                    "the file has too many bytes",
-                    value=f"{path} has {status.st_size:,}, at most {most_bytes:,}",
+                    "the file is too large",
+                    value=f"{path} has {status.st_size:,} bytes, at most {most_bytes:,}",
                 )
             yield file, status.st_size
     except OSError as error:
@@ -58,14 +57,14 @@ def open_regular(
 
 
 def read_regular(path: Path | str, most_bytes: int) -> bytes:
-    """All bytes of a regular file of at most `most_bytes`; raises as `open_regular` does."""
+    """The bytes of a regular file of at most `most_bytes`; raises as `open_regular` does."""
     with open_regular(path, most_bytes) as (file, size):
-        # One more than there were: a file that grows meanwhile is not read for ever.
+        # One byte more at most: a file that grows meanwhile is not read for ever.
         return file.read(size + 1)
 
 
 def identity(path: Path) -> tuple[int, ...]:
-    """What is another where a file was replaced or written to; empty where there is none."""
+    """Differs once a file was replaced or written to; empty if there is none."""
     try:
         status = path.stat()
     except OSError:
@@ -86,13 +85,28 @@ def _refuse_irregular(path: Path | str, mode: int) -> None:
 
 
 def size_and_sha256(path: Path) -> tuple[int, str]:
-    """The bytes of a file, and its sha256 as 64 hex digits; raises OSError."""
+    """The size of a file, and its sha256 as 64 hex digits; raises OSError."""
     size, digest = 0, hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(_CHUNK):
             size += len(chunk)
             digest.update(chunk)
     return size, digest.hexdigest()
+
+
+@contextlib.contextmanager
+def written_at_once(path: Path) -> Iterator[BinaryIO]:
+    """A file to write that takes the place of `path` at the end, on the disk; raises OSError."""
+    made = path.with_name(f".{path.name}.new")
+    try:
+        with open(made, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        made.replace(path)
+    finally:
+        made.unlink(missing_ok=True)
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:

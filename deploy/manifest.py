@@ -1,4 +1,4 @@
-"""What a bundle holds: the member manifest.json, an object of these fields and no others.
+"""What a bundle holds: its member manifest.json, an object of exactly these fields.
 
 schema      {name: "compressor-bundle", version: 1}
 name        of the bundle, without a suffix
@@ -6,13 +6,13 @@ device      the profile that it was packed for
 runtime     {name, version}: what executes it there (litert, tflite-runtime, onnxruntime, cuda,
             onnxruntime-web), and the version that the profile says is there
 artifact    the description of the artefact, as `deploy.artifact` says: inputs and outputs,
-            preprocessing, labels, accuracy where it was verified, provenance
+            preprocessing, labels, accuracy if it was verified, provenance
 latency     as measured by `compressor bench`, a list of: runtime, version, cpu, system, threads,
             batch, p50_ms, p90_ms, p99_ms (of one batch), samples
 members     of every other member but the signature: name, sha256, bytes; sorted by name
 created_by  the program that packed it
 
-It is written in one form only: `Manifest.encode` of what was read gives the same bytes.
+It has one form only: `Manifest.encode` of what was read gives the same bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any
 from deploy.artifact import Artifact
 from deploy.container import MOST_BYTES, MOST_MEMBERS, is_member_name
 from deploy.errors import BundleError
-from deploy.fields import Fields, parse_json
+from deploy.fields import Fields, NotNegative, Positive, made, parse_json
 
 MANIFEST = "manifest.json"
 SIGNATURE = "signature.json"
@@ -38,7 +38,7 @@ MOST_MANIFEST_BYTES = 8 * 2**20
 _MOST_LATENCIES = 1000
 
 Content = bytes
-"""Of a file; a field of `Member` takes the name of the type."""
+"""The content of a file; `bytes` is a field of `Member`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +51,10 @@ class Member:
 
     @classmethod
     def of(cls, name: str, content: Content) -> Member:
-        """The entry of a member of this content."""
         return cls(name, hashlib.sha256(content).hexdigest(), len(content))
 
     @classmethod
     def read(cls, fields: Fields) -> Member:
-        """The member that the fields describe."""
         return cls(
             fields.text("name"), fields.digest("sha256"), fields.integer("bytes", 0, MOST_BYTES)
         )
@@ -70,28 +68,12 @@ class Latency:
     version: str
     cpu: str
     system: str
-    threads: int
-    batch: int
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
-    samples: int
-
-    @classmethod
-    def read(cls, fields: Fields) -> Latency:
-        """The latency that the fields describe."""
-        return cls(
-            runtime=fields.text("runtime"),
-            version=fields.text("version"),
-            cpu=fields.text("cpu"),
-            system=fields.text("system"),
-            threads=fields.integer("threads", 1),
-            batch=fields.integer("batch", 1),
-            p50_ms=fields.number("p50_ms", 0.0),
-            p90_ms=fields.number("p90_ms", 0.0),
-            p99_ms=fields.number("p99_ms", 0.0),
-            samples=fields.integer("samples", 1),
-        )
+    threads: Positive
+    batch: Positive
+    p50_ms: NotNegative
+    p90_ms: NotNegative
+    p99_ms: NotNegative
+    samples: Positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +95,6 @@ class Manifest:
         return MODEL_FOLDER + self.artifact.file
 
     def describe(self) -> dict[str, Any]:
-        """The manifest as a JSON object, always in the same order."""
         return {
             "schema": dict(SCHEMA),
             "name": self.name,
@@ -131,9 +112,9 @@ class Manifest:
 
     @classmethod
     def parse(cls, content: bytes) -> Manifest:
-        """Read the bytes of a manifest that nobody vouches for.
+        """Read an untrusted manifest.
 
-        Raises ArtifactError for a field that is missing, unknown, of another type or out of its
+        Raises ArtifactError for a field that is missing, unknown, of the wrong type or out of
         range, and for another schema; BundleError for bytes that `encode` would not write.
         """
         if len(content) > MOST_MANIFEST_BYTES:
@@ -149,29 +130,29 @@ class Manifest:
             runtime=runtime,
             runtime_version=version,
             artifact=Artifact.parse(fields.object("artifact")),
-            latency=fields.objects("latency", Latency.read, _MOST_LATENCIES),
+            latency=fields.objects("latency", made(Latency), _MOST_LATENCIES),
             members=fields.objects("members", Member.read, MOST_MEMBERS),
             created_by=fields.text("created_by"),
         )
         fields.done()
         if not is_member_name(manifest.name) or "/" in manifest.name:
-            raise BundleError("the manifest's name is no name of a file", value=manifest.name)
+            raise BundleError("manifest.name is not a file name", value=manifest.name)
         if manifest.encode() != content:
-            raise BundleError("the manifest is not in the form in which we write it")
+            raise BundleError("the manifest is not in canonical form")
         return manifest
 
     def check(self, members: Mapping[str, bytes]) -> None:
-        """Hold all members of the bundle, name -> content, against the manifest.
+        """Check all members of the bundle, name -> content, against the manifest.
 
-        Raises BundleError for one that is missing, or more, or another; and where artefact and
-        check vectors are not among them.
+        Raises BundleError for a member that is missing, unlisted or altered, and if the artefact
+        or its check vectors are not among them.
         """
         listed = {member.name: member for member in self.members}
         if list(listed) != sorted(listed) or len(listed) < len(self.members):
-            raise BundleError("the manifest's members are not sorted, or one is there twice")
+            raise BundleError("the manifest's members are not sorted, or one is listed twice")
         there = set(members) - {MANIFEST, SIGNATURE}
         for what, names in (
-            ("the manifest lists a member that is not there", set(listed) - there),
+            ("the manifest lists a member that the bundle lacks", set(listed) - there),
             ("the bundle has a member that its manifest does not list", there - set(listed)),
             ("the bundle lacks a member", {self.model, VECTORS} - there),
         ):
@@ -181,17 +162,17 @@ class Manifest:
             found = Member.of(name, members[name])
             if found != member:
                 raise BundleError(
-                    "a member is not what the manifest says",
-                    value=f"{name} has sha256 {found.sha256}, listed is {member.sha256}",
+                    "a member differs from the manifest",
+                    value=f"{name} has sha256 {found.sha256}, the manifest says {member.sha256}",
                 )
         model, vectors = listed[self.model], listed[VECTORS]
         if (model.bytes, model.sha256) != (self.artifact.bytes, self.artifact.sha256):
             raise BundleError(
-                "the artefact is not that of its description",
+                "the artefact is not the described one",
                 value=f"sha256 {model.sha256}, described is {self.artifact.sha256}",
             )
         if vectors.sha256 != self.artifact.vectors_sha256:
             raise BundleError(
-                "the check vectors are not those of the artefact",
+                "the check vectors are of another artefact",
                 value=f"sha256 {vectors.sha256}, described is {self.artifact.vectors_sha256}",
             )

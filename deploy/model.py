@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 
 _MOST_IN_MEMORY = 64 * 2**20
 _STANDARD_ERROR = 2
-# How glog and absl begin the lines that are no more than information.
+# How glog and absl begin lines that only inform.
 _INFORMATION = (b"INFO:", b"I0000 ")
 
 
 @dataclasses.dataclass(frozen=True)
 class Predictions:
-    """What a model says of n examples: `probabilities`, float32 (n, classes), and `labels`.
+    """Predictions for n examples: `probabilities`, float32 (n, classes), and the `labels`.
 
-    `classes` (n,) are those that the artefact chose, by its scores, or its threshold.
+    `classes` (n,) are the predicted ones, by the largest score or by the threshold.
     """
 
     probabilities: np.ndarray
@@ -42,11 +42,10 @@ class Predictions:
         return len(self.classes)
 
     def label(self, number: int) -> str:
-        """What example `number` was taken for."""
         return self.labels[int(self.classes[number])]
 
     def probability(self, number: int) -> float:
-        """Of the class that example `number` was taken for."""
+        """The probability of the predicted class of example `number`."""
         return float(self.probabilities[number, int(self.classes[number])])
 
     def describe(self, number: int) -> dict[str, Any]:
@@ -59,41 +58,34 @@ class Predictions:
         }
 
     def ranking(self, number: int, most: int) -> list[tuple[str, float]]:
-        """The `most` likely labels of example `number` and their probabilities, falling."""
+        """The `most` likely labels of example `number` with their probabilities, best first."""
         row = self.probabilities[number]
         order = np.argsort(-row, kind="stable")[:most]
         return [(self.labels[int(place)], float(row[place])) for place in order]
 
 
 class Model:
-    """A context in which the artefact of a bundle can run.
+    """The artefact of a bundle, loaded in a runtime."""
 
-    The artefact goes through a file that nobody else may read and that is gone once it is loaded.
-    Entering raises MissingEngineError where the runtime is not there, or, unless `any_version`, is
-    of another version than the manifest's; EngineError where it refuses the artefact.
-    """
+    def __init__(self, bundle: Bundle, engine: Engine) -> None:
+        self.bundle, self.artifact, self.engine = bundle, bundle.artifact, engine
 
-    engine: Engine
+    @classmethod
+    def load(cls, bundle: Bundle, threads: int = 1, any_version: bool = False) -> Model:
+        """Load the artefact by a file that only this user can read and that is gone afterwards.
 
-    def __init__(self, bundle: Bundle, *, threads: int = 1, any_version: bool = False) -> None:
-        self.bundle, self._threads, self._any_version = bundle, threads, any_version
-
-    @property
-    def artifact(self) -> Artifact:
-        """The description of the artefact."""
-        return self.bundle.artifact
-
-    def __enter__(self) -> Model:
-        manifest = self.bundle.manifest
+        Raises MissingEngineError if the runtime is not installed or, unless `any_version`, not of
+        the manifest's version; EngineError if it refuses the artefact.
+        """
+        manifest = bundle.manifest
         kind = engine_class(manifest.runtime)
-        # What the runtime has mapped stays with it.
-        version = None if self._any_version else manifest.runtime_version
-        with _private_file(self.bundle.model, f".{self.artifact.format}") as path, _quiet():
-            self.engine = kind(path, self._threads, version=version)
-        return self
+        version = None if any_version else manifest.runtime_version
+        # The runtime keeps what it has mapped.
+        with _private_file(bundle.model, f".{bundle.artifact.format}") as path, _quiet():
+            return cls(bundle, kind(path, threads, version=version))
 
-    def __exit__(self, *error: object) -> None:
-        # The runtime lets go of the model and of its threads with its last reference.
+    def close(self) -> None:
+        """Let go of the runtime's model and threads, which end with the last reference."""
         self.__dict__.pop("engine", None)
 
     def check(self) -> CheckResult:
@@ -102,35 +94,34 @@ class Model:
         return vectors.compare(self.engine.predict(vectors.inputs, len(vectors.outputs)))
 
     def require_right(self) -> CheckResult:
-        """`check`, and EngineError where the outputs are not as expected."""
+        """`check`; raises EngineError if the outputs are wrong, too."""
         result = self.check()
         if not result.passed:
-            found = "no numbers" if result.difference is None else f"{result.difference:.3g}"
             raise EngineError(
-                "the check vectors come out wrong",
-                value=f"they differ by {found}, tolerated is {result.tolerance:.3g}",
-                hint="this runtime does not compute this artefact as it should",
+                "the outputs for the check vectors are wrong",
+                value=result.shortfall(),
+                hint="this runtime does not compute this artefact correctly; use another one",
             )
         return result
 
     def classify(self, stored: Mapping[str, np.ndarray], batch: int = 1) -> Predictions:
-        """What the model says of stored examples, arrays (n, ...) by the names of their sources.
+        """Classify stored examples, arrays (n, ...) by the names of their sources, in batches.
 
-        `batch` of them run at once. Raises RequestError where they do not fit, EngineError where
-        the runtime fails, or an output is no number.
+        Raises RequestError if they do not fit, EngineError if the runtime fails or gives NaN or
+        infinity.
         """
         artifact = self.artifact
-        # What overflows is no number, and refused as that.
+        # What overflows becomes infinity, which is refused.
         with np.errstate(over="ignore", invalid="ignore"):
             fed = artifact_inputs(artifact.preprocessing, stored)
             scores = self.engine.predict(fed, batch)
         wanted = 1 if artifact.threshold is not None else artifact.classes
         if scores.ndim != 2 or scores.shape[1] != wanted:
             raise EngineError(
-                "the outputs are not one number a class", value=f"shape {list(scores.shape)}"
+                "the outputs do not have one score a class", value=f"shape {list(scores.shape)}"
             )
         if not np.isfinite(scores).all():
-            raise EngineError("the runtime gives outputs that are no numbers")
+            raise EngineError("the outputs hold NaN or infinity")
         return Predictions(
             _probabilities(artifact, scores),
             predicted_classes(scores, artifact.threshold),
@@ -142,7 +133,7 @@ def _probabilities(artifact: Artifact, scores: np.ndarray) -> np.ndarray:
     """Scores (n, k) as probabilities, float32 (n, classes); softmax, or sigmoid of one score."""
     logits = artifact.outputs_are == "logits"
     if artifact.threshold is not None:
-        # tanh does not overflow, where exp would.
+        # tanh does not overflow, unlike exp.
         second = 0.5 + 0.5 * np.tanh(0.5 * scores) if logits else np.clip(scores, 0, 1)
         return np.concatenate([1 - second, second], axis=1).astype(np.float32)
     if not logits:
@@ -154,9 +145,9 @@ def _probabilities(artifact: Artifact, scores: np.ndarray) -> np.ndarray:
 
 @contextlib.contextmanager
 def _private_file(content: bytes, suffix: str) -> Iterator[str]:
-    """A file of this content, for this process or this user alone, while the context lasts.
+    """A file that only this process or user can read, while the context lasts.
 
-    A small one is in memory: it neither wears an SD card nor is there after a crash.
+    A small one is in memory: it neither wears out an SD card nor outlives a crash.
     """
     if hasattr(os, "memfd_create") and len(content) <= _MOST_IN_MEMORY:
         with os.fdopen(os.memfd_create("artefact"), "wb") as file:
@@ -178,9 +169,9 @@ def _private_file(content: bytes, suffix: str) -> Iterator[str]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Hold back what is written to descriptor 2, by runtimes in C++, while the context lasts.
+    """Hold back what runtimes in C++ write to descriptor 2 while the context lasts.
 
-    Afterwards it is shown: all of it where the context fails, else what is more than information.
+    Afterwards all of it is shown if the context fails, else all but information.
     """
     try:
         shown = os.dup(_STANDARD_ERROR)

@@ -1,13 +1,13 @@
-"""Which operators a version of a runtime has, and up to which of their versions: measured tables.
+"""Measured tables: which operators a version of a runtime has, and up to which version of each.
 
-A table is a JSON file of these fields and no others, named RUNTIME-VERSION.json:
+A table is a JSON file of exactly these fields, named RUNTIME-VERSION.json:
 
 schema     {name: "compressor-operators", version: 1}
 runtime    litert, tflite-runtime, or onnxruntime, whose GPU and browser packages have the same
 version    of the runtime
 measured   how
-operators  TFLite: every operator of the schema that it has -> its largest version there; ONNX:
-           domain -> the largest operator set
+operators  TFLite: each supported operator of the schema -> its largest version; ONNX: domain ->
+           the largest operator set
 
 `python -m benchmarks.operators` makes them.
 """
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.errors import ArtifactError
-from deploy.fields import Fields, parse_json
+from deploy.fields import Fields, Reader, parse_json
 from deploy.files import read_regular
 
 SCHEMA = {"name": "compressor-operators", "version": 1}
@@ -29,7 +29,7 @@ TABLES = Path(__file__).parent / "operators"
 
 MEASURED = ("litert", "tflite-runtime", "onnxruntime")
 FAMILIES = {"cuda": "onnxruntime", "tensorrt": "onnxruntime", "onnxruntime-web": "onnxruntime"}
-"""Runtime -> the one whose tables are its own, too: they are built from the same sources."""
+"""Runtime -> the runtime whose tables it shares: both are built from the same sources."""
 
 _MOST_BYTES = 2**20
 _LARGEST_VERSION = 1000
@@ -45,31 +45,23 @@ class OperatorTable:
     operators: dict[str, int]
 
     def describe(self) -> dict[str, Any]:
-        """The table as a JSON object, which `parse` reads."""
         operators = dict(sorted(self.operators.items()))
         return {"schema": dict(SCHEMA), **dataclasses.asdict(self), "operators": operators}
 
     @classmethod
     def parse(cls, content: Any) -> OperatorTable:
-        """Read a table. Raises ArtifactError, in one line, where it is none."""
+        """Raises ArtifactError for anything but a table."""
         fields = Fields(content, "operators")
         fields.schema("schema", SCHEMA, "table")
-        table = cls(
-            fields.choice("runtime", MEASURED),
-            fields.text("version"),
-            fields.text("measured"),
-            fields.mapping("operators", _version),
-        )
-        fields.done()
-        return table
+        return fields.make(cls, _READERS)
 
 
 @functools.cache
 def find_table(runtime: str, version: str) -> OperatorTable | None:
-    """The measured table of this version of a runtime, else of the newest one before it.
+    """The measured table of this version of a runtime, else of the newest version before it.
 
-    Later versions keep what earlier ones had. None where only later ones were measured. Raises
-    ArtifactError for a table that is damaged.
+    Later versions keep what earlier ones had. None if only later ones were measured. Raises
+    ArtifactError for a damaged table.
     """
     family = FAMILIES.get(runtime, runtime)
     found = {
@@ -82,10 +74,10 @@ def find_table(runtime: str, version: str) -> OperatorTable | None:
 
 
 def read_table(path: Path) -> OperatorTable:
-    """The table in a file. Raises ArtifactError where it is none, or is another's."""
+    """Raises ArtifactError if the file is not a table, or is named for another one."""
     table = OperatorTable.parse(parse_json(read_regular(path, _MOST_BYTES), str(path)))
     if path.stem != f"{table.runtime}-{table.version}":
-        raise ArtifactError("a table of operators has another's name", value=path)
+        raise ArtifactError("the operator table does not match its file name", value=path)
     return table
 
 
@@ -93,8 +85,14 @@ def _version(fields: Fields, name: str) -> int:
     return fields.integer(name, 1, _LARGEST_VERSION)
 
 
+_READERS: dict[str, Reader] = {
+    "runtime": lambda fields, key: fields.choice(key, MEASURED),
+    "operators": lambda fields, key: fields.mapping(key, _version),
+}
+
+
 def _key(version: str) -> tuple[int, ...]:
-    """What versions are compared by; what follows the numbers does not count."""
+    """The leading numbers of a version, to compare by."""
     parts = []
     for part in version.split("."):
         if not part.isdigit():

@@ -1,22 +1,22 @@
-"""A device: what runs artefacts there, and what it has; a TOML file of these fields and no others.
+"""A device and the runtime that executes artefacts there: a TOML file of exactly these fields.
 
 schema        {name = "compressor-device", version = 1}
-name          lower-case letters, digits and dashes, as `--device` takes it
+name          lower-case letters, digits and dashes, as given to `--device`
 description   one line
 [cpu]         architecture (x86-64, aarch64, armhf or wasm32), model, cores, features (a list)
-[memory]      bytes (of the device), available_bytes (what an artefact and its values may take:
-              less the system, Python and the runtime)
+[memory]      bytes (of the device), available_bytes (for an artefact and its values, without the
+              system, Python and the runtime)
 [storage]     available_bytes (for bundles)
-[gpu]         only where the runtime computes on one: model, memory_bytes
+[gpu]         only for a GPU runtime: model, memory_bytes
 [runtime]     name (litert, tflite-runtime, onnxruntime, cuda, tensorrt or onnxruntime-web) and
-              version, of what executes artefacts there
-[python]      versions (a list of "3.11" and the like; empty where there is none, and then a bundle
-              holds no program) and numpy (its version; "" where there is no Python)
+              version
+[python]      versions (a list such as ["3.11"]; empty if there is none: then a bundle holds no
+              program) and numpy (its version; "" without Python)
 [prefer]      format (tflite or onnx), quantize (a list, the best first), optimize (size or
-              latency), width_multiple (of the units of a layer, 1 where it is all the same)
-[operators]   optional: operator -> its largest version there, for a runtime of one's own; for
-              TFLite all that it has, for ONNX "ai.onnx" = the operator set. Without it the measured
-              table of the runtime's version counts (`deploy.operator_table`)
+              latency), width_multiple (the preferred multiple of a layer's units; 1 for any)
+[operators]   optional, for a custom runtime: operator -> its largest version there; for TFLite all
+              operators that it has, for ONNX "ai.onnx" = the operator set. The default is the
+              measured table of the runtime's version (`deploy.operator_table`)
 
 Profiles are read on the host, by a Python that has tomllib (3.11).
 """
@@ -31,12 +31,12 @@ from typing import Any
 
 from deploy.artifact import FORMATS, OPTIMIZATIONS, QUANTIZATIONS
 from deploy.errors import ArtifactError
-from deploy.fields import Fields
+from deploy.fields import Fields, Reader, made
 from deploy.files import read_regular
 
 SCHEMA = {"name": "compressor-device", "version": 1}
 PROFILES = Path(__file__).parent / "devices"
-"""The folder of the profiles that come with this program."""
+"""The folder of the built-in profiles."""
 SUFFIX = ".toml"
 
 ARCHITECTURES = ("x86-64", "aarch64", "armhf", "wasm32")
@@ -48,7 +48,7 @@ RUNTIME_FORMATS = {
     "tensorrt": "onnx",
     "onnxruntime-web": "onnx",
 }
-"""What executes artefacts on a device -> the format that it executes."""
+"""Runtime -> the format that it executes."""
 GPU_RUNTIMES = ("cuda", "tensorrt")
 
 _MOST_BYTES = 2**16
@@ -71,16 +71,6 @@ class Cpu:
     cores: int
     features: tuple[str, ...]
 
-    @classmethod
-    def read(cls, fields: Fields) -> Cpu:
-        """The processor that the fields describe."""
-        return cls(
-            fields.choice("architecture", ARCHITECTURES),
-            fields.text("model"),
-            fields.integer("cores", 1, _MOST_CORES),
-            fields.texts("features"),
-        )
-
 
 @dataclasses.dataclass(frozen=True)
 class Gpu:
@@ -89,15 +79,10 @@ class Gpu:
     model: str
     memory_bytes: int
 
-    @classmethod
-    def read(cls, fields: Fields) -> Gpu:
-        """The accelerator that the fields describe."""
-        return cls(fields.text("model"), fields.integer("memory_bytes", 1, _MOST_MEMORY))
-
 
 @dataclasses.dataclass(frozen=True)
 class Preference:
-    """Which of the artefacts that run there is the best."""
+    """Which artefact to choose among those that run there."""
 
     format: str
     quantize: tuple[str, ...]
@@ -106,23 +91,19 @@ class Preference:
 
     @classmethod
     def read(cls, fields: Fields) -> Preference:
-        """The preference that the fields describe."""
-        file_format, quantize = fields.choice("format", FORMATS), fields.texts("quantize")
-        for way in quantize:
-            if way not in QUANTIZATIONS:
+        found = fields.make(cls, _READERS)
+        for quantize in found.quantize:
+            if quantize not in QUANTIZATIONS:
                 raise ArtifactError(
-                    f"profile.prefer.quantize is none of {', '.join(QUANTIZATIONS)}", value=way
+                    f"profile.prefer.quantize is not one of {', '.join(QUANTIZATIONS)}",
+                    value=quantize,
                 )
-        if not quantize or len(set(quantize)) < len(quantize):
+        if not found.quantize or len(set(found.quantize)) < len(found.quantize):
             raise ArtifactError(
-                "profile.prefer.quantize is empty, or names one twice", value=", ".join(quantize)
+                "profile.prefer.quantize is empty, or names one twice",
+                value=", ".join(found.quantize),
             )
-        return cls(
-            file_format,
-            quantize,
-            fields.choice("optimize", OPTIMIZATIONS),
-            fields.integer("width_multiple", 1, 1024),
-        )
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,15 +123,13 @@ class DeviceProfile:
     numpy: str
     prefer: Preference
     operators: dict[str, int] | None
-    """its own table of operators; None where that of the runtime's version counts"""
+    """the table of a custom runtime; None: the measured one of the runtime's version"""
 
     @property
     def format(self) -> str:
-        """The format that the runtime executes."""
         return RUNTIME_FORMATS[self.runtime]
 
     def describe(self) -> dict[str, Any]:
-        """The profile as a JSON object, of the fields of the TOML file in their order."""
         described: dict[str, Any] = {
             "schema": dict(SCHEMA),
             "name": self.name,
@@ -170,13 +149,13 @@ class DeviceProfile:
 
     @classmethod
     def parse(cls, content: Any) -> DeviceProfile:
-        """Read a profile that nobody vouches for.
+        """Read an untrusted profile.
 
-        Raises ArtifactError, in one line, for a field that is missing, unknown, of another type or
-        out of its range, for another schema, and for fields that contradict each other.
+        Raises ArtifactError for a field that is missing, unknown, of the wrong type or out of
+        range, for another schema, and for fields that contradict each other.
         """
         if isinstance(content, Mapping):
-            # TOML has no null: what may be left out is null here.
+            # TOML has no null: an optional table that is left out is null here.
             content = {"gpu": None, "operators": None, **content}
         fields = Fields(content, "profile")
         fields.schema("schema", SCHEMA, "profile")
@@ -186,13 +165,11 @@ class DeviceProfile:
         profile = cls(
             name=fields.text("name", longest=_LONGEST_NAME),
             description=fields.text("description"),
-            cpu=fields.one("cpu", Cpu.read),
+            cpu=fields.one("cpu", made(Cpu, _READERS)),
             memory_bytes=memory[0],
             available_memory_bytes=memory[1],
-            storage_bytes=fields.one(
-                "storage", lambda of: of.integer("available_bytes", 1, _MOST_MEMORY)
-            ),
-            gpu=fields.optional("gpu", fields.one, Gpu.read),
+            storage_bytes=fields.one("storage", lambda of: _memory(of, "available_bytes")),
+            gpu=fields.optional("gpu", fields.one, made(Gpu, _READERS)),
             runtime=runtime,
             runtime_version=version,
             pythons=pythons,
@@ -206,14 +183,14 @@ class DeviceProfile:
 
 
 def read_profile(path: Path | str) -> DeviceProfile:
-    """The profile in a TOML file. Raises ArtifactError, naming the file, where it is none."""
+    """Raises ArtifactError, naming the file, for anything but a profile."""
     import tomllib
 
     try:
         content = tomllib.loads(read_regular(path, _MOST_BYTES).decode("utf-8"))
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
-        raise ArtifactError("this is no TOML file", value=f"{path} ({reason})") from error
+        raise ArtifactError("not a TOML file", value=f"{path} ({reason})") from error
     try:
         return DeviceProfile.parse(content)
     except ArtifactError as error:
@@ -221,8 +198,22 @@ def read_profile(path: Path | str) -> DeviceProfile:
         raise ArtifactError(error.what, value=f"{shown}(in {path})", hint=error.hint) from error
 
 
+def _memory(fields: Fields, key: str) -> int:
+    return fields.integer(key, 1, _MOST_MEMORY)
+
+
+_READERS: dict[str, Reader] = {
+    "architecture": lambda fields, key: fields.choice(key, ARCHITECTURES),
+    "cores": lambda fields, key: fields.integer(key, 1, _MOST_CORES),
+    "memory_bytes": _memory,
+    "format": lambda fields, key: fields.choice(key, FORMATS),
+    "optimize": lambda fields, key: fields.choice(key, OPTIMIZATIONS),
+    "width_multiple": lambda fields, key: fields.integer(key, 1, 1024),
+}
+
+
 def _read_memory(fields: Fields) -> tuple[int, int]:
-    total = fields.integer("bytes", 1, _MOST_MEMORY)
+    total = _memory(fields, "bytes")
     return total, fields.integer("available_bytes", 1, total)
 
 
@@ -236,7 +227,9 @@ def _read_python(fields: Fields) -> tuple[tuple[str, ...], str]:
     versions, numpy = fields.texts("versions"), fields.text("numpy", empty=True)
     for version in versions:
         if not _PYTHON.fullmatch(version):
-            raise ArtifactError('profile.python.versions is no list like ["3.11"]', value=version)
+            raise ArtifactError(
+                'profile.python.versions is not a list like ["3.11"]', value=version
+            )
         if _minor(version) < _OLDEST_PYTHON:
             raise ArtifactError(
                 f"the runner needs Python 3.{_OLDEST_PYTHON} or newer", value=version
@@ -258,34 +251,33 @@ def _read_operator(fields: Fields, name: str) -> int:
 
 def _check_version(text: str, where: str) -> None:
     if not _VERSION.fullmatch(text):
-        raise ArtifactError(f"profile.{where} is no version like 2.14.0", value=text)
+        raise ArtifactError(f"profile.{where} is not a version like 2.14.0", value=text)
 
 
 def _minor(python: str) -> int:
-    """The 11 of "3.11"."""
+    """11 for "3.11"."""
     return int(python.partition(".")[2])
 
 
 def _check_agreement(profile: DeviceProfile) -> None:
-    """Refuse fields that contradict each other."""
     if not _NAME.fullmatch(profile.name):
         raise ArtifactError(
-            "profile.name is not of lower-case letters, digits and dashes", value=profile.name
+            "profile.name may only have lower-case letters, digits and dashes", value=profile.name
         )
     if profile.prefer.format != profile.format:
         raise ArtifactError(
-            f"profile.prefer.format is not what {profile.runtime} executes",
+            f"profile.prefer.format is not the format that {profile.runtime} executes",
             value=profile.prefer.format,
-            hint=f"it executes {profile.format}",
+            hint=f"set {profile.format}",
         )
     if (profile.runtime in GPU_RUNTIMES) != (profile.gpu is not None):
         raise ArtifactError(
-            "profile.gpu is there where the runtime computes on one, and only there",
+            "a GPU runtime needs profile.gpu, and no other runtime may have it",
             value=f"{profile.runtime}, {'no gpu' if profile.gpu is None else profile.gpu.model}",
         )
     if profile.operators is not None and not _fits(profile.operators, profile.format):
         raise ArtifactError(
-            f"profile.operators is not of {profile.format}",
+            f"profile.operators does not fit {profile.format}",
             value=", ".join(sorted(profile.operators)) or "it is empty",
             hint='like CONV_2D = 5 for TFLite, "ai.onnx" = 21 for ONNX',
         )
@@ -296,17 +288,16 @@ def _check_agreement(profile: DeviceProfile) -> None:
 
 
 def _fits(operators: Mapping[str, int], file_format: str) -> bool:
-    """Whether these are names of operators (TFLite), or of operator sets (ONNX)."""
     if file_format == "onnx":
         return "ai.onnx" in operators
     return bool(operators) and all(map(_OPERATOR.fullmatch, operators))
 
 
 def _check_tflite_runtime(profile: DeviceProfile) -> None:
-    """Its last wheels, of 2023, are of Python up to 3.11, and built against numpy 1."""
+    """The last wheels, of 2023, are for Python up to 3.11 and built against numpy 1."""
     late = [version for version in profile.pythons if _minor(version) > 11]
     if late or (profile.numpy and profile.numpy.partition(".")[0] != "1"):
         raise ArtifactError(
-            "tflite-runtime takes Python up to 3.11 and numpy 1",
+            "tflite-runtime needs Python 3.11 or older and numpy 1",
             value=f"Python {', '.join(profile.pythons)}, numpy {profile.numpy}",
         )

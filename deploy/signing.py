@@ -1,4 +1,4 @@
-"""Who vouches for a bundle: public keys, and the signature that a bundle carries."""
+"""Public keys, and the signature of a bundle."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from deploy.files import read_regular
 SCHEMA = {"name": "compressor-signature", "version": 1}
 ALGORITHM = "ed25519"
 PINNED_KEYS = "pinned_keys.json"
-"""The file of this package in which a runner that was installed apart has the keys it trusts."""
+"""The file of this package that lists the keys that an installed runner trusts."""
 
 _CONTEXT = b"compressor-bundle-v1\0"
 _MOST_TEXT = 4096
@@ -36,7 +36,7 @@ class PublicKey:
 
     @property
     def identifier(self) -> str:
-        """What names the key to people: the first 16 hex digits of the sha256 of its bytes."""
+        """The first 16 hex digits of the sha256 of the key, to name it to people."""
         return hashlib.sha256(self.raw).hexdigest()[:16]
 
     def pem(self) -> str:
@@ -48,20 +48,19 @@ class PublicKey:
 
 
 def read_public_key(path: Path | str) -> PublicKey:
-    """The key in a file that `compressor keygen`, or `openssl pkey -pubout`, wrote.
+    """The key in a file that `compressor keygen` or `openssl pkey -pubout` wrote.
 
-    Raises BundleError for any other file, and says so where it is a private key.
+    Raises BundleError for any other file; a private key is named as such.
     """
     import base64
 
     content = read_regular(path, _MOST_TEXT)
     if b"PRIVATE KEY" in content:
         raise BundleError(
-            "this is a private key", value=path, hint="it stays with you; give the public one, .pub"
+            "this is a private key", value=path, hint="keep it secret; give the public one, .pub"
         )
     try:
-        lines = content.decode("ascii").split()
-        text = " ".join(lines)
+        text = " ".join(content.decode("ascii").split())
         begin, end = text.index(_PEM_BEGIN), text.index(_PEM_END)
         body = text[begin + len(_PEM_BEGIN) : end].replace(" ", "")
         der = base64.b64decode(body, validate=True)
@@ -69,32 +68,38 @@ def read_public_key(path: Path | str) -> PublicKey:
         der = b""
     if len(der) != len(_DER_PREFIX) + ed25519.KEY_BYTES or not der.startswith(_DER_PREFIX):
         raise BundleError(
-            "no Ed25519 public key in PEM", value=path, hint="compressor keygen makes a pair"
+            "not an Ed25519 public key in PEM", value=path, hint="compressor keygen makes a pair"
         )
     return PublicKey(der[len(_DER_PREFIX) :])
 
 
 def signed_message(manifest: bytes) -> bytes:
-    """What is signed: the manifest, after a text that no other use of the key begins with."""
+    """The signed bytes: the manifest after a prefix that no other use of the key has."""
     return _CONTEXT + manifest
 
 
-def describe_signature(key: PublicKey, signature: bytes) -> bytes:
-    """The member signature.json: which key it is by, and the signature in hex digits."""
-    return _encode(key.identifier, signature)
+def describe_signature(identifier: str, signature: bytes) -> bytes:
+    """The member signature.json, of a signature by the key with this identifier."""
+    content = {
+        "schema": SCHEMA,
+        "algorithm": ALGORITHM,
+        "key": identifier,
+        "signature": signature.hex(),
+    }
+    return (json.dumps(content, indent=2) + "\n").encode()
 
 
 def check_signature(
     described: bytes | None, manifest: bytes, keys: Sequence[PublicKey]
 ) -> PublicKey:
-    """The key of `keys` that `described`, the member signature.json, is by.
+    """The key of `keys` that made the signature in `described`, the member signature.json.
 
-    Raises BundleError where there is none, where it is by none of the keys, and where it is not
-    that of `manifest`.
+    Raises BundleError if there is no signature, if it is by another key, and if it is not of
+    `manifest`.
     """
     if not keys:
         raise BundleError(
-            "there is no key to trust", value="none is pinned", hint="give one with --key PUB"
+            "no key is trusted", value="none is pinned", hint="give one with --key PUB"
         )
     if described is None:
         raise BundleError(
@@ -102,25 +107,20 @@ def check_signature(
             value="it has no signature.json",
             hint="compressor package --sign KEY signs one",
         )
-    identifier, signature = _parse(described)
+    identifier, signature = parse_signature(described)
     trusted = ", ".join(key.identifier for key in keys)
     key = next((key for key in keys if key.identifier == identifier), None)
     if key is None:
         raise BundleError(
-            "the bundle is signed by another key", value=f"by {identifier}, trusted is {trusted}"
+            "the bundle is signed by another key", value=f"by {identifier}, trusted: {trusted}"
         )
     if not ed25519.verify(key.raw, signature, signed_message(manifest)):
-        raise BundleError("the signature is not that of this bundle", value=f"by key {identifier}")
+        raise BundleError("the signature is not of this bundle", value=f"by key {identifier}")
     return key
 
 
-def check_signature_form(described: bytes) -> None:
-    """Raise BundleError for a signature.json that is not in the form in which we write it."""
-    _parse(described)
-
-
 def pinned_keys() -> tuple[PublicKey, ...]:
-    """The keys that this runner trusts; none unless it was made to be installed apart."""
+    """The keys that this runner trusts; none in a self-running bundle."""
     loader: Any = deploy.__spec__.loader  # of a zipapp, or of a folder
     try:
         content = loader.get_data(str(Path(next(iter(deploy.__path__))) / PINNED_KEYS))
@@ -130,15 +130,15 @@ def pinned_keys() -> tuple[PublicKey, ...]:
 
 
 def runner_file() -> Path:
-    """The file that `pinned_keys` are in: the zipapp that runs, or, from a folder, their own."""
+    """The file with the `pinned_keys`: the running zipapp, or from a folder their own file."""
     archive = getattr(deploy.__spec__.loader, "archive", None)
     return Path(archive or Path(next(iter(deploy.__path__))) / PINNED_KEYS)
 
 
 def keys_pinned_in(path: Path) -> tuple[PublicKey, ...]:
-    """The keys in `runner_file` as it is by now, of which nothing is executed.
+    """The keys in `runner_file` as it is now, without executing it.
 
-    Raises BundleError for a file that is neither a runner nor what a folder has of keys.
+    Raises BundleError for a file that is neither a runner nor a list of keys.
     """
     if path.name == PINNED_KEYS and not path.exists():
         return ()
@@ -150,7 +150,6 @@ def keys_pinned_in(path: Path) -> tuple[PublicKey, ...]:
 
 
 def describe_keys(keys: Sequence[PublicKey]) -> bytes:
-    """The file that `pinned_keys` reads."""
     return (json.dumps({"keys": [key.raw.hex() for key in keys]}) + "\n").encode()
 
 
@@ -161,7 +160,8 @@ def _parse_keys(content: bytes) -> tuple[PublicKey, ...]:
     return keys
 
 
-def _parse(described: bytes) -> tuple[str, bytes]:
+def parse_signature(described: bytes) -> tuple[str, bytes]:
+    """The identifier of the key and the signature; raises BundleError for any other form."""
     if len(described) > _MOST_TEXT:
         raise BundleError("signature.json is too large", value=f"{len(described):,} bytes")
     fields = Fields(parse_json(described, "signature.json"), "signature")
@@ -174,17 +174,7 @@ def _parse(described: bytes) -> tuple[str, bytes]:
     except ValueError:
         signature = b""
     if len(signature) != ed25519.SIGNATURE_BYTES:
-        raise BundleError("no Ed25519 signature", value=text[:32])
-    if _encode(identifier, signature) != described:
-        raise BundleError("signature.json is not in the form in which we write it")
+        raise BundleError("not an Ed25519 signature", value=text[:32])
+    if describe_signature(identifier, signature) != described:
+        raise BundleError("signature.json is not in canonical form")
     return identifier, signature
-
-
-def _encode(identifier: str, signature: bytes) -> bytes:
-    content = {
-        "schema": SCHEMA,
-        "algorithm": ALGORITHM,
-        "key": identifier,
-        "signature": signature.hex(),
-    }
-    return (json.dumps(content, indent=2) + "\n").encode()

@@ -1,4 +1,4 @@
-"""Files of a store of bundles: what survives a power cut, and a lock that goes with its process."""
+"""Files of a bundle store: writes that survive a power cut, a lock that ends with its process."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _CHUNK = 2**18
 
 
 def append(part: Path, size: int, offset: int, read: Callable[[int], bytes]) -> int:
-    """Add to the `offset` bytes of a file that have arrived; how many of `size` there are then.
+    """Append to the `offset` bytes of a file that have arrived; returns how many there are then.
 
-    `read` ends with b"". What came is kept, also where an error ends it; a file of no bytes is not.
-    Raises RequestError where another number has arrived.
+    `read` ends with b"", or after `size` bytes in all. What arrived is kept even after an error; an
+    empty file is not. Raises RequestError if another number of bytes has arrived.
     """
     with open(part, "ab") as file:
         have = file.tell()
@@ -28,7 +28,7 @@ def append(part: Path, size: int, offset: int, read: Callable[[int], bytes]) -> 
         try:
             if offset != have:
                 raise RequestError(
-                    "the copy goes on from another byte", value=f"{offset}, not {have}"
+                    "the copy must continue elsewhere", value=f"at {have}, not {offset}"
                 )
             return have + _copy(read, file, size - have)
         finally:
@@ -47,47 +47,29 @@ def _copy(read: Callable[[int], bytes], file: Any, count: int) -> int:
 
 
 def is_whole(version: Path, sha256: str) -> bool:
-    """Whether a file is there, and has this sha256."""
     return version.is_file() and size_and_sha256(version)[1] == sha256
 
 
 def lock_file(path: Path) -> int | None:
-    """The file, open and locked; None where another process has it, or it was removed since."""
+    """Open and lock a file; None if another process has it, or it was removed meanwhile."""
     import fcntl
 
     try:
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except FileNotFoundError:
         return None
-    if _take(fcntl, handle) and _is_file_of(handle, path):
-        return handle
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(handle), path.stat()):
+            return handle
+    except (BlockingIOError, FileNotFoundError):
+        pass
     os.close(handle)
     return None
 
 
-def _take(fcntl: Any, handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_file_of(handle: int, path: Path) -> bool:
-    """Whether an open file is the one that has this path now."""
-    try:
-        return os.path.samestat(os.fstat(handle), path.stat())
-    except FileNotFoundError:
-        return False
-
-
-def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, for its owner only."""
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-
-
 def remove_empty(place: Path, folders: Sequence[str], lock: str) -> None:
-    """Remove a folder in which there are only empty `folders`, and the lock, which is held."""
+    """Remove a folder that holds only empty `folders` and the lock, which is held."""
     for folder in folders:
         with contextlib.suppress(OSError):
             (place / folder).rmdir()

@@ -27,12 +27,16 @@ class CheckResult:
     passed: bool
     examples: int
     difference: float | None
-    """the largest of an output; None where an output is no number, or the shapes differ"""
+    """the largest of an output; None if an output is NaN or infinite, or the shapes differ"""
     tolerance: float
 
     def describe(self) -> dict[str, Any]:
-        """The result as a JSON object."""
         return dataclasses.asdict(self)
+
+    def shortfall(self) -> str:
+        if self.difference is None:
+            return "they are NaN, infinite or of another shape"
+        return f"they differ by {self.difference:.3g}, the tolerance is {self.tolerance:.3g}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Pictures that nobody vouches for: PNG, IDX and .npy as arrays that a model takes."""
+"""Untrusted pictures, PNG, IDX and .npy, as arrays that a model takes."""

@@ -1,4 +1,4 @@
-"""From the channels of a picture to those that a model takes, and from one size to another."""
+"""Converting pictures to the channels and the size that a model takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAMES = {1: "grey", 2: "grey with alpha", 3: "colour", 4: "colour with alpha"}
 
 
 def to_bytes(values: np.ndarray) -> np.ndarray:
-    """Samples of 16 bits, 0 to 65535, as the nearest of 8 bits; others as they are."""
+    """16-bit samples, 0 to 65535, rounded to 8 bits; others unchanged."""
     if values.dtype != np.uint16:
         return values
     return ((values.astype(np.uint32) * 255 + 32895) >> 16).astype(np.uint8)
@@ -21,15 +21,15 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
 def with_channels(pictures: np.ndarray, channels: int) -> np.ndarray:
     """Pictures (n, h, w, any) as uint8 (n, h, w, channels) of 1, 3 or 4 channels.
 
-    What is transparent is laid over white, unless the model takes alpha. Colour becomes grey by its
-    luma. Raises RequestError for other numbers of channels.
+    Transparent pixels are blended with white, unless the model takes alpha. Grey is the luma of a
+    colour. Raises RequestError for other numbers of channels.
     """
     given = pictures.shape[3]
     if channels not in (1, 3, 4) or given not in _NAMES:
         raise RequestError(
             "the picture's channels do not fit the model",
             value=f"it takes {channels}, given {given}",
-            hint="give the rows as .npy",
+            hint="give an .npy of the rows that the model takes",
         )
     if channels == 4:
         alpha = pictures[..., -1:] if given in (2, 4) else np.full_like(pictures[..., :1], 255)
@@ -41,7 +41,7 @@ def with_channels(pictures: np.ndarray, channels: int) -> np.ndarray:
 
 
 def resized(pictures: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Pictures uint8 (n, h, w, c) in another size: each value the mean of the area it covers."""
+    """Pictures uint8 (n, h, w, c) in another size: each value is the mean of the area it covers."""
     rows = _areas(pictures.shape[1], height)
     columns = _areas(pictures.shape[2], width)
     means = np.einsum("yh,nhwc->nywc", rows, pictures.astype(np.float32), optimize=True)
@@ -50,7 +50,7 @@ def resized(pictures: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _areas(size: int, wanted: int) -> np.ndarray:
-    """Weights (wanted, size): how much of each of `size` cells lies in each of `wanted` ones."""
+    """Weights (wanted, size): how much of each of `size` cells lies in each of `wanted`."""
     edges = np.arange(wanted + 1) * (size / wanted)
     cells = np.arange(size)
     overlap = np.minimum(edges[1:, None], cells + 1) - np.maximum(edges[:-1, None], cells)

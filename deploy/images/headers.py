@@ -1,4 +1,4 @@
-"""What the headers of files say, so that nothing is unpacked that would be refused."""
+"""The shapes in the headers of files, so that nothing is unpacked that would be refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _MOST_DIMENSIONS = 32
 
 
 def png_size(content: bytes) -> tuple[int, int] | None:
-    """Height and width by the header of a PNG picture; None where that is damaged."""
+    """The height and width in the header of a PNG picture; None if it is damaged."""
     if len(content) < 24 or content[12:16] != b"IHDR":
         return None
     width, height = struct.unpack_from(">II", content, 16)
@@ -17,7 +17,7 @@ def png_size(content: bytes) -> tuple[int, int] | None:
 
 
 def idx_shape(content: bytes) -> tuple[int, ...]:
-    """The shape by the header of an IDX file, raw or gzipped; empty where that is damaged."""
+    """The shape in the header of an IDX file, raw or gzipped; empty if it is damaged."""
     longest = 4 + 4 * _MOST_DIMENSIONS
     head = content[:longest]
     if content.startswith(_GZIP_MAGIC):

@@ -4,9 +4,9 @@ The format, as described on the MNIST page of Y. LeCun (yann.lecun.com/exdb/mnis
 bytes, one byte for the type, one for the number of dimensions, the dimensions as 4-byte
 big-endian integers, then the values, big-endian, the last dimension fastest.
 
-The reader trusts nothing that a file says: sizes are Python integers, so no product
-overflows; they are held against the size of the file before anything is read; and a gzip
-stream is never unzipped further than one byte past what the header says.
+The reader trusts nothing in a file: sizes are Python integers, so that no product overflows; they
+are checked against the size of the file before anything is read; and a gzip stream is never
+unzipped more than one byte beyond what the header says.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Kind = Literal["images", "labels"]
 GZIP_MAGIC = b"\x1f\x8b"
 DTYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MOST_BYTES = 2**30
-"""Of an array in memory, unless told otherwise."""
+"""The default limit of an array in memory."""
 
 _KIND_DTYPES = {"images": ("u1", ">f4", ">f8"), "labels": ("u1", "i1", ">i2", ">i4")}
 _KIND_DIMENSIONS = {"images": (3, 4), "labels": (1,)}
@@ -38,7 +38,7 @@ _HINT = "fetch the file again"
 
 
 class OversizeError(RequestError):
-    """An array that would take more memory than allowed."""
+    """An array that would need more memory than allowed."""
 
 
 def decode_idx(
@@ -50,9 +50,9 @@ def decode_idx(
 ) -> np.ndarray:
     """The array of an open, seekable IDX file of `size` bytes; `where` names it in messages.
 
-    Raw or gzipped is told by the content. The array is in the byte order of the machine: uint8,
-    int8, int16, int32, float32 or float64, with the shape of the header. With `kind` "images" the
-    file must hold (n, h, w) or (n, h, w, c) of uint8, float32 or float64; with "labels" (n,) of
+    The content tells raw from gzipped. The array is in the machine's byte order: uint8, int8,
+    int16, int32, float32 or float64, with the shape of the header. With `kind` "images" the file
+    must hold (n, h, w) or (n, h, w, c) of uint8, float32 or float64; with "labels" (n,) of
     integers. Raises RequestError: not IDX, another type or number of dimensions, empty, truncated,
     longer than its header says, damaged gzip; and OversizeError for more than `limit` bytes.
     """
@@ -68,7 +68,7 @@ def decode_idx(
 def _decode(
     stream: Readable, room: int, exact: bool, where: object, kind: Kind | None, limit: int
 ) -> np.ndarray:
-    """Decode a stream of `room` bytes, or of `room` bytes at most where not `exact`."""
+    """Decode a stream of `room` bytes; at most that many unless `exact`."""
     dtype, shape = _read_header(stream, where, kind)
     payload = math.prod(shape) * dtype.itemsize
     if payload == 0:
@@ -87,7 +87,7 @@ def _decode(
     content = read_up_to(stream, payload)
     if len(content) < payload:
         raise _truncated(where, expected, f"{expected - payload + len(content):,}")
-    # Also makes gzip check its CRC, which it does at the end of a stream only.
+    # Also makes gzip check its CRC, which it does only at the end of a stream.
     if stream.read(1):
         raise _too_long(where, expected)
     values = np.frombuffer(content, dtype=dtype).reshape(shape)

@@ -1,9 +1,8 @@
 """Reading PNG pictures (W3C Recommendation "Portable Network Graphics", third edition).
 
 Every colour type, bit depth and interlacing. The reader trusts nothing: sizes are limited before
-anything is unpacked, the data are unpacked no further than the picture goes, and every chunk's
-checksum is held against its content. Chunks that do not change the pixels (gamma, text, ...) are
-passed over.
+anything is unpacked, the data are unpacked no further than the picture needs, and every chunk's
+checksum is checked. Chunks that do not change the pixels (gamma, text, ...) are skipped.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from deploy.images.png_filters import unfilter
 
 MAGIC = b"\x89PNG\r\n\x1a\n"
 MOST_PIXELS = 2**24
-"""Pixels of a picture, unless told otherwise."""
+"""The default limit of a picture."""
 
 _LONGEST_SIDE = 2**14
 _GREY, _RGB, _PALETTE, _GREY_ALPHA, _RGBA = 0, 2, 3, 4, 6
@@ -32,7 +31,7 @@ _DEPTHS = {
     _GREY_ALPHA: (8, 16),
     _RGBA: (8, 16),
 }
-# Of Adam7, pass by pass: first column and row, and the steps between (table 6 of the standard).
+# The passes of Adam7: first column and row, and the steps between (table 6 of the standard).
 _ADAM7 = (
     *((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4)),
     *((0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)),
@@ -53,7 +52,7 @@ class _Header:
         return _CHANNELS[self.colour]
 
     def passes(self) -> list[tuple[int, int, int, int, int, int]]:
-        """Column, row, the steps between, width and height of each pass that has pixels."""
+        """First column and row, steps, width and height of each pass that has pixels."""
         steps = _ADAM7 if self.interlaced else ((0, 0, 1, 1),)
         sizes = [
             (x, y, dx, dy, -((x - self.width) // dx), -((y - self.height) // dy))
@@ -62,17 +61,17 @@ class _Header:
         return [found for found in sizes if found[4] > 0 and found[5] > 0]
 
     def row_bytes(self, width: int) -> int:
-        """Bytes of a row of `width` pixels, without that of its filter."""
+        """Bytes of a row of `width` pixels, without the filter byte."""
         return (width * self.channels * self.depth + 7) // 8
 
 
 def decode_png(content: bytes, where: object, most_pixels: int = MOST_PIXELS) -> np.ndarray:
-    """The pixels of a picture, (height, width, channels): uint8, or uint16 where it has 16 bits.
+    """The pixels of a picture, (height, width, channels): uint8, or uint16 for 16 bits.
 
-    Channels are grey, grey and alpha, red green blue, or these and alpha. Palettes are looked up,
-    a transparent colour (tRNS) becomes an alpha channel, and grey of fewer than 8 bits is spread
-    over 0 to 255. `where` names the picture in messages. Raises RequestError, in one line, for
-    anything but one whole, right PNG picture of at most `most_pixels` pixels.
+    Channels are grey, grey and alpha, RGB, or RGB and alpha. Palettes are looked up, a transparent
+    colour (tRNS) becomes an alpha channel, and grey of fewer than 8 bits is scaled to 0 to 255.
+    `where` names the picture in messages. Raises RequestError for anything but one complete, valid
+    PNG picture of at most `most_pixels` pixels.
     """
     try:
         header, palette, transparent, packed = _collect(content, most_pixels)
@@ -83,7 +82,7 @@ def decode_png(content: bytes, where: object, most_pixels: int = MOST_PIXELS) ->
 
 
 class _PictureError(Exception):
-    """What is wrong with the picture."""
+    """What is wrong with a picture."""
 
 
 def _collect(
@@ -102,30 +101,30 @@ def _collect(
             header = _header(body, most_pixels)
         elif kind == b"IDAT":
             if parts and last != b"IDAT":
-                raise _PictureError("its data are not in one piece")
+                raise _PictureError("its data chunks are not consecutive")
             parts.append(body)
         elif kind == b"PLTE":
             if palette is not None or parts or header.colour in (_GREY, _GREY_ALPHA):
-                raise _PictureError("a palette out of place")
+                raise _PictureError("a misplaced palette")
             palette = _palette(header, body)
         elif kind == b"tRNS":
             if transparent is not None or parts:
-                raise _PictureError("transparency out of place")
+                raise _PictureError("misplaced transparency")
             transparent = _transparency(header, palette, body)
         elif kind == b"IHDR":
             raise _PictureError("two headers")
         last = kind
     if header is None or not parts:
-        raise _PictureError("it holds no data")
+        raise _PictureError("it has no data")
     if header.colour == _PALETTE and palette is None:
         raise _PictureError("it lacks its palette")
     return header, palette, transparent, b"".join(parts)
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """Type and body of each chunk but IEND, which must be the last."""
+    """Type and body of each chunk before IEND, which must be the last."""
     if not content.startswith(MAGIC):
-        raise _PictureError("it does not begin as a PNG file")
+        raise _PictureError("it does not begin like a PNG file")
     place = len(MAGIC)
     while place + 12 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, place)
@@ -133,16 +132,15 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         if length >= 2**31 or end > len(content):
             raise _PictureError("it is truncated")
         body = content[place + 8 : end - 4]
-        if zlib.crc32(content[place + 4 : end - 4]) != int.from_bytes(
-            content[end - 4 : end], "big"
-        ):
+        checksum = int.from_bytes(content[end - 4 : end], "big")
+        if zlib.crc32(content[place + 4 : end - 4]) != checksum:
             raise _PictureError(f"the checksum of {_shown(kind)} is wrong")
         if kind == b"IEND":
             if body or end != len(content):
                 raise _PictureError("there are bytes after its end")
             return
         if not kind[0] & 0x20 and kind not in _CRITICAL:
-            raise _PictureError(f"it needs {_shown(kind)}, which is not known")
+            raise _PictureError(f"it needs the unknown chunk {_shown(kind)}")
         yield kind, body
         place = end
     raise _PictureError("it is truncated")
@@ -154,7 +152,7 @@ def _shown(kind: bytes) -> str:
 
 def _header(body: bytes, most_pixels: int) -> _Header:
     if len(body) != 13:
-        raise _PictureError("its header has another length than 13")
+        raise _PictureError("its header is not 13 bytes long")
     width, height, depth, colour, packing, filtering, interlaced = struct.unpack(">IIBBBBB", body)
     if depth not in _DEPTHS.get(colour, ()):
         raise _PictureError(f"colour type {colour} with {depth} bits")
@@ -188,7 +186,7 @@ def _transparency(header: _Header, palette: np.ndarray | None, body: bytes) -> b
 
 
 def _inflate(header: _Header, packed: bytes) -> bytes:
-    """All rows of all passes, each after the byte of its filter."""
+    """All rows of all passes, each after its filter byte."""
     expected = sum(height * (1 + header.row_bytes(width)) for *_, width, height in header.passes())
     stream = zlib.decompressobj()
     try:
@@ -196,7 +194,7 @@ def _inflate(header: _Header, packed: bytes) -> bytes:
     except zlib.error as error:
         raise _PictureError(f"damaged data: {error}") from error
     if len(rows) != expected or not stream.eof or stream.unused_data:
-        raise _PictureError("its data are not as many as its header says")
+        raise _PictureError("its data do not have the size in its header")
     return rows
 
 
@@ -215,13 +213,11 @@ def _samples(header: _Header, rows: bytes) -> np.ndarray:
         place += size
         if filtered[:, 0].max() > 4:
             raise _PictureError(f"an unknown filter, {filtered[:, 0].max()}")
-        found = unfilter(filtered, unit)
-        whole[y::dy, x::dx] = _unpacked(header, found, width)
+        whole[y::dy, x::dx] = _unpacked(header, unfilter(filtered, unit), width)
     return whole
 
 
 def _unpacked(header: _Header, found: np.ndarray, width: int) -> np.ndarray:
-    """Values (height, width, channels) of rows of bytes."""
     shape = (len(found), width, header.channels)
     if header.depth == 16:
         return np.ascontiguousarray(found).view(">u2").reshape(shape)
@@ -252,7 +248,7 @@ def _looked_up(
     numbers: np.ndarray, palette: np.ndarray | None, transparent: bytes | None
 ) -> np.ndarray:
     if palette is None or numbers.max() >= len(palette):
-        raise _PictureError("a colour that its palette does not have")
+        raise _PictureError("a colour that is not in its palette")
     if transparent is not None:
         alpha = np.full((len(palette), 1), 255, np.uint8)
         alpha[: len(transparent), 0] = np.frombuffer(transparent, np.uint8)

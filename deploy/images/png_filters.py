@@ -1,9 +1,9 @@
 """Undoing the filters of PNG rows (section 9 of the standard).
 
 A byte is predicted from those to its left, above, and above to the left, so neither a row nor a
-column can be computed at once; but all bytes on one diagonal, from top right to bottom left, can:
-they need the two diagonals before it only. That is a number of numpy calls of the order of width +
-height, and not of their product.
+column can be computed at once. But all bytes on a diagonal from top right to bottom left can: they
+need only the two diagonals before. That takes on the order of width + height numpy calls, not of
+their product.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 
 
 def unfilter(filtered: np.ndarray, unit: int) -> np.ndarray:
-    """The bytes (rows, length) of rows (rows, 1 + length), each after the number of its filter.
+    """The bytes (rows, length) of rows (rows, 1 + length) that begin with their filter's number.
 
-    `unit` is how many bytes a pixel has, at least 1; it divides `length`. Filters are 0 to 4.
+    `unit` is the bytes of a pixel, at least 1, and divides `length`. Filters are 0 to 4.
     """
     filters, content = filtered[:, 0], filtered[:, 1:]
     if not filters.any():
         return np.ascontiguousarray(content)
     rows, width = len(content), content.shape[1] // unit
-    # Row 0 and column 0 are the zeros that lie around the picture.
+    # Row 0 and column 0 are the zeros around the picture.
     padded = np.zeros((rows + 1, width + 1, unit), np.uint8)
     padded[1:, 1:] = content.reshape(rows, width, unit)
     pixels = padded.reshape(-1, unit)
@@ -41,7 +41,7 @@ def unfilter(filtered: np.ndarray, unit: int) -> np.ndarray:
 def _prediction(
     kinds: np.ndarray, left: np.ndarray, above: np.ndarray, corner: np.ndarray
 ) -> np.ndarray:
-    """What each pixel (n, unit) was predicted to be, by the filter (n, 1) of its row."""
+    """The prediction of each pixel (n, unit) by the filter (n, 1) of its row."""
     a, b, c = (part.astype(np.int16) for part in (left, above, corner))
     to_a, to_b, to_c = np.abs(b - c), np.abs(a - c), np.abs(a + b - 2 * c)
     nearest = np.where((to_a <= to_b) & (to_a <= to_c), left, np.where(to_b <= to_c, above, corner))

@@ -1,4 +1,4 @@
-"""Files of examples as the stored rows that a model was trained on."""
+"""Reading files of examples as the stored rows that a model was trained on."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ _MOST_CHANNELS = 4
 
 
 class TooManyExamplesError(RequestError):
-    """More examples, or larger ones, than are taken at once."""
+    """More or larger examples than allowed at once."""
 
 
 class ExampleReader:
-    """Reads examples for one artefact, of files whose format is told by their content.
+    """Reads examples for one artefact from files whose content tells their format.
 
     PNG pictures; IDX files, raw or gzipped; .npy of one example or of n; .npz of arrays (n, ...) by
     the names of the artefact's sources. Pictures, and other arrays of uint8 with rows and columns,
-    are fitted: colour becomes grey or grey colour; another size is refused, or with `resize` taken
-    as means of areas; `invert` is for dark on light where the model knows light on dark. A PNG
-    picture may have `most_pixels`, what is unpacked or computed from other files `most_bytes`; a
-    file `most_examples`. Headers are held against the limits, and against the model's input, before
+    are fitted: colour and grey are converted; another size is refused or, with `resize`, resized by
+    the means of areas; `invert` is for dark on light pictures if the model knows light on dark. The
+    limits are `most_pixels` of a PNG picture, `most_bytes` unpacked or computed from another file,
+    `most_examples` in a file. Headers are checked against the limits and the model's input before
     anything is unpacked.
     """
 
@@ -58,11 +58,11 @@ class ExampleReader:
         self._vectors = vectors
 
     def read(self, content: bytes, where: object) -> Mapping[str, np.ndarray]:
-        """The stored arrays, (n, ...) by their sources, of a file's bytes.
+        """The stored arrays, (n, ...) by their sources, in the bytes of a file.
 
-        `where` names it in messages. Raises RequestError, in one line, for bytes of another format,
-        damaged ones, numbers that are none, and examples that do not fit the model's input;
-        TooManyExamplesError for too many.
+        `where` names it in messages. Raises RequestError for an unknown format, damaged content,
+        NaN or infinity, and examples that do not fit the model's input; TooManyExamplesError for
+        too many.
         """
         try:
             if content.startswith(_ZIP):
@@ -82,13 +82,12 @@ class ExampleReader:
             names = ", ".join(rule.source for rule in self._rules)
             raise RequestError(
                 "the model has several inputs",
-                value=f"{where} is one; they are {names}",
-                hint="give an .npz file with an array of each",
+                value=f"{where} is for one; they are {names}",
+                hint="give an .npz file with an array for each",
             )
         return self._rules[0]
 
     def _rows(self, content: bytes, where: object) -> np.ndarray:
-        """The rows of the one input."""
         if content.startswith(_PNG):
             from deploy.images.colours import to_bytes
             from deploy.images.png import decode_png
@@ -106,11 +105,11 @@ class ExampleReader:
             array = self._idx(content, where)
         else:
             raise RequestError(
-                "neither PNG, IDX, .npy nor .npz",
+                "not a PNG, IDX, .npy or .npz file",
                 value=f"{where} (begins with {content[:4].hex() or 'nothing'})",
             )
         if not array.size:
-            raise RequestError("there are no examples", value=f"{where} (shape {array.shape})")
+            raise RequestError("the file has no examples", value=f"{where} (shape {array.shape})")
         self._check_shape(array.shape, where)
         self._check_numbers(array, where)
         return self._arranged(array, where)
@@ -127,14 +126,14 @@ class ExampleReader:
             raise TooManyExamplesError(error.what, value=error.value) from error
 
     def _check_shape(self, shape: tuple[int, ...], where: object) -> None:
-        """Refuse an array that is of too many examples, or of far larger ones than the model's."""
+        """Refuse too many examples, or far larger ones than the model takes."""
         row = self._rules[0].shape
         one = _is_one(shape, row) or _is_picture(shape, _picture_shape(row))
         count = 1 if one or not shape else shape[0]
         self._check_count(count, where)
         if self._most_examples is None or self._resize or None in row:
             return
-        # Whether they fit is for others to say; this is about memory.
+        # Only a guard of memory; whether they fit is checked later.
         most = count * _MOST_CHANNELS * math.prod(size or 0 for size in row)
         if math.prod(shape) > most:
             raise RequestError(
@@ -150,17 +149,17 @@ class ExampleReader:
             )
 
     def _check_numbers(self, array: np.ndarray, where: object) -> None:
-        """Refuse NaN, infinity, and what would become that in the type of the model's inputs."""
+        """Refuse NaN, infinity, and what would overflow the type of the model's inputs."""
         if array.dtype.kind != "f":
             return
         if all(port.dtype != "float64" for port in self._ports.values()):
             with np.errstate(over="ignore"):
                 array = array.astype(np.float32, copy=False)
         if not np.isfinite(array).all():
-            raise RequestError("the examples hold values that are no numbers", value=where)
+            raise RequestError("the examples hold NaN or infinity", value=where)
 
     def _arranged(self, array: np.ndarray, where: object) -> np.ndarray:
-        """An array as rows (n, ...), fitted where it is of pictures."""
+        """An array as rows (n, ...); pictures are fitted."""
         shape = self._rules[0].shape
         if _is_one(array.shape, shape):
             array = array[None]
@@ -169,16 +168,16 @@ class ExampleReader:
             if _may_be_planes(array.shape, wanted):
                 grey = [*array.shape, 1]
                 raise RequestError(
-                    "this may be one picture in another layout, or several grey ones",
+                    "this may be one picture in another layout, or several grey pictures",
                     value=f"{where} has {list(array.shape)}, the model takes {list(shape)}",
-                    hint=f"give colours last, or grey pictures as {grey}",
+                    hint=f"put channels last, or give grey pictures as {grey}",
                 )
             pictures = _pictures(array, wanted)
             if pictures is not None:
                 return self._fitted(pictures, where)
         if self._invert or self._resize:
             raise RequestError(
-                "only pictures of bytes are inverted or resized",
+                "only pictures of uint8 can be inverted or resized",
                 value=f"{where} ({array.dtype} {array.shape})",
             )
         return self._as_stored(array, where) if array.dtype == np.uint8 else array
@@ -192,20 +191,20 @@ class ExampleReader:
             needed = 4 * max(pictures.size, len(pictures) * height * pictures.shape[2])
             if needed > self._most_bytes:
                 raise RequestError(
-                    "too much to resize at once", value=f"{where} ({needed:,} bytes)"
+                    "too much to resize at once", value=f"{where} needs {needed:,} bytes"
                 )
             fitted = resized(with_channels(pictures, channels), height, width)
         else:
             fitted = with_channels(pictures, channels)
         if self._invert:
-            colours = slice(0, 3)  # and not alpha
+            colours = slice(0, 3)  # not alpha
             fitted = np.concatenate([_BYTES - fitted[..., colours], fitted[..., 3:]], axis=3)
         return self._as_stored(fitted, where)
 
     def _target(self, size: tuple[int, ...], where: object) -> tuple[int, int, int]:
-        """Height, width and channels of what a picture of this size, (h, w), is to become.
+        """The height, width and channels that the model takes for a picture of this size, (h, w).
 
-        Raises RequestError where the model takes none, or none of this size.
+        Raises RequestError if it takes no pictures, or none of this size.
         """
         rule = self._rules[0]
         wanted = _picture_shape(rule.shape) or _flat_shape(rule.shape, size)
@@ -213,34 +212,34 @@ class ExampleReader:
             raise RequestError(
                 "the model takes no pictures", value=f"{where}; it takes {list(rule.shape)}"
             )
-        height, width = wanted[0] or size[0], wanted[1] or size[1]  # an open size takes any
+        height, width = wanted[0] or size[0], wanted[1] or size[1]  # an open axis takes any size
         if (height, width) != tuple(size) and not self._resize:
             raise RequestError(
                 "the picture has another size than the model takes",
                 value=f"{where} is {size[1]} x {size[0]}, the model takes {width} x {height}",
-                # Whoever asks a server cannot give it options.
-                hint="run and serve fit it where they are started with --resize",
+                # A client cannot give a server options.
+                hint="start run or serve with --resize",
             )
         return height, width, wanted[2] or 0
 
     def _as_stored(self, values: np.ndarray, where: object) -> np.ndarray:
-        """Bytes, 0 to 255, in the range of what the model was trained on."""
+        """Bytes, 0 to 255, in the range that the model was trained on."""
         found = self._range
         if found == "bytes":
             return values
         if found == "unit":
             return values.astype(np.float32) / np.float32(_BYTES)
         raise RequestError(
-            "the model was trained on numbers that are no pixels",
+            "the model was not trained on pixels",
             value=f"{where}; its check vectors go below zero",
-            hint="give the numbers as it knows them, as .npy of float32",
+            hint="give an .npy of float32 with numbers like those it was trained on",
         )
 
     @cached_property
     def _range(self) -> str:
-        """What stored values of the one input were: bytes, unit (0 to 1), or signed.
+        """The range of the stored values: bytes, unit (0 to 1), or signed.
 
-        A rule that scales is of bytes. Where values were fed as stored, the check vectors show it.
+        A rule that scales means bytes; without one, the check vectors show it.
         """
         rule = self._rules[0]
         if rule.scale != 1:
@@ -249,7 +248,6 @@ class ExampleReader:
 
 
 def _shown_range(port: Port, known: np.ndarray | None) -> str:
-    """The range of what was fed to an input, as examples show it."""
     if known is None or not known.size:
         return "bytes"
     if known.dtype.kind != "f":
@@ -262,7 +260,7 @@ def _shown_range(port: Port, known: np.ndarray | None) -> str:
 
 
 def _is_one(shape: tuple[int, ...], row: tuple[int | None, ...]) -> bool:
-    """Whether an array of this shape is one example, and not n of them."""
+    """Whether an array of this shape is one example, not n."""
     if len(shape) == len(row):
         return all(
             wanted in (None, size)
@@ -270,19 +268,19 @@ def _is_one(shape: tuple[int, ...], row: tuple[int | None, ...]) -> bool:
         )
     if len(shape) != 2 or len(row) != 3:
         return False
-    # A grey picture without an axis for its one channel, and not rows that are flat.
+    # A grey picture without a channel axis, not flat rows.
     return None in row or shape == row[:2] or shape[1] != math.prod(size or 0 for size in row)
 
 
 def _picture_shape(row: tuple[int | None, ...]) -> tuple[int | None, ...] | None:
-    """Height, width and channels of a row that is a picture; None of one that is not."""
+    """Height, width and channels of a row that is a picture; None for any other row."""
     if len(row) == 2:
         return (*row, 1)
     return row if len(row) == 3 and row[2] is not None else None
 
 
 def _flat_shape(row: tuple[int | None, ...], size: Any) -> tuple[int, int, int] | None:
-    """The same of a row that is a picture's values one after the other, of this size."""
+    """The same for a flat row of the values of a picture of this size."""
     if len(row) != 1 or row[0] is None:
         return None
     channels, rest = divmod(row[0], math.prod(size))
@@ -290,7 +288,7 @@ def _flat_shape(row: tuple[int | None, ...], size: Any) -> tuple[int, int, int] 
 
 
 def _pictures(array: np.ndarray, wanted: tuple[int | None, ...]) -> np.ndarray | None:
-    """An array of bytes (n, h, w), (n, h, w, c) or (h, w, c) as (n, h, w, c); None of others."""
+    """Bytes (n, h, w), (n, h, w, c) or (h, w, c) as (n, h, w, c); None for other shapes."""
     if array.ndim == 4:
         return array if array.shape[3] <= 4 else None
     if array.ndim != 3:
@@ -299,14 +297,14 @@ def _pictures(array: np.ndarray, wanted: tuple[int | None, ...]) -> np.ndarray |
 
 
 def _is_picture(shape: tuple[int, ...], wanted: tuple[int | None, ...] | None) -> bool:
-    """Whether an array of this shape, (h, w, c), is one picture in colour, and not n grey ones."""
+    """Whether an array of this shape, (h, w, c), is one colour picture, not n grey ones."""
     return (
         wanted is not None and len(shape) == 3 and shape[2] in (1, 3, 4) and shape[2] != wanted[1]
     )
 
 
 def _may_be_planes(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
-    """Whether an array of this shape, (n, h, w) of grey pictures, could as well be (c, h, w)."""
+    """Whether grey pictures of this shape, (n, h, w), could as well be one of (c, h, w)."""
     colours = wanted[2] or 0
     planes = len(shape) == 3 and colours > 1 and shape[0] == colours
     return planes and not _is_picture(shape, wanted)

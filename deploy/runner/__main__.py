@@ -1,7 +1,6 @@
 """The device program: `python -I runner.pyz COMMAND`; of a bundle, `python -I NAME.bundle COMMAND`.
 
-Only the module of the command that was asked for is imported: on a device each one is compiled at
-every start.
+Only the module of the given command is imported: a device compiles each one at every start.
 """
 
 from __future__ import annotations
@@ -30,22 +29,22 @@ COMMANDS = {
 }
 """Command -> its module: SUMMARY, add_arguments(parser), execute(arguments, source).
 
-`add_installed_arguments(parser)` adds those that a bundle that runs itself does not have.
+`add_installed_arguments(parser)` adds what a self-running bundle does not have.
 """
 
 OF_THE_RUNNER = ("store", "compile", "protocol")
-"""Commands that are about no bundle, and that a bundle does not have."""
+"""Commands that a self-running bundle does not have."""
 TRUSTING_NONE = ("compile", "protocol")
-"""Those that open no bundle."""
+"""Commands that open no bundle."""
 
 _FAILED, _USAGE, _MISSING, _INTERRUPTED = 1, 2, 3, 130
 
 
 def main(argv: Sequence[str] | None = None, *, bundle: Path | None = None) -> int:
-    """Execute a command line, by default that of the process; `bundle` is the one that runs itself.
+    """Execute a command line, by default that of the process; `bundle` is a self-running one.
 
-    Returns the exit code: 0 done, 1 a check failed, 2 bad input, 3 the runtime is not there or is
-    another, 130 interrupted.
+    Returns the exit code: 0 done, 1 a check failed, 2 bad input, 3 the runtime is not installed or
+    of another version, 130 interrupted.
     """
     given = list(sys.argv[1:] if argv is None else argv)
     open_standard_streams()
@@ -53,25 +52,19 @@ def main(argv: Sequence[str] | None = None, *, bundle: Path | None = None) -> in
         code = _execute(given, bundle)
         sys.stdout.flush()
         return code
-    except DeployError as error:
-        _say(f"error: {error}")
-        return _exit_code(error)
-    except ModuleNotFoundError as error:
-        if error.name != "numpy":
-            raise
-        _say("error: numpy is not there; pip install numpy")
-        return _MISSING
     except KeyboardInterrupt:
         _say("error: interrupted")
         return _INTERRUPTED
-    except BrokenPipeError:  # whoever read the output is gone
+    except BrokenPipeError:  # the reader of the output is gone
         return 0
-    except OSError as error:
-        _say(f"error: {DeployError('the system refuses', value=error)}")
-        return _USAGE
-    except MemoryError:
-        _say("error: memory has run out")
-        return _FAILED
+    except (DeployError, ModuleNotFoundError, OSError, MemoryError) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name != "numpy":
+            raise
+        told = DeployError.of(error)
+        _say(f"error: {told}")
+        if isinstance(told, MissingEngineError):
+            return _MISSING
+        return _FAILED if isinstance(error, (EngineError, MemoryError)) else _USAGE
     finally:
         settle_standard_streams()
 
@@ -101,7 +94,7 @@ def _parse(
         allow_abbrev=False,
     )
     if bundle is None and command not in OF_THE_RUNNER:
-        # A server may have its bundle from a store.
+        # serve may take its bundle from a store.
         count = "?" if command == "serve" else None
         parser.add_argument("bundle", type=Path, metavar="BUNDLE", nargs=count, help="the bundle")
     if bundle is None and command not in TRUSTING_NONE:
@@ -111,7 +104,7 @@ def _parse(
             type=Path,
             action="append",
             default=[],
-            help="trust bundles signed by this public key, too (repeatable)",
+            help="also trust bundles signed by this public key (repeatable)",
         )
     module.add_arguments(parser)
     if bundle is None and hasattr(module, "add_installed_arguments"):
@@ -124,33 +117,32 @@ def _parse(
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose refusals are one line."""
+    """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        """End with the line, and exit code 2."""
         _say(f"error: {DeployError(message, hint=f'see {self.prog} --help')}")
         sys.exit(_USAGE)
 
 
 class _Help(argparse.HelpFormatter):
-    """Help whose lines are of one width on every device."""
+    """Help of the same width on every device."""
 
     def __init__(self, prog: str) -> None:
         super().__init__(prog, width=88)
 
 
 def _overview(argv: list[str], known: list[str], bundle: Path | None) -> int:
-    """Without a command: what there is, or that it is none of them."""
+    """Print the commands, or that the given one is unknown."""
     if argv and argv[0] not in ("-h", "--help"):
         hint = f"one of {', '.join(known)}"
-        _say(f"error: {DeployError('no command of this program', value=argv[0], hint=hint)}")
+        _say(f"error: {DeployError('unknown command', value=argv[0], hint=hint)}")
         return _USAGE
     lines = [f"usage: {_program(bundle)} COMMAND ...", ""]
     for name in known:
         if importlib.util.find_spec(COMMANDS[name]) is not None:
             module = importlib.import_module(COMMANDS[name])
             lines.append(f"  {name:<10}{_summary(module, bundle)}")
-    lines += ["", f"{_program(bundle)} COMMAND --help says more."]
+    lines += ["", f"See {_program(bundle)} COMMAND --help."]
     if bundle is not None:
         lines += [CONVENIENCE + "."]
     print("\n".join(lines), file=sys.stdout if argv else sys.stderr)
@@ -158,7 +150,6 @@ def _overview(argv: list[str], known: list[str], bundle: Path | None) -> int:
 
 
 def _summary(module: ModuleType, bundle: Path | None) -> str:
-    """What a command does; of a bundle that runs itself, which has no key to trust."""
     found: str = getattr(module, "OWN_SUMMARY", module.SUMMARY) if bundle else module.SUMMARY
     return found
 
@@ -167,14 +158,8 @@ def _program(bundle: Path | None) -> str:
     return f"python -I {bundle.name}" if bundle else "runner"
 
 
-def _exit_code(error: DeployError) -> int:
-    if isinstance(error, MissingEngineError):
-        return _MISSING
-    return _FAILED if isinstance(error, EngineError) else _USAGE
-
-
 def _say(line: str) -> None:
-    with contextlib.suppress(OSError, ValueError):  # nobody may read it
+    with contextlib.suppress(OSError, ValueError):  # standard error may be closed
         print(line, file=sys.stderr)
 
 

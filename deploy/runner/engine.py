@@ -1,15 +1,14 @@
-"""A runtime with an artefact loaded: what all have in common."""
+"""A runtime with an artefact loaded: what all engines have in common."""
 
 from __future__ import annotations
 
 import abc
 import dataclasses
-import functools
 import gc
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -20,14 +19,15 @@ from deploy.measurement import settle, timed
 _SEED = 0
 _LONGEST_LIST = 200
 _MOST_BATCHES = 64
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
 class Rows:
-    """What runs are fed: `inputs` (n, ...) by their names, in turns of `batch`; None: random ones.
+    """What runs are fed: `inputs` (n, ...) by name, `batch` rows at a time; None: random ones.
 
-    With `copies` a run takes its inputs from numpy and gives its outputs to it, without it both
-    stay in the runtime's memory.
+    With `copies` a run takes its inputs from numpy and gives its outputs to it; without, both stay
+    in the runtime's memory.
     """
 
     inputs: Mapping[str, np.ndarray] | None
@@ -38,15 +38,15 @@ class Rows:
 class Engine(abc.ABC):
     """One artefact in one runtime.
 
-    `inputs` and `outputs` are as the runtime reports them, `version` the runtime's, `provider` what
-    of it computes (ONNX Runtime), `delegate` what took nodes of the graph from it (TFLite),
-    `device` the accelerator, `import_ms` and `load_ms` how long it took to import it, and to load
-    the artefact until it could run.
+    `inputs` and `outputs` are as the runtime reports them, `version` is the runtime's, `provider`
+    its execution provider (ONNX Runtime), `delegate` what computes nodes in its place (TFLite),
+    `device` the accelerator; `import_ms` is the time to import the runtime, `load_ms` to load the
+    artefact until it can run.
     """
 
     runtime: ClassVar[str]
     copies_apart: ClassVar[bool] = False
-    """whether inputs and outputs must be copied to another memory than numpy's, such as a GPU's"""
+    """whether inputs and outputs are copied to a memory of its own, such as a GPU's"""
     version: str
     provider: str | None = None
     delegate: dict[str, Any] | None = None
@@ -60,24 +60,23 @@ class Engine(abc.ABC):
     def __init__(
         self, path: str, threads: int, graph: bool = False, version: str | None = None
     ) -> None:
-        """Load the artefact `path`, to run with `threads`; `graph` is to run it as a CUDA graph.
+        """Load the artefact `path`, to run with `threads`, with `graph` as a CUDA graph.
 
-        Where a `version` is given, a runtime of another one is refused before it sees the artefact.
-        Raises MissingEngineError where the runtime cannot be imported, or is of another version,
-        EngineError where it refuses
-        the artefact, RequestError for a graph on a runtime that has none.
+        A runtime of another `version`, if given, is refused before it sees the artefact. Raises
+        MissingEngineError if the runtime cannot be imported or is of another version, EngineError
+        if it refuses the artefact, RequestError for a CUDA graph on a runtime without them.
         """
         if graph and not self.copies_apart:
-            raise RequestError("there are no CUDA graphs in this runtime", value=self.runtime)
+            raise RequestError("this runtime has no CUDA graphs", value=self.runtime)
         self.graph = graph
         start = time.perf_counter()
         self._import()
         imported = time.perf_counter()
         if version is not None and self.version != version:
             raise MissingEngineError(
-                "the runtime has another version than the bundle was packed for",
-                value=f"{self.runtime} {self.version}, packed for {version}",
-                hint="install that one, or try this one with --any-version",
+                "the bundle was packed for another version of the runtime",
+                value=f"{self.runtime} {self.version} is here, packed for {version}",
+                hint="install that version, or try this one with --any-version",
             )
         self._load(path, threads)
         self.import_ms = 1e3 * (imported - start)
@@ -86,46 +85,59 @@ class Engine(abc.ABC):
 
     @classmethod
     def probe(cls) -> dict[str, Any]:
-        """Whether the runtime can run here: its version, provider and device, null where none.
+        """The runtime's version, provider and device; None for what it does not have.
 
-        Raises MissingEngineError, with the reason, where it cannot.
+        Raises MissingEngineError, with the reason, if it cannot run here.
         """
         engine = cls.__new__(cls)
         engine._import()
+        engine._prove()
         return {"version": engine.version, "provider": cls.provider, "device": engine.device}
 
+    def describe(self) -> dict[str, Any]:
+        return {
+            "name": self.runtime,
+            "version": self.version,
+            "provider": self.provider,
+            "device": self.device,
+        }
+
     def device_memory_bytes(self) -> int | None:
-        """What this process holds of the accelerator's memory; None where that is not known."""
+        """Accelerator memory that this process holds; None if that is not known."""
         return None
 
     @abc.abstractmethod
     def _import(self) -> None:
         """Import the runtime, and set `version`."""
 
+    def _prove(self) -> None:  # noqa: B027 - most need no proof
+        """Raise MissingEngineError if the runtime is installed but cannot run anything."""
+
     @abc.abstractmethod
-    def _load(self, path: str, threads: int) -> None:
-        """Load the artefact."""
+    def _load(self, path: str, threads: int) -> None: ...
 
     @abc.abstractmethod
     def _ports(self) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
-        """The inputs and outputs of the artefact."""
+        """Inputs and outputs."""
 
     @abc.abstractmethod
     def _run(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """Run one batch, arrays in the order and of the dtypes of `inputs`; the first output."""
+        """Run a batch, arrays in the order and dtypes of `inputs`; returns the first output."""
 
     @abc.abstractmethod
     def _bind(self, arrays: Sequence[np.ndarray]) -> Callable[[], Any]:
-        """Give the runtime one batch; the call that runs it and leaves the output where it is."""
+        """Give the runtime a batch; returns a call that runs it and leaves the output in place."""
 
     def predict(self, inputs: Mapping[str, np.ndarray], batch: int) -> np.ndarray:
-        """Run arrays (n, ...) by their inputs' names, `batch` rows at once: float32 (n, k).
+        """Run arrays (n, ...) by the names of their inputs, `batch` rows at once: float32 (n, k).
 
-        Where the artefact has a fixed batch, that one is taken, and the last one filled up. Raises
-        RequestError where the arrays do not fit, EngineError where the runtime fails.
+        An artefact of a fixed batch runs with that one; the last batch is padded. Raises
+        RequestError if the arrays do not fit, EngineError if the runtime fails.
         """
         if len(self.outputs) != 1:
-            raise EngineError("the artefact has not one output", value=len(self.outputs))
+            raise EngineError(
+                "the artefact must have one output", value=f"it has {len(self.outputs)}"
+            )
         arrays = self._arranged(inputs)
         rows, fixed = len(arrays[0]), self.fixed_batch()
         step = fixed or batch
@@ -135,31 +147,30 @@ class Engine(abc.ABC):
             count = len(part[0])
             if fixed:
                 part = [_filled(array, fixed) for array in part]
-            found = self._guarded(functools.partial(self._run, part))
+            found = self._guarded(self._run, part)
             if found.ndim == 0 or len(found) != len(part[0]):
                 raise EngineError(
-                    "the output is not one row an example",
+                    "the output does not have one row an example",
                     value=f"{found.shape} for {len(part[0])} examples",
                 )
             parts.append(_dequantized(found[:count], self.outputs[0]))
         return np.concatenate(parts)
 
     def warm_up(self, rows: Rows, *, seconds: float) -> dict[str, Any]:
-        """Run until the median of the runs settles, for at most `seconds`.
+        """Run until the times settle (`deploy.measurement.settle`); raises as `predict` does.
 
-        Returns what `deploy.measurement.settle` does; the first run builds what the runtime builds
-        late. Raises as `predict` does.
+        `first_ns` is of the first run, which also builds what the runtime builds late.
         """
         self._bind_ns = 0
         run = self._repeated(rows)
-        found: dict[str, Any] = self._guarded(lambda: settle(run, seconds))
-        # Giving a GPU its inputs builds and may run what is run first.
+        found = self._guarded(settle, run, seconds)
+        # Giving a GPU its inputs may already build and run the graph.
         return found | {"first_ns": found["first_ns"] + self._bind_ns}
 
     def measure(self, rows: Rows, *, warmup: int, runs: int) -> list[int]:
-        """Nanoseconds of each of `runs` runs of one batch, after `warmup` runs that do not count.
+        """Nanoseconds of each of `runs` runs of a batch, after `warmup` runs that do not count.
 
-        The garbage collector rests meanwhile. Raises as `predict` does.
+        Raises as `predict` does.
         """
         run = self._repeated(rows)
 
@@ -169,11 +180,10 @@ class Engine(abc.ABC):
             gc.collect()
             return timed(itertools.repeat(run, runs))
 
-        times: list[int] = self._guarded(measured)
-        return times
+        return self._guarded(measured)
 
     def stream(self, rows: Rows, *, runs: int) -> tuple[int, int]:
-        """Run batch after batch, timed in all and not one by one: how many examples, nanoseconds.
+        """Run batches back to back, timed together: how many examples, nanoseconds.
 
         Raises as `predict` does.
         """
@@ -184,14 +194,11 @@ class Engine(abc.ABC):
                 run()
 
         gc.collect()
-        times: list[int] = self._guarded(lambda: timed([run_all]))
-        return runs * (self.fixed_batch() or rows.batch), times[0]
+        nanoseconds = self._guarded(timed, [run_all])[0]
+        return runs * (self.fixed_batch() or rows.batch), nanoseconds
 
     def _repeated(self, rows: Rows) -> Callable[[], Any]:
-        """The call that runs a batch, which is timed; each takes the next rows of the inputs.
-
-        Without copies the first batch stays in the runtime's memory.
-        """
+        """The call to time, which runs the next batch; without copies always the first one."""
         size = self.fixed_batch() or rows.batch
         given = self._random(size) if rows.inputs is None else rows.inputs
         arrays = self._arranged(given)
@@ -202,42 +209,39 @@ class Engine(abc.ABC):
         ]
         if not rows.copies:
             start = time.perf_counter_ns()
-            run: Callable[[], Any] = self._guarded(lambda: self._bind(batches[0]))
+            run = self._guarded(self._bind, batches[0])
             self._bind_ns = time.perf_counter_ns() - start
             return run
         turns = itertools.cycle(batches)
         return lambda: self._run(next(turns))
 
-    def _guarded(self, run: Callable[[], Any]) -> Any:
-        """Turn whatever the runtime raises into an EngineError."""
+    def _guarded(self, run: Callable[..., T], *arguments: Any) -> T:
         try:
-            return run()
+            return run(*arguments)
         except Exception as error:
             raise EngineError(f"{self.runtime} cannot run the artefact", value=error) from error
 
     def fixed_batch(self) -> int | None:
-        """How many rows the artefact was made for; None where that is open."""
+        """The batch size that the artefact was made for; None if that is open."""
         sizes = {port.shape[0] for port in self.inputs if port.shape} - {None}
         if len(sizes) > 1 or 0 in sizes:
             raise EngineError(
-                "the inputs have batches of several sizes", value=sorted(map(str, sizes))
+                "the inputs have different batch sizes", value=sorted(map(str, sizes))
             )
         return sizes.pop() if sizes else None
 
     def _arranged(self, inputs: Mapping[str, np.ndarray]) -> list[np.ndarray]:
-        """The arrays in the order and of the dtypes of the inputs."""
         given = self._by_port(inputs)
-        arrays = [
-            _fitted(array, port)
-            for array, port in ((given[port.name], port) for port in self.inputs)
-        ]
+        arrays = [_fitted(given[port.name], port) for port in self.inputs]
         lengths = {len(array) for array in arrays}
         if len(lengths) != 1 or 0 in lengths:
-            raise RequestError("the inputs have not one number of rows", value=sorted(lengths))
+            raise RequestError(
+                "the inputs differ in their number of rows, or have none", value=sorted(lengths)
+            )
         return arrays
 
     def _by_port(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The arrays by the inputs' names in the file, or by their plain names."""
+        """The arrays by the inputs' names in the file; they may be given by plain names."""
         names = {port.name: port.name for port in self.inputs}
         for port in self.inputs:
             names.setdefault(plain_name(port.name), port.name)
@@ -248,13 +252,13 @@ class Engine(abc.ABC):
                 for part in (inputs, [port.name for port in self.inputs])
             )
             raise RequestError(
-                "the arrays are not those of the artefact's inputs",
+                "the arrays do not match the artefact's inputs",
                 value=f"given {given}; the artefact has {wanted}",
             )
         return found
 
     def _random(self, rows: int) -> dict[str, np.ndarray]:
-        """Random rows, 0 to 1; zeros for integers that stand for themselves, such as tokens."""
+        """Random rows from 0 to 1; zeros for integers without a scale, such as tokens."""
         generator = np.random.default_rng(_SEED)
         found = {}
         for port in self.inputs:
@@ -267,7 +271,7 @@ class Engine(abc.ABC):
 
 
 def plain_name(name: str) -> str:
-    """An input's name without what TensorFlow wraps around it: serving_default_x:0 is x."""
+    """An input's name without what TensorFlow adds to it: x for serving_default_x:0."""
     prefix = "serving_default_"
     start = len(prefix) if name.startswith(prefix) else 0
     plain, colon, number = name[start:].rpartition(":")
@@ -275,14 +279,16 @@ def plain_name(name: str) -> str:
 
 
 def checked_dtype(dtype: str, name: str) -> str:
-    """The numpy name of a tensor's type; raises EngineError for one that holds no numbers."""
+    """`dtype` if it is numeric; raises EngineError for a tensor of any other type."""
     if dtype not in DTYPES:
-        raise EngineError("the artefact takes or gives no numbers", value=f"{name} is {dtype}")
+        raise EngineError(
+            "the artefact has an input or output that is not numeric", value=f"{name} is {dtype}"
+        )
     return dtype
 
 
 def _fitted(array: np.ndarray, port: Port) -> np.ndarray:
-    """The array in the dtype of the input; raises RequestError where that would change it."""
+    """The array in the dtype of the input; raises RequestError if that would change values."""
     shape = array.shape
     if len(shape) != len(port.shape) or any(
         wanted not in (None, size)
@@ -297,25 +303,25 @@ def _fitted(array: np.ndarray, port: Port) -> np.ndarray:
         return np.ascontiguousarray(array)
     if port.scale is not None and wanted_type.kind in "iu" and array.dtype.kind == "f":
         if not np.isfinite(array).all():
-            raise RequestError("the array holds values that are no numbers", value=port.name)
+            raise RequestError("the array holds NaN or infinity", value=port.name)
         limits = np.iinfo(wanted_type)
         levels = np.rint(array / np.float32(port.scale)) + port.zero_point
         return np.clip(levels, limits.min, limits.max).astype(wanted_type)
     if array.dtype.kind == "f" and wanted_type.kind != "f":
         raise RequestError(
-            "the input takes whole numbers",
+            "the input takes integers",
             value=f"{port.name} takes {port.dtype}, given {array.dtype}",
         )
     cast = np.ascontiguousarray(array.astype(wanted_type))
     if wanted_type.kind in "iub" and not np.array_equal(cast, array):
         raise RequestError(
-            "the array holds numbers out of range", value=f"{port.name} takes {port.dtype}"
+            "the array holds values out of range", value=f"{port.name} takes {port.dtype}"
         )
     return cast
 
 
 def _filled(array: np.ndarray, rows: int) -> np.ndarray:
-    """The first `rows` rows, repeated where there are fewer."""
+    """`rows` rows: those of `array`, repeated if there are fewer."""
     if len(array) == rows:
         return array
     return np.ascontiguousarray(np.resize(array, (rows, *array.shape[1:])))

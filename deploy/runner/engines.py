@@ -1,4 +1,4 @@
-"""Which class runs artefacts in which runtime; imported when it is asked for."""
+"""The class that runs artefacts in each runtime, imported when it is needed."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ ENGINES = {
 
 
 def engine_class(runtime: str) -> type[Engine]:
-    """The class that runs artefacts in `runtime`; raises MissingEngineError where there is none."""
+    """Raises MissingEngineError for an unknown runtime."""
     if runtime not in ENGINES:
         raise MissingEngineError(
-            "no runtime of this program", value=runtime, hint=f"it knows {', '.join(ENGINES)}"
+            "unknown runtime", value=runtime, hint=f"this program knows {', '.join(ENGINES)}"
         )
     module, name = ENGINES[runtime]
     found: type[Engine] = getattr(importlib.import_module(module), name)

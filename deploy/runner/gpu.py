@@ -1,7 +1,7 @@
-"""The NVIDIA GPU that a runtime of this process would use, by the libraries of the driver alone.
+"""The NVIDIA GPU that a runtime in this process would use, from the driver's libraries alone.
 
-libcuda says what the GPU is and heeds CUDA_VISIBLE_DEVICES; NVML knows the driver's version and who
-uses how much of the GPU's memory. Sources: the CUDA Driver API and NVML reference manuals.
+libcuda describes the GPU and obeys CUDA_VISIBLE_DEVICES; NVML knows the driver's version and how
+much GPU memory each process uses. Sources: the CUDA Driver API and NVML reference manuals.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from deploy.errors import MissingEngineError
 
 CUDA_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
-"""What the driver is called by."""
+"""The driver's library."""
 
 _NVML_LIBRARY = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 _DRIVER_FILE = Path("/proc/driver/nvidia/version")
@@ -31,10 +31,10 @@ _UNKNOWN_BYTES = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE
 def describe_gpu() -> dict[str, Any]:
     """The first GPU that this process sees, as a JSON object.
 
-    `name`, `driver` (its version, or null where that cannot be read), `memory_bytes` (in all),
+    `name`, `driver` (its version, or null if unknown), `memory_bytes` (in total),
     `compute_capability` such as "9.0", and `cuda`, the newest CUDA that the driver runs, such as
-    "13.0". Raises MissingEngineError where there is no driver or no GPU. Call it before a runtime
-    uses the GPU: `gpu_memory_bytes` counts from then on.
+    "13.0". Raises MissingEngineError without a driver or a GPU. Call it before a runtime uses the
+    GPU: `gpu_memory_bytes` counts from then on.
     """
     driver = _Driver()
     memory = _meter(driver.bus)
@@ -48,19 +48,17 @@ def describe_gpu() -> dict[str, Any]:
 
 
 def gpu_memory_bytes() -> int | None:
-    """Bytes of the GPU's memory that this process holds; None where the driver does not say.
+    """Bytes of the GPU's memory that this process holds; None if the driver does not say.
 
-    In a container the driver lists processes by numbers that are not those inside: then the one
-    process that was not listed when `describe_gpu` was first called is taken for this one, and
-    where there are several, none is.
+    In a container the driver lists processes by other numbers than those inside. Then the only
+    process that was not listed when `describe_gpu` was first called is taken for this one; if
+    there are several, the answer is None.
     """
-    if not _METERS:
-        return None
-    return _METERS[0].bytes()
+    return _METERS[0].bytes() if _METERS else None
 
 
 class _Driver:
-    """What libcuda says of the first GPU. Raises MissingEngineError where it finds none."""
+    """The first GPU as libcuda describes it; raises MissingEngineError if there is none."""
 
     def __init__(self) -> None:
         try:
@@ -99,7 +97,7 @@ class _Driver:
         code = getattr(self._library, function)(*arguments)
         if code:
             raise MissingEngineError(
-                "the NVIDIA driver finds no GPU that works",
+                "the NVIDIA driver finds no working GPU",
                 value=f"{function} gives {self._error(code)}",
             )
 
@@ -122,7 +120,7 @@ class _Process(ctypes.Structure):
 
 
 class _Meter:
-    """What NVML says of the GPU at a PCI bus. Raises OSError or AttributeError without NVML."""
+    """NVML for the GPU at a PCI bus; raises OSError or AttributeError without NVML."""
 
     def __init__(self, bus: str) -> None:
         self._library = ctypes.CDLL(_NVML_LIBRARY)
@@ -135,7 +133,7 @@ class _Meter:
         self._before = set(self._processes())
 
     def bytes(self) -> int | None:
-        """What this process holds; None where that cannot be told."""
+        """Bytes that this process holds; None if that is unknown."""
         try:
             processes = self._processes()
         except OSError:
@@ -147,7 +145,6 @@ class _Meter:
         return None if ours == _UNKNOWN_BYTES else ours
 
     def _processes(self) -> dict[int, int]:
-        """Bytes by process."""
         found, count = (_Process * _MOST_PROCESSES)(), ctypes.c_uint(_MOST_PROCESSES)
         self._call(
             "nvmlDeviceGetComputeRunningProcesses_v3", self._device, ctypes.byref(count), found
@@ -164,7 +161,7 @@ _METERS: list[_Meter] = []
 
 
 def _meter(bus: str) -> _Meter | None:
-    """The meter of this process, from now on; None where there is no NVML that knows the GPU."""
+    """The meter of this process from now on; None without an NVML that knows the GPU."""
     _METERS.clear()
     with contextlib.suppress(OSError, AttributeError):
         _METERS.append(_Meter(bus))

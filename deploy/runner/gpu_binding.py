@@ -1,4 +1,4 @@
-"""One batch in the GPU's memory, at addresses that stay, and the run of a session on it."""
+"""A batch at fixed addresses in the GPU's memory, and the run of a session on it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _DEVICE = ("cuda", 0)  # TensorRT's memory is CUDA's, too
 
 
 class GpuBinding:
-    """Inputs and outputs of one batch size, which lie on the GPU, and the run between them.
+    """Inputs and outputs of one batch size on the GPU, and the run between them.
 
-    `graph` numbers the CUDA graph that the run is captured as; None is to capture none. Where an
-    axis of the file is open its size is that of the arrays: a first run finds those of the outputs.
+    `graph` numbers the CUDA graph that captures the run; None captures none. The arrays fix the
+    sizes of open axes; a first run finds those of the outputs.
     """
 
     def __init__(
@@ -29,10 +29,10 @@ class GpuBinding:
         outputs: Sequence[str],
         graph: int | None,
     ) -> None:
-        """Copy the inputs to the GPU, and run once; with `graph` once more, which captures it.
+        """Copy the inputs to the GPU and run once; with `graph` once more, to capture it.
 
-        Raises EngineError where memory that should be the GPU's is not, or the run cannot be
-        captured; what the runtime raises in the first run goes through.
+        Raises EngineError if the memory is not the GPU's or the run cannot be captured, and what
+        the runtime raises in the first run.
         """
         self._onnxruntime, self._session, self._graph = onnxruntime, session, graph
         self._binding = session.io_binding()
@@ -46,7 +46,7 @@ class GpuBinding:
         self._binding.synchronize_inputs()
         self._options = self._run_options(_NO_GRAPH)
         self.run()
-        # What the runtime gave the outputs is theirs from now on.
+        # The outputs keep the memory that the runtime gave them.
         self._outputs = self._binding.get_outputs()
         for name, value in zip(outputs, self._outputs):  # noqa: B905 - Python 3.9
             self._binding.bind_ortvalue_output(name, value)
@@ -55,20 +55,18 @@ class GpuBinding:
             self._capture()
 
     def update(self, arrays: Sequence[np.ndarray]) -> None:
-        """Copy other inputs of the same shapes into the place of the ones before."""
+        """Copy other inputs of the same shapes to the same addresses."""
         for value, array in zip(self._inputs, arrays):  # noqa: B905 - Python 3.9
             value.update_inplace(array)
         self._binding.synchronize_inputs()
 
     def run(self) -> None:
-        """Run once; the GPU has finished when this returns."""
+        """Run once; returns when the GPU has finished."""
         self._session.run_with_iobinding(self._binding, self._options)
-        # A run ends with this by itself, unless an option says otherwise: then nothing is waited
-        # for here, which takes microseconds.
+        # A run already ends with this, unless an option says otherwise; then it costs microseconds.
         self._binding.synchronize_outputs()
 
     def output(self) -> np.ndarray:
-        """A copy of the first output."""
         found: np.ndarray = self._outputs[0].numpy()
         return found
 
@@ -76,12 +74,12 @@ class GpuBinding:
         self._options = self._run_options(self._graph)
         try:
             self.run()
-        # Its errors have no base of their own.
+        # Its errors have no common base.
         except Exception as error:
             raise EngineError("the run cannot be captured as a CUDA graph", value=error) from error
 
     def _run_options(self, graph: int | None) -> Any:
-        """The options of a run in a session with CUDA graphs; None in one without."""
+        """The options of a run; None in a session without CUDA graphs."""
         if self._graph is None:
             return None
         options = self._onnxruntime.RunOptions()
@@ -91,6 +89,4 @@ class GpuBinding:
     def _check_memory(self) -> None:
         places = {value.device_name().lower() for value in (*self._inputs, *self._outputs)}
         if "cpu" in places:
-            raise EngineError(
-                "inputs or outputs do not lie in the GPU's memory", value=sorted(places)
-            )
+            raise EngineError("inputs or outputs are not in the GPU's memory", value=sorted(places))

@@ -1,4 +1,4 @@
-"""The libraries that an execution provider for NVIDIA GPUs needs: loaded, or said to be missing."""
+"""Loading the libraries that a provider for NVIDIA GPUs needs, or naming the missing ones."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from typing import Any
 from deploy.errors import MissingEngineError
 
 _OPTIONAL = ("cufft", "nvrtc")
-"""Parts of the names of libraries that providers load when an operator needs them."""
+"""In the names of libraries that providers load only when an operator needs them."""
 
 _PROVIDERS = {"CUDAExecutionProvider": "cuda", "TensorrtExecutionProvider": "tensorrt"}
 
 
 def load_libraries(onnxruntime: Any, device: Mapping[str, Any], hint: str) -> None:
-    """Load CUDA and cuDNN, from the packages of NVIDIA or the system's folders.
+    """Load CUDA and cuDNN, from NVIDIA's packages or the system's folders.
 
-    ONNX Runtime would only log what is missing. Raises MissingEngineError, naming the library, and
-    where the driver is older than the CUDA that this ONNX Runtime was built with.
+    ONNX Runtime would only log what is missing. Raises MissingEngineError, naming the library, or
+    if the driver is too old for the CUDA that this ONNX Runtime was built with.
     """
     built_with = str(getattr(onnxruntime, "cuda_version", "") or "")
     if _major(device["cuda"]) < _major(built_with):
@@ -33,7 +33,7 @@ def load_libraries(onnxruntime: Any, device: Mapping[str, Any], hint: str) -> No
             f"{built_with}",
             hint="install a newer driver",
         )
-    # Read when the libraries are loaded: products of float32 are to be of float32.
+    # Read when the libraries are loaded: float32 must be multiplied as float32.
     os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
     preload = getattr(onnxruntime, "preload_dlls", None)
     if preload is not None:
@@ -46,13 +46,14 @@ def load_libraries(onnxruntime: Any, device: Mapping[str, Any], hint: str) -> No
         try:
             ctypes.CDLL(name)
         except OSError as error:
+            product = "cuDNN" if "cudnn" in name else "CUDA"
             raise MissingEngineError(
-                f"{_product(name)} cannot be loaded", value=error, hint=hint
+                f"{product} cannot be loaded", value=error, hint=hint
             ) from error
 
 
 def cudnn_version(onnxruntime: Any) -> str | None:
-    """The version of the cuDNN that was loaded, such as "9.10.2"; None where it does not say."""
+    """The version of the loaded cuDNN, such as "9.10.2"; None if it is unknown."""
     for name in _needed(onnxruntime):
         if "cudnn" in name:
             with contextlib.suppress(OSError, AttributeError):
@@ -64,10 +65,9 @@ def cudnn_version(onnxruntime: Any) -> str | None:
 
 
 def library_error(onnxruntime: Any, provider: str) -> str | None:
-    """Why the provider's own library cannot be loaded, such as for one that it needs.
+    """Why the provider's own library cannot be loaded, such as one that it needs in turn.
 
-    Only for a provider that ONNX Runtime has tried to start: the library must not be there before
-    what ONNX Runtime loads first.
+    Only for a provider that ONNX Runtime has tried to start: it must load its own libraries first.
     """
     prefix, suffix = ("", ".dll") if sys.platform == "win32" else ("lib", ".so")
     folder = Path(str(onnxruntime.__file__)).parent / "capi"
@@ -81,20 +81,16 @@ def library_error(onnxruntime: Any, provider: str) -> str | None:
 
 
 def _needed(onnxruntime: Any) -> list[str]:
-    """The libraries of CUDA and cuDNN, those first that others need; none where that is unknown."""
+    """The libraries of CUDA and cuDNN in the order to load them; empty if that is unknown."""
     listed = getattr(onnxruntime, "_get_nvidia_dll_paths", None)
     try:
         names = [str(path[-1]) for path in listed(sys.platform == "win32")] if listed else []
-    except Exception:  # no public function: it may change
+    except Exception:  # not a public function: it may change
         return []
     return [name for name in names if not any(part in name for part in _OPTIONAL)]
 
 
-def _product(name: str) -> str:
-    return "cuDNN" if "cudnn" in name else "CUDA"
-
-
 def _major(version: str) -> int:
-    """13 of "13.0"; 0 where there is no number."""
+    """13 for "13.0"; 0 without a number."""
     head = version.partition(".")[0]
     return int(head) if head.isdigit() else 0

@@ -1,4 +1,4 @@
-"""ONNX files in ONNX Runtime: on the CPU, and on an NVIDIA GPU by CUDA or TensorRT."""
+"""ONNX files in ONNX Runtime: on the CPU, and on an NVIDIA GPU with CUDA or TensorRT."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _TINY_MODEL = (
 
 
 class OnnxEngine(Engine):
-    """ONNX Runtime with one execution provider, and all optimisations of the graph."""
+    """ONNX Runtime with one execution provider and all graph optimisations."""
 
     provider: str
     package: ClassVar[str]
-    """what brings the provider, as pip knows it"""
+    """the pip package of the provider"""
 
     def _import(self) -> None:
         hint = f"pip install {self.package}"
@@ -48,7 +48,9 @@ class OnnxEngine(Engine):
             self.version = str(self._onnxruntime.__version__)
             providers = self._onnxruntime.get_available_providers()
         except (ImportError, AttributeError) as error:
-            raise MissingEngineError("onnxruntime is not there", value=error, hint=hint) from error
+            raise MissingEngineError(
+                "onnxruntime is not installed", value=error, hint=hint
+            ) from error
         if self.provider not in providers:
             raise MissingEngineError(
                 f"this onnxruntime has no {self.provider}",
@@ -60,11 +62,11 @@ class OnnxEngine(Engine):
         self._session = self._open(path, threads)
         providers = self._session.get_providers()
         if providers[:1] != [self.provider]:
-            raise EngineError("another provider computes than was asked for", value=providers)
+            raise EngineError("another provider computes than the requested one", value=providers)
 
     @abc.abstractmethod
     def _open(self, path: str, threads: int) -> Any:
-        """A session of the file."""
+        """A session for the file."""
 
     def _session_options(self, threads: int) -> Any:
         options = self._onnxruntime.SessionOptions()
@@ -98,7 +100,7 @@ class OnnxruntimeEngine(OnnxEngine):
             return self._onnxruntime.InferenceSession(
                 path, self._session_options(threads), providers=[self.provider]
             )
-        # Its errors have no base of their own.
+        # Its errors have no common base.
         except Exception as error:
             raise EngineError(f"{self.runtime} refuses the artefact", value=error) from error
 
@@ -112,29 +114,19 @@ class OnnxruntimeEngine(OnnxEngine):
 
 
 class GpuEngine(OnnxEngine):
-    """ONNX Runtime on the first NVIDIA GPU: every node there, or the artefact is refused.
+    """ONNX Runtime on the first NVIDIA GPU, which runs every node, or the artefact is refused.
 
     ONNX Runtime falls back to the CPU in four ways: a provider that cannot start is left out with a
     log line, nodes that it does not take go to the CPU, a session that cannot be made is made again
-    without it, and so is one whose run fails. All are off here. float32 is float32: TF32, which
-    keeps 10 bits of a factor, is off, too.
+    without it, and so is one whose run fails. All are off here. So is TF32, which keeps only 10
+    bits of a float32 factor.
     """
 
     copies_apart = True
     hint: ClassVar[str]
-    """how the libraries that the provider alone needs are installed"""
-
-    @classmethod
-    def probe(cls) -> dict[str, Any]:
-        """As for every runtime; the provider has run a model, too."""
-        engine = cls.__new__(cls)
-        engine.graph = False
-        engine._import()
-        engine._check_provider()
-        return {"version": engine.version, "provider": cls.provider, "device": engine.device}
+    """how to install the libraries that only this provider needs"""
 
     def device_memory_bytes(self) -> int | None:
-        """What this process holds of the GPU's memory; None where that is not known."""
         return gpu_memory_bytes()
 
     def _import(self) -> None:
@@ -147,7 +139,7 @@ class GpuEngine(OnnxEngine):
 
     @abc.abstractmethod
     def _provider_options(self, path: str) -> dict[str, Any]:
-        """The provider's options for the file."""
+        """The options of the provider for the file."""
 
     def _open(self, path: str, threads: int) -> Any:
         options = self._session_options(threads)
@@ -159,15 +151,15 @@ class GpuEngine(OnnxEngine):
                 providers=[(self.provider, self._provider_options(path))],
                 enable_fallback=False,
             )
-        # Its errors have no base of their own.
+        # Its errors have no common base.
         except Exception as error:
-            self._check_provider()
+            self._prove()
             raise self._refusal(path, error) from error
         session.disable_fallback()
         return session
 
-    def _check_provider(self) -> None:
-        """Raise MissingEngineError where the provider cannot run even the smallest model."""
+    def _prove(self) -> None:
+        """The provider must run a tiny model."""
         try:
             options = self._session_options(threads=1)
             options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
@@ -187,7 +179,6 @@ class GpuEngine(OnnxEngine):
             )
 
     def _refusal(self, path: str, error: Exception) -> EngineError:
-        """What the session's error means for the artefact."""
         if _ON_THE_CPU in str(error):
             left = self._left_over(path)
             return EngineError(
@@ -199,7 +190,7 @@ class GpuEngine(OnnxEngine):
         return EngineError(f"{self.runtime} refuses the artefact", value=error)
 
     def _left_over(self, path: str) -> list[str]:
-        """The operators that would fall to another provider; none where that cannot be told."""
+        """The operators that another provider would run; empty if that is unknown."""
         with contextlib.suppress(Exception):  # since ONNX Runtime 1.24
             options = self._session_options(threads=1)
             options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -217,7 +208,7 @@ class GpuEngine(OnnxEngine):
     def _run(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
         if not self.graph:
             return super()._run(arrays)
-        # Through the graph, so that what is right and what is fast are the same run.
+        # Through the graph, so that what is checked is also what is timed.
         binding = self._bound(arrays)
         binding.run()
         return binding.output()
@@ -226,7 +217,7 @@ class GpuEngine(OnnxEngine):
         return self._bound(arrays).run
 
     def _bound(self, arrays: Sequence[np.ndarray]) -> GpuBinding:
-        """The arrays on the GPU, in the place of those before where the shapes are the same."""
+        """The arrays on the GPU, at the addresses of earlier ones of the same shapes."""
         shapes = tuple(array.shape for array in arrays)
         if shapes in self._bindings:
             self._bindings[shapes].update(arrays)
@@ -245,7 +236,7 @@ class GpuEngine(OnnxEngine):
 
 
 class CudaEngine(GpuEngine):
-    """ONNX Runtime by CUDA and cuDNN."""
+    """ONNX Runtime with CUDA and cuDNN."""
 
     runtime = "cuda"
     provider = "CUDAExecutionProvider"
@@ -257,15 +248,15 @@ class CudaEngine(GpuEngine):
 
 
 class TensorrtEngine(GpuEngine):
-    """ONNX Runtime by TensorRT, which compiles the graph while it loads; nothing is kept of that.
+    """ONNX Runtime with TensorRT, which compiles the graph while it loads; nothing is cached.
 
-    A graph of float16 or int8 is computed in those; one of float32 in nothing narrower.
+    A graph of float16 or int8 is computed in these, one of float32 in nothing narrower.
     """
 
     runtime = "tensorrt"
     provider = "TensorrtExecutionProvider"
     package = "onnxruntime-gpu[cuda,cudnn]"
-    hint = "pip install tensorrt-cu13, in the major version of that library"
+    hint = "pip install tensorrt-cu13, of the same major version as that library"
 
     def _provider_options(self, path: str) -> dict[str, Any]:
         found = precisions(path)
@@ -280,7 +271,7 @@ class TensorrtEngine(GpuEngine):
 
 
 def _port(value: Any) -> Port:
-    """What the session says of an input or output; a size that is no number is open."""
+    """An input or output as the session describes it; a size that is not a number is open."""
     kind = str(value.type)
     dtype = _TYPES.get(kind, kind[len("tensor(") : -1])
     shape = tuple(size if isinstance(size, int) and size >= 0 else None for size in value.shape)

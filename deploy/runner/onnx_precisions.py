@@ -1,6 +1,6 @@
-"""What an ONNX file computes in, read without the package onnx, which a device has not.
+"""The precisions of an ONNX file, read without the package onnx, which a device does not have.
 
-Only as much of the protocol buffer is read as that takes; field numbers are those of onnx.proto.
+Only the needed part of the protocol buffer is read; field numbers are those of onnx.proto.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
 
 
 class Precisions(NamedTuple):
-    """Which narrow types a file computes in: its own choice, not what it is stored in."""
+    """The narrow types that a file computes in, which need not be those that it is stored in."""
 
     float16: bool
-    """a convolution or a product of matrices takes a weight of float16 as it is"""
+    """a convolution or matrix product takes a float16 weight directly"""
     int8: bool
-    """tensors are quantised or turned back within the graph"""
+    """tensors are quantised or dequantised within the graph"""
 
 
 def precisions(path: str) -> Precisions:
-    """What the ONNX file at `path` computes in; of a file that is none, neither.
+    """The precisions of the ONNX file at `path`; neither for any other file.
 
-    Nothing is unpacked: whether the file is valid is for the runtime to say.
+    Whether the file is valid is left to the runtime.
     """
     try:
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
@@ -58,7 +58,7 @@ def _precisions(held: mmap.mmap) -> Precisions:
 
 
 def _messages(held: mmap.mmap, start: int, end: int, wanted: int) -> Iterator[tuple[int, int]]:
-    """Where the values of a field lie whose values have a length."""
+    """Start and end of each value of a length-delimited field."""
     for number, value in _fields(held, start, end):
         if number == wanted and isinstance(value, tuple):
             yield value
@@ -67,9 +67,9 @@ def _messages(held: mmap.mmap, start: int, end: int, wanted: int) -> Iterator[tu
 def _fields(
     held: mmap.mmap, start: int, end: int
 ) -> Iterator[tuple[int, int | tuple[int, int] | None]]:
-    """Each field's number, and its integer, or where its bytes lie, else None.
+    """Each field's number, and its integer, start and end of its bytes, or None.
 
-    Raises ValueError where the bytes are no message.
+    Raises ValueError for bytes that are not a message.
     """
     while start < end:
         key, start = _varint(held, start, end)
@@ -83,7 +83,7 @@ def _fields(
         elif kind in (_EIGHT_BYTES, _FOUR_BYTES):
             length = 8 if kind == _EIGHT_BYTES else 4
         else:
-            raise ValueError(f"no wire type: {kind}")
+            raise ValueError(f"not a wire type: {kind}")
         if length > end - start:
             raise ValueError("a field is longer than its message")
         yield number, (start, start + length) if kind == _LENGTH else None
@@ -91,7 +91,7 @@ def _fields(
 
 
 def _varint(held: mmap.mmap, start: int, end: int) -> tuple[int, int]:
-    """An integer, and where the next byte lies."""
+    """An integer, and the offset of the next byte."""
     found = 0
     for shift in range(0, 70, 7):
         if start >= end:

@@ -1,4 +1,4 @@
-"""The runner as one file, for a Python that has numpy and a runtime and nothing of ours."""
+"""The runner as one file, for a Python that has only numpy and a runtime."""
 
 from __future__ import annotations
 
@@ -8,19 +8,8 @@ from pathlib import Path
 from deploy.container import write_container
 from deploy.signing import PINNED_KEYS, PublicKey, describe_keys
 
-# What any Python 3 can read, so that one that is too old says so.
+# Any Python 3 can read it, so that one that is too old says so.
 _MAIN = """\
-import sys
-
-if sys.version_info < (3, 9):
-    sys.stderr.write("error: this program needs Python 3.9 or newer\\n")
-    sys.exit(3)
-
-from deploy.runner.__main__ import main
-
-sys.exit(main())
-"""
-_BUNDLE_MAIN = """\
 import sys
 from pathlib import Path
 
@@ -30,26 +19,27 @@ if sys.version_info < (3, 9):
 
 from deploy.runner.__main__ import main
 
-sys.exit(main(bundle=Path(__file__).parent))
+sys.exit(main({}))
 """
+_OWN_BUNDLE = "bundle=Path(__file__).parent"
 _OF_THE_HOST = ("profile.py", "operator_table.py")
-"""What only packaging reads."""
+"""Read by packaging only."""
 
 
 def pack(keys: Sequence[PublicKey] = ()) -> bytes:
-    """A zipapp of the package `deploy`, run by `python -I FILE`; the same bytes every time.
+    """A zipapp of the package `deploy`, run by `python -I FILE`; always the same bytes.
 
-    `keys` are pinned in it: it trusts the bundles that are signed by one of them.
+    `keys` are pinned in it: it trusts bundles signed by one of them.
     """
-    members = {"__main__.py": _MAIN.encode(), **_package()}
+    members = {"__main__.py": _MAIN.format("").encode(), **_package()}
     if keys:
         members[f"deploy/{PINNED_KEYS}"] = describe_keys(keys)
     return write_container(members)
 
 
 def bundled_runner() -> dict[str, bytes]:
-    """The members by which a bundle is executable: `python -I NAME.bundle`. No key is pinned."""
-    return {"__main__.py": _BUNDLE_MAIN.encode(), **_package()}
+    """The members that make a bundle executable: `python -I NAME.bundle`. No key is pinned."""
+    return {"__main__.py": _MAIN.format(_OWN_BUNDLE).encode(), **_package()}
 
 
 def _package() -> dict[str, bytes]:

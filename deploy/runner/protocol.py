@@ -1,4 +1,4 @@
-"""The runner's protocol: a JSON object a line in, one out; `deploy.runner` says which."""
+"""The runner's protocol, which `deploy.runner` describes: a JSON object a line in, one out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import dataclasses
 import json
 import os
 import platform
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -15,11 +14,12 @@ import numpy as np
 
 from deploy.arrays import read_arrays
 from deploy.errors import DeployError, EngineError, MissingEngineError, RequestError
-from deploy.fields import Fields, parse_json
+from deploy.fields import Fields, FilePath, Reader, parse_json
+from deploy.files import written_at_once
+from deploy.machine import peak_memory_bytes
 from deploy.measurement import timer_costs
 from deploy.runner import engines
 from deploy.runner.engine import Engine, Rows
-from deploy.runner.memory import peak_memory_bytes
 from deploy.vectors import CheckVectors
 
 OPERATIONS = ("probe", "load", "predict", "check", "warm_up", "measure", "stream", "exit")
@@ -31,15 +31,22 @@ MOST_ROWS = 2**24
 """Examples of a batch."""
 
 _LARGEST_INPUTS = 4 * 2**30
-_MOST_THREADS = 1024
 _MOST_RUNS = 10**7
-_MOST_SECONDS = 3600.0
+_READERS: dict[str, Reader] = {
+    "runtime": lambda fields, key: fields.choice(key, tuple(engines.ENGINES)),
+    "threads": lambda fields, key: fields.integer(key, 1, 1024),
+    "batch": lambda fields, key: fields.integer(key, 1, MOST_ROWS),
+    "runs": lambda fields, key: fields.integer(key, 1, _MOST_RUNS),
+    "warmup": lambda fields, key: fields.integer(key, 0, _MOST_RUNS),
+    "seconds": lambda fields, key: fields.number(key, 0.0, 3600.0),
+}
+"""The parameters of the operations whose type alone does not say how they are read."""
 
 Answer = dict[str, Any]
 
 
 class Server:
-    """Answers requests, one after the other, about the artefact that was loaded last."""
+    """Answers requests, one at a time, about the artefact loaded last; `_OP` serves `op` OP."""
 
     def __init__(self) -> None:
         self._engine: Engine | None = None
@@ -50,7 +57,7 @@ class Server:
             over = len(line) > LONGEST_LINE
             while not line.endswith(b"\n") and (rest := requests.readline(LONGEST_LINE)):
                 line = rest
-            going, answer = (True, _error(_too_long())) if over else self.answer(line)
+            going, answer = (True, _TOO_LONG) if over else self.answer(line)
             answers.write(json.dumps(answer, allow_nan=False).encode() + b"\n")
             answers.flush()
             if not going:
@@ -61,28 +68,21 @@ class Server:
         try:
             fields = Fields(parse_json(line, "request"), "request")
             op = fields.choice("op", OPERATIONS)
-            answer = {} if op == "exit" else getattr(self, f"_{op}")(fields)
-            return op != "exit", {"ok": True} | answer
+            return op != "exit", {"ok": True} | fields.make(getattr(self, f"_{op}"), _READERS)
         except DeployError as error:
             return True, _error(error)
-        # A request that fails in a way nobody thought of must not end the program.
+        # A request that fails unexpectedly must not end the program.
         except Exception as error:
             return True, _error(EngineError(type(error).__name__, value=error))
 
-    def _probe(self, fields: Fields) -> Answer:
-        runtime = fields.choice("runtime", tuple(engines.ENGINES))
-        fields.done()
+    def _probe(self, runtime: str) -> Answer:
         return engines.engine_class(runtime).probe()
 
-    def _load(self, fields: Fields) -> Answer:
-        runtime = fields.choice("runtime", tuple(engines.ENGINES))
-        path = fields.path("path")
-        threads = fields.integer("threads", 1, _MOST_THREADS)
-        cpus = fields.optional("cpus", fields.sizes)
-        graph = fields.boolean("graph")
-        fields.done()
+    def _load(
+        self, runtime: str, path: FilePath, threads: int, cpus: tuple[int, ...] | None, graph: bool
+    ) -> Answer:
         if not Path(path).is_file():
-            raise RequestError("there is no such file", value=path)
+            raise RequestError("no such file", value=path)
         self._engine = None  # two artefacts in memory would count as one's
         if cpus is not None:
             _pin(cpus)  # before the runtime starts threads, which inherit it
@@ -96,7 +96,7 @@ class Server:
             "numpy": np.__version__,
             "python": platform.python_version(),
             "threads": threads,
-            "cpus": _pinned(),
+            "cpus": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
             "import_ms": engine.import_ms,
             "load_ms": engine.load_ms,
             "inputs": [dataclasses.asdict(port) for port in engine.inputs],
@@ -104,47 +104,42 @@ class Server:
             "peak_memory_bytes": peak_memory_bytes(),
         }
 
-    def _predict(self, fields: Fields) -> Answer:
-        source = fields.path("inputs")
-        target = fields.path("outputs")
-        batch = fields.integer("batch", 1, MOST_ROWS)
-        fields.done()
-        outputs = self._loaded().predict(read_arrays(source, _LARGEST_INPUTS), batch)
-        _write(Path(target), outputs)
-        return {"shape": list(outputs.shape), "peak_memory_bytes": peak_memory_bytes()}
+    def _predict(self, inputs: FilePath, outputs: FilePath, batch: int) -> Answer:
+        found = self._loaded().predict(read_arrays(inputs, _LARGEST_INPUTS), batch)
+        with written_at_once(Path(outputs)) as file:
+            np.lib.format.write_array(file, found, version=(1, 0), allow_pickle=False)
+        return {"shape": list(found.shape), "peak_memory_bytes": peak_memory_bytes()}
 
-    def _check(self, fields: Fields) -> Answer:
-        path = fields.path("vectors")
-        batch = fields.integer("batch", 1, MOST_ROWS)
-        fields.done()
-        vectors = CheckVectors.read(path)
-        return vectors.compare(self._loaded().predict(vectors.inputs, batch)).describe()
+    def _check(self, vectors: FilePath, batch: int) -> Answer:
+        expected = CheckVectors.read(vectors)
+        return expected.compare(self._loaded().predict(expected.inputs, batch)).describe()
 
-    def _warm_up(self, fields: Fields) -> Answer:
-        seconds = fields.number("seconds", 0.0, _MOST_SECONDS)
-        rows = _rows(fields)
+    def _warm_up(self, seconds: float, batch: int, inputs: FilePath | None, copies: bool) -> Answer:
+        rows = _rows(inputs, batch, copies)
         engine = self._loaded()
-        found = engine.warm_up(rows, seconds=seconds)
-        memory = {
+        return {
+            **engine.warm_up(rows, seconds=seconds),
+            **timer_costs(),
             "peak_memory_bytes": peak_memory_bytes(),
             "device_memory_bytes": engine.device_memory_bytes(),
         }
-        return {**found, **timer_costs(), **memory}
 
-    def _measure(self, fields: Fields) -> Answer:
-        warmup = fields.integer("warmup", 0, _MOST_RUNS)
-        runs = fields.integer("runs", 1, _MOST_RUNS)
-        rows = _rows(fields)
+    def _measure(
+        self, warmup: int, runs: int, batch: int, inputs: FilePath | None, copies: bool
+    ) -> Answer:
+        rows = _rows(inputs, batch, copies)
         engine = self._loaded()
         times = engine.measure(rows, warmup=warmup, runs=runs)
-        size = engine.fixed_batch() or rows.batch
+        size = engine.fixed_batch() or batch
         return {"ns": times, "batch": size, "peak_memory_bytes": peak_memory_bytes()}
 
-    def _stream(self, fields: Fields) -> Answer:
-        runs = fields.integer("runs", 1, _MOST_RUNS)
-        rows = _rows(fields)
+    def _stream(self, runs: int, batch: int, inputs: FilePath | None, copies: bool) -> Answer:
+        rows = _rows(inputs, batch, copies)
         examples, nanoseconds = self._loaded().stream(rows, runs=runs)
         return {"examples": examples, "ns": nanoseconds}
+
+    def _exit(self) -> Answer:
+        return {}
 
     def _loaded(self) -> Engine:
         if self._engine is None:
@@ -152,40 +147,16 @@ class Server:
         return self._engine
 
 
-def _rows(fields: Fields) -> Rows:
-    """What runs are fed: the last fields of a request."""
-    batch = fields.integer("batch", 1, MOST_ROWS)
-    source = fields.optional("inputs", fields.path)
-    copies = fields.boolean("copies")
-    fields.done()
-    return Rows(None if source is None else read_arrays(source, _LARGEST_INPUTS), batch, copies)
+def _rows(inputs: FilePath | None, batch: int, copies: bool) -> Rows:
+    return Rows(None if inputs is None else read_arrays(inputs, _LARGEST_INPUTS), batch, copies)
 
 
 def _pin(cpus: Sequence[int]) -> None:
-    """Keep this process to these processors. Raises RequestError where it cannot be."""
+    """Pin this process to these processors; raises RequestError if that fails."""
     try:
         os.sched_setaffinity(0, cpus)
     except (AttributeError, OSError, ValueError, OverflowError) as error:
-        raise RequestError(
-            "the process cannot be pinned", value=f"{list(cpus)} ({error})"
-        ) from error
-
-
-def _pinned() -> list[int] | None:
-    """The processors that this process may use; None where that cannot be said."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-
-
-def _write(path: Path, array: np.ndarray) -> None:
-    """Write an .npy at once: whoever sees the file sees all of it."""
-    handle, name = tempfile.mkstemp(suffix=".npy", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.lib.format.write_array(file, array, version=(1, 0), allow_pickle=False)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink()
-        raise
+        raise RequestError("cannot pin the process", value=f"{list(cpus)} ({error})") from error
 
 
 def _error(error: DeployError) -> Answer:
@@ -193,5 +164,6 @@ def _error(error: DeployError) -> Answer:
     return {"ok": False, "kind": kinds.get(type(error), "request"), "error": str(error)}
 
 
-def _too_long() -> RequestError:
-    return RequestError("the request is too long", hint=f"at most {LONGEST_LINE:,} bytes")
+_TOO_LONG = _error(
+    RequestError("the request is too long", hint=f"send at most {LONGEST_LINE:,} bytes")
+)

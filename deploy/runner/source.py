@@ -1,4 +1,4 @@
-"""Which bundle a command is about, and by which keys it is trusted."""
+"""The bundle that a command opens, and the keys that it trusts."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ if TYPE_CHECKING:
     from deploy.signing import PublicKey
 
 CONVENIENCE = (
-    "This bundle runs a program that came with it: that proves the integrity of the file, not its "
-    "origin. To know from whom it is, verify it with a runner that was installed apart (runner.pyz)"
+    "This bundle runs a program that came with it, which proves the integrity of the file, not its "
+    "origin. To know who signed it, verify it with a runner installed separately (runner.pyz)"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class BundleSource:
-    """A bundle's file, and the keys by one of which it must be signed.
+    """A bundle's file, and the keys, one of which must have signed it.
 
-    `path` is None for a command that names no bundle. `keys` is None in a bundle that runs itself:
-    then no signature is asked for, since whoever altered the bundle would have altered this, too.
+    `path` is None for a command without a bundle. `keys` is None in a self-running bundle, which
+    asks for no signature: whoever altered the bundle could have altered this check, too.
     """
 
     path: Path | None
     keys: tuple[PublicKey, ...] | None
 
     def open(self, path: Path | None = None) -> Bundle:
-        """Read and check the bundle, or that of `path`; raises BundleError, in one line."""
+        """Read and check the bundle, or the one at `path`; raises BundleError."""
         from deploy.bundle import open_bundle
 
         path = path or self.path
         if path is None:
-            raise BundleError("no bundle was named")
+            raise BundleError("no bundle was given")
         return open_bundle(path, self.keys)
 
 
 def trusted_keys(files: Sequence[Path]) -> tuple[PublicKey, ...]:
-    """The keys pinned in this runner, and those of `files` (PEM).
+    """The keys pinned in this runner, and those in `files` (PEM).
 
-    Raises BundleError where there is none, and for a file that holds none.
+    Raises BundleError if there are none, and for a file without one.
     """
     from deploy.signing import pinned_keys, read_public_key
 
@@ -51,7 +51,7 @@ def trusted_keys(files: Sequence[Path]) -> tuple[PublicKey, ...]:
     if not keys:
         raise BundleError(
             "this runner trusts no key",
-            hint="give the publisher's with --key PUB, or install a runner that has it pinned "
+            hint="give the publisher's with --key PUB, or install a runner that pins it "
             "(compressor runner --key PUB)",
         )
     return keys

@@ -1,4 +1,4 @@
-"""TFLite files in LiteRT, and in the older tflite-runtime."""
+"""TFLite files in LiteRT and in the older tflite-runtime."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deploy.runner.engine import Engine, checked_dtype
 
 
 class TfliteEngine(Engine):
-    """An interpreter of TFLite files, with the XNNPACK delegate where it takes the graph."""
+    """An interpreter of TFLite files, with the XNNPACK delegate if it takes the graph."""
 
     module: ClassVar[str]
     package: ClassVar[str]
@@ -25,22 +25,12 @@ class TfliteEngine(Engine):
             self.version = _version(self.module.partition(".")[0], self.package)
         except (ImportError, AttributeError) as error:
             raise MissingEngineError(
-                f"{self.runtime} is not there", value=error, hint=f"pip install {self.package}"
+                f"{self.runtime} is not installed", value=error, hint=f"pip install {self.package}"
             ) from error
-
-    def _version(self) -> str:
-        package = importlib.import_module(self.module.partition(".")[0])
-        version = getattr(package, "__version__", None)
-        if not version:
-            # The slow way: it imports what parses e-mail.
-            from importlib import metadata
-
-            version = metadata.version(self.package)
-        return str(version)
 
     def _load(self, path: str, threads: int) -> None:
         try:
-            # From a path it is mapped, and not held in memory twice.
+            # A path is mapped, so the file is not in memory twice.
             self._interpreter = self._interpreter_class(model_path=path, num_threads=threads)
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError, MemoryError) as error:
@@ -68,7 +58,7 @@ class TfliteEngine(Engine):
     def _set(self, arrays: Sequence[np.ndarray]) -> None:
         shapes = [array.shape for array in arrays]
         if shapes != self._shapes:
-            self._shapes = []  # of neither, should it fail
+            self._shapes = []  # of neither, should the resize fail
             for detail, shape in zip(self._details, shapes):  # noqa: B905 - Python 3.9
                 self._interpreter.resize_tensor_input(detail["index"], shape)
             self._interpreter.allocate_tensors()
@@ -94,7 +84,7 @@ class TfliteRuntimeEngine(TfliteEngine):
 
 
 def _version(module: str, package: str) -> str:
-    """The version that the module says it has, else that of its package, which takes longer."""
+    """The module's own version, else that of its package, which takes longer to find."""
     said = getattr(importlib.import_module(module), "__version__", None)
     if isinstance(said, str):
         return said
@@ -106,16 +96,16 @@ def _version(module: str, package: str) -> str:
 def _delegate(interpreter: Any) -> dict[str, Any] | None:
     """How many of the graph's `of` nodes XNNPACK, the default delegate, computes; None: unknown.
 
-    The interpreter lists the nodes of the file and, behind them, those that stand for what a
-    delegate took. What is reached from the outputs is run as it is; the delegate took the rest.
+    The interpreter lists the nodes of the file and then those that stand for delegated ones. Nodes
+    reached from the outputs run as they are; the rest was delegated.
     """
     try:
         nodes = interpreter._get_ops_details()
         wanted = [detail["index"] for detail in interpreter.get_output_details()]
-    except (AttributeError, RuntimeError, ValueError):  # no public part of the interpreter
+    except (AttributeError, RuntimeError, ValueError):  # not a public method
         return None
     makers: dict[int, int] = {}
-    # The delegate's nodes come last, and are what makes their outputs now.
+    # The delegate's nodes come last, and make these outputs now.
     for number, node in enumerate(nodes):
         makers.update({int(tensor): number for tensor in node["outputs"]})
     reached: set[int] = set()
@@ -130,7 +120,7 @@ def _delegate(interpreter: Any) -> dict[str, Any] | None:
 
 
 def _port(detail: dict[str, Any]) -> Port:
-    """What the interpreter says of an input or output; -1 in its shape is an open size."""
+    """An input or output as the interpreter describes it; -1 in its shape is an open size."""
     name = str(detail["name"])
     dtype = checked_dtype(np.dtype(detail["dtype"]).name, name)
     scale, zero_point = detail["quantization"]
@@ -138,7 +128,7 @@ def _port(detail: dict[str, Any]) -> Port:
         name,
         tuple(None if size < 0 else int(size) for size in detail["shape_signature"]),
         dtype,
-        # A scale of zero stands for none.
+        # A scale of zero means that there is none.
         float(scale) if scale else None,
         int(zero_point) if scale else None,
     )

@@ -1,23 +1,23 @@
-r"""Measuring on a device over ssh: a temporary folder there, and one runner that works in it.
+r"""Measuring on a device over ssh: a temporary folder there, and a runner that works in it.
 
-`compressor bench --host` starts this by the device's Python, at the other end of an ssh connection.
-It reads one JSON object a line from standard input, after which bytes follow where `bytes` says so,
-and answers each with a line, `{"ok": true, ...}` or `{"ok": false, "error": ONE LINE}`. When the
-connection ends, however it ends, the runner is killed and the folder removed.
+`compressor bench --host` starts this with the device's Python, at the other end of an ssh
+connection. It reads JSON objects from standard input, one a line, each followed by `bytes` bytes if
+it has that field, and answers each with a line, `{"ok": true, ...}` or `{"ok": false, "error": ONE
+LINE}`. However the connection ends, the runner is then killed and the folder removed.
 
 {"op": "machine"} -> folder, machine (as `deploy.machine` describes it), governor, load_average,
-    cores (the processors that may be used, those of one core in a list of their own)
+    cores (the processors that may be used, in a list for each core)
 {"op": "put", "file": NAME, "bytes": COUNT} and the bytes -> path of the file in the folder
-{"op": "get", "file": NAME} -> bytes, and after the line so many bytes; the file is removed
-{"op": "start"} -> starts the runner (`deploy.runner.protocol`), in the place of the one before
-{"op": "ask", "request": OBJECT} -> answer (the runner's, a text), or, where it ended instead:
-    ended (its exit code, -N for signal N; null where it goes on without output), said (the last
-    line that it wrote to standard error)
+{"op": "get", "file": NAME} -> bytes, and after the line that many bytes; the file is removed
+{"op": "start"} -> starts the runner (`deploy.runner.protocol`), ending the one before
+{"op": "ask", "request": OBJECT} -> answer (the runner's, a text), or, if it ended instead: ended
+    (its exit code, -N for signal N; null if it still runs without output), said (the last line that
+    it wrote to standard error)
 {"op": "signal", "signal": "SIGSTOP" or "SIGCONT"}
 {"op": "install", "folder": FOLDER, "force": BOOL} -> installs the archive that this came in,
     compiled for this Python, as the runner of FOLDER, unless one with other keys is there: path,
-    bytes, keys, before (the keys of the one that was there, or null), lacks (what this Python has
-    not, and the runner needs)
+    bytes, keys, before (the keys of the runner it replaces, or null), lacks (what this Python lacks
+    and a runner needs)
 """
 
 from __future__ import annotations
@@ -27,21 +27,27 @@ import json
 import os
 import select
 import shutil
-import signal
+import signal as signals
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from deploy.errors import BundleError, DeployError, RequestError
-from deploy.fields import Fields, parse_json
+from deploy.fields import Fields, Reader, parse_json
 
 OPERATIONS = ("machine", "put", "get", "start", "ask", "signal", "install")
+
+Answer = dict[str, Any]
 
 _CHUNK = 2**16
 _LONGEST_LINE = 2**21
 _LARGEST_FILE = 4 * 2**30
-_SIGNALS = ("SIGSTOP", "SIGCONT")
+_READERS: dict[str, Reader] = {
+    "bytes": lambda fields, key: fields.integer(key, 0, _LARGEST_FILE),
+    "request": Fields.object,
+    "signal": lambda fields, key: fields.choice(key, ("SIGSTOP", "SIGCONT")),
+}
 _TAIL = 4096
 _NEEDED = {
     "numpy": ("numpy",),
@@ -57,14 +63,14 @@ class _EndedError(Exception):
 
 
 class _Stream:
-    """Lines and bytes from a file descriptor."""
+    """Lines and bytes from a file descriptor; raises _EndedError if it ends too early."""
 
     def __init__(self, handle: int) -> None:
         self.handle = handle
         self._held = b""
 
     def fill(self) -> bool:
-        """Take what has arrived; whether anything can still come."""
+        """Take what has arrived; False at the end."""
         chunk = os.read(self.handle, _CHUNK)
         self._held += chunk
         return bool(chunk)
@@ -73,7 +79,6 @@ class _Stream:
         return b"\n" in self._held
 
     def line(self) -> bytes:
-        """The next line; raises _EndedError where there is none any more."""
         while not self.has_line():
             if len(self._held) > _LONGEST_LINE or not self.fill():
                 raise _EndedError
@@ -81,7 +86,6 @@ class _Stream:
         return found
 
     def copy(self, file: Any, count: int) -> None:
-        """Write the next `count` bytes to a file; raises _EndedError where there are fewer."""
         while count:
             if not self._held and not self.fill():
                 raise _EndedError
@@ -91,7 +95,7 @@ class _Stream:
 
 
 class Workspace:
-    """A folder with the archive `runner.pyz` in it, for who asks on standard input."""
+    """A folder with the archive `runner.pyz`, controlled from standard input."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -101,7 +105,7 @@ class Workspace:
         self._answers = _Stream(-1)
 
     def serve(self) -> None:
-        """Answer until the connection ends; nothing of it is left then."""
+        """Answer until the connection ends; then remove the folder."""
         try:
             with contextlib.suppress(_EndedError, BrokenPipeError, KeyboardInterrupt):
                 while True:
@@ -114,11 +118,9 @@ class Workspace:
         try:
             fields = Fields(parse_json(line, "request"), "request")
             op = fields.choice("op", OPERATIONS)
-            answer = {"ok": True, **getattr(self, f"_{op}")(fields)}
+            answer = {"ok": True, **fields.make(getattr(self, f"_{op}"), _READERS)}
         except (DeployError, OSError) as error:
-            known = isinstance(error, DeployError)
-            said = error if known else DeployError("the system refuses", value=error)
-            answer = {"ok": False, "error": str(said)}
+            answer = {"ok": False, "error": str(DeployError.of(error))}
         sent = answer.pop("file", None)
         _write(json.dumps(answer).encode() + b"\n")
         if sent is not None:
@@ -127,10 +129,9 @@ class Workspace:
                     _write(chunk)
             Path(sent).unlink()
 
-    def _machine(self, fields: Fields) -> dict[str, Any]:
+    def _machine(self) -> Answer:
         from deploy.machine import describe_machine, governor, load_average, usable_cores
 
-        fields.done()
         return {
             "folder": str(self._folder),
             "machine": describe_machine(),
@@ -139,25 +140,22 @@ class Workspace:
             "cores": usable_cores(),
         }
 
-    def _put(self, fields: Fields) -> dict[str, Any]:
-        path, count = self._path(fields), fields.integer("bytes", 0, _LARGEST_FILE)
-        fields.done()
+    def _put(self, file: str, bytes: int) -> Answer:
+        path = self._path(file)
         try:
-            with open(path, "wb") as file:
-                self._requests.copy(file, count)
-        except OSError as error:  # the bytes that still come would be taken for requests
-            said = str(DeployError("cannot keep a file", value=error))
+            with open(path, "wb") as written:
+                self._requests.copy(written, bytes)
+        except OSError as error:  # the bytes still to come would be taken for requests
+            said = str(DeployError("cannot store a file", value=error))
             _write(json.dumps({"ok": False, "error": said}).encode() + b"\n")
             raise _EndedError from error
         return {"path": str(path)}
 
-    def _get(self, fields: Fields) -> dict[str, Any]:
-        path = self._path(fields)
-        fields.done()
+    def _get(self, file: str) -> Answer:
+        path = self._path(file)
         return {"bytes": path.stat().st_size, "file": str(path)}
 
-    def _start(self, fields: Fields) -> dict[str, Any]:
-        fields.done()
+    def _start(self) -> Answer:
         self._stop()
         with open(self._folder / "stderr", "wb") as stderr:
             self._runner = subprocess.Popen(
@@ -165,7 +163,7 @@ class Workspace:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                # What a runtime leaves where temporary files go is removed with the folder.
+                # The temporary files of a runtime are removed with the folder.
                 env={**os.environ, "TMPDIR": str(self._folder)},
                 start_new_session=True,
             )
@@ -173,12 +171,10 @@ class Workspace:
         self._answers = _Stream(self._runner.stdout.fileno())
         return {}
 
-    def _ask(self, fields: Fields) -> dict[str, Any]:
-        request = fields.object("request")
-        fields.done()
+    def _ask(self, request: dict[str, Any]) -> Answer:
         runner = self._runner
         if runner is None:
-            raise RequestError("no runner is started")
+            raise RequestError("no runner is started", hint="send start first")
         assert runner.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # then there is no answer, either
             runner.stdin.write(json.dumps(request).encode() + b"\n")
@@ -192,7 +188,7 @@ class Workspace:
                 return self._ended(runner)
         return {"answer": self._answers.line().decode(errors="replace")}
 
-    def _ended(self, runner: subprocess.Popen[bytes]) -> dict[str, Any]:
+    def _ended(self, runner: subprocess.Popen[bytes]) -> Answer:
         try:
             code: int | None = runner.wait(_EXIT_SECONDS)
         except subprocess.TimeoutExpired:
@@ -201,21 +197,17 @@ class Workspace:
         lines = [line.strip() for line in said.split("\n") if line.strip()]
         return {"ended": code, "said": lines[-1][:200] if lines else ""}
 
-    def _signal(self, fields: Fields) -> dict[str, Any]:
-        name = fields.choice("signal", _SIGNALS)
-        fields.done()
-        if self._runner is not None and hasattr(signal, name):
-            self._runner.send_signal(getattr(signal, name))
+    def _signal(self, signal: str) -> Answer:
+        if self._runner is not None and hasattr(signals, signal):
+            self._runner.send_signal(getattr(signals, signal))
         return {}
 
-    def _install(self, fields: Fields) -> dict[str, Any]:
+    def _install(self, folder: str, force: bool) -> Answer:
         from deploy.container import MOST_BYTES
-        from deploy.files import read_regular
-        from deploy.runner.compiling import compiled, write_runner
+        from deploy.files import read_regular, written_at_once
+        from deploy.runner.commands.compile import compiled
         from deploy.store import RUNNER
 
-        folder, force = fields.text("folder"), fields.boolean("force")
-        fields.done()
         target = Path(folder).expanduser() / RUNNER
         keys, before = _keys_of(self._archive), _keys_of(target)
         if before is not None and before != keys and not force:
@@ -226,7 +218,8 @@ class Workspace:
             )
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         archive = compiled(read_regular(self._archive, MOST_BYTES))
-        write_runner(target, archive)
+        with written_at_once(target) as file:
+            file.write(archive)
         return {
             "path": str(target.resolve()),
             "bytes": len(archive),
@@ -235,10 +228,9 @@ class Workspace:
             "lacks": _lacking(),
         }
 
-    def _path(self, fields: Fields) -> Path:
-        name = fields.text("file")
+    def _path(self, name: str) -> Path:
         if not name.replace(".", "").replace("-", "").isalnum() or name.startswith("."):
-            raise RequestError("no name of a file", value=name)
+            raise RequestError("not a file name", value=name)
         return self._folder / name
 
     def _stop(self) -> None:
@@ -255,7 +247,6 @@ class Workspace:
 
 
 def _lacking() -> list[str]:
-    """What this Python has not of what a runner needs."""
     from importlib.util import find_spec
 
     return [
@@ -266,7 +257,7 @@ def _lacking() -> list[str]:
 
 
 def _keys_of(archive: Path) -> list[str] | None:
-    """The identifiers of the keys that are pinned in a runner; None where there is no runner."""
+    """The identifiers of the keys pinned in a runner; None if there is no runner."""
     import hashlib
 
     from deploy.container import read_container
@@ -284,7 +275,6 @@ def _keys_of(archive: Path) -> list[str] | None:
 
 
 def _write(content: bytes) -> None:
-    """Write all of it to standard output."""
     while content:
         content = content[os.write(1, content) :]
 
@@ -294,9 +284,9 @@ def _end(*_: object) -> None:
 
 
 def main(folder: str) -> int:
-    """Serve in `folder`, which is removed at the end; the exit code."""
+    """Serve in `folder`, which is removed at the end; returns the exit code."""
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), _end)
+        if hasattr(signals, name):
+            signals.signal(getattr(signals, name), _end)
     Workspace(Path(folder)).serve()
     return 0

@@ -1,4 +1,4 @@
-"""The endpoint's requests and answers; `deploy.serving` says which."""
+"""The endpoint's requests and answers, as `deploy.serving` lists them."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _AT_WORK = 2
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """A request whose body, of `length` bytes, `read` gives when it is called.
+    """A request; `read` returns its body, of `length` bytes.
 
-    Where it has `arrived`, `read` waits for no sender. `read` gives fewer bytes where the sender is
-    gone, and None where there is no room for them.
+    If the body has `arrived`, `read` does not wait. It returns fewer bytes if the sender is gone,
+    and None if there is no room for them.
     """
 
     method: str
@@ -43,7 +43,7 @@ class Request:
 
 @dataclasses.dataclass(frozen=True)
 class Response:
-    """An answer: its status, its body, a JSON text, and further headers."""
+    """An answer: its status, its body (JSON), and further headers."""
 
     status: int
     body: bytes
@@ -51,24 +51,21 @@ class Response:
 
     @classmethod
     def of(cls, status: int, content: Any, **headers: str) -> Response:
-        """The answer of a JSON object; `headers` with _ for -."""
         encoded = json.dumps(content, allow_nan=False).encode() + b"\n"
-        return cls(
-            status, encoded, {name.replace("_", "-"): text for name, text in headers.items()}
-        )
+        named = {name.replace("_", "-"): text for name, text in headers.items()}
+        return cls(status, encoded, named)
 
     @classmethod
     def error(cls, status: int, message: str, **headers: str) -> Response:
-        """The answer to a request that cannot be served."""
         return cls.of(status, {"error": message}, **headers)
 
 
 class Application:
-    """Answers requests about what is served at the time.
+    """Answers requests to the current bundle.
 
     Bodies of more than `most_bytes` are not read. At most `concurrency` predictions are in work or
-    wait. Two are in work: one is computed, and one is unpacked meanwhile, which may cost a lot of
-    memory.
+    wait. At most two are in work, one computed and one unpacked meanwhile, since unpacking may need
+    much memory.
     """
 
     def __init__(self, current: Current, *, most_bytes: int, concurrency: int) -> None:
@@ -77,31 +74,30 @@ class Application:
         self._work = threading.BoundedSemaphore(_AT_WORK)
 
     def handle(self, request: Request) -> Response:
-        """The answer to a request, whatever happens."""
         try:
             return self._answer(request)
         except WithdrawnError as error:
             return Response.error(503, str(error))
         except Exception as error:
-            told = DeployError("a request has failed", value=f"{type(error).__name__}: {error}")
-            with contextlib.suppress(OSError, ValueError):  # nobody may read it
+            told = DeployError("a request failed", value=f"{type(error).__name__}: {error}")
+            with contextlib.suppress(OSError, ValueError):  # standard error may be closed
                 print(f"error: {told}", file=sys.stderr, flush=True)
-            return Response.error(500, "the server has failed; what it printed says why")
+            return Response.error(500, "the server failed; its standard error says why")
 
     def _answer(self, request: Request) -> Response:
         path = request.path.partition("?")[0]
         if path not in METHODS:
-            return Response.error(404, f"nothing is here; there is {', '.join(METHODS)}")
+            return Response.error(404, f"not found; there is {', '.join(METHODS)}")
         if request.method not in METHODS[path]:
             allowed = ", ".join(METHODS[path])
             return Response.error(405, f"{path} takes {allowed}", Allow=allowed)
         if path == "/predict":
             return self._limited(request)
         served = self._current.served
-        return Response.of(200, served.health() if path == "/healthz" else served.describe())
+        return Response.of(200, served.health() if path == "/healthz" else served.description)
 
     def refusal(self, length: int | None) -> Response | None:
-        """The answer to a body of this length that is not to be read; None for one that is."""
+        """The answer to a body of this length if it must not be read."""
         if length is None:
             return Response.error(411, "the request needs a Content-Length")
         if length > self.most_bytes:
@@ -117,8 +113,8 @@ class Application:
         kind = request.content_type.partition(";")[0].strip().lower()
         if kind not in (*PICTURES, JSON):
             takes = ", ".join((*PICTURES, JSON))
-            return Response.error(415, f"no type that /predict takes: {takes}")
-        # A slow sender is to hold no place, and what waits for one no more memory than it must.
+            return Response.error(415, f"/predict takes {takes}")
+        # A slow sender must not hold a place, nor a waiting request more memory than needed.
         body = None if request.arrived else request.read()
         if not self._free.acquire(blocking=False):
             return busy("too many requests at once")
@@ -132,7 +128,7 @@ class Application:
         except RequestError as error:
             return Response.error(400, str(error))
         except (DeployError, MemoryError) as error:
-            return Response.error(500, str(error) or "memory has run out")
+            return Response.error(500, str(error) or "out of memory")
         finally:
             self._free.release()
 
@@ -149,7 +145,7 @@ class Application:
     def _predicted(self, served: Served, stored: Mapping[str, np.ndarray]) -> Response:
         lengths = {len(array) if array.ndim else 0 for array in stored.values()}
         if len(lengths) != 1 or 0 in lengths:
-            return Response.error(400, "the arrays have not one number of rows")
+            return Response.error(400, "the arrays differ in their number of rows, or have none")
         if max(lengths) > MOST_EXAMPLES:
             return Response.error(413, f"more than {MOST_EXAMPLES:,} examples at once")
         predictions, seconds = self._current.classify(served, stored)
@@ -157,7 +153,6 @@ class Application:
 
 
 def busy(message: str) -> Response:
-    """The answer to a request that is to come again."""
     return Response.error(503, message, Retry_After=str(RETRY_SECONDS))
 
 

@@ -1,4 +1,4 @@
-"""What is served at the time, and its replacement while requests go on."""
+"""The bundle that is served, and its replacement while requests go on."""
 
 from __future__ import annotations
 
@@ -22,14 +22,13 @@ Load = Callable[[Path], Served]
 
 
 class WithdrawnError(DeployError):
-    """Nothing is served: what was is not trusted any more."""
+    """Nothing is served: the bundle is no longer trusted."""
 
 
 class Current:
-    """The bundle that is served, of which one batch runs at a time.
+    """The bundle that is served, which runs one batch at a time.
 
-    `version` names it, such as its file; it is None where nothing is served. `replace` loads
-    another beside it and then switches; what fails to load changes nothing.
+    `version` is its file; None if nothing is served.
     """
 
     def __init__(self, served: Served, version: Path) -> None:
@@ -41,20 +40,19 @@ class Current:
 
     @property
     def served(self) -> Served:
-        """What is served now. Raises WithdrawnError where nothing is."""
+        """Raises WithdrawnError if nothing is served."""
         served = self._served
         if served is None:
             raise WithdrawnError(
-                "nothing is served", value="the key of what was is not trusted any more"
+                "nothing is served", value="the key of the bundle is no longer trusted"
             )
         return served
 
     @contextlib.contextmanager
     def held(self) -> Iterator[Served]:
-        """What is served now, which stays loaded while the context lasts; raises as `served` does.
+        """`served`, which stays loaded while the context lasts.
 
-        A request is read by the rules of one bundle and computed by that one, even where another
-        is served meanwhile.
+        So one bundle reads and computes a request, even if another one takes over meanwhile.
         """
         with self._lock:
             served = self.served
@@ -74,21 +72,14 @@ class Current:
     def classify(
         self, served: Served, stored: Mapping[str, np.ndarray]
     ) -> tuple[Predictions, float]:
-        """What `served`, which is held, says of the examples, and the seconds that it took."""
+        """The predictions of `served`, which is held, and the seconds that they took."""
         with self._engine:
             start = time.perf_counter()
             predictions = served.model.classify(stored, 1 if _rows(stored) == 1 else _BATCH)
             return predictions, time.perf_counter() - start
 
-    def replace(self, served: Served, version: Path) -> None:
-        """Serve another; the one before ends after the requests that hold it."""
-        self._switch(served, version)
-
-    def withdraw(self) -> None:
-        """Serve nothing, after the requests that hold what is served."""
-        self._switch(None, None)
-
-    def _switch(self, served: Served | None, version: Path | None) -> None:
+    def replace(self, served: Served | None, version: Path | None) -> None:
+        """Serve another, or nothing; the one before ends after the requests that hold it."""
         with self._lock:
             before, self._served = self._served, served
             self.version = version
@@ -102,12 +93,12 @@ def _rows(stored: Mapping[str, np.ndarray]) -> int:
 
 
 class Follower(threading.Thread):
-    """Looks once a second which version is the current one, and switches to it.
+    """Looks once a second for the current version, and switches to it.
 
-    `find` gives its path, `load` loads it. What cannot be found or loaded is told by `say`, once,
-    and the one before goes on being served. It is tried again after `again` seconds, and sooner
-    where its file is another, or was not the current one meanwhile. What none of the keys of
-    `trust` vouches for any more is served no longer.
+    `find` returns its path, `load` loads it. If one cannot be found or loaded, `say` tells so once,
+    the one before stays, and it is tried again after `again` seconds, or sooner if its file changes
+    or another version was current meanwhile. A bundle that no key of `trust` signed any more is
+    withdrawn.
     """
 
     def __init__(
@@ -130,17 +121,16 @@ class Follower(threading.Thread):
         self._ended = threading.Event()
 
     def run(self) -> None:
-        """Follow until `stop`."""
         while not self._ended.wait(self._seconds):
             self.look()
 
     def stop(self) -> None:
-        """End; waits for a load that is under way."""
+        """End; waits for a load in progress."""
         self._ended.set()
         self.join()
 
     def look(self) -> None:
-        """Switch if there is another version than the one that is served, or if it must not be."""
+        """Switch to another version if there is one; withdraw one that is no longer trusted."""
         self._look_at_keys()
         path, file = None, None
         try:
@@ -152,7 +142,7 @@ class Follower(threading.Thread):
             if file == self._refused and time.monotonic() < self._next:
                 return
             served = self._load(path)
-        # Whatever is wrong with the new one, the old one must go on.
+        # Whatever is wrong with the new version, the old one must go on.
         except Exception as error:
             what = "the version before stays" if self._current.version else "nothing is served"
             named = path is None or str(path) in str(error)
@@ -167,12 +157,11 @@ class Follower(threading.Thread):
         self._say(f"now serving {served.bundle.manifest.name}, sha256 {served.bundle.sha256}")
 
     def _look_at_keys(self) -> None:
-        """Serve nothing where the key of what is served is not trusted any more."""
         try:
             changed = self._trust.look()
-        # A file that is half written, or another program: it says nothing of keys.
+        # A file that is half written, or not a runner: it says nothing of keys.
         except Exception as error:
-            told = str(DeployError("the keys before are trusted", value=error))
+            told = str(DeployError("the keys read before stay trusted", value=error))
             if told != self._unread:
                 self._say(f"error: {told}")
             self._unread = told
@@ -182,18 +171,17 @@ class Follower(threading.Thread):
             return
         self._forget()  # what was refused may be trusted now
         trusted = ", ".join(key.identifier for key in self._trust.keys) or "none"
-        self._say(f"the keys have changed: trusted is {trusted}")
+        self._say(f"the trusted keys are now {trusted}")
         if self._current.version is None:
             return
         bundle = self._current.served.bundle
         if bundle.signed_by not in self._trust.keys:
-            self._current.withdraw()
-            by = bundle.signed_by.identifier if bundle.signed_by else "nobody"
+            self._current.replace(None, None)
+            by = bundle.signer or "nobody"
             self._say(
-                f"error: {bundle.manifest.name}, sha256 {bundle.sha256}, is served no longer: it "
+                f"error: {bundle.manifest.name}, sha256 {bundle.sha256}, is no longer served: it "
                 f"is signed by {by}"
             )
 
     def _forget(self) -> None:
-        """Nothing was refused."""
         self._refused, self._said, self._next = None, "", 0.0

@@ -1,8 +1,7 @@
-"""A bundle that is served: its loaded artefact, and how a request's body becomes its examples."""
+"""A bundle that is served: its loaded artefact, and the examples in a request's body."""
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import math
 import re
@@ -19,9 +18,9 @@ from deploy.images.reader import ExampleReader, TooManyExamplesError
 from deploy.model import Model
 
 MOST_EXAMPLES = 1024
-"""Of one request."""
+"""In one request."""
 MOST_PIXELS = 2**20
-"""Of a PNG picture."""
+"""In a PNG picture."""
 
 _MOST_INSTANCES = 2**16
 _MOST_BYTES = 2**25
@@ -31,7 +30,7 @@ _LONG_NUMBER = re.compile(rb"[0-9]{400}")
 
 
 class Served:
-    """A bundle whose artefact is loaded and has computed its check vectors right."""
+    """A bundle whose artefact is loaded and gives the right outputs for its check vectors."""
 
     def __init__(self, bundle: Bundle, model: Model, *, resize: bool, invert: bool) -> None:
         self.bundle, self.model = bundle, model
@@ -40,13 +39,13 @@ class Served:
             bundle.vectors,
             resize=resize,
             invert=invert,
-            # Several requests are in work at once.
+            # Two requests are in work at once.
             most_pixels=MOST_PIXELS,
             most_bytes=_MOST_BYTES,
             most_examples=MOST_EXAMPLES,
         )
         self._most_marks = _most_marks(bundle.artifact)
-        self._described = self._describe()
+        self.description = self._describe()
 
     @classmethod
     def load(
@@ -58,30 +57,24 @@ class Served:
         resize: bool = False,
         invert: bool = False,
     ) -> Served:
-        """Load the artefact of a bundle and run its check vectors.
-
-        Raises MissingEngineError and EngineError as `Model` does, and where they come out wrong.
-        """
-        with contextlib.ExitStack() as stack:
-            model = stack.enter_context(Model(bundle, threads=threads, any_version=any_version))
-            model.require_right()
-            stack.pop_all()
-            return cls(bundle, model, resize=resize, invert=invert)
+        """Load the artefact of a bundle; raises as `Model.load` and `Model.require_right` do."""
+        model = Model.load(bundle, threads, any_version)
+        model.require_right()
+        return cls(bundle, model, resize=resize, invert=invert)
 
     def close(self) -> None:
-        """Let go of the model."""
-        self.model.__exit__(None, None, None)
+        self.model.close()
 
     def read(self, body: bytes) -> Mapping[str, np.ndarray]:
-        """The stored arrays of a body that is a picture, an IDX file or an array."""
+        """The stored arrays in a body that is a picture, an IDX file or an array."""
         return self._reader.read(body, "the body")
 
     def instances(self, body: bytes) -> Mapping[str, np.ndarray]:
-        """The stored arrays of {"instances": [...]}: rows, or objects of a row an input.
+        """The stored arrays in {"instances": [...]}: rows, or objects with a row for each input.
 
-        Raises RequestError for anything else, TooManyExamplesError for more than are taken at once.
+        Raises RequestError for anything else, TooManyExamplesError for too many.
         """
-        # Each list and each number that is parsed costs far more memory than its text.
+        # A parsed list or number takes far more memory than its text.
         if sum(map(body.count, (b",", b"[", b"{"))) > self._most_marks:
             raise TooManyExamplesError(f"more numbers than {MOST_EXAMPLES:,} examples have")
         if _LONG_NUMBER.search(body):
@@ -102,27 +95,22 @@ class Served:
                 inputs = ", ".join(f'"{rule.source}": ...' for rule in rules)
                 raise RequestError(
                     "the model has several inputs",
-                    value="an instance is no object",
+                    value="an instance is not an object",
                     hint=f"each is {{{inputs}}}",
                 )
             return {rules[0].source: _array(rows)}
         names = set(rows[0])
         if any(not isinstance(row, dict) or set(row) != names for row in rows):
-            raise RequestError("the instances are not all of the same inputs")
+            raise RequestError("the instances name different inputs")
         return {name: _array([row[name] for row in rows]) for name in sorted(names)}
 
     def health(self) -> dict[str, Any]:
-        """That it is there, and which bundle it is."""
         return {
             "status": "ok",
             "name": self.bundle.manifest.name,
             "sha256": self.bundle.sha256,
-            "signed_by": self.bundle.signed_by.identifier if self.bundle.signed_by else None,
+            "signed_by": self.bundle.signer,
         }
-
-    def describe(self) -> dict[str, Any]:
-        """What is served."""
-        return self._described
 
     def _describe(self) -> dict[str, Any]:
         artifact, engine = self.bundle.artifact, self.model.engine
@@ -156,12 +144,12 @@ class Served:
 
 
 def _most_marks(artifact: Artifact) -> int:
-    """How many commas and opening brackets the JSON text of the most examples can have."""
+    """The most commas and opening brackets in the JSON text of as many examples as allowed."""
     values = 0
     for rule in artifact.preprocessing:
         if None in rule.shape:
             return _MOST_VALUES
-        # Every number has its comma, and every list a comma and a bracket: some have one number.
+        # Every number has a comma, and every list a comma and a bracket; some have one number.
         values += sum(
             math.prod(size or 0 for size in rule.shape[:axes])
             for axes in range(len(rule.shape) + 1)
@@ -170,13 +158,13 @@ def _most_marks(artifact: Artifact) -> int:
 
 
 def _array(rows: list[Any]) -> np.ndarray:
-    """Nested lists of numbers as an array: int64 where all are whole, else float32."""
+    """Nested lists of numbers as an array: int64 if all are integers, else float32."""
     shape, level, kinds = [len(rows)], rows, set(map(type, rows))
-    # numpy would make an array of texts, each of the longest one's size, of a text among numbers.
+    # One text among numbers would make numpy convert all to texts of the longest one's size.
     while kinds == {list} and len(shape) < _MOST_DIMENSIONS:
         lengths = set(map(len, level))
         if len(lengths) != 1:
-            raise RequestError("the instances are not all of one shape")
+            raise RequestError("the instances differ in shape")
         shape.append(lengths.pop())
         level = list(itertools.chain.from_iterable(level))
         kinds = set(map(type, level))
@@ -185,11 +173,11 @@ def _array(rows: list[Any]) -> np.ndarray:
     if list in kinds:
         deep = kinds == {list}
         raise RequestError(
-            "the instances are nested too deeply" if deep else "the instances are not of one shape"
+            "the instances are nested too deeply" if deep else "the instances differ in shape"
         )
     if not kinds <= {int, float}:
         names = sorted(kind.__name__ for kind in kinds - {int, float})
-        raise RequestError("the instances are no numbers", value=", ".join(names))
+        raise RequestError("the instances are not numbers", value=", ".join(names))
     try:
         array = np.array(level, np.float64 if float in kinds else np.int64).reshape(shape)
     except OverflowError as error:
@@ -201,5 +189,5 @@ def _single(array: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         found = array.astype(np.float32)
     if not np.isfinite(found).all():
-        raise RequestError("a number is too large", value="not within what a float32 holds")
+        raise RequestError("a number is too large", value="it does not fit a float32")
     return found

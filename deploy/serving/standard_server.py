@@ -1,4 +1,4 @@
-"""The endpoint served by the standard library: HTTP/1.1, a thread a connection, all bounded."""
+"""The endpoint served by the standard library: HTTP/1.1, a bounded number of threads."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from typing import Any
 
 from deploy.errors import DeployError
 from deploy.serving.application import METHODS, Application, Request, Response
-from deploy.serving.connections import RECEIVE_SECONDS, origin_form, send_away
-from deploy.serving.heads import HeadReader
+from deploy.serving.connections import RECEIVE_SECONDS, HeadReader, origin_form, send_away
 
 _MOST_HELD = 64 * 2**20
 _CHUNK = 2**16
@@ -26,11 +25,11 @@ _POLL_SECONDS = 0.2
 
 
 class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
-    """Serves `application` on a socket of `host` and `port`, to `connections` at once.
+    """Serves `application` on `host` and `port` to at most `connections` connections.
 
-    Where there are more, the one that has kept us waiting for a request the longest is closed for
-    the new one; if all are in work, the new one gets 503. It is the same with the bytes of bodies.
-    Raises OSError where the address cannot be had.
+    One more closes the one that has waited for a request the longest, or gets 503 if requests of
+    all are being answered. The bytes of bodies are limited likewise. Raises OSError if the address
+    cannot be used.
     """
 
     allow_reuse_address = True
@@ -46,17 +45,17 @@ class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         self._busy: set[socket.socket] = set()
         self._held: dict[socket.socket, int] = {}
         self._most_held = max(_MOST_HELD, 2 * application.most_bytes)
-        self._closing = False
+        self.closing = False
         if ":" in host:
             self.address_family = socket.AF_INET6
         super().__init__((host, port), _Handler)
 
     def run(self) -> None:
-        """Serve until an exception is raised in this thread; then end what is in work."""
+        """Serve until an exception is raised in this thread; then finish the requests in work."""
         try:
             self.serve_forever(_POLL_SECONDS)
         finally:
-            self._closing = True
+            self.closing = True
             self.socket.close()
             self._drain()
 
@@ -68,7 +67,6 @@ class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
                 self._cut(connection)
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Start a thread for a connection, or send it away."""
         with self._lock:
             if len(self._waiting) + len(self._busy) >= self._most:
                 if not self._waiting:
@@ -79,7 +77,6 @@ class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
-        """Forget a connection, and close it."""
         with self._lock:
             self._waiting.pop(request, None)
             self._busy.discard(request)
@@ -87,20 +84,18 @@ class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
         super().shutdown_request(request)
 
     def waits(self, connection: socket.socket) -> None:
-        """The connection is waiting for its next request from now on."""
         with self._lock:
             self._busy.discard(connection)
             self._held.pop(connection, None)
             self._waiting[connection] = time.monotonic()
 
     def received(self, connection: socket.socket) -> None:
-        """The connection's request is there."""
         with self._lock:
             self._waiting.pop(connection, None)
             self._busy.add(connection)
 
     def hold(self, connection: socket.socket, count: int) -> bool:
-        """Whether there is room for `count` more bytes of the body of the connection's request."""
+        """Make room for `count` more bytes of the request's body; False if there is none."""
         with self._lock:
             while sum(self._held.values()) + count > self._most_held:
                 slow = self._waiting.keys() & self._held.keys() - {connection}
@@ -112,23 +107,17 @@ class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Where it listens."""
         return [(str(self.server_address[0]), int(self.server_address[1]))]
 
-    @property
-    def closing(self) -> bool:
-        """Whether no further request is taken."""
-        return self._closing
-
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A connection that breaks is no news; anything else is, in one line."""
+        """Report anything but a broken connection, in one line."""
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             told = DeployError("a connection has failed", value=f"{type(error).__name__}: {error}")
             print(f"error: {told}", file=sys.stderr)
 
     def _cut(self, connection: socket.socket) -> None:
-        """Wake the thread that waits for the connection, with its end."""
+        """Shut a connection down, which wakes the thread that waits for it."""
         self._waiting.pop(connection, None)
         self._held.pop(connection, None)
         with contextlib.suppress(OSError):
@@ -150,12 +139,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     rfile: HeadReader
 
     def setup(self) -> None:
-        """Read the connection by a reader of our own."""
         super().setup()
         self.rfile = HeadReader(self.rfile.detach())
 
     def handle_one_request(self) -> None:
-        """Wait for a request, and answer it."""
         self._unread = 0
         self.rfile.begin()
         self.server.waits(self.connection)
@@ -164,7 +151,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
     def handle_expect_100(self) -> bool:
-        """Ask for the body, unless it is too long."""
         length = self._length()
         if isinstance(length, Response):
             refusal: Response | None = length
@@ -194,24 +180,26 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _serve  # noqa: N815
 
     def _length(self) -> int | Response | None:
-        """Of the body; None where it is not said, and the answer to a request that is malformed."""
+        """The body's length, None if there is none; or the answer to a malformed request."""
         if self.rfile.fault:
             return Response.error(400, self.rfile.fault)
         if self.request_version == "HTTP/1.1" and len(self.headers.get_all("Host") or ()) != 1:
-            return Response.error(400, "the request needs one Host")
+            return Response.error(400, "the request needs exactly one Host header")
         given = self.headers.get_all("Content-Length") or []
         if not given:
             return None
         text = given[0].strip()
         if len(given) > 1 or not (text.isascii() and text.isdigit()) or len(text) > 15:
-            return Response.error(400, "the Content-Length is no number")
+            return Response.error(400, "the Content-Length is not a number")
         if self.headers.get("Transfer-Encoding"):
-            return Response.error(400, "a Content-Length and a Transfer-Encoding contradict")
+            return Response.error(
+                400, "a request has Content-Length or Transfer-Encoding, not both"
+            )
         return int(text)
 
     def _body(self) -> bytes | None:
         chunks = []
-        with contextlib.suppress(OSError):  # a sender that is gone has sent too little
+        with contextlib.suppress(OSError):  # the sender is gone, the body too short
             while self._unread:
                 if not self.server.hold(self.connection, min(_CHUNK, self._unread)):
                     return None
@@ -226,7 +214,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def _answer(self, response: Response) -> None:
         if self._unread:
             self.close_connection = True
-        # Nobody asks a second time of a server that ends.
+        # A server that ends takes no second request.
         closes = self.close_connection or self.server.closing
         self.send_response(response.status)
         self.send_header("Content-Type", "application/json")
@@ -243,7 +231,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._linger()
 
     def _linger(self) -> None:
-        """Take some of what is still being sent: to close at once would destroy the answer."""
+        """Read some of what still comes: closing at once would destroy the answer."""
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(_LINGER_SECONDS)
@@ -255,17 +243,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 taken += len(chunk)
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-        """Answer what the library itself refuses."""
         self.close_connection = True
         if self.request_version == "HTTP/0.9":
             self.request_version = "HTTP/1.0"  # or the status would not be sent
         self._unread = 0
-        if code == 501:  # a method that it does not know
+        if code == 501:  # an unknown method
             methods = METHODS.get(origin_form(self.path).partition("?")[0])
             allowed = ", ".join(methods or ("GET", "HEAD", "POST"))
-            self._answer(Response.error(405, "no method of this endpoint", Allow=allowed))
+            self._answer(Response.error(405, "this endpoint has no such method", Allow=allowed))
         else:
             self._answer(Response.error(code, message or "the request is malformed"))
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Requests are not logged."""
+        """Log no requests."""

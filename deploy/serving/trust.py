@@ -10,22 +10,21 @@ from deploy.signing import PublicKey, keys_pinned_in, read_public_key, runner_fi
 
 
 class Trust:
-    """The keys by one of which a bundle must be signed: those pinned in the runner, and of `files`.
+    """The keys, one of which must sign a bundle: those pinned in the runner, and those in `files`.
 
-    `keys` are those that were read when the program started. A runner that is installed later, with
-    others, is the word of whoever owns the device: a key that is not in it vouches for nothing any
-    more.
+    `keys` are those read at the start. A runner installed later with other keys is the word of the
+    device's owner: a key that is not in it is no longer trusted.
     """
 
     def __init__(self, keys: Sequence[PublicKey], files: Sequence[Path] = ()) -> None:
         self.keys, self._files = tuple(keys), tuple(files)
-        # What was read at the start may be of an older file already.
+        # The keys read at the start may be of an older file already.
         self._seen: list[tuple[int, ...]] | None = None
 
     def look(self) -> bool:
-        """Whether `keys` are others than before: read anew where a file is another.
+        """Read the keys again if a file has changed; whether they differ from those before.
 
-        Raises DeployError where one cannot be read; then they stay as they are.
+        Raises DeployError if a file cannot be read; the keys then stay as they are.
         """
         runner = runner_file()
         seen = [identity(path) for path in (runner, *self._files)]

@@ -1,4 +1,4 @@
-"""The endpoint served by waitress (WSGI, PEP 3333), where the device has it."""
+"""The endpoint served by waitress (WSGI, PEP 3333), if the device has it."""
 
 from __future__ import annotations
 
@@ -14,10 +14,9 @@ from http import HTTPStatus
 from typing import Any
 
 from deploy.serving.application import Application, Request, Response
-from deploy.serving.connections import RECEIVE_SECONDS, send_away
+from deploy.serving.connections import LONGEST_HEAD, RECEIVE_SECONDS, send_away
 from deploy.text import clean
 
-_LONGEST_HEAD = 2**16
 _MORE_THREADS = 4
 _CLOSING_CONNECTIONS = 128
 _MOST_SECONDS = 120  # its own time for a connection without a request; ours is shorter
@@ -27,8 +26,6 @@ StartResponse = Callable[..., Any]
 
 
 def wsgi(application: Application) -> Callable[[Environment, StartResponse], Iterable[bytes]]:
-    """The application as WSGI knows one."""
-
     def serve(environment: Environment, start_response: StartResponse) -> Iterable[bytes]:
         response = _handled(application, environment)
         status = HTTPStatus(response.status)
@@ -46,7 +43,7 @@ def wsgi(application: Application) -> Callable[[Environment, StartResponse], Ite
 def _handled(application: Application, environment: Environment) -> Response:
     given = environment.get("CONTENT_LENGTH") or ""
     if given and not (given.isascii() and given.isdigit() and len(given) <= 15):
-        return Response.error(400, "the Content-Length is no number")
+        return Response.error(400, "the Content-Length is not a number")
     length = int(given) if given else None
     return application.handle(
         Request(
@@ -61,11 +58,9 @@ def _handled(application: Application, environment: Environment) -> Response:
 
 
 class WaitressServer:
-    """Serves `application` on a socket of `host` and `port`, to `connections` at once.
+    """Serves `application` on `host` and `port` to `connections` connections, as `StandardServer`.
 
-    Where there are more, it does as `StandardServer`: the one that has kept us waiting for a
-    request the longest is closed for the new one; if all are in work, the new one gets 503. Raises
-    ImportError where waitress is not there, OSError where the address cannot be had.
+    Raises ImportError if waitress is not installed, OSError if the address cannot be used.
     """
 
     name = "waitress"
@@ -74,25 +69,25 @@ class WaitressServer:
         self, application: Application, host: str, port: int, connections: int, concurrency: int
     ) -> None:
         create_server = importlib.import_module("waitress.server").create_server
-        # It warns of every request that waits a moment for a thread.
+        # It warns of every request that waits for a thread.
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)
         self._server = create_server(
             wsgi(application),
             host=host,
             port=port,
-            # Those beyond the limit are there to say that it is reached.
+            # Those beyond the limit say that it is reached.
             threads=concurrency + _MORE_THREADS,
-            # At its own limit it would accept nobody; ours comes first.
+            # At its own limit it would accept no one; ours comes first.
             connection_limit=connections + _CLOSING_CONNECTIONS,
             channel_timeout=_MOST_SECONDS,
-            max_request_header_size=_LONGEST_HEAD,
-            # What is a little too long is read, so that who sends it can read the answer.
+            max_request_header_size=LONGEST_HEAD,
+            # A slightly too long body is read, so that its sender can read the answer.
             max_request_body_size=2 * application.most_bytes,
             ident="compressor",
             clear_untrusted_proxy_headers=True,
             asyncore_use_poll=True,
         )
-        # A name may have several addresses: then there is a listener for each, all in one map.
+        # A name with several addresses has a listener for each, all in one map.
         listeners = getattr(self._server, "map", None)
         kind = _channel_class(application, connections)
         for listener in [self._server] if listeners is None else list(listeners.values()):
@@ -101,19 +96,18 @@ class WaitressServer:
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """Where it listens."""
         several = getattr(self._server, "effective_listen", None)
         found = several or [(self._server.effective_host, self._server.effective_port)]
         return [(str(host), int(port)) for host, port in found]
 
     def run(self) -> None:
-        """Serve until SystemExit is raised in this thread; then end what is in work."""
+        """Serve until SystemExit is raised in this thread; then finish the requests in work."""
         self._server.run()
 
 
 @dataclasses.dataclass(frozen=True)
 class _Refusal:
-    """What waitress keeps of a request that it does not hand on."""
+    """An answer in place of waitress's own error, which has a code."""
 
     response: Response
 
@@ -123,10 +117,10 @@ class _Refusal:
 
 
 def _channel_class(application: Application, most: int) -> type:
-    """The connections of waitress, as strict as `standard_server`, which answer in JSON.
+    """Connections of waitress that are as strict as `standard_server` and answer in JSON.
 
-    There are `most` of them at once. One that has no request in work waits, and may do so for
-    RECEIVE_SECONDS in all, whatever it sends meanwhile.
+    There are at most `most`. One without a request in work may wait for RECEIVE_SECONDS in total,
+    whatever it sends meanwhile.
     """
     channel, parser, task = (
         importlib.import_module(f"waitress.{name}") for name in ("channel", "parser", "task")
@@ -183,19 +177,19 @@ def _channel_class(application: Application, most: int) -> type:
                 self.handle_close()
 
         def service(self) -> None:
-            self.since = math.inf  # until the answer is there
+            self.since = math.inf  # until it is answered
             super().service()
             self.since = time.monotonic()
 
         def readable(self) -> bool:
-            """Asked every second at least; whoever has kept us waiting for too long is cut."""
+            """Called at least once a second; cuts a connection that has waited too long."""
             late = time.monotonic() - RECEIVE_SECONDS
             if not self.requests and self.since < late and not self.will_close:
                 self.cut()
             return bool(super().readable())
 
         def cut(self) -> None:
-            # The loop sees the end of the connection, and closes it.
+            # The loop sees the end of the connection and closes it.
             self.will_close = True
             with contextlib.suppress(OSError):
                 self.socket.shutdown(socket.SHUT_RDWR)
@@ -204,23 +198,23 @@ def _channel_class(application: Application, most: int) -> type:
 
 
 def _refusal(application: Application, request: Any) -> Response | None:
-    """The answer of `standard_server` to a head that waitress takes, or refuses in other words."""
+    """The answer of `standard_server` to a head that waitress accepts or refuses otherwise."""
     if request.error is not None:
         too_long = getattr(request.error, "code", 0) == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
         return application.refusal(request.content_length) if too_long else None
     major = request.version.partition(".")[0]
     if major.isdigit() and int(major) > 1:
-        return Response.error(505, f"no version of HTTP that is known here: {request.version}")
+        return Response.error(505, f"unknown version of HTTP: {request.version}")
     return application.refusal(None) if request.chunked else None
 
 
 def _fault(head: bytes, version: str, headers: Mapping[str, str], chunked: bool) -> str:
-    """What is wrong with a head that waitress takes; empty where nothing is."""
+    """What is wrong with a head that waitress accepts; empty if nothing is."""
     if b"\r\n " in head or b"\r\n\t" in head:
         return "a header line is folded"
-    # waitress joins what is there several times.
+    # waitress joins repeated headers.
     if version == "1.1" and ("HOST" not in headers or "," in headers["HOST"]):
-        return "the request needs one Host"
+        return "the request needs exactly one Host header"
     if "CONTENT_LENGTH" in headers and (chunked or "TRANSFER_ENCODING" in headers):
-        return "a Content-Length and a Transfer-Encoding contradict"
+        return "a request has Content-Length or Transfer-Encoding, not both"
     return ""

@@ -197,7 +197,7 @@ def test_check_vectors_of_another_artefact_are_refused(exported: Path, tmp_path:
     ).refusal()
 
     assert "small.tflite.check.npz" in message
-    assert "not those of the artefact" in message
+    assert "check vectors are of another artefact" in message
     assert not (tmp_path / "b.bundle").exists()
 
 

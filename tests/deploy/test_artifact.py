@@ -179,7 +179,7 @@ def test_what_is_wrong_with_a_description_names_its_file(files) -> None:
     beside = files.with_name("digits.tflite.json")
     for change, said in (
         ({"schema": {"name": "compressor-artifact", "version": 1}}, "schema version"),
-        ({"labels": ["one", "one", "two", "three"]}, "one label"),
+        ({"labels": ["one", "one", "two", "three"]}, "the same label"),
         ({"bytes": "many"}, "bytes"),
     ):
         beside.write_text(json.dumps(DESCRIPTION | change))

@@ -95,5 +95,5 @@ def test_numbers_that_were_scaled_before_are_refused() -> None:
 def test_examples_that_are_no_numbers_are_refused(value: float) -> None:
     rule = InputRule("image", "", (2,), "float32", 1.0, "as it is")
 
-    with pytest.raises(RequestError, match="no numbers"):
+    with pytest.raises(RequestError, match="NaN or infinity"):
         artifact_inputs([rule], {"": np.array([[0.0, value]], np.float32)})

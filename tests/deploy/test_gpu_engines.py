@@ -204,7 +204,7 @@ def test_runs_on_the_device_are_bound_there_and_waited_for(runtime, artefact, en
     np.testing.assert_array_equal(loaded.predict({"x": IMAGES}, 4), 2 * IMAGES)
     assert runtime.events.count("run") == 3
     runtime.outputs_lie = "cpu"
-    with pytest.raises(EngineError, match="do not lie in the GPU's memory"):
+    with pytest.raises(EngineError, match="are not in the GPU's memory"):
         loaded._bind([IMAGES[:2]])
 
 

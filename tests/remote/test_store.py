@@ -124,8 +124,8 @@ def test_nothing_is_made_by_asking_for_a_bundle_that_is_not_there(store: Store) 
     ):
         with pytest.raises(RequestError) as caught:
             ask()
-        assert str(caught.value) == f"no bundle of this name: {NAME}; there are other"
-    with pytest.raises(RequestError, match="another byte"):
+        assert str(caught.value) == f"there is no bundle of this name: {NAME}; there are other"
+    with pytest.raises(RequestError, match="the copy must continue elsewhere: at 0, not 50"):
         store.receive(NAME, "0" * 64, 100, 50, lambda count: b"")
     assert store.receive(NAME, "0" * 64, 100, 0, lambda count: b"") == (0, False)
 
@@ -175,11 +175,11 @@ def activated(store: Store, sha256: str, capsys: pytest.CaptureFixture[str]) -> 
         (
             "raise KeyError('what')",
             "check",
-            "the runtime fails: exit code 1 KeyError: 'what'",
+            "the runtime failed: exit code 1 KeyError: 'what'",
             True,
         ),
-        ("import os; os.kill(os.getpid(), 9)", "check", "the runtime fails: signal 9", True),
-        ("print('{}')", "check", "the runtime fails: exit code 0", True),
+        ("import os; os.kill(os.getpid(), 9)", "check", "the runtime failed: signal 9", True),
+        ("print('{}')", "check", "the runtime failed: exit code 0", True),
         (
             "import sys; print('error: numpy is not there', file=sys.stderr); sys.exit(3)",
             "missing",
@@ -189,14 +189,14 @@ def activated(store: Store, sha256: str, capsys: pytest.CaptureFixture[str]) -> 
         (
             "import sys; print('[1]'); print('error: it breaks', file=sys.stderr); sys.exit(1)",
             "check",
-            "the runtime fails: exit code 1 it breaks",
+            "the runtime failed: exit code 1 it breaks",
             True,
         ),
         (
             'import sys; print(\'{"check": {"passed": false, "difference": 1.5, '
             '"tolerance": 0.1}}\'); sys.exit(1)',
             "check",
-            "the check vectors are not met: outputs differ by 1.5, at most 0.1",
+            "the outputs for the check vectors are wrong: they differ by 1.5, the tolerance is 0.1",
             False,
         ),
     ],
@@ -231,7 +231,10 @@ def test_without_numpy_there_a_copy_is_kept(store, arrived, device, tmp_path) ->
     assert done.returncode == 3
     assert done.stderr == ""
     answer = json.loads(done.stdout)
-    assert (answer["kind"], answer["error"]) == ("missing", "numpy is not there; pip install numpy")
+    assert (answer["kind"], answer["error"]) == (
+        "missing",
+        "numpy is not installed; pip install numpy",
+    )
     assert version(store, arrived).is_file()
 
 
@@ -267,7 +270,7 @@ def test_a_name_that_is_not_there_is_not_rolled_back(device, versions) -> None:
 
     refused = device.command("deploy", "typo", "--rollback").refusal()
 
-    assert f"no bundle of this name: typo; there are {NAME}" in refused
+    assert f"there is no bundle of this name: typo; there are {NAME}" in refused
     assert not (device.folder / "typo").exists()
     assert "no name of a bundle" in device.command("deploy", "../x", "--rollback").refusal()
     status = subprocess.run(

@@ -80,7 +80,7 @@ def with_manifest(
     changed = {MANIFEST: encoded}
     if signer is not None:
         signature = signer.sign(signed_message(encoded))
-        changed[SIGNATURE] = describe_signature(signer.public, signature)
+        changed[SIGNATURE] = describe_signature(signer.public.identifier, signature)
     return with_members(bundle, changed)
 
 

@@ -1,4 +1,1 @@
-"""The commands of the device program, a module each.
-
-Each has `SUMMARY`, `add_arguments(parser)`, and `execute(arguments, source) -> exit code`.
-"""
+"""The commands of the device program, a module each: see `deploy.runner.__main__.COMMANDS`."""

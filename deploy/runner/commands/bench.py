@@ -7,7 +7,7 @@ import json
 import math
 from typing import TYPE_CHECKING, Any
 
-from deploy.runner.commands.options import add_engine_options, whole
+from deploy.runner.commands.options import add_count, add_engine_options
 from deploy.runner.source import BundleSource
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 SUMMARY = "measure import, load, latency, throughput and memory"
 DESCRIPTION = (
-    "Measure the bundle here, after its check vectors: latencies of a batch in rounds, with "
-    "intervals of confidence of 95 % (whole rounds are resampled), and throughput, examples one "
-    "batch after the other. The examples are those of the check vectors."
+    "Run the check vectors, then measure the bundle on them: the latency of a batch, in rounds, "
+    "with 95 % confidence intervals (whole rounds are resampled), and the throughput of batches "
+    "back to back."
 )
 
 _MOST_BATCH = 2**16
@@ -26,33 +26,22 @@ _WARM_UP_SECONDS = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """How long and how to measure, and how to answer."""
-    for option, most, default, what in (
-        ("--batch", _MOST_BATCH, 1, "examples that run at once"),
-        ("--rounds", 1000, 10, "rounds"),
-        ("--seconds", _MOST_SECONDS, 5, "how long to measure, in all"),
-    ):
-        parser.add_argument(
-            option,
-            type=whole(1, most),
-            default=default,
-            metavar="COUNT",
-            help=f"{what} ({default})",
-        )
-    parser.add_argument("--json", action="store_true", help="answer as a JSON object")
+    add_count(parser, "--batch", _MOST_BATCH, 1, "examples that run at once")
+    add_count(parser, "--rounds", 1000, 10, "rounds")
+    add_count(parser, "--seconds", _MOST_SECONDS, 5, "how long to measure in total")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
     add_engine_options(parser)
 
 
 def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
-    """Print what was measured; EngineError for a wrong artefact: its speed means nothing."""
+    """Raises EngineError for wrong outputs: the speed of a wrong artefact means nothing."""
     bundle = source.open()
     from deploy.model import Model
     from deploy.runner.commands.verify import described
 
-    any_version = arguments.any_version
-    with Model(bundle, threads=arguments.threads, any_version=any_version) as model:
-        check = model.require_right().describe()
-        found = {**described(bundle), "check": check, **_measured(model, arguments)}
+    model = Model.load(bundle, arguments.threads, arguments.any_version)
+    check = model.require_right().describe()
+    found = {**described(bundle), "check": check, **_measured(model, arguments)}
     print(json.dumps(found, allow_nan=False) if arguments.json else "\n".join(_lines(found)))
     return 0
 
@@ -62,10 +51,9 @@ def _measured(model: Model, arguments: argparse.Namespace) -> dict[str, Any]:
 
     import numpy as np
 
-    from deploy.machine import describe_machine, governor, load_average
+    from deploy.machine import describe_machine, governor, load_average, peak_memory_bytes
     from deploy.measurement import timer_costs
     from deploy.runner.engine import Rows
-    from deploy.runner.memory import peak_memory_bytes
     from deploy.statistics import median_interval, percentile_intervals
 
     engine = model.engine
@@ -81,13 +69,7 @@ def _measured(model: Model, arguments: argparse.Namespace) -> dict[str, Any]:
         examples, taken = engine.stream(rows, runs=runs)
         speeds.append(examples / (taken / 1e9))
     return {
-        "runtime": {
-            "name": engine.runtime,
-            "version": engine.version,
-            "provider": engine.provider,
-            "device": engine.device,
-            "delegate": engine.delegate,
-        },
+        "runtime": {**engine.describe(), "delegate": engine.delegate},
         "threads": arguments.threads,
         "batch": batch,
         "import_ms": engine.import_ms,
@@ -132,7 +114,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         f"             batch {found['batch']}, threads {found['threads']}, "
         f"{latency['samples']:,} runs in {latency['rounds']} rounds",
         f"throughput   {_interval(found['throughput'], ',.0f')} examples/s",
-        f"memory       {found['peak_memory_bytes'] / 1e6:,.1f} MB at most",
+        f"memory       {found['peak_memory_bytes'] / 1e6:,.1f} MB peak",
     ]
     if not found["warmup"]["settled"]:
         lines.append("note         the times did not settle: the machine was busy")

@@ -1,14 +1,15 @@
-"""Options that several commands have."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 
 MOST_THREADS = 1024
 
 
-def whole(low: int, high: int) -> type[int]:
-    """A type of option: a whole number within `low` and `high`."""
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """The type of an option that takes an integer from `low` to `high`."""
 
     def convert(text: str) -> int:
         try:
@@ -16,37 +17,41 @@ def whole(low: int, high: int) -> type[int]:
         except ValueError:
             value = low - 1
         if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r} is no whole number from {low} to {high:,}")
+            raise argparse.ArgumentTypeError(f"{text!r} is not an integer from {low} to {high:,}")
         return value
 
-    return convert  # type: ignore[return-value]
+    return convert
+
+
+def add_count(
+    parser: argparse.ArgumentParser, option: str, most: int, default: int, what: str
+) -> None:
+    parser.add_argument(
+        option,
+        type=whole(1, most),
+        default=default,
+        metavar="COUNT",
+        help=f"{what} ({default:,})",
+    )
 
 
 def add_engine_options(parser: argparse.ArgumentParser) -> None:
-    """--threads and --any-version."""
-    parser.add_argument(
-        "--threads",
-        type=whole(1, MOST_THREADS),
-        default=1,
-        metavar="COUNT",
-        help="what the runtime computes with (1)",
-    )
+    add_count(parser, "--threads", MOST_THREADS, 1, "threads of the runtime")
     parser.add_argument(
         "--any-version",
         action="store_true",
-        help="take a runtime of another version than the bundle was packed for",
+        help="accept another version of the runtime than the bundle was packed for",
     )
 
 
 def add_picture_options(parser: argparse.ArgumentParser) -> None:
-    """--resize and --invert."""
     parser.add_argument(
         "--resize",
         action="store_true",
-        help="fit pictures of another size, each pixel the mean of the area it covers",
+        help="resize pictures of another size: each pixel is the mean of the area it covers",
     )
     parser.add_argument(
         "--invert",
         action="store_true",
-        help="for dark on light, where the model knows light on dark",
+        help="for dark on light pictures, if the model was trained on light on dark",
     )

@@ -1,4 +1,4 @@
-"""run: what the model says of files of examples."""
+"""run: classify the examples in files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from deploy.errors import RequestError
 from deploy.fields import LONGEST_PATH
 from deploy.files import read_regular
-from deploy.runner.commands.options import add_engine_options, add_picture_options, whole
+from deploy.runner.commands.options import add_count, add_engine_options, add_picture_options
 from deploy.runner.source import BundleSource
 from deploy.text import clean
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 SUMMARY = "classify pictures and other examples"
 DESCRIPTION = (
-    "Classify the examples of files: PNG, IDX (raw or gzipped), .npy, or .npz of several inputs. "
-    "A line an example: file, number in it, label, probability."
+    "Classify the examples in files: PNG, IDX (raw or gzipped), .npy, or .npz for several inputs. "
+    "Prints a line an example: file, index in it, label, probability."
 )
 
 _MOST_BYTES = 2**30
@@ -32,44 +32,31 @@ _STANDARD_INPUT = "-"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The files, and how to read them and answer."""
     parser.add_argument("files", nargs="+", metavar="FILE", help="examples; - is standard input")
-    parser.add_argument("--json", action="store_true", help="a JSON object an example")
-    parser.add_argument(
-        "--top",
-        type=whole(1, 1000),
-        default=1,
-        metavar="COUNT",
-        help="the likely labels (1); --json has all",
-    )
-    parser.add_argument(
-        "--batch",
-        type=whole(1, _MOST_BATCH),
-        default=1,
-        metavar="COUNT",
-        help="examples that run at once (1)",
-    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object an example")
+    add_count(parser, "--top", 1000, 1, "how many labels to print, best first; --json has all")
+    add_count(parser, "--batch", _MOST_BATCH, 1, "examples that run at once")
     add_picture_options(parser)
     add_engine_options(parser)
 
 
 def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
-    """Print a line an example. A file that cannot be read ends it, after those before it."""
+    """Print a line an example, up to the first file that cannot be read."""
     bundle = source.open()
-    # Behind the checks: what is not trusted does not even cost an import.
+    # After the checks: what is not trusted does not even cost an import.
     from deploy.images.reader import ExampleReader
     from deploy.model import Model
 
     reader = ExampleReader(
         bundle.artifact, bundle.vectors, resize=arguments.resize, invert=arguments.invert
     )
-    with Model(bundle, threads=arguments.threads, any_version=arguments.any_version) as model:
-        for name in arguments.files:
-            stored = reader.read(_content(name), name)
-            for first, predictions in _classified(model, stored, arguments.batch, name):
-                for line in _answers(name, first, predictions, arguments):
-                    print(line)
-            sys.stdout.flush()
+    model = Model.load(bundle, arguments.threads, arguments.any_version)
+    for name in arguments.files:
+        stored = reader.read(_content(name), name)
+        for first, predictions in _classified(model, stored, arguments.batch, name):
+            for line in _answers(name, first, predictions, arguments):
+                print(line)
+        sys.stdout.flush()
     return 0
 
 
@@ -85,12 +72,13 @@ def _content(name: str) -> bytes:
 def _classified(
     model: Model, stored: Mapping[str, np.ndarray], batch: int, name: str
 ) -> Iterator[tuple[int, Predictions]]:
-    """The number of the first example of each batch of file `name`, and what the model says."""
+    """The index of each batch's first example in file `name`, and its predictions."""
     lengths = {len(array) if array.ndim else 0 for array in stored.values()}
     if len(lengths) != 1 or 0 in lengths:
         counts = ", ".join(map(str, sorted(lengths)))
         raise RequestError(
-            "the arrays have not one number of rows", value=f"{name} has {counts or 'none'}"
+            "the arrays differ in their number of rows, or have none",
+            value=f"{name} has {counts or 'none'}",
         )
     for first in range(0, lengths.pop(), batch):
         part = {source: array[first : first + batch] for source, array in stored.items()}

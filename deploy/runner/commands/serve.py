@@ -1,4 +1,4 @@
-"""serve: answer HTTP requests with what the model says."""
+"""serve: answer HTTP requests with the model's predictions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.errors import RequestError
-from deploy.runner.commands.options import add_engine_options, add_picture_options, whole
+from deploy.runner.commands.options import (
+    add_count,
+    add_engine_options,
+    add_picture_options,
+    whole,
+)
 from deploy.runner.source import BundleSource
 from deploy.text import clean
 
@@ -28,18 +33,18 @@ SUMMARY = "answer HTTP requests on this machine: POST /predict, GET /healthz, GE
 DESCRIPTION = (
     "Serve the bundle. POST /predict takes a picture (image/png), an array (application/x-npy), an "
     'IDX file (application/octet-stream) or {"instances": [...]} (application/json): at most 1,024 '
-    "examples, a picture of at most 1,048,576 pixels. A model of several inputs takes .npz, or as "
-    'each instance an object: {"instances": [{"INPUT": [...], ...}]}. A request must be there '
-    "within 20 seconds. At once there are 4 connections for each request of --concurrency, 64 at "
-    "least: for one more, the one that has kept waiting the longest is closed. By waitress where "
-    "it is installed, else by the standard library. A key that is taken from the runner's file, or "
-    "from --key, vouches for nothing: requests get 503. There are no users and no encryption: "
-    "beyond this machine, put a proxy before it."
+    "examples, a picture of at most 1,048,576 pixels. A model of several inputs takes .npz, or an "
+    'object for each instance: {"instances": [{"INPUT": [...], ...}]}. A request must arrive '
+    "within 20 seconds. There may be 4 connections for each request of --concurrency, at least 64; "
+    "one more closes the one that has waited the longest. Served by waitress if installed, else "
+    "by the standard library. If the key of the bundle is removed from the runner's file, or from "
+    "that of --key, requests get 503. There are no users and no encryption: put a proxy before it "
+    "to serve beyond this machine."
 )
 
 _FEWEST_CONNECTIONS = 64
 _LONGEST_LINE = 1000
-# A module that is imported later would be read from a file that may be another by then.
+# The runner's file may be replaced, so nothing is imported from it later.
 _IMPORTED_LATER = (
     *("deploy.arrays", "deploy.vectors", "deploy.bundle", "deploy.signing", "deploy.streams"),
     *("deploy.images.colours", "deploy.images.idx", "deploy.images.png"),
@@ -48,34 +53,25 @@ _OF_OTHER_VERSIONS = ("deploy.runner.onnx_engines", "deploy.runner.tflite_engine
 
 
 class _Stopped(SystemExit):
-    """A signal came to end the server."""
+    """A signal ends the server."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Where to listen, the limits, and those of the engine."""
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
     parser.add_argument(
-        "--port", type=whole(0, 65535), default=8080, metavar="NUMBER", help="0 takes a free one"
+        "--port",
+        type=whole(0, 65535),
+        default=8080,
+        metavar="NUMBER",
+        help="0 takes any free port (8080)",
     )
-    parser.add_argument(
-        "--max-bytes",
-        type=whole(1, 2**30),
-        default=8 * 2**20,
-        metavar="COUNT",
-        help="of a request's body (8,388,608)",
-    )
-    parser.add_argument(
-        "--concurrency",
-        type=whole(1, 512),
-        default=32,
-        metavar="COUNT",
-        help="requests in work or waiting; more get 503 (32)",
-    )
+    add_count(parser, "--max-bytes", 2**30, 8 * 2**20, "largest request body")
+    add_count(parser, "--concurrency", 512, 32, "requests in work or waiting; more get 503")
     parser.add_argument(
         "--server",
         choices=("auto", "waitress", "standard"),
         default="auto",
-        help="by what; auto takes waitress where it is installed",
+        help="auto takes waitress if it is installed",
     )
     add_picture_options(parser)
     add_engine_options(parser)
@@ -83,25 +79,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_installed_arguments(parser: argparse.ArgumentParser) -> None:
-    """What an installed runner may serve, too: the bundle that its keys vouch for at the time."""
+    """Options of an installed runner, which may follow a store."""
     from deploy.store import FOLDER
 
     parser.add_argument(
         "--store",
         metavar="NAME",
-        help="serve the current version of a store, and each one that becomes it",
+        help="serve the current version of a bundle in the store, and follow it",
     )
     parser.add_argument(
         "--folder",
         type=Path,
         default=Path(FOLDER),
         metavar="FOLDER",
-        help=f"of the store ({FOLDER})",
+        help=f"the store ({FOLDER})",
     )
 
 
 def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
-    """Serve until SIGTERM, or SIGINT: then it raises KeyboardInterrupt."""
+    """Serve until SIGTERM or SIGINT, which raises KeyboardInterrupt."""
     signals: list[int] = []
 
     def stop(number: int, frame: Any) -> None:
@@ -126,7 +122,7 @@ def _serve(arguments: argparse.Namespace, source: BundleSource) -> None:
     from deploy.serving.served import Served
     from deploy.serving.trust import Trust
 
-    # A bundle that runs itself trusts nobody.
+    # A self-running bundle trusts no keys.
     trust = None if source.keys is None else Trust(source.keys, arguments.key)
     options = {
         name: getattr(arguments, name) for name in ("threads", "any_version", "resize", "invert")
@@ -164,18 +160,19 @@ def _load(trust: Trust, options: dict[str, Any], path: Path) -> Served:
 
 
 def _finder(arguments: argparse.Namespace, source: BundleSource) -> Callable[[], Path]:
-    """Gives the file that is to be served."""
     if arguments.store is None:
         if source.path is None:
-            raise RequestError("nothing to serve", hint="name a bundle, or --store NAME")
+            raise RequestError("nothing to serve", hint="give a bundle, or --store NAME")
         path = source.path
         return lambda: path
     if source.path is not None:
-        raise RequestError("a bundle is served, or a store, not both", value=source.path)
+        raise RequestError(
+            "cannot serve both a bundle and a store", value=source.path, hint="leave one out"
+        )
     from deploy.store import Store
 
     store = Store(arguments.folder)
-    # The file itself, and not the link to it, which may lead to another one a moment later.
+    # The file itself, not the link, which may lead to another one a moment later.
     return lambda: Path(store.current(arguments.store)).resolve(strict=True)
 
 
@@ -183,7 +180,7 @@ def _server(
     arguments: argparse.Namespace, application: Application
 ) -> StandardServer | WaitressServer:
     if not arguments.host.strip():
-        raise RequestError("no address to listen on", hint="--host 0.0.0.0 is all of IPv4")
+        raise RequestError("no address to listen on", hint="--host 0.0.0.0 is any IPv4 address")
     connections = max(_FEWEST_CONNECTIONS, 4 * arguments.concurrency)
     at = (application, arguments.host, arguments.port, connections)
     try:
@@ -195,10 +192,12 @@ def _server(
             except ImportError as error:
                 if arguments.server == "waitress":
                     hint = "pip install waitress"
-                    raise RequestError("waitress is not there", value=error, hint=hint) from error
+                    raise RequestError(
+                        "waitress is not installed", value=error, hint=hint
+                    ) from error
         from deploy.serving.standard_server import StandardServer
 
         return StandardServer(*at)
     except (OSError, TypeError, ValueError) as error:
         where = f"{arguments.host}:{arguments.port} ({error})"
-        raise RequestError("cannot listen there", value=where) from error
+        raise RequestError("cannot listen", value=where) from error

@@ -1,10 +1,10 @@
-"""store: the bundles that `compressor deploy` brings to a device; one JSON answer a call.
+"""store: the bundles that `compressor deploy` copies to a device; one JSON answer a call.
 
 The answer is a line: {"ok": true, ...}, or {"ok": false, "kind": KIND, "error": ONE LINE, ...},
-where KIND is bundle (refused), check (its outputs are others, or its runtime fails), missing (its
-runtime is not there) or request. Where a bundle is named, `current` and `previous` say what is
-served, also after a refusal, and `versions` how many are kept; in a list, `damaged` says whether
-the current one has another content by now.
+where KIND is bundle (refused), check (its outputs are wrong, or its runtime fails), missing (its
+runtime is not installed) or request. If a bundle is named, `current` and `previous` say which
+versions are kept for serving, even after a refusal, and `versions` how many there are; in a list,
+`damaged` says whether the current one no longer has its sha256.
 """
 
 from __future__ import annotations
@@ -30,9 +30,7 @@ from deploy.errors import (
 from deploy.runner.source import BundleSource
 from deploy.store import FOLDER, Store, WrongOutputsError
 
-SUMMARY = (
-    "keep the bundles that compressor deploy brings: receive, verify, switch, roll back, remove"
-)
+SUMMARY = "manage the bundles of compressor deploy: receive, verify, switch, roll back, remove"
 ACTIONS = ("list", "status", "receive", "activate", "rollback", "remove")
 
 _SILENCE = 60.0
@@ -44,23 +42,22 @@ _CODES = {"check": 1, "missing": 3}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What is done, with which version of which bundle."""
     parser.add_argument("action", choices=ACTIONS, help="what to do")
     parser.add_argument("name", nargs="?", default="", help="the name of the bundle")
     parser.add_argument("--folder", default=FOLDER, help="where the bundles are (%(default)s)")
     parser.add_argument("--sha256", default="", help="the version")
-    parser.add_argument("--bytes", type=int, default=0, help="of the version")
+    parser.add_argument("--bytes", type=int, default=0, help="its size")
     parser.add_argument("--offset", type=int, default=0, help="bytes that have arrived")
 
 
 def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
-    """Do it, and print the answer."""
     store = Store(arguments.folder)
     try:
         answer, code = {"ok": True, **_answer(arguments, store, source)}, 0
     except (DeployError, OSError, MemoryError, ModuleNotFoundError) as error:
-        kind, text = _kind(error), str(_said(error))
-        answer, code = {"ok": False, "kind": kind, "error": text}, _CODES.get(kind, 2)
+        told = DeployError.of(error)
+        kind = _kind(told)
+        answer, code = {"ok": False, "kind": kind, "error": str(told)}, _CODES.get(kind, 2)
     if arguments.name:
         with contextlib.suppress(RequestError):
             answer.update(store.status(arguments.name))
@@ -84,7 +81,6 @@ def _answer(arguments: argparse.Namespace, store: Store, source: BundleSource) -
     if action == "receive":
         taken = store.receive(name, sha256, arguments.bytes, arguments.offset, _read)
         return _received(taken)
-
     if action == "remove":
         return {"removed": store.remove(name)}
 
@@ -101,27 +97,26 @@ def _received(found: tuple[int, bool]) -> dict[str, Any]:
 
 
 def _read(count: int) -> bytes:
-    """Bytes from standard input, b"" at its end; a copy that fell silent does not keep the lock."""
+    """Bytes from standard input, b"" at its end; a silent copy does not keep the lock for ever."""
     if not select.select([0], [], [], _SILENCE)[0]:
-        raise RequestError("nothing arrived any more", value=f"for {_SILENCE:g} s")
+        raise RequestError("the copy stopped", value=f"nothing arrived for {_SILENCE:g} s")
     return os.read(0, count)
 
 
 def _verified(path: Path, sha256: str, name: str, source: BundleSource) -> Any:
-    """Check all that does not run, then the check vectors, in a process that may crash."""
+    """Check the bundle without running it, then its check vectors in another process."""
     bundle = source.open(path)
     if bundle.sha256 != sha256:
-        raise BundleError("the file was changed", value=path)
+        raise BundleError("the file was altered", value=path)
     if bundle.manifest.name != name:
         raise BundleError(
             "the bundle has another name", value=f"{bundle.manifest.name}, not {name}"
         )
-    identifier = None if bundle.signed_by is None else bundle.signed_by.identifier
-    return {"signed_by": identifier, "check": _checked_apart(path, source)}
+    return {"signed_by": bundle.signer, "check": _checked_apart(path, source)}
 
 
 def _checked_apart(path: Path, source: BundleSource) -> Any:
-    """What `verify` says of the bundle. Raises the DeployError that it ended with."""
+    """What `verify` finds in a process of its own, which may crash; raises its DeployError."""
     archive = str(Path(deploy.__path__[0]).parent)
     with contextlib.ExitStack() as stack:
         keys = _key_files(stack, source)
@@ -132,41 +127,34 @@ def _checked_apart(path: Path, source: BundleSource) -> Any:
         )
     lines = [line.strip() for line in done.stderr.decode(errors="replace").splitlines()]
     said = next((line for line in reversed(lines) if line), "").replace("error: ", "", 1)
-    found = _object(done.stdout)
-    check = _object_in(found, "check")
+    try:
+        found = _object(json.loads(done.stdout))
+    except (ValueError, RecursionError):
+        found = {}
+    check = _object(found.get("check"))
     if done.returncode == 0 and check.get("passed") is True:
         return found
     if done.returncode == 1 and check.get("passed") is False:
-        raise WrongOutputsError("the check vectors are not met", value=_difference(check))
+        difference, tolerance = check.get("difference"), check.get("tolerance")
+        wrong = "NaN, infinity or another shape"
+        if difference is not None:
+            wrong = f"they differ by {difference:.2g}, the tolerance is {tolerance:.2g}"
+        raise WrongOutputsError("the outputs for the check vectors are wrong", value=wrong)
     if done.returncode == 2:
         raise BundleError(said or "the bundle is refused")
     if done.returncode == 3:
-        raise MissingEngineError(said or "the runtime is not there")
-    raise EngineError("the runtime fails", value=f"{_ending(done.returncode)} {said}")
+        raise MissingEngineError(said or "the runtime is not installed")
+    code = done.returncode
+    ending = f"signal {-code}" if code < 0 else f"exit code {code}"
+    raise EngineError("the runtime failed", value=f"{ending} {said}")
 
 
-def _object(text: bytes) -> dict[str, Any]:
-    """The JSON object that a process wrote; an empty one where it wrote another thing."""
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
-        return {}
+def _object(found: Any) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _object_in(found: dict[str, Any], key: str) -> dict[str, Any]:
-    inner = found.get(key)
-    return inner if isinstance(inner, dict) else {}
-
-
-def _difference(check: dict[str, Any]) -> str:
-    if check.get("difference") is None:
-        return "outputs are no numbers, or of another shape"
-    return f"outputs differ by {check['difference']:.2g}, at most {check['tolerance']:.2g}"
-
-
 def _key_files(stack: contextlib.ExitStack, source: BundleSource) -> list[str]:
-    """Options that give the keys that are trusted here, pinned or not, to another process."""
+    """Options that pass the keys trusted here to another process."""
     import tempfile
 
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compressor-keys-")))
@@ -178,21 +166,8 @@ def _key_files(stack: contextlib.ExitStack, source: BundleSource) -> list[str]:
     return words
 
 
-def _ending(code: int) -> str:
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _said(error: BaseException) -> DeployError:
-    """What an error says, in one line."""
-    if isinstance(error, DeployError):
-        return error
-    if isinstance(error, ModuleNotFoundError):
-        return MissingEngineError(f"{error.name} is not there", hint=f"pip install {error.name}")
-    return DeployError("the system refuses", value=error)
-
-
 def _kind(error: BaseException) -> str:
-    if isinstance(error, (MissingEngineError, ModuleNotFoundError)):
+    if isinstance(error, MissingEngineError):
         return "missing"
     if isinstance(error, EngineError):
         return "check"

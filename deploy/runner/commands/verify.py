@@ -1,4 +1,4 @@
-"""verify: whether a bundle is whole, from whom it is, and whether it computes right here."""
+"""verify: whether a bundle is intact, who signed it, and whether its outputs are right here."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ from deploy.runner.source import BundleSource
 if TYPE_CHECKING:
     from deploy.bundle import Bundle
 
-SUMMARY = "check the bundle: container, digests, signature; then its check vectors, in the runtime"
-OWN_SUMMARY = "check this bundle: container and digests; then its check vectors, in the runtime"
+SUMMARY = "check the bundle: container, digests and signature, then its check vectors"
+OWN_SUMMARY = "check this bundle: container and digests, then its check vectors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """--static, --json, and those of the engine."""
-    parser.add_argument("--static", action="store_true", help="run nothing: no check vectors")
-    parser.add_argument("--json", action="store_true", help="answer as a JSON object")
+    parser.add_argument("--static", action="store_true", help="do not run the check vectors")
+    parser.add_argument("--json", action="store_true", help="print a JSON object")
     add_engine_options(parser)
 
 
 def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
-    """Print what was proven; 1 where the check vectors come out wrong."""
     bundle = source.open()
     proven = described(bundle)
     if arguments.static:
@@ -41,14 +39,14 @@ def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
 
 
 def described(bundle: Bundle) -> dict[str, Any]:
-    """What a bundle that was opened is, and what has been proven of it by that."""
+    """What a bundle is, as far as opening it has proven."""
     manifest = bundle.manifest
     return {
         "name": manifest.name,
         "device": manifest.device,
         "sha256": bundle.sha256,
         "bytes": bundle.size,
-        "signed_by": bundle.signed_by.identifier if bundle.signed_by else None,
+        "signed_by": bundle.signer,
         "artefact": {"file": bundle.artifact.file, "sha256": bundle.artifact.sha256},
         "packed_for": {"runtime": manifest.runtime, "version": manifest.runtime_version},
         "runtime": None,
@@ -59,18 +57,8 @@ def described(bundle: Bundle) -> dict[str, Any]:
 def _checked(bundle: Bundle, arguments: argparse.Namespace) -> dict[str, Any]:
     from deploy.model import Model
 
-    any_version = arguments.any_version
-    with Model(bundle, threads=arguments.threads, any_version=any_version) as model:
-        engine = model.engine
-        return {
-            "check": model.check().describe(),
-            "runtime": {
-                "name": engine.runtime,
-                "version": engine.version,
-                "provider": engine.provider,
-                "device": engine.device,
-            },
-        }
+    model = Model.load(bundle, arguments.threads, arguments.any_version)
+    return {"check": model.check().describe(), "runtime": model.engine.describe()}
 
 
 def _lines(proven: dict[str, Any]) -> list[str]:

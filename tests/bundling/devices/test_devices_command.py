@@ -41,7 +41,7 @@ def test_a_file_is_checked(tmp_path):
     refused = compressor("devices", str(path))
     assert refused.code == 2
     assert refused.stderr.count("\n") == 1
-    assert "profile.cpu.cores is no whole number: four (in" in refused.stderr
+    assert "profile.cpu.cores is not an integer: four (in" in refused.stderr
 
 
 def test_an_unknown_device_is_one_line_and_exit_code_2():

@@ -82,5 +82,5 @@ def test_a_bundle_has_no_such_command(bundle: Path) -> None:
     done = _run(bundle, "compile")
 
     assert done.returncode == 2
-    assert done.stderr.startswith("error: no command of this program")
+    assert done.stderr.startswith("error: unknown command")
     assert bundle.read_bytes() == before

@@ -98,7 +98,7 @@ def test_what_nobody_thought_of_is_answered_with_500(capsys: Any) -> None:
     for _ in range(3):
         assert post(application)[0] == 500
     assert capsys.readouterr().err.splitlines()[0] == (
-        "error: a request has failed: ImportError: bad magic"
+        "error: a request failed: ImportError: bad magic"
     )
     served.on_read = lambda: None
     assert post(application)[0] == 200
