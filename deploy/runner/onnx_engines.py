@@ -6,6 +6,7 @@ import abc
 import contextlib
 import importlib
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -43,6 +44,8 @@ class OnnxEngine(Engine):
 
     def _import(self) -> None:
         hint = f"pip install {self.package}"
+        # Otherwise it writes a device id to the home directory, and looks a collector up.
+        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         try:
             self._onnxruntime = importlib.import_module("onnxruntime")
             self.version = str(self._onnxruntime.__version__)
