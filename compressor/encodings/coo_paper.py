@@ -1,4 +1,4 @@
-"""The sparse form of the paper: what TensorFlow's embedding_lookup_sparse takes."""
+"""The encoding of the paper: what TensorFlow's embedding_lookup_sparse takes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STREAMS = {"indices": (np.int64, 2), "ids": (np.int32, 1), "values": (np.float3
 
 
 def coo_paper_streams(matrix: Float32Array) -> dict[str, np.ndarray]:
-    """The streams of a contiguous `matrix`, as SparseKernel describes them."""
+    """The streams of a contiguous `matrix`; see `SparseKernel`."""
     inputs = len(matrix)
     transposed = np.ascontiguousarray(matrix.T)
     positions = nonzero_positions(transposed)
@@ -40,9 +40,8 @@ def coo_paper_streams(matrix: Float32Array) -> dict[str, np.ndarray]:
 class SparseKernel:
     """A kernel in the encoding coo-paper: 24 bytes a non-zero.
 
-    For each output unit (a column of the matrix, a row of its transpose) the list of the
-    inputs that it is still connected to. Streams, sorted by output unit and then by input,
-    k non-zeros:
+    For each output unit (a column of the matrix) the list of the inputs that it is still connected
+    to. Streams, sorted by output unit and then by input, k non-zeros:
 
     `indices` int64 (k, 2): the output unit, and the position in that unit's list, from 0
     `ids` int32 (k,): the input, a row of the matrix
@@ -54,9 +53,8 @@ class SparseKernel:
         embedding_lookup_sparse(params=transpose(x), sp_ids=ids, sp_weights=weights,
                                 combiner="sum")
 
-    gives W^T x^T, (units, batch). A unit that has lost every input has no entry here: its
-    row is 0, but TensorFlow 2.21 leaves out rows behind the last unit that has one, so the
-    caller adds those.
+    gives W^T x^T, (units, batch). A unit that has lost every input has no entry: its row is 0, but
+    TensorFlow 2.21 omits rows behind the last unit that has one, so the caller adds those.
 
     Source: https://www.tensorflow.org/api_docs/python/tf/nn/embedding_lookup_sparse
     """
@@ -75,8 +73,8 @@ class SparseKernel:
     def check(self) -> None:
         """Raise CheckpointError, in one line, when the streams are not what `encode` gives.
 
-        They may come from a hostile file: no value is trusted before it is checked, and memory
-        is taken by the size of the streams, not by the shape.
+        They may come from a hostile file: every value is checked before it is used, and memory
+        depends on the size of the streams, not on the shape.
         """
         rows, columns = math.prod(self.shape[:-1]), self.shape[-1]
         if set(self.streams) != set(_STREAMS):
@@ -99,18 +97,12 @@ class SparseKernel:
             for extreme in (stream.min(initial=0), stream.max(initial=0)):
                 if len(stream) and not 0 <= extreme < limit:
                     raise _damaged(f"{name} must lie from 0 to {limit - 1}", extreme)
-        positions = units * rows + ids
+        # Strictly, so that none comes twice.
+        repeated = np.diff(units * rows + ids, prepend=-1) <= 0
+        misplaced = indices[:, 1] != _places_in_lists(units)
         for what, wrong in (
-            # Strictly, so that none comes twice.
-            (
-                "output units and ids must ascend, and do not at entry",
-                np.diff(positions, prepend=-1) <= 0,
-            ),
-            (
-                "positions in a list must count from 0, not at entry",
-                indices[:, 1] != _places_in_lists(units),
-            ),
-            # The count of values is that of the non-zeros.
+            ("output units and ids must ascend, and do not at entry", repeated),
+            ("positions in a list must count from 0, not at entry", misplaced),
             ("a zero is stored as a value at entry", ~nonzero_mask(values)),
         ):
             if wrong.any():
@@ -119,9 +111,8 @@ class SparseKernel:
     def dense(self) -> Float32Array:
         """The float32 kernel, of its shape; raises CheckpointError as `check` does."""
         self.check()
-        columns = self.shape[-1]
         kernel = np.zeros(self.shape, np.float32)
-        positions = self.streams["ids"] * np.int64(columns) + self.streams["indices"][:, 0]
+        positions = self.streams["ids"] * np.int64(self.shape[-1]) + self.streams["indices"][:, 0]
         kernel.reshape(-1)[positions] = self.streams["values"]
         return kernel
 

@@ -1,28 +1,32 @@
-"""The bytes of a model whose pruned kernels are encoded."""
+"""The bytes of a model whose pruned kernels are encoded, and from which sparsity on that saves any.
+
+Two baselines matter for the paper: the weights alone, 4 bytes a parameter, and its own,
+a checkpoint that also holds Adam's two moments, 12 bytes a parameter.
+"""
 
 from __future__ import annotations
 
+import bisect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
-from compressor.encodings._tensors import Float32Array, nonzero_mask
+from compressor.encodings._tensors import Float32Array, as_matrix, nonzero_mask
 from compressor.encodings.layouts import ENCODINGS, check_count
 
-# The name under which Shannon's bound stands beside the encodings.
 ENTROPY = "entropy"
+"""the name of Shannon's bound beside those of the encodings"""
 
-# float32, for every parameter that stays dense.
-_DENSE_BYTES = 4
+_COMPUTED_STEPS = 1_000_000
+_MEASURED_STEPS = 2_000
 
 
 def entropy_bound_bytes(shape: Sequence[int], nonzeros: float) -> float:
     """n H2(k / n) / 8 + 4 k bytes, for k non-zeros of n weights: what no encoding can beat.
 
-    H2(d) = -d log2 d - (1 - d) log2(1 - d) bits is the entropy of whether a weight is
-    zero, each independently with probability 1 - d: the least that random positions take
-    on average. The float32 values are taken as incompressible, 4 bytes each.
+    H2(d) = -d log2 d - (1 - d) log2(1 - d) bits, the entropy of whether a weight is zero, is the
+    least that random positions take on average. The float32 values count as incompressible.
 
     Source: C. E. Shannon, A Mathematical Theory of Communication, Bell System Technical
     Journal 27, 1948, section 6 for H2 and theorem 9 for the bound.
@@ -39,12 +43,9 @@ def entropy_bound_bytes(shape: Sequence[int], nonzeros: float) -> float:
 def model_bytes(kernels: Mapping[str, Float32Array], dense_parameters: int) -> dict[str, int]:
     """Encoding -> bytes of `kernels` encoded, plus 4 for each of `dense_parameters`.
 
-    kernels: name -> pruned float32 kernel, any rank from 1; each is really encoded
-    dense_parameters: how many parameters stay dense float32: biases, other kernels
-
-    The result is in the order of ENCODINGS, and its last key, "entropy", is the bound of
-    entropy_bound_bytes, rounded up: nothing is stored that way.
-    Raises ModelError for a kernel that is no float32 array.
+    `kernels` are pruned, float32, of any rank from 1, and really encoded. The keys are those of
+    ENCODINGS, then "entropy", the bound of `entropy_bound_bytes`, rounded up. Raises ModelError for
+    a kernel that is no float32 array.
     """
     sizes = {
         name: sum(encoding.nbytes(kernel) for kernel in kernels.values())
@@ -56,7 +57,7 @@ def model_bytes(kernels: Mapping[str, Float32Array], dense_parameters: int) -> d
             for kernel in kernels.values()
         )
     )
-    return {name: size + _DENSE_BYTES * dense_parameters for name, size in sizes.items()}
+    return {name: size + 4 * dense_parameters for name, size in sizes.items()}
 
 
 def expected_model_bytes(
@@ -64,12 +65,61 @@ def expected_model_bytes(
 ) -> float:
     """Expected bytes of the encoded kernels, plus 4 for each of `dense_parameters`.
 
-    encoding: the name of one, or "entropy" for the bound
-    kernels: (shape, non-zeros) of each; the positions are taken as random
-
-    Raises UsageError for a count that cannot be.
+    `encoding` is a name, or "entropy" for the bound. `kernels` are (shape, non-zeros), at random
+    positions. Raises UsageError for an impossible count.
     """
     bytes_of = entropy_bound_bytes if encoding == ENTROPY else ENCODINGS[encoding].expected_bytes
-    return sum(bytes_of(shape, nonzeros) for shape, nonzeros in kernels) + float(
-        _DENSE_BYTES * dense_parameters
-    )
+    encoded = sum(bytes_of(shape, nonzeros) for shape, nonzeros in kernels)
+    return encoded + 4.0 * dense_parameters
+
+
+def computed_break_even(
+    encoding: str, shapes: Sequence[Sequence[int]], dense_parameters: int, baseline_bytes: float
+) -> float | None:
+    """The smallest sparsity from which on the expected model is no larger than the baseline.
+
+    `encoding` is a name, or "entropy" for the bound. Each kernel of `shapes` keeps (1 - p) n of
+    its n weights, in random places; `dense_parameters` stay float32. Returns p in [0, 1), a
+    multiple of 1e-6 rounded up, or None when every sparsity below 1 gives a larger model.
+    """
+
+    def fits(proportion: float) -> bool:
+        kept = [(shape, (1 - proportion) * math.prod(shape)) for shape in shapes]
+        return expected_model_bytes(encoding, kept, dense_parameters) <= baseline_bytes
+
+    return _first_proportion(fits, _COMPUTED_STEPS)
+
+
+def measured_break_even(
+    encoding: str, kernels: Mapping[str, Float32Array], dense_parameters: int, baseline_bytes: float
+) -> float | None:
+    """The same as `computed_break_even`, by really pruning and encoding trained kernels.
+
+    `kernels` are float32, of any rank from 1, and not changed: at sparsity p the floor(p n)
+    smallest |w| of each are zero. Returns p in [0, 1), a multiple of 0.0005 rounded up, or None.
+    Encodes the kernels eleven times: seconds for some million weights. Raises ModelError for a
+    kernel that is no float32 array.
+    """
+    matrices = [as_matrix(kernel) for kernel in kernels.values()]
+    # Sorted once: a stable order also says which of two equal magnitudes goes first.
+    orders = [np.argsort(np.abs(matrix), axis=None, kind="stable") for matrix in matrices]
+
+    def fits(proportion: float) -> bool:
+        size = 4 * dense_parameters
+        for matrix, order in zip(matrices, orders, strict=True):
+            pruned = matrix.copy()
+            pruned.reshape(-1)[order[: math.floor(proportion * matrix.size)]] = 0
+            size += ENCODINGS[encoding].nbytes(pruned)
+        return size <= baseline_bytes
+
+    return _first_proportion(fits, _MEASURED_STEPS)
+
+
+def _first_proportion(fits: Callable[[float], bool], steps: int) -> float | None:
+    """The first of 0, 1 / steps, ..., 1 - 1 / steps that fits, or None.
+
+    By bisection: no encoding grows with fewer non-zeros, so once a sparsity fits, all above it do.
+    (Nor does the bound, but for p below 1e-9.)
+    """
+    first = bisect.bisect_left(range(steps), True, key=lambda step: fits(step / steps))
+    return None if first == steps else first / steps
