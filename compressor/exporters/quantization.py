@@ -11,6 +11,8 @@ from compressor.errors import ModelError
 CODEBOOK_SIZE = 16
 _LLOYD_ROUNDS = 25
 _SAMPLE = 200_000
+_CLIPS = np.linspace(0.4, 1.0, 16, dtype=np.float32)
+"""how much of a channel's largest magnitude the largest integer may stand for"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,6 @@ class Quantized:
     bits: int
 
     def dequantized(self) -> np.ndarray:
-        """The float32 weights that the integers stand for."""
         scale = self.scale
         if self.axis is not None:
             shape = [1] * self.values.ndim
@@ -36,7 +37,7 @@ class Quantized:
 
 @dataclasses.dataclass(frozen=True)
 class Codebook:
-    """Weights as numbers of a table's entries: `table[codes]`."""
+    """Weights as indices into a table: `table[codes]`."""
 
     codes: np.ndarray
     """uint8, of the weights' shape, below len(table)"""
@@ -44,16 +45,15 @@ class Codebook:
     """float32 (entries,), ascending"""
 
     def dequantized(self) -> np.ndarray:
-        """The float32 weights that the codes stand for."""
         return self.table[self.codes]
 
 
 def quantize_symmetric(weights: np.ndarray, *, bits: int = 8, axis: int | None = None) -> Quantized:
-    """Round float32 weights to integers within +-(2^(bits-1) - 1), for each channel of `axis`.
+    """Round float32 weights to integers within +-(2^(bits-1) - 1), 0 < bits <= 8.
 
-    The scale is the channel's largest magnitude over that bound, as in the TFLite specification
-    for weights (symmetric, zero point 0). 0 < bits <= 8. Raises ModelError for weights that are
-    not finite.
+    The scale of each channel of `axis`, or of all weights, is the largest magnitude over that
+    bound, as the TFLite specification has it for weights (zero point 0). Raises ModelError for
+    weights that are not finite.
     """
     weights = _finite(weights)
     bound = 2 ** (bits - 1) - 1
@@ -62,18 +62,52 @@ def quantize_symmetric(weights: np.ndarray, *, bits: int = 8, axis: int | None =
     )
     largest = np.max(np.abs(weights), axis=others, keepdims=True, initial=0.0)
     scale = (largest / np.float32(bound)).astype(np.float32)
-    # A channel of zeros, or one so small that its scale is none, is stored as zeros.
+    # A channel of zeros, or whose scale would underflow, is stored as zeros.
     scale[scale < np.finfo(np.float32).tiny] = 1.0
     values = np.clip(np.rint(weights / scale), -bound, bound).astype(np.int8)
     return Quantized(values, scale.reshape(-1), axis, bits)
 
 
+def quantize_least_squares(
+    weights: np.ndarray, *, bits: int = 4, axis: int | None = None
+) -> Quantized:
+    """As `quantize_symmetric`, but with the scale of each channel that has the least squared error.
+
+    In 4 bits, scaling by the largest magnitude costs the many small weights most of the 15 steps.
+    """
+    plain = quantize_symmetric(weights, bits=bits, axis=axis)
+    weights = np.asarray(weights, np.float32)
+    moved = weights if axis is None else np.moveaxis(weights, axis, 0)
+    rows = moved.reshape(len(plain.scale), -1)
+    bound = 2 ** (bits - 1) - 1
+
+    def rounded(scale: np.ndarray) -> np.ndarray:
+        return np.clip(np.rint(rows / scale[:, None]), -bound, bound)
+
+    error, best = np.full(len(rows), np.inf), plain.scale.copy()
+    for clip in _CLIPS:
+        steps = plain.scale * clip
+        integers = rounded(steps)
+        # For given integers the best scale is that of linear regression.
+        power = np.einsum("ij,ij->i", integers, integers)
+        product = np.einsum("ij,ij->i", integers, rows)
+        fitted = np.where(power > 0, product / np.maximum(power, 1), steps).astype(np.float32)
+        fitted = np.where(fitted > 0, fitted, steps)
+        found = np.square(rows - fitted[:, None] * rounded(fitted)).sum(axis=1)
+        better = found < error
+        error, best = np.where(better, found, error), np.where(better, fitted, best)
+    values = rounded(best).astype(np.int8).reshape(moved.shape)
+    if axis is not None:
+        values = np.moveaxis(values, 0, axis)
+    return Quantized(np.ascontiguousarray(values), best.astype(np.float32), axis, bits)
+
+
 def make_codebook(weights: np.ndarray, *, zero: bool = True, size: int = CODEBOOK_SIZE) -> Codebook:
     """Choose `size` values by k-means (Lloyd, from quantiles), and the nearest for each weight.
 
-    With `zero` one entry is exactly zero, and the zero weights, and only those that it is nearest
-    to, get it. Without, no entry is kept for it: for weights of which the zeros are left out. The
-    result does not depend on chance. Raises ModelError for weights that are not finite.
+    With `zero`, one entry is exactly zero; zero weights, and those nearest to it, get that entry.
+    Without, none is reserved: for weights whose zeros are not stored. Deterministic. Raises
+    ModelError for weights that are not finite.
     """
     weights = _finite(weights)
     flat = weights.ravel()

@@ -9,14 +9,13 @@ import numpy as np
 import pytest
 from layer_graphs import DEPTHWISE, IMAGE, VECTOR, expected, integer_graph, layer_graph, run
 
-from compressor.exporters.quantization import quantize_symmetric
+from compressor.exporters.quantization import quantize_least_squares, quantize_symmetric
 from compressor.exporters.request import Request
 from compressor.exporters.tflite import choice, graph as graphs
 from compressor.exporters.tflite.candidates import candidates
-from compressor.exporters.tflite.choice import ENCODINGS, INTEGER, Candidate, Way
+from compressor.exporters.tflite.choice import ENCODINGS, INTEGER, Candidate, WeightEncoding
 from compressor.exporters.tflite.convert import convert
 from compressor.exporters.tflite.passes import fix_reshapes
-from compressor.exporters.tflite.scales import quantize as quantize_weights
 from compressor.exporters.tflite.weight import encodable_weights
 from compressor.exporters.tflite.weights import encode_weights, write
 
@@ -36,49 +35,51 @@ def sparse_weights(shape: tuple[int, ...]) -> np.ndarray:
     return (weights.reshape(-1, 16) * kept).reshape(shape)
 
 
-def float_cases() -> list[tuple[str, str, Way]]:
+def float_cases() -> list[tuple[str, str, WeightEncoding]]:
     cases = []
     for kind in SHAPES:
-        ways = dict.fromkeys(choice.DECODED[kind] + choice.KERNELS.get(("litert", kind), ()))
-        for way in ways:
+        encodings = dict.fromkeys(choice.DECODED[kind] + choice.KERNELS.get(("litert", kind), ()))
+        for encoding in encodings:
             quantize = {"float16": "float16", "int8": "dynamic", "int4": "int4"}
-            cases.append((kind, quantize.get(way.values, "none"), way))
+            cases.append((kind, quantize.get(encoding.values, "none"), encoding))
     return cases
 
 
 def case_name(value: Any) -> str | None:
-    if isinstance(value, Way):
+    if isinstance(value, WeightEncoding):
         kernel = "kernel" if value.in_kernel else "decoded"
-        return f"{value.encoding}-{value.values}-{kernel}"
+        return f"{value.name}-{value.values}-{kernel}"
     return None
 
 
-def pick(graph: Any, runtime: str, quantize: Any, way: Way) -> tuple[Any, Candidate]:
+def pick(
+    graph: Any, runtime: str, quantize: Any, encoding: WeightEncoding
+) -> tuple[Any, Candidate]:
     (weight,) = encodable_weights(graph)
-    found = [c for c in candidates(weight, runtime, quantize) if c.way == way]
-    assert found, f"{way} is not offered"
+    found = [c for c in candidates(weight, runtime, quantize) if c.encoding == encoding]
+    assert found, f"{encoding} is not offered"
     return weight, found[0]
 
 
-@pytest.mark.parametrize(("kind", "quantize", "way"), float_cases(), ids=case_name)
+@pytest.mark.parametrize(("kind", "quantize", "encoding"), float_cases(), ids=case_name)
 @pytest.mark.parametrize("batch", [1, 3])
-def test_litert_is_right_with_every_way_in_float32_graphs(kind, quantize, way, batch):
+def test_litert_is_right_with_every_encoding_in_float32_graphs(kind, quantize, encoding, batch):
     shape, inputs = SHAPES[kind]
     weights = sparse_weights(shape)
     units = shape[3] if kind == DEPTHWISE else shape[0]
     bias = np.linspace(-1, 1, units, dtype=np.float32)
     graph = layer_graph(kind, weights, bias, inputs)
-    weight, candidate = pick(graph, "litert", quantize, way)
+    weight, candidate = pick(graph, "litert", quantize, encoding)
     described = write(graph, "kernel", weight, candidate)
     examples = np.random.default_rng(1).normal(size=(batch, *inputs)).astype(np.float32)
     examples = np.maximum(examples, -0.5)  # not symmetric, as after an activation
     right = expected(kind, weights, bias, examples)
     error = np.abs(run(graph, examples) - right).max() / np.abs(right).max()
     # Rounded weights, and inputs where the kernel is hybrid; garbage is off by much more.
-    assert error < {"float32": 1e-5, "float16": 1e-3, "int8": 2e-2, "int4": 0.2}[way.values]
-    if way.values == "float32":
+    assert error < {"float32": 1e-5, "float16": 1e-3, "int8": 2e-2, "int4": 0.2}[encoding.values]
+    if encoding.values == "float32":
         assert described.zeros == np.count_nonzero(weights == 0)
-    assert described.encoding == way.encoding and described.values == way.values
+    assert described.encoding == encoding.name and described.values == encoding.values
     size = len(graphs.write_graph(graph))
     assert described.bytes <= size <= described.bytes + 1800 + 4 * units
 
@@ -86,7 +87,7 @@ def test_litert_is_right_with_every_way_in_float32_graphs(kind, quantize, way, b
 @pytest.mark.parametrize("kind", [VECTOR, IMAGE])
 @pytest.mark.parametrize("scales", ["tensor", "channel"])
 @pytest.mark.parametrize("batch", [1, 3])
-def test_litert_is_right_with_every_way_in_integer_graphs(kind, scales, batch):
+def test_litert_is_right_with_every_encoding_in_integer_graphs(kind, scales, batch):
     shape, inputs = SHAPES[kind]
     floats = sparse_weights(shape)
     largest = np.abs(floats).max(axis=tuple(range(1, floats.ndim)), keepdims=True)
@@ -99,12 +100,12 @@ def test_litert_is_right_with_every_way_in_integer_graphs(kind, scales, batch):
     graph = integer_graph(kind, integers, scale, inputs, output_scale)
     dense = run(graph, examples)
     assert np.abs(dense - right).max() < 4 * output_scale
-    for way in INTEGER["litert", kind]:
+    for encoding in INTEGER["litert", kind]:
         encoded = copy.deepcopy(graph)
-        write(encoded, "kernel", *pick(encoded, "litert", "int8", way))
+        write(encoded, "kernel", *pick(encoded, "litert", "int8", encoding))
         difference = np.abs(run(encoded, examples) - dense).max()
-        assert difference <= (1.01 * output_scale if way.in_kernel else 0), way
-        if way.sparse:
+        assert difference <= (1.01 * output_scale if encoding.in_kernel else 0), encoding
+        if encoding.sparse:
             assert len(graphs.write_graph(encoded)) < len(graphs.write_graph(graph))
 
 
@@ -158,9 +159,9 @@ def test_latency_takes_the_kernels_that_skip_zeros_where_they_pay():
     assert found["tflite-runtime", "none"] != "dense"
 
 
-def test_no_way_is_chosen_that_is_slower_than_dense():
-    slow = Candidate(Way("1x4", "float32", version=8), 10, 0, time=1.2)
-    dense = Candidate(Way("dense", "float32"), 1000, 0, time=1.0)
+def test_no_encoding_is_chosen_that_is_slower_than_dense():
+    slow = Candidate(WeightEncoding("1x4", "float32", version=8), 10, 0, time=1.2)
+    dense = Candidate(WeightEncoding("dense", "float32"), 1000, 0, time=1.0)
     assert choice.best([slow, dense], "size") is dense
     assert choice.best([slow, dense], "size", "1x4") is slow
 
@@ -168,9 +169,9 @@ def test_no_way_is_chosen_that_is_slower_than_dense():
 @pytest.mark.parametrize("static", [True, False])
 def test_two_steps_of_decoding_are_left_out_where_they_would_run_at_every_call(static):
     operand = choice.Operand(VECTOR, 10_000, static=static)
-    found = choice.ways("tflite-runtime", operand, "dynamic")
-    assert static == any(way.encoding == "csr" and way.values == "int8" for way in found)
-    assert any(way.encoding == "csr" and way.values == "float32" for way in found)
+    found = choice.encodings_for("tflite-runtime", operand, "dynamic")
+    assert static == any(encoding.name == "csr" and encoding.values == "int8" for encoding in found)
+    assert any(encoding.name == "csr" and encoding.values == "float32" for encoding in found)
 
 
 def test_no_weight_is_chosen_that_takes_long_to_load():
@@ -261,11 +262,14 @@ def test_four_bits_lose_less_with_the_scale_of_least_squares():
     weights = generator.standard_t(3, size=(32, 400)).astype(np.float32)
     weights[generator.random(weights.shape) < 0.5] = 0
     weights[3] = 0
-    best, plain = quantize_weights(weights, 4, 0), quantize_symmetric(weights, bits=4, axis=0)
+    best, plain = (
+        quantize_least_squares(weights, axis=0),
+        quantize_symmetric(weights, bits=4, axis=0),
+    )
     lost = [np.square(found.dequantized() - weights).sum() for found in (best, plain)]
     assert lost[0] < 0.8 * lost[1]
     assert np.abs(best.values).max() <= 7 and not best.values[weights == 0].any()
-    moved = quantize_weights(weights.T.copy(), 4, 1)
+    moved = quantize_least_squares(weights.T.copy(), axis=1)
     np.testing.assert_array_equal(moved.values, best.values.T)
 
 
@@ -276,5 +280,5 @@ def test_float16_is_left_out_where_it_would_lose_the_weights():
         (weight,) = encodable_weights(
             layer_graph(VECTOR, weights, np.zeros(48, np.float32), inputs)
         )
-        found = {c.way.values for c in candidates(weight, "litert", "float16")}
+        found = {c.encoding.values for c in candidates(weight, "litert", "float16")}
         assert ("float16" in found) == is_offered and "float32" in found

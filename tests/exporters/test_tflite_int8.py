@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from compressor.errors import ModelError, UsageError
-from compressor.exporters.tflite import convert, graph, int8, names, operators, passes
+from compressor.exporters.tflite import convert, graph, names, operators, passes
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def pictures() -> np.ndarray:
 
 
 def quantized(model: Any, calibration: list[np.ndarray], runtime: str = "litert") -> Any:
-    found = int8.convert_int8(model, calibration, runtime)
+    found = convert.convert_int8(model, calibration, runtime)
     passes.fix_reshapes(found)
     passes.drop_dead_operators(found)
     passes.shorten_names(found, names.weight_names(found, model))
@@ -118,7 +118,7 @@ def test_inputs_are_calibrated_in_the_order_of_the_model(keras):
 
 def test_int8_without_examples_is_refused(sparse_net, pictures, rejected):
     for calibration in ([], [pictures[:0]]):
-        message = rejected(UsageError, int8.convert_int8, sparse_net, calibration, "litert")
+        message = rejected(UsageError, convert.convert_int8, sparse_net, calibration, "litert")
         assert "examples" in message
 
 

@@ -1,4 +1,4 @@
-"""What every way of storing a weight costs: bytes in the file, and time to run."""
+"""What each encoding of a weight costs: bytes in the file, and time to run."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ import numpy as np
 
 from compressor.exporters.half_precision import fits_float16
 from compressor.exporters.request import Quantize
-from compressor.exporters.tflite.choice import KERNEL_BLOCKS, VALUE_BITS, Candidate, Way, ways
-from compressor.exporters.tflite.scales import SCALE_BYTES
+from compressor.exporters.tflite.choice import (
+    KERNEL_BLOCKS,
+    VALUE_BITS,
+    Candidate,
+    WeightEncoding,
+    encodings_for,
+)
 from compressor.exporters.tflite.sparsity import (
     Layout,
     filled,
@@ -19,7 +24,7 @@ from compressor.exporters.tflite.sparsity import (
     smallest_blocks,
     stored_bytes,
 )
-from compressor.exporters.tflite.stored import EncodedWeight
+from compressor.exporters.tflite.stored import SCALE_BYTES, EncodedWeight
 from compressor.exporters.tflite.weight import EncodableWeight
 
 _OPERATOR_BYTES = 120
@@ -38,78 +43,74 @@ _PART_TIME = 11_000
 
 
 def candidates(weight: EncodableWeight, runtime: str, quantize: Quantize) -> list[Candidate]:
-    """All that `runtime` executes right for a weight, with what it costs."""
-    found = [
+    """Every encoding of a weight that `runtime` executes correctly, with what it costs."""
+    return [
         candidate
-        for way in ways(runtime, weight.operand, quantize)
-        if _applies(way, weight)
-        for candidate in _costs(way, weight)
+        for encoding in encodings_for(runtime, weight.operand, quantize)
+        if _applies(encoding, weight)
+        for candidate in _costs(encoding, weight)
     ]
-    return found
 
 
 def encode(weight: EncodableWeight, candidate: Candidate) -> EncodedWeight:
-    """The weight as a candidate stores it."""
-    return dataclasses.replace(_valued(candidate.way, weight), layout=candidate.layout)
+    return dataclasses.replace(_valued(candidate.encoding, weight), layout=candidate.layout)
 
 
-def _applies(way: Way, weight: EncodableWeight) -> bool:
-    if way.as_convolution and not weight.convolves:
+def _applies(encoding: WeightEncoding, weight: EncodableWeight) -> bool:
+    if encoding.as_convolution and not weight.convolves:
         return False
-    if way.values == "float16" and not fits_float16(weight.values):
+    if encoding.values == "float16" and not fits_float16(weight.values):
         return False
-    return weight.values.shape[-1] % KERNEL_BLOCKS.get(way.encoding, 1) == 0
+    return weight.values.shape[-1] % KERNEL_BLOCKS.get(encoding.name, 1) == 0
 
 
-def _valued(way: Way, weight: EncodableWeight) -> EncodedWeight:
-    """The values in the type of the way, dense."""
+def _valued(encoding: WeightEncoding, weight: EncodableWeight) -> EncodedWeight:
+    """The values in the type that the encoding stores, dense."""
     if weight.operand.integer:
         axis = weight.axis if weight.operand.scales > 1 else None
         return EncodedWeight(weight.values, scale=weight.scale, axis=axis)
-    if way.values in ("int8", "int4"):
-        axis = weight.axis if way.per_channel else None
-        bits = VALUE_BITS[way.values]
-        quantized = weight.quantized(bits, axis)
-        return EncodedWeight(
-            quantized.values, scale=quantized.scale, axis=axis, four_bits=bits == 4
-        )
-    return EncodedWeight(weight.values.astype(way.values))
+    if encoding.values in ("int8", "int4"):
+        bits, axis = VALUE_BITS[encoding.values], weight.axis if encoding.per_channel else None
+        found = weight.quantized(bits, axis)
+        return EncodedWeight(found.values, scale=found.scale, axis=axis, four_bits=bits == 4)
+    return EncodedWeight(weight.values.astype(encoding.values))
 
 
-def _costs(way: Way, weight: EncodableWeight) -> Iterator[Candidate]:
-    encoded = _valued(way, weight)
+def _costs(encoding: WeightEncoding, weight: EncodableWeight) -> Iterator[Candidate]:
+    encoded = _valued(encoding, weight)
     scales = 0 if encoded.scale is None else SCALE_BYTES * len(encoded.scale)
-    overhead = 0
-    if not way.in_kernel and not weight.operand.integer and way.values != "float32":
-        overhead += _OPERATOR_BYTES
-    if not way.sparse:
-        size = -(-weight.values.size * VALUE_BITS[way.values] // 8)
-        yield Candidate(way, size + scales, overhead, way.time)
+    dequantized = encoding.values != "float32" and not weight.operand.integer
+    overhead = _OPERATOR_BYTES if dequantized and not encoding.in_kernel else 0
+    if not encoding.sparse:
+        size = -(-weight.values.size * VALUE_BITS[encoding.values] // 8)
+        yield Candidate(encoding, size + scales, overhead, encoding.time)
         return
     overhead += _SPARSITY_BYTES
     nonzero = encoded.values != 0
     width = encoded.values.dtype.itemsize
-    if way.encoding in KERNEL_BLOCKS:
-        block = KERNEL_BLOCKS[way.encoding]
+    if encoding.name in KERNEL_BLOCKS:
+        block = KERNEL_BLOCKS[encoding.name]
         layout = plain(nonzero.ndim, block)
         size = stored_bytes(nonzero, layout, width)
-        time = way.time * filled(nonzero, block)
-        yield Candidate(way, size + scales, overhead, time, layout=layout)
+        time = encoding.time * filled(nonzero, block)
+        yield Candidate(encoding, size + scales, overhead, time, layout=layout)
         return
-    overhead += _OPERATOR_BYTES * (3 if way.as_convolution else 1)
-    best = smallest_blocks(nonzero, width) if way.encoding == "blocks" else smallest(nonzero, width)
+    overhead += _OPERATOR_BYTES * (3 if encoding.as_convolution else 1)
+    best = (
+        smallest_blocks(nonzero, width) if encoding.name == "blocks" else smallest(nonzero, width)
+    )
     if best is None:
         return
     layout, size = best
     decoded = filled(nonzero, layout.block)
-    yield Candidate(way, size + scales, overhead, way.time, decoded, layout)
-    if way.encoding == "csr" and (weight.convolves if way.as_convolution else weight.splits):
+    yield Candidate(encoding, size + scales, overhead, encoding.time, decoded, layout)
+    if encoding.name == "csr" and (weight.convolves if encoding.as_convolution else weight.splits):
         for rows, count, layout, size in _in_parts(nonzero, width):
             yield Candidate(
-                way,
+                encoding,
                 size + scales,
                 count * (overhead + 3 * _OPERATOR_BYTES),
-                way.time + count * _PART_TIME / weight.values.size,
+                encoding.time + count * _PART_TIME / weight.values.size,
                 decoded,
                 layout,
                 rows,
@@ -117,9 +118,9 @@ def _costs(way: Way, weight: EncodableWeight) -> Iterator[Candidate]:
 
 
 def _in_parts(nonzero: np.ndarray, width: int) -> Iterator[tuple[int, int, Layout, int]]:
-    """Splits of a matrix (units, inputs) by rows, with indices of one byte into the rows.
+    """Splits of a matrix (units, inputs) by rows, so that the index of a row takes one byte.
 
-    Each is the rows of a part, how many parts, their layout, and their bytes.
+    Each is (rows of a part, number of parts, layout, bytes).
     """
     units = len(nonzero)
     first_count = max(-(-units // _BYTE_ROWS), 2)

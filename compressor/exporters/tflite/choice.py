@@ -1,8 +1,7 @@
-"""Which encodings of a weight a runtime executes right, how fast, and which of them to take.
+"""Which encodings of a weight a runtime executes correctly, how fast, and which to choose.
 
-The table is knowledge of the runtimes, measured on x86-64 with one thread (LiteRT 2.3.0 and
-tflite-runtime 2.14.0, each with XNNPACK): tests run every entry. What is not in it is left out
-because it is wrong or slow there:
+The tables were measured on x86-64 with one thread (LiteRT 2.3.0 and tflite-runtime 2.14.0, each
+with XNNPACK); tests run every entry. What is missing is wrong or slow in that runtime:
 
 - int8 `1x4` and `csr-kernel` of FULLY_CONNECTED compute garbage; so does version 12 with `1x16`,
   which XNNPACK takes for dense, and tflite-runtime's `1x16` with a scale for each row.
@@ -19,10 +18,9 @@ because it is wrong or slow there:
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Literal
-
-import numpy as np
 
 from compressor.exporters.request import Optimize, Quantize
 from compressor.exporters.tflite.sparsity import Layout
@@ -35,7 +33,7 @@ ENCODINGS: dict[str, str] = {
     "1x4": "float32 blocks of 4 along the inputs; the kernel skips blocks of zeros",
     "1x16": "int8 blocks of 16 along the inputs; the kernel skips blocks of zeros",
 }
-"""name -> what it is: the values of `Request.encoding` for TFLite"""
+"""the values of `Request.encoding` for TFLite -> what they mean"""
 
 KERNEL_BLOCKS = {"csr-kernel": 1, "1x4": 4, "1x16": 16}
 """the encodings that kernels of FULLY_CONNECTED read as they are -> values a block"""
@@ -55,10 +53,11 @@ SMALL = 256
 
 
 @dataclasses.dataclass(frozen=True)
-class Way:
-    """A way to store the weights of an operator, and to compute with them."""
+class WeightEncoding:
+    """How the weights of an operator are stored, and what computes with them."""
 
-    encoding: str
+    name: str
+    """a key of `ENCODINGS`"""
     values: Values
     version: int | None = None
     """of the operator that reads the weights as they are stored; None where they are decoded
@@ -74,71 +73,73 @@ class Way:
     @property
     def in_kernel(self) -> bool:
         """Whether the operator reads the encoded weights itself."""
-        return self.version is not None or self.encoding in KERNEL_BLOCKS
+        return self.version is not None or self.name in KERNEL_BLOCKS
 
     @property
     def sparse(self) -> bool:
         """Whether positions are stored."""
-        return self.encoding != "dense"
+        return self.name != "dense"
 
 
-_LOSSLESS = (Way("dense", "float32"), Way("csr", "float32"), Way("blocks", "float32"))
-_DEQUANTIZED = (Way("dense", "float16"), Way("dense", "int8", per_channel=True))
+def _encodings(
+    *names: str, values: Values, per_channel: bool = False, time: float = 1.0
+) -> tuple[WeightEncoding, ...]:
+    return tuple(WeightEncoding(n, values, per_channel=per_channel, time=time) for n in names)
+
+
+_LOSSLESS = _encodings("dense", "csr", "blocks", values="float32")
+_DEQUANTIZED = (
+    *_encodings("dense", values="float16"),
+    *_encodings("dense", values="int8", per_channel=True),
+)
 _BOTH = (
-    Way("csr", "float16"),
-    Way("blocks", "float16"),
-    Way("csr", "int8", per_channel=True),
-    Way("blocks", "int8", per_channel=True),
+    *_encodings("csr", "blocks", values="float16"),
+    *_encodings("csr", "blocks", values="int8", per_channel=True),
 )
 
-DECODED: dict[str, tuple[Way, ...]] = {
+DECODED: dict[str, tuple[WeightEncoding, ...]] = {
     **dict.fromkeys(
         ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"), _LOSSLESS + _DEQUANTIZED + _BOTH
     ),
     **dict.fromkeys(("TRANSPOSE_CONV", "BATCH_MATMUL", "GATHER"), _LOSSLESS + _DEQUANTIZED),
 }
-"""Ways for any runtime: DENSIFY or DEQUANTIZE, or both, in front of the float32 operator."""
+"""For any runtime: DENSIFY or DEQUANTIZE, or both, in front of the float32 operator."""
 
-KERNELS: dict[tuple[str, str], tuple[Way, ...]] = {
+KERNELS: dict[tuple[str, str], tuple[WeightEncoding, ...]] = {
     ("litert", "FULLY_CONNECTED"): (
-        Way("csr-kernel", "float32", version=8, time=26.0),
-        Way("1x4", "float32", version=8, time=5.6),
-        Way("1x16", "int8", version=8, time=1.4),
-        Way("dense", "int8", version=12, per_channel=True, time=0.27),
-        Way("dense", "int4", version=12, per_channel=True, time=0.17),
+        WeightEncoding("csr-kernel", "float32", version=8, time=26.0),
+        WeightEncoding("1x4", "float32", version=8, time=5.6),
+        WeightEncoding("1x16", "int8", version=8, time=1.4),
+        WeightEncoding("dense", "int8", version=12, per_channel=True, time=0.27),
+        WeightEncoding("dense", "int4", version=12, per_channel=True, time=0.17),
     ),
     ("litert", "CONV_2D"): (
-        Way("dense", "int8", version=5, per_channel=True, time=0.3),
-        Way("dense", "int4", version=7, per_channel=True, time=0.97),
+        WeightEncoding("dense", "int8", version=5, per_channel=True, time=0.3),
+        WeightEncoding("dense", "int4", version=7, per_channel=True, time=0.97),
     ),
     ("tflite-runtime", "FULLY_CONNECTED"): (
-        Way("csr-kernel", "float32", version=8, time=15.0),
-        Way("1x4", "float32", version=8, time=12.0),
-        Way("1x16", "int8", version=8, time=7.5),
+        WeightEncoding("csr-kernel", "float32", version=8, time=15.0),
+        WeightEncoding("1x4", "float32", version=8, time=12.0),
+        WeightEncoding("1x16", "int8", version=8, time=7.5),
     ),
 }
-"""Ways that need no decoding, in graphs of float32; hybrid where the values are integers."""
+"""Encodings that need no decoding, in float32 graphs; hybrid where the values are integers."""
 
-
-def _integers(time: float) -> tuple[Way, ...]:
-    return tuple(Way(encoding, "int8", time=time) for encoding in ("dense", "csr", "blocks"))
-
-
-INTEGER: dict[tuple[str, str], tuple[Way, ...]] = {
+INTEGER: dict[tuple[str, str], tuple[WeightEncoding, ...]] = {
     ("litert", "FULLY_CONNECTED"): (
-        Way("dense", "int8", time=0.27),
-        Way("csr", "int8", time=0.29, as_convolution=True),
-        Way("blocks", "int8", time=0.29, as_convolution=True),
-        Way("1x16", "int8", version=8, time=5.3),
+        WeightEncoding("dense", "int8", time=0.27),
+        WeightEncoding("csr", "int8", time=0.29, as_convolution=True),
+        WeightEncoding("blocks", "int8", time=0.29, as_convolution=True),
+        WeightEncoding("1x16", "int8", version=8, time=5.3),
     ),
-    ("litert", "CONV_2D"): _integers(0.3),
+    ("litert", "CONV_2D"): _encodings("dense", "csr", "blocks", values="int8", time=0.3),
     ("tflite-runtime", "FULLY_CONNECTED"): (
-        *_integers(1.4),
-        Way("1x16", "int8", version=8, time=13.0),
+        *_encodings("dense", "csr", "blocks", values="int8", time=1.4),
+        WeightEncoding("1x16", "int8", version=8, time=13.0),
     ),
-    ("tflite-runtime", "CONV_2D"): _integers(1.5),
+    ("tflite-runtime", "CONV_2D"): _encodings("dense", "csr", "blocks", values="int8", time=1.5),
 }
-"""Ways in graphs of integers, for weights that the converter has quantised."""
+"""Encodings in integer graphs, for weights that the converter has quantised."""
 
 PER_TENSOR_BLOCKS = ("tflite-runtime",)
 """Runtimes of which the integer `1x16` kernel takes the first row's scale for all."""
@@ -158,31 +159,30 @@ its integers save; measured on kernels from 1x1 to 5x5 over 7x7 to 28x28 positio
 
 @dataclasses.dataclass(frozen=True)
 class Operand:
-    """What the choice needs to know of a weight and of the operator that reads it."""
+    """What the choice needs to know of a weight and of the operator that reads it.
+
+    `integer`: an int8 weight of an integer graph, with so many `scales`. `static`: the graph
+    computes no shapes. Of a convolution: `grouped` where a filter sees only some input channels,
+    `patch` the values of a filter, `positions` its outputs per example and channel, 0 if unknown.
+    """
 
     kind: str
     """the operator's name"""
     values: int
     """how many values the weight has"""
     integer: bool = False
-    """whether it is an int8 weight of an integer graph"""
     scales: int = 1
-    """how many scales an int8 weight of an integer graph has"""
     static: bool = True
-    """whether the graph computes no shapes"""
     grouped: bool = False
-    """of a convolution: whether a filter sees some of the input channels only"""
     patch: int = 0
-    """of a convolution: values that a filter has"""
     positions: int = 0
-    """of a convolution: places of one example that the filters visit; 0 where unknown"""
 
 
 @dataclasses.dataclass(frozen=True)
 class Candidate:
-    """A way with what it costs for one weight."""
+    """An encoding with what it costs for one weight."""
 
-    way: Way
+    encoding: WeightEncoding
     bytes: int
     """of values, positions and scales in the file"""
     overhead: int
@@ -196,42 +196,45 @@ class Candidate:
     rows: int | None = None
     """FULLY_CONNECTED is computed in parts of so many rows, for narrower indices; None: at once"""
 
+    @property
+    def added(self) -> int:
+        """Bytes that it adds to the file."""
+        return self.bytes + self.overhead
 
-def ways(runtime: str, operand: Operand, quantize: Quantize) -> tuple[Way, ...]:
-    """What `runtime` executes right for a weight, of the values that `quantize` allows.
 
-    Dense float32 is one of them in graphs of float32, where nothing else may be right.
+def encodings_for(runtime: str, operand: Operand, quantize: Quantize) -> tuple[WeightEncoding, ...]:
+    """The encodings of a weight that `runtime` executes correctly and `quantize` allows.
+
+    In float32 graphs of the operators listed, dense float32 is always one of them.
     """
     if operand.integer:
-        found = INTEGER.get((runtime, operand.kind), (Way("dense", "int8"),))
+        found = INTEGER.get((runtime, operand.kind), (WeightEncoding("dense", "int8"),))
         per_tensor = runtime in PER_TENSOR_BLOCKS and operand.scales > 1
-        return tuple(way for way in found if not (per_tensor and way.encoding == "1x16"))
+        return tuple(encoding for encoding in found if not (per_tensor and encoding.name == "1x16"))
     allowed = {"float32"}
     if operand.values >= SMALL:
-        allowed |= {
-            "float16": {"float16"},
-            "dynamic": {"int8"},
-            "int4": {"int8", "int4"},
-        }.get(quantize, set())
+        allowed |= {"float16": {"float16"}, "dynamic": {"int8"}, "int4": {"int8", "int4"}}.get(
+            quantize, set()
+        )
     found = DECODED.get(operand.kind, ()) + KERNELS.get((runtime, operand.kind), ())
     halves = runtime not in NO_SPARSE_HALVES
     delegated = runtime not in STATIC_ONLY or (operand.static and not operand.grouped)
     return tuple(
-        way
-        for way in found
-        if way.values in allowed
-        and _fits(way, operand)
-        and (delegated or way.in_kernel or not way.sparse or way.values == "float32")
-        and (halves or not way.sparse or way.values != "float16")
+        encoding
+        for encoding in found
+        if encoding.values in allowed
+        and _fits(encoding, operand)
+        and (delegated or encoding.in_kernel or not encoding.sparse or encoding.values == "float32")
+        and (halves or not encoding.sparse or encoding.values != "float16")
     )
 
 
-def _fits(way: Way, operand: Operand) -> bool:
-    if operand.kind != "CONV_2D" or way.version is None:
+def _fits(encoding: WeightEncoding, operand: Operand) -> bool:
+    if operand.kind != "CONV_2D" or encoding.version is None:
         return True
     if operand.grouped or operand.patch < _HYBRID_PATCH:
         return False
-    if way.values == "int4":
+    if encoding.values == "int4":
         return operand.patch >= _INT4_PATCH and operand.positions >= _INT4_POSITIONS
     return True
 
@@ -239,29 +242,24 @@ def _fits(way: Way, operand: Operand) -> bool:
 def best(
     candidates: Sequence[Candidate], optimize: Optimize, encoding: str | None = None
 ) -> Candidate | None:
-    """The smallest candidate that is not slower than dense, or the fastest; None of none.
+    """The smallest candidate that is no slower to run than dense, nor much slower to load.
 
-    Neither slower to run, that is, nor much slower to load.
-
-    With `encoding`, the best of those that have it and take fewer bytes than dense weights of the
-    same type, however fast; None where there is none.
+    With `optimize` "latency" the fastest. With `encoding`, the best of those with that encoding
+    and fewer bytes than dense weights of the same type, however slow. None if there is none.
     """
     if encoding is not None and encoding != "dense":
-        dense = {c.way.values: c.bytes for c in candidates if not c.way.sparse}
+        dense = {c.encoding.values: c.bytes for c in candidates if not c.encoding.sparse}
         candidates = [
-            candidate
-            for candidate in candidates
-            if candidate.way.encoding == encoding
-            and candidate.bytes + candidate.overhead < dense.get(candidate.way.values, np.inf)
+            c
+            for c in candidates
+            if c.encoding.name == encoding and c.added < dense.get(c.encoding.values, math.inf)
         ]
     else:
         if encoding is not None:
-            candidates = [candidate for candidate in candidates if not candidate.way.sparse]
-        unchanged = [c.time for c in candidates if not c.way.sparse]
+            candidates = [c for c in candidates if not c.encoding.sparse]
+        unchanged = [c.time for c in candidates if not c.encoding.sparse]
         limit = TOLERATED * max(1.0, min(unchanged, default=1.0))
         candidates = [c for c in candidates if c.time <= limit and c.decoded <= DECODABLE]
-    if not candidates:
-        return None
     if optimize == "latency":
-        return min(candidates, key=lambda c: (round(c.time, 1), c.bytes + c.overhead))
-    return min(candidates, key=lambda c: (c.bytes + c.overhead, c.time))
+        return min(candidates, key=lambda c: (round(c.time, 1), c.added), default=None)
+    return min(candidates, key=lambda c: (c.added, c.time), default=None)

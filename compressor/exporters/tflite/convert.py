@@ -1,20 +1,20 @@
-"""From a Keras model to a TFLite graph in float32, by TensorFlow's own converter.
+"""From a Keras model to a TFLite graph, by TensorFlow's own converter.
 
-What holds of the graph: it has built-in operators alone, an open batch axis, the inputs in the
-order of model.inputs with the names of the model, and one signature, `serving_default`. Nothing
-of it is quantised or sparse, unless `options` say so.
+The graph has only built-in operators, an open batch axis, the inputs in the order of model.inputs
+with the names of the model, and one signature, `serving_default`. Nothing is sparse.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from compressor.errors import ModelError
+from compressor.errors import ModelError, UsageError
+from compressor.exporters.half_precision import input_type
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.tracing import INPUT_PREFIX, concrete_function
 from compressor.foundation import quiet_tensorflow
@@ -23,15 +23,18 @@ from compressor.models import input_names, numbered
 OUTPUT = "scores"
 """the name of the output of a model that has one"""
 SIGNATURE = "serving_default"
+ONE_SCALE = ("tflite-runtime",)
+"""Runtimes of which FULLY_CONNECTED wants one scale for all weights: 2.14 is right with a scale
+for each row where the weights are dense, and silently wrong where they are sparse."""
 
 
 def convert(model: Any, options: Mapping[str, Any] | None = None) -> Any:
-    """Convert a built Keras model; a ModelT.
+    """Convert a built Keras model to a ModelT, in float32 unless `options` say otherwise.
 
-    `options` are attributes of `tf.lite.TFLiteConverter` to set. The inputs are called as
-    `input_names` says, the output `scores` or, where there are several, as the layers that give
-    them. Raises ModelError for a model that needs operators which TFLite does not have built in,
-    and as `tracing.concrete_function` does.
+    `options` are attributes of `tf.lite.TFLiteConverter` to set. The inputs have the names of
+    `input_names`, the output is `scores`, or several are named after their layers. Raises
+    ModelError for a model that needs operators that TFLite does not have built in, and as
+    `tracing.concrete_function` does.
     """
     tensorflow, _ = quiet_tensorflow.load()
     function = concrete_function(model)
@@ -47,9 +50,45 @@ def convert(model: Any, options: Mapping[str, Any] | None = None) -> Any:
         except Exception as error:  # the converter raises what it likes
             raise _refusal(error) from error
     graph = graphs.read_graph(content)
-    _check_builtin(graph)
+    for code in graph.operatorCodes:
+        if graphs.code_name(code) == "CUSTOM":
+            raise _no_operator(graphs.text(code.customCode) or "?")
     _name_signature(graph, input_names(model), _output_names(model))
     return graph
+
+
+def convert_int8(model: Any, calibration: Sequence[np.ndarray], runtime: str) -> Any:
+    """Convert a Keras model to a ModelT in int8, with float32 inputs and outputs.
+
+    `calibration` has one array (examples, *shape) an input, in the order of model.inputs; running
+    the model on it gives the range of every activation. Weights are symmetric (zero point 0), so
+    zeros stay exactly zero, with a scale for each output channel, but for fully connected layers
+    of the runtimes in `ONE_SCALE`. An operator that has no integer kernel stays float32, between
+    DEQUANTIZE and QUANTIZE. Raises UsageError without examples, and as `convert` does.
+
+    Source: the 8-bit quantisation specification of LiteRT.
+    """
+    tensorflow, _ = quiet_tensorflow.load()
+    if not len(calibration) or not len(calibration[0]):
+        raise UsageError(
+            "int8 needs examples to calibrate with",
+            hint="give a data set with --data, or choose --quantize dynamic",
+        )
+    types = [input_type(tensor) for tensor in model.inputs]
+
+    def examples() -> Iterator[list[np.ndarray]]:
+        for row in range(len(calibration[0])):
+            yield [
+                np.asarray(part[row : row + 1], dtype)
+                for part, dtype in zip(calibration, types, strict=True)
+            ]
+
+    options = {
+        "optimizations": [tensorflow.lite.Optimize.DEFAULT],
+        "representative_dataset": examples,
+        "_experimental_disable_per_channel_quantization_for_dense_layers": runtime in ONE_SCALE,
+    }
+    return convert(model, options)
 
 
 def _output_names(model: Any) -> tuple[str, ...]:
@@ -67,23 +106,17 @@ def _refusal(error: Exception) -> ModelError:
         r"'tf\.(\w+)' op (?:is neither a custom op nor a flex op|requires element_shape)", text
     )
     if missing:
-        return ModelError(
-            "TFLite has no built-in operator for a part of the model",
-            value=missing.group(1),
-            hint="replace the layer that needs it",
-        )
+        return _no_operator(missing.group(1))
     line = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     return ModelError("TensorFlow's converter to TFLite cannot convert the model", value=line[:200])
 
 
-def _check_builtin(graph: Any) -> None:
-    for code in graph.operatorCodes:
-        if graphs.code_name(code) == "CUSTOM":
-            raise ModelError(
-                "TFLite has no built-in operator for a part of the model",
-                value=graphs.text(code.customCode) or "?",
-                hint="replace the layer that needs it",
-            )
+def _no_operator(name: str) -> ModelError:
+    return ModelError(
+        "TFLite has no built-in operator for a part of the model",
+        value=name,
+        hint="replace the layer that needs it",
+    )
 
 
 def _name_signature(graph: Any, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> None:
@@ -102,14 +135,11 @@ def _name_signature(graph: Any, inputs: tuple[str, ...], outputs: tuple[str, ...
     schema = graphs.schema()
     maps = []
     for indices, names in ((main.inputs, inputs), (main.outputs, outputs)):
+        entries = []
         for index, name in zip(indices, names, strict=True):
             main.tensors[int(index)].name = name
-        maps.append(
-            [
-                schema.TensorMapT(name=name, tensorIndex=int(index))
-                for index, name in zip(indices, names, strict=True)
-            ]
-        )
+            entries.append(schema.TensorMapT(name=name, tensorIndex=int(index)))
+        maps.append(entries)
     graph.signatureDefs = [
         schema.SignatureDefT(inputs=maps[0], outputs=maps[1], signatureKey=SIGNATURE)
     ]

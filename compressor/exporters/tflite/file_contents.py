@@ -1,4 +1,4 @@
-"""What a .tflite file holds, as data."""
+"""The contents of a .tflite file, as data."""
 
 from __future__ import annotations
 
@@ -58,12 +58,11 @@ class TFLiteTensor:
 
     @property
     def is_constant(self) -> bool:
-        """Whether the file holds its values."""
         return self.data[1] > 0 or self.sparsity is not None
 
     @property
     def elements(self) -> int:
-        """How many it has; a free dimension counts as 1."""
+        """Their number; a free dimension counts as 1."""
         return math.prod(1 if size is None else size for size in self.shape)
 
     @property
@@ -75,7 +74,7 @@ class TFLiteTensor:
 
 @dataclasses.dataclass(frozen=True)
 class TFLiteOperator:
-    """A step of a subgraph."""
+    """An operator of a subgraph; it runs in the order of the list."""
 
     name: str
     """as in the schema, such as FULLY_CONNECTED; of a custom one the name it has in the file"""
@@ -88,7 +87,7 @@ class TFLiteOperator:
 
 @dataclasses.dataclass(frozen=True)
 class Subgraph:
-    """Tensors and operators, and which tensors go in and come out."""
+    """Tensors and operators, and the indices of the tensors that are inputs and outputs."""
 
     tensors: tuple[TFLiteTensor, ...]
     operators: tuple[TFLiteOperator, ...]
@@ -103,4 +102,4 @@ class TFLiteFile:
     content: bytes
     subgraphs: tuple[Subgraph, ...]
     signatures: tuple[str, ...]
-    """names of the ways to run it, whose tensors exist"""
+    """their names; the tensors that they name exist"""

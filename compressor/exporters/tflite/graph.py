@@ -1,13 +1,9 @@
 """TFLite graphs as objects: reading, changing and writing them.
 
 A graph is the `ModelT` of the flatbuffer schema's object API (`schema()`); tensors, operators
-and buffers refer to each other by their positions in lists. What this module promises:
-
-1. `add_tensor` and `add_operator` only append or insert: the index of a tensor never changes
-   until `write_graph`, which drops what nothing refers to from a copy.
-2. Buffer 0 is empty, as the specification wants; tensors that are no constants refer to it.
-3. The same graph gives the same bytes. Buffers start at multiples of 16. What is equal is
-   written once: buffers, and vectors and names too, since a flatbuffer may refer to one twice.
+and buffers refer to each other by their positions in lists. The index of a tensor never changes:
+`add_tensor` appends, and `write_graph` drops what nothing refers to from a copy. Buffer 0 is empty,
+as the specification demands; tensors that are no constants refer to it.
 """
 
 from __future__ import annotations
@@ -30,15 +26,12 @@ from compressor.exporters.tflite.writing import copied as copied, write_graph as
 
 
 def read_graph(content: bytes) -> Any:
-    """The ModelT of a file that this program made; nothing of it is checked.
-
-    Constants are views of `content`, which cannot be written to: replace them.
-    """
+    """The ModelT of a file of our own, unchecked; constants are read-only views of `content`."""
     return schema().ModelT.InitFromPackedBuf(bytearray(content))
 
 
 def main(graph: Any) -> Any:
-    """The subgraph that an interpreter runs; others are the bodies of loops and branches."""
+    """The subgraph that an interpreter runs; others are bodies of loops and branches."""
     return graph.subgraphs[0]
 
 
@@ -48,23 +41,22 @@ def operator_name(graph: Any, operator: Any) -> str:
 
 
 def code_name(code: Any) -> str:
-    """The name that an operator code stands for."""
     return builtin_name(code.builtinCode, code.deprecatedBuiltinCode)
 
 
 def type_name(tensor: Any) -> str:
-    """The type of a tensor in the schema, such as FLOAT32 or INT4."""
+    """Such as FLOAT32 or INT4."""
     return names("TensorType")[tensor.type]
 
 
 def signature(tensor: Any) -> np.ndarray:
-    """The shape of a tensor, int32, with -1 for sizes that are known at run time only."""
+    """The shape of a tensor, int32, with -1 for sizes known only at run time."""
     sizes = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature
     return np.array([] if sizes is None else sizes, np.int32)
 
 
 def operator_code(graph: Any, name: str, version: int = 1) -> int:
-    """The position of an operator code in graph.operatorCodes; it is added if missing."""
+    """The position of an operator code in graph.operatorCodes, which is added if missing."""
     for position, code in enumerate(graph.operatorCodes):
         if code_name(code) == name and code.version == version and code.customCode is None:
             return position
@@ -80,8 +72,8 @@ def operator_code(graph: Any, name: str, version: int = 1) -> int:
 def constant(graph: Any, index: int, subgraph: int = 0) -> np.ndarray | None:
     """The values of a dense constant tensor, of its shape and type (int8 where it has 4 bits).
 
-    None for a tensor that is computed, that is sparse, or of a type without numbers; and for the
-    index -1, which stands for an input that is left out. The array is not to be written to.
+    None for a tensor that is computed, sparse, or of a type without numbers, and for the index -1
+    of an input that is left out. The array is read-only.
     """
     if index < 0:
         return None
@@ -101,24 +93,20 @@ def constant(graph: Any, index: int, subgraph: int = 0) -> np.ndarray | None:
 def set_constant(
     graph: Any, index: int, values: np.ndarray, *, four_bits: bool = False, subgraph: int = 0
 ) -> None:
-    """Give a tensor other values, shape and type; it gets a buffer of its own.
+    """Give a tensor other values, shape and type, in a buffer of its own.
 
-    With `four_bits`, `values` are int8 within -8..7 and are stored two a byte. Quantization and
-    sparsity of the tensor stay as they are.
+    With `four_bits`, `values` are int8 within -8..7 and are stored two a byte. The tensor keeps its
+    quantization and sparsity.
     """
     tensor = graph.subgraphs[subgraph].tensors[index]
     tensor.shape = np.asarray(values.shape, np.int32)
     tensor.shapeSignature = None
-    if four_bits:
-        tensor.type = schema().TensorType.INT4
-        set_buffer(graph, index, _packed(values), subgraph=subgraph)
-    else:
-        tensor.type = _tensor_type(values.dtype)
-        set_buffer(graph, index, values, subgraph=subgraph)
+    tensor.type = schema().TensorType.INT4 if four_bits else _tensor_type(values.dtype)
+    set_buffer(graph, index, _packed(values) if four_bits else values, subgraph=subgraph)
 
 
 def set_buffer(graph: Any, index: int, data: np.ndarray, *, subgraph: int = 0) -> None:
-    """Give a tensor a buffer of its own with the bytes of `data`; nothing else of it changes."""
+    """Give a tensor a buffer of its own with the bytes of `data`, and nothing else."""
     raw = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
     graph.buffers.append(schema().BufferT(data=raw))
     graph.subgraphs[subgraph].tensors[index].buffer = len(graph.buffers) - 1
@@ -136,7 +124,7 @@ def add_tensor(
 ) -> int:
     """Append a tensor and return its index; a constant where `values` are given.
 
-    `dtype` is numpy's. A size -1 is one that is known at run time only.
+    `dtype` is numpy's. -1 stands for a size known only at run time.
     """
     sizes = np.asarray(shape, np.int32)
     tensor = schema().TensorT(
@@ -165,11 +153,9 @@ def add_operator(
     before: int | None = 0,
     subgraph: int = 0,
 ) -> Any:
-    """Insert an operator and return it.
+    """Insert an operator at position `before`, None for the end, and return it.
 
-    Operators run in their order, so one that prepares a constant belongs in front of its user:
-    `before` is a position, None the end. `options` is an options object of the schema, such as
-    ReshapeOptionsT.
+    `options` is an options object of the schema, such as ReshapeOptionsT.
     """
     kind = 0
     if options is not None:
@@ -196,19 +182,17 @@ def users(graph: Any, subgraph: int = 0) -> dict[int, list[tuple[Any, int]]]:
 
 
 def replace_input(operator: Any, position: int, index: int) -> None:
-    """Let an operator read another tensor at one position of its inputs."""
     inputs = indices(operator.inputs)
     inputs[position] = index
     operator.inputs = np.asarray(inputs, np.int32)
 
 
 def _tensor_type(dtype: Any) -> int:
-    """The number of the schema's type of a numpy dtype."""
     return int(getattr(schema().TensorType, np.dtype(dtype).name.upper()))
 
 
 def _packed(values: np.ndarray) -> np.ndarray:
-    """Two integers of 4 bits a byte, the first in the low half."""
+    """Two 4-bit integers a byte, the first in the low half."""
     flat = values.astype(np.uint8).reshape(-1) & 15
     flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
     return flat[0::2] | (flat[1::2] << 4)

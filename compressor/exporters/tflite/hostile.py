@@ -1,7 +1,7 @@
-"""What a .tflite file that nobody vouches for may make us do.
+"""A limit on the work that a hostile .tflite file causes.
 
-The flatbuffers package reads only inside the file: an offset that leads out of it raises. But
-offsets may be shared or form circles, so a file could describe far more than its bytes hold.
+The flatbuffers package raises for an offset that leads out of the file. But offsets may be shared
+or form circles, so a file could describe far more than its bytes hold.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ _TABLE_COST = 36
 
 
 def damaged_tflite(reason: str) -> CheckpointError:
-    """The error for a TFLite file that is not what it must be, in one line."""
     return CheckpointError("the TFLite file is damaged", value=reason)
 
 
@@ -34,9 +33,8 @@ class Budget:
     def _spend(self, size: int) -> None:
         self._left -= size
         if self._left < 0:
-            raise damaged_tflite(
-                "its parts are used again and again, it describes more than it holds"
-            )
+            reason = "its parts are used again and again, it describes more than it holds"
+            raise damaged_tflite(reason)
 
     def tables(self, owner: Any, field: str) -> Iterator[Any]:
         """The tables of a vector of tables, a field of the table `owner`."""

@@ -12,13 +12,12 @@ import numpy as np
 from compressor.exporters.tflite import graph as graphs
 from compressor.models import dense_variables, numbered
 
-_KERNEL, _BIAS = "kernel", "bias"
 _PARTS = {
-    "FULLY_CONNECTED": {1: _KERNEL, 2: _BIAS},
-    "CONV_2D": {1: _KERNEL, 2: _BIAS},
-    "CONV_3D": {1: _KERNEL, 2: _BIAS},
-    "DEPTHWISE_CONV_2D": {1: _KERNEL, 2: _BIAS},
-    "TRANSPOSE_CONV": {1: _KERNEL, 3: _BIAS},
+    "FULLY_CONNECTED": {1: "kernel", 2: "bias"},
+    "CONV_2D": {1: "kernel", 2: "bias"},
+    "CONV_3D": {1: "kernel", 2: "bias"},
+    "DEPTHWISE_CONV_2D": {1: "kernel", 2: "bias"},
+    "TRANSPOSE_CONV": {1: "kernel", 3: "bias"},
 }
 """operator -> position of an input -> what a layer calls it"""
 
@@ -26,11 +25,10 @@ _PARTS = {
 def weight_names(graph: Any, model: Any) -> dict[int, str]:
     """Constant tensor of the main subgraph -> "layer/variable" of the model.
 
-    A tensor and a variable belong together where they hold the same values in any order, since
-    TFLite transposes kernels. What the converter changed (a BatchNorm folded into a kernel,
-    int8) is named by the layer that the converter names the tensor or its operator after, and by
-    its place in the operator; where there is none either, the tensor is left out. Every name is
-    given once: a second tensor is numbered, kernel_1.
+    A tensor is a variable if both hold the same values in any order, since TFLite transposes
+    kernels. What the converter changed (a BatchNorm folded into a kernel, int8) is named by the
+    layer in the converter's name of the tensor or its operator, and by its place in the operator;
+    failing that, it is left out. Names are unique: a second tensor is numbered, kernel_1.
     """
     main = graphs.main(graph)
     by_values: dict[bytes, list[str]] = {}
@@ -52,17 +50,23 @@ def weight_names(graph: Any, model: Any) -> dict[int, str]:
         layer = _layer(variables, f"{graphs.text(tensor.name)};{graphs.text(output.name)}", part)
         same = by_values.get(_fingerprint(constant), []) if constant.dtype == np.float32 else []
         # Several variables may be equal, as fresh biases are: the layer's own comes first.
-        same = [name for name in same if _owner(name) == layer] + [
-            name for name in same if _owner(name) != layer
-        ]
+        same = sorted(same, key=lambda name: _owner(name) != layer)
         if same and layer and np.ptp(constant) == 0 and _owner(same[0]) != layer:
             same = []  # zeros that stand for a bias which the layer does not have
         free = [name for name in same if name not in found.values()] or same
         if free:
             found[index] = numbered(free[0], found.values())
         elif layer and part:
-            own = _variable(variables[layer], part, constant.size)
-            found[index] = numbered(f"{layer}/{own}", found.values())
+            if part == "kernel":
+                part = next(
+                    (
+                        own
+                        for own, values in variables[layer].items()
+                        if values.ndim > 1 and values.size == constant.size
+                    ),
+                    part,
+                )
+            found[index] = numbered(f"{layer}/{part}", found.values())
     return found
 
 
@@ -78,8 +82,7 @@ def _fingerprint(values: np.ndarray) -> bytes:
 def _layer(variables: Mapping[str, Mapping[str, np.ndarray]], name: str, part: str) -> str:
     """The layer that a name such as net/conv_1/Relu;net/norm_1/add comes from, or ''.
 
-    Where it is of a kernel or its bias, it is a layer that has a kernel: a BatchNormalization
-    that was folded has none.
+    Of a kernel or its bias it is a layer with a kernel: a folded BatchNormalization has none.
     """
     # TensorFlow numbers a scope that is entered again.
     plain = re.sub(r"_\d+(?=/)", "", name)
@@ -94,11 +97,3 @@ def _layer(variables: Mapping[str, Mapping[str, np.ndarray]], name: str, part: s
             if inside:
                 return max(inside, key=len)
     return ""
-
-
-def _variable(own: Mapping[str, np.ndarray], part: str, size: int) -> str:
-    """What a layer calls its kernel of `size` values, or its bias."""
-    if part == _KERNEL:
-        kernels = (name for name, values in own.items() if values.ndim > 1 and values.size == size)
-        return next(kernels, _KERNEL)
-    return part

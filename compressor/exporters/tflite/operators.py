@@ -1,7 +1,7 @@
 """Which operators, in which versions, a runtime executes.
 
-Every operator of a TFLite file has a version, which rises when its operator takes new types or
-options, and a runtime refuses versions that it does not know when it loads the file.
+The version of an operator rises with new types and options; a runtime refuses to load a file with
+a version that it does not know.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ from compressor.exporters.tflite import graph as graphs
 from deploy.operator_table import find_table
 
 _CHECKED = {"tflite-runtime": "2.14.0"}
-"""runtime -> the version whose measured operators an export is checked against.
-
-LiteRT is not listed: the files are made by a converter and a schema of its own age."""
+"""runtime -> the version whose measured operators an export is checked against; not LiteRT,
+which is as new as the converter"""
 
 _FLOAT_ONLY = {"tflite-runtime": ("DIV",)}
 """runtime -> operators that it accepts in int8, and then cannot run"""
@@ -27,9 +26,8 @@ def needs(graph: Any) -> dict[str, int]:
     for subgraph in graph.subgraphs:
         for operator in subgraph.operators or []:
             name = graphs.operator_name(graph, operator)
-            found[name] = max(
-                int(graph.operatorCodes[operator.opcodeIndex].version), found.get(name, 1)
-            )
+            version = int(graph.operatorCodes[operator.opcodeIndex].version)
+            found[name] = max(version, found.get(name, 1))
     return dict(sorted(found.items()))
 
 

@@ -1,7 +1,6 @@
-"""Passes over a TFLite graph that change its operators, not what it computes.
+"""Passes over a TFLite graph that change its operators in place, not what it computes.
 
-Each takes a graph, edits it in place, and says what it requires and ensures. They run in the
-order in which they stand here.
+They run in the order in which they are defined here.
 """
 
 from __future__ import annotations
@@ -14,14 +13,8 @@ import numpy as np
 from compressor.exporters.tflite import graph as graphs
 
 _SIDE_EFFECTS = {
-    "ASSIGN_VARIABLE",
-    "CALL_ONCE",
-    "CUSTOM",
-    "HASHTABLE_IMPORT",
-    "IF",
-    "RANDOM_STANDARD_NORMAL",
-    "RANDOM_UNIFORM",
-    "WHILE",
+    *("ASSIGN_VARIABLE", "CALL_ONCE", "CUSTOM", "HASHTABLE_IMPORT", "IF", "WHILE"),
+    *("RANDOM_STANDARD_NORMAL", "RANDOM_UNIFORM"),
 }
 _RESHAPES = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE")
 
@@ -29,10 +22,10 @@ _RESHAPES = ("RESHAPE", "EXPAND_DIMS", "SQUEEZE")
 def fix_reshapes(graph: Any) -> None:
     """Give reshapes constant shapes.
 
-    Requires: shape signatures that are right, as the converter's shape inference leaves them.
-    Ensures: every RESHAPE, EXPAND_DIMS and SQUEEZE of which the output has at most one size that
-    is not known is a RESHAPE to a constant shape, with -1 for that size. Keras computes the
-    shape from the batch size at run time; XNNPACK leaves such a graph alone, and it is slow then.
+    Requires: correct shape signatures, as the converter's shape inference leaves them. Ensures:
+    every RESHAPE, EXPAND_DIMS and SQUEEZE with at most one unknown output size is a RESHAPE to a
+    constant shape, with -1 for that size. Keras computes the shape from the batch size at run
+    time; XNNPACK does not take such a graph, which is then slow.
     """
     for number, subgraph in enumerate(graph.subgraphs):
         users = graphs.users(graph, number)
@@ -52,10 +45,7 @@ def fix_reshapes(graph: Any) -> None:
 
 
 def _learn_from(graph: Any, number: int, user: Any, position: int, sizes: np.ndarray) -> None:
-    """Fill in the last of `sizes`, of a tensor that a FULLY_CONNECTED takes: its weights' columns.
-
-    Keras makes a matrix of what a Dense layer takes by sizes that it computes.
-    """
+    """Fill in the last of `sizes` of the input of a FULLY_CONNECTED: the columns of its weights."""
     if position == 0 and len(sizes) and graphs.operator_name(graph, user) == "FULLY_CONNECTED":
         weights = graph.subgraphs[number].tensors[graphs.indices(user.inputs)[1]]
         if weights.shapeSignature is None and len(weights.shape) == 2:
@@ -83,10 +73,7 @@ def _fix_reshape(graph: Any, number: int, operator: Any, sizes: np.ndarray) -> N
 
 
 def drop_dead_operators(graph: Any) -> None:
-    """Remove operators of which nothing reads the outputs.
-
-    Ensures: every operator leads to an output of its subgraph, or has an effect of its own.
-    """
+    """Ensures: every operator leads to an output of its subgraph, or has a side effect."""
     for subgraph in graph.subgraphs:
         needed = set(graphs.indices(subgraph.outputs))
         kept = []
@@ -100,11 +87,10 @@ def drop_dead_operators(graph: Any) -> None:
 
 
 def shorten_names(graph: Any, names: Mapping[int, str]) -> None:
-    """Name the weights as the model does, and take the names of all that is computed.
+    """Name the weights as the model does, and remove all names but those of inputs and outputs.
 
-    Requires: `names`, tensor index of the main subgraph -> name. Ensures: tensors have a name
-    only where it is one of `names`, or the tensor is an input or output. The converter's names
-    list every operator that was fused, and can be a third of a small file.
+    `names` maps tensors of the main subgraph to names. The converter's names list every operator
+    that was fused, and can be a third of a small file.
     """
     for number, subgraph in enumerate(graph.subgraphs):
         public = {*graphs.indices(subgraph.inputs), *graphs.indices(subgraph.outputs)}

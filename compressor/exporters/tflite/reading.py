@@ -1,8 +1,7 @@
-"""Reading a .tflite file as data, without a runtime: what it holds, and its constants' values.
+"""Reading a .tflite file as data, without a runtime, into the classes of `file_contents`.
 
-The file is hostile until it is checked. Every offset, length, number of a tensor and sparse
-position is checked before it is used, and what a file can make us do is bounded by its size.
-What comes out is described in `file_contents`.
+The file may be hostile: every offset, length, tensor index and sparse position is checked before
+it is used, and the work is bounded by the size of the file.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from compressor.exporters.tflite.schema import builtin_name, schema
 from compressor.exporters.tflite.tensor_reading import read_tensor
 
 IDENTIFIER = b"TFL3"
-_IDENTIFIER_END = 8
 _MAX_BYTES = 2**31 - 1
 
 _OVERLAP = 2
@@ -35,9 +33,9 @@ _OVERLAP = 2
 def read_tflite(content: bytes) -> TFLiteFile:
     """Read the bytes of a .tflite file; constants are checked, but not made dense.
 
-    Raises CheckpointError when it is none, or damaged: one line that says what is wrong where.
+    Raises CheckpointError, in one line that says what is wrong and where.
     """
-    if len(content) < _IDENTIFIER_END or content[4:_IDENTIFIER_END] != IDENTIFIER:
+    if content[4:8] != IDENTIFIER:
         raise CheckpointError("this is not a TFLite file", value="its identifier is not TFL3")
     if len(content) > _MAX_BYTES:
         raise CheckpointError("the TFLite file is too large to read", value=f"{len(content)} bytes")
@@ -69,10 +67,10 @@ def _read(content: bytes, budget: Budget) -> TFLiteFile:
 
 
 def stored_values(file: TFLiteFile, tensor: TFLiteTensor) -> np.ndarray:
-    """The values of a constant as the file stores them, (stored,): of a sparse one not all.
+    """The values of a constant that the file stores, (stored,), not scaled.
 
-    The array has the tensor's own type (integers are not scaled); int4, int2 and uint4 come as
-    int8 or uint8, bfloat16 as float32. Requires a constant of a type that has a dtype.
+    int4, int2 and uint4 become int8 or uint8, bfloat16 float32. Requires a constant of a type that
+    has a dtype.
     """
     start, size = tensor.data
     count = tensor.elements if tensor.sparsity is None else tensor.sparsity.stored
@@ -99,17 +97,13 @@ def _buffer_span(buffer: Any, file_size: int) -> tuple[int, int]:
 
 
 def _subgraph(
-    graph: Any,
-    codes: list[tuple[str, int, bool]],
-    buffers: list[tuple[int, int]],
-    budget: Budget,
+    graph: Any, codes: list[tuple[str, int, bool]], buffers: list[tuple[int, int]], budget: Budget
 ) -> Subgraph:
     tensors = tuple(
         read_tensor(table, buffers, budget) for table in budget.tables(graph, "Tensors")
     )
 
     def numbers(vector: Any, lowest: int = 0) -> tuple[int, ...]:
-        """Numbers of tensors, checked; -1 may stand for one that is left out."""
         found = tuple(budget.numbers(vector).tolist())
         for number in found:
             if not lowest <= number < len(tensors):
@@ -130,7 +124,6 @@ def _subgraph(
 
 
 def _signature(signature: Any, subgraphs: tuple[Subgraph, ...], budget: Budget) -> str:
-    """The name of a signature; what it names must be there."""
     number = signature.SubgraphIndex()
     if number >= len(subgraphs):
         raise damaged_tflite(f"a signature of subgraph {number} of {len(subgraphs)}")

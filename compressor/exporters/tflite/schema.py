@@ -15,7 +15,7 @@ def schema() -> ModuleType:
     """The classes of the TFLite schema, imported late."""
     try:
         from ai_edge_litert import schema_py_generated
-    except ImportError:  # LiteRT is not there on every platform; TensorFlow has the schema too
+    except ImportError:  # LiteRT is not available everywhere; TensorFlow has the schema too
         quiet_tensorflow.load()
         return importlib.import_module("tensorflow.lite.python.schema_py_generated")
     return schema_py_generated
@@ -38,10 +38,10 @@ def builtin_name(code: int, deprecated_code: int) -> str:
 
 
 def indices(vector: Iterable[int] | None) -> list[int]:
-    """A vector of the schema, which may be missing, as a list of Python's integers."""
+    """A vector of the schema, which may be missing, as Python integers."""
     return [] if vector is None else [int(value) for value in vector]
 
 
 def text(string: bytes | str | None) -> str:
-    """A string of the schema, which may be missing, and is bytes in what was read from a file."""
+    """A string of the schema, which may be missing, and is bytes if read from a file."""
     return string.decode(errors="replace") if isinstance(string, bytes) else string or ""

@@ -1,10 +1,9 @@
 """Sparse tensors of TFLite files: which positions are stored, and how.
 
-A sparse tensor stores the values that are not left out, and for each level of a traversal of its
-axes where they are: a DENSE level visits every position, a SPARSE_CSR level those of its
-`array_indices` between two `array_segments`. Source: `SparsityParameters` in the schema of
-TFLite. Segments and indices take 1, 2 or 4 bytes each, so the axis that is compressed, and the
-order in which the others are visited, decide how many bytes the positions take.
+Each level of a traversal of the axes says which positions are stored: a DENSE level visits them
+all, a SPARSE_CSR level those of its `array_indices` between two `array_segments`. Segments and
+indices take 1, 2 or 4 bytes each, so the size depends on the order of the axes and on which are
+compressed. Source: `SparsityParameters` in the schema of TFLite.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ class Layout:
 
 
 def plain(rank: int, block: int = 1) -> Layout:
-    """The layout of the sparse kernels: rows as they lie, the last axis compressed."""
+    """The layout of the sparse kernels: axes in order, the last compressed."""
     return Layout(tuple(range(rank)), block=block)
 
 
@@ -57,26 +56,20 @@ def smallest(nonzero: np.ndarray, value_bytes: int) -> tuple[Layout, int]:
 
 def smallest_blocks(nonzero: np.ndarray, value_bytes: int) -> tuple[Layout, int] | None:
     """The layout of blocks that takes the fewest bytes, and how many; None where none fits."""
-    found = [
-        (plain(nonzero.ndim, block), stored_bytes(nonzero, plain(nonzero.ndim, block), value_bytes))
-        for block in BLOCKS
-        if nonzero.shape[-1] % block == 0
-    ]
+    layouts = [plain(nonzero.ndim, block) for block in BLOCKS if nonzero.shape[-1] % block == 0]
+    found = [(layout, stored_bytes(nonzero, layout, value_bytes)) for layout in layouts]
     return min(found, key=lambda pair: pair[1], default=None)
 
 
 def filled(nonzero: np.ndarray, block: int) -> float:
-    """The fraction of the blocks of 1 x `block` along the last axis that hold a value.
-
-    1.0 where the last axis is no multiple of `block`.
-    """
+    """The fraction of blocks of 1 x `block` that hold a value; 1.0 where blocks do not fit."""
     if not nonzero.size or nonzero.shape[-1] % block:
         return 1.0
     return float(nonzero.reshape(-1, block).any(axis=1).mean())
 
 
 def stored_bytes(nonzero: np.ndarray, layout: Layout, value_bytes: int) -> int:
-    """Bytes of values, segments and indices in a layout; the tables around them excepted."""
+    """Bytes of values, segments and indices in a layout, without the tables around them."""
     kept = _kept(nonzero, layout)
     count = max(int(np.count_nonzero(kept)), 1)
     total = count * (layout.block * value_bytes + _width(kept.shape[-1] - 1))
@@ -90,11 +83,10 @@ def stored_bytes(nonzero: np.ndarray, layout: Layout, value_bytes: int) -> int:
 
 
 def pack(values: np.ndarray, layout: Layout) -> tuple[np.ndarray, Any]:
-    """The stored values, in a row, and their SparsityParametersT.
+    """The stored values, (stored,) in their own dtype, and their SparsityParametersT.
 
-    `values` is of rank 1 or more and keeps its type. What is stored decodes to `values` exactly:
-    zeros inside of a block are stored. A tensor of zeros stores one of them, since an empty
-    buffer would not count as a constant.
+    `values` is of rank 1 or more. Zeros inside of a block are stored. A tensor of zeros stores one
+    of them, since an empty buffer would not count as a constant.
     """
     kept = _kept(values != 0, layout).copy()
     if not kept.any():
@@ -102,8 +94,7 @@ def pack(values: np.ndarray, layout: Layout) -> tuple[np.ndarray, Any]:
     ordered = values.transpose(layout.order)
     if layout.block > 1:
         ordered = ordered.reshape(*kept.shape, layout.block)
-    dense = kept.shape[: kept.ndim - layout.compressed]
-    metadata = [_dense(size) for size in dense]
+    metadata = [_dense(size) for size in kept.shape[: kept.ndim - layout.compressed]]
     metadata += _compressed_levels(kept, layout.compressed)
     order = list(layout.order)
     blocks = None

@@ -7,16 +7,19 @@ from typing import Any
 
 import numpy as np
 
-from compressor.exporters.tflite import graph as graphs, scales
+from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.sparsity import Layout, pack
 
 _DEQUANTIZE_VERSIONS = {"float16": 3, "int8": 2}
 _DEQUANTIZE_PER_CHANNEL = 5
 
+SCALE_BYTES = 12
+"""of one channel in a file: a float32 scale and an int64 zero point"""
+
 
 @dataclasses.dataclass(frozen=True)
 class EncodedWeight:
-    """A weight as it is stored."""
+    """A weight as a file stores it."""
 
     values: np.ndarray
     """float32, float16 or int8, of the weight's shape; int8 within -7..7 where `four_bits`"""
@@ -29,15 +32,20 @@ class EncodedWeight:
     four_bits: bool = False
 
     def rows(self, first: int, last: int) -> EncodedWeight:
-        """The part of rows `first` to `last` of the first axis."""
         scale = self.scale
         if scale is not None and self.axis == 0 and len(scale) > 1:
             scale = scale[first:last]
         return dataclasses.replace(self, values=self.values[first:last], scale=scale)
 
     def quantization(self) -> Any:
-        """The QuantizationParametersT of the values; None of floats."""
-        return None if self.scale is None else scales.parameters(self.scale, self.axis)
+        """The QuantizationParametersT of symmetric integers; None for floats."""
+        if self.scale is None:
+            return None
+        return graphs.schema().QuantizationParametersT(
+            scale=np.asarray(self.scale, np.float32),
+            zeroPoint=np.zeros(len(self.scale), np.int64),
+            quantizedDimension=self.axis or 0,
+        )
 
 
 def store(graph: Any, index: int, encoded: EncodedWeight) -> None:
@@ -62,10 +70,8 @@ def add_decoding(graph: Any, index: int, encoded: EncodedWeight, *, integers: bo
     shape = encoded.values.shape
     added = []
     if encoded.layout is not None:
-        quantization = encoded.quantization()
-        dense = graphs.add_tensor(
-            graph, None, shape, encoded.values.dtype, quantization=quantization
-        )
+        dtype, quantization = encoded.values.dtype, encoded.quantization()
+        dense = graphs.add_tensor(graph, None, shape, dtype, quantization=quantization)
         # The runtimes read the scales of the tensor that DENSIFY gives; once is enough.
         tensors[index].quantization = None
         added.append(("DENSIFY", 1, index, dense))

@@ -1,4 +1,4 @@
-"""Reading a tensor of a .tflite file: its type, shape, scales and sparse form, checked."""
+"""Reading a tensor of a .tflite file: its type, shape, scales and sparsity, checked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from compressor.exporters.element_types import ELEMENT_TYPES, ElementType
-from compressor.exporters.tflite.file_contents import Quantization, Shape, Sparsity, TFLiteTensor
+from compressor.exporters.tflite.file_contents import Quantization, Sparsity, TFLiteTensor
 from compressor.exporters.tflite.hostile import Budget, damaged_tflite
 from compressor.exporters.tflite.schema import schema
 
@@ -24,7 +24,7 @@ TYPES = [
         *("float8_e4m3fn", "float8_e5m2"),
     )
 ]
-"""By the numbers of the schema's enum TensorType, of which older copies know only the first."""
+"""By number in the schema's enum TensorType, of which older copies know only the first."""
 
 _EXTERNAL_BUFFER = 24
 """the place of Tensor.external_buffer, which older copies of the schema do not name"""
@@ -36,7 +36,7 @@ _VECTORS = {1: "Int32Vector", 2: "Uint16Vector", 3: "Uint8Vector"}
 def read_tensor(tensor: Any, buffers: list[tuple[int, int]], budget: Budget) -> TFLiteTensor:
     """A table Tensor; `buffers` are the first byte and the length of each table Buffer.
 
-    Raises CheckpointError where a constant's values do not fit its shape, type or sparse form.
+    Raises CheckpointError where a constant's values do not fit its shape, type or sparsity.
     """
     from flatbuffers.number_types import Uint32Flags
 
@@ -58,7 +58,9 @@ def read_tensor(tensor: Any, buffers: list[tuple[int, int]], budget: Budget) -> 
     constant = data[1] > 0 or parameters is not None
     quantization = _quantization(tensor.Quantization(), shape, where, constant, budget)
     if not constant:
-        free = _free_shape(tensor, shape, budget)
+        signature = tuple(budget.numbers(tensor.ShapeSignatureAsNumpy()).tolist())
+        known = signature if len(signature) == len(shape) else shape
+        free = tuple(None if size < 0 else size for size in known)
         return TFLiteTensor(name, free, kind, (0, 0), quantization, None, external)
     if min(shape, default=0) < 0 or math.prod(size or 1 for size in shape) > _MAX_ELEMENTS:
         raise damaged_tflite(f"{where}: a constant of shape {list(shape)}")
@@ -67,12 +69,6 @@ def read_tensor(tensor: Any, buffers: list[tuple[int, int]], budget: Budget) -> 
     if kind.bits and data[1] != kind.size(count):
         raise damaged_tflite(f"{where}: {data[1]} bytes for {count} values of {kind.name}")
     return TFLiteTensor(name, shape, kind, data, quantization, sparsity, external)
-
-
-def _free_shape(tensor: Any, shape: tuple[int, ...], budget: Budget) -> Shape:
-    signature = tuple(budget.numbers(tensor.ShapeSignatureAsNumpy()).tolist())
-    known = signature if len(signature) == len(shape) else shape
-    return tuple(None if size < 0 else size for size in known)
 
 
 def _quantization(
@@ -89,34 +85,29 @@ def _quantization(
     if zero_point.size not in (0, 1, scale.size):
         raise damaged_tflite(f"{where}: {zero_point.size} zero points for {scale.size} scales")
     if constant and scale.size > 1 and shape[dimension : dimension + 1] != (scale.size,):
-        raise damaged_tflite(
-            f"{where}: {scale.size} scales in dimension {dimension} of {list(shape)}"
-        )
+        reason = f"{scale.size} scales in dimension {dimension} of {list(shape)}"
+        raise damaged_tflite(f"{where}: {reason}")
     return Quantization(scale, zero_point, dimension)
 
 
 def read_sparsity(parameters: Any, shape: tuple[int, ...], where: str, budget: Budget) -> Sparsity:
     """The SparsityParameters of a tensor of `shape`, checked; `where` names it in errors.
 
-    Written from the comments of the TFLite schema, independently of what the exporter writes. A
-    tensor of n dimensions, k of them cut into blocks, is stored as n + k levels, outermost first:
-    level l enumerates the dimension `traversal_order[l]`; numbers from n on are blocks, and block
-    b cuts dimension `block_map[b]`. A level is dense, or compressed: of each element of the level
-    above (a parent) only the positions `indices[segments[parent]:segments[parent + 1]]` are stored.
+    After the comments of the TFLite schema, independently of what the exporter writes. A tensor of
+    n dimensions, k of them cut into blocks, is stored as n + k levels, outermost first: level l
+    enumerates the dimension `traversal_order[l]`; numbers from n on are blocks, and block b cuts
+    dimension `block_map[b]`. A level is dense, or compressed: of each element of the level above (a
+    parent) only the positions `indices[segments[parent]:segments[parent + 1]]` are stored.
 
-    Takes time and memory in proportion to what the file holds, not to the dense tensor. Raises
-    CheckpointError.
+    Time and memory are in proportion to the file, not to the dense tensor. Raises CheckpointError.
     """
     order = budget.numbers(parameters.TraversalOrderAsNumpy()).tolist()
     block_map = budget.numbers(parameters.BlockMapAsNumpy()).tolist()
     levels = list(budget.tables(parameters, "DimMetadata"))
     rank, count = len(shape), len(shape) + len(block_map)
-    if sorted(order[:rank]) != list(range(rank)) or sorted(order[rank:]) != list(
-        range(rank, count)
-    ):
-        raise damaged_tflite(
-            f"{where}: the traversal order is no order of {rank} dimensions and blocks"
-        )
+    if [*sorted(order[:rank]), *sorted(order[rank:])] != list(range(count)):
+        reason = f"the traversal order is no order of {rank} dimensions and blocks"
+        raise damaged_tflite(f"{where}: {reason}")
     if len(set(block_map)) < len(block_map) or any(not 0 <= d < rank for d in block_map):
         raise damaged_tflite(f"{where}: the block map names no, or twice the same, dimension")
     if len(levels) != count:
@@ -142,7 +133,7 @@ def read_sparsity(parameters: Any, shape: tuple[int, ...], where: str, budget: B
             stored, compressed = indices.size, True
             held += segments.nbytes + indices.nbytes
         else:
-            raise damaged_tflite(f"{where}: unknown form of a level, {level.Format()}")
+            raise damaged_tflite(f"{where}: unknown format of a level, {level.Format()}")
     encoding = "x".join(map(str, blocks)) if block_map else "csr"
     return Sparsity(encoding if compressed else "dense", held, stored)
 
@@ -175,7 +166,6 @@ def _compressed(
 
 
 def _positions(kind: int, vector: Any, name: str, where: str, budget: Budget) -> np.ndarray:
-    """The numbers of a union SparseIndexVector."""
     if kind not in _VECTORS or vector is None:
         raise damaged_tflite(f"{where}: a compressed level without {name}")
     table = getattr(schema(), _VECTORS[kind])()

@@ -1,11 +1,11 @@
 """From a Keras model to one TensorFlow function that the TFLite converter can take.
 
 TFLite's built-in operators compute in float32 and have no lists of tensors, so the model is
-traced in a state of its own, and is itself again afterwards:
+changed while it is traced, and restored afterwards:
 
-1. Layers of another float type compute in float32; their values are taken as they are.
-2. Recurrent layers are unrolled: one copy of their operators a step, which share the weights.
-   A loop would fix the batch size. So the number of steps must be fixed.
+1. Layers of another float type compute in float32; their values are kept.
+2. Recurrent layers are unrolled, with shared weights, so the number of steps must be fixed; a loop
+   would fix the batch size.
 """
 
 from __future__ import annotations
@@ -30,14 +30,20 @@ INPUT_PREFIX = "input_"
 def concrete_function(model: Any) -> Any:
     """The inference of `model` as a concrete function without variables.
 
-    It takes the tensors of model.inputs in their order, with an open batch axis, and of float32
-    where they are of another float type; it gives the outputs in their order, also where they are
-    a dictionary. Raises ModelError for a recurrent layer that keeps its state between batches, or
-    takes an open number of steps, and for a model that TensorFlow cannot trace.
+    It takes model.inputs in their order, with an open batch axis and any float type as float32,
+    and returns the outputs in their order, even those of a dictionary. Raises ModelError for a
+    recurrent layer that is stateful or has an open number of steps, and for a model that
+    TensorFlow cannot trace.
     """
     tensorflow, keras = quiet_tensorflow.load()
     constants = importlib.import_module("tensorflow.python.framework.convert_to_constants")
-    _check_recurrent(model)
+    for layer in _recurrent(model):
+        if layer.stateful:
+            raise ModelError(
+                "a recurrent layer that keeps its state between batches cannot be exported",
+                value=layer.name,
+                hint="build it with stateful=False",
+            )
     layout = structure(model)
     specs = [
         tensorflow.TensorSpec(
@@ -63,13 +69,12 @@ def concrete_function(model: Any) -> Any:
                     hint="give the Input layer a fixed number of steps",
                 ) from error
             raise ModelError(
-                "the model cannot be traced in float32 with an open batch size",
-                value=_cause(error),
+                "the model cannot be traced in float32 with an open batch size", value=_cause(error)
             ) from error
 
 
 def notes(model: Any) -> tuple[str, ...]:
-    """What the user should know of how `concrete_function` changes the model, a sentence each."""
+    """How `concrete_function` changes the model, for the user, a sentence each."""
     found = list(half_precision.notes(model))
     recurrent = [layer.name for layer in _recurrent(model)]
     if recurrent:
@@ -80,16 +85,6 @@ def notes(model: Any) -> tuple[str, ...]:
 def _recurrent(model: Any) -> list[Any]:
     _, keras = quiet_tensorflow.load()
     return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
-
-
-def _check_recurrent(model: Any) -> None:
-    for layer in _recurrent(model):
-        if layer.stateful:
-            raise ModelError(
-                "a recurrent layer that keeps its state between batches cannot be exported",
-                value=layer.name,
-                hint="build it with stateful=False",
-            )
 
 
 @contextlib.contextmanager
@@ -103,7 +98,7 @@ def _unrolled(model: Any) -> Iterator[None]:
 
 
 def _cause(error: Exception) -> str:
-    """The line of an error's text that says why; Keras has the name of the layer first."""
+    """The line of an error that says why; Keras puts the name of the layer in front."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if len(lines) > 1 and lines[0].startswith("Exception encountered"):
         lines = lines[1:]

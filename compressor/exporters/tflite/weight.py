@@ -1,24 +1,19 @@
-"""The weights of a TFLite graph that can be stored in other ways than dense float32."""
+"""The weights of a TFLite graph for which there are encodings besides dense float32."""
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any
 
 import numpy as np
 
-from compressor.exporters.quantization import Quantized
-from compressor.exporters.tflite import graph as graphs, parts, scales
+from compressor.exporters.quantization import Quantized, quantize_least_squares, quantize_symmetric
+from compressor.exporters.tflite import graph as graphs, parts
 from compressor.exporters.tflite.choice import Operand
 
 _POSITIONS = {
-    "FULLY_CONNECTED": 1,
-    "CONV_2D": 1,
-    "DEPTHWISE_CONV_2D": 1,
-    "TRANSPOSE_CONV": 1,
-    "BATCH_MATMUL": 1,
-    "GATHER": 0,
+    **dict.fromkeys(("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"), 1),
+    **{"BATCH_MATMUL": 1, "GATHER": 0},
 }
 """operator -> which of its inputs is a weight"""
 
@@ -50,24 +45,21 @@ class EncodableWeight:
     """whether its only user can be computed in parts of its rows"""
     convolves: bool
     """whether its only user can become a convolution of 1x1"""
-
-    @functools.cached_property
-    def _quantized(self) -> dict[tuple[int, int | None], Quantized]:
-        return {}
+    _quantized: dict[tuple[int, int | None], Quantized] = dataclasses.field(default_factory=dict)
 
     def quantized(self, bits: int, axis: int | None) -> Quantized:
-        """The float32 values as integers with a scale for each channel of `axis`, or with one."""
-        key = (bits, axis)
-        if key not in self._quantized:
-            self._quantized[key] = scales.quantize(self.values, bits, axis)
-        return self._quantized[key]
+        """The float32 values in 8 or 4 bits, with a scale per channel of `axis`, or one."""
+        if (bits, axis) not in self._quantized:
+            quantize = quantize_symmetric if bits == 8 else quantize_least_squares
+            self._quantized[bits, axis] = quantize(self.values, bits=bits, axis=axis)
+        return self._quantized[bits, axis]
 
 
 def encodable_weights(graph: Any) -> list[EncodableWeight]:
     """The weights of the main subgraph, in the order of their tensors.
 
-    A tensor counts where each of its users is an operator of the same kind that takes it for a
-    weight, in float32, or in int8 with a float or int8 input to match.
+    A tensor counts if all its users are operators of one kind that take it as their weight, in
+    float32, or in int8 where the operator computes in integers.
     """
     main = graphs.main(graph)
     static = all(graphs.operator_name(graph, op) not in _SHAPES for op in main.operators)
@@ -82,11 +74,10 @@ def encodable_weights(graph: Any) -> list[EncodableWeight]:
         if values is None or _POSITIONS.get(kind) != position or values.ndim < 2:
             continue
         operators = [operator for operator, _ in users]
-        if (values.dtype == np.float32 and all(_floats(graph, op) for op in operators)) or (
-            values.dtype == np.int8
-            and kind in _INTEGER
-            and all(_integers(graph, op) for op in operators)
-        ):
+        types = {_types(graph, operator) for operator in operators}
+        floats = values.dtype == np.float32 and {result for _, result in types} == {"FLOAT32"}
+        integers = values.dtype == np.int8 and kind in _INTEGER and types == {("INT8", "INT8")}
+        if floats or integers:
             found.append(_weight(graph, index, values, kind, operators, static))
     return found
 
@@ -94,16 +85,27 @@ def encodable_weights(graph: Any) -> list[EncodableWeight]:
 def _weight(
     graph: Any, index: int, values: np.ndarray, kind: str, operators: list[Any], static: bool
 ) -> EncodableWeight:
-    quantization = graphs.main(graph).tensors[index].quantization
-    integer = values.dtype == np.int8
-    scale = np.asarray(quantization.scale, np.float32) if integer else None
+    tensors = graphs.main(graph).tensors
+    integer, scale, scales = values.dtype == np.int8, None, 1
+    if integer:
+        scale = np.asarray(tensors[index].quantization.scale, np.float32)
+        scales = len(scale)
+    operand = Operand(kind, values.size, integer=integer, scales=scales, static=static)
+    if kind == "CONV_2D":
+        images = [tensors[graphs.indices(operator.inputs)[0]].shape for operator in operators]
+        results = [tensors[graphs.indices(operator.outputs)[0]].shape for operator in operators]
+        operand = dataclasses.replace(
+            operand,
+            grouped=any(int(image[-1]) != values.shape[-1] for image in images),
+            patch=int(np.prod(values.shape[1:])),
+            positions=min(int(np.prod(result[1:-1], dtype=np.int64)) for result in results),
+        )
     dense = kind == "FULLY_CONNECTED" and len(operators) == 1
-    operand = _operand(graph, values, kind, operators, 1 if scale is None else len(scale))
     return EncodableWeight(
         index=index,
         values=values,
         users=operators,
-        operand=dataclasses.replace(operand, static=static),
+        operand=operand,
         axis=_AXES.get(kind),
         scale=scale,
         splits=dense and parts.can_split(graph, operators[0]),
@@ -111,33 +113,8 @@ def _weight(
     )
 
 
-def _operand(
-    graph: Any, values: np.ndarray, kind: str, operators: list[Any], channels: int
-) -> Operand:
-    integer = values.dtype == np.int8
-    operand = Operand(kind, values.size, integer=integer, scales=channels)
-    if kind != "CONV_2D":
-        return operand
+def _types(graph: Any, operator: Any) -> tuple[str, str]:
+    """The types of an operator's first input and first output."""
     tensors = graphs.main(graph).tensors
-    images = [tensors[graphs.indices(operator.inputs)[0]].shape for operator in operators]
-    results = [tensors[graphs.indices(operator.outputs)[0]].shape for operator in operators]
-    return dataclasses.replace(
-        operand,
-        grouped=any(int(image[-1]) != values.shape[-1] for image in images),
-        patch=int(np.prod(values.shape[1:])),
-        positions=min(int(np.prod(result[1:-1], dtype=np.int64)) for result in results),
-    )
-
-
-def _floats(graph: Any, operator: Any) -> bool:
-    return _output_type(graph, operator) == "FLOAT32"
-
-
-def _integers(graph: Any, operator: Any) -> bool:
-    source = graphs.main(graph).tensors[graphs.indices(operator.inputs)[0]]
-    return _output_type(graph, operator) == "INT8" and graphs.type_name(source) == "INT8"
-
-
-def _output_type(graph: Any, operator: Any) -> str:
-    output = graphs.indices(operator.outputs)[0]
-    return graphs.type_name(graphs.main(graph).tensors[output])
+    first, result = (graphs.indices(side)[0] for side in (operator.inputs, operator.outputs))
+    return graphs.type_name(tensors[first]), graphs.type_name(tensors[result])

@@ -1,8 +1,7 @@
-"""The weights of a TFLite graph, each quantised and stored as suits it and its runtime.
+"""The weights of a TFLite graph, each quantised and stored in the best encoding for its runtime.
 
-For every weight `choice` says what the runtime executes right; here that is turned into bytes,
-and the cheapest is written. Biases, weights of operators that are not in the table, and those
-that several kinds of operators share, stay as they are.
+Biases, weights of operators that `choice` does not list, and those that several kinds of
+operators share, stay as they are.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from compressor.exporters.request import EncodedTensor, Request
 from compressor.exporters.tflite import graph as graphs, parts
 from compressor.exporters.tflite.candidates import candidates, encode
 from compressor.exporters.tflite.choice import ENCODINGS, VALUE_BITS, Candidate, best
-from compressor.exporters.tflite.scales import SCALE_BYTES
-from compressor.exporters.tflite.stored import add_decoding, store
+from compressor.exporters.tflite.stored import SCALE_BYTES, add_decoding, store
 from compressor.exporters.tflite.weight import EncodableWeight, encodable_weights
 
 __all__ = ["ENCODINGS", "encode_weights"]
@@ -29,12 +27,11 @@ _BIASES = {"FULLY_CONNECTED": 2, "CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "TRANSPOS
 def encode_weights(
     graph: Any, names: Mapping[int, str], request: Request
 ) -> tuple[tuple[EncodedTensor, ...], tuple[str, ...]]:
-    """Quantise and encode the weights of a ModelT in place; what was done, and notes on it.
+    """Quantise and encode the weights of a ModelT in place; describes them all, with notes.
 
-    `graph` is float32, or in integers already where request.quantize is `int8`; `names` are
-    tensors of its main subgraph -> what they are called. Every constant that is a weight is in
-    the result. A value that is zero stays exactly zero. Raises ModelError for weights that are
-    not finite.
+    `graph` is float32, or in integers already where request.quantize is `int8`; `names` maps
+    tensors of its main subgraph to names. A value that is zero stays exactly zero. Raises
+    ModelError for weights that are not finite.
     """
     described = {
         index: _unchanged(graph, _name(graph, names, index), index, values)
@@ -57,37 +54,30 @@ def encode_weights(
 
 
 def write(graph: Any, name: str, weight: EncodableWeight, chosen: Candidate) -> EncodedTensor:
-    """Store a weight of `encodable_weights` as chosen, and let its users have it; what was done."""
-    way = chosen.way
-    encoded = encode(weight, chosen)
-    if way.as_convolution:
+    """Store a weight of `encodable_weights` as chosen, connect its users, and describe it."""
+    encoding, encoded = chosen.encoding, encode(weight, chosen)
+    integers = weight.operand.integer
+    reduced = encoding.values != "float32" and not integers
+    if encoding.as_convolution:
         parts.as_convolution(graph, weight.users[0], weight.index, encoded, chosen.rows)
     elif chosen.rows is not None:
         parts.in_parts(graph, weight.users[0], weight.index, encoded, chosen.rows)
-    elif way.sparse or (way.values != "float32" and not weight.operand.integer):
+    elif encoding.sparse or reduced:
         store(graph, weight.index, encoded)
-        for operator in weight.users:
-            if way.version is not None:
-                hybrid = way.values != "float32" and not weight.operand.integer
-                _set_version(graph, operator, way.version, hybrid=hybrid)
-        if way.version is None:
-            integers = weight.operand.integer
+        if encoding.version is not None:
+            for operator in weight.users:
+                _set_version(graph, operator, encoding.version, hybrid=reduced)
+        else:
             decoded = add_decoding(graph, weight.index, encoded, integers=integers)
             for operator in weight.users:
                 position = graphs.indices(operator.inputs).index(weight.index)
                 graphs.replace_input(operator, position, decoded)
-    return EncodedTensor(
-        name=name,
-        shape=weight.values.shape,
-        zeros=int(np.count_nonzero(encoded.values == 0)),
-        encoding=way.encoding,
-        values=way.values,
-        bytes=chosen.bytes,
-    )
+    zeros = int(np.count_nonzero(encoded.values == 0))
+    shape = weight.values.shape
+    return EncodedTensor(name, shape, zeros, encoding.name, encoding.values, chosen.bytes)
 
 
 def _set_version(graph: Any, operator: Any, version: int, *, hybrid: bool) -> None:
-    """Let an operator read weights as they are stored."""
     name = graphs.operator_name(graph, operator)
     operator.opcodeIndex = graphs.operator_code(graph, name, version)
     if name == "FULLY_CONNECTED":
@@ -120,11 +110,6 @@ def _constants(graph: Any, names: Mapping[int, str]) -> dict[int, np.ndarray]:
 def _unchanged(graph: Any, name: str, index: int, values: np.ndarray) -> EncodedTensor:
     quantization = graphs.main(graph).tensors[index].quantization
     scale = None if quantization is None else quantization.scale
-    return EncodedTensor(
-        name=name,
-        shape=values.shape,
-        zeros=int(np.count_nonzero(values == 0)),
-        encoding="dense",
-        values=values.dtype.name,
-        bytes=values.nbytes + (0 if scale is None else SCALE_BYTES * len(scale)),
-    )
+    size = values.nbytes + (0 if scale is None else SCALE_BYTES * len(scale))
+    zeros = int(np.count_nonzero(values == 0))
+    return EncodedTensor(name, values.shape, zeros, "dense", values.dtype.name, size)

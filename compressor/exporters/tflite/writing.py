@@ -1,14 +1,14 @@
-"""Writing a TFLite graph as a file, without what nothing in it refers to.
+"""Writing a TFLite graph as a file, without anything unused.
 
-What is equal is written once: buffers, and vectors and names too, since a flatbuffer may refer
-to one place twice. Buffers start at multiples of 16. The same graph gives the same bytes.
+Equal buffers, vectors and names are written once, since a flatbuffer may refer to one place twice.
+Buffers start at multiples of 16. The same graph gives the same bytes.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,7 @@ _IDENTIFIER = b"TFL3"
 
 
 def write_graph(graph: Any) -> bytes:
-    """The file of a graph: identifier TFL3, no metadata, and nothing that is not referred to.
-
-    `graph` itself stays as it is.
-    """
+    """The file of a graph, which is not changed: identifier TFL3, no metadata, nothing unused."""
     written = _compacted(graph)
     data = sum(
         len(buffer.data) + ALIGNMENT for buffer in written.buffers if buffer.data is not None
@@ -36,12 +33,11 @@ def write_graph(graph: Any) -> bytes:
 
 
 def copied(graph: Any) -> Any:
-    """A copy that can be changed on its own; it shares the data of the buffers."""
+    """A deep copy, except that it shares the data of the buffers."""
     return copy.deepcopy(graph, {id(buffer.data): buffer.data for buffer in graph.buffers})
 
 
 def _compacted(graph: Any) -> Any:
-    """A copy without what nothing refers to; the data of buffers are shared with `graph`."""
     found = copied(graph)
     found.metadata = found.metadataBuffer = found.description = None
     for number, subgraph in enumerate(found.subgraphs):
@@ -75,20 +71,15 @@ def _drop_tensors(graph: Any, number: int, subgraph: Any) -> None:
 
 
 def _drop_codes(graph: Any) -> None:
-    operators = list(_operators(graph))
+    operators = [op for subgraph in graph.subgraphs for op in subgraph.operators or []]
     kept = sorted({operator.opcodeIndex for operator in operators})
     graph.operatorCodes = [graph.operatorCodes[index] for index in kept]
     for operator in operators:
         operator.opcodeIndex = kept.index(operator.opcodeIndex)
 
 
-def _operators(graph: Any) -> Iterator[Any]:
-    for subgraph in graph.subgraphs:
-        yield from subgraph.operators or []
-
-
 def _merge_buffers(graph: Any) -> None:
-    """Equal buffers become one; those of tensors that are computed become buffer 0."""
+    """Merge equal buffers; computed tensors get buffer 0."""
     buffers = [_AlignedBuffer()]
     positions = {b"": 0}
     for subgraph in graph.subgraphs:
@@ -103,13 +94,12 @@ def _merge_buffers(graph: Any) -> None:
 
 
 class _AlignedBuffer:
-    """A BufferT of which the data start at a multiple of `ALIGNMENT`."""
+    """A BufferT whose data start at a multiple of `ALIGNMENT`."""
 
     def __init__(self, data: bytes | None = None) -> None:
         self.data = data
 
     def Pack(self, builder: Any) -> int:  # noqa: N802 - the object API calls it so
-        """Write the buffer, and return its place."""
         vector = None
         if self.data is not None:
             builder.StartVector(1, len(self.data), ALIGNMENT)
@@ -127,7 +117,7 @@ def _sharing_builder() -> type:
     import flatbuffers
 
     class SharingBuilder(flatbuffers.Builder):
-        """A builder that writes equal vectors and strings once, and refers to them again."""
+        """A builder that writes equal vectors and strings once."""
 
         def __init__(self, size: int) -> None:
             super().__init__(size)
