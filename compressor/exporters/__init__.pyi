@@ -1,5 +1,5 @@
 from .exporting import (
-    Forms as Forms,
+    Variants as Variants,
     export as export,
     export_all as export_all,
     write_artifact as write_artifact,

@@ -1,10 +1,9 @@
-"""The description that goes with an artefact, from what its export found."""
+"""The description of an artefact, from the results of its export."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import math
 import re
 from pathlib import Path
 from typing import Any
@@ -71,10 +70,7 @@ def describe_artifact(job: ExportJob, checked: Checked, name: str, vectors: byte
             seed=_seed(job.source),
             data_sha256=None if job.data is None else job.data.digest,
             source_sha256=None if job.source is None else model_digest(job.source),
-            versions={
-                package: importlib.metadata.version(package)
-                for package in _PACKAGES[checked.format]
-            },
+            versions={name: importlib.metadata.version(name) for name in _PACKAGES[checked.format]},
             created_by=f"compressor {__version__}",
         ),
     )
@@ -85,14 +81,13 @@ def _ports(ports: list[dict[str, Any]]) -> tuple[Port, ...]:
 
 
 def _sparsity(model: Any) -> float | None:
-    """The fraction of the weights of all kernels that are zero."""
     kernels = [kernel.numpy() for kernel in all_kernels(model).values()]
-    total = sum(math.prod(kernel.shape) for kernel in kernels)
+    total = sum(kernel.size for kernel in kernels)
     return sum(int(np.sum(kernel == 0)) for kernel in kernels) / total if total else None
 
 
 def _seed(source: Path | None) -> int | None:
-    """The seed of a model in the run directory of a sweep, which is in the names of its folders."""
+    """The seed of a model in the run directory of a sweep, from the names of its folders."""
     if source is None:
         return None
     found = (_SEED_FOLDER.fullmatch(part) for part in reversed(source.parts))

@@ -1,4 +1,4 @@
-"""The types of a tensor's elements as files store them, and their values in memory."""
+"""The element types of tensors in files, and their values in memory."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ class ElementType:
     """How the elements of a tensor are stored."""
 
     name: str
-    """in small letters: float32, int8, int4, ..."""
+    """in lower case: float32, int8, int4, ..."""
     bits: int
-    """of an element; those below 8 are packed, the first in the lowest bits; 0: of varying size"""
+    """of an element; those below 8 are packed, the first in the lowest bits; 0: variable size"""
     dtype: str = ""
-    """of the array that the elements become; empty where they become none"""
+    """of the array that they are read into; empty where they cannot be read"""
 
     def size(self, elements: int) -> int:
-        """Bytes of that many elements."""
+        """Bytes of so many elements."""
         return (elements * self.bits + 7) // 8
 
 
@@ -33,11 +33,7 @@ _OTHERS = (
     ElementType("int2", 2, "int8"),
     ElementType("uint2", 2, "uint8"),
     ElementType("bfloat16", 16, "float32"),
-    ElementType("float8_e4m3fn", 8),
-    ElementType("float8_e4m3fnuz", 8),
-    ElementType("float8_e5m2", 8),
-    ElementType("float8_e5m2fnuz", 8),
-    ElementType("float8_e8m0", 8),
+    *(ElementType(f"float8_{n}", 8) for n in ("e4m3fn", "e4m3fnuz", "e5m2", "e5m2fnuz", "e8m0")),
     ElementType("float4_e2m1", 4),
     ElementType("string", 0),
 )
@@ -49,10 +45,9 @@ ELEMENT_TYPES = {
 
 
 def elements(content: bytes, kind: ElementType, count: int) -> np.ndarray:
-    """`count` stored elements as an array (count,) of `kind.dtype`; little endian.
+    """`count` little-endian elements as an array (count,) of `kind.dtype`.
 
-    Integers of less than a byte come as whole bytes, bfloat16 as float32. Requires that `content`
-    has `kind.size(count)` bytes and that the type has a dtype.
+    Requires that `content` has `kind.size(count)` bytes and that the type has a dtype.
     """
     if kind.bits < 8:
         return _unpacked(np.frombuffer(content, np.uint8), kind, count)
@@ -68,7 +63,7 @@ def _unpacked(packed: np.ndarray, kind: ElementType, count: int) -> np.ndarray:
     parts = 8 // kind.bits
     found = np.empty((packed.size, parts), np.uint8)
     for part in range(parts):
-        # Up to the highest bits of a byte, then back down: so a signed type keeps its sign.
+        # Up to the highest bits of a byte, then back down, so that the sign is extended.
         found[:, part] = packed << (8 - kind.bits * (part + 1))
     flat = found.reshape(-1)[:count].view(kind.dtype)
     return flat >> (8 - kind.bits)

@@ -1,4 +1,4 @@
-"""Exporting a model: build, verify in the runtime, write the artefact with what belongs to it."""
+"""Exporting a model: build, verify in the runtime, write the artefact and its description."""
 
 from __future__ import annotations
 
@@ -25,7 +25,6 @@ from compressor.exporters.job import FORMATS, Checked, ExportJob
 from compressor.exporters.request import (
     QUANTIZATIONS,
     REJECTED,
-    EncodedTensor,
     ExportedFile,
     Optimize,
     Quantize,
@@ -61,20 +60,19 @@ def export(
     """Export a model as the artefact `output`, and prove it in the runtime that will execute it.
 
     `model` is a Keras model, a .keras file, the folder of a step, or a run directory with step_2_2.
-    It is shrunk exactly first. `format` is by default what the suffix of `output` says, `runtime`
-    litert for TFLite and onnxruntime for ONNX. `quantize` "auto" is the smallest (with `optimize`
+    It is first shrunk, exactly. `format` defaults to the suffix of `output`, `runtime` to litert
+    for TFLite and onnxruntime for ONNX. `quantize` "auto" is the smallest (with `optimize`
     "latency": the fastest, measured) whose accuracy holds. `encoding` forces one for every tensor
-    that can be stored so. `labels` are the names of the classes, for whoever runs the artefact.
-    `data` gives the test examples of the parity check, and calibration for
-    int8; without it the artefact is compared on random inputs, and accuracy is not measured.
+    that it can store. `labels` are the names of the classes. `data` gives the test examples of the
+    parity check and the calibration of int8; without it the artefact is compared on random inputs,
+    and accuracy is not measured.
 
-    Three files are written: `output`, its description `output`.json (`deploy.Artifact`) and check
-    vectors `output`.check.npz. Returns a JSON object: path, bytes, the encoding of each tensor, the
-    verdict. Raises CheckFailedError when the artefact does not do what the model does: it is then
-    kept as `output`.rejected, with its report `output`.rejected.json, and nothing is written under
-    the name asked for. Raises ModelError for what the format or the runtime cannot hold,
-    MissingRuntimeError where the runtime is not there, RunDirectoryError when the file is there
-    and not `force`.
+    Writes `output`, its description `output`.json (`deploy.Artifact`) and check vectors
+    `output`.check.npz. Returns a JSON object: path, bytes, the encoding of each tensor, the
+    verdict. Raises CheckFailedError when the artefact fails the parity check: it is then kept as
+    `output`.rejected, with its report `output`.rejected.json, and nothing is written as `output`.
+    Raises ModelError for what the format or the runtime cannot hold, MissingRuntimeError for a
+    runtime that is not available, RunDirectoryError when the file exists and not `force`.
     """
     listener = listener or SilentListener()
     chosen, target = _target(model, output, format)
@@ -82,11 +80,10 @@ def export(
     _check_choice("quantisation", quantize, (*QUANTIZATIONS, "auto"))
     _check_choice("aim", optimize, ("size", "latency"))
     _check_free(target, force)
-    forms = Forms(
-        _job(model, data, labels, threads, listener), chosen, runtime, optimize, encoding, listener
-    )
-    checked = forms.best() if quantize == "auto" else forms.one(quantize)
-    return write_artifact(forms.job, checked, target)
+    job = _job(model, data, labels, threads, listener)
+    variants = Variants(job, chosen, runtime, optimize, encoding, listener)
+    checked = variants.best() if quantize == "auto" else variants.one(quantize)
+    return write_artifact(job, checked, target)
 
 
 def export_all(
@@ -104,8 +101,8 @@ def export_all(
 ) -> list[Record]:
     """Export a model in every format and quantisation into the folder `output`.
 
-    Arguments as in `export`; the files are NAME-QUANTISATION.FORMAT. Returns the record of each;
-    of one that cannot be made, or that did not pass, `error` says why, and `exit_code` as what.
+    Arguments as in `export`; the files are NAME-QUANTISATION.FORMAT. Returns the record of each; of
+    one that could not be made or did not pass it has `error` and `exit_code`.
     """
     listener = listener or SilentListener()
     folder = artefacts_folder(model, output)
@@ -119,45 +116,40 @@ def export_all(
     job = _job(model, data, labels, threads, listener)
     records = []
     for chosen, runtime, quantize, target in jobs:
-        forms = Forms(job, chosen, runtime, optimize, encoding, listener)
+        variants = Variants(job, chosen, runtime, optimize, encoding, listener)
         try:
-            records.append(write_artifact(job, forms.one(quantize), target))
+            records.append(write_artifact(job, variants.one(quantize), target))
         except (ModelError, UsageError, CheckFailedError, MissingRuntimeError) as error:
             asked = {"format": chosen, "runtime": runtime, "quantize": quantize}
             records.append(asked | {"error": str(error), "exit_code": error.exit_code})
     return records
 
 
-class Forms:
-    """The forms that one model can take in one format, for one runtime."""
+@dataclasses.dataclass
+class Variants:
+    """The variants of one model in one format, for one runtime."""
 
-    def __init__(
-        self,
-        job: ExportJob,
-        file_format: str,
-        runtime: str,
-        optimize: Optimize,
-        encoding: str | None,
-        listener: Listener,
-    ) -> None:
-        self.job = job
-        self._format, self._runtime, self._optimize = file_format, runtime, optimize
-        self._encoding, self._listener = encoding, listener
+    job: ExportJob
+    format: str
+    runtime: str
+    optimize: Optimize
+    encoding: str | None
+    listener: Listener
 
     def one(self, quantize: Quantize) -> Checked:
-        """The form with this quantisation, run and judged."""
+        """The variant with this quantisation, run and judged."""
         return self._check(*self._build(quantize))
 
     def best(self) -> Checked:
-        """The smallest form that passes, or, for latency, the fastest.
+        """The smallest variant that passes, or, for latency, the fastest.
 
-        Where none passes it is the one of full precision, which then says why.
+        Where none passes, that of full precision, which then says why.
         """
         built = {}
         for quantize in QUANTIZATIONS:
-            with contextlib.suppress(ModelError, UsageError):  # this form cannot be made
+            with contextlib.suppress(ModelError, UsageError):  # this variant cannot be made
                 built[quantize] = self._build(quantize)
-        if self._optimize == "latency":
+        if self.optimize == "latency":
             return self._fastest(built)
         for request, file in sorted(built.values(), key=lambda made: len(made[1].content)):
             checked = self._check(request, file)
@@ -166,36 +158,31 @@ class Forms:
         return self.one("none")
 
     def _fastest(self, built: dict[Quantize, tuple[Request, ExportedFile]]) -> Checked:
-        passed = [
-            checked
-            for checked in itertools.starmap(self._check, built.values())
-            if checked.verdict.passed
-        ]
+        checks = itertools.starmap(self._check, built.values())
+        passed = [checked for checked in checks if checked.verdict.passed]
         if not passed:
             return self.one("none")
-        self._listener.stage("measure")
-        found = median_latencies(
-            [checked.file.content for checked in passed], self._runtime, rounds=_ROUNDS
-        )
-        medians = np.median(found, axis=0)
+        self.listener.stage("measure")
+        contents = [checked.file.content for checked in passed]
+        medians = np.median(median_latencies(contents, self.runtime, rounds=_ROUNDS), axis=0)
         limit = _TIE * medians.min()
         close = [one for one, median in zip(passed, medians, strict=True) if median <= limit]
         return min(close, key=lambda checked: checked.size)
 
     def _build(self, quantize: Quantize) -> tuple[Request, ExportedFile]:
-        self._listener.stage(f"{self._format}, {quantize}: build")
-        request = self.job.request(self._runtime, quantize, self._optimize, self._encoding)
-        return request, self.job.build(self._format, request)
+        self.listener.stage(f"{self.format}, {quantize}: build")
+        request = self.job.request(self.runtime, quantize, self.optimize, self.encoding)
+        return request, self.job.build(self.format, request)
 
     def _check(self, request: Request, file: ExportedFile) -> Checked:
-        self._listener.stage(f"{self._format}, {request.quantize}: verify in {self._runtime}")
-        return self.job.check(self._format, request, file)
+        self.listener.stage(f"{self.format}, {request.quantize}: verify in {self.runtime}")
+        return self.job.check(self.format, request, file)
 
 
 def write_artifact(job: ExportJob, checked: Checked, target: Path) -> Record:
     """Write an artefact that passed, with its description and vectors, and return its record.
 
-    Raises CheckFailedError for one that did not, which is kept under another name.
+    Raises CheckFailedError for one that did not pass, which is kept as `target`.rejected.
     """
     record = {
         "path": str(target),
@@ -205,7 +192,10 @@ def write_artifact(job: ExportJob, checked: Checked, target: Path) -> Record:
         "optimize": checked.request.optimize,
         "bytes": checked.size,
         "dense_bytes": job.dense_bytes,
-        "tensors": [_describe(tensor) for tensor in checked.file.tensors],
+        "tensors": [
+            dataclasses.asdict(one) | {"shape": list(one.shape), "dense_bytes": one.dense_bytes}
+            for one in checked.file.tensors
+        ],
         "needs": checked.file.needs,
         "notes": list(checked.file.notes),
         "removed": job.shrunk.removed,
@@ -235,11 +225,6 @@ def write_artifact(job: ExportJob, checked: Checked, target: Path) -> Record:
     return record
 
 
-def _describe(tensor: EncodedTensor) -> dict[str, Any]:
-    described = dataclasses.asdict(tensor) | {"shape": list(tensor.shape)}
-    return described | {"dense_bytes": tensor.dense_bytes}
-
-
 def _job(
     model: Any,
     data: Dataset | None,
@@ -253,7 +238,6 @@ def _job(
 
 
 def _target(model: Any, output: Path | str | None, file_format: str | None) -> tuple[str, Path]:
-    """The format, and the file to write."""
     suffix = Path(output).suffix.removeprefix(".") if output is not None else ""
     chosen = file_format or suffix
     if chosen not in FORMATS:
@@ -269,16 +253,14 @@ def _target(model: Any, output: Path | str | None, file_format: str | None) -> t
     return chosen, Path(output)
 
 
-def _runtime(file_format: str | None, runtime: str | None) -> str:
-    if runtime is None:
-        assert file_format is not None
-        runtime = FORMATS[file_format]
+def _runtime(file_format: str, runtime: str | None) -> str:
+    runtime = FORMATS[file_format] if runtime is None else runtime
     takes = find(runtime).format
-    if file_format not in (None, takes):
+    if file_format != takes:
         raise UsageError(
             f"{runtime} does not run {file_format}", value=runtime, hint=f"it runs {takes}"
         )
-    python_of(runtime)  # raises where it is not there, before any work is done
+    python_of(runtime)  # raises where it is not available, before any work is done
     return runtime
 
 

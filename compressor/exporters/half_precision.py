@@ -1,7 +1,4 @@
-"""Models that compute in another float type than float32, made to compute in float32 for a while.
-
-Files hold float32, and the runtimes compute in it; the weights are quantised and encoded later.
-"""
+"""Exporting models of another float type as float32, in which the runtimes compute."""
 
 from __future__ import annotations
 
@@ -15,15 +12,14 @@ from compressor.data import listed
 from compressor.foundation import quiet_tensorflow
 
 _LARGEST_LOSS = 1e-5
-"""of the energy of a tensor; rounding to 11 bits loses 1e-7, values lost as zeros all of theirs"""
+"""of the energy of a tensor; rounding to 11 bits loses 1e-7, flushing a value to zero all of its"""
 
 
 @contextlib.contextmanager
 def computing_in_float32(model: Any) -> Iterator[None]:
-    """Within, all layers of a built Keras model compute in float32, and take it as input.
+    """Within, all layers of a built Keras model take and compute in float32.
 
-    Variables keep their types and values, which the layers cast. `model` is itself again
-    afterwards, whatever was raised.
+    Variables keep their types and values, which the layers cast. Afterwards `model` is restored.
     """
     _, keras = quiet_tensorflow.load()
     with contextlib.ExitStack() as changes:
@@ -42,7 +38,7 @@ def computing_in_float32(model: Any) -> Iterator[None]:
 
 @contextlib.contextmanager
 def changed(owner: Any, name: str, value: Any) -> Iterator[None]:
-    """Within, an attribute of a Keras object is `value`, set past what Keras does on setting."""
+    """Within, an attribute of a Keras object is `value`, set without Keras's own hooks."""
     before = getattr(owner, name)
     object.__setattr__(owner, name, value)
     try:
@@ -52,13 +48,13 @@ def changed(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 
 def input_type(tensor: Any) -> str:
-    """The type in which a file takes an input of the model: float32 for any float type."""
+    """The type of an input of the model in a file: float32 for any float type."""
     dtype = str(tensor.dtype)
     return "float32" if "float" in dtype else dtype
 
 
 def notes(model: Any) -> tuple[str, ...]:
-    """What the user should know of a model that is exported in float32, a sentence or none."""
+    """A sentence for the user where the model computes in another float type, or nothing."""
     types = sorted({str(layer.compute_dtype) for layer in model._flatten_layers()})
     others = [name for name in types if is_other_float(name)]
     if not others:
@@ -67,9 +63,9 @@ def notes(model: Any) -> tuple[str, ...]:
 
 
 def fits_float16(values: np.ndarray) -> bool:
-    """Whether float16 holds a weight: none of it is infinite, and little of it is lost near zero.
+    """Whether float16 can hold a weight: no overflow, and little lost near zero.
 
-    `values` are floats of any shape. Little is 1e-5 of the sum of their squares.
+    `values` are floats of any shape; rounding may lose 1e-5 of the sum of their squares.
     """
     with np.errstate(over="ignore", under="ignore"):
         half = values.astype(np.float16)
@@ -81,12 +77,11 @@ def fits_float16(values: np.ndarray) -> bool:
 
 
 def is_other_float(dtype: Any) -> bool:
-    """Whether a type is a float type, but not float32."""
     return "float" in str(dtype) and str(dtype) != "float32"
 
 
 def _own_inputs(layer: Any) -> list[Any]:
-    """The tensors to whose types a model casts what it is given; a Sequential has them inside."""
+    """The tensors to whose types a model casts its inputs; a Sequential has them inside."""
     return [
         tensor
         for functional in (layer, getattr(layer, "_functional", None))

@@ -1,4 +1,4 @@
-"""What a .tflite or .onnx file holds, weight by weight, read without its runtime."""
+"""The contents of a .tflite or .onnx file, weight by weight, read without its runtime."""
 
 from __future__ import annotations
 
@@ -22,29 +22,24 @@ if TYPE_CHECKING:
     from compressor.exporters.onnx.stored_weights import OnnxWeight
     from compressor.exporters.tflite.file_contents import Subgraph, TFLiteFile, TFLiteTensor
 
-_IDENTIFIER = slice(4, 8)
 _ANOTHER = "the description belongs to another file"
 
 Row = dict[str, Any]
 
 
 def artifact_format(path: Path) -> str | None:
-    """`tflite` or `onnx` for a file that is such an artefact by its suffix or first bytes.
-
-    One that was rejected has another suffix behind its own. None for any other file, and for one
-    that cannot be read and has neither suffix.
-    """
+    """`tflite` or `onnx` by a file's suffix (before .rejected) or first bytes, else None."""
     suffix = Path(path.name.removesuffix(REJECTED)).suffix.lower()
     start = b""
     with contextlib.suppress(OSError), open(path, "rb") as file:
-        start = file.read(_IDENTIFIER.stop)
-    if start[_IDENTIFIER] == b"TFL3" or suffix == ".tflite":
+        start = file.read(8)
+    if start[4:8] == b"TFL3" or suffix == ".tflite":
         return "tflite"
     return "onnx" if suffix == ".onnx" else None
 
 
 def describe_artifact_file(path: Path, file_format: str) -> dict[str, Any]:
-    """What `compressor.inspection.inspect` says of an artefact.
+    """The part of `report.inspection.inspect` about an artefact.
 
     Raises CheckpointError, in one line that names the file, when it is damaged.
     """
@@ -66,7 +61,7 @@ def describe_artifact_file(path: Path, file_format: str) -> dict[str, Any]:
 
 
 def _description(path: Path) -> dict[str, Any]:
-    """The description beside the file, or in one line why it is none of it."""
+    """The description beside the file, or in one line why it does not apply."""
     if not path.with_name(path.name + DESCRIPTION_SUFFIX).is_file():
         return {"description": None, "description_error": None}
     if path.name.endswith(REJECTED):
@@ -79,7 +74,7 @@ def _description(path: Path) -> dict[str, Any]:
 
 
 def _rejection(path: Path) -> str:
-    """Why an export kept the file under another name, from the report beside it."""
+    """Why the file was rejected, from the report beside it."""
     try:
         verdict = read_json(path.with_name(path.name + DESCRIPTION_SUFFIX))["verdict"]
         return f"it was rejected: {CompressorError(str(verdict['reason']))}"
@@ -112,10 +107,7 @@ def _describe_tflite(path: Path) -> dict[str, Any]:
 
 
 def _tflite_weights(subgraphs: Iterable[Subgraph]) -> list[tuple[str, TFLiteTensor]]:
-    """The constants that are weights, with their names, or numbers where they have none.
-
-    Values that several tensors share are listed once.
-    """
+    """The constants that are weights, with a name or number; shared values are listed once."""
     found: dict[Any, tuple[str, TFLiteTensor]] = {}
     for subgraph in subgraphs:
         for number, tensor in enumerate(subgraph.tensors):
@@ -133,23 +125,16 @@ def _tflite_row(file: TFLiteFile, tensor: TFLiteTensor, name: str) -> Row:
     shape = [size or 0 for size in tensor.shape]
     known = tensor.is_constant and bool(tensor.type.dtype)
     zeros = tensor.elements - _tflite_nonzeros(file, tensor) if known else None
-    return _row(
-        name,
-        shape,
-        zeros,
-        tensor.bytes,
-        encoding if tensor.is_constant else "external",
-        tensor.type.name,
-    )
+    storage = encoding if tensor.is_constant else "external"
+    return _row(name, shape, zeros, tensor.bytes, storage, tensor.type.name)
 
 
 def _tflite_nonzeros(file: TFLiteFile, tensor: TFLiteTensor) -> int:
-    """How many values of a constant do not stand for zero."""
     from compressor.exporters.tflite.reading import stored_values
 
     values = stored_values(file, tensor)
     zero = None if tensor.quantization is None else tensor.quantization.zero_point
-    # What a sparse tensor does not store is the integer zero, whatever stands for the number.
+    # What a sparse tensor does not store is the integer zero, whatever the zero point.
     if zero is None or not zero.any() or tensor.sparsity is not None:
         return int(np.count_nonzero(values))
     if zero.size > 1:
@@ -160,7 +145,7 @@ def _tflite_nonzeros(file: TFLiteFile, tensor: TFLiteTensor) -> int:
 
 
 def _tflite_port(tensor: TFLiteTensor) -> dict[str, Any]:
-    # Integers that stand for real numbers have one scale where they go in or come out.
+    # Quantised inputs and outputs have one scale.
     of = tensor.quantization if tensor.type.name.startswith(("int", "uint")) else None
     return {
         "name": tensor.name,
@@ -200,35 +185,22 @@ def _onnx_row(file: OnnxFile, weight: OnnxWeight) -> Row:
     from compressor.exporters.onnx.reading import weight_values
 
     shape, zeros = weight.shape, None
-    try:
+    with contextlib.suppress(NotDecodedError):  # what is known is shown, the rest is not guessed
         values = weight_values(file, weight)
-    except NotDecodedError:  # what is known of the file is shown, all else is not guessed
-        pass
-    else:
         shape, zeros = values.shape, values.size - int(np.count_nonzero(values))
     return _row(weight.name, shape, zeros, weight.bytes, weight.encoding, weight.values)
 
 
 def _onnx_port(value: OnnxValue) -> dict[str, Any]:
     free = None if value.shape is None else [s if isinstance(s, int) else None for s in value.shape]
-    return {
-        "name": value.name,
-        "shape": free,
-        "dtype": value.type,
-        "scale": None,
-        "zero_point": None,
-    }
+    described = {"name": value.name, "shape": free, "dtype": value.type}
+    return described | {"scale": None, "zero_point": None}
 
 
 def _row(
-    name: str,
-    shape: Sequence[int] | None,
-    zeros: int | None,
-    size: int,
-    storage: str,
-    values: str,
+    name: str, shape: Sequence[int] | None, zeros: int | None, size: int, storage: str, values: str
 ) -> Row:
-    # Converters join the names of what they merged; the first is the weight's own.
+    # Converters join the names of merged operators; the first is the weight's own.
     first = name.split(";")[0]
     layer, _, variable = first.rpartition("/")
     return {
@@ -249,7 +221,7 @@ def _row(
 
 
 def weight_totals(rows: Iterable[Mapping[str, Any]]) -> dict[str, int | None]:
-    """`parameters` and `nonzeros` of all rows; None where that of one is not known."""
+    """`parameters` and `nonzeros` of all rows; None where one is unknown."""
     rows = list(rows)
     known = all(row["parameters"] is not None for row in rows)
     counted = known and all(row["zeros"] is not None for row in rows)

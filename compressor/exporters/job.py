@@ -1,11 +1,10 @@
-"""One model, made ready once and exported in several forms."""
+"""One model, prepared once and exported as several variants."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import importlib
-import importlib.metadata
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,30 +37,30 @@ from deploy import CheckVectors, describe_machine
 from deploy.fields import LONGEST_TEXT
 
 CALIBRATION = 256
-"""Training examples that the ranges of activations are found on."""
+"""Training examples on which the ranges of activations are found."""
 RANDOM_INPUTS = 256
-"""Random inputs on which an artefact is compared where there are no data."""
+"""Random inputs on which an artefact is compared without data."""
 BATCH = 32
-"""Examples that the artefact is given at once when its accuracy is measured."""
+"""Batch size when the accuracy of an artefact is measured."""
 SINGLE = 256
-"""Examples that it is given one by one, as a device does, and that must come out the same."""
+"""Examples that are also run one by one, as on a device, with the same results."""
 VECTORS = 16
 """Test examples that go with the artefact."""
 
 FORMATS = {"tflite": "litert", "onnx": "onnxruntime"}
-"""Format -> the runtime that it is made for where none is named."""
+"""Format -> its default runtime."""
 
 VECTOR_TOLERANCE = {"none": 1e-3, "float16": 1e-2}
 OTHER_VECTOR_TOLERANCE = 2e-2
 """Of the check vectors, as a fraction of the largest output: another processor adds in another
-order, may compute in half precision, and rounds an activation to the next integer. One step of an
-int8 output is up to 2/255 of the largest; emulated arm64 and armhf differed by one step from x86-64
-in int8, by 0.0001 with dynamic ranges, and by nothing that shows in float32."""
+order, may compute in half precision, and may round an activation to the next integer. One step of
+an int8 output is up to 2/255 of the largest; emulated arm64 and armhf differed by one step from
+x86-64 in int8, by 0.0001 with dynamic ranges, and not measurably in float32."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Checked:
-    """An artefact that ran in its runtime, and how it did."""
+    """An artefact with the result of its parity check."""
 
     format: str
     request: Request
@@ -74,7 +73,6 @@ class Checked:
 
     @property
     def size(self) -> int:
-        """Bytes of the file."""
         return len(self.file.content)
 
 
@@ -82,8 +80,8 @@ class ExportJob:
     """A model with the data that its artefacts are compared on; the model is shrunk once.
 
     `model` is a Keras model or a .keras file. Without `data` the artefacts are compared on random
-    inputs, and there is no calibration. `labels` are the names of the classes. Raises ModelError or
-    DataError where they do not fit, UsageError where there is not one label a class.
+    inputs, and there is no calibration. `labels` name the classes. Raises ModelError or DataError
+    where model and data do not fit, UsageError where there is not one label a class.
     """
 
     def __init__(
@@ -94,28 +92,25 @@ class ExportJob:
         labels: Sequence[str] | None = None,
         threads: int | None = None,
     ) -> None:
-        names = _checked(labels)
+        self.labels = _checked(labels)
         quiet_tensorflow.load(threads)
         self.source = Path(model) if isinstance(model, (str, Path)) else None
         self.threads = threads
         self.model = load_model(self.source) if self.source else model
         self.data = data
         objective = objective_of(self.model)
-        self.labels = names
         classes = max(objective.classes, 2)
-        if names is not None and len(names) != classes:
-            raise UsageError(
-                "there is not one label a class", value=f"{len(names)} labels, {classes} classes"
-            )
+        if self.labels is not None and len(self.labels) != classes:
+            count = f"{len(self.labels)} labels, {classes} classes"
+            raise UsageError("there is not one label a class", value=count)
         if data is None:
             x = _stored(self.model)
             feed, y = preprocessing_of(self.model, x), None
         else:
             feed, x, y = check_fit(self.model, data), data.x_test, data.y_test
         scores = training.predict_scores(self.model.predict_on_batch, x, feed)
-        rounding = max(
-            [0.0, *(4 * ROUNDING[dtype] for dtype in half_types(self.model, "compute_dtype"))]
-        )
+        halves = half_types(self.model, "compute_dtype")
+        rounding = max((4 * ROUNDING[dtype] for dtype in halves), default=0.0)
         self.reference = Reference(x, feed, scores, y, objective, rounding)
         self.shrunk: Shrunk = shrink(self.model)
         self._calibration: tuple[np.ndarray, ...] | None = None
@@ -126,12 +121,12 @@ class ExportJob:
         return FLOAT32_BYTES * count_parameters(self.model)
 
     def request(self, runtime: str, quantize: Any, optimize: Any, encoding: str | None) -> Request:
-        """A request with the calibration data of this job, where the quantisation wants them."""
+        """A request, with the calibration data of this job where the quantisation needs them."""
         calibration = self._calibration_data() if quantize == "int8" else ()
         return Request(runtime, quantize, optimize, encoding, calibration)
 
     def build(self, file_format: str, request: Request) -> ExportedFile:
-        """The artefact as a file in memory, not yet run."""
+        """The artefact in memory, not yet run."""
         exporter = importlib.import_module(f"compressor.exporters.{file_format}")
         exported: ExportedFile = exporter.export(self.shrunk.model, request)
         return exported
@@ -139,8 +134,8 @@ class ExportJob:
     def check(self, file_format: str, request: Request, file: ExportedFile) -> Checked:
         """Read the file back, run it in its runtime on all examples, and judge it.
 
-        One that our reader or the runtime refuses, or that crashes it, does not pass. Raises
-        MissingRuntimeError where the runtime is not there.
+        A file that our reader or the runtime refuses, or that crashes it, does not pass. Raises
+        MissingRuntimeError where the runtime is not available.
         """
         runtime = runtimes.find(request.runtime).verified_in
         threads = self.threads or describe_machine()["cores"]
@@ -151,15 +146,9 @@ class ExportJob:
             try:
                 _read_back(file_format, file.content)
                 facts = runner.load(path)
-                scores, single = (
-                    parity.run(
-                        functools.partial(runner.predict, batch=batch),
-                        file.inputs,
-                        self.reference,
-                        part,
-                    )
-                    for batch, part in ((BATCH, slice(None)), (1, slice(SINGLE)))
-                )
+                predict = [functools.partial(runner.predict, batch=size) for size in (BATCH, 1)]
+                scores = parity.run(predict[0], file.inputs, self.reference)
+                single = parity.run(predict[1], file.inputs, self.reference, slice(SINGLE))
             except (CheckFailedError, CheckpointError) as error:
                 failed = parity.failure(str(error), self.reference, request.quantize)
                 return Checked(file_format, request, file, failed, facts, None)
@@ -201,7 +190,7 @@ def _checked(labels: Sequence[str] | None) -> tuple[str, ...] | None:
 
 
 def _read_back(file_format: str, content: bytes) -> None:
-    """Raise CheckpointError for a file that is not what its format says: nothing is executed."""
+    """Raise CheckpointError for a file that violates its format; nothing is executed."""
     reading = importlib.import_module(f"compressor.exporters.{file_format}.reading")
     getattr(reading, f"read_{file_format}")(content)
 

@@ -1,4 +1,4 @@
-"""Whether an artefact, run by its runtime, does what the model does that it came from."""
+"""The parity check: an artefact, run by its runtime, against the model that it came from."""
 
 from __future__ import annotations
 
@@ -30,19 +30,19 @@ OUTPUT_TOLERANCE: dict[Quantize, float] = {"none": 1e-4, "float16": 1e-2}
 """By how much an output may differ, as a fraction of the largest."""
 
 SPREAD_TOLERANCE = 0.5
-"""By how much outputs may differ where weights have fewer bits, as `spread` counts it. Rounding
-keeps far below; a kernel that computes something else does not."""
+"""By how much outputs may differ where weights have fewer bits, as a `spread`. Rounding stays far
+below; a wrong kernel does not."""
 
 BATCH_TOLERANCE = 0.1
-"""By how much outputs may depend on how many examples are run at once, as `spread` counts it: where
-the range of activations is found at run time, the others in the batch have a part in it."""
+"""By how much outputs may depend on the batch size, as a `spread`: where the range of activations
+is found at run time, it depends on the whole batch."""
 
 _CHUNK_BYTES = 64 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """What the Keras model gives for the examples that artefacts are compared on."""
+    """The outputs of the Keras model on the examples of the parity check."""
 
     x: Inputs
     """as stored, n examples"""
@@ -53,8 +53,7 @@ class Reference:
     """int64 (n,), or None where the inputs are random"""
     objective: Objective
     rounding: float = 0.0
-    """what the Keras model itself rounds its outputs by, as a fraction of the largest: half
-    precision"""
+    """rounding of the Keras model's own outputs in half precision, as a fraction of the largest"""
 
     @property
     def accuracy(self) -> float | None:
@@ -64,7 +63,7 @@ class Reference:
         return float(np.mean(self.objective.predictions(self.scores) == self.labels))
 
     def inputs(self, names: tuple[str, ...], part: slice) -> dict[str, Array]:
-        """What an artefact is fed for a part of the examples, by its input `names`."""
+        """The inputs of an artefact for a part of the examples, by their `names`."""
         _, keras = quiet_tensorflow.load()
         fed = keras.tree.flatten(self.feed(take(self.x, part)))
         # Artefacts take float32 where the model takes another float type.
@@ -82,7 +81,7 @@ class Verdict:
     reference_accuracy: float | None
     """of the Keras model"""
     difference: float
-    """max |difference| of the outputs; NaN where the artefact gives NaN"""
+    """max |difference| of the outputs, or NaN"""
     scale: float
     """max |output| of the Keras model"""
     spread: float
@@ -95,10 +94,10 @@ class Verdict:
     """of the difference, as a fraction of `scale`; None where the spread decides"""
     passed: bool
     reason: str
-    """why it did not pass, or an empty string"""
+    """why it did not pass, or empty"""
 
     def describe(self) -> dict[str, Any]:
-        """The verdict as a JSON object; what is no number is null."""
+        """The verdict as a JSON object, with null for NaN and infinity."""
         described = dataclasses.asdict(self)
         for key in ("difference", "spread"):
             if not np.isfinite(described[key]):
@@ -109,7 +108,7 @@ class Verdict:
 def run(
     predict: Predict, names: tuple[str, ...], reference: Reference, part: slice = slice(None)
 ) -> np.ndarray:
-    """The scores of an artefact, float32 (n, classes), on a part of the reference's examples."""
+    """The scores of an artefact, float32 (n, classes), on a part of the examples."""
     numbers = range(*part.indices(rows(reference.x)))
     one = sum(array.nbytes for array in reference.inputs(names, slice(0, 1)).values())
     chunk = max(_CHUNK_BYTES // max(one, 1), 1)
@@ -121,7 +120,7 @@ def run(
 
 
 def judge(scores: np.ndarray, reference: Reference, quantize: Quantize) -> Verdict:
-    """The verdict on an artefact's `scores`, (n, classes), for all examples of the reference."""
+    """The verdict on an artefact's `scores`, (n, classes), for all examples."""
     expected, labels = reference.scores, reference.labels
     if scores.shape != expected.shape:
         reason = f"outputs have shape {scores.shape}, the model's {expected.shape}"
@@ -145,10 +144,10 @@ def judge_single(
     reference: Reference,
     quantize: Quantize,
 ) -> Verdict:
-    """The verdict once the first examples were run one by one, too: `single` beside `scores`.
+    """`verdict`, once the first examples were also run one by one, with the outputs `single`.
 
-    A device runs one example at a time, and a runtime may take another kernel for it: these
-    outputs are held to the same as those of a batch.
+    A device runs one example at a time, and a runtime may use another kernel for that; the same
+    limits apply.
     """
     first = dataclasses.replace(reference, scores=reference.scores[: len(single)], labels=None)
     found = judge(single, first, quantize)
@@ -163,7 +162,7 @@ def judge_single(
 
 
 def failure(reason: str, reference: Reference, quantize: Quantize) -> Verdict:
-    """The verdict on an artefact that gave nothing to be compared."""
+    """The verdict on an artefact without comparable outputs."""
     allowed = OUTPUT_TOLERANCE.get(quantize)
     return Verdict(
         examples=len(reference.scores),
@@ -181,10 +180,10 @@ def failure(reason: str, reference: Reference, quantize: Quantize) -> Verdict:
 
 
 def spread(scores: np.ndarray, expected: np.ndarray) -> float:
-    """Root mean square of the differences, over that of how each output varies with the inputs.
+    """Root mean square of the differences, as a fraction of each output's standard deviation.
 
-    Both are (n, classes). That one class scores higher than another on all inputs is no variation:
-    a file that gives a constant for each class would else be near.
+    Both are (n, classes). The deviation is over the inputs, not the classes: otherwise a file that
+    gives a constant for each class would be close.
     """
     error = float(np.sqrt(np.mean((scores.astype(np.float64) - expected) ** 2)))
     deviation = float(np.sqrt(np.mean(np.var(expected.astype(np.float64), axis=0))))
@@ -196,9 +195,8 @@ def _is_float(array: Array) -> bool:
 
 
 def _reason(verdict: Verdict) -> str:
-    """Why it does not pass; an empty string where it does."""
     if not np.isfinite(verdict.difference):
-        return "outputs are no numbers"
+        return "outputs are NaN or infinite"
     relative = verdict.difference / max(verdict.scale, 1e-6)
     allowed = verdict.allowed_difference
     if allowed is not None and relative > allowed:

@@ -1,4 +1,4 @@
-"""The seam between `compressor.export` and the formats: what is asked for, and what comes out."""
+"""The interface between `compressor.export` and the formats: the request and the file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Optimize = Literal["size", "latency"]
 QUANTIZATIONS: tuple[Quantize, ...] = ("none", "float16", "dynamic", "int8", "int4", "codebook")
 
 REJECTED = ".rejected"
-"""What the name of a file that did not pass is followed by."""
+"""Suffix of a file that did not pass."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,25 +25,23 @@ class Request:
     """How a model is to be exported."""
 
     runtime: str
-    """the runtime that the file is for: a name in `compressor.runtimes`"""
+    """a name in `compressor.runtimes`"""
     quantize: Quantize = "none"
     optimize: Optimize = "size"
     encoding: str | None = None
-    """of every tensor that can be stored so; None chooses for each"""
+    """of every tensor that it can store; None chooses for each"""
     calibration: Sequence[np.ndarray] = ()
-    """one array (examples, *shape) an input of the model, in their order, as the model takes them;
-    empty where there are none, and then int8 is refused"""
+    """one array (examples, *shape) an input, in the order of model.inputs; int8 needs them"""
 
 
 @dataclasses.dataclass(frozen=True)
 class EncodedTensor(StoredTensor):
-    """How one constant tensor of a file is stored, as its description says it.
+    """How one constant tensor of a file is stored.
 
-    `name` is the layer and variable of the model, such as fc1/kernel, else the file's own name;
-    `shape` is that in the file; `zeros` is how many of its values are zero; `encoding` is how the
-    positions are stored (dense, csr, bitmask, gap8, ...), `values` the type of the values (float32,
-    float16, int8, int4, codebook4); `bytes` is what values, positions and scales take in the file,
-    the container's own excepted.
+    `name` is layer/variable of the model, such as fc1/kernel, else the file's own name; `shape` is
+    that in the file; `zeros` is how many of its values are zero; `encoding` (dense, csr, bitmask,
+    gap8, ...) says how the positions are stored, `values` the type of the values (float32, float16,
+    int8, int4, codebook4); `bytes` is what values, positions and scales take in the file.
     """
 
     @property
@@ -54,14 +52,14 @@ class EncodedTensor(StoredTensor):
 
 @dataclasses.dataclass(frozen=True)
 class ExportedFile:
-    """A file in memory, and what is known of it without running it."""
+    """A file in memory, not yet run."""
 
     content: bytes
     inputs: tuple[str, ...]
-    """names in the file of the model's inputs, in the order of model.inputs"""
+    """names in the file, in the order of model.inputs"""
     tensors: tuple[EncodedTensor, ...]
-    """every constant tensor that is a weight of the model, the largest first"""
+    """the weights of the model, the largest first"""
     needs: dict[str, int]
-    """operators with their versions (TFLite), or operator sets with theirs (ONNX)"""
+    """operator (TFLite) or operator set (ONNX) -> version"""
     notes: tuple[str, ...] = ()
-    """what the user should know, a sentence each: why something was not encoded as asked, ..."""
+    """for the user, a sentence each: why something was not encoded as asked, ..."""

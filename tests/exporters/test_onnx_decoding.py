@@ -153,8 +153,8 @@ def test_the_smallest_encoding_changes_with_sparsity():
     chosen = {}
     for sparsity in (0.0, 0.5, 0.9, 0.98):
         weight = FloatWeight("layer/kernel", sparse((400, 300), sparsity), 1)
-        forms = [store_codebook(weight.values, zero=zero) for zero in (True, False)]
-        chosen[sparsity] = choose(weight.name, forms, ENCODINGS[:-1])
+        options = [store_codebook(weight.values, zero=zero) for zero in (True, False)]
+        chosen[sparsity] = choose(weight.name, options, ENCODINGS[:-1])
 
     assert {s: chain.encoding for s, chain in chosen.items()} == {
         0.0: "dense",
@@ -188,8 +188,8 @@ def test_the_last_node_of_a_chain_says_the_encoding_and_makes_the_tensor():
 
 
 def test_four_bits_and_sparse_initializers_do_not_go_together(rejected):
-    form = store_codebook(sparse((40, 30), 0.9), zero=True)
-    message = rejected(UsageError, choose, "fc1/kernel", [form], ["sparse-initializer"])
+    option = store_codebook(sparse((40, 30), 0.9), zero=True)
+    message = rejected(UsageError, choose, "fc1/kernel", [option], ["sparse-initializer"])
     assert "fc1/kernel" in message
 
 

@@ -79,9 +79,8 @@ def test_within_two_percent_of_the_fastest_the_smaller_file_wins(
     ]
     monkeypatch.setattr(exporting, "median_latencies", measured)
     listener = SimpleNamespace(stage=lambda title: None)
-    forms = exporting.Forms(None, "tflite", "litert", "latency", None, listener)
-    monkeypatch.setattr(forms, "_check", lambda one, _: one)
+    variants = exporting.Variants(None, "tflite", "litert", "latency", None, listener)
+    monkeypatch.setattr(variants, "_check", lambda one, _: one)
 
-    assert (
-        forms._fastest({number: (one, None) for number, one in enumerate(made)}) is made[expected]
-    )
+    built = {number: (one, None) for number, one in enumerate(made)}
+    assert variants._fastest(built) is made[expected]

@@ -1,4 +1,4 @@
-"""ONNX files that run as fast as dense ones, from weights that unpack themselves at load."""
+"""ONNX files that run as fast as dense ones: their weights are decoded when they are loaded."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from compressor._version import __version__
 from compressor.errors import ModelError, UsageError
 from compressor.exporters import half_precision
 from compressor.exporters.onnx import integer
+from compressor.exporters.onnx.canonical import name_after_layers, put_in_order
 from compressor.exporters.onnx.convert import OPSET, check_operators, convert
 from compressor.exporters.onnx.decoding import (
     CHOSEN_FROM,
@@ -21,15 +22,13 @@ from compressor.exporters.onnx.decoding import (
     insert,
 )
 from compressor.exporters.onnx.graphs import array_of
-from compressor.exporters.onnx.naming import name_after_layers
-from compressor.exporters.onnx.ordering import put_in_order
 from compressor.exporters.onnx.passes import tidy
 from compressor.exporters.onnx.weights import (
     MIN_SIZE,
     Stored,
     float_weights,
-    forms,
     integer_weights,
+    value_types,
 )
 from compressor.exporters.request import EncodedTensor, ExportedFile, Request
 from compressor.models import input_names
@@ -40,14 +39,13 @@ __all__ = ["ENCODINGS", "export"]
 def export(model: Any, request: Request) -> ExportedFile:
     """The ONNX file of a Keras model, opset 18, valid for `onnx.checker` and not yet run.
 
-    Its inputs are float32 where the model's are of any float type, and else as the model has them;
-    its output `scores` is float32; the batch size is open. Layers compute in float32.
-    Quantisations: `none` and `float16` round the weights and compute in float32, and so do `int4`
-    and `codebook`; `dynamic` has int8 weights, and with `optimize` "latency" products in integers
-    where they are faster; `int8` computes in integers, with the ranges of `request.calibration`.
-    Each weight is stored in `request.encoding`, or in the smallest of `CHOSEN_FROM`; small ones
-    stay dense. Raises ModelError for what ONNX or Keras's exporter cannot hold, UsageError for
-    an unknown encoding, one that does not hold such values, and int8 without calibration data.
+    Inputs of any float type become float32, others stay; the output `scores` is float32; the batch
+    size is open. `int8` computes in integers, with the ranges of `request.calibration`; `dynamic`
+    has int8 weights, and with `optimize` "latency" integer products where they are faster; the
+    others compute in float32. Each weight is stored in `request.encoding`, or in the smallest of
+    `CHOSEN_FROM`; small ones stay dense. Raises ModelError for what ONNX or Keras's exporter
+    cannot hold, UsageError for an unknown encoding, one that cannot hold such values, and int8
+    without calibration data.
     """
     _check(request)
     proto = convert(model)
@@ -89,10 +87,10 @@ def _check(request: Request) -> None:
 
 
 def _encode(graph: Any, request: Request) -> list[Chain]:
-    """A chain for each weight; the plain initializer is one too."""
+    """A chain for each weight; a plain initializer is one, too."""
     encodings = CHOSEN_FROM if request.encoding is None else (request.encoding,)
     wanted: list[tuple[str, list[Stored]]] = [
-        (weight.name, forms(weight, request.quantize)) for weight in float_weights(graph)
+        (weight.name, value_types(weight, request.quantize)) for weight in float_weights(graph)
     ]
     wanted += [(name, [stored]) for name, stored in integer_weights(graph)]
     return [
@@ -118,16 +116,15 @@ def _describe(graph: Any, chains: list[Chain], named: set[str]) -> tuple[Encoded
         if entry.name in named - done:
             values = array_of(entry)
             zeros = int(values.size - np.count_nonzero(values))
+            kind = values.dtype.name
             found.append(
-                EncodedTensor(
-                    entry.name, values.shape, zeros, "dense", values.dtype.name, values.nbytes
-                )
+                EncodedTensor(entry.name, values.shape, zeros, "dense", kind, values.nbytes)
             )
     return tuple(sorted(found, key=lambda tensor: (-tensor.dense_bytes, tensor.name)))
 
 
 def _content(proto: Any) -> bytes:
-    """The file: of this program, of one operator set, with nothing said about this machine."""
+    """The file: one operator set, and nothing about this machine."""
     proto.producer_name, proto.producer_version = "compressor", __version__
     proto.graph.ClearField("doc_string")
     proto.ClearField("doc_string")

@@ -1,7 +1,6 @@
-"""Values of an ONNX graph that depend on constants only, and the chains of nodes that make them.
+"""Values of an ONNX graph that depend on constants only, and the chains of nodes behind them.
 
-A runtime computes such a value once, when it loads the file: a compressed weight is the value at
-the lower end of such a chain.
+A runtime computes such a value, such as a compressed weight, once, when it loads the file.
 """
 
 from __future__ import annotations
@@ -14,29 +13,25 @@ from compressor.exporters.onnx.tensor_reading import OnnxTensor, damaged_onnx
 
 _SHARING = 16
 _FLOOR = 100_000
-"""All chains together may visit this much for each node and input of the graph, and as much more:
+"""All chains together may make so many visits for each node and input of the graph, plus the floor:
 honest chains hardly share nodes."""
 
 _RANDOM = {
-    "Bernoulli",
-    "Multinomial",
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
+    *("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike"),
+    *("RandomUniform", "RandomUniformLike"),
 }
 
 
 @dataclasses.dataclass(frozen=True)
 class ConstantValue:
-    """A value that depends on constants only, with all that is above it."""
+    """A value that depends on constants only, with the chain that computes it."""
 
     name: str
     """in the graph"""
     nodes: tuple[Any, ...]
-    """each after those that it needs; none where the value is a constant itself"""
+    """in topological order; empty where the value is a constant itself"""
     parts: tuple[str, ...]
-    """the names of the constants that it is made of"""
+    """the names of the constants that it is computed from"""
 
 
 class ConstantGraph:
@@ -51,7 +46,7 @@ class ConstantGraph:
         self.nodes = [node for node in model.graph.node if node.op_type != "Constant"]
         self.others: list[Any] = []
         """nodes that depend on more than constants"""
-        # From version 4 of the format on, an initializer that is also an input can be replaced.
+        # Since version 4 of the format, an initializer that is also an input can be replaced.
         free = {info.name for info in model.graph.input} if model.ir_version >= 4 else set()
         self._known = {name for name in tensors if name not in free}
         self._producer: dict[str, int] = {}
@@ -77,16 +72,13 @@ class ConstantGraph:
         return name in self._known
 
     def beginning(self, name: str) -> str:
-        """The constant that the making of a value begins with, going up along first inputs."""
+        """The constant at the start of a chain, going up along first inputs."""
         while (number := self._producer.get(name)) is not None:
             name = self.nodes[number].input[0]
         return name
 
     def value(self, name: str) -> ConstantValue:
-        """The value of that name, with what makes it.
-
-        Raises CheckpointError when the chains share so much that looking at all would take long.
-        """
+        """The value of that name; CheckpointError when the chains share too many nodes."""
         found: set[int] = set()
         pending = [name]
         while pending:

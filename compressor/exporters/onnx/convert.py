@@ -25,15 +25,14 @@ BATCH = "batch"
 def convert(model: Any) -> Any:
     """The onnx.ModelProto of a Sequential or Functional model with one output.
 
-    Its inputs are named as `input_names(model)` and in that order, its output `scores`; the first
-    axis of each is the batch, of any size. It computes in float32 what the model computes in
-    another float type, and takes float32 for it. Raises ModelError, in one line, for what Keras's
-    exporter cannot convert; operators are not checked yet (`check_operators`).
+    Its inputs are named and ordered as `input_names(model)`, its output is `scores`; the first axis
+    of each is the batch, of any size. Every float type becomes float32. Raises ModelError, in one
+    line, for what Keras's exporter cannot convert; see also `check_operators`.
     """
     tensorflow, keras = quiet_tensorflow.load()
     _check_groups(model)
     names = input_names(model)
-    # Functional models want the structure they were built with; the names must be unique.
+    # Functional models need the structure they were built with; the names must be unique.
     tensors = keras.tree.flatten(structure(model))
     specs = [
         tensorflow.TensorSpec((None, *tensor.shape[1:]), input_type(tensor), name=f"input_{number}")
@@ -44,11 +43,7 @@ def convert(model: Any) -> Any:
         path = Path(folder) / "model.onnx"
         try:
             model.export(
-                path,
-                format="onnx",
-                opset_version=OPSET,
-                verbose=False,
-                input_signature=signature,
+                path, format="onnx", opset_version=OPSET, verbose=False, input_signature=signature
             )
         except Exception as error:  # tf2onnx raises whatever an operator makes it raise
             reason = " ".join(str(error).split())[:200] or type(error).__name__
@@ -62,10 +57,7 @@ def convert(model: Any) -> Any:
 
 
 def check_operators(model: Any) -> None:
-    """Raise ModelError for an operator that the operator sets of `model` do not have.
-
-    tf2onnx copies an operator that it does not know into the graph, and only logs so.
-    """
+    """Raise ModelError for an operator that ONNX does not have: tf2onnx copies those unchanged."""
     versions = {entry.domain: entry.version for entry in model.opset_import}
     for node in all_nodes(model.graph):
         known = node.domain in ("", "ai.onnx") and onnx.defs.has(
@@ -80,7 +72,7 @@ def check_operators(model: Any) -> None:
 
 
 def _check_groups(model: Any) -> None:
-    """Keras has XLA compile grouped convolutions, which tf2onnx does not look into."""
+    """Keras compiles grouped convolutions with XLA, which tf2onnx cannot convert."""
     _, keras = quiet_tensorflow.load()
     kinds = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
     for layer in model._flatten_layers():
@@ -93,7 +85,7 @@ def _check_groups(model: Any) -> None:
 
 
 def _check_values(graph: Any) -> None:
-    """Raise ModelError for a value that nothing gives: tf2onnx loses some captured constants."""
+    """Raise ModelError for a value without a source: tf2onnx loses some captured constants."""
     given = {""}
     for inner in all_graphs(graph):
         given |= {entry.name for entry in (*inner.initializer, *inner.input)}
@@ -109,7 +101,7 @@ def _check_values(graph: Any) -> None:
 
 
 def _name_boundary(model: Any, specs: list[str], names: tuple[str, ...], tensors: Any) -> None:
-    """Give inputs and output their names, order and batch axis; an unused input is kept."""
+    """Set names, order and batch axis of inputs and output; unused inputs are kept."""
     graph = model.graph
     given = {entry.name.partition(":")[0]: entry.name for entry in graph.input}
     mapping = {given[spec]: name for spec, name in zip(specs, names, strict=True) if spec in given}

@@ -1,11 +1,11 @@
-"""Weights that unpack themselves: chains of standard operators from packed constants to a tensor.
+"""Weights that are decoded at load: chains of standard operators from packed constants to a tensor.
 
-A chain depends on constants only, so ONNX Runtime computes it once, when it loads the file, and
-a run costs what the dense weight costs; other runtimes are right too, if slower. Rules:
+A chain depends on constants only, so ONNX Runtime computes it once, when it loads the file, and a
+run costs what the dense weight costs; other runtimes are correct too, if slower. Rules:
 
 1. The last node of a chain is named decode/ENCODING/TENSOR; its output is the tensor, by its name.
 2. Only operators that ONNX Runtime folds: not NonZero, Compress or DequantizeLinear.
-3. What several chains share is charged to each when sizes are compared, so that a file with
+3. When sizes are compared, each chain is charged for what several share, so that a file with
    chains is never larger than the one without.
 
 Encodings of n values, of which k are not zero; v is what a value takes:
@@ -14,7 +14,7 @@ dense               n v
 gap8                k (8 bits + v): distances from one to the next; 255 at most, else a zero between
 gap4                k (4 bits + v): the same with distances of 15 at most
 bitmask             n bits + k v
-sparse-initializer  k (1 to 5 bytes + v): ONNX's own form, in a Constant, for tools that read it
+sparse-initializer  k (1 to 5 bytes + v): ONNX's own encoding, in a Constant, for tools
 
 Source: ONNX operator set 18, and its SparseTensorProto.
 """
@@ -38,12 +38,12 @@ MARK = "decode/"
 SPARSE_INITIALIZER = "sparse-initializer"
 ENCODINGS = ("dense", "gap8", "gap4", "bitmask", SPARSE_INITIALIZER)
 CHOSEN_FROM = ENCODINGS[:-1]
-"""What a tensor is stored in where no encoding is asked for: the last is for tools."""
+"""The encodings to choose from where none is asked for."""
 
 
 @dataclasses.dataclass
 class Chain:
-    """A tensor as a file holds it; `nodes` are in the order in which they can run."""
+    """A tensor as a file holds it; `nodes` are in topological order."""
 
     name: str
     encoding: str
@@ -61,7 +61,7 @@ class Chain:
 
     @property
     def payload_bytes(self) -> int:
-        """Bytes of its values, positions and scales alone."""
+        """Bytes of its values, positions and scales."""
         sparse = [
             attribute.sparse_tensor
             for node in self.nodes
@@ -72,23 +72,23 @@ class Chain:
         return indices + sum(len(entry.raw_data) for entry in self.initializers)
 
     def constant(self, what: str, values: np.ndarray) -> str:
-        """Add an initializer of this tensor's; returns its name."""
+        """Add an initializer of this tensor, and return its name."""
         self.initializers.append(tensor(f"{self.name}/{what}", values))
         return str(self.initializers[-1].name)
 
     def node(self, operator: str, what: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node; returns the name of its output."""
+        """Add a node, and return the name of its output."""
         self.nodes.append(helper.make_node(operator, inputs, [f"{self.name}/{what}"], **attributes))
         return f"{self.name}/{what}"
 
     def once(self, what: str, values: Any, dtype: Any) -> str:
-        """Add an initializer that other chains use too; returns its name."""
+        """Add an initializer that chains share, and return its name."""
         name = MARK + what
         self.shared[name] = tensor(name, np.asarray(values, dtype))
         return name
 
     def finish(self, value: str) -> Chain:
-        """Make `value` the tensor; returns the chain."""
+        """Give `value` the name of the tensor."""
         if self.nodes:
             self.nodes[-1].output[0] = self.name
             self.nodes[-1].name = f"{MARK}{self.encoding}/{self.name}"
@@ -108,13 +108,10 @@ def make_chain(name: str, stored: Stored, encoding: str) -> Chain | None:
     return chain.finish(flat)
 
 
-def choose(name: str, forms: Iterable[Stored], encodings: Iterable[str]) -> Chain:
-    """The chain that adds least to the file; the first of equals.
-
-    Raises UsageError where no encoding holds any of the forms.
-    """
+def choose(name: str, options: Iterable[Stored], encodings: Iterable[str]) -> Chain:
+    """The chain that adds least to the file; UsageError if no encoding can hold an option."""
     encodings = tuple(encodings)
-    chains = (make_chain(name, stored, encoding) for stored in forms for encoding in encodings)
+    chains = (make_chain(name, stored, encoding) for stored in options for encoding in encodings)
     best = min(filter(None, chains), key=lambda chain: chain.file_bytes, default=None)
     if best is None:
         raise UsageError(
@@ -140,7 +137,6 @@ def insert(graph: Any, chains: Iterable[Chain]) -> None:
         initializers += chain.initializers
     initializers += [part for part in shared.values() if isinstance(part, TensorProto)]
     replace_all(graph.initializer, initializers)
-    # Shared nodes first: a chain takes what they make.
     first = [part for part in shared.values() if isinstance(part, NodeProto)]
     replace_all(graph.node, [*first, *nodes, *graph.node])
 
@@ -179,7 +175,7 @@ def _bitmask(chain: Chain, stored: Stored) -> str | None:
     octets = chain.node("Gather", "octets", _bit_table(chain), rows)
     bits = chain.node("Reshape", "bits", octets, chain.once("flat", [-1], np.int64))
     ranks = chain.node("CumSum", "ranks", bits, chain.once("axis", 0, np.int32))
-    # The number of a value that is not zero, from 1; 0 is zero.
+    # Indices into the values: non-zeros from 1 on, 0 is zero.
     numbers = chain.node("Mul", "numbers", ranks, bits)
     codes = stored.codes[stored.nonzero]
     if stored.zero is None:
@@ -187,7 +183,7 @@ def _bitmask(chain: Chain, stored: Stored) -> str | None:
         values = chain.node("Concat", "with_zero", zero, _values(chain, codes), axis=0)
     else:
         values = _values(chain, np.insert(codes, 0, stored.zero))
-    # Much faster than Gather, which copies value by value whatever their type.
+    # Much faster than Gather, which copies value by value.
     flat = chain.node("GatherElements", "flat", values, numbers, axis=0)
     if stored.codes.size % 8:
         flat = _cut(chain, flat, stored.codes.size)
@@ -202,7 +198,7 @@ def _sparse_initializer(chain: Chain, stored: Stored) -> str | None:
     # As int64_data the indices are varints, a few bytes each; as raw data they are always 8.
     indices = helper.make_tensor("", TensorProto.INT64, [found.size], found.tolist())
     sparse = helper.make_sparse_tensor(values, indices, list(stored.shape))
-    # Not among the graph's sparse initializers: the checker takes no operator that reads one.
+    # Not a sparse initializer of the graph: the checker accepts no operator that reads one.
     return _as_float(chain, chain.node("Constant", "values", sparse_value=sparse), stored)
 
 
@@ -216,7 +212,7 @@ _POSITIONS: dict[str, Callable[[Chain, Stored], str | None]] = {
 
 
 def _values(chain: Chain, codes: np.ndarray) -> str:
-    """What codes (of any shape, or (n,) where there is a table) stand for, but for the scale."""
+    """The values of codes (of any shape, or (n,) with a table), before scaling."""
     stored = chain.stored
     if stored.table is None:
         return _as_float(chain, chain.constant("values", codes), stored)
@@ -232,10 +228,7 @@ def _as_float(chain: Chain, values: str, stored: Stored) -> str:
 
 
 def _nibbles(chain: Chain, what: str, codes: np.ndarray) -> str:
-    """Numbers of 4 bits, two a byte: the first half of them in the low bits, then the others.
-
-    So unpacking is two operations on all bytes, and nothing is interleaved.
-    """
+    """4-bit numbers, two a byte: the first half in the low bits, so that nothing is interleaved."""
     half = (codes.size + 1) // 2
     high = np.zeros(half, np.uint8)
     high[: codes.size - half] = codes[half:]
@@ -252,14 +245,14 @@ def _bit_table(chain: Chain) -> str:
     every = chain.once("bytes", np.arange(256).reshape(-1, 1), np.uint8)
     shifts = chain.once("shifts", range(8), np.uint8)
     one = chain.once("one", 1, np.uint8)
-    steps: tuple[tuple[str, tuple[str, ...], str, dict[str, Any]], ...] = (
-        ("BitShift", (every, shifts), "shifted", {"direction": "RIGHT"}),
-        ("BitwiseAnd", (f"{MARK}shifted", one), "lowest", {}),
-        ("Cast", (f"{MARK}lowest",), "bits", {"to": TensorProto.INT32}),
+    shifted, lowest, bits = names = [MARK + what for what in ("shifted", "lowest", "bits")]
+    nodes = (
+        helper.make_node("BitShift", (every, shifts), [shifted], direction="RIGHT"),
+        helper.make_node("BitwiseAnd", (shifted, one), [lowest]),
+        helper.make_node("Cast", (lowest,), [bits], to=TensorProto.INT32),
     )
-    for operator, inputs, what, attributes in steps:
-        chain.shared[MARK + what] = helper.make_node(operator, inputs, [MARK + what], **attributes)
-    return f"{MARK}bits"
+    chain.shared |= dict(zip(names, nodes, strict=True))
+    return bits
 
 
 def _shaped(chain: Chain, flat: str) -> str:
@@ -268,12 +261,13 @@ def _shaped(chain: Chain, flat: str) -> str:
 
 
 def _cut(chain: Chain, value: str, size: int) -> str:
-    """The first `size` of a vector."""
+    """The first `size` values of a vector."""
+    own = value.rpartition("/")[2]
     start = chain.once("start", [0], np.int64)
-    end = chain.constant(f"{value.rpartition('/')[2]}_end", np.asarray([size], np.int64))
-    return chain.node("Slice", f"{value.rpartition('/')[2]}_cut", value, start, end)
+    end = chain.constant(f"{own}_end", np.asarray([size], np.int64))
+    return chain.node("Slice", f"{own}_cut", value, start, end)
 
 
 def _framed(size: int) -> int:
-    """Bytes of a message of `size` bytes in a field: a tag of 1, its length, itself."""
+    """Bytes of a protobuf field with a message of `size` bytes: tag, length, message."""
     return 1 + max(1, -(-size.bit_length() // 7)) + size

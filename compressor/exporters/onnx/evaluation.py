@@ -1,8 +1,8 @@
-"""The values that chains of constants in an ONNX graph come to, computed within a budget.
+"""The values of chains of constants in an ONNX graph, computed within a budget.
 
-This is how a compressed weight is looked at without a runtime, and how an export is checked by
-something other than the runtime that it is for. Only operators that decode weights are computed,
-and no value before its size is known to be within the limit.
+This shows compressed weights without a runtime, and checks an export independently of its runtime.
+Only operators that decode weights are computed, and only once the size of the result is known to
+be within the limit.
 """
 
 from __future__ import annotations
@@ -23,28 +23,26 @@ from compressor.exporters.onnx.tensor_reading import (
 )
 
 _VALUE_FLOOR, _VALUE_RATIO = 2**25, 2**9
-"""Bytes of one value: at least so many are allowed, and so many for each byte of the file."""
+"""Limit of one value in bytes: at least the floor, and so many for each byte of the file."""
 _VALUE_CEILING = 2**30
-"""Bytes that one value may take at most, however large the file."""
-_TOTAL = 2**6
-"""How many times as much all values together may take."""
-_TOTAL_CEILING = 2**34
-"""Bytes that all values together may take at most, which bounds the time."""
+_TOTAL, _TOTAL_CEILING = 2**6, 2**34
+"""All values together may take so many times the limit of one, up to the ceiling in bytes, which
+bounds the time."""
 _LIVE = 2
 """How many values of the largest size may be kept at once."""
 _NODES = 2**15
-"""How many nodes are computed for a file at most: each takes half a millisecond, however small."""
+"""Limit of the nodes computed for a file: each takes half a millisecond, however small."""
 
 
 class NotDecodedError(CheckpointError):
-    """A weight that cannot be computed here, of a file that may well be right."""
+    """A weight that cannot be computed here, of a file that may well be correct."""
 
 
 class Evaluator:
-    """Computes chains of constants; all its work together is bounded by the size of the file.
+    """Computes chains of constants; its work is bounded by the `size` of the file in bytes.
 
     `constants` are the checked TensorProto and SparseTensorProto messages by name, `opset` is the
-    version of the standard operators, `size` the bytes of the file.
+    version of the standard operators.
     """
 
     def __init__(self, constants: Mapping[str, Any], opset: int, size: int) -> None:
@@ -55,10 +53,10 @@ class Evaluator:
         self._left = min(_TOTAL * self._limit, _TOTAL_CEILING)
 
     def value(self, wanted: ConstantValue) -> np.ndarray:
-        """The value, as an array.
+        """The value as an array.
 
-        Raises NotDecodedError for an operator that is not known here, for external data, and for
-        values beyond the limit; CheckpointError for inputs that an operator does not take.
+        Raises NotDecodedError for an unknown operator, external data, and values beyond the limit;
+        CheckpointError for inputs that an operator does not accept.
         """
         self._nodes_left -= len(wanted.nodes)
         if self._nodes_left < 0:
@@ -104,18 +102,16 @@ class Evaluator:
 
         known = node.op_type in OPERATORS and len(node.output) == 1
         if not known or any(is_external(part.t) for part in node.attribute):
-            raise NotDecodedError(
-                "the weight cannot be decoded here", value=f"operator {node.op_type}"
-            )
+            operator = f"operator {node.op_type}"
+            raise NotDecodedError("the weight cannot be decoded here", value=operator)
         try:
             with np.errstate(all="ignore"):
                 return compute(node, self._opset, inputs, self._spend)
         except (CheckpointError, MemoryError):
             raise
         except Exception:  # ONNX raises errors of many kinds
-            raise damaged_onnx(
-                f"node {node.name[:80]!r}: inputs that {node.op_type} does not take"
-            ) from None
+            reason = f"inputs that {node.op_type} does not take"
+            raise damaged_onnx(f"node {node.name[:80]!r}: {reason}") from None
 
     def _spend(self, size: int) -> None:
         self._left -= size

@@ -1,7 +1,7 @@
-"""ONNX graphs as they are walked and changed: names, nodes, constants.
+"""Walking and changing ONNX graphs (onnx.GraphProto): names, nodes, constants.
 
-What a function calls a graph is an onnx.GraphProto. A name is used once in a model: the bodies
-of loops and branches see the names of the graphs around them, and hide none.
+A name is used once in a model: the bodies of loops and branches see the names of the graphs around
+them, and hide none.
 """
 
 from __future__ import annotations
@@ -30,13 +30,12 @@ def bodies(node: Any) -> Iterator[Any]:
 
 
 def all_nodes(graph: Any) -> Iterator[Any]:
-    """The nodes of `graph` and of the bodies in it."""
     for inner in all_graphs(graph):
         yield from inner.node
 
 
 def needs(node: Any) -> list[str]:
-    """The names that a node takes, with those that its bodies take."""
+    """The names that a node and its bodies take."""
     return [*node.input, *(name for body in bodies(node) for name in taken(body))]
 
 
@@ -47,7 +46,6 @@ def taken(graph: Any) -> list[str]:
 
 
 def array_of(initializer: Any) -> np.ndarray:
-    """The values of an initializer."""
     return np.asarray(numpy_helper.to_array(initializer))
 
 
@@ -62,7 +60,7 @@ def constants(graph: Any) -> dict[str, Any]:
 
 
 def producers(graph: Any) -> dict[str, Any]:
-    """The node that makes each value, of the outermost graph."""
+    """Value -> the node that computes it, in the outermost graph."""
     return {name: node for node in graph.node for name in node.output if name}
 
 
@@ -79,7 +77,7 @@ def uses(graph: Any) -> dict[str, int]:
 
 
 def consumers(graph: Any) -> dict[str, list[tuple[Any, int]]]:
-    """(node, position) for each place where a value is an input of a node, bodies included."""
+    """Value -> (node, position) of each input that takes it, bodies included."""
     found: dict[str, list[tuple[Any, int]]] = {}
     for node in all_nodes(graph):
         for position, name in enumerate(node.input):
@@ -88,7 +86,6 @@ def consumers(graph: Any) -> dict[str, list[tuple[Any, int]]]:
 
 
 def attribute(node: Any, name: str, default: Any) -> Any:
-    """The value of a node's attribute, or the default."""
     for entry in node.attribute:
         if entry.name == name:
             return helper.get_attribute_value(entry)
@@ -96,7 +93,7 @@ def attribute(node: Any, name: str, default: Any) -> Any:
 
 
 def rename(graph: Any, mapping: Mapping[str, str]) -> None:
-    """Change the names of values, everywhere; those that are not in `mapping` stay."""
+    """Rename values everywhere."""
     for inner in all_graphs(graph):
         for node in inner.node:
             for names in (node.input, node.output):
@@ -109,7 +106,7 @@ def rename(graph: Any, mapping: Mapping[str, str]) -> None:
 
 
 def unique(wanted: str, taken: set[str]) -> str:
-    """`wanted`, or with a number behind it where that is taken; it is taken from then on."""
+    """`wanted`, numbered where that is taken; the result is added to `taken`."""
     name, number = wanted, 1
     while name in taken:
         number += 1
@@ -119,7 +116,7 @@ def unique(wanted: str, taken: set[str]) -> str:
 
 
 def fresh(graph: Any, wanted: str) -> str:
-    """A name for a value that no value of `graph` has yet: `wanted`, or with a number behind it."""
+    """A name that no value of `graph` has: `wanted`, or numbered."""
     taken = {entry.name for entry in (*graph.initializer, *graph.input, *graph.output)}
     for node in all_nodes(graph):
         taken |= {*node.input, *node.output}

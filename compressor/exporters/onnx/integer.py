@@ -1,8 +1,8 @@
-"""Graphs that compute in 8-bit integers, with weights that unpack to integers.
+"""Graphs that compute in 8-bit integers.
 
 Static: ONNX Runtime's own quantiser writes QuantizeLinear and DequantizeLinear around operators
-(QDQ), which runtimes fuse to integer kernels. Dynamic: ranges of activations are found in every
-run, for products with large matrices only.
+(QDQ), which runtimes fuse to integer kernels. Dynamic: for products with large matrices only,
+ranges of activations are found in every run.
 """
 
 from __future__ import annotations
@@ -18,16 +18,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from compressor.errors import ModelError
-from compressor.exporters.onnx.graphs import (
-    array_of,
-    attribute,
-    constants,
-    producers,
-    rename,
-    replace_all,
-    tensor,
-    uses,
-)
+from compressor.exporters.onnx import graphs
 from compressor.exporters.onnx.quiet import quiet
 from compressor.exporters.quantization import quantize_symmetric
 
@@ -36,14 +27,13 @@ SATURATION = (
     "so check its accuracy on such a device"
 )
 MIN_INTEGER_SIZE = 65_536
-"""Weights of the smallest matrix whose product in integers is faster although its input must be
-quantised first."""
+"""Weights of the smallest matrix whose integer product is faster, input quantisation included."""
 
 _QUANTIZED = "_quantized"
-"""what onnxruntime.quantization puts behind the name of a quantised weight"""
+"""the suffix of a quantised weight in onnxruntime.quantization"""
 _BATCH = 32
 _OPERATORS = (
-    # Those with products, and those that pass integers on; what lies between is left in float32.
+    # Products, and operators that pass integers on; the rest stays float32.
     *("Conv", "ConvTranspose", "Gemm", "MatMul"),
     *("Add", "Mul", "Relu", "Clip", "MaxPool", "AveragePool", "GlobalAveragePool"),
     *("Concat", "Flatten", "Pad", "Reshape", "Squeeze", "Transpose", "Unsqueeze"),
@@ -54,11 +44,10 @@ def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
     """An onnx.ModelProto that computes in integers, with float32 inputs and outputs.
 
     Requires: names of nodes are unique; `calibration` is one array an input. Weights are int8,
-    symmetric, with a scale for each channel and under the names they had; biases int32
-    where Conv or Gemm takes them. Activations are uint8, with the range that they had on
-    `calibration`, and so is a constant of an Add of its own, with one scale: the bias of a Dense
-    layer on more than two axes, or of a Conv1D. The output is not rounded.
-    Raises ModelError for a model that ONNX Runtime's quantiser cannot handle.
+    symmetric, per channel, with their names; biases of Conv and Gemm are int32. Activations are
+    uint8, with their range on `calibration`, and so are biases in an Add of their own (of a Dense
+    layer on more than two axes, or a Conv1D), with one scale. The output is not rounded. Raises
+    ModelError for a model that ONNX Runtime's quantiser cannot handle.
     """
     from onnxruntime import quantization
 
@@ -88,13 +77,13 @@ def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
 
 
 def multiply_integers(model: Any) -> int:
-    """Compute products with large constant matrices in integers, with ranges found in every run.
+    """Compute products with large constant matrices in integers; returns how many.
 
     x W + b -> (DynamicQuantizeLinear(x) MatMulInteger W8) * scales + b; W8 is int8 under W's name.
-    Returns how many products were changed. Raises ModelError for weights that are not finite.
+    Raises ModelError for weights that are not finite.
     """
     graph = model.graph
-    known, taken = constants(graph), uses(graph)
+    known, taken = graphs.constants(graph), graphs.uses(graph)
     nodes, changed = [], 0
     for node in graph.node:
         kernel = known.get(node.input[1]) if _is_product(node) else None
@@ -103,7 +92,7 @@ def multiply_integers(model: Any) -> int:
             continue
         nodes += _integer_product(graph, node, kernel)
         changed += 1
-    replace_all(graph.node, nodes)
+    graphs.replace_all(graph.node, nodes)
     return changed
 
 
@@ -112,21 +101,21 @@ def _is_product(node: Any) -> bool:
         return True
     plain = {"transA": 0, "transB": 0, "alpha": 1.0, "beta": 1.0}
     return node.op_type == "Gemm" and all(
-        attribute(node, name, value) == value for name, value in plain.items()
+        graphs.attribute(node, name, value) == value for name, value in plain.items()
     )
 
 
 def _is_large_matrix(kernel: Any) -> bool:
-    values = array_of(kernel)
+    values = graphs.array_of(kernel)
     return values.ndim == 2 and values.dtype == np.float32 and values.size >= MIN_INTEGER_SIZE
 
 
 def _integer_product(graph: Any, node: Any, kernel: Any) -> list[Any]:
-    """The nodes that take the place of `node`; ONNX Runtime fuses them to one kernel."""
+    """The nodes that replace `node`; ONNX Runtime fuses them into one kernel."""
     name = kernel.name
-    quantized = quantize_symmetric(array_of(kernel), bits=8, axis=1)
-    kernel.CopyFrom(tensor(name, quantized.values))
-    graph.initializer.append(tensor(f"{name}/scale", quantized.scale))
+    quantized = quantize_symmetric(graphs.array_of(kernel), bits=8, axis=1)
+    kernel.CopyFrom(graphs.tensor(name, quantized.values))
+    graph.initializer.append(graphs.tensor(f"{name}/scale", quantized.scale))
     x, output = node.input[0], node.output[0]
     parts = [f"{output}/{part}" for part in ("integers", "step", "zero", "sums", "float", "scales")]
     integers, step, zero, sums, as_float, scales = parts
@@ -146,18 +135,18 @@ def _integer_product(graph: Any, node: Any, kernel: Any) -> list[Any]:
 
 
 def _name_integers(graph: Any) -> None:
-    """Give the integers the names of the weights, and what they stand for another."""
+    """Give the integers the names of the weights, and the dequantised values another."""
     mapping: dict[str, str] = {}
-    for name in constants(graph):
+    for name in graphs.constants(graph):
         if name.endswith(_QUANTIZED):
             plain = name.removesuffix(_QUANTIZED)
             mapping |= {name: plain, plain: f"{plain}/float"}
-    rename(graph, mapping)
+    graphs.rename(graph, mapping)
 
 
 def _keep_output_exact(graph: Any) -> None:
-    """Take the rounding off the output: there is nothing behind it that wants integers."""
-    made_by, taken = producers(graph), uses(graph)
+    """Remove the quantisation of the output, which nothing else reads."""
+    made_by, taken = graphs.producers(graph), graphs.uses(graph)
     for entry in graph.output:
         back = made_by.get(entry.name)
         if back is None or back.op_type != "DequantizeLinear":
@@ -170,19 +159,17 @@ def _keep_output_exact(graph: Any) -> None:
             continue
         position = list(source.output).index(there.input[0])
         source.output[position] = entry.name
-        replace_all(graph.node, [n for n in graph.node if n is not back and n is not there])
-        made_by = producers(graph)
-    used = uses(graph)
-    replace_all(graph.initializer, [one for one in graph.initializer if one.name in used])
+        graphs.replace_all(graph.node, [n for n in graph.node if n is not back and n is not there])
+        made_by = graphs.producers(graph)
+    used = graphs.uses(graph)
+    graphs.replace_all(graph.initializer, [one for one in graph.initializer if one.name in used])
 
 
 def _reader(names: Sequence[str], calibration: Sequence[np.ndarray]) -> Any:
-    """What ONNX Runtime takes for a CalibrationDataReader: the data in batches, by input."""
+    """A CalibrationDataReader of ONNX Runtime: the data in batches, by input."""
+    inputs = dict(zip(names, calibration, strict=True))
     batches = (
-        {
-            name: array[start : start + _BATCH]
-            for name, array in zip(names, calibration, strict=True)
-        }
+        {name: array[start : start + _BATCH] for name, array in inputs.items()}
         for start in range(0, len(calibration[0]), _BATCH)
     )
     return types.SimpleNamespace(get_next=lambda: next(batches, None))

@@ -1,7 +1,7 @@
 """The ONNX operators that decode weights, one node at a time, by ONNX's reference evaluator.
 
-ONNX's shape inference holds each node against its schema, and says how large its result is,
-before anything is computed.
+Before anything is computed, ONNX's shape inference checks the node against its schema, and gives
+the size of the result.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ OPERATORS = frozenset(
     )
 )
 _SAME_SINCE = 13
-"""From here on, newer versions of these operators only take more types."""
+"""Versions after this opset only add types."""
 _LIST = 64
-"""Numbers of the longest input that may be a shape, axes or starts."""
+"""The longest input that may be a shape, axes or starts."""
 
 
 def compute(
@@ -38,8 +38,8 @@ def compute(
 ) -> np.ndarray:
     """The result of a node with one of `OPERATORS` and one output.
 
-    `inputs` are its inputs by name, and `reserve` is called with the bytes of the result before
-    it is computed. Raises whatever ONNX does for a node that is not what the operator set says.
+    `inputs` are by name; `reserve` is called with the bytes of the result before it is computed.
+    Raises whatever ONNX raises for an invalid node.
     """
     version = onnx.defs.onnx_opset_version() if opset >= _SAME_SINCE else opset
     plain = onnx.NodeProto()
@@ -47,7 +47,7 @@ def compute(
     plain.domain = ""
     inputs = dict(inputs)
     reserve(_result_bytes(plain, version, inputs))
-    if node.op_type == "CumSum":  # the runtimes take an axis in a vector, too
+    if node.op_type == "CumSum":  # the runtimes accept an axis in a vector, too
         inputs[node.input[1]] = inputs[node.input[1]].reshape(())
     elif node.op_type == "DequantizeLinear":
         _check_scales(plain, inputs, reserve)
@@ -58,10 +58,9 @@ def compute(
 
 
 def _result_bytes(node: Any, version: int, inputs: Mapping[str, np.ndarray]) -> int:
+    kind = helper.np_dtype_to_tensor_dtype
     types = {
-        name: helper.make_tensor_type_proto(
-            helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
-        )
+        name: helper.make_tensor_type_proto(kind(array.dtype), array.shape)
         for name, array in inputs.items()
     }
     numbers = {
@@ -94,7 +93,7 @@ def _check_scales(
 
 
 def _reached(data: np.ndarray, indices: np.ndarray, axis: int) -> np.ndarray:
-    """The part of data that indices along an axis speak of; NumPy would broadcast the others."""
+    """The part of data that indices along an axis refer to; NumPy would broadcast the others."""
     size = data.shape[axis]
     shape = list(indices.shape)
     shape[axis] = size
@@ -120,12 +119,7 @@ class ScatterElements(OpRun):
     op_domain = ""
 
     def _run(
-        self,
-        data: np.ndarray,
-        indices: np.ndarray,
-        updates: np.ndarray,
-        axis: int = 0,
-        reduction: str = "none",
+        self, data: Any, indices: Any, updates: Any, axis: int = 0, reduction: str = "none"
     ) -> tuple[np.ndarray]:
         if updates.shape != indices.shape or reduction != "none":
             raise ValueError("updates that do not fit, or a reduction")

@@ -1,7 +1,7 @@
-"""What the graph that tf2onnx wrote loses before its weights are encoded.
+"""Passes over the graph that tf2onnx wrote, before its weights are encoded.
 
-Every pass changes a model in place, and keeps what the model computes, up to rounding. Each
-says what it requires and ensures; `tidy` runs them in an order in which all is met.
+Each changes a model in place, not what it computes (up to rounding), and says what it requires and
+ensures; `tidy` runs them in an order that meets the requirements.
 """
 
 from __future__ import annotations
@@ -12,39 +12,32 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from compressor.exporters.onnx.graphs import (
-    array_of,
-    attribute,
-    constants,
-    fresh,
-    producers,
-    replace_all,
-    tensor,
-    uses,
-)
+from compressor.exporters.onnx import graphs
 
 
 def tidy(model: Any, *, channels_last: bool = False) -> None:
-    """All passes, in order. Requires: an opset-18 model. Ensures: what each ensures.
+    """All passes, in order, over an opset-18 model.
 
-    `channels_last` is for runtimes that compute convolutions in NHWC, as ONNX Runtime does those
-    in integers: transpositions are then left for it to cancel against its own.
+    `channels_last` is for runtimes that compute convolutions in NHWC, as ONNX Runtime does in
+    integers: transpositions are then left for it to cancel against its own.
     """
     replace_erfc(model)
     make_reshapes_static(model)
     order = restore_transposes if channels_last else move_transposes
-    for fold in (fold_products, fold_sums, fuse_gemm, order):
-        fold(model.graph)
+    for operator in ("Mul", "Add"):
+        fold_into_convolutions(model.graph, operator)
+    fuse_gemm(model.graph)
+    order(model.graph)
     remove_unused(model.graph)
-    # The sizes that the passes went by; a runtime infers them anew.
+    # The passes needed the sizes; a runtime infers them anew.
     del model.graph.value_info[:]
 
 
 def replace_erfc(model: Any) -> None:
-    """Erfc(x) -> 1 - Erf(x). Ensures: no Erfc, which is no operator of ONNX, in the main graph.
+    """Erfc(x) -> 1 - Erf(x). Ensures: no Erfc, which ONNX does not have, in the main graph.
 
-    It is what tf2onnx makes of the exact GELU. For large x this loses the relative precision of
-    erfc, not the absolute, which is what GELU needs.
+    tf2onnx writes it for the exact GELU, which needs the absolute precision of erfc; the relative
+    one is lost for large x.
     """
     graph = model.graph
     nodes = []
@@ -52,58 +45,84 @@ def replace_erfc(model: Any) -> None:
         if node.op_type != "Erfc":
             nodes.append(node)
             continue
-        one, inner = (fresh(graph, f"{node.output[0]}/{part}") for part in ("one", "erf"))
-        graph.initializer.append(tensor(one, np.asarray(1, np.float32)))
+        one, inner = (graphs.fresh(graph, f"{node.output[0]}/{part}") for part in ("one", "erf"))
+        graph.initializer.append(graphs.tensor(one, np.asarray(1, np.float32)))
         nodes.append(helper.make_node("Erf", list(node.input), [inner], name=inner))
         nodes.append(helper.make_node("Sub", [one, inner], list(node.output), name=node.name))
-    replace_all(graph.node, nodes)
+    graphs.replace_all(graph.node, nodes)
 
 
 def make_reshapes_static(model: Any) -> None:
-    """Reshapes to a computed shape -> to a constant one, wherever only one size is not known.
+    """Reshapes to a computed shape -> to a constant one, if only one size is unknown.
 
-    Requires: the inputs say their sizes. Ensures: Keras's Flatten takes no Shape, Slice and Concat
-    at run time, of which some runtimes make nothing fast; value_info holds the sizes of all values
-    that shape inference finds.
+    Requires: the inputs have sizes. Ensures: Keras's Flatten needs no Shape, Slice and Concat at
+    run time, which are slow in some runtimes; value_info holds the sizes that are inferred.
     """
     graph = model.graph
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    replace_all(graph.value_info, inferred.value_info)
-    shapes, known = _sizes(graph), constants(graph)
+    graphs.replace_all(graph.value_info, inferred.value_info)
+    shapes, known = _sizes(graph), graphs.constants(graph)
     for node in graph.node:
         if node.op_type != "Reshape" or node.input[1] in known:
             continue
         sizes = shapes.get(node.output[0])
         if sizes is None or sizes.count(None) > 1 or 0 in sizes:
             continue
-        name = fresh(graph, f"{node.output[0]}/shape")
+        name = graphs.fresh(graph, f"{node.output[0]}/shape")
         target = [-1 if size is None else size for size in sizes]
-        graph.initializer.append(tensor(name, np.asarray(target, np.int64)))
+        graph.initializer.append(graphs.tensor(name, np.asarray(target, np.int64)))
         node.input[1] = name
     remove_unused(graph)
 
 
-def fold_products(graph: Any) -> None:
-    """Conv(x, W, b) * c -> Conv(x, W * c, b * c): BatchNorm's scale, for each output channel.
+def fold_into_convolutions(graph: Any, operator: str) -> None:
+    """Mul: Conv(x, W, b) * c -> Conv(x, W * c, b * c); Add: Conv(x, W, b) + c -> Conv(x, W, b + c).
 
-    Requires: c holds one value a channel, and nothing else takes the product's left side.
+    For BatchNorm. Requires: c holds one value a channel; nothing else takes the Conv's output.
     """
-    _fold_into_convolutions(graph, "Mul")
-
-
-def fold_sums(graph: Any) -> None:
-    """Conv(x, W, b) + c -> Conv(x, W, b + c): BatchNorm's offset. Requires: as `fold_products`."""
-    _fold_into_convolutions(graph, "Add")
+    known, made_by, taken = graphs.constants(graph), graphs.producers(graph), graphs.uses(graph)
+    for node in graph.node:
+        pair = _constant_and_value(node, operator, known)
+        convolution = made_by.get(pair[1]) if pair else None
+        if pair is None or convolution is None or convolution.op_type != "Conv":
+            continue
+        parts = convolution.input[1:]
+        if taken[convolution.output[0]] != 1 or any(
+            name not in known or taken[name] != 1 for name in parts
+        ):
+            continue
+        kernel = known[convolution.input[1]]
+        numbers = _per_channel(graphs.array_of(pair[0]), kernel.dims[0], len(kernel.dims))
+        if numbers is None:
+            continue
+        if operator == "Mul":
+            for name in parts:
+                values = graphs.array_of(known[name])
+                factors = numbers.reshape(-1, *[1] * (values.ndim - 1))
+                known[name].CopyFrom(graphs.tensor(name, values * factors))
+        elif len(parts) > 1:
+            known[parts[1]].CopyFrom(
+                graphs.tensor(parts[1], graphs.array_of(known[parts[1]]) + numbers)
+            )
+        else:
+            name = graphs.fresh(graph, f"{convolution.output[0]}/bias")
+            graph.initializer.append(graphs.tensor(name, numbers))
+            known[name] = graph.initializer[-1]
+            convolution.input.append(name)
+        convolution.output[0] = node.output[0]
+        made_by[node.output[0]] = convolution
+        # Marks the folded node, whose output is now the convolution's, for removal.
+        node.op_type = ""
+    graphs.replace_all(graph.node, [node for node in graph.node if node.op_type])
 
 
 def fuse_gemm(graph: Any) -> None:
     """MatMul(x, W) + b -> Gemm(x, W, b), for matrices.
 
-    Requires: W is a constant matrix, b a constant vector, and value_info says that x is a matrix.
-    Ensures: the bias of a Dense layer is in one node with its kernel, which quantisation
-    needs to keep it in 32 bits.
+    Requires: W is a constant matrix, b a constant vector, and x a matrix by value_info. Ensures: a
+    Dense layer's bias is in one node with its kernel, so that quantisation keeps it in 32 bits.
     """
-    known, made_by, taken = constants(graph), producers(graph), uses(graph)
+    known, made_by, taken = graphs.constants(graph), graphs.producers(graph), graphs.uses(graph)
     shapes = _sizes(graph)
     removed = set()
     for node in graph.node:
@@ -120,23 +139,22 @@ def fuse_gemm(graph: Any) -> None:
             continue
         removed.add(product.output[0])
         node.op_type = "Gemm"
-        replace_all(node.input, [*product.input, bias.name])
-    replace_all(graph.node, [n for n in graph.node if n.output[0] not in removed])
+        graphs.replace_all(node.input, [*product.input, bias.name])
+    graphs.replace_all(graph.node, [n for n in graph.node if n.output[0] not in removed])
 
 
 def move_transposes(graph: Any) -> None:
     """Flatten(NHWC of x) W -> Flatten(x) W', the rows of W in the order of NCHW.
 
-    Requires: value_info says the sizes of x, whose shape in the Reshape is (-1, k), k the rows of
-    W; W is used nowhere else. Ensures: no transposition of an activation between a convolution and
-    a Dense layer.
+    Requires: value_info has the sizes of x; the Reshape is to (-1, rows of W); W is used nowhere
+    else. Ensures: no transposition of an activation between a convolution and a Dense layer.
     """
-    known, made_by, taken = constants(graph), producers(graph), uses(graph)
+    known, made_by, taken = graphs.constants(graph), graphs.producers(graph), graphs.uses(graph)
     shapes = _sizes(graph)
     for node in graph.node:
         if node.op_type not in ("MatMul", "Gemm") or node.input[1] not in known:
             continue
-        if taken[node.input[1]] != 1 or attribute(node, "transB", 0):
+        if taken[node.input[1]] != 1 or graphs.attribute(node, "transB", 0):
             continue
         flat = made_by.get(node.input[0])
         if flat is None or flat.op_type != "Reshape" or taken[flat.output[0]] != 1:
@@ -144,34 +162,33 @@ def move_transposes(graph: Any) -> None:
         turned = made_by.get(flat.input[0])
         if turned is None or turned.op_type != "Transpose":
             continue
-        order = list(attribute(turned, "perm", []))
+        order = list(graphs.attribute(turned, "perm", []))
         sizes, kernel = shapes.get(turned.output[0]), known[node.input[1]]
         shape = known.get(flat.input[1])
         axes = [size for size in (sizes or ())[1:] if size is not None]
         if shape is None or order[:1] != [0] or len(axes) != len(order) - 1:
             continue
         rows = int(np.prod(axes))
-        if list(array_of(shape)) != [-1, rows] or rows != kernel.dims[0]:
+        if list(graphs.array_of(shape)) != [-1, rows] or rows != kernel.dims[0]:
             continue
-        values = array_of(kernel).reshape(*axes, -1)
+        values = graphs.array_of(kernel).reshape(*axes, -1)
         back = np.argsort(np.asarray(order[1:]) - 1)
         turned_back = values.transpose(*back, values.ndim - 1).reshape(rows, -1)
-        kernel.CopyFrom(tensor(kernel.name, np.ascontiguousarray(turned_back)))
+        kernel.CopyFrom(graphs.tensor(kernel.name, np.ascontiguousarray(turned_back)))
         flat.input[0] = turned.input[0]
 
 
 def restore_transposes(graph: Any) -> None:
-    """Reshape of NHWC to NCHW, of one channel -> Transpose, which moves nothing either.
+    """Reshape of NHWC to NCHW, of one channel -> Transpose, which a runtime can cancel.
 
-    Requires: value_info says the sizes, and the shape is (-1, 1, ...). Ensures: a runtime that
-    looks for transpositions to cancel finds this one.
+    Requires: value_info has the sizes, and the shape is (-1, 1, ...).
     """
-    known, sizes = constants(graph), _sizes(graph)
+    known, sizes = graphs.constants(graph), _sizes(graph)
     for node in graph.node:
         if node.op_type != "Reshape" or node.input[1] not in known:
             continue
         before = sizes.get(node.input[0])
-        shape = array_of(known[node.input[1]]).tolist()
+        shape = graphs.array_of(known[node.input[1]]).tolist()
         if before is None or len(before) < 3 or before[-1] != 1:
             continue
         if None in before[1:] or shape != [-1, 1, *before[1:-1]]:
@@ -183,49 +200,16 @@ def restore_transposes(graph: Any) -> None:
 
 
 def remove_unused(graph: Any) -> None:
-    """Drop the nodes and initializers that no output needs. Ensures: everything left is used."""
+    """Ensures: no node or initializer is left that no output needs."""
     while True:
-        taken = uses(graph)
+        taken = graphs.uses(graph)
         kept = [node for node in graph.node if any(taken.get(name) for name in node.output)]
         if len(kept) == len(graph.node):
             break
-        replace_all(graph.node, kept)
-    replace_all(graph.initializer, [entry for entry in graph.initializer if entry.name in taken])
-
-
-def _fold_into_convolutions(graph: Any, operator: str) -> None:
-    known, made_by, taken = constants(graph), producers(graph), uses(graph)
-    for node in graph.node:
-        pair = _constant_and_value(node, operator, known)
-        convolution = made_by.get(pair[1]) if pair else None
-        if pair is None or convolution is None or convolution.op_type != "Conv":
-            continue
-        parts = convolution.input[1:]
-        if taken[convolution.output[0]] != 1 or any(
-            name not in known or taken[name] != 1 for name in parts
-        ):
-            continue
-        kernel = known[convolution.input[1]]
-        numbers = _per_channel(array_of(pair[0]), kernel.dims[0], len(kernel.dims))
-        if numbers is None:
-            continue
-        if operator == "Mul":
-            for name in parts:
-                values = array_of(known[name])
-                factors = numbers.reshape(-1, *[1] * (values.ndim - 1))
-                known[name].CopyFrom(tensor(name, values * factors))
-        elif len(parts) > 1:
-            known[parts[1]].CopyFrom(tensor(parts[1], array_of(known[parts[1]]) + numbers))
-        else:
-            name = fresh(graph, f"{convolution.output[0]}/bias")
-            graph.initializer.append(tensor(name, numbers))
-            known[name] = graph.initializer[-1]
-            convolution.input.append(name)
-        convolution.output[0] = node.output[0]
-        made_by[node.output[0]] = convolution
-        # The node that was folded goes; its output is the convolution's from now on.
-        node.op_type = ""
-    replace_all(graph.node, [node for node in graph.node if node.op_type])
+        graphs.replace_all(graph.node, kept)
+    graphs.replace_all(
+        graph.initializer, [entry for entry in graph.initializer if entry.name in taken]
+    )
 
 
 def _per_channel(values: np.ndarray, channels: int, rank: int) -> np.ndarray | None:
@@ -251,7 +235,7 @@ def _constant_and_value(node: Any, operator: str, known: dict[str, Any]) -> Any:
 
 
 def _sizes(graph: Any) -> dict[str, list[int | None]]:
-    """The sizes of the values that shape inference knows; None for one that it does not."""
+    """Value -> its sizes, None for an unknown one, as far as shape inference goes."""
     found = {}
     for entry in (*graph.value_info, *graph.input, *graph.output):
         kind = entry.type.tensor_type

@@ -1,4 +1,4 @@
-"""Tools of others, kept from logging and warning while they work for us."""
+"""Silencing the logging and the warnings of third-party tools."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back warnings, and what is logged, of the whole process; afterwards all is as before.
-
-    tf2onnx and the quantiser warn about NumPy and protobuf, and log what is no news.
-    """
+    """Within, warnings and logging are off in the whole process: those tools are noisy."""
     disabled = logging.root.manager.disable
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,7 +1,7 @@
-"""Reading an .onnx file as data, without a runtime: its graph, and the weights it holds or makes.
+"""Reading an .onnx file as data, without a runtime: its graph, and its weights, stored or decoded.
 
-The file is hostile until it is checked. Nothing in it is executed and no other file is opened:
-external data are reported, and refused where they lie outside the file's folder.
+The file may be hostile. Nothing in it is executed and no other file is opened: external data are
+reported, and refused where they lie outside the file's folder.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class OnnxValue:
 
     name: str
     shape: Shape | None
-    """a name or None where a dimension is free; None where nothing is said of the shape"""
+    """a name or None where a dimension is free; None for an unknown shape"""
     type: str
 
 
@@ -60,18 +60,18 @@ class OnnxFile:
     initializers: tuple[OnnxTensor, ...]
     """the constants of the graph, dense and sparse, and those in Constant nodes"""
     weights: tuple[OnnxWeight, ...]
-    """what the constants are used as: stored as they are, or decoded by nodes of the graph"""
+    """constants that are used as they are, or decoded by nodes of the graph"""
     operators: dict[tuple[str, str], int]
-    """domain and type of a node -> how many, those of nested graphs and of functions too"""
+    """domain and type of a node -> how many, in nested graphs and functions, too"""
     functions: tuple[str, ...]
     evaluator: Evaluator = dataclasses.field(repr=False, compare=False)
-    """computes the weights; what it may do is bounded for the file as a whole"""
+    """computes the weights, within a budget for the whole file"""
 
 
 def read_onnx(source: bytes | Path) -> OnnxFile:
     """Read the bytes or the path of an .onnx file.
 
-    Raises CheckpointError when it is none, or damaged: one line that says what is wrong where.
+    Raises CheckpointError, in one line that says what is wrong and where.
     """
     folder = source.parent if isinstance(source, Path) else None
     content = source.read_bytes() if isinstance(source, Path) else source
@@ -86,9 +86,8 @@ def read_onnx(source: bytes | Path) -> OnnxFile:
 def weight_values(file: OnnxFile, weight: OnnxWeight) -> np.ndarray:
     """The values of a weight, in its shape in the graph; integers are not scaled.
 
-    What nodes decode is computed within a budget that the file has as a whole. Raises
-    NotDecodedError for external data, an operator that is not known here, and more work than an
-    honest file makes; CheckpointError for inputs that do not fit an operator.
+    Raises NotDecodedError for external data, an unknown operator, and more work than the budget of
+    the file; CheckpointError for inputs that do not fit an operator.
     """
     return file.evaluator.value(weight.source)
 
@@ -134,10 +133,10 @@ def _read(model: Any, folder: Path | None, size: int) -> OnnxFile:
 
 
 def _walk(message: Any, depth: int = 0) -> Iterator[Any]:
-    """Every message in `message`, comments excepted, and then itself; in `depth` graphs.
+    """Every message in `message` but comments, then itself; `depth` counts the graphs around it.
 
-    Raises CheckpointError for graphs that are nested too deep, and for a name that is no text:
-    protobuf then gives bytes for it.
+    Raises CheckpointError for graphs that are nested too deep, and for names that are not UTF-8,
+    which protobuf gives as bytes.
     """
     if isinstance(message, onnx.GraphProto):
         depth += 1
@@ -157,10 +156,8 @@ def _walk(message: Any, depth: int = 0) -> Iterator[Any]:
 
 def _stored(graph: Any) -> Iterator[tuple[str, Any]]:
     """Names and messages of the constants: initializers, and the tensors of Constant nodes."""
-    for proto in graph.initializer:
-        yield proto.name, proto
-    for proto in graph.sparse_initializer:
-        yield proto.values.name, proto
+    yield from ((proto.name, proto) for proto in graph.initializer)
+    yield from ((proto.values.name, proto) for proto in graph.sparse_initializer)
     for node in graph.node:
         if node.op_type == "Constant" and len(node.output) == 1:
             for attribute in node.attribute:

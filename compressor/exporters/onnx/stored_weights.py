@@ -1,7 +1,7 @@
 """The weights of an ONNX file: constants that nodes use, as they are or decoded by other nodes.
 
-The exporter names the last node of a chain that decodes a weight `decode/ENCODING/TENSOR`. The
-name is believed for what the weight and its encoding are called, not for that the chain is one.
+The exporter names the last node of a chain that decodes a weight `decode/ENCODING/TENSOR`. That is
+trusted only for the names of the weight and its encoding, not for being such a chain.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from compressor.exporters.onnx.tensor_reading import OnnxTensor
 
 _INTEGERS = {"int8", "uint8", "int4", "uint4", "int2", "uint2"}
 _STILL = {"Cast", "DequantizeLinear", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
-"""Operators that leave a weight what it is, in another type or shape."""
+"""Operators that only change the type or shape of a weight."""
 
 _SCALES = {
     "QuantizeLinear": {1, 2},
@@ -27,12 +27,12 @@ _SCALES = {
     "MatMulInteger": {2, 3},
     "ConvInteger": {2, 3},
 }
-"""Operator -> which of its inputs are scales and zero points, and so no weights."""
+"""Operator -> its inputs that are scales and zero points, not weights."""
 _BIASES = {"QLinearConv": {8}}
-"""Operator -> which of its inputs are weights although they are integers of 32 bits."""
+"""Operator -> its inputs that are weights, although 32-bit integers."""
 
 _TABLE, _SCALE = "/table", "/scale"
-"""How the exporter's names of tables and scales end."""
+"""suffixes of the exporter's names of tables and scales"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,21 +40,21 @@ class OnnxWeight:
     """A weight of the model, as the file stores it."""
 
     name: str
-    """of the tensor that was encoded, else of the value in the file"""
+    """of the encoded tensor, else of the value in the file"""
     encoding: str
-    """dense, sparse-initializer, external; or as the last node of its chain says; or computed"""
+    """dense, sparse-initializer, external, computed; or from the name of the chain's last node"""
     values: str
     """the type of the stored values: float32, float16, int8, codebook4, ..."""
     bytes: int
-    """of all constants that it is made of; one that several share is counted with the first"""
+    """of all its constants; one that several weights share is counted with the first"""
     shape: tuple[int, ...] | None
-    """of the one constant that it is; None where a chain decides"""
+    """None where it is computed by a chain"""
     source: ConstantValue = dataclasses.field(repr=False, compare=False)
-    """how the graph makes it"""
+    """how the graph computes it"""
 
 
 def read_weights(model: Any, tensors: Mapping[str, OnnxTensor]) -> tuple[OnnxWeight, ...]:
-    """The weights of the model's graph, in the order in which it uses them, unused ones last.
+    """The weights of the model's graph, in the order of use, unused ones last.
 
     `tensors` are its checked constants by name. Raises CheckpointError.
     """
@@ -72,7 +72,7 @@ def read_weights(model: Any, tensors: Mapping[str, OnnxTensor]) -> tuple[OnnxWei
 
 
 def _used(graph: ConstantGraph, model: Any) -> dict[str, bool]:
-    """The constant values that something uses -> whether one is a bias of integers."""
+    """Constant value -> whether it is used as an integer bias."""
     used: dict[str, bool] = {}
     for node in graph.others:
         scales, biases = (table.get(node.op_type, ()) for table in (_SCALES, _BIASES))
@@ -89,7 +89,7 @@ def _used(graph: ConstantGraph, model: Any) -> dict[str, bool]:
 
 
 def _stored(tensor: OnnxTensor, value: ConstantValue, forced: bool) -> OnnxWeight | None:
-    """A constant as a weight; None for a scalar, and for integers that steer the graph."""
+    """A constant as a weight; None for scalars and for integers such as shapes."""
     kind = tensor.type.name
     if not tensor.shape or not (forced or "float" in kind or kind in _INTEGERS):
         return None
@@ -97,7 +97,7 @@ def _stored(tensor: OnnxTensor, value: ConstantValue, forced: bool) -> OnnxWeigh
 
 
 def _decoded(graph: ConstantGraph, value: ConstantValue) -> OnnxWeight | None:
-    """What nodes make as a weight; None where it is something else, such as a shape."""
+    """A computed value as a weight; None where it is something else, such as a shape."""
     marked = [node for node in value.nodes if node.name.startswith(MARK)]
     if len(marked) == 1:
         encoding, _, name = marked[0].name.removeprefix(MARK).partition("/")
@@ -108,7 +108,7 @@ def _decoded(graph: ConstantGraph, value: ConstantValue) -> OnnxWeight | None:
     scaled = any(node.op_type == "DequantizeLinear" for node in value.nodes)
     if first is not None and all(node.op_type in _STILL for node in value.nodes):
         weight = _stored(first, value, scaled)
-        # Integers are a weight only where something gives them a scale.
+        # Integers are a weight only where they have a scale.
         known = weight is not None and (scaled or "float" in weight.values)
         return dataclasses.replace(weight, shape=None) if weight and known else None
     if not any("float" in graph.tensors[part].type.name for part in value.parts):
@@ -117,9 +117,9 @@ def _decoded(graph: ConstantGraph, value: ConstantValue) -> OnnxWeight | None:
 
 
 def _type(graph: ConstantGraph, value: ConstantValue) -> str:
-    """The type of what a value is made of, positions and scales aside."""
+    """The type of the values that a weight is computed from, not of positions or scales."""
     if any(part.endswith(_TABLE) for part in value.parts):
-        # Codes of a uniform table have a scale; those of a codebook are all there is to a value.
+        # Codes of a uniform table have a scale, those of a codebook none.
         return "int4" if any(part.endswith(_SCALE) for part in value.parts) else "codebook4"
     kinds = {graph.tensors[part].type.name for part in value.parts}
     known = [kind for kind in ("float16", "int8", "int4", "uint4", "float32") if kind in kinds]

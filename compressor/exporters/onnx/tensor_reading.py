@@ -1,7 +1,4 @@
-"""The tensors of an ONNX file: checked against their dimensions, and their values.
-
-Source: messages TensorProto and SparseTensorProto of onnx.proto.
-"""
+"""Checking the tensors of an ONNX file: TensorProto and SparseTensorProto of onnx.proto."""
 
 from __future__ import annotations
 
@@ -33,7 +30,7 @@ TYPES = {
     for number, name in enumerate(_NAMES, 1)
     if number in TensorProto.DataType.values()
 }
-"""Number in TensorProto.DataType -> type, of those that the installed ONNX knows."""
+"""Number in TensorProto.DataType -> type, as far as the installed ONNX knows it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,21 +41,19 @@ class OnnxTensor:
     shape: tuple[int, ...]
     type: ElementType
     bytes: int
-    """in the file: values, and positions of a sparse one; 0 of an external one"""
+    """in the file: values and sparse positions; 0 if external"""
     encoding: str = "dense"
     """dense, sparse-initializer or external"""
 
 
 def damaged_onnx(reason: str) -> CheckpointError:
-    """The error for an ONNX file that is not what it must be, in one line."""
     return CheckpointError("the ONNX file is damaged", value=reason)
 
 
 def read_tensor(proto: Any, folder: Path | None, name: str | None = None) -> OnnxTensor:
-    """Check a TensorProto against its dimensions.
+    """Check a TensorProto against its dimensions; CheckpointError if it does not fit.
 
-    `folder` is where its external data would lie, None where the file has no place. Raises
-    CheckpointError.
+    `folder` is that of the file, for external data; None if it has none.
     """
     name = proto.name if name is None else name
     where = where_is(name)
@@ -75,9 +70,8 @@ def read_tensor(proto: Any, folder: Path | None, name: str | None = None) -> Onn
     used = [field for field in _FIELDS if len(getattr(proto, field))]
     if proto.HasField("raw_data"):
         if used or not kind.bits or len(proto.raw_data) != kind.size(count):
-            raise damaged_onnx(
-                f"{where}: {len(proto.raw_data)} bytes for {count} values of {kind.name}"
-            )
+            size = len(proto.raw_data)
+            raise damaged_onnx(f"{where}: {size} bytes for {count} values of {kind.name}")
         return OnnxTensor(name, shape, kind, len(proto.raw_data))
     field = helper.tensor_dtype_to_field(proto.data_type)
     expected = _field_length(kind, count)
@@ -99,7 +93,7 @@ def read_sparse(proto: Any, folder: Path | None) -> OnnxTensor:
         raise damaged_onnx(f"{where}: a sparse tensor of shape {list(shape)}")
     if len(values.shape) != 1:
         raise damaged_onnx(f"{where}: sparse values of shape {list(values.shape)}")
-    # No value, no index: the file may then leave the indices out.
+    # Without values, the file may omit the indices.
     if not values.shape[0] and not proto.indices.data_type:
         return OnnxTensor(values.name, shape, values.type, 0, "sparse-initializer")
     indices = read_tensor(proto.indices, folder, f"{values.name}, indices")
@@ -114,7 +108,7 @@ def read_sparse(proto: Any, folder: Path | None) -> OnnxTensor:
 
 
 def sparse_positions(proto: Any) -> np.ndarray:
-    """int64 (stored,): where in the flat dense tensor the values of a checked one belong."""
+    """int64 (stored,): the positions in the flat dense tensor of a checked SparseTensorProto."""
     indices = numpy_helper.to_array(proto.indices)
     if indices.ndim == 1:
         return indices
@@ -129,18 +123,16 @@ def is_external(proto: Any) -> bool:
 
 
 def _dimensions(dims: Any, where: str) -> tuple[int, ...]:
-    """The dimensions of a constant, checked."""
     shape = tuple(int(size) for size in dims[: _MAX_RANK + 1])
     if len(shape) > _MAX_RANK:
         raise damaged_onnx(f"{where}: {len(dims)} dimensions")
-    # A size of zero makes the others no smaller: NumPy multiplies them all the same.
+    # The other sizes count even beside a zero: NumPy multiplies them all the same.
     if any(size < 0 for size in shape) or math.prod(size or 1 for size in shape) > _MAX_ELEMENTS:
         raise damaged_onnx(f"{where}: a constant of shape {list(shape)}")
     return shape
 
 
 def where_is(name: str) -> str:
-    """How an error names a tensor."""
     return f"tensor {name[:80]!r}"
 
 
@@ -156,17 +148,13 @@ def _check_ascending(indices: np.ndarray, shape: tuple[int, ...], where: str) ->
 
 
 def _check_external(proto: Any, folder: Path | None, size: int, where: str) -> None:
-    """Raise CheckpointError unless the place of the data is inside the folder; never follow it."""
+    """Raise CheckpointError unless external data lie inside the folder; they are never opened."""
     entries = {entry.key: entry.value for entry in proto.external_data}
     location = entries.get("location", "")
     path = PureWindowsPath(location)
     odd = not location or "\\" in location or "\0" in location
-    if (
-        odd
-        or path.anchor
-        or ".." in path.parts
-        or (folder is not None and _leaves(folder, location))
-    ):
+    odd = odd or bool(path.anchor) or ".." in path.parts
+    if odd or (folder is not None and _leaves(folder, location)):
         raise damaged_onnx(f"{where}: external data outside the folder, at {location[:200]!r}")
     for key in ("offset", "length"):
         value = entries.get(key, "0")
@@ -177,12 +165,12 @@ def _check_external(proto: Any, folder: Path | None, size: int, where: str) -> N
 
 
 def _leaves(folder: Path, location: str) -> bool:
-    """Whether a part of the way is a link: where that leads is not for the file to say."""
-    way = folder
+    """Whether a part of the path is a symbolic link, which may lead anywhere."""
+    path = folder
     for part in PurePosixPath(location).parts:
-        way = way / part
+        path = path / part
         try:
-            if way.is_symlink():
+            if path.is_symlink():
                 return True
         except OSError:  # a name that no file can have
             return True
@@ -192,12 +180,12 @@ def _leaves(folder: Path, location: str) -> bool:
 def _field_length(kind: ElementType, count: int) -> int:
     if kind.name.startswith("complex"):
         return 2 * count
-    # Two numbers of four bits share an element of the field.
+    # Two 4-bit numbers share an element of the field.
     return kind.size(count) if 0 < kind.bits < 8 else count
 
 
 def _field_bytes(proto: Any, field: str) -> int:
-    """What the values of a field take; integers are stored as varints, 7 bits a byte."""
+    """The bytes of a field's values; integers are varints, 7 bits a byte."""
     stored = getattr(proto, field)
     if field == "string_data":
         return sum(map(len, stored))
@@ -205,6 +193,5 @@ def _field_bytes(proto: Any, field: str) -> int:
         return _FLOAT_BYTES[field] * len(stored)
     dtype = np.uint64 if field == "uint64_data" else np.int64
     wide = np.fromiter(stored, dtype, len(stored)).view(np.uint64)
-    return wide.size + sum(
-        int(np.count_nonzero(wide >> np.uint64(7 * part))) for part in range(1, 10)
-    )
+    longer = (np.count_nonzero(wide >> np.uint64(7 * part)) for part in range(1, 10))
+    return wide.size + int(sum(longer))

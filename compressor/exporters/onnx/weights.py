@@ -1,8 +1,4 @@
-"""The weights of an ONNX graph, and their values in fewer bits.
-
-A weight is an initializer of float32 that some operator takes; what is decided here is only its
-values, `decoding` stores their positions.
-"""
+"""The weights of an ONNX graph, and their values in fewer bits; `decoding` stores the positions."""
 
 from __future__ import annotations
 
@@ -18,10 +14,10 @@ from compressor.exporters.quantization import make_codebook, quantize_symmetric
 from compressor.exporters.request import Quantize
 
 MIN_SIZE = 256
-"""Values of the smallest tensor that is worth the nodes that decode it."""
+"""Values of the smallest tensor that is worth the nodes to decode it."""
 MIN_SIZE_4_BITS = 4096
-"""Of the smallest that gets 4 bits: in a smaller one, such as the first convolution's, they cost
-accuracy and save next to nothing; it gets 8."""
+"""Of the smallest that gets 4 bits: smaller ones, such as the first convolution's, get 8, since 4
+cost accuracy and save next to nothing."""
 
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "LSTM": 1, "GRU": 1, "RNN": 1}
 
@@ -38,23 +34,23 @@ class FloatWeight:
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """The values of a tensor as a file holds them: `code` (or table[code]) * `scale`."""
+    """The values of a tensor as stored: `code` (or table[code]) * `scale`."""
 
     kind: str
     """float32, float16, int8, int4 or codebook4"""
     codes: np.ndarray
-    """(size,) in C order: float32, float16 or int8; uint8 numbers of the table's entries"""
+    """(size,) in C order: float32, float16 or int8; uint8 indices into the table"""
     zero: int | None
-    """the code of zero; None where only the values that are not zero have codes that count"""
+    """the code of zero; None where only non-zeros have meaningful codes"""
     nonzero: np.ndarray
-    """bool (size,): which values are not zero as they are stored"""
+    """bool (size,): which stored values are not zero"""
     shape: tuple[int, ...]
     table: np.ndarray | None = None
     """float32 (at most 16,)"""
     scale: np.ndarray | None = None
-    """float32, one a channel, of a shape that broadcasts to `shape`; None: 1"""
+    """float32, one a channel, broadcasts to `shape`; None: 1"""
     is_integer: bool = False
-    """the integers themselves are the weight, not what they stand for"""
+    """the weight is the integers themselves, not the dequantised values"""
 
 
 def float_weights(graph: Any) -> list[FloatWeight]:
@@ -67,10 +63,7 @@ def float_weights(graph: Any) -> list[FloatWeight]:
 
 
 def integer_weights(graph: Any) -> list[tuple[str, Stored]]:
-    """The int8 initializers of the main graph with `MIN_SIZE` values, by name: quantised weights.
-
-    What they are multiplied by lies in the graph, so they are stored as they are.
-    """
+    """The int8 initializers with `MIN_SIZE` values, by name; their scales are in the graph."""
     return [
         (name, Stored("int8", codes, 0, codes != 0, values.shape, is_integer=True))
         for name, values, _ in _values(graph, np.int8)
@@ -78,11 +71,10 @@ def integer_weights(graph: Any) -> list[tuple[str, Stored]]:
     ]
 
 
-def forms(weight: FloatWeight, quantize: Quantize) -> list[Stored]:
-    """The forms that the values of a weight may have in a file that is quantised so.
+def value_types(weight: FloatWeight, quantize: Quantize) -> list[Stored]:
+    """A weight in each value type that a quantisation allows, float32 first.
 
-    The first of them is float32, which all tensors may have that are no larger so. Raises
-    ModelError for values that are not finite.
+    Raises ModelError for values that are not finite.
     """
     full = store_float(weight.values, np.float32)
     if quantize == "none" or weight.values.size < MIN_SIZE:
@@ -97,11 +89,7 @@ def forms(weight: FloatWeight, quantize: Quantize) -> list[Stored]:
         return [full, store_int8(weight)]
     if quantize == "int4":
         return [full, store_int4(weight)]
-    return [
-        full,
-        store_codebook(weight.values, zero=True),
-        store_codebook(weight.values, zero=False),
-    ]
+    return [full, *(store_codebook(weight.values, zero=zero) for zero in (True, False))]
 
 
 def store_float(values: np.ndarray, dtype: Any) -> Stored:
@@ -112,13 +100,13 @@ def store_float(values: np.ndarray, dtype: Any) -> Stored:
 
 
 def store_int8(weight: FloatWeight) -> Stored:
-    """The values as integers of -127..127, with a scale for each channel."""
+    """Integers in -127..127, with a scale for each channel."""
     codes, scale = _integers(weight, 8)
     return Stored("int8", codes, 0, codes != 0, weight.values.shape, scale=scale)
 
 
 def store_int4(weight: FloatWeight) -> Stored:
-    """The values as integers of -7..7, with a scale for each channel."""
+    """Integers in -7..7, with a scale for each channel."""
     codes, scale = _integers(weight, 4)
     table = np.arange(-7, 8, dtype=np.float32)
     numbers = (codes + 7).astype(np.uint8)
@@ -126,10 +114,9 @@ def store_int4(weight: FloatWeight) -> Stored:
 
 
 def store_codebook(values: np.ndarray, *, zero: bool) -> Stored:
-    """The values as numbers of a table's entries, one of which is zero if `zero`.
+    """The values as indices into a table, one entry of which is zero if `zero`.
 
-    Without, the zeros have a code that means nothing: an encoding that leaves them out has one
-    more value for the others.
+    Without, the code of a zero is meaningless, and encodings that omit zeros have an entry more.
     """
     nonzero = values.ravel() != 0
     kept = values.ravel() if zero else values.ravel()[nonzero]
@@ -144,7 +131,7 @@ def store_codebook(values: np.ndarray, *, zero: bool) -> Stored:
 
 
 def _channel_axis(values: np.ndarray, used_by: list[tuple[Any, int]]) -> int:
-    """The axis of the output channels, as the first operator that takes the weight has them."""
+    """The axis of the output channels in the first operator that takes the weight."""
     last = max(values.ndim - 1, 0)
     if not used_by:
         return last
@@ -157,7 +144,7 @@ def _channel_axis(values: np.ndarray, used_by: list[tuple[Any, int]]) -> int:
 
 
 def _values(graph: Any, dtype: Any) -> Iterator[tuple[str, np.ndarray, list[tuple[Any, int]]]]:
-    """Names, values and users of the initializers of a type, scales and zero points excepted."""
+    """Names, values and users of the initializers of a dtype, except scales and zero points."""
     used_by = consumers(graph)
     for entry in graph.initializer:
         users = used_by.get(entry.name, [])
