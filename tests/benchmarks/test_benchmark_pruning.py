@@ -84,7 +84,7 @@ def test_tfmot_is_given_our_weights_batches_and_options_and_runs_once(
         pruning.Comparison, "_ours", lambda *_: TRAINING | {"steps": 5, "batch_size": 32}
     )
     # The images are not MNIST's: the model only has to be read, not to be right.
-    monkeypatch.setattr(pruning, "evaluate", lambda *_: 0.5)
+    monkeypatch.setattr(pruning, "accuracy_of", lambda *_: 0.5)
     comparison = pruning.Comparison(tmp_path / "work", tiny_data)
     for tool, dropout in (("tfmot", 0.5), (pruning.SCALED, 0.5 * TRAINING["dropout_scale"])):
         for _ in range(2):

@@ -107,7 +107,7 @@ def test_a_dry_run_measures_every_row_and_says_that_it_is_of_the_cpu(prepared) -
     done = measure(prepared, *QUICK, "--batches", "8")
     document = json.loads((prepared / "cpu.json").read_text())
     (run,) = document["runs"]
-    schema = json.loads((ROOT / "compressor" / "report" / "bench.schema.json").read_text())
+    schema = json.loads((ROOT / "compressor" / "runs" / "bench.schema.json").read_text())
     importlib.import_module("jsonschema").validate(document, schema)
 
     assert done.returncode == 1 and "cpu.json" in done.stdout  # rows that are not right

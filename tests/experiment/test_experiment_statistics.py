@@ -7,6 +7,7 @@ import math
 import random
 
 import pytest
+from results_documents import make_results
 from scipy import stats
 
 from compressor.experiment.statistics import hypothesis, spearman
@@ -138,8 +139,8 @@ def test_unequal_seeds_give_a_reason():
     assert "differ" in test["reason"]
 
 
-def test_hypothesis_reads_size_accuracy_and_time_whatever_the_order(results_of):
-    rows = results_of(seeds=3)["proportions"]
+def test_hypothesis_reads_size_accuracy_and_time_whatever_the_order():
+    rows = make_results(seeds=3)["proportions"]
     tests = hypothesis(rows)
     assert list(tests) == ["size", "accuracy", "prediction_time"]
     assert tests["size"]["rho"] == -1

@@ -11,7 +11,7 @@ import jsonschema
 import pytest
 from command_line import compressor, files, results_of, signal_when, start, step_times
 
-from compressor import report
+from compressor.runs import results_schema
 from deploy import read_artifact
 
 FORMS = {
@@ -41,7 +41,7 @@ def test_nothing_that_was_done_is_done_again(exported: Any) -> None:
 def test_every_model_is_there_in_both_formats_and_was_run(exported: Any) -> None:
     run, _, _ = exported
     results = results_of(run)
-    jsonschema.Draft202012Validator(report.schema()).validate(results)
+    jsonschema.Draft202012Validator(results_schema()).validate(results)
 
     rows = {"": results["dense"][0]}
     rows |= {f"{row['sparsity']:g}/": row for row in results["proportions"]}

@@ -13,8 +13,9 @@ import jsonschema
 import pytest
 from command_line import compressor, results_of, without_times
 
-from compressor import load_dataset, report
+from compressor import load_dataset
 from compressor.pruning.plan import make_plan
+from compressor.runs import results_schema
 
 WEIGHTS = {"conv1": 5 * 5 * 32, "conv2": 5 * 5 * 32 * 64, "fc1": 256 * 1024, "fc2": 1024 * 4}
 BIASES = 32 + 64 + 1024 + 4
@@ -33,7 +34,7 @@ def two_seeds(undisturbed: Any, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 def test_the_results_follow_their_schema(undisturbed: Any, two_seeds: Path) -> None:
     assert undisturbed.outcome.code == 0, undisturbed.outcome.stderr
-    validator = jsonschema.Draft202012Validator(report.schema())
+    validator = jsonschema.Draft202012Validator(results_schema())
 
     for run in (undisturbed.run, two_seeds):
         validator.validate(results_of(run))

@@ -46,9 +46,9 @@ def test_as_many_steps_as_asked_and_each_is_heard(small_net, tiny_data):
 
 def test_it_learns(small_net, tiny_data):
     model = small_net()
-    before = training.evaluate(model, tiny_data.x_test, tiny_data.y_test)
+    before = training.accuracy_of(model, tiny_data.x_test, tiny_data.y_test)
     fit(model, tiny_data, TrainingOptions(steps=40, batch_size=32, learning_rate=0.01))
-    after = training.evaluate(model, tiny_data.x_test, tiny_data.y_test)
+    after = training.accuracy_of(model, tiny_data.x_test, tiny_data.y_test)
     assert before < 0.7 < 0.95 < after
 
 
@@ -191,7 +191,7 @@ def test_accuracy_is_that_of_all_parts(small_net, tiny_data):
     x = tiny_data.x_test.astype(np.float32)[..., None] / 255
     expected = np.mean(np.asarray(model(x)).argmax(-1) == tiny_data.y_test)
     assert 0 < expected < 1
-    assert training.evaluate(model, tiny_data.x_test, tiny_data.y_test) == expected
+    assert training.accuracy_of(model, tiny_data.x_test, tiny_data.y_test) == expected
 
 
 def test_a_training_whose_order_would_fill_the_memory_is_refused(rejected):

@@ -172,7 +172,7 @@ def test_a_folder_and_a_pipe_are_no_profiles(tmp_path):
 
 def test_the_example_of_the_documentation_is_a_profile_and_every_device_is_listed(tmp_path):
     text = DOCUMENT.read_text()
-    example = "\n".join(line[4:] for line in text.splitlines() if line.startswith("    "))
+    example = text[text.index("```toml") :]
     path = tmp_path / "my-board.toml"
     path.write_text(example[example.index("schema =") : example.index("width_multiple = 8") + 18])
 
