@@ -1,7 +1,7 @@
-"""Which artefacts run on which devices, by their descriptions: nothing is loaded or run.
+"""Which artefacts run on which devices, judged by their descriptions: nothing is loaded or run.
 
-What is refused is known not to work, or was never proven; what passes may still be too slow. The
-check vectors in a bundle prove the rest on the device.
+A refused artefact is known not to work, or was never verified; one that passes may still be too
+slow. The check vectors in a bundle prove the rest on the device.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ _BITS = {
     **{"float16": 16, "int16": 16, "uint16": 16},
     **{"int8": 8, "uint8": 8, "bool": 8, "int4": 4, "uint4": 4},
 }
-_KEPT = ("dense", *KERNEL_BLOCKS)
-"""Encodings that are executed as they lie in the file."""
 _UNPACKED_BITS = 32
-"""Of a value whose type is none of a tensor, such as the number of a codebook's entry."""
+"""For other types, such as that of a codebook's indices."""
+_KEPT = ("dense", *KERNEL_BLOCKS)
+"""Encodings that are executed as stored in the file."""
 
 
 def obstacles(artifact: Artifact, profile: DeviceProfile) -> tuple[str, ...]:
-    """Why the artefact cannot run on the device, a line each; none where it can.
+    """Why the artefact cannot run on the device, one line each; empty if it can.
 
-    Checked are the format, that it was verified in the device's runtime (or, where that cannot run
-    on a host, in the one that stands in for it), the operators' versions, the memory that its
-    weights take (a lower bound), and the storage.
+    Checks the format, that it was verified in the device's runtime (or in its substitute, where
+    that cannot run on a host), the operators' versions, the memory of its weights (a lower bound)
+    and the storage.
     """
     if artifact.format != profile.format:
         return (f"is {artifact.format}, {profile.runtime} executes {profile.format}",)
@@ -54,19 +54,19 @@ def obstacles(artifact: Artifact, profile: DeviceProfile) -> tuple[str, ...]:
 def choose(candidates: Sequence[Artifact], profile: DeviceProfile) -> Artifact:
     """The artefact that the device prefers, of those that run there (at least one).
 
-    A device that is to be fast takes the quantisation that its profile names first, then what was
-    exported for latency, then layers of the widths that it likes, then the fewest bytes. One that
-    is to hold little takes the fewest bytes of those whose quantisation the profile names.
+    A profile that optimizes for latency ranks by its order of quantisations, then what was exported
+    for latency, then the width multiple it prefers, then bytes. One that optimizes for size takes
+    the smallest of those whose quantisation it names.
     """
     prefer = profile.prefer
 
     def rank(artifact: Artifact) -> tuple[int, ...]:
         known = artifact.quantize in prefer.quantize
-        way = prefer.quantize.index(artifact.quantize) if known else len(prefer.quantize)
+        order = prefer.quantize.index(artifact.quantize) if known else len(prefer.quantize)
         if prefer.optimize == "size":
-            return int(not known), artifact.bytes, way
-        as_wanted = artifact.optimize == prefer.optimize
-        return way, int(not as_wanted), odd_widths(artifact, prefer.width_multiple), artifact.bytes
+            return int(not known), artifact.bytes, order
+        other = artifact.optimize != prefer.optimize
+        return order, int(other), odd_widths(artifact, prefer.width_multiple), artifact.bytes
 
     return min(candidates, key=rank)
 
@@ -77,23 +77,19 @@ def runs_on(artifact: Artifact) -> tuple[str, ...]:
 
 
 def memory_bytes(artifact: Artifact) -> int:
-    """What the artefact takes in memory at least: the file, and the weights that are unpacked."""
+    """A lower bound of the memory it takes: the file, and the weights that are unpacked."""
     return artifact.bytes + sum(
         _unpacked_bytes(tensor) for tensor in artifact.tensors if tensor.encoding not in _KEPT
     )
 
 
 def odd_widths(artifact: Artifact, multiple: int) -> int:
-    """How many hidden layers have a number of units that is no multiple of `multiple`.
-
-    Read off the biases, which have one axis in every format.
-    """
+    """How many hidden layers have a width that is not a multiple of `multiple`, by their biases."""
     widths = [tensor.shape[0] for tensor in artifact.tensors if len(tensor.shape) == 1]
     return sum(width % multiple != 0 for width in widths if width != artifact.classes)
 
 
 def _unproven(artifact: Artifact, profile: DeviceProfile) -> str:
-    """What it means that the artefact was verified in other runtimes than the device's."""
     wanted = runtimes.find(profile.runtime).verified_in
     # A GPU is rarely at hand; on the CPU the same runtime computes the same graph.
     accepted = {wanted, "onnxruntime"} if profile.format == "onnx" else {wanted}
@@ -108,14 +104,11 @@ def _missing_operators(artifact: Artifact, profile: DeviceProfile) -> list[str]:
     runtime = f"{profile.runtime} {profile.runtime_version}"
     if profile.operators is not None:
         known, runtime = profile.operators, "the device"
-    else:
-        table = find_table(profile.runtime, profile.runtime_version)
-        if table is None:
-            return [
-                f"the operators of {runtime} were not measured (list them in the profile, as "
-                "[operators])"
-            ]
+    elif table := find_table(profile.runtime, profile.runtime_version):
         known = table.operators
+    else:
+        unmeasured = f"the operators of {runtime} were not measured"
+        return [f"{unmeasured} (list them in the profile, as [operators])"]
     return [
         f"needs {name} {version} ({runtime} has "
         + (f"up to {known[name]})" if name in known else "none)")

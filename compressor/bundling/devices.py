@@ -19,8 +19,8 @@ def known() -> tuple[DeviceProfile, ...]:
 def find_device(device: str | Path) -> DeviceProfile:
     """The profile of this name, or the one in this TOML file.
 
-    Whatever ends in .toml, or has a folder before it, is a file. Raises UsageError for a name that
-    is not known, and for a file that is missing, is no profile, or has the name of another one.
+    Anything ending in .toml, or with a folder in it, is a file. Raises UsageError for an unknown
+    name, and for a file that is missing, is no profile, or reuses the name of a known one.
     """
     text = str(device)
     if isinstance(device, Path) or text.endswith(SUFFIX) or Path(text).name != text:

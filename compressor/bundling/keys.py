@@ -1,4 +1,4 @@
-"""The pair of keys by which a publisher signs bundles: Ed25519 (RFC 8032), by `cryptography`."""
+"""The key pair with which a publisher signs bundles: Ed25519 (RFC 8032), by `cryptography`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def keygen(name: Path | str) -> dict[str, Any]:
-    """Make a pair of keys: the files NAME.key, which only its owner may read, and NAME.pub.
+    """Make a key pair: the files NAME.key, readable by its owner only, and NAME.pub.
 
-    A `name` that ends in .key or .pub is taken without that.
-
-    Both are PEM, PKCS #8 (RFC 8410) and SubjectPublicKeyInfo, as openssl takes them. Returns
-    private, public (the paths) and identifier. Raises UsageError where one of the files is there:
-    a key is never overwritten. Raises StorageError where they cannot be written.
+    A .key or .pub at the end of `name` is dropped. Both are PEM, PKCS #8 (RFC 8410) and
+    SubjectPublicKeyInfo, as openssl takes them. Returns private, public (the paths) and identifier.
+    Raises UsageError where one of the files exists, since keys are never overwritten, and
+    StorageError where they cannot be written.
     """
     from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -44,11 +43,8 @@ def keygen(name: Path | str) -> dict[str, Any]:
                 "there is a key already", value=path, hint="keys are not overwritten; name another"
             )
     key = Ed25519PrivateKey.generate()
-    pem = key.private_bytes(
-        serialization.Encoding.PEM,
-        serialization.PrivateFormat.PKCS8,
-        serialization.NoEncryption(),
-    )
+    encoding, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    pem = key.private_bytes(encoding, pkcs8, serialization.NoEncryption())
     shown = PublicKey(key.public_key().public_bytes_raw())
     with storage_errors(private):
         private.parent.mkdir(parents=True, exist_ok=True)
@@ -85,7 +81,7 @@ def read_private_key(path: Path | str) -> tuple[PublicKey, Sign]:
 
 
 def _write_private(path: Path, content: bytes) -> None:
-    """Write a file that nobody else could read at any moment; a part of it does not stay."""
+    """Write a file that nobody else can read at any moment; no partial file stays."""
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         with os.fdopen(handle, "wb") as file:

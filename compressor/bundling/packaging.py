@@ -1,4 +1,4 @@
-"""Packing an artefact for a device: refused where it cannot run, else one file that says it all."""
+"""Packing an artefact for a device, unless it cannot run there."""
 
 from __future__ import annotations
 
@@ -57,19 +57,17 @@ def package(
     """Pack the one of `artefacts` that `device` prefers as the bundle `output`.
 
     `artefacts` are exported files with their descriptions and check vectors beside them; `device`
-    is the name of a profile or a TOML file. Those that cannot run there are left out, and said why.
-    For a device whose runtime is onnxruntime-web the bundle is a folder for a web server, and
-    `web_runtime` may be the tarball of that package. `name` is what it is called on the device,
-    where it replaces what was called so before; by default that of the artefact and of the device.
-    `sign` is a private key of `keygen`,
-    `latencies` a bench.json whose measurements of the artefact the manifest repeats: packing itself
-    measures nothing, and the same artefact gives the same bytes.
+    is the name of a profile or a TOML file. For a device whose runtime is onnxruntime-web the
+    bundle is a folder for a web server, and `web_runtime` may be the tarball of that package.
+    `name` is the bundle's name on the device, where it replaces an earlier one; by default it is
+    made of the artefact's and the device's. `sign` is a private key of `keygen`, `latencies` a
+    bench.json whose measurements of the artefact go into the manifest: packing measures nothing,
+    and the same artefact gives the same bytes.
 
-    Returns a JSON object: path, bytes, sha256, device, artefact, runtime, signed_by, left_out (of
-    each file that is not in it, why), members. Raises UsageError where none can run there, saying
-    what each lacks and on which devices it runs; BundleError for files that are damaged;
-    RunDirectoryError where `output` is there and not `force`; MissingRuntimeError where
-    onnxruntime-web cannot be had.
+    Returns a JSON object: path, bytes, sha256, device, artefact, runtime, signed_by, left_out (file
+    and why), members. Raises UsageError where none can run there, with what each lacks and the
+    devices it runs on; BundleError for damaged files; RunDirectoryError where `output` exists,
+    unless `force`; MissingRuntimeError where onnxruntime-web is not available.
     """
     from compressor.bundling import devices
     from compressor.bundling.sbom import bundle_sbom
@@ -77,7 +75,9 @@ def package(
     profile = devices.find_device(device)
     target = Path(output)
     _check_target(target, profile, force)
-    _check_name(name)
+    if name is not None and not is_bundle_name(name):
+        hint = "plain letters, digits and _.+=@- make a name, with a letter, digit or _ first"
+        raise UsageError("a bundle is not called that", value=repr(name), hint=hint)
     key = None if sign is None else read_private_key(sign)
     described = _read_all([Path(path) for path in artefacts])
     path, left_out = _chosen(described, profile)
@@ -123,7 +123,7 @@ def package(
 
 
 def is_folder(profile: DeviceProfile) -> bool:
-    """Whether a bundle for this device is a folder, to be served to browsers."""
+    """Whether a bundle for this device is a folder for a web server."""
     return profile.runtime == "onnxruntime-web"
 
 
@@ -141,11 +141,8 @@ def _read_all(paths: Sequence[Path]) -> dict[Path, Artifact]:
         with deploy_errors():
             found[path] = read_artifact(path)
         if not is_member_name(path.name):
-            raise UsageError(
-                "a bundle cannot hold a file of this name",
-                value=path.name,
-                hint="export it under a name of plain letters, digits and _.-",
-            )
+            hint = "export it under a name of plain letters, digits and _.-"
+            raise UsageError("a bundle cannot hold a file of this name", value=path.name, hint=hint)
     return found
 
 
@@ -183,7 +180,7 @@ def _what_can(described: Mapping[Path, Artifact], profile: DeviceProfile) -> str
 def _members(
     path: Path, artifact: Artifact, profile: DeviceProfile, web_runtime: Path | str | None
 ) -> tuple[dict[str, bytes], str]:
-    """The members of the bundle but for what describes it, and how it is used."""
+    """The members but for README and SBOM, and the kind of the bundle (see `bundle_readme`)."""
     with deploy_errors():
         model = read_regular(path, artifact.bytes)
         beside = path.with_name(path.name + VECTORS_SUFFIX)
@@ -203,30 +200,25 @@ def _members(
 
 
 def _latencies(path: Path, artifact: Artifact) -> tuple[Latency, ...]:
-    """What a bench.json says of the artefact: its newest sound rows, one of each setting."""
+    """The artefact's latencies in a bench.json: its newest sound row of each setting."""
     from compressor.runs import read_bench
 
     if not path.is_file():
         raise UsageError("there is no such bench.json", value=path)
     found: dict[tuple[str, int, int], Latency] = {}
     for run in read_bench(path)["runs"]:
-        names = [number for number, one in enumerate(run["artefacts"]) if _is(one, artifact)]
+        digests = [measured["sha256"] for measured in run["artefacts"]]
+        names = [number for number, digest in enumerate(digests) if digest == artifact.sha256]
         for row in run["rows"]:
             sound = row["status"] == "right" and row["transfer"] == "copies"
             if row["artefact"] in names and sound and row["latency_ms"] is not None:
                 setting = (row["runtime"], row["threads"], row["batch"])
                 found[setting] = _latency(run["machine"], row)
     if not found:
-        raise UsageError(
-            "this bench.json has not measured the artefact",
-            value=f"{path} holds nothing right of sha256 {artifact.sha256[:16]}",
-            hint="run compressor bench on it",
-        )
+        value = f"{path} holds nothing right of sha256 {artifact.sha256[:16]}"
+        hint = "run compressor bench on it"
+        raise UsageError("this bench.json has not measured the artefact", value=value, hint=hint)
     return tuple(found[setting] for setting in sorted(found))
-
-
-def _is(measured: Mapping[str, Any], artifact: Artifact) -> bool:
-    return bool(measured["sha256"] == artifact.sha256)
 
 
 def _latency(machine: Mapping[str, Any], row: Mapping[str, Any]) -> Latency:
@@ -238,24 +230,13 @@ def _latency(machine: Mapping[str, Any], row: Mapping[str, Any]) -> Latency:
         system=machine["system"],
         threads=row["threads"],
         batch=row["batch"],
-        p50_ms=times["p50"]["value"],
-        p90_ms=times["p90"]["value"],
-        p99_ms=times["p99"]["value"],
+        **{f"{name}_ms": times[name]["value"] for name in ("p50", "p90", "p99")},
         samples=times["samples"],
     )
 
 
-def _check_name(name: str | None) -> None:
-    if name is not None and not is_bundle_name(name):
-        raise UsageError(
-            "a bundle is not called that",
-            value=repr(name),
-            hint="plain letters, digits and _.+=@- make a name, with a letter, digit or _ first",
-        )
-
-
 def _check_target(target: Path, profile: DeviceProfile, force: bool) -> None:
-    """Refuse an output that is there, unless it is a bundle of the same kind and `force` is on."""
+    """Refuse an output that exists, unless `force` and it is a bundle of the same kind."""
     if not (target.exists() or target.is_symlink()):
         return
     if not force:
@@ -266,13 +247,12 @@ def _check_target(target: Path, profile: DeviceProfile, force: bool) -> None:
         kind = "folder" if folder else "file"
         raise RunDirectoryError(f"a bundle for {profile.name} is a {kind}", value=target)
     if not (_is_our_folder(target) if folder else _is_container(target)):
-        raise RunDirectoryError(
-            "this is no bundle, and is not replaced", value=target, hint="name another"
-        )
+        what = "this is no bundle, and is not replaced"
+        raise RunDirectoryError(what, value=target, hint="name another")
 
 
 def _is_container(path: Path) -> bool:
-    """Whether a file is one of ours, which may be replaced: a bundle, or a runner."""
+    """Whether a file is a bundle or a runner, which may be replaced."""
     try:
         read_container(read_regular(path, MOST_BYTES))
     except DeployError:
@@ -293,9 +273,9 @@ def _is_our_folder(folder: Path) -> bool:
 
 
 def _write_folder(target: Path, members: Mapping[str, bytes]) -> None:
-    """Write a folder that any web server may read: made beside its place, then renamed.
+    """Write a folder that any web server may read, beside its place, and rename it.
 
-    One that is there is moved away first, and back if the renaming fails.
+    An existing one is moved away first, and back if the renaming fails.
     """
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)

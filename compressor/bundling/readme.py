@@ -47,7 +47,7 @@ is fetched from anywhere else. The page runs the check vectors itself before it 
 
 
 def bundle_readme(manifest: Manifest, kind: str) -> bytes:
-    """The README of a bundle; `kind` is `python`, `app` or `browser`: how it is used."""
+    """The README of a bundle; its use is by `kind`: `python`, `app` or `browser`."""
     artifact = manifest.artifact
     use = {"python": _RUN, "app": _APP, "browser": _WEB}[kind]
     text = _TEXT.substitute(

@@ -1,7 +1,7 @@
-"""What is in a bundle, and what the device must bring: an SBOM in CycloneDX 1.6, JSON.
+"""The SBOM of a bundle, and of what the device must bring: CycloneDX 1.6, JSON.
 
-The same bundle gives the same bytes: there is no time in it, and its serial number is made of what
-it lists (RFC 9562, section 5.5).
+It is reproducible: without a timestamp, and with a serial number made of what it lists (RFC 9562,
+section 5.5).
 """
 
 from __future__ import annotations
@@ -21,10 +21,7 @@ from compressor._version import __version__
 from deploy.artifact import Artifact
 from deploy.profile import DeviceProfile
 
-_RUNNER = ("__main__.py", "deploy/")
 _DELIVERED = "compressor:delivered"
-
-
 _PACKAGES = {
     "litert": ("pypi", "ai-edge-litert"),
     "tflite-runtime": ("pypi", "tflite-runtime"),
@@ -33,7 +30,7 @@ _PACKAGES = {
     "tensorrt": ("pypi", "onnxruntime-gpu"),
     "onnxruntime-web": ("npm", "onnxruntime-web"),
 }
-"""Where a runtime comes from, and what it is called there."""
+"""Runtime -> package registry, and the package's name there."""
 
 
 def bundle_sbom(
@@ -61,7 +58,6 @@ def bundle_sbom(
 
 
 def _model(artifact: Artifact) -> Component:
-
     facts = {
         "format": artifact.format,
         "quantize": artifact.quantize,
@@ -78,7 +74,7 @@ def _model(artifact: Artifact) -> Component:
         type=ComponentType.MACHINE_LEARNING_MODEL,
         bom_ref="model",
         version=artifact.sha256[:16],
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=artifact.sha256)],
+        hashes=[_sha256(artifact.sha256)],
         properties=[
             Property(name=f"compressor:{key}", value=str(value))
             for key, value in facts.items()
@@ -88,15 +84,12 @@ def _model(artifact: Artifact) -> Component:
 
 
 def _runner(members: Mapping[str, bytes]) -> Component:
-
     files = [
         Component(
             name=name,
             type=ComponentType.FILE,
             bom_ref=f"file:{name}",
-            hashes=[
-                HashType(alg=HashAlgorithm.SHA_256, content=hashlib.sha256(content).hexdigest())
-            ],
+            hashes=[_sha256(hashlib.sha256(content).hexdigest())],
         )
         for name, content in sorted(members.items())
         if _is_runner(name)
@@ -112,7 +105,7 @@ def _runner(members: Mapping[str, bytes]) -> Component:
 
 
 def _packages(profile: DeviceProfile) -> list[Component]:
-    """What the device runs the artefact with; only onnxruntime-web comes in the bundle."""
+    """The packages that run the artefact; only onnxruntime-web comes in the bundle."""
     kind, runtime = _PACKAGES[profile.runtime]
     needed = {runtime: profile.runtime_version}
     if profile.pythons and kind == "pypi":
@@ -132,7 +125,6 @@ def _packages(profile: DeviceProfile) -> list[Component]:
 
 
 def _data(digest: str) -> Component:
-
     return Component(
         name="data set of training and verification",
         type=ComponentType.DATA,
@@ -144,5 +136,9 @@ def _data(digest: str) -> Component:
     )
 
 
+def _sha256(digest: str) -> HashType:
+    return HashType(alg=HashAlgorithm.SHA_256, content=digest)
+
+
 def _is_runner(name: str) -> bool:
-    return name == _RUNNER[0] or name.startswith(_RUNNER[1])
+    return name == "__main__.py" or name.startswith("deploy/")

@@ -1,4 +1,4 @@
-"""Checking a bundle on the host: what does not run first, then the check vectors in the runtime."""
+"""Checking a bundle on the host: statically first, then the check vectors in the runtime."""
 
 from __future__ import annotations
 
@@ -16,26 +16,25 @@ from deploy.manifest import VECTORS
 from deploy.signing import read_public_key
 
 _STAND_IN = "onnxruntime"
-"""What runs an ONNX artefact here whose own runtime needs a GPU, or a browser."""
+"""Runs ONNX artefacts here whose own runtime needs a GPU or a browser."""
 
 
 def verify(
     bundle: Path | str, *, keys: Sequence[Path | str] = (), static: bool = False
 ) -> dict[str, Any]:
-    """Check a bundle that nobody vouches for, a file or the folder of one for browsers.
+    """Check an untrusted bundle: a file, or the folder of one for browsers.
 
-    First what does not run: the container is the one that we write for its members, byte for byte;
-    the manifest is of our schema; every member has its digest; with `keys`, public keys of
-    `keygen`, the signature is by one of them. Then, unless `static`, the check vectors are run in
-    the runtime that the bundle is for; for one that is not on this machine (a GPU, a browser),
-    ONNX Runtime on the CPU stands in, and the result says so. The program in the bundle is not
-    run.
+    Statically: the container is byte for byte the one that we write for its members, the manifest
+    follows our schema, every member has its digest, and with `keys`, public keys of `keygen`, the
+    signature is by one of them. Then, unless `static`, the check vectors run in the bundle's
+    runtime; where that needs a GPU or a browser, ONNX Runtime on the CPU stands in, and the result
+    says so. The program in the bundle is not run.
 
     Returns a JSON object: path, name, device, bytes, sha256, members, signed, signed_by (the
-    trusted key; null where no keys were given), artefact, check (null where `static`): runtime,
-    version, packed_for (the version there), stands_in_for, passed, examples, difference, tolerance.
-    Raises BundleError for what is refused, CheckFailedError where the outputs are others,
-    MissingRuntimeError where the runtime is not there.
+    trusted key; null without `keys`), artefact, check (null where `static`): runtime, version,
+    packed_for (the version there), stands_in_for, passed, examples, difference, tolerance.
+    Raises BundleError for a refused bundle, CheckFailedError where the outputs differ,
+    MissingRuntimeError where the runtime is not installed.
     """
     with deploy_errors():
         trusted = [read_public_key(key) for key in keys] or None
@@ -62,13 +61,12 @@ def verify(
 
 
 def _check(bundle: Bundle) -> dict[str, Any]:
-    """Run the check vectors. Raises CheckFailedError where they are not met."""
     wanted = bundle.manifest.runtime
     name = _runtime_here(wanted)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(temporary_folder("compressor-verify-"))
         with storage_errors(folder):
-            # Names of ours: nothing goes to a name that the bundle chose.
+            # Our own names: never a name that the bundle chose.
             artefact = folder / f"artefact.{bundle.artifact.format}"
             artefact.write_bytes(bundle.model)
             (folder / VECTORS).write_bytes(bundle.members[VECTORS])
@@ -93,11 +91,10 @@ def _check(bundle: Bundle) -> dict[str, Any]:
 
 
 def _runtime_here(wanted: str) -> str:
-    """The runtime of this machine that runs the check vectors of a bundle for `wanted`."""
     if wanted not in runtimes.RUNTIMES:
         raise MissingRuntimeError("the bundle is for a runtime that is not known", value=wanted)
     runtime = runtimes.find(wanted)
-    if runtime.format == "onnx" and (runtime.gpu or runtime.substitute):
-        there = runtime.gpu and runtimes.state(wanted).version is not None
-        return wanted if there else _STAND_IN
-    return wanted
+    own = runtime.format != "onnx" or not (runtime.gpu or runtime.substitute)
+    if own or (runtime.gpu and runtimes.state(wanted).version is not None):
+        return wanted
+    return _STAND_IN

@@ -1,8 +1,8 @@
-"""The paper's sparse checkpoint (step_3): only the non-zero connections are stored.
+"""The paper's sparse checkpoint (step_3), which stores only the non-zero weights.
 
 The file is an uncompressed .npz. A pruned kernel is three arrays, 24 bytes a non-zero, as
-TensorFlow's `embedding_lookup_sparse` wants them: two int64 coordinates, an int32 id and a
-float32 value (see `compressor.encodings`, `coo-paper`). Whatever was not pruned stays dense.
+TensorFlow's `embedding_lookup_sparse` takes them: two int64 coordinates, an int32 id and a
+float32 value (see `compressor.encodings`, `coo-paper`). What was not pruned stays dense.
 
     model                  uint8, JSON: schema, the Keras configuration, the sparse layers
     sparse/LAYER/indices, ids, values
@@ -32,14 +32,14 @@ SCHEMA_VERSION = 1
 
 @dataclasses.dataclass(frozen=True)
 class SparseCheckpoint:
-    """A sparse checkpoint in memory: nothing of it was made dense."""
+    """A sparse checkpoint in memory, its kernels still encoded."""
 
     config: dict[str, Any]
     """the Keras configuration of the model, as `keras.saving.serialize_keras_object` gives it"""
     sparse: Mapping[str, SparseKernel]
     """layer name -> its kernel in the encoding `coo-paper`"""
     dense: Mapping[str, np.ndarray]
-    """LAYER/VARIABLE -> what stays dense: biases, unpruned kernels"""
+    """LAYER/VARIABLE -> biases and unpruned kernels"""
 
 
 def has_sparse_form(layer: Any) -> bool:
@@ -51,8 +51,8 @@ def has_sparse_form(layer: Any) -> bool:
 def write_sparse_checkpoint(model: Any, layers: Sequence[str], path: Path | str) -> int:
     """Write the paper's sparse checkpoint of `model`, with `layers` sparse; return its bytes.
 
-    `layers` are layer names, the paper's names, or `all`. The file is read back and compared
-    with the model before it gets its name; a difference raises CheckFailedError.
+    `layers` are layer names, the paper's names, or `all`. Before the file is renamed into place it
+    is read back and compared with the model; a difference raises CheckFailedError.
     """
     _, keras = quiet_tensorflow.load()
     chosen = resolve_layers(model, layers)
@@ -71,11 +71,9 @@ def write_sparse_checkpoint(model: Any, layers: Sequence[str], path: Path | str)
         "config": keras.saving.serialize_keras_object(model),
         "sparse": {name: list(encoded.shape) for name, encoded in sparse.items()},
     }
-    # Optimizer and loss are of no use to a predictor, and may name code of the user's.
+    # A predictor needs neither optimizer nor loss, which may name the user's own code.
     description["config"].pop("compile_config", None)
-    arrays: dict[str, np.ndarray] = {
-        "model": np.frombuffer(json.dumps(description).encode(), np.uint8)
-    }
+    arrays = {"model": np.frombuffer(json.dumps(description).encode(), np.uint8)}
     for name, encoded in sparse.items():
         arrays |= {f"sparse/{name}/{stream}": data for stream, data in encoded.streams.items()}
     arrays |= {f"dense/{name}": data for name, data in dense.items()}
@@ -87,28 +85,23 @@ def write_sparse_checkpoint(model: Any, layers: Sequence[str], path: Path | str)
 
 
 def read_sparse_checkpoint(path: Path | str) -> SparseCheckpoint:
-    """Read a sparse checkpoint; every stream is checked before anything uses it.
+    """Read a sparse checkpoint, and check every stream.
 
-    Raises CheckpointError, in one line, for a file that is damaged, of another kind or schema,
-    or whose indices do not fit the shapes.
+    Raises CheckpointError for a file that is damaged, of another kind or schema, or whose indices
+    do not fit the shapes.
     """
     path = Path(path)
     arrays = load_arrays(path)
     description = _description(arrays, path)
-    sparse, dense = {}, {}
+    sparse = {}
     for name, shape in description["sparse"].items():
-        prefix = f"sparse/{name}/"
-        streams = {
-            key.removeprefix(prefix): array
-            for key, array in arrays.items()
-            if key.startswith(prefix)
-        }
-        sparse[name] = SparseKernel(_shape(shape, path), streams)
+        sparse[name] = SparseKernel(_shape(shape, path), _below(f"sparse/{name}/", arrays))
         sparse[name].check()
-    for key, array in arrays.items():
-        if key.startswith("dense/"):
-            dense[key.removeprefix("dense/")] = array
-    return SparseCheckpoint(description["config"], sparse, dense)
+    return SparseCheckpoint(description["config"], sparse, _below("dense/", arrays))
+
+
+def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    return {key[len(prefix) :]: array for key, array in arrays.items() if key.startswith(prefix)}
 
 
 def is_sparse_checkpoint(path: Path) -> bool:
@@ -119,10 +112,9 @@ def is_sparse_checkpoint(path: Path) -> bool:
 def _description(arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
     try:
         description = json.loads(arrays["model"].tobytes().decode())
-        if description["schema"] != SCHEMA or not isinstance(description["config"], dict):
+        parts = (description["config"], description["sparse"])
+        if description["schema"] != SCHEMA or not all(isinstance(part, dict) for part in parts):
             raise KeyError("schema")
-        if not isinstance(description["sparse"], dict):
-            raise KeyError("sparse")
         version = description["schema_version"]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise CheckpointError(

@@ -1,15 +1,16 @@
-"""What the paper printed: the numbers of its Tables 4 to 9, and its claims.
+"""The paper's results: the numbers of its Tables 4 to 9, and its claims.
 
 Source: "Exploiting the Relationship between Pruning Ratio and Compression Effect for
 Neural Network Model Based on TensorFlow", Security and Communication Networks, 2020,
-Section 5. The paper gives thresholds, counts and sizes as numbers; of accuracy and
-prediction time it gives words only, so there is nothing here to draw for those.
+Section 5. It gives thresholds, counts and sizes as numbers, but accuracy and prediction time only
+in words, so there is nothing to draw for those.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 PARAMETERS = 3_274_634
 """Parameters of the paper's model, weights and biases."""
@@ -53,42 +54,25 @@ class PaperRow:
     prediction_time: str
 
 
-def _row(
-    table: int,
-    thresholds: tuple[float, float],
-    kept: tuple[int, int],
-    size_mib: float,
-    accuracy: str,
-    prediction_time: str,
-) -> PaperRow:
-    names = tuple(SHAPES)
-    return PaperRow(
-        table=table,
-        thresholds=dict(zip(names, thresholds, strict=True)),
-        kept=dict(zip(names, kept, strict=True)),
-        size_mib=size_mib,
-        accuracy=accuracy,
-        prediction_time=prediction_time,
-    )
+def _fc(fc1: float, fc2: float) -> dict[str, Any]:
+    return {"w_fc1": fc1, "w_fc2": fc2}
 
 
 _SAME, _LOWER = "does not change", "slightly decreases"
 _LONGER, _SHORTER = "slightly increases", "slightly decreases"
 
 ROWS: dict[float, PaperRow] = {
-    0.1: _row(4, (0.012034996, 0.013038448), (2_890_137, 9_215), 66.5, _SAME, _LONGER),
-    0.3: _row(5, (0.036936015, 0.039559085), (2_247_884, 7_167), 51.8, _SAME, _LONGER),
-    0.5: _row(6, (0.06429165, 0.068891354), (1_605_631, 5_119), 37.1, _LOWER, _SHORTER),
-    0.7: _row(7, (0.09749276, 0.10360378), (963_379, 3_071), 22.3, _LOWER, _SHORTER),
-    0.8: _row(8, (0.11903707, 0.12662686), (642_252, 2_047), 14.9, _LOWER, _LONGER),
-    0.9: _row(9, (0.14814831, 0.15710811), (321_126, 1_023), 7.6, _LOWER, _SHORTER),
+    0.1: PaperRow(4, _fc(0.012034996, 0.013038448), _fc(2_890_137, 9_215), 66.5, _SAME, _LONGER),
+    0.3: PaperRow(5, _fc(0.036936015, 0.039559085), _fc(2_247_884, 7_167), 51.8, _SAME, _LONGER),
+    0.5: PaperRow(6, _fc(0.06429165, 0.068891354), _fc(1_605_631, 5_119), 37.1, _LOWER, _SHORTER),
+    0.7: PaperRow(7, _fc(0.09749276, 0.10360378), _fc(963_379, 3_071), 22.3, _LOWER, _SHORTER),
+    0.8: PaperRow(8, _fc(0.11903707, 0.12662686), _fc(642_252, 2_047), 14.9, _LOWER, _LONGER),
+    0.9: PaperRow(9, _fc(0.14814831, 0.15710811), _fc(321_126, 1_023), 7.6, _LOWER, _SHORTER),
 }
 """The paper's tables by sparsity, 0 to 1."""
 
 
 def row(sparsity: float) -> PaperRow | None:
-    """Return the paper's table at `sparsity` (0 to 1), or None where it has none."""
-    for proportion, found in ROWS.items():
-        if math.isclose(proportion, sparsity, abs_tol=1e-9):
-            return found
-    return None
+    """The paper's table at `sparsity` (0 to 1), or None where it has none."""
+    near = (found for own, found in ROWS.items() if math.isclose(own, sparsity, abs_tol=1e-9))
+    return next(near, None)

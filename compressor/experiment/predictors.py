@@ -1,4 +1,4 @@
-"""The paper's two predictors: dense networks, and sparse ones computed in their sparse form."""
+"""The paper's two predictors: dense networks, and sparse ones computed from their encoding."""
 
 from __future__ import annotations
 
@@ -32,14 +32,11 @@ from deploy import LatencyStatistics, describe_machine, measure_latency
 
 @dataclasses.dataclass(frozen=True)
 class Predictor:
-    """Something that predicts: `predict` takes what `model` takes, and gives float32 (n, classes).
-
-    For a model of one input that is float32 (n, *input_shape).
-    """
+    """`predict` takes what `model` takes, and gives float32 (n, classes)."""
 
     kind: Literal["dense", "sparse"]
     model: Any
-    """the Keras model that computes"""
+    """a Keras model"""
     predict: Callable[[Any], np.ndarray]
     path: Path
     """the file that was loaded"""
@@ -51,10 +48,9 @@ class Predictor:
 
 
 def load_predictor(checkpoint: Path | str) -> Predictor:
-    """Load the predictor that fits what `checkpoint` holds.
+    """Load the predictor of a .keras file, a sparse checkpoint (.npz), or a step's folder.
 
-    `checkpoint` is a .keras file or a sparse checkpoint (.npz), or a folder with one of them
-    (step_1, step_2_1, step_2_2: dense; step_3: sparse). Raises CheckpointError or ModelError.
+    step_1, step_2_1 and step_2_2 are dense, step_3 is sparse. Raises CheckpointError or ModelError.
     """
     path = find_checkpoint(Path(checkpoint))
     if is_sparse_checkpoint(path):
@@ -63,13 +59,12 @@ def load_predictor(checkpoint: Path | str) -> Predictor:
 
 
 def dense_predictor(model: Any, path: Path) -> Predictor:
-    """A predictor that runs `model` as TensorFlow runs it."""
     tensorflow, _ = quiet_tensorflow.load()
     return Predictor("dense", model, _compiled(tensorflow, model), path)
 
 
 def sparse_predictor(checkpoint: SparseCheckpoint, path: Path) -> Predictor:
-    """A predictor that computes with the sparse form: no sparse kernel is ever made dense.
+    """A predictor that computes with the encoded kernels, and never decodes them.
 
     Raises CheckpointError when the arrays do not fit the configuration.
     """
@@ -90,7 +85,6 @@ class Evaluation:
     path: Path
 
     def describe(self) -> dict[str, Any]:
-        """The evaluation as a JSON object."""
         return dataclasses.asdict(self) | {"path": str(self.path)}
 
 
@@ -101,31 +95,22 @@ def evaluate_predictor(
     batch_size: int = 32,
     max_steps: int = 10,
 ) -> Evaluation:
-    """Accuracy on the whole test set, and the paper's prediction time.
+    """Accuracy on the whole test set, and the time of `max_steps` batches of `batch_size` images.
 
-    The prediction time is that of `max_steps` batches of `batch_size` test images, after a
-    warm-up, over several rounds. Raises DataError when the images do not fit the model.
+    The time is taken after a warm-up, over several rounds. Raises DataError when the images do not
+    fit the model.
     """
-    times = prediction_times(
+    (time,) = prediction_times(
         {"checkpoint": predictor}, data.x_test, batch_size=batch_size, batches=max_steps
-    )
-    return Evaluation(
-        predictor.kind,
-        predictor_accuracy(predictor, data),
-        len(data.y_test),
-        times["checkpoint"],
-        predictor.path,
-    )
+    ).values()
+    accuracy = predictor_accuracy(predictor, data)
+    return Evaluation(predictor.kind, accuracy, len(data.y_test), time, predictor.path)
 
 
 def predictor_accuracy(predictor: Predictor, data: Dataset) -> float:
-    """The fraction of the test examples whose class is found, 0 to 1.
-
-    Raises DataError when the data do not fit the model.
-    """
-    return training.accuracy_of(
-        predictor.model, data.x_test, data.y_test, predict=predictor.predict
-    )
+    """Test accuracy, 0 to 1. Raises DataError when the data do not fit the model."""
+    model, predict = predictor.model, predictor.predict
+    return training.accuracy_of(model, data.x_test, data.y_test, predict=predict)
 
 
 def prediction_times(
@@ -137,13 +122,12 @@ def prediction_times(
 ) -> dict[str, LatencyStatistics]:
     """Time predictors of one kind of input on `batches` batches of `batch_size` of the inputs `x`.
 
-    The predictors take turns, so that the times can be compared. TensorFlow uses the threads
-    that it was given; the product with a sparse kernel uses one.
+    They take turns, so that their times can be compared. TensorFlow uses the threads that it was
+    given; the product with a sparse kernel uses one.
     """
     if batch_size < 1 or batches < 1:
-        raise UsageError(
-            "batch size and steps must be at least 1", value=f"{batch_size}, {batches}"
-        )
+        value = f"{batch_size}, {batches}"
+        raise UsageError("batch size and steps must be at least 1", value=value)
     tensorflow, _ = quiet_tensorflow.load()
     feed = preprocessing.preprocessing_of(next(iter(predictors.values())).model, x)
     wanted = np.resize(np.arange(rows(x)), (batches, batch_size))
@@ -158,7 +142,6 @@ def prediction_times(
 def _compiled(tensorflow: Any, model: Any) -> Callable[[Any], np.ndarray]:
     if len(model.outputs) != 1:
         raise ModelError("only models with one output are supported", value=len(model.outputs))
-    # The structure that the model was built with: a tensor, a list, or a dict.
     specs = tensorflow.nest.map_structure(
         lambda part: tensorflow.TensorSpec(part.shape, part.dtype), preprocessing.structure(model)
     )
@@ -192,7 +175,7 @@ def _sparse_model(checkpoint: SparseCheckpoint, path: Path) -> Any:
 
 
 def _replace_layers(config: Any, shapes: dict[str, Any], prefix: str = "") -> Any:
-    """A copy of a model's configuration with the sparse kinds of the layers in `shapes`."""
+    """A copy of a model's configuration with sparse classes for the layers in `shapes`."""
     layers = []
     for layer in config["config"]["layers"]:
         name = prefix + layer["config"]["name"]
@@ -205,15 +188,10 @@ def _replace_layers(config: Any, shapes: dict[str, Any], prefix: str = "") -> An
                     value=f"{name} ({layer['class_name']})",
                 )
             _check_kernel(name, shapes[name], layer["config"])
+            kind, own = f"Sparse{layer['class_name']}", layer["config"]
             layer = layer | {
-                "module": None,
-                "class_name": f"Sparse{layer['class_name']}",
-                "registered_name": f"Sparse{layer['class_name']}",
-                "config": {
-                    "name": layer["config"]["name"],
-                    "layer": layer["config"],
-                    "kernel_shape": list(shapes[name]),
-                },
+                **{"module": None, "class_name": kind, "registered_name": kind},
+                "config": {"name": own["name"], "layer": own, "kernel_shape": list(shapes[name])},
             }
             layer.pop("build_config", None)
         layers.append(layer)
@@ -221,7 +199,7 @@ def _replace_layers(config: Any, shapes: dict[str, Any], prefix: str = "") -> An
 
 
 def _check_kernel(name: str, shape: tuple[int, ...], layer: dict[str, Any]) -> None:
-    # A kernel is (*kernel_size, inputs, outputs); the inputs are checked when it is called.
+    # (*kernel_size, inputs, outputs); the inputs are checked when the layer is built.
     size, outputs = layer.get("kernel_size", []), layer.get("units", layer.get("filters"))
     if [*shape[:-2], shape[-1]] != [*size, outputs] or len(shape) != len(size) + 2:
         raise CheckpointError(
@@ -249,6 +227,6 @@ def _fill(model: Any, checkpoint: SparseCheckpoint) -> None:
             )
         variable.assign(array)
     for layer in layers.values():
-        # Normalization works with constants that it takes from its variables.
+        # Normalization computes with constants made of its variables.
         if hasattr(layer, "finalize_state"):
             layer.finalize_state()

@@ -1,4 +1,4 @@
-"""results.json, put together from the records of the steps."""
+"""results.json, assembled from the records of the steps."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from compressor.runs import RESULTS_SCHEMA, RESULTS_SCHEMA_VERSION, sparsity_nam
 from deploy import describe_machine
 
 _VERSIONS = ("tensorflow", "keras", "numpy", "scipy")
+_ACCURACIES = ("validation_accuracy", "accuracy")
+_RETRAINED = ("checkpoint_bytes", "nonzeros", "training")
 
 
 def assemble_results(
@@ -22,9 +24,8 @@ def assemble_results(
 ) -> dict[str, Any]:
     """The results document; its schema is compressor/runs/results.schema.json.
 
-    `records` is one object a seed, with the results of its steps; `encodings` the break-even
-    points. Only what stands under a key `prediction_time` differs between two runs of one plan
-    on one machine.
+    `records` holds one object a seed, with the records of its steps; `encodings` the break-even
+    points. Two runs of one plan on one machine differ only under `prediction_time`.
     """
     proportions = [_proportion(record, row) for record in records for row in record["proportions"]]
     return {
@@ -60,18 +61,13 @@ def _proportion(record: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
         "seed": record["seed"],
         "sparsity": row["sparsity"],
         "layers": pruned["layers"],
-        "pruned": {key: pruned[key] for key in ("validation_accuracy", "accuracy")},
+        "pruned": {key: pruned[key] for key in _ACCURACIES},
         "retrained": {
-            **{
-                key: retrained[key]
-                for key in ("validation_accuracy", "accuracy", "checkpoint_bytes", "nonzeros")
-            },
-            "training": retrained["training"],
+            **{key: retrained[key] for key in (*_ACCURACIES, *_RETRAINED)},
             "prediction_time": times[f"{part}/step_2_2"],
         },
         "sparse": {
-            "bytes": sparse["bytes"],
-            "accuracy": sparse["accuracy"],
+            **{key: sparse[key] for key in ("bytes", "accuracy")},
             "prediction_time": times[f"{part}/step_3"],
         },
         "encodings": sparse["encodings"],

@@ -1,30 +1,25 @@
 """Spearman's rho: whether two columns of an experiment are monotonically related.
 
 1. *rho* is Pearson's correlation of the ranks (ties get their mean rank).
-2. *p-value*: two-sided, of "no association", by permuting the ranks. Every permutation
-   is tried where there are at most 40,320 of them (eight rows of one seed, four of two
-   seeds), else as many are drawn at random with a fixed seed; the smallest p-value is then
-   2 / 40,321. Beyond 500 rows of one seed Student's t is accurate and is used
-   (scipy.stats.spearmanr). Three tests are made and no correction is applied.
+2. *p-value*: two-sided, of "no association", by permuting the ranks. Up to 40,320 permutations
+   (eight rows of one seed, four of two seeds) are enumerated; otherwise as many are drawn at random
+   with a fixed seed, and the smallest p-value is 2 / 40,321. Beyond 500 rows of one seed Student's
+   t is accurate and is used (scipy.stats.spearmanr). No correction is made for the three tests.
 3. *Confidence interval*: Fisher's z with the standard error sqrt((1 + rho^2 / 2) / (n - 3))
    of Bonett and Wright (2000), "Sample size requirements for estimating Pearson, Kendall
    and Spearman correlations", Psychometrika 65, 23-28, doi:10.1007/BF02294183. It needs no
-   resampling, so it is the same everywhere, and for as few as six rows it errs on the wide
-   side. At |rho| = 1 Fisher's z is infinite and the interval would have no width, which
-   says more than a few rows can. There the interval ends at rho, and its other end is that
-   of the nearest |rho| that as many rows can have, two neighbours of one seed swapped:
-   1 - 12 / (k n (n^2 - 1)) for k seeds of n rows. This errs on the wide side.
-4. *Several seeds*: the rows of one seed are repeated measures of one dense model, so rows
-   of different seeds are not exchangeable, and pooling them would take the difference
-   between dense models for noise, or for signal. Each seed is a block: rho is the mean of
-   the seeds' own rho, and values are permuted within their seed only. This is the
-   permutation form of the trend test of Page (1963), "Ordered hypotheses for multiple
-   treatments", JASA 58, 216-230. A seed whose values are all equal shows no trend and
-   counts as 0.
-5. *Interval of several seeds*: the mean of rule 4 is a correlation with the seeds' means
-   held constant, so n - 3 of rule 3 becomes n - 3 - (seeds - 1), as for any partial
-   correlation: Fisher (1924), "The distribution of the partial correlation coefficient",
-   Metron 3, 329-332. It speaks of these proportions, over all seeds that could be drawn.
+   resampling, so it is reproducible, and for as few as six rows it errs on the wide side. At
+   |rho| = 1 Fisher's z is infinite, and the interval would have no width, too much to claim from a
+   few rows. There it ends at rho, and its other end is that of the nearest |rho| possible, with two
+   neighbours of one seed swapped: 1 - 12 / (k n (n^2 - 1)) for k seeds of n rows.
+4. *Several seeds*: the rows of one seed are repeated measures of one dense model, so rows of
+   different seeds are not exchangeable. Each seed is a block: rho is the mean of the seeds' own
+   rho, and values are permuted within their seed only. This is the permutation version of the trend
+   test of Page (1963), "Ordered hypotheses for multiple treatments", JASA 58, 216-230. A seed whose
+   values are all equal counts as 0.
+5. *Interval of several seeds*: the mean of rule 4 is a correlation with the seeds' means held
+   constant, so n - 3 of rule 3 becomes n - 3 - (seeds - 1), as for any partial correlation: Fisher
+   (1924), "The distribution of the partial correlation coefficient", Metron 3, 329-332.
 """
 
 from __future__ import annotations
@@ -35,7 +30,7 @@ from statistics import NormalDist
 from typing import Any
 
 PERMUTATIONS = 40_320
-"""Permutations tried exactly, or drawn at random where there are more: 8!."""
+"""The most that are enumerated, and as many are drawn otherwise: 8!."""
 
 _LARGE = 500
 _BATCH = 5_000
@@ -51,13 +46,12 @@ def spearman(
 ) -> dict[str, Any]:
     """Spearman's rho of `x` and `y`, with p-value and confidence interval.
 
-    `x` and `y` are of equal length n; `groups`, of length n as well, names the block that
-    each row belongs to (see rule 4 above). `seed` fixes the random permutations.
+    `x` and `y` have length n; `groups`, of length n too, names the block of each row (rule 4
+    above). `seed` fixes the random permutations.
 
-    Returns {"rho", "p_value", "confidence_interval", "confidence", "n", "method",
-    "reason"}, ready for JSON: what cannot be computed is None, and `reason` says why.
-    Raises ValueError for unequal lengths, values that are not finite, and a confidence
-    outside of 0 to 1.
+    Returns {"rho", "p_value", "confidence_interval", "confidence", "n", "method", "reason"}, ready
+    for JSON: what cannot be computed is None, and `reason` says why. Raises ValueError for unequal
+    lengths, values that are not finite, and a confidence outside of 0 to 1.
     """
     import numpy as np
 
@@ -71,22 +65,18 @@ def spearman(
     if not 0 < confidence < 1:
         raise ValueError(f"confidence is not between 0 and 1: {confidence}")
 
+    keys = dict.fromkeys(labels)
+    blocks = [[i for i, label in enumerate(labels) if label == key] for key in keys]
     result: dict[str, Any] = {
-        "rho": None,
-        "p_value": None,
-        "confidence_interval": None,
-        "confidence": confidence,
-        "n": n,
-        "method": "Spearman's rho",
-        "reason": None,
+        **{"rho": None, "p_value": None, "confidence_interval": None},
+        **{"confidence": confidence, "n": n, "method": "Spearman's rho"},
+        "reason": _obstacle(columns, blocks),
     }
-    blocks = [[i for i, label in enumerate(labels) if label == key] for key in _unique(labels)]
-    result["reason"] = _obstacle(columns, blocks)
     if result["reason"]:
         return result
 
     scaled_x, scaled_y = (np.stack([_scaled_ranks(c[b]) for b in blocks]) for c in columns)
-    # Rounding takes the last bits of the dot product away, so that a perfect order is 1.
+    # Rounded, so that a perfect order is exactly 1.
     rho = round(float((scaled_x * scaled_y).sum(axis=1).mean()), 12)
     result["rho"] = rho
     result["p_value"], how = _p_value(scaled_x, scaled_y, seed)
@@ -103,9 +93,8 @@ def spearman(
 def hypothesis(proportions: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Test the paper's hypothesis on the rows of results["proportions"].
 
-    The sparsity of each row against the sparse file's size (bytes), its accuracy (0 to 1)
-    and its median prediction time (ms). Returns one record of `spearman` under "size",
-    "accuracy" and "prediction_time"; the rows of each seed are one block.
+    Returns a record of `spearman` for sparsity against each of "size" (bytes of the sparse file),
+    "accuracy" (0 to 1) and "prediction_time" (median, ms); the rows of each seed are one block.
     """
     rows = sorted(proportions, key=lambda row: (row["seed"], row["sparsity"]))
     sparsities = [row["sparsity"] for row in rows]
@@ -116,14 +105,6 @@ def hypothesis(proportions: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, 
         "prediction_time": [row["sparse"]["prediction_time"]["total_ms"]["p50"] for row in rows],
     }
     return {name: spearman(sparsities, y, groups=seeds) for name, y in measured.items()}
-
-
-def _unique(labels: list[object]) -> list[object]:
-    found: list[object] = []
-    for label in labels:
-        if label not in found:
-            found.append(label)
-    return found
 
 
 def _obstacle(columns: list[Any], blocks: list[list[int]]) -> str | None:
@@ -173,7 +154,7 @@ def _p_value(scaled_x: Any, scaled_y: Any, seed: int) -> tuple[float, str]:
         alternative="two-sided",
         rng=np.random.default_rng(seed),
     )
-    # rows! alone may be too large to write down, so look at it only where it is small.
+    # rows! may be too large for a float.
     every = math.factorial(rows) ** seeds if rows <= 8 else math.inf
     if every <= PERMUTATIONS:
         return float(test.pvalue), f"all {every:,} permutations"

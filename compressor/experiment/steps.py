@@ -1,4 +1,4 @@
-"""The paper's steps: each works in its own folder and returns its record.
+"""The paper's steps; each works in its own folder and returns its record.
 
     dense       measure a model to be pruned       (nothing but the record)
     step_1      train the basic model              model.keras (with Adam's moments)
@@ -6,8 +6,8 @@
     step_2_2    retrain the surviving weights      model.keras (with Adam's moments), masks.npz
     step_3      store the non-zero connections     sparse.npz
 
-A step reads the files of the step before it and nothing else, and takes its random numbers
-from the seed and its own name, so that it gives the same numbers whenever it is done.
+A step reads only the files of the step before, and derives its random numbers from the seed and
+its own name, so that it gives the same numbers whenever it runs.
 """
 
 from __future__ import annotations
@@ -67,15 +67,8 @@ def train_step(
     model = paper_cnn(image_shape(data.data), max(data.data.classes, 2))
     objective = objective_of(model)
     x, labels = data.training_part()
-    training.fit(
-        model,
-        x,
-        labels,
-        options,
-        seed=training.derive_seed(seed, "step_1"),
-        objective=objective,
-        progress=progress,
-    )
+    own_seed = training.derive_seed(seed, "step_1")
+    training.fit(model, x, labels, options, seed=own_seed, objective=objective, progress=progress)
     save_model(model, directory / MODEL)
     return dense_record(directory / MODEL, model, data, objective)
 
@@ -83,7 +76,7 @@ def train_step(
 def sparsify_step(
     directory: Path, source: Path, data: TrainingData | None, *, layers: Sequence[str]
 ) -> dict[str, Any]:
-    """step_3: store `layers` of the model file `source` sparse, and predict with that."""
+    """step_3: write the sparse checkpoint of `layers` of the model file `source`, and check it."""
     model = load_model(source)
     if data is not None:
         objective_for(model, data.data)
@@ -98,15 +91,15 @@ def sparsify_step(
 
 
 def kernels_and_rest(model: Any, layers: Sequence[str]) -> tuple[dict[str, np.ndarray], int]:
-    """The kernels of `layers`, by name, and how many parameters the model has besides."""
+    """The kernels of `layers`, by name, and the number of the model's other parameters."""
     kernels = {name: layer.kernel.numpy() for name, layer in resolve_layers(model, layers).items()}
     return kernels, count_parameters(model) - sum(kernel.size for kernel in kernels.values())
 
 
 def check_parity(dense: Predictor, sparse: Predictor, data: TrainingData | None) -> None:
-    """Raise CheckFailedError unless both give the same scores, to 1e-4 of their scale.
+    """Raise CheckFailedError where scores differ by more than 1e-4 of their scale.
 
-    On up to 64 validation images of `data`, or on as many inputs drawn from 0 to 1.
+    On up to 64 validation images of `data`, or as many random inputs.
     """
     if data is None:
         inputs = random_inputs(dense.model, _PARITY_INPUTS)
@@ -136,9 +129,9 @@ def image_shape(data: Dataset) -> tuple[int, int, int]:
 
 
 def check_paper_model(plan: Plan) -> None:
-    """Raise, before anything is trained, what the paper's CNN makes impossible.
+    """Check, before anything is trained, that the paper's CNN can do what is planned.
 
-    UsageError for a layer that it lacks and for inputs that are no images, ModelError for images
+    Raises UsageError for unknown layers and for inputs that are no images, ModelError for images
     that are too small.
     """
     check_image_shape(image_shape(plan.data.data))

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from pathlib import Path
 from typing import Any
 
 from compressor.encodings import ENCODINGS, ENTROPY, computed_break_even, measured_break_even
 from compressor.experiment import steps
-from compressor.experiment.export_step import export_step
 from compressor.experiment.predictors import load_predictor, prediction_times
 from compressor.experiment.results import assemble_results
 from compressor.experiment.steps import check_paper_model
+from compressor.exporters import FORMATS, ExportJob, Variants, write_artifact
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow, write_json
 from compressor.models import FLOAT32_BYTES, count_parameters, load_model
 from compressor.pruning import Plan, PruningSpec, PruningStep, prune_in_folders
 from compressor.runs import MODEL, RunDirectory, Work, is_finished, sparsity_name
 
 RESULTS = "results.json"
+_ROW = ("format", "runtime", "runtime_version", "quantize", "bytes")
+_VERDICT = ("accuracy", "difference", "agreement")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,11 +42,11 @@ def sweep(
 ) -> Sweep:
     """Run the experiment in the run directory `output`, or resume it.
 
-    What came out is written to results.json there (schema: compressor/runs/results.schema.json);
-    `compressor.report_run` makes the report of it. A step that was finished is not done again. With
-    `export` every model, the dense one too, becomes artefacts in TFLite and ONNX, verified in their
-    runtimes; the same command with it adds them to a sweep that was done without. Raises
-    RunDirectoryError when the folder holds another experiment or another process works there.
+    The results go to results.json there (schema: compressor/runs/results.schema.json), of which
+    `compressor.report_run` makes the report. Finished steps are not done again. With `export` every
+    model, the dense one too, is exported to TFLite and ONNX and verified in their runtimes; this
+    can be added to a finished sweep. Raises RunDirectoryError when the folder holds another
+    experiment or another process works there.
     """
     listener = listener or SilentListener()
     check_paper_model(plan)
@@ -77,7 +80,7 @@ class _SeedSweep:
         self._images_left = plan.images_of_a_seed() * (len(plan.seeds) - number)
 
     def records(self) -> dict[str, Any]:
-        """Do what is not done yet; return the results of all steps of this seed."""
+        """Do the steps that are not finished; return the records of all."""
         plan, data = self._plan, self._plan.data
         dense = self._step(
             "step_1",
@@ -89,7 +92,7 @@ class _SeedSweep:
         )
         proportions = [self._proportion(sparsity) for sparsity in plan.sparsities]
         times = self._step("prediction_time", "measure prediction times", self._measure)
-        # Last, so that all that the paper asks for is there when this is stopped.
+        # Last, so that the paper's own results are complete if this is interrupted.
         exported = self._artefacts("artefacts", "step_1", "the basic model")
         for row in proportions:
             part = sparsity_name(row["sparsity"])
@@ -127,21 +130,29 @@ class _SeedSweep:
         return {"sparsity": sparsity, **pruned, "step_3": sparse}
 
     def _artefacts(self, name: str, source: str, title: str) -> dict[str, Any]:
-        """The artefacts of the model of a step, where they are asked for or there already."""
+        """The artefacts of a step's model, if asked for or already finished."""
         root = self._run.path / self._root
         if not self._export and not is_finished(root / name):
             return {}
-        return self._step(
-            name,
-            f"{title}, export",
-            lambda here: export_step(
-                here,
-                root / source / MODEL,
-                self._plan.data.data,
-                self._plan.threads,
-                listener=self._listener,
-            ),
-        )
+        export = functools.partial(self._export_model, root / source / MODEL)
+        return self._step(name, f"{title}, export", export)
+
+    def _export_model(self, source: Path, folder: Path) -> dict[str, Any]:
+        """Export the model file `source` as float32.FORMAT and smallest.FORMAT in `folder`.
+
+        Raises CheckFailedError where an artefact fails the parity check.
+        """
+        job = ExportJob(source, self._plan.data.data, threads=self._plan.threads)
+        rows = []
+        for file_format, runtime in FORMATS.items():
+            variants = Variants(job, file_format, runtime, "size", None, self._listener)
+            for variant in ("float32", "smallest"):
+                checked = variants.one("none") if variant == "float32" else variants.best()
+                record = write_artifact(job, checked, folder / f"{variant}.{file_format}")
+                row = {"file": Path(record["path"]).name, "form": variant}
+                row |= {key: record[key] for key in _ROW}
+                rows.append(row | {key: record["verdict"][key] for key in _VERDICT})
+        return {"artefacts": rows}
 
     def _measure(self, _: Path) -> dict[str, Any]:
         root = self._run.path / self._root
@@ -163,7 +174,7 @@ class _SeedSweep:
 
 
 def _break_even(run: Path, plan: Plan) -> dict[str, Any]:
-    """From which proportion on each encoding pays, on the first seed's basic model."""
+    """The sparsity from which each encoding pays, on the first seed's basic model."""
     model = load_model(run / f"seed-{plan.seeds[0]}" / "step_1" / MODEL)
     kernels, stay_dense = steps.kernels_and_rest(model, plan.layers)
     parameters = count_parameters(model)
@@ -178,10 +189,9 @@ def _break_even(run: Path, plan: Plan) -> dict[str, Any]:
     for name, description in descriptions.items():
         points = {}
         for baseline, size in baselines.items():
-            # Nothing is stored at the bound, so there is nothing to measure.
-            measured = (
-                None if name == ENTROPY else measured_break_even(name, kernels, stay_dense, size)
-            )
+            measured = None  # at the bound nothing is stored
+            if name != ENTROPY:
+                measured = measured_break_even(name, kernels, stay_dense, size)
             computed = computed_break_even(name, shapes, stay_dense, size)
             points[baseline] = {"computed": computed, "measured": measured}
         rows.append({"name": name, "description": description, "break_even": points})

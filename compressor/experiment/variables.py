@@ -33,10 +33,7 @@ _FILES = (MODEL, MASKS)
 
 @contextlib.contextmanager
 def hold_variables(path: Path, *, force: bool = False) -> Iterator[Variables]:
-    """The variables in the folder `path`, held by this process alone; `force` as for `Variables`.
-
-    Raises RunDirectoryError when another process holds the folder.
-    """
+    """Lock the variables in the folder `path`; RunDirectoryError where another process has."""
     with storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
     lock = lock_folder(path, "another process is using the variables", "wait for it")
@@ -52,7 +49,7 @@ def hold_variables(path: Path, *, force: bool = False) -> Iterator[Variables]:
 
 @dataclasses.dataclass(frozen=True)
 class Variables:
-    """The folder `path`; files in it that `keep` did not write are overwritten only by `force`."""
+    """The folder `path`; files that `keep` did not write are overwritten only with `force`."""
 
     path: Path
     force: bool
@@ -68,10 +65,9 @@ class Variables:
             )
 
     def keep(self, step: Path) -> None:
-        """Make the model of the finished `step`, and its masks if it has any, the variables."""
-        digests = {
-            name: sha256(step / name) if (step / name).is_file() else None for name in _FILES
-        }
+        """Make the model of the finished `step`, and its masks if any, the variables."""
+        found = {name: step / name for name in _FILES}
+        digests = {name: sha256(p) if p.is_file() else None for name, p in found.items()}
         mark = self._mark()
         if mark is not None and mark.get("sha256") == digests:
             return
@@ -80,11 +76,11 @@ class Variables:
                 (self.path / name).unlink(missing_ok=True)
                 continue
             with atomic_path(self.path / name) as temporary:
-                shutil.copyfile(step / name, temporary)
+                shutil.copyfile(found[name], temporary)
         write_json(self.path / _MARK, {"kind": _KIND, "step": step.name, "sha256": digests})
 
     def model(self) -> Path:
-        """The model file. Raises CheckpointError when there is none, or half of a new one."""
+        """The model file. Raises CheckpointError when it is missing or partly written."""
         path, mark = self.path / MODEL, self._mark()
         if not path.is_file():
             raise CheckpointError(

@@ -10,11 +10,7 @@ from compressor.data import Dataset, TrainingData, load_dataset
 from compressor.errors import CheckpointError, UsageError
 from compressor.experiment import steps
 from compressor.experiment.paper_checkpoint import has_sparse_form
-from compressor.experiment.predictors import (
-    Evaluation,
-    evaluate_predictor,
-    load_predictor,
-)
+from compressor.experiment.predictors import Evaluation, evaluate_predictor, load_predictor
 from compressor.experiment.steps import check_paper_model
 from compressor.experiment.variables import Variables, hold_variables
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
@@ -54,10 +50,10 @@ def train(
     """The paper's training command: any of its three steps, in `train_dir`.
 
     `do` names the steps: 1 trains the basic model (step_1), 2 prunes and retrains (step_2_1,
-    step_2_2), 3 sparsifies (step_3). `variables_dir` (default `train_dir`/variables) is where the
-    variables of the last trained model are read by steps 2 and 3, and kept by 1 and 2. The
-    plan's first sparsity and first seed are used. A finished step with the same options is not
-    done again; with other options it raises RunDirectoryError unless `force`.
+    step_2_2), 3 sparsifies (step_3). The last trained model is kept in `variables_dir` (default
+    `train_dir`/variables) by steps 1 and 2, and read by 2 and 3. The plan's first sparsity and seed
+    are used. A finished step with the same options is not done again; with others it raises
+    RunDirectoryError unless `force`.
     """
     plan = plan or make_plan(sparsities=(0.9,), preset="paper")
     if not do or not set(do) <= {1, 2, 3}:
@@ -84,7 +80,7 @@ def train(
                 config=step_config(plan, plan.training.describe()),
                 force=force,
             )
-            # A step that was finished before is no news: what was trained after it stays.
+            # What was retrained from a step that was already finished stays.
             if not (done_before and variables.holds(retrained)):
                 variables.keep(basic)
         if 2 in do:
@@ -112,9 +108,9 @@ def sparsify(
 ) -> Records:
     """Write the paper's sparse checkpoint of a pruned model: step_3 in `output`.
 
-    `model` is a .keras file or a run directory with step_2_2; `output` as in `prune`, with the
-    suffix -sparse. `layers` are by default those whose masks lie beside the model, or else
-    those that hold any zero. Its accuracy is measured when `data` is given.
+    `model` is a .keras file or a run directory with step_2_2; `output` as in `prune_run`, with the
+    suffix -sparse. `layers` are by default those with masks beside the model, or else those with
+    any zero. The accuracy is measured when `data` is given.
     """
     source, folder = model_and_output(Path(model), "step_2_2", output, "-sparse")
     listener = listener or SilentListener()
@@ -134,17 +130,11 @@ def evaluate(
 ) -> Evaluation:
     """The paper's two predictors: accuracy on all test images, and prediction time.
 
-    `checkpoint` is a .keras file, a sparse .npz, or the folder of a step: dense for step_1,
-    step_2_1 and step_2_2, sparse for step_3. The time is that of `max_steps` batches of
-    `batch_size` images.
+    `checkpoint` as in `load_predictor`, `batch_size` and `max_steps` as in `evaluate_predictor`.
     """
     quiet_tensorflow.load(threads)
-    return evaluate_predictor(
-        load_predictor(checkpoint),
-        data or load_dataset(None),
-        batch_size=batch_size,
-        max_steps=max_steps,
-    )
+    predictor, data = load_predictor(checkpoint), data or load_dataset(None)
+    return evaluate_predictor(predictor, data, batch_size=batch_size, max_steps=max_steps)
 
 
 def _sparsify(
@@ -157,26 +147,19 @@ def _sparsify(
 ) -> Records:
     listener.stage("sparsify")
     chosen = list(layers) if layers else _sparse_layers(source)
-    return {
-        "step_3": run.step(
-            "step_3",
-            lambda here: steps.sparsify_step(here, source, data, layers=chosen),
-            config={
-                "model": model_digest(source),
-                "layers": chosen,
-                "data": None if data is None else data.data.digest,
-            },
-            force=force,
-        )
-    }
+    digest = None if data is None else data.data.digest
+    record = run.step(
+        "step_3",
+        lambda here: steps.sparsify_step(here, source, data, layers=chosen),
+        config={"model": model_digest(source), "layers": chosen, "data": digest},
+        force=force,
+    )
+    return {"step_3": record}
 
 
 def _sparse_layers(source: Path) -> list[str]:
-    layers = {
-        name: layer
-        for name, layer in prunable_layers(load_model(source)).items()
-        if has_sparse_form(layer)
-    }
+    prunable = prunable_layers(load_model(source))
+    layers = {name: layer for name, layer in prunable.items() if has_sparse_form(layer)}
     masks = source.parent / MASKS
     zeros = [name for name in load_masks(masks) if name in layers] if masks.is_file() else []
     zeros = zeros or [name for name, layer in layers.items() if not layer.kernel.numpy().all()]
@@ -190,10 +173,10 @@ def _sparse_layers(source: Path) -> list[str]:
 
 
 def _to_prune(root: Path, variables: Variables) -> tuple[Path, str]:
-    """The model that step 2 prunes, and its sha256: the variables, or what it began with before.
+    """The model that step 2 prunes, and its sha256.
 
-    Once step 2 is finished the variables are its own result, pruned already; to do it again, or
-    to go on after it, it begins with the model that its record names.
+    The variables; but once step 2 is finished these are its own result, and the model is the one
+    that its record names.
     """
     if variables.holds(root / "step_2_2") and is_finished(root / "step_2_1"):
         return root / "step_1" / MODEL, read_record(root / "step_2_1")["config"]["model"]

@@ -1,7 +1,7 @@
-"""Bringing bundles to a device through ssh: copied, verified there, switched, or left as it was.
+"""Deploying bundles over ssh: copied, verified on the device, then switched to.
 
-What decides is the runner that was installed on the device, with the keys that are pinned in it:
-this machine only asks it (`deploy.runner.commands.store`).
+The runner that is installed on the device decides, by the keys pinned in it; this machine only
+sends requests (`deploy.runner.commands.store`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from deploy.store import FOLDER
 
 Json = dict[str, Any]
 CopyProgress = Callable[[int, int], None]
-"""Told how many bytes of how many have been sent."""
+"""Called with the bytes sent, and those of the bundle."""
 
 _CHUNK = 2**16
 _MOST_ATTEMPTS = 50
@@ -46,30 +46,28 @@ def deploy(
     folder: str = FOLDER,
     progress: CopyProgress | None = None,
 ) -> Json:
-    """Bring a bundle to a device, and let it be the one that is served there.
+    """Deploy a bundle to a device, where it is then the version that is served.
 
-    It is copied to `folder` there, on from where an earlier copy broke off; verified by the runner
-    that is installed there, static checks, signature and check vectors; then `current` is switched
-    to it by one rename, and it is verified again. Where anything fails, the version that was served
-    is served on.
+    It is copied to `folder` there, resuming an earlier copy; verified by the runner installed there
+    (static checks, signature, check vectors); then `current` is switched to it by one rename, and
+    it is verified again. If anything fails, the version served before stays.
 
     Returns a JSON object: host, name, sha256, bytes, copied_bytes (0 where it was there), current
-    and previous (sha256 of what is served, and was before), verified. Raises BundleError for what
-    is no bundle, or is refused there; CheckFailedError where it does not compute there what it
-    should, or answers nothing, or nonsense; MissingRuntimeError where there is no connection, no
-    runner, or no runtime; UsageError for what is no bundle for a device with a runner.
+    and previous (sha256), verified. Raises BundleError for what is no bundle, or is refused there;
+    CheckFailedError where it computes something else there, or the answer is missing or invalid;
+    MissingRuntimeError where there is no connection, runner or runtime; UsageError for a bundle
+    for browsers.
     """
     path = Path(bundle)
     if path.is_dir():
-        raise UsageError(
-            "a folder for browsers is not deployed", value=path, hint="copy it to a web server"
-        )
+        hint = "copy it to a web server"
+        raise UsageError("a folder for browsers is not deployed", value=path, hint=hint)
     with deploy_errors():
         opened = open_bundle(path, None)
     name, sha256, size = opened.manifest.name, opened.sha256, opened.size
     del opened
     with DeviceStore.connected(SshHost.of(host), folder) as device:
-        copied = _copy(device, path, name, sha256, size, progress or _silent)
+        copied = _copy(device, path, name, sha256, size, progress or (lambda *_: None))
         return {
             **{"host": device.host.name, "name": name, "sha256": sha256, "bytes": size},
             "copied_bytes": copied,
@@ -78,7 +76,7 @@ def deploy(
 
 
 def roll_back(name: str, host: SshHost | str, *, folder: str = FOLDER) -> Json:
-    """Let the previous version of the bundle `name` be served again on a device, verified there.
+    """Return to the previous version of the bundle `name` on a device, verified there.
 
     Returns host, name, current, previous, verified; raises as `deploy` does.
     """
@@ -88,11 +86,10 @@ def roll_back(name: str, host: SshHost | str, *, folder: str = FOLDER) -> Json:
 
 
 def remove_bundle(name: str, host: SshHost | str, *, folder: str = FOLDER) -> Json:
-    """Remove all versions of the bundle `name` from a device: its folder goes as a whole.
+    """Remove the bundle `name` with all its versions from a device.
 
-    A server that runs there goes on with what it has loaded, and says that it is gone. Returns
-    host, name, versions (how many there were); raises as `deploy` does, and UsageError where there
-    is no bundle of this name.
+    A server running there keeps what it has loaded, and says that it is gone. Returns host, name,
+    versions (how many there were); raises as `deploy` does, and UsageError for an unknown name.
     """
     _check_name(name)
     with DeviceStore.connected(SshHost.of(host), folder) as device:
@@ -105,10 +102,10 @@ def _check_name(name: str) -> None:
 
 
 def served(host: SshHost | str, *, folder: str = FOLDER) -> Json:
-    """What is current on a device: host, bundles (name, current, previous, versions, damaged).
+    """The bundles on a device: host, bundles (name, current, previous, versions, damaged).
 
-    `current` and `previous` are sha256s or None, `versions` says how many are kept there, `damaged`
-    whether the file of the current one has another sha256 by now.
+    `current` and `previous` are sha256s or None, `versions` is their number, `damaged` whether the
+    file of the current one has another sha256 by now.
     """
     with DeviceStore.connected(SshHost.of(host), folder) as device:
         return {"host": device.host.name, "bundles": device.bundles()}
@@ -117,8 +114,8 @@ def served(host: SshHost | str, *, folder: str = FOLDER) -> Json:
 def write_runner(keys: Sequence[Path | str], output: Path | str, *, force: bool = False) -> Json:
     """Write the runner that trusts bundles signed by one of `keys`, public keys of `keygen`.
 
-    Returns path, bytes, keys (their identifiers). Raises UsageError where the file is there,
-    unless `force` and it is a runner; BundleError for a file that holds no public key.
+    Returns path, bytes, keys (their identifiers). Raises UsageError where the file exists, unless
+    `force` and it is a runner; BundleError for a file without a public key.
     """
     archive, identifiers = _runner(keys)
     path = Path(output)
@@ -137,12 +134,12 @@ def install_runner(
     folder: str = FOLDER,
     force: bool = False,
 ) -> Json:
-    """Install the runner on a device, in `folder` there, at once.
+    """Install the runner on a device, in `folder` there.
 
     One that trusts other keys is replaced only with `force`. Returns host, path, bytes, keys,
-    replaced_keys (null where there was none), lacks (what the Python there has not yet of what the
-    runner needs). Raises MissingRuntimeError where there is no
-    connection or no Python, UsageError where the device refuses.
+    replaced_keys (null where there was none), lacks (packages that the Python there still needs).
+    Raises MissingRuntimeError where there is no connection or no Python, UsageError where the
+    device refuses.
     """
     archive, identifiers = _runner(keys)
     host = SshHost.of(host)
@@ -164,7 +161,7 @@ def install_runner(
 
 
 def _is_runner(path: Path) -> bool:
-    """Whether a file is a runner, whatever its version and its keys, and no bundle with one."""
+    """Whether a file is a runner of any version and keys, not a bundle that holds one."""
     try:
         members = read_container(read_regular(path, MOST_BYTES))
     except DeployError:
@@ -174,11 +171,8 @@ def _is_runner(path: Path) -> bool:
 
 def _runner(keys: Sequence[Path | str]) -> tuple[bytes, list[str]]:
     if not keys:
-        raise UsageError(
-            "a runner trusts the keys that are pinned in it",
-            value="no key",
-            hint="give one with --key PUB",
-        )
+        what = "a runner trusts the keys that are pinned in it"
+        raise UsageError(what, value="no key", hint="give one with --key PUB")
     with deploy_errors():
         trusted = [read_public_key(key) for key in keys]
     return pack(trusted), sorted({key.identifier for key in trusted})
@@ -187,7 +181,7 @@ def _runner(keys: Sequence[Path | str]) -> tuple[bytes, list[str]]:
 def _copy(
     device: DeviceStore, path: Path, name: str, sha256: str, size: int, progress: CopyProgress
 ) -> int:
-    """Copy a version that is not there, through cuts as long as it advances; the bytes sent."""
+    """Copy what is missing of a version, resuming after cuts while it advances; the bytes sent."""
     there = device.status(name, sha256, size)
     begun = have = there.bytes
     attempts = in_vain = 0
@@ -210,7 +204,6 @@ def _copy(
 def _after_cut(
     device: DeviceStore, name: str, sha256: str, have: int, size: int, cut: CompressorError
 ) -> Arrived:
-    """What has arrived of a copy that was cut."""
     try:
         return device.status(name, sha256, size)
     except CutError:
@@ -235,7 +228,3 @@ def _send(
             progress(done, size)
             sink(chunk)
             done += len(chunk)
-
-
-def _silent(done: int, size: int) -> None:
-    pass

@@ -1,7 +1,7 @@
-"""The store of bundles on a device, asked over ssh: `deploy.runner.commands.store` answers there.
+"""The store of bundles on a device, over ssh: `deploy.runner.commands.store` answers there.
 
-Nobody vouches for what a device says: an answer has at most 1 MiB, comes in time, and is read field
-by field; one that does not say what was asked for is an error, never a success.
+Answers are untrusted: limited to 1 MiB and in time, and read field by field; one that does not
+confirm the request is an error, never a success.
 """
 
 from __future__ import annotations
@@ -11,13 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from compressor.errors import (
-    BundleError,
-    CheckFailedError,
-    CompressorError,
-    MissingRuntimeError,
-    UsageError,
-)
+from compressor import errors
+from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeError
 from compressor.remote.ssh import CONNECTION_LOST, NO_COMMAND, SshHost, in_home
 from compressor.remote.ssh_process import SshProcess, TooMuchError
 from deploy.container import is_bundle_name
@@ -27,21 +22,18 @@ from deploy.store import RUNNER
 
 Json = dict[str, Any]
 Send = Callable[[Callable[[bytes], None]], None]
-"""Calls what it is given with all that is to be sent, piece by piece."""
+"""Calls its argument with all that is to be sent, piece by piece."""
 
 _LONGEST_ANSWER = 2**20
 _LONGEST_REFUSAL = 500
-# ssh itself gives up a line that is dead, after a minute; this is for a device that keeps it open.
+# ssh gives up a dead line after a minute; these are for a device that keeps it open.
 _PIECE_SECONDS = 120.0
 _ANSWER_SECONDS = 900.0
 _EXIT_SECONDS = 5.0
 _TOO_OLD = "needs Python"  # as `deploy.runner.packing` says it
-_NONE_CURRENT = "no version is the current one"
 _ERRORS: dict[str, type[CompressorError]] = {
-    "bundle": BundleError,
-    "check": CheckFailedError,
-    "missing": MissingRuntimeError,
-    "request": UsageError,
+    **{"bundle": errors.BundleError, "check": CheckFailedError},
+    **{"missing": MissingRuntimeError, "request": errors.UsageError},
 }
 
 
@@ -50,18 +42,18 @@ class CutError(MissingRuntimeError):
 
 
 class Arrived(NamedTuple):
-    """How many bytes of a version are there, and whether it is there as a whole."""
+    """How many bytes of a version have arrived, and whether it is whole."""
 
     bytes: int
     whole: bool
 
 
 class DeviceStore:
-    """The store in `folder` of a device, at the other end of an open connection.
+    """The store in `folder` of a device, over an open connection.
 
     Every method raises the CompressorError of a refusal, CutError where the connection ends before
-    there is an answer, MissingRuntimeError where there is no runner, and CheckFailedError for an
-    answer that is none.
+    the answer, MissingRuntimeError where there is no runner, CheckFailedError for an invalid
+    answer.
     """
 
     def __init__(self, host: SshHost, folder: str) -> None:
@@ -71,35 +63,34 @@ class DeviceStore:
     @classmethod
     @contextlib.contextmanager
     def connected(cls, host: SshHost, folder: str) -> Iterator[DeviceStore]:
-        """The store, as long as the connection is open."""
         with host.connected() as shared:
             yield cls(shared, folder)
 
     def bundles(self) -> list[Json]:
-        """What is there: name, current and previous (sha256 or null), versions, damaged."""
+        """Each bundle: name, current and previous (sha256 or null), versions, damaged."""
         answer = self._ask("list")
         with self.host.keeping_to_the_protocol():
             return list(answer.objects("bundles", _held))
 
     def status(self, name: str, sha256: str, size: int) -> Arrived:
-        """What is there of a version of `size` bytes."""
+        """What has arrived of a version of `size` bytes."""
         return self._arrived(self._ask("status", name, "--sha256", sha256), size)
 
     def receive(self, name: str, sha256: str, size: int, offset: int, send: Send) -> Arrived:
-        """Send a version of `size` bytes from `offset` on; what is there then."""
+        """Send a version of `size` bytes from `offset` on; returns what has arrived."""
         words = ("--sha256", sha256, "--bytes", str(size), "--offset", str(offset))
         return self._arrived(self._ask("receive", name, *words, send=send), size)
 
     def activate(self, name: str, sha256: str) -> Json:
-        """Let a version be verified and served: current, previous, verified."""
+        """Have a version verified and served: current, previous, verified."""
         return self._switched(self._ask("activate", name, "--sha256", sha256), name, sha256)
 
     def roll_back(self, name: str) -> Json:
-        """Let the version before be verified and served: current, previous, verified."""
+        """Have the previous version verified and served: current, previous, verified."""
         return self._switched(self._ask("rollback", name), name, None)
 
     def remove(self, name: str) -> int:
-        """Let all versions of a bundle go; how many there were."""
+        """Remove all versions of a bundle; returns how many there were."""
         answer = self._ask("remove", name)
         with self.host.keeping_to_the_protocol():
             return answer.integer("removed", 0)
@@ -127,7 +118,7 @@ class DeviceStore:
         }
 
     def _ask(self, action: str, *words: str, send: Send | None = None) -> Fields:
-        """The answer to a request, which says that it was done."""
+        """The answer to a request that was done."""
         command = [self._program, "store", action, *words, "--folder", self._folder]
         process = self.host.start(self.host.python_command(command))
         try:
@@ -145,7 +136,7 @@ class DeviceStore:
             process.kill()
 
     def _output(self, process: SshProcess, send: Send | None) -> bytes:
-        with contextlib.suppress(BrokenPipeError):  # who is gone is seen by what it said
+        with contextlib.suppress(BrokenPipeError):  # seen by what it said, or its exit code
             if send is not None:
                 send(lambda piece: process.send(piece, time.monotonic() + _PIECE_SECONDS))
         process.close_input()
@@ -155,7 +146,7 @@ class DeviceStore:
         cut = code == CONNECTION_LOST or code < 0
         lines = output.splitlines()
         try:
-            # What the user's shell there prints comes first.
+            # The user's shell may print something first.
             content = parse_json(lines[-1] if lines else b"", "answer")
             answer = Fields(content, "answer")
             if answer.boolean("ok"):
@@ -176,19 +167,17 @@ class DeviceStore:
         hint = f"compressor runner --key PUB --host {self.host.name} installs one"
         if _TOO_OLD in said:
             hint = "name its Python with --python"
-        return MissingRuntimeError(
-            "there is no runner on the device that answers",
-            value=f"{self._program} on {where}",
-            hint=hint,
-        )
+        what = "there is no runner on the device that answers"
+        return MissingRuntimeError(what, value=f"{self._program} on {where}", hint=hint)
 
     def _refusal(self, answer: Fields, says_served: bool) -> CompressorError:
         kind = _ERRORS[answer.choice("kind", tuple(_ERRORS))]
         said = answer.text("error", longest=_LONGEST_ANSWER)[:_LONGEST_REFUSAL]
         hint = ""
         if says_served:
-            current = answer.optional("current", answer.digest)
-            hint = f"{current[:16]}... stays the current version" if current else _NONE_CURRENT
+            hint = "no version is the current one"
+            if current := answer.optional("current", answer.digest):
+                hint = f"{current[:16]}... stays the current version"
         return kind("the device refuses", value=f"{self.host.name}: {said}", hint=hint)
 
 
@@ -206,7 +195,7 @@ def _held(fields: Fields) -> Json:
 
 
 def _proven(found: Fields, name: str, sha256: str) -> Json:
-    """What `verify` proved there: that this bundle computes right."""
+    """The result of `verify` there, checked: it passed, and for this bundle."""
     if found.text("name") != name or found.digest("sha256") != sha256:
         raise ArtifactError("another bundle was verified", value=name)
     runtime = Fields(found.object("runtime"), "runtime")

@@ -1,6 +1,6 @@
 """Another machine, through the user's own ssh and its configuration.
 
-No password is asked for, stored or passed on (BatchMode): ssh has a key or an agent, or it refuses.
+Passwords are never asked for, stored or passed on (BatchMode): ssh needs a key or an agent.
 """
 
 from __future__ import annotations
@@ -20,26 +20,24 @@ from compressor.remote.ssh_process import SshProcess, last_line
 from deploy.errors import DeployError
 
 PYTHON = "python3"
-"""What is called there, unless told otherwise."""
-
 NO_COMMAND = 127
-"""The exit code of a shell that does not find what it is to run."""
+"""Exit code of a shell that does not find the command."""
 CONNECTION_LOST = 255
-"""The exit code of ssh itself, for whatever goes wrong with the connection."""
+"""Exit code of ssh itself, for any failure of the connection."""
 
 _CONNECT_SECONDS = 20
 _END_SECONDS = 5.0
 _OPTIONS = (
     *("-T", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={_CONNECT_SECONDS}"),
-    # A connection that is cut without a word is given up after a minute.
+    # A connection that dies silently is given up after a minute.
     *("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4"),
-    # Whatever the user has configured, no connection of ours stays open after us.
+    # Whatever the user has configured, no connection of ours outlives us.
     *("-o", "ControlPersist=no"),
 )
-# It ends at the end of its input, a pipe of this process: however this process ends, the connection
-# that others share does, too.
+# Ends with its input, a pipe of this process: however this process ends, so does the shared
+# connection.
 _HOLD = "cat"
-# The shell removes the folder of the socket, which a process that is killed cannot.
+# The shell removes the socket's folder, which a killed process cannot.
 _MASTER = '"$@"; rm -rf -- "$0"'
 
 
@@ -47,9 +45,9 @@ _MASTER = '"$@"; rm -rf -- "$0"'
 class SshHost:
     """A machine that ssh reaches by `name`: [user@]host, or a name of the user's configuration.
 
-    `python` is the Python there, `options` are for `ssh -o`, `config` is for `ssh -F`. `socket` is
-    that of a connection that is open already. Raises UsageError for a name that ssh could take for
-    an option, and for a `config` that is not there.
+    `python` is the Python there, `options` are for `ssh -o`, `config` is for `ssh -F`, `socket`
+    belongs to a connection that is already open. Raises UsageError for a name that ssh could take
+    for an option, and for a `config` that does not exist.
     """
 
     name: str
@@ -62,45 +60,39 @@ class SshHost:
         parts = self.name.split("@")
         fit = self.name.isprintable() and not any(c.isspace() for c in self.name)
         if not fit or not all(parts) or any(part.startswith("-") for part in parts):
-            raise UsageError(
-                "no host to connect to", value=self.name, hint="[user@]host, as ssh takes it"
-            )
+            hint = "[user@]host, as ssh takes it"
+            raise UsageError("no host to connect to", value=self.name, hint=hint)
         # ssh takes "none" for no file at all.
         if self.config is not None and str(self.config) != "none" and not self.config.is_file():
-            raise UsageError(
-                "there is no such configuration of ssh", value=self.config, hint="name a file"
-            )
+            what = "there is no such configuration of ssh"
+            raise UsageError(what, value=self.config, hint="name a file")
         for what, text in (("option of ssh", self.options), ("Python", (self.python,))):
             if not all(word and word.isprintable() for word in text):
                 raise UsageError(f"no {what}", value=", ".join(map(repr, text)))
 
     @classmethod
     def of(cls, host: SshHost | str) -> SshHost:
-        """The host itself, or that of a name."""
         return host if isinstance(host, SshHost) else cls(host)
 
     def command(self, words: Sequence[str]) -> list[str]:
-        """The command line of this machine that runs `words`, as they are, on the other."""
-        # The user's shell there takes it apart again.
+        """The local command line that runs `words` on the other machine, quoted for its shell."""
         return [*self._ssh(), "--", self.name, shlex.join(words)]
 
     def python_command(self, words: Sequence[str]) -> list[str]:
-        """`command` of the Python there, without its user's variables and modules."""
+        """`command` of the Python there, isolated (-I)."""
         return self.command([in_home(self.python), "-I", *words])
 
     def _ssh(self) -> list[str]:
-        words = ["ssh", *_OPTIONS]
-        if self.config is not None:
-            words += ["-F", str(self.config)]
-        if self.socket is not None:
-            words += ["-S", str(self.socket), "-o", "ControlMaster=no"]
-        for option in self.options:
-            words += ["-o", option]
-        return words
+        shared = [] if self.socket is None else ["-S", str(self.socket), "-o", "ControlMaster=no"]
+        return ["ssh", *_OPTIONS, *shared, *self._given()]
+
+    def _given(self) -> list[str]:
+        config = [] if self.config is None else ["-F", str(self.config)]
+        return [*config, *(word for option in self.options for word in ("-o", option))]
 
     @contextlib.contextmanager
     def connected(self) -> Iterator[SshHost]:
-        """Within it there is one open connection, which the commands of the given host share.
+        """Hold one connection open; the commands of the yielded host share it.
 
         Raises MissingRuntimeError where there is no ssh, or it cannot connect.
         """
@@ -122,20 +114,18 @@ class SshHost:
             yield dataclasses.replace(self, socket=socket)
 
     def start(self, words: Sequence[str], *, output: bool = True) -> SshProcess:
-        """Start what `command` gave. Raises MissingRuntimeError where there is no ssh here."""
+        """Start what `command` returned. Raises MissingRuntimeError where there is no ssh."""
         try:
             return SshProcess(words, output=output)
         except OSError as error:
             raise _no_ssh(error.strerror) from error
 
     def unreachable(self, said: str) -> CompressorError:
-        """The error of a connection that cannot be made; `said` is what ssh said of it.
+        """The error of a failed connection, of which ssh `said` so.
 
-        UsageError where ssh refuses the options or the configuration that it was given.
+        UsageError where ssh refuses its options or configuration, else MissingRuntimeError.
         """
-        given = ["-F", str(self.config)] if self.config is not None else []
-        for option in self.options:
-            given += ["-o", option]
+        given = self._given()
         if given and (refused := _refused_options([*given, "--", self.name])):
             return UsageError("ssh refuses its options", value=refused)
         return MissingRuntimeError(
@@ -145,7 +135,6 @@ class SshHost:
         )
 
     def no_python(self, said: str) -> MissingRuntimeError:
-        """The error of a Python that is not there; `said` is what its shell said of it."""
         return MissingRuntimeError(
             "there is no such Python on the device",
             value=f"{self.python} on {self.name}" + (f" ({said})" if said else ""),
@@ -153,14 +142,13 @@ class SshHost:
         )
 
     def nonsense(self, what: object) -> CheckFailedError:
-        """The error of an answer that is none; `what` says why."""
-        return CheckFailedError(
-            "the device does not keep to the protocol", value=f"{self.name}: {what}"
-        )
+        """The error of an invalid answer; `what` says why."""
+        error = "the device does not keep to the protocol"
+        return CheckFailedError(error, value=f"{self.name}: {what}")
 
     @contextlib.contextmanager
     def keeping_to_the_protocol(self) -> Iterator[None]:
-        """Turn what is wrong with an answer, a DeployError, into `nonsense`."""
+        """Turn the DeployError of an answer into `nonsense`."""
         try:
             yield
         except DeployError as error:
@@ -168,12 +156,12 @@ class SshHost:
 
 
 def in_home(path: str) -> str:
-    """A path that the other machine takes from its user's home, where it is not absolute."""
+    """A path for the other machine, relative to its user's home unless absolute."""
     return path.removeprefix("~/") if len(path) > len("~/") else path
 
 
 def _refused_options(words: Sequence[str]) -> str:
-    """What ssh says of options that it does not take; empty where it takes them."""
+    """What ssh says of options that it refuses; empty where it accepts them."""
     try:
         done = subprocess.run(
             ["ssh", "-G", *words],
@@ -185,12 +173,11 @@ def _refused_options(words: Sequence[str]) -> str:
         return ""
     if not done.returncode:
         return ""
-    # It says which is bad, and in another line that it therefore ends.
+    # It names the bad one, and in another line says that it terminates.
     said = [line for line in done.stderr.splitlines() if b"terminating" not in line]
     return last_line(b"\n".join(said)) or f"exit code {done.returncode}"
 
 
 def _no_ssh(reason: str | None) -> MissingRuntimeError:
-    return MissingRuntimeError(
-        "ssh cannot be started", value=reason, hint="install OpenSSH's client"
-    )
+    hint = "install OpenSSH's client"
+    return MissingRuntimeError("ssh cannot be started", value=reason, hint=hint)

@@ -1,7 +1,7 @@
-"""A command on another machine, at the other end of ssh: what it is sent, and what it says.
+"""A command on another machine, over ssh: its input, output and standard error.
 
-Nobody vouches for the other end: it may stop reading or writing, or write without end. So whatever
-waits for it has a deadline, a moment of `time.monotonic`, and whatever it writes has a limit.
+The other end is untrusted: it may stop reading or writing, or write without end. So every wait for
+it has a deadline, in `time.monotonic`, and everything that it writes has a limit.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ _LONGEST_LINE = 200
 
 
 class TooMuchError(Exception):
-    """The other end writes more than it may."""
+    """The other end writes more than allowed."""
 
 
 class SshProcess:
-    """A process of this machine that runs `words`, and three pipes to it; `kill` ends it at last.
+    """A local process that runs `words`, with three pipes to it; `kill` must end it.
 
-    With `output` false, what it writes to standard output is thrown away. Every method that takes
-    a deadline raises TimeoutError when it has come. Raises OSError where it cannot be started.
+    Without `output`, its standard output is discarded. Every method with a deadline raises
+    TimeoutError once it has passed. Raises OSError where the process cannot be started.
     """
 
     def __init__(self, words: Sequence[str], *, output: bool = True) -> None:
@@ -50,16 +50,15 @@ class SshProcess:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended."""
         return self._process.poll() is not None
 
     @property
     def said(self) -> str:
-        """The last line that it wrote to standard error."""
+        """The last line on standard error."""
         return last_line(self._tail)
 
     def send(self, content: bytes, deadline: float) -> None:
-        """Write to its standard input. Raises BrokenPipeError where nobody reads that any more."""
+        """Write to its standard input. Raises BrokenPipeError where it is closed."""
         assert self._process.stdin is not None
         handle, left = self._process.stdin.fileno(), memoryview(content)
         while left:
@@ -68,12 +67,11 @@ class SshProcess:
                 left = left[os.write(handle, left[:_CHUNK]) :]
 
     def close_input(self) -> None:
-        """Let it see the end of its standard input."""
         assert self._process.stdin is not None
         self._process.stdin.close()
 
     def line(self, most: int, deadline: float) -> bytes:
-        """The next line of its output, b"" where it ends before. Raises TooMuchError."""
+        """The next line of output, b"" at its end; TooMuchError for more than `most` bytes."""
         seen = 0
         while (end := self._held.find(b"\n", seen)) < 0:
             seen = len(self._held)
@@ -84,26 +82,26 @@ class SshProcess:
         return self._take(end + 1)
 
     def rest(self, most: int, deadline: float) -> bytes:
-        """All of its output from here on. Raises TooMuchError."""
+        """The rest of its output; TooMuchError for more than `most` bytes."""
         while self._fill(deadline):
             if len(self._held) > most:
                 raise TooMuchError
         return self._take(len(self._held))
 
     def copy(self, file: IO[bytes], count: int, deadline: float) -> None:
-        """Write the next `count` bytes of its output to a file; raises EOFError if it has fewer."""
+        """Write the next `count` bytes of its output to a file; EOFError if there are fewer."""
         while count:
             if not self._held and not self._fill(deadline):
                 raise EOFError
             count -= file.write(self._take(min(count, len(self._held))))
 
     def hear(self, seconds: float) -> None:
-        """Wait, and take what is said on standard error meanwhile."""
+        """Wait, reading standard error meanwhile."""
         with contextlib.suppress(TimeoutError):
             self._wait(None, 0, time.monotonic() + seconds)
 
     def finish(self, seconds: float) -> int:
-        """Close its input, and wait until it ends, or kill it after that time; its exit code."""
+        """Close its input, wait until it ends or kill it after `seconds`; its exit code."""
         deadline = time.monotonic() + seconds
         self.close_input()
         self.hear(seconds)
@@ -113,7 +111,7 @@ class SshProcess:
         return self._process.wait()
 
     def kill(self) -> None:
-        """Kill it if it runs, with what it started, and close the pipes."""
+        """Kill it and its children if it runs, and close the pipes."""
         if not self.ended:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
@@ -132,7 +130,7 @@ class SshProcess:
         return taken
 
     def _fill(self, deadline: float) -> bool:
-        """Take what has arrived; whether anything can still come."""
+        """Read what has arrived; False at the end of the output."""
         assert self._process.stdout is not None
         handle = self._process.stdout.fileno()
         self._wait(handle, select.POLLIN, deadline)
@@ -143,7 +141,7 @@ class SshProcess:
     def _wait(self, handle: int | None, event: int, deadline: float) -> None:
         """Wait until a pipe is ready, or, for None, until standard error has ended.
 
-        What is said there is taken meanwhile, so that the other end is never held up by it.
+        Standard error is read meanwhile, so that it never blocks the other end.
         """
         assert self._process.stderr is not None
         errors = self._process.stderr.fileno() if self._hears else None

@@ -1,8 +1,7 @@
-"""A temporary folder on another machine with our runner in it, at the end of an ssh connection.
+"""A temporary folder with our runner on another machine, over ssh.
 
-What runs there is `deploy.runner.workspace`, sent over the connection itself: the machine needs a
-Python with numpy and the runtime, and nothing of ours. It removes the folder when the connection
-ends, however it ends.
+`deploy.runner.workspace` runs there, sent over the connection itself: the machine needs only a
+Python with numpy and the runtime. It removes the folder when the connection ends, however it ends.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ _CHUNK = 2**16
 _SLOWEST = 2**15
 """Bytes a second that a connection must carry."""
 _EXIT_SECONDS = 5.0
-# What runs there first: the archive comes, of as many bytes as the argument says, then requests.
+# Runs there first: it reads the archive, of as many bytes as its argument says, then requests.
 _PROGRAM = """\
 import os, shutil, sys, tempfile
 left = int(sys.argv[1])
@@ -47,7 +46,7 @@ sys.path.insert(0, path)
 from deploy.runner.workspace import main
 sys.exit(main(folder))
 """
-# In words that any Python knows, so that one that is too old says so.
+# In syntax that any Python knows, so that one that is too old says so.
 _GUARD = (
     "import sys; sys.version_info >= (3, 9) or sys.exit("
     "'it is Python %d.%d there, and needs Python 3.9 or newer' % sys.version_info[:2])"
@@ -55,19 +54,18 @@ _GUARD = (
 
 
 class RemoteWorkspace:
-    """The folder on `host`, open until `close`; `archive` is the runner that goes there.
+    """The folder on `host`, open until `close`; `archive` is the runner, `folder` its path there.
 
-    `folder` is its path there. A request takes at most `timeout` seconds, and those that its bytes
-    take at 32 KiB/s. Each raises CheckFailedError when the connection is cut, or nothing is
-    answered, or nonsense, and UsageError where the device refuses; opening it raises
-    MissingRuntimeError where there is no connection or no such Python.
+    A request may take `timeout` seconds, plus its bytes at 32 KiB/s. Each raises CheckFailedError
+    when the connection is cut or the answer is missing or invalid, and UsageError where the device
+    refuses; opening it raises MissingRuntimeError where there is no connection or no such Python.
     """
 
     def __init__(self, host: SshHost, archive: bytes, *, timeout: float) -> None:
         self.host, self.timeout = host, timeout
         self._opened = False
         self._process = host.start(
-            # In one line, since not every shell takes more.
+            # In one line, for the sake of all shells.
             host.python_command(["-c", f"{_GUARD}; exec({_PROGRAM!r})", str(len(archive))])
         )
         try:
@@ -82,16 +80,16 @@ class RemoteWorkspace:
         self._opened = True
 
     def close(self) -> None:
-        """End the connection: what is there is removed."""
+        """End the connection, by which the folder is removed."""
         self._process.finish(_EXIT_SECONDS)
         self._process.kill()
 
     def request(self, request: Mapping[str, Any]) -> Facts:
-        """Send a request; its answer without `ok`."""
+        """The answer to a request, without `ok`."""
         return self._exchange(request, None)
 
     def put(self, path: Path, name: str) -> str:
-        """Copy a file there, as `name`; its path there."""
+        """Copy a file there, as `name`; returns its path there."""
         size = path.stat().st_size
         answer = self._exchange({"op": "put", "file": name, "bytes": size}, path)
         with self.host.keeping_to_the_protocol():
@@ -109,9 +107,8 @@ class RemoteWorkspace:
             shutil.move(whole, target)
 
     def _exchange(self, request: Mapping[str, Any], content: Path | None) -> Facts:
-        """Send a request, with the `bytes` of a file after it; its answer."""
         with self._answering(request["op"]):
-            with contextlib.suppress(BrokenPipeError):  # who is gone does not answer, seen below
+            with contextlib.suppress(BrokenPipeError):  # then there is no answer, seen below
                 self._send(request, content)
             line = self._process.line(_LONGEST_ANSWER, self._deadline(0))
             if not line:
@@ -135,12 +132,11 @@ class RemoteWorkspace:
                 left -= len(chunk)
 
     def _deadline(self, count: int) -> float:
-        """Until when an answer must be there, or a number of bytes have been sent or arrived."""
         return time.monotonic() + self.timeout + count / _SLOWEST
 
     @contextlib.contextmanager
     def _answering(self, what: str) -> Iterator[None]:
-        """The errors of an other end that is slow, gone, or says too much."""
+        """Turn the failures of an exchange into errors of ours."""
         try:
             yield
         except TimeoutError:
@@ -154,7 +150,6 @@ class RemoteWorkspace:
             raise self._lost() from None
 
     def _lost(self) -> CompressorError:
-        """Why there are no answers any more."""
         code = self._process.finish(_EXIT_SECONDS)
         said = self._process.said
         where = self.host.name + (f" ({said})" if said else "")

@@ -1,11 +1,12 @@
-"""Environments of their own for runtimes that do not go with this Python or its numpy.
+"""Separate environments for runtimes that do not work with this Python or its numpy.
 
-An environment is a venv in the user's cache that holds pinned packages and nothing else. Its marker
-is written last: without it, the folder is what an interrupted installation left, and is made anew.
+An environment is a venv in the user's cache with pinned packages only. Its marker is written last:
+without it, an installation was interrupted, and the folder is made anew.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -22,7 +23,7 @@ from compressor.errors import MissingRuntimeError
 from compressor.foundation import storage_errors, write_json
 
 CACHE_VARIABLE = "COMPRESSOR_CACHE"
-"""Names the cache folder where it is not to be ~/.cache/compressor."""
+"""Overrides the cache folder, by default ~/.cache/compressor."""
 
 _MARKER = ".ready"
 _INSTALL_SECONDS = 900
@@ -34,51 +35,48 @@ Version = tuple[int, int]
 
 @dataclasses.dataclass(frozen=True)
 class Environment:
-    """What a runtime's environment holds, and on which machines and Pythons it can be made."""
+    """What a runtime's environment holds, and the machines and Pythons that it can be made on."""
 
     name: str
     """of the runtime"""
     version: str
     requirements: tuple[tuple[str, tuple[str, ...]], ...]
-    """each package==version with the sha256 of its wheels, one of which fits"""
+    """each package==version with the sha256s of its wheels"""
     pythons: tuple[Version, ...]
-    """for which there are wheels, the preferred first"""
+    """which there are wheels for, the preferred first"""
     machines: tuple[tuple[str, str], ...]
     """system and machine, as `platform` names them"""
     check: str
     """a Python program that fails where the runtime does not work"""
     group: str = "runtimes"
-    """the folder of the cache that it lies in, beside others of its kind"""
+    """the folder in the cache"""
     installer: str = ""
-    """the command that makes it; `compressor runtimes install NAME` where none is given"""
+    """the command that makes it, by default `compressor runtimes install NAME`"""
 
     @property
     def folder(self) -> Path:
-        """Where the environment lies, or would."""
         return cache_folder() / self.group / f"{self.name}-{self.version}"
 
     def python(self) -> Path:
         """The environment's Python. Raises MissingRuntimeError where there is none, saying why."""
-        reason = self.missing()
-        if reason:
-            raise MissingRuntimeError(f"{self.name} {reason}", value=self.folder, hint=self._hint())
+        if reason := self.missing():
+            hint = self.installer or f"compressor runtimes install {self.name}"
+            raise MissingRuntimeError(f"{self.name} {reason}", value=self.folder, hint=hint)
         return self._python()
 
     def missing(self) -> str:
         """Why the environment cannot be used; an empty string where it can."""
         if not (self.folder / _MARKER).is_file():
             return "is not installed"
-        # The Python that it was made of may have been removed since.
+        # The Python that it links to may have been removed since.
         return "" if self._python().exists() else "has lost its Python"
 
     def install(self) -> None:
-        """Make the environment, unless it is there; safe for several processes at once.
+        """Make the environment, unless it exists; safe for several processes at once.
 
         Raises MissingRuntimeError where no wheel fits this machine or any Python found, and where
         the packages cannot be fetched or are not those pinned; StorageError for a full disk.
         """
-        import filelock
-
         here = (platform.system(), platform.machine())
         if here not in self.machines:
             raise MissingRuntimeError(
@@ -86,11 +84,9 @@ class Environment:
                 value=" ".join(here),
                 hint=f"there is one for {', '.join(map(' '.join, self.machines))}",
             )
-        with storage_errors(self.folder):
-            self.folder.parent.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(self.folder.with_name(f".{self.folder.name}.lock")):
-                if self.missing():
-                    self._make()
+        with cache_lock(self.folder):
+            if self.missing():
+                self._make()
 
     def _make(self) -> None:
         base = self._base_python()
@@ -104,14 +100,13 @@ class Environment:
         write_json(self.folder / _MARKER, {"packages": [name for name, _ in self.requirements]})
 
     def requirements_text(self) -> str:
-        """What pip is to install: versions, and the only files that it may take."""
+        """What pip installs: versions, and the hashes of the only files that it may take."""
         return "".join(
             f"{name} {' '.join(f'--hash=sha256:{digest}' for digest in digests)}\n"
             for name, digests in self.requirements
         )
 
     def pip_command(self, requirements: Path) -> list[str]:
-        """The command that installs `requirements` in the environment."""
         options = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--no-input"]
         quiet = ["--quiet", "--disable-pip-version-check"]
         pip = [str(self._python()), "-I", "-m", "pip", "install"]
@@ -157,12 +152,9 @@ class Environment:
     def _python(self) -> Path:
         return self.folder / "bin" / "python"
 
-    def _hint(self) -> str:
-        return self.installer or f"compressor runtimes install {self.name}"
-
 
 def cache_folder() -> Path:
-    """The user's cache of this program; relative folders are ignored, as the XDG standard says."""
+    """This program's cache; a relative XDG_CACHE_HOME is ignored, as the XDG standard says."""
     own = os.environ.get(CACHE_VARIABLE, "")
     if own:
         return Path(own).expanduser().absolute()
@@ -170,17 +162,27 @@ def cache_folder() -> Path:
     return (shared if shared.is_absolute() else Path.home() / ".cache") / "compressor"
 
 
+@contextlib.contextmanager
+def cache_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of `path`, whose parent is made. Raises StorageError, also for its body."""
+    import filelock
+
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(path.with_name(f".{path.name}.lock")):
+            yield
+
+
 def _candidates(versions: tuple[Version, ...]) -> Iterator[str]:
-    """Pythons to try: the one that this one's environment was made of, then those on the PATH."""
+    """Pythons to try: this one's base, then those on the PATH."""
     yield getattr(sys, "_base_executable", None) or sys.executable
     for version in versions:
-        found = shutil.which(f"python{version[0]}.{version[1]}")
-        if found:
+        if found := shutil.which(f"python{version[0]}.{version[1]}"):
             yield found
 
 
 def _version_of(python: str) -> Version | None:
-    """The version of a Python that can make environments; None of anything else."""
+    """The version of a Python that can make environments; None for anything else."""
     try:
         done = subprocess.run(
             [python, "-I", "-c", _PROBE],

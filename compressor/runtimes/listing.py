@@ -1,4 +1,4 @@
-"""Which runtimes are at hand, tried where that takes a process; and installing them."""
+"""Which runtimes are installed, and installing them; those for GPUs are tried."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ def describe() -> list[dict[str, Any]]:
 
 
 def install(name: str) -> dict[str, Any]:
-    """Install a runtime, unless it is there, and describe it.
+    """Install a runtime, unless it is installed, and describe it.
 
-    The object: name, format, version (null where it is not there), state (`installed`, `missing`,
-    or `substituted` by another that verifies its artefacts), reason (null, or what the state is
-    due to), python (that executes its artefacts, or null). Raises UsageError for a name that is not
-    known, MissingRuntimeError where the runtime cannot be installed here.
+    Returns name, format, version (null where missing), state (`installed`, `missing`, or
+    `substituted` by another that verifies its artefacts), reason (of the state, or null), python
+    (that executes its artefacts, or null). Raises UsageError for an unknown name,
+    MissingRuntimeError where the runtime cannot be installed here.
     """
     runtime = find(name)
     if runtime.environment is not None:
@@ -37,7 +37,7 @@ def install(name: str) -> dict[str, Any]:
 
 
 def _tried(runtime: Runtime) -> State:
-    """Whether the runtime runs on this machine's GPU, from a process of its own."""
+    """Whether the runtime runs on this machine's GPU, tried in a process of its own."""
     from compressor.runtimes.runner import Runner  # takes numpy
 
     try:

@@ -1,7 +1,7 @@
-"""onnxruntime-web: what runs artefacts in browsers, as the one npm package that we know.
+"""onnxruntime-web, which runs artefacts in browsers: a pinned npm package.
 
-It is a tarball in the user's cache, fetched by npm (which takes the user's own configuration) and
-held against a pinned hash whenever it is read. No script of it runs here.
+Its tarball is fetched into the user's cache by npm, with the user's configuration, and checked
+against a pinned hash whenever it is read. None of its scripts run here.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from compressor.errors import CompressorError, MissingRuntimeError, UsageError
-from compressor.foundation import storage_errors, write_bytes
-from compressor.runtimes.environments import cache_folder
+from compressor.foundation import write_bytes
+from compressor.runtimes.environments import cache_folder, cache_lock
 from deploy.errors import ArtifactError
 from deploy.files import read_regular
 
@@ -27,7 +27,7 @@ _FETCH_SECONDS = 600
 
 @dataclasses.dataclass(frozen=True)
 class NpmPackage:
-    """One version of an npm package: the bytes of its tarball, and no others."""
+    """One version of an npm package, pinned by the hash of its tarball."""
 
     name: str
     version: str
@@ -38,11 +38,10 @@ class NpmPackage:
 
     @property
     def path(self) -> Path:
-        """Where the tarball lies, or would."""
         return cache_folder() / "npm" / f"{self.name}-{self.version}.tgz"
 
     def missing(self) -> str:
-        """Why the tarball cannot be used; an empty string where it is there."""
+        """Why the tarball cannot be used; an empty string where it can."""
         try:
             found = self.path.stat().st_size
         except OSError:
@@ -50,7 +49,7 @@ class NpmPackage:
         return "" if found == self.size else "is damaged"
 
     def state(self) -> str:
-        """What is said of the package beside a runtime: its version, and whether it is there."""
+        """The package's version, and whether it has been fetched, in words."""
         missing = self.missing()
         said = f"{missing}; compressor runtimes install {self.name}" if missing else "is there"
         return f"its package {self.version} {said}"
@@ -61,19 +60,15 @@ class NpmPackage:
         Raises MissingRuntimeError where there is no npm, it cannot fetch, or the bytes are not
         those pinned; StorageError for a full disk.
         """
-        import filelock
-
-        with storage_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with filelock.FileLock(self.path.with_name(f".{self.path.name}.lock")):
-                if self.missing():
-                    write_bytes(self.path, self._fetched())
+        with cache_lock(self.path):
+            if self.missing():
+                write_bytes(self.path, self._fetched())
         return self.path
 
     def read(self, tarball: Path | None = None) -> bytes:
-        """The tarball's bytes, checked: of `tarball`, or of the cache, where it is fetched to.
+        """The checked bytes of `tarball`, or of the one in the cache, which is fetched if needed.
 
-        Raises UsageError, in one line, for a `tarball` that cannot be read or is another, and
+        Raises UsageError for a `tarball` that cannot be read or is another one, and
         MissingRuntimeError as `fetch` does.
         """
         if tarball is not None:
@@ -81,9 +76,9 @@ class NpmPackage:
         return self._cached(self.fetch())
 
     def members(self, wanted: Mapping[str, int], tarball: Path | None = None) -> dict[str, bytes]:
-        """Some files of the package, name -> content; `wanted` has the bytes of each.
+        """Files of the package, name -> content, read in memory; `wanted` has the size of each.
 
-        Nothing is unpacked to the disk. Raises as `read` does.
+        Raises as `read` does.
         """
         import tarfile
 
@@ -160,14 +155,14 @@ PACKAGE = NpmPackage(
     size=33_106_585,
 )
 
-# The smallest build: WebAssembly alone, without WebGL, WebGPU and WebNN. The .mjs holds what loads
-# the .wasm, too; it is renamed, since not every web server knows the suffix to be JavaScript.
+# The smallest build: WebAssembly alone, without WebGL, WebGPU and WebNN. The .mjs includes the
+# loader; it is renamed, since not every web server serves that suffix as JavaScript.
 _FILES = {
     "dist/ort.wasm.bundle.min.mjs": ("runtime/ort.js", 73_054),
     "dist/ort-wasm-simd-threaded.wasm": ("runtime/ort.wasm", 14_239_897),
 }
 
-# The package names its licence (MIT), and its copyright in each file, but brings no text of it.
+# The package names its licence (MIT) and copyright, but does not contain the text.
 _LICENCE = """\
 onnxruntime-web {version}: ort.js and ort.wasm in this folder, from the npm package of that name.
 
@@ -196,10 +191,10 @@ SOFTWARE.
 
 
 def site_files(tarball: Path | None = None) -> dict[str, bytes]:
-    """What a page needs of onnxruntime-web: runtime/ort.js, runtime/ort.wasm, runtime/LICENSE.
+    """The files that a page needs: runtime/ort.js, runtime/ort.wasm, runtime/LICENSE.
 
-    From `tarball`, or from the user's cache, where it is fetched to once. Raises UsageError where
-    `tarball` is not the one that is pinned, MissingRuntimeError where it cannot be had.
+    From `tarball`, or from the user's cache, fetched once. Raises UsageError where `tarball` is not
+    the pinned one, MissingRuntimeError where it cannot be fetched.
     """
     found = PACKAGE.members({name: size for name, (_, size) in _FILES.items()}, tarball)
     files = {placed: found[name] for name, (placed, _) in _FILES.items()}

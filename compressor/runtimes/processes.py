@@ -1,4 +1,4 @@
-"""Where the process of a runner is: on this machine, or at the other end of an ssh connection."""
+"""The process of a runner: on this machine, or on another one over ssh."""
 
 from __future__ import annotations
 
@@ -25,10 +25,7 @@ _TAIL = 4096
 
 
 class EndedError(Exception):
-    """The process ended with `code`, None where it only closed its output.
-
-    `said` is the last line of what it wrote to standard error.
-    """
+    """It ended with `code`, None where it only closed its output; `said` is its last error line."""
 
     def __init__(self, code: int | None, said: str) -> None:
         super().__init__(said)
@@ -36,22 +33,21 @@ class EndedError(Exception):
 
 
 class RunnerProcess(Protocol):
-    """One process at a time that keeps to the protocol, and the files that it sees."""
+    """One process at a time that speaks the protocol, and the files that it sees."""
 
     def start(self, runtime: str) -> None:
-        """Start it; raises MissingRuntimeError where it cannot be."""
+        """Start it. Raises MissingRuntimeError."""
 
     def ask(self, request: Mapping[str, Any], timeout: float) -> bytes:
-        """The line that it answers; raises `EndedError`, TimeoutError after `timeout` seconds."""
+        """The line of its answer. Raises EndedError, and TimeoutError after `timeout` seconds."""
 
-    def stop(self) -> None:
-        """Kill it."""
+    def stop(self) -> None: ...
 
     def signal(self, name: str) -> None:
-        """Send it a signal, where it runs and its system has that."""
+        """Send it a signal, if it runs and its system has that."""
 
     def place(self, path: Path, *, rewritten: bool = False) -> str:
-        """The path at which it sees a file of this machine, which may be `rewritten` since."""
+        """The path at which it sees a local file, which may be `rewritten` since."""
 
     def output(self, name: str) -> str:
         """The path, for it, of a file that it is to write."""
@@ -64,7 +60,7 @@ class RunnerProcess(Protocol):
 
 
 class LocalProcess:
-    """A process of this machine, None until it is started; archive and outputs are in `folder`."""
+    """A process of this machine; archive and outputs are in `folder`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -80,12 +76,12 @@ class LocalProcess:
         self._answers = queue.Queue()
         try:
             process = subprocess.Popen(
-                # -I: neither the user's variables nor this folder's modules reach the runtime.
+                # -I: no environment variables, no modules of the current folder.
                 [python, "-I", str(self._archive), "protocol"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr,
-                # Ctrl-C is for this process, which ends the other itself.
+                # Ctrl-C goes to this process only, which stops the other itself.
                 start_new_session=True,
             )
         except OSError as error:
@@ -99,7 +95,7 @@ class LocalProcess:
 
     def ask(self, request: Mapping[str, Any], timeout: float) -> bytes:
         assert self.process is not None and self.process.stdin is not None
-        # The process may be gone: then there is no answer, either.
+        # If the process is gone, there is no answer either.
         with contextlib.suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(request).encode() + b"\n")
             self.process.stdin.flush()
@@ -125,7 +121,7 @@ class LocalProcess:
         if process is not None:
             assert process.stdin is not None
             process.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the system itself
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel
                 process.wait(_EXIT_SECONDS)
             with contextlib.suppress(BrokenPipeError):
                 process.stdin.close()
@@ -152,9 +148,9 @@ class LocalProcess:
 
 
 class RemoteProcess:
-    """A process of another machine, in a temporary folder there; each has its own connection.
+    """A process of another machine, in a temporary folder there, over its own connection.
 
-    A cut connection raises CheckFailedError, once; the next start connects again.
+    A cut connection raises CheckFailedError once; the next start connects again.
     """
 
     def __init__(self, host: SshHost, timeout: float) -> None:
@@ -173,7 +169,7 @@ class RemoteProcess:
         raise EndedError(code if isinstance(code, int) else None, str(answer.get("said", ""))[:200])
 
     def stop(self) -> None:
-        """Kill it by ending the connection, which it may not answer on any more."""
+        """End the connection, since it may not answer any more."""
         self.close()
 
     def signal(self, name: str) -> None:
@@ -214,7 +210,7 @@ class RemoteProcess:
 
     @contextlib.contextmanager
     def _closing(self) -> Iterator[None]:
-        """Give the connection up when something went wrong on it: a late answer is another's."""
+        """Drop the connection after an error: a late answer would be taken for the next."""
         try:
             yield
         except (CompressorError, KeyboardInterrupt):
@@ -223,7 +219,7 @@ class RemoteProcess:
 
 
 def _forward(stream: IO[bytes], answers: queue.Queue[bytes]) -> None:
-    """Queue the lines of a stream, and an empty one at its end."""
+    """Queue the lines of a stream, then an empty one."""
     with stream:
         while line := stream.readline(_LONGEST_ANSWER):
             answers.put(line)

@@ -1,4 +1,4 @@
-"""The runtimes that artefacts are for: what each executes, where it is, how it is installed."""
+"""The runtimes: what each executes, where it is, how it is installed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ import dataclasses
 import importlib.metadata
 import importlib.util
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 from compressor.errors import MissingRuntimeError, UsageError
-from compressor.runtimes import onnxruntime_web
 from compressor.runtimes.environments import Environment
-from compressor.runtimes.onnxruntime_web import NpmPackage
+from compressor.runtimes.onnxruntime_web import PACKAGE, NpmPackage
 
 Format = Literal["tflite", "onnx"]
 
@@ -62,80 +61,61 @@ class Runtime:
     module: str
     """what is imported of it"""
     packages: tuple[str, ...]
-    """distributions that bring it, any of which will do"""
+    """distributions that bring it, any of them"""
     environment: Environment | None = None
-    """its own; without one it lives in this Python"""
+    """its own; None where it runs in this Python"""
     substitute: str | None = None
-    """the runtime that its artefacts are verified in, where it cannot run here"""
+    """the runtime that verifies its artefacts, where it cannot run here"""
     tarball: NpmPackage | None = None
-    """what bundles for browsers bring of it"""
+    """packed into bundles for browsers"""
     gpu: bool = False
     """whether it needs an NVIDIA GPU"""
 
     @property
     def verified_in(self) -> str:
-        """The runtime that artefacts for this one are verified in."""
         return self.substitute or self.name
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-    """Whether a runtime is there: its installed version, or None and the reason."""
+    """A runtime's installed version, or None and the reason."""
 
     version: str | None
     reason: str
     hint: str = ""
-    """what to do, where that is not to install its package"""
+    """what to do, other than to install its package"""
+
+
+def _onnx(name: str, *packages: str, **options: Any) -> Runtime:
+    return Runtime(name, "onnx", "onnxruntime", packages, **options)
 
 
 RUNTIMES: dict[str, Runtime] = {
     runtime.name: runtime
     for runtime in (
         Runtime("litert", "tflite", "ai_edge_litert", ("ai-edge-litert",)),
-        Runtime(
-            "tflite-runtime",
-            "tflite",
-            "tflite_runtime",
-            ("tflite-runtime",),
-            environment=TFLITE_RUNTIME,
-        ),
-        Runtime("onnxruntime", "onnx", "onnxruntime", ("onnxruntime-gpu", "onnxruntime")),
-        Runtime(
-            "onnxruntime-gpu",
-            "onnx",
-            "onnxruntime",
-            ("onnxruntime-gpu",),
-            substitute="onnxruntime",
-        ),
-        Runtime(
-            "onnxruntime-web",
-            "onnx",
-            "onnxruntime",
-            ("onnxruntime-web",),
-            substitute="onnxruntime",
-            tarball=onnxruntime_web.PACKAGE,
-        ),
-        *(
-            Runtime(name, "onnx", "onnxruntime", ("onnxruntime-gpu[cuda,cudnn]",), gpu=True)
-            for name in ("cuda", "tensorrt")
-        ),
+        Runtime("tflite-runtime", "tflite", "tflite_runtime", ("tflite-runtime",), TFLITE_RUNTIME),
+        _onnx("onnxruntime", "onnxruntime-gpu", "onnxruntime"),
+        _onnx("onnxruntime-gpu", "onnxruntime-gpu", substitute="onnxruntime"),
+        _onnx("onnxruntime-web", "onnxruntime-web", substitute="onnxruntime", tarball=PACKAGE),
+        *(_onnx(name, "onnxruntime-gpu[cuda,cudnn]", gpu=True) for name in ("cuda", "tensorrt")),
     )
 }
 """Name -> runtime, in the order in which they are shown."""
 
 
 def find(name: str) -> Runtime:
-    """The runtime of this name; raises UsageError for another."""
+    """The runtime of this name. Raises UsageError for an unknown one."""
     if name not in RUNTIMES:
         raise UsageError("unknown runtime", value=name, hint=f"choose from {', '.join(RUNTIMES)}")
     return RUNTIMES[name]
 
 
 def state(name: str) -> State:
-    """Whether artefacts for a runtime can be run here: in itself, or in its substitute.
+    """Whether artefacts for a runtime can be run here, in it or in its substitute.
 
-    Nothing is imported, so that of a GPU only the driver is known; `describe` tries it. Raises
-    UsageError for a name that is not known.
+    Nothing is imported; of a GPU only the driver is looked for, `describe` tries it. Raises
+    UsageError for an unknown name.
     """
     runtime = find(find(name).verified_in)
     if runtime.environment is not None:
@@ -160,28 +140,23 @@ def state(name: str) -> State:
 def python_of(name: str) -> str:
     """The Python that executes artefacts for a runtime.
 
-    Raises UsageError for a name that is not known, MissingRuntimeError where it is not there.
+    Raises UsageError for an unknown name, MissingRuntimeError where it is not installed.
     """
     runtime = find(find(name).verified_in)
     if runtime.environment is not None:
         return str(runtime.environment.python())
     found = state(name)
+    what = f"{runtime.name} {found.reason}"
     if found.hint:
-        raise MissingRuntimeError(f"{runtime.name} {found.reason}", hint=found.hint)
+        raise MissingRuntimeError(what, hint=found.hint)
     if found.reason:
-        raise MissingRuntimeError(
-            f"{runtime.name} {found.reason}",
-            value=sys.executable,
-            hint=f"pip install {runtime.packages[-1]}",
-        )
+        hint = f"pip install {runtime.packages[-1]}"
+        raise MissingRuntimeError(what, value=sys.executable, hint=hint)
     return sys.executable
 
 
 def _driver_is_there() -> bool:
-    """Whether NVIDIA's driver can be loaded. It is not started: a process that does is not forked.
-
-    What it says of the GPU is asked in the runner's process.
-    """
+    """Whether NVIDIA's driver can be loaded; it is not initialised, as that forbids forking."""
     try:
         ctypes.CDLL(_DRIVER)
     except OSError:

@@ -1,4 +1,4 @@
-"""Running artefacts in a process of their own, by the runner that goes to the device, too."""
+"""Running artefacts in a separate process, with the runner that also runs on the device."""
 
 from __future__ import annotations
 
@@ -20,30 +20,29 @@ from compressor.runtimes.processes import EndedError, LocalProcess, RemoteProces
 from deploy.arrays import write_arrays
 
 TIMEOUT = 600.0
-"""Seconds that one request may take, unless told otherwise."""
+"""Seconds that a request may take by default."""
 
 _OUTPUTS = "outputs.npy"
 _MISSING, _ERROR = 3, "error: "
-"""How the runner ends where it lacks something, and how it then begins its line."""
+"""Exit code of a runner that lacks something, and how its error line begins."""
 
 Facts = dict[str, Any]
 Stored = Mapping[str, np.ndarray] | Path
-"""Arrays (n, ...) by the names of the inputs, or the .npz that `deploy.arrays` wrote of them."""
+"""Arrays (n, ...) by input name, or an .npz of them written by `deploy.arrays`."""
 
 
 class Runner:
-    """A runtime in a process of its own, for one artefact after the other.
+    """A runtime in a process of its own, for one artefact after the other; a context manager.
 
-    Use it as a context: the process is started by the first request, and killed at the end,
-    whatever happens. One that crashed or was killed for its time is replaced by the next `load`.
-    `threads` is what the runtime may compute with, `timeout` the seconds of one request, `cpus` the
-    processors that the process is kept to. With a `host` the process is there, and files are copied
-    to and from a temporary folder there.
+    The process is started by the first request, and killed on exit. One that crashed or timed out
+    is replaced by the next `load`. `threads` are the runtime's, `timeout` is in seconds for one
+    request, `cpus` are the processors that the process is pinned to. With a `host` the process is
+    there, and files are copied to and from a temporary folder there.
 
-    Every request raises MissingRuntimeError where the runtime is not there; CheckFailedError where
-    it refuses or cannot run the artefact, crashes, or takes too long; UsageError where the request
-    cannot be served, such as for arrays that do not fit the artefact. Raises UsageError for a
-    runtime that is not known.
+    Every request raises MissingRuntimeError where the runtime is not installed; CheckFailedError
+    where it refuses or cannot run the artefact, crashes, or takes too long; UsageError where the
+    request cannot be served, such as for arrays that do not fit the artefact. Raises UsageError for
+    an unknown runtime.
     """
 
     def __init__(
@@ -83,10 +82,9 @@ class Runner:
         return self._request({"op": "probe", "runtime": self.runtime})
 
     def load(self, path: Path | str, *, graph: bool = False) -> Facts:
-        """Load an artefact in the place of the one before; `graph` is to run it as a CUDA graph.
+        """Load an artefact in place of the one before; `graph` runs it as a CUDA graph.
 
-        Returns what the runtime says of it and of itself: version, provider, inputs, outputs,
-        load_ms, ...; `deploy.runner` lists them.
+        Returns version, provider, inputs, outputs, load_ms, ...; `deploy.runner` lists them.
         """
         return self._request(
             {
@@ -100,7 +98,7 @@ class Runner:
         )
 
     def predict(self, inputs: Stored, *, batch: int = 1) -> np.ndarray:
-        """Run arrays (n, ...) by the names of the inputs, `batch` rows at once: float32 (n, k)."""
+        """The outputs of all rows, `batch` at once: float32 (n, k)."""
         outputs = self._path / "predicted.npy"
         source, written = self._write(inputs), self._place.output(_OUTPUTS)
         self._request({"op": "predict", "inputs": source, "outputs": written, "batch": batch})
@@ -123,9 +121,8 @@ class Runner:
         copies: bool = False,
     ) -> Facts:
         """Run until the median settles, for at most `seconds`: first_ns, runs, settled, ..."""
-        return self._request(
-            {"op": "warm_up", "seconds": seconds, **self._rows(batch, inputs, copies)}
-        )
+        rows = self._rows(batch, inputs, copies)
+        return self._request({"op": "warm_up", "seconds": seconds, **rows})
 
     def measure(
         self,
@@ -136,20 +133,13 @@ class Runner:
         inputs: Stored | None = None,
         copies: bool = False,
     ) -> list[int]:
-        """One round: nanoseconds of each of `runs` runs of a batch, after `warmup` uncounted ones.
+        """Nanoseconds of each of `runs` runs of a batch, after `warmup` uncounted ones.
 
-        `inputs` are rows, taken a batch after the other, and repeated where they are too few;
-        without them random ones are run. Without `copies` inputs and outputs stay in the runtime's
-        memory.
+        `inputs` are fed batch by batch, and repeated where they are too few; random ones by
+        default. Without `copies` inputs and outputs stay in the runtime's memory.
         """
-        answer = self._request(
-            {
-                "op": "measure",
-                "warmup": warmup,
-                "runs": runs,
-                **self._rows(batch, inputs, copies),
-            }
-        )
+        rows = self._rows(batch, inputs, copies)
+        answer = self._request({"op": "measure", "warmup": warmup, "runs": runs, **rows})
         times: list[int] = answer["ns"]
         return times
 
@@ -161,7 +151,7 @@ class Runner:
         inputs: Stored | None = None,
         copies: bool = False,
     ) -> tuple[int, int]:
-        """Run batch after batch, fed as in `measure`: how many examples, and nanoseconds in all."""
+        """Run batch after batch, fed as in `measure`: the number of examples, and nanoseconds."""
         answer = self._request({"op": "stream", "runs": runs, **self._rows(batch, inputs, copies)})
         return answer["examples"], answer["ns"]
 
@@ -170,11 +160,10 @@ class Runner:
         return {"batch": batch, "inputs": source, "copies": copies}
 
     def pause(self) -> None:
-        """Stop the process, so that its threads do not spin while others are measured."""
+        """Stop the process, so that its threads do not spin while others are timed."""
         self._signal("SIGSTOP")
 
     def resume(self) -> None:
-        """Let a process go on that was paused."""
         self._signal("SIGCONT")
 
     def _signal(self, name: str) -> None:
@@ -188,7 +177,6 @@ class Runner:
         return self._process
 
     def _write(self, inputs: Stored) -> str:
-        """The file of the inputs, written unless they are in one."""
         if isinstance(inputs, Path):
             return self._place.place(inputs)
         path = self._path / "inputs.npz"
@@ -197,7 +185,7 @@ class Runner:
         return self._place.place(path, rewritten=True)
 
     def _request(self, request: Mapping[str, Any]) -> Facts:
-        """Send a request, and give its answer without `ok`."""
+        """The answer to a request, without `ok`."""
         try:
             if not self._started:
                 self._place.start(self.runtime)
@@ -220,12 +208,10 @@ class Runner:
         return answer
 
     def _parse(self, line: bytes) -> Facts:
-        """The answer in a line."""
         try:
             answer = json.loads(line)
-            if answer["ok"] is True or (
-                answer["ok"] is False and answer["kind"] and answer["error"]
-            ):
+            refused = answer["ok"] is False and answer["kind"] and answer["error"]
+            if answer["ok"] is True or refused:
                 return dict(answer)
         except (ValueError, TypeError, KeyError, RecursionError):
             pass
@@ -243,7 +229,6 @@ class Runner:
         return UsageError("the runtime cannot do that", value=message)
 
     def _crash(self, ended: EndedError) -> CompressorError:
-        """What the process died of."""
         code = ended.code
         if code == _MISSING and ended.said.startswith(_ERROR):  # numpy, without which it has no say
             said = ended.said[len(_ERROR) :]

@@ -1,8 +1,8 @@
 """The one timer of artefacts: warmed up until they settle, then timed in interleaved rounds.
 
-The artefacts take turns, A B C A B C, so that a machine that becomes slower meanwhile slows all
-alike. Each has a process of its own, pinned to fixed processors and stopped (SIGSTOP) while it is
-not its turn, since the threads of some runtimes go on spinning after a run.
+Artefacts take turns, A B C A B C, so that a machine that slows down slows all alike. Each runs in
+its own process, pinned to fixed processors and stopped (SIGSTOP) outside its turn, since some
+runtimes' threads go on spinning after a run.
 """
 
 from __future__ import annotations
@@ -44,26 +44,26 @@ class Timer:
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[None]:
-        """Within, the process runs that was paused before and is paused after."""
+        """Resume the process for the body, and pause it again."""
         self._runner.resume()
         yield
         self._runner.pause()
 
     def latencies(self) -> np.ndarray:
-        """Milliseconds of each run of a round, float64: a batch after the other."""
+        """Milliseconds of each run of a round, float64."""
         times = self._runner.measure(runs=self._runs, warmup=_ROUND_WARMUP, **self._rows)
         return np.array(times, np.float64) / 1e6
 
     def throughput(self) -> float:
-        """Examples a second of as many runs, timed in all."""
+        """Examples a second over as many runs."""
         examples, nanoseconds = self._runner.stream(runs=self._runs, **self._rows)
         return 1e9 * examples / max(nanoseconds, 1)
 
 
 def median_latencies(artefacts: Sequence[bytes], runtime: str, *, rounds: int) -> np.ndarray:
-    """Median milliseconds of files for `runtime` at batch 1, float64 (rounds, artefacts).
+    """Median milliseconds on one thread at batch 1, float64 (rounds, artefacts); compare in rows.
 
-    On one thread. Compare within a row. Raises as `Runner` does.
+    Raises as `Runner` does.
     """
     known = find(runtime)
     cpus = None if known.gpu else pinned_cpus(1)
@@ -87,11 +87,11 @@ def _median_of(timer: Timer) -> float:
 
 
 def pinned_cpus(threads: int, cores: Sequence[Sequence[int]] | None = None) -> list[int] | None:
-    """The processors that a process of so many threads is pinned to; None where it cannot be.
+    """The processors to pin a process of so many threads to; None where that is not possible.
 
-    `cores` are those of the machine that measures, by default this one. One thread a core comes
-    first, so that no two threads share a core while another is idle; the last ones are taken, since
-    systems do their own work on the first.
+    `cores` are those of the machine that measures, by default this one. Threads share a core only
+    once all cores are taken; the last cores come first, since systems do their own work on the
+    first.
     """
     cores = usable_cores() if cores is None else cores
     turns = max(map(len, cores), default=0)
