@@ -18,10 +18,10 @@ _UNKNOWN_SIZE = 8
 
 
 def random_inputs(model: Any, samples: int = SAMPLES, seed: int = 0) -> Any:
-    """Random inputs in the structure that `model(...)` takes.
+    """Random inputs in the structure that `model(...)` takes, each (samples, ...).
 
-    float32 in 0 to 1 of shape (samples, ...), 8 for sizes that are not fixed; whole numbers
-    that every Embedding knows where the dtype is an integer's or an Embedding comes next.
+    float32 in 0 to 1; where the dtype is not a float's or an Embedding follows, integers that every
+    Embedding accepts. Sizes that are not fixed are 8.
     """
     _, keras = quiet_tensorflow.load()
     graph = graph_of(model)
@@ -46,8 +46,8 @@ def random_inputs(model: Any, samples: int = SAMPLES, seed: int = 0) -> Any:
 def largest_difference(model: Any, other: Any, inputs: Any) -> float:
     """max |difference| of the outputs on a batch, relative to max |output| of `model`.
 
-    With several outputs the worst of them. NaN where either gives NaN. `inputs` is an array,
-    or a list or dict of arrays. Raises DataError when they do not fit the model.
+    The worst of several outputs; NaN where either gives NaN. `inputs` is an array, or a list or
+    dict of arrays. Raises DataError when they do not fit the model.
     """
     _, keras = quiet_tensorflow.load()
     arrays = keras.tree.map_structure(np.asarray, inputs)

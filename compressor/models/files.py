@@ -18,8 +18,7 @@ from deploy.archive import Archive, damage, open_archive
 from deploy.files import open_regular
 from deploy.manifest import MANIFEST, VECTORS
 
-# A .keras file stores its members uncompressed, so one that grows more than this on
-# unpacking was made to exhaust memory.
+# A .keras file stores its members uncompressed; one that expands more than this is an attack.
 _MAX_EXPANSION = 100
 _MAX_UNPACKED_BYTES = 64 * 2**30
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
@@ -31,10 +30,10 @@ _AGAIN = "save it again with model.save('NAME.keras')"
 def load_model(path: Path | str) -> Any:
     """Load a .keras file in safe mode: code stored in it is never run.
 
-    The model is compiled with the loss and metrics that it was saved with, as far as safe mode
-    can make them, and with no optimizer's state; one saved uncompiled stays so. Raises ModelError,
-    in one line, for a file that is truncated, is no Keras model, would unpack to far more than it
-    holds, or needs code of its own (Lambda, custom classes).
+    The model is compiled with its saved loss and metrics, as far as safe mode can make them,
+    without the optimizer's state; one saved uncompiled stays so. Raises ModelError for a file that
+    is truncated, is no Keras model, would unpack to far more than its size, or needs code of its
+    own (Lambda, custom classes).
     """
     path = Path(path)
     config = _configuration(path)
@@ -43,11 +42,9 @@ def load_model(path: Path | str) -> Any:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever the damaged part makes it raise
         if "Lambda" in str(error) and "deserializ" in str(error).lower():
-            raise ModelError(
-                "the model holds Lambda code, which is never run",
-                value=path,
-                hint="replace the Lambda layer by a standard layer and save the model again",
-            ) from error
+            hint = "replace the Lambda layer by a standard layer and save the model again"
+            what = "the model holds Lambda code, which is never run"
+            raise ModelError(what, value=path, hint=hint) from error
         raise ModelError(_NO_MODEL, value=f"{path} ({reason_of(error)})", hint=_AGAIN) from error
     if isinstance(config, dict):
         restore_compilation(model, config.get("compile_config"))
@@ -55,16 +52,13 @@ def load_model(path: Path | str) -> Any:
 
 
 def save_model(model: Any, path: Path | str) -> None:
-    """Save `model` as a .keras file that stock Keras loads: the old file or the new, never a part.
-
-    A compiled model that was trained brings its optimizer's variables along.
-    """
+    """Save `model`, with its optimizer's variables if it has any, as a .keras file, atomically."""
     with atomic_path(Path(path)) as temporary:
         model.save(temporary, overwrite=True)
 
 
 def optimizer_variables(path: Path | str) -> int:
-    """The number of optimizer values (Adam: two moments a weight) that a .keras file holds."""
+    """The number of optimizer values (Adam: two moments a weight) in a .keras file."""
     h5py = importlib.import_module("h5py")
     total = 0
 
@@ -119,10 +113,8 @@ def _open_archive(path: Path) -> Iterator[tuple[Archive, dict[str, zipfile.ZipIn
 
 
 def reason_of(error: BaseException) -> str:
-    """What an error of Keras or zipfile says, in one line.
-
-    Keras prints the configuration first, and what it met at the end.
-    """
+    """The message of an error of Keras or zipfile, in one line."""
+    # Keras prints the configuration first, and the reason at the end.
     text = str(error).rpartition("Exception encountered:")[2]
     text = re.sub("\x1b\\[[0-9;]*m", "", text).strip() or type(error).__name__
     return text.splitlines()[0][:200]

@@ -1,4 +1,4 @@
-"""Which layers take a model's input values as they are stored."""
+"""Which layers take a model's inputs as stored, not scaled to 0..1."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import numpy as np
 
 from compressor.foundation import quiet_tensorflow
 
-# Layers that take values as they were measured, be they bytes or not.
+# Layers that take raw values, bytes or not.
 _LOOKUPS = {"CategoryEncoding", "Discretization", "HashedCrossing", "Hashing"}
 _LOOKUPS |= {"IntegerLookup", "OneHot", "StringLookup", "TextVectorization"}
 _SCALERS = {"MelSpectrogram", "Normalization", "STFTSpectrogram"}
-# Operations that keep the range of the values, so that what comes behind them decides.
+# Operations that keep the range of the values, so that the next ones decide.
 _PASSING = {"BaseImagePreprocessingLayer", "Concatenate", "Identity", "Masking"}
 _PASSING |= {"Cast", "ExpandDims", "GetItem", "Squeeze", "Stack", "Transpose"}
 _PASSING |= {"Flatten", "Permute", "RepeatVector", "Reshape"}
@@ -20,27 +20,26 @@ _PASSING |= {f"{kind}{rank}D" for kind in ("Cropping", "ZeroPadding") for rank i
 
 
 def layers_for_raw_values(model: Any, tensor: Any) -> list[Any]:
-    """The layers and operations that an input reaches and that take values as they are stored."""
+    """The layers and operations that an input reaches and that take raw values."""
     reached: list[tuple[Any, Any]] = []
     _follow(model, tensor, reached)
     return [operation for operation, node in reached if _takes_raw_values(operation, node)]
 
 
 def is_embedding(layer: Any) -> bool:
-    """Whether the layer looks whole numbers up in a table of its own."""
     return "Embedding" in _kinds(layer)
 
 
 def looks_up(layer: Any) -> bool:
-    """Whether the layer takes values as names, not as numbers to compute with."""
+    """Whether the layer takes values as keys, not as numbers to compute with."""
     return bool(_kinds(layer) & _LOOKUPS)
 
 
 def _follow(model: Any, tensor: Any, reached: list[tuple[Any, Any]]) -> set[int]:
-    """Follow an input of a model to the first operations that may change its range.
+    """Follow an input of a model, and into nested models, to the first operations that may change
+    its range; add them, with the nodes of their calls, to `reached`.
 
-    Adds them to `reached`, each with the node of its call, and goes into nested models. Gives
-    the outputs of the model, by number, that the values reach as they are.
+    Returns the numbers of the model's outputs that the values reach unchanged.
     """
     # A Sequential model has its graph inside.
     graph = getattr(model, "_functional", None) or model
@@ -75,7 +74,7 @@ def _follow(model: Any, tensor: Any, reached: list[tuple[Any, Any]]) -> set[int]
 def _takes_raw_values(operation: Any, node: Any) -> bool:
     kinds = _kinds(operation)
     if "Rescaling" in kinds:
-        # One that does not shrink is for values within 0..1 already.
+        # One that does not shrink values takes them in 0..1.
         return _largest(operation.scale) < 1
     if "Pipeline" in kinds:
         return any(_takes_raw_values(layer, node) for layer in operation.layers)
@@ -96,7 +95,6 @@ def _largest(constant: Any) -> float:
 
 
 def _kinds(operation: Any) -> set[str]:
-    """The names of the classes of Keras that an operation is an instance of."""
-    return {
-        kind.__name__ for kind in type(operation).__mro__ if kind.__module__.startswith("keras.")
-    }
+    """The names of Keras's classes that an operation is an instance of."""
+    kinds = type(operation).__mro__
+    return {kind.__name__ for kind in kinds if kind.__module__.startswith("keras.")}

@@ -15,11 +15,7 @@ ALL = "all"
 
 
 def prunable_layers(model: Any) -> dict[str, Any]:
-    """The layers whose kernel is a matrix that the paper's sparse form can hold, by name, in order.
-
-    Dense, Conv1D and Conv2D. A layer of a nested model is named `outer/inner`; a layer used
-    in several places stands once, under its first name.
-    """
+    """The Dense, Conv1D and Conv2D layers, which the paper's sparse encoding can hold, by name."""
     _, keras = quiet_tensorflow.load()
     kinds = (keras.layers.Dense, keras.layers.Conv1D, keras.layers.Conv2D)
     return {name: layer for name, layer in all_layers(model).items() if type(layer) in kinds}
@@ -28,8 +24,8 @@ def prunable_layers(model: Any) -> dict[str, Any]:
 def resolve_layers(model: Any, names: Sequence[str]) -> dict[str, Any]:
     """The layers that `names` mean: layer names, the paper's (`w_fc1`), or `all`.
 
-    Raises UsageError for an unknown name, with the nearest ones, and for a layer without a
-    kernel that can be pruned; ModelError when the model has no such layer at all.
+    Raises UsageError for an unknown name, with the nearest ones, and for a layer without a prunable
+    kernel; ModelError when the model has none.
     """
     prunable = prunable_layers(model)
     if not prunable:
@@ -52,12 +48,12 @@ def resolve_layers(model: Any, names: Sequence[str]) -> dict[str, Any]:
 
 
 def paper_name(layer: str) -> str | None:
-    """The paper's name of a layer's weights, if it has one: fc1 is w_fc1."""
+    """The paper's name of a layer's weights, if any: fc1 is w_fc1."""
     return next((paper for paper, name in PAPER_NAMES.items() if name == layer), None)
 
 
 def refuse_name(name: str, model: Any, prunable: Sequence[str]) -> NoReturn:
-    """Raise UsageError for a name that none of the `prunable` has, with the nearest names."""
+    """Raise UsageError for a name that is not `prunable`, with the nearest names."""
     known = all_layers(model)
     if name in known:
         raise UsageError(
@@ -75,7 +71,7 @@ def refuse_name(name: str, model: Any, prunable: Sequence[str]) -> NoReturn:
 
 
 def all_layers(model: Any, prefix: str = "") -> dict[str, Any]:
-    """Every layer below `model` that is not itself a model, by its path of names."""
+    """Every layer that is not itself a model, by path, `outer/inner`; a shared one by its first."""
     found: dict[str, Any] = {}
     seen: set[int] = set()
     for layer in model.layers:
@@ -94,7 +90,7 @@ FLOAT32_BYTES = 4
 
 
 def count_parameters(model: Any) -> int:
-    """How many numbers make up the function of `model`: weights and biases, trained or not."""
+    """The number of weights and biases of `model`, trainable or not."""
     return sum(
         math.prod(variable.shape)
         for layer in all_layers(model).values()
@@ -106,8 +102,7 @@ def count_parameters(model: Any) -> int:
 def dense_variables(model: Any, sparse: Collection[str]) -> dict[str, Any]:
     """LAYER/VARIABLE -> every variable of `model` but the kernels of the layers in `sparse`.
 
-    A layer may hold several variables of one name (a Bidirectional has two of each): the
-    later ones are numbered, kernel_1, so that none takes the place of another.
+    Further variables of one name in a layer, as in Bidirectional, are numbered: kernel_1.
     """
     found: dict[str, Any] = {}
     for name, layer in all_layers(model).items():
@@ -128,5 +123,5 @@ def numbered(name: str, taken: Collection[str]) -> str:
 
 
 def is_weight(variable: Any) -> bool:
-    """Whether a Keras variable is part of the function (a dropout's random state is not)."""
+    """Whether a Keras variable is a weight, unlike a dropout's random state."""
     return str(variable.dtype).startswith("float")

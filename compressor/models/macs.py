@@ -16,41 +16,37 @@ from compressor.models.sparse_layers import sparse_layer_classes
 from compressor.models.tracing import Call, Shape, Trace, trace
 
 Uses = Mapping[str, int | None]
-"""Name of a variable -> how often one inference multiplies with each of its weights; None where
-that cannot be known."""
+"""Variable name -> how often an inference multiplies with each of its weights; None if unknown."""
 
 
 @dataclass(frozen=True)
 class Macs:
     """Multiply-accumulates of one inference (batch 1) with the kernels of a layer.
 
-    One for each weight and each place where it is used: adding biases, normalising and pooling
-    do not count, and a kernel over a padded border counts as if it lay over the image.
+    Biases, normalisation and pooling do not count; positions on padding count like others.
     """
 
     dense: int
     """with all weights"""
     nonzero: int
-    """with those weights only that are not zero"""
+    """with the non-zero weights"""
 
 
 def layer_macs(model: Any) -> dict[str, Macs | None]:
     """Layer path -> multiply-accumulates of one inference, for each layer that has kernels.
 
     Dense, convolutions (also depthwise, separable and transposed), LSTM, GRU and SimpleRNN, also
-    in Bidirectional and TimeDistributed; an Embedding looks up and has 0. Each call of a shared
-    layer counts. None where the sizes are not fixed, where the layer is of another kind, and
-    everywhere in a model that is no graph of layers.
+    in Bidirectional and TimeDistributed; an Embedding has 0. Each call of a shared layer counts.
+    None for other layers, for sizes that are not fixed, and in a model that is no graph of layers.
     """
     layers = all_layers(model)
     return {path: _macs(layers[path], uses) for path, uses in kernel_uses(model).items()}
 
 
 def kernel_uses(model: Any) -> dict[str, Uses]:
-    """Layer path -> how often an inference uses each weight of its kernels, for layers with some.
+    """Layer path -> the uses of its kernels, as for `layer_macs`.
 
-    As `layer_macs`; the layers of a sparse predictor's model, whose kernels are not variables,
-    have theirs as `kernel`.
+    Layers of a sparse predictor, whose kernels are not variables, have theirs as `kernel`.
     """
     layers = all_layers(model)
     found = {path: _unknown(layer) for path, layer in layers.items()}
@@ -67,7 +63,7 @@ def kernel_uses(model: Any) -> dict[str, Uses]:
             outputs = [shapes[number] for number in call.outputs]
             totals[call.path] = _sum(totals.get(call.path), _uses(call.layer, inputs, outputs))
         elif hasattr(call.layer, "layers"):
-            # Which layers a nested model with code of its own calls is unknown.
+            # A nested model with code of its own: which layers it calls is unknown.
             inside = {id(layer) for layer in all_layers(call.layer).values()}
             hidden |= {path for path, layer in layers.items() if id(layer) in inside}
     known = {path: uses for path, uses in totals.items() if path not in hidden}
@@ -97,10 +93,10 @@ def _sum(first: Uses | None, second: Uses) -> Uses:
 
 
 def _shapes(traced: Trace) -> list[Shape | None]:
-    """The shapes of all tensors where the batch is 1.
+    """The shapes of all tensors for a batch of 1.
 
-    The shapes that Keras keeps leave the batch open, which hides what is folded into it: a
-    `reshape(x, (-1, 8))` of (None, 4, 8) is (None, 8), but 4 rows for each example.
+    With an open batch Keras loses what is folded into it: a `reshape(x, (-1, 8))` of (None, 4, 8)
+    is (None, 8), but 4 rows for each example.
     """
     _, keras = quiet_tensorflow.load()
     shapes: list[Shape | None] = [None] * len(traced.shapes)
@@ -130,7 +126,7 @@ def _output_shapes(keras: Any, call: Call, given: Sequence[Shape]) -> list[Shape
     )
     try:
         outputs = call.layer.compute_output_spec(*args, **kwargs)
-    except Exception:  # an operation that cannot do with a batch of 1: what follows is not known
+    except Exception:  # it does not take a batch of 1: the shapes behind it stay unknown
         return []
     return [tuple(tensor.shape) for tensor in keras.tree.flatten(outputs)]
 
@@ -144,7 +140,7 @@ def _uses(layer: Any, inputs: Sequence[Shape | None], outputs: Sequence[Shape | 
         return {"kernel": _product(result[:-1])}
     name = type(layer).__name__ if type(layer).__module__.startswith("keras.") else ""
     if name == "Bidirectional":
-        # Both directions name their kernels alike, and use them once a time step.
+        # Both directions use the same names, and their kernels once a time step.
         backward = _uses(layer.backward_layer, [source], [result])
         forward = _uses(layer.forward_layer, [source], [result])
         return _unknown(layer) if None in backward.values() else {**backward, **forward}
@@ -157,19 +153,18 @@ def _uses(layer: Any, inputs: Sequence[Shape | None], outputs: Sequence[Shape | 
 
 
 def _unknown(layer: Any) -> Uses:
-    """None for all that may be a kernel: whatever has two axes and no known other use."""
+    """None for each variable that may be a kernel: two axes or more, and no other known use."""
     if type(layer).__name__ in _WITHOUT_KERNELS:
         return {}
     return {variable.name: None for variable in layer.weights if len(variable.shape) > 1}
 
 
 def _is_changed(layer: Any) -> bool:
-    """Whether the kernel is not what is multiplied: packed integers, or with LoRA's beside it."""
+    """Whether the kernel is quantised, or has LoRA's beside it."""
     return bool(getattr(layer, "quantization_mode", None) or getattr(layer, "lora_enabled", False))
 
 
 def _alone(shape: Shape) -> Shape:
-    """The shape of a batch of one."""
     return (1, *shape[1:])
 
 

@@ -31,13 +31,13 @@ class Objective:
     labels: LabelForm
     outputs: Outputs
     classes: int
-    """scores that the model gives"""
+    """number of scores"""
     source: Literal["compiled", "inferred"]
     notes: tuple[str, ...] = ()
-    """what the model was compiled with and cannot be used, and why"""
+    """what the model was compiled with but cannot be used, and why"""
 
     def describe(self) -> dict[str, Any]:
-        """The objective as a JSON object, as reports show it."""
+        """The objective as a JSON object."""
         described = {
             "loss": _name(self.loss),
             "metrics": [_name(metric) for metric in self.metrics],
@@ -48,7 +48,7 @@ class Objective:
 
     @property
     def threshold(self) -> float:
-        """Above which score a binary classifier says 1."""
+        """The score above which a binary classifier says 1."""
         if self.source == "inferred":
             return 0.0 if self.outputs == "logits" else 0.5
         # The decision threshold implied by the loss.
@@ -56,7 +56,7 @@ class Objective:
         return 0.0 if signed else 0.5
 
     def targets(self, labels: Any) -> Any:
-        """Class numbers, a TensorFlow tensor (n,), in the form that the loss wants."""
+        """Class numbers, a TensorFlow tensor (n,), in the format of the loss."""
         tensorflow, _ = quiet_tensorflow.load()
         if self.labels == "one-hot":
             return tensorflow.one_hot(labels, self.classes)
@@ -65,11 +65,11 @@ class Objective:
         return labels
 
     def predictions(self, scores: np.ndarray) -> np.ndarray:
-        """The class of each row of scores (n, classes): int64 (n,)."""
+        """The class of each row of scores (n, classes), int64 (n,)."""
         return predicted_classes(scores, self.threshold if self.classes == 1 else None)
 
     def compile(self, model: Any, optimizer: Any) -> None:
-        """Compile `model` for training; it then counts an `accuracy` in any case."""
+        """Compile `model` for training, with an `accuracy` in any case."""
         metrics = [_fresh(metric) for metric in self.metrics]
         if not any(_name(metric) in _ACCURACIES for metric in metrics):
             metrics.append(self._accuracy())
@@ -88,19 +88,20 @@ _ACCURACIES = ("accuracy", "acc")
 
 
 def objective_of(model: Any) -> Objective:
-    """The objective of a model with one output: the compiled one, or what its output asks for.
+    """The objective of a model with one output: compiled, or inferred from the output.
 
-    A model whose output ends in a softmax or a sigmoid gives probabilities, any other logits. The
-    inferred loss is cross-entropy. A compiled loss that cannot be used on class labels (several
-    losses, code of the user's) and metrics that are no Keras ones are passed over, and noted.
-    Raises ModelError as `output_size` does.
+    An output of softmax or sigmoid gives probabilities, any other logits. The inferred loss is
+    cross-entropy. Compiled losses that cannot be used on class labels (several, or user code) and
+    metrics that are not Keras's are left out, and noted. Raises ModelError as `output_size` does.
     """
     _, keras = quiet_tensorflow.load()
     classes, outputs = output_size(model), output_kind(model)
     notes = list(getattr(model, _NOTES, ()))
     loss = _compiled_loss(keras, model, notes)
     if loss is not None:
-        metrics, form = _compiled_metrics(model, notes), _label_form(loss, classes)
+        dense: LabelForm = "column" if classes == 1 else "one-hot"
+        form: LabelForm = "index" if "sparse" in _kind(loss) else dense
+        metrics = _compiled_metrics(model, notes)
         return Objective(loss, metrics, form, outputs, classes, "compiled", tuple(notes))
     logits = outputs == "logits"
     if classes == 1:
@@ -112,21 +113,20 @@ def objective_of(model: Any) -> Objective:
 
 
 def objective_for(model: Any, data: Dataset) -> Objective:
-    """The objective of `model`; raises DataError or ModelError where `data` do not fit it."""
+    """The objective of `model`. Raises DataError or ModelError where `data` do not fit it."""
     check_fit(model, data)
     return objective_of(model)
 
 
 def output_kind(model: Any) -> Outputs:
-    """Whether the output is made by a softmax or a sigmoid, in a layer or as an operation."""
+    """`probabilities` for an output of softmax or sigmoid, in a layer or as an operation."""
     return "probabilities" if _is_probability(model.outputs[0]) else "logits"
 
 
 def restore_compilation(model: Any, config: Any) -> None:
     """Give a loaded model the loss and the metrics of its `compile_config`, in safe mode.
 
-    What safe mode cannot make is left out, and `objective_of` notes it. Code in the configuration
-    is never run.
+    What safe mode cannot make is left out, and noted by `objective_of`. No stored code is run.
     """
     _, keras = quiet_tensorflow.load()
     if not isinstance(config, dict) or not config.get("loss"):
@@ -144,7 +144,7 @@ def restore_compilation(model: Any, config: Any) -> None:
 
 _NOTES = "_compressor_notes"
 _PROBABILITIES = {"softmax", "sigmoid", "hard_sigmoid", "hardsigmoid"}
-# What leaves probabilities probabilities.
+# Operations that keep probabilities probabilities.
 _PASSING = {"dropout", "identity", "reshape", "average", "flatten", "squeeze"}
 
 
@@ -187,14 +187,14 @@ def _compiled_loss(keras: Any, model: Any, notes: list[str]) -> Any:
 def _compiled_metrics(model: Any, notes: list[str]) -> tuple[Any, ...]:
     try:
         config = model.get_compile_config() or {}
-    except Exception as error:  # it asks code of the user's
+    except Exception as error:  # it calls user code
         notes.append(f"the compiled metrics cannot be made: {_reason(error)}")
         return ()
     return tuple(_usable(config.get("metrics"), notes))
 
 
 def _usable(metrics: Any, notes: list[str]) -> list[Any]:
-    """Those of serialised metrics, nested as `compile` takes them, that are Keras's own."""
+    """The serialised metrics, nested as `compile` takes them, that are Keras's own."""
     if isinstance(metrics, dict) and "class_name" not in metrics:
         metrics = list(metrics.values())
     if isinstance(metrics, (list, tuple)):
@@ -209,14 +209,8 @@ def _usable(metrics: Any, notes: list[str]) -> list[Any]:
     return [metrics]
 
 
-def _label_form(loss: Any, classes: int) -> LabelForm:
-    if "sparse" in _kind(loss):
-        return "index"
-    return "column" if classes == 1 else "one-hot"
-
-
 def _fresh(metric: Any) -> Any:
-    """A metric of its own for each compilation: one that was used belongs to another training."""
+    """A new metric for each compilation, since a used one belongs to its training."""
     _, keras = quiet_tensorflow.load()
     if isinstance(metric, str):
         return metric
@@ -224,7 +218,7 @@ def _fresh(metric: Any) -> Any:
 
 
 def _kind(loss: Any) -> str:
-    """The class or function of a loss, in small letters; its name is the user's to choose."""
+    """The class or function of a loss, in lower case; its `name` may be anything."""
     if isinstance(loss, str):
         return loss.lower()
     return str(getattr(loss, "__name__", type(loss).__name__)).lower()

@@ -8,13 +8,13 @@ from compressor.errors import ModelError
 from compressor.foundation import quiet_tensorflow
 
 PAPER_NAMES = {"w_conv1": "conv1", "w_conv2": "conv2", "w_fc1": "fc1", "w_fc2": "fc2"}
-"""The paper's names of the weights, and the layers that hold them."""
+"""The paper's name of the weights -> layer."""
 
 
 def paper_cnn(
     image_shape: tuple[int, int, int] = (28, 28, 1), classes: int = 10, dropout: float = 0.5
 ) -> Any:
-    """Build the CNN of the paper, untrained: `image_shape` float32 in, `classes` logits out.
+    """Build the paper's CNN, untrained: `image_shape` float32 in, `classes` logits out.
 
     conv 5x5x32, same, ReLU - max-pool 2 - conv 5x5x64, same, ReLU - max-pool 2 - fc 1024, ReLU -
     dropout - fc `classes`. Weights: truncated normal with standard deviation 0.1; biases 0.1.

@@ -31,10 +31,9 @@ _SCOPE = re.compile(r"[A-Za-z0-9_.\\/>-]*")
 
 @dataclasses.dataclass(frozen=True)
 class InputScaling:
-    """What happens to the array of one input.
+    """How the array of one input is fed: with the input's `shape` (without batch) and `dtype`.
 
-    `shape` is the model's, without the batch axis; `dtype` is what the model's input takes;
-    `scale` is what stored values are multiplied by; `reason` says why, in one clause.
+    `scale` is the factor of the stored values, and `reason` says why.
     """
 
     name: str
@@ -46,11 +45,11 @@ class InputScaling:
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """Turns stored inputs into what one model takes; made by `preprocessing`.
+    """Turns stored inputs into what one model takes; made by `preprocessing_of`.
 
-    `rules` are in the order of model.inputs. For each, `sources` has the name under which its
-    array is stored ("" for one array alone), and `row_shapes` the shape that a row is fed in.
-    `layout` is the `structure` of the model's inputs, with a name for every tensor.
+    `rules` are in the order of model.inputs, and so are `sources`, the stored names of the arrays
+    ("" for a single array), and `row_shapes`, the shapes that rows are fed in. `layout` is the
+    `structure` of the model's inputs, with a name for every tensor.
     """
 
     rules: tuple[InputScaling, ...]
@@ -59,7 +58,7 @@ class Preprocessing:
     layout: Any
 
     def __call__(self, x: Inputs) -> Any:
-        """Arrays (n, *row shape) of the rules' dtypes: one, a list or a dict, as `structure`."""
+        """Arrays (n, *row shape) of the rules' dtypes, in the model's `structure`."""
         fed = []
         for rule, shape, part in self._each(x):
             if rule.scale != 1:
@@ -68,9 +67,9 @@ class Preprocessing:
         return self._arranged(fed)
 
     def tensors(self, x: Any) -> Any:
-        """The same for TensorFlow tensors, one or a dict by stored name, as in a tf.data pipeline.
+        """The same for TensorFlow tensors, one or a dict by stored name, in a tf.data pipeline.
 
-        Several inputs come as a tuple, since tf.data would stack a list.
+        Returns a tuple for a list, which tf.data would stack.
         """
         tensorflow, keras = quiet_tensorflow.load()
         fed = []
@@ -102,8 +101,8 @@ class Preprocessing:
 def preprocessing_of(model: Any, x: Inputs) -> Preprocessing:
     """Decide how the stored inputs `x` are fed to `model`, and check that they fit.
 
-    Raises ModelError as `output_size` does, for an input that takes text, and for a layer's name
-    that TensorFlow cannot run; DataError when names, shapes or values of `x` do not fit.
+    Raises ModelError as `output_size` does, for an input of text, and for a layer's name that
+    TensorFlow cannot run; DataError when the names, shapes or values of `x` do not fit.
     """
     output_size(model)
     _check_names(model)
@@ -114,18 +113,17 @@ def preprocessing_of(model: Any, x: Inputs) -> Preprocessing:
     for (name, tensor), source in zip(tensors.items(), sources, strict=True):
         where = f"input {clean(name)}: " if len(tensors) > 1 else ""
         row_shapes.append(_row_shape(tuple(tensor.shape[1:]), arrays[source].shape[1:], where))
-        rules.append(
-            _rule(name, tensor, layers_for_raw_values(model, tensor), arrays[source], where)
-        )
+        layers = layers_for_raw_values(model, tensor)
+        rules.append(_rule(name, tensor, layers, arrays[source], where))
     layout = keras.tree.map_structure(lambda tensor: tensor.name, structure(model))
     return Preprocessing(tuple(rules), tuple(sources), tuple(row_shapes), layout)
 
 
 def check_fit(model: Any, data: Dataset) -> Preprocessing:
-    """The preprocessing of `data` for `model`; both parts are checked.
+    """The preprocessing of `data` for `model`, checked on training and test data.
 
-    Raises as `preprocessing` does, and DataError when the data have more classes than the
-    model. An output (n, 1) is a binary classifier, of the labels 0 and 1.
+    Raises as `preprocessing_of` does, and DataError when the data have more classes than the model;
+    an output (n, 1) has the classes 0 and 1.
     """
     found = preprocessing_of(model, data.x_train)
     preprocessing_of(model, data.x_test)
@@ -140,8 +138,8 @@ def check_fit(model: Any, data: Dataset) -> Preprocessing:
 
 
 def structure(model: Any) -> Any:
-    """The input tensors of a built model as it takes them: one, a list, or as it was built."""
-    # Keras gives the inputs as a list, and keeps what the model was built with for itself.
+    """The input tensors of a built model in the structure that it takes: one, a list or a dict."""
+    # `inputs` is always a list; the structure is kept privately.
     built_with = getattr(model, "_inputs_struct", None)
     if isinstance(built_with, Mapping):
         return dict(built_with)
@@ -151,9 +149,9 @@ def structure(model: Any) -> Any:
 
 
 def output_size(model: Any) -> int:
-    """k of the one output of a classifier, (n, k) scores; 1 where it is binary.
+    """k of a classifier's one output, scores (n, k); 1 where it is binary.
 
-    Raises ModelError for a model that was never built, or with other outputs.
+    Raises ModelError for a model that was never built, or has other outputs.
     """
     if getattr(model, "built", False) and not hasattr(model, "inputs"):
         raise ModelError(
@@ -168,9 +166,8 @@ def output_size(model: Any) -> int:
             hint="give it an Input layer, or call it once before saving",
         )
     if isinstance(getattr(model, "_outputs_struct", None), Mapping):
-        raise ModelError(
-            "models with named outputs in a dictionary are not supported", value=model.name
-        )
+        what = "models with named outputs in a dictionary are not supported"
+        raise ModelError(what, value=model.name)
     if len(model.outputs) != 1:
         raise ModelError(
             "only models with one output are supported",
@@ -195,15 +192,12 @@ def _check_names(model: Any) -> None:
 
 
 def input_names(model: Any) -> tuple[str, ...]:
-    """The names of a model's inputs, in the order of model.inputs: those its data are stored by."""
+    """The names of a model's inputs, in their order, by which its data are stored."""
     return tuple(_inputs_by_name(model))
 
 
 def _inputs_by_name(model: Any) -> dict[str, Any]:
-    """The input tensors in their order, by their keys in a dict, else by their Input layers.
-
-    A tensor's own name is another one after saving, where the user gave none.
-    """
+    """The input tensors in order, by their keys in a dict, else by the names of their layers."""
     _, keras = quiet_tensorflow.load()
     built_with = structure(model)
     if isinstance(built_with, dict):
@@ -239,16 +233,15 @@ def _row_shape(wanted: Shape, stored: tuple[int, ...], where: str) -> tuple[int,
     """The shape in which a stored row is fed to an input of shape `wanted`."""
     candidates = [stored]
     if None in wanted:
-        # The axis of one channel may be there or not.
+        # A channel axis of size 1 may be missing or extra.
         candidates.append((*stored, 1))
         if stored[-1:] == (1,):
             candidates.append(stored[:-1])
     elif len(wanted) != len(stored):
         candidates.append(row_shape(wanted, stored) or ())
     for shape in candidates:
-        if len(shape) == len(wanted) and all(
-            size in (None, given) for size, given in zip(wanted, shape, strict=True)
-        ):
+        pairs = zip(wanted, shape, strict=False)
+        if len(shape) == len(wanted) and all(size in (None, given) for size, given in pairs):
             return shape
     raise DataError(
         "the images do not fit the model",
@@ -258,7 +251,7 @@ def _row_shape(wanted: Shape, stored: tuple[int, ...], where: str) -> tuple[int,
 
 
 def _rule(name: str, tensor: Any, layers: Sequence[Any], array: Array, where: str) -> InputScaling:
-    """Decide about one input, whose values reach `layers` that take them as they are."""
+    """The scaling of one input, whose values reach `layers` that take them raw."""
     dtype, scale = str(tensor.dtype), 1.0
     embedding = next((layer for layer in layers if is_embedding(layer)), None)
     if embedding is not None:

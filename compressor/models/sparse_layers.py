@@ -1,4 +1,4 @@
-"""Keras layers that compute with a kernel in the paper's sparse form."""
+"""Keras layers that compute with a kernel in the paper's sparse encoding."""
 
 from __future__ import annotations
 
@@ -17,24 +17,19 @@ _COLUMNS = 512
 
 
 class SparseMatrix:
-    """A kernel as a compressed-row matrix (outputs, inputs), made from `coo-paper` streams.
+    """A kernel as a CSR matrix (outputs, inputs), made from `coo-paper` streams.
 
     scipy's product is about ten times faster here than TensorFlow's `sparse_dense_matmul` and
-    `embedding_lookup_sparse`, which compute the same.
+    `embedding_lookup_sparse`.
     """
 
     def __init__(self, encoded: SparseKernel) -> None:
         sparse = importlib.import_module("scipy.sparse")
         inputs, outputs = int(np.prod(encoded.shape[:-1])), encoded.shape[-1]
         rows = np.bincount(encoded.streams["indices"][:, 0], minlength=outputs)
-        self._matrix = sparse.csr_matrix(
-            (
-                encoded.streams["values"],
-                encoded.streams["ids"],
-                np.concatenate([[0], np.cumsum(rows)]).astype(np.int32),
-            ),
-            shape=(outputs, inputs),
-        )
+        starts = np.concatenate([[0], np.cumsum(rows)]).astype(np.int32)
+        parts = (encoded.streams["values"], encoded.streams["ids"], starts)
+        self._matrix = sparse.csr_matrix(parts, shape=(outputs, inputs))
 
     def apply(self, rows: np.ndarray) -> np.ndarray:
         """Multiply float32 rows (n, inputs) by the kernel: (n, outputs) float32."""
@@ -47,11 +42,11 @@ class SparseMatrix:
 
 @functools.cache
 def sparse_layer_classes() -> dict[str, Any]:
-    """The classes by the name that a configuration gives them, made once TensorFlow is there."""
+    """Name in a configuration -> class, made when TensorFlow is loaded."""
     tensorflow, keras = quiet_tensorflow.load()
 
     class SparseLayer(keras.layers.Layer):  # type: ignore[name-defined]
-        """A layer with `layer`'s settings, whose kernel arrives by `set_kernel`."""
+        """A Dense layer with the configuration `layer`; its kernel comes by `set_kernel`."""
 
         def __init__(self, layer: dict[str, Any], kernel_shape: list[int], name: str) -> None:
             super().__init__(name=name)
@@ -78,14 +73,12 @@ def sparse_layer_classes() -> dict[str, Any]:
 
         def call(self, inputs: Any) -> Any:
             rows = self.rows(inputs)
-            shape = tensorflow.concat(
-                [tensorflow.shape(rows)[:-1], [self.kernel_shape[-1]]], axis=0
-            )
+            units = self.kernel_shape[-1]
+            shape = tensorflow.concat([tensorflow.shape(rows)[:-1], [units]], axis=0)
             flat = tensorflow.reshape(rows, (-1, rows.shape[-1]))
             product = tensorflow.numpy_function(self._multiply, [flat], tensorflow.float32)
-            product = tensorflow.ensure_shape(
-                tensorflow.reshape(product, shape), [*rows.shape[:-1], self.kernel_shape[-1]]
-            )
+            product = tensorflow.reshape(product, shape)
+            product = tensorflow.ensure_shape(product, [*rows.shape[:-1], units])
             if self.settings["use_bias"]:
                 product = product + self.bias
             return self.activation(product)
@@ -95,7 +88,7 @@ def sparse_layer_classes() -> dict[str, Any]:
             return self.matrix.apply(rows)
 
         def rows(self, inputs: Any) -> Any:
-            """The input with the values that one output sees on the last axis."""
+            """The inputs of one output on the last axis."""
             return inputs
 
     class SparseConv2D(SparseLayer):
@@ -124,8 +117,5 @@ def sparse_layer_classes() -> dict[str, Any]:
             )
             return tensorflow.squeeze(patches, 1)
 
-    return {
-        "SparseDense": SparseLayer,
-        "SparseConv1D": SparseConv1D,
-        "SparseConv2D": SparseConv2D,
-    }
+    classes = {"SparseDense": SparseLayer, "SparseConv1D": SparseConv1D}
+    return classes | {"SparseConv2D": SparseConv2D}

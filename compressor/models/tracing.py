@@ -21,11 +21,11 @@ class Call:
     layer: Any
     """the layer or operation; None where a tensor enters a nested model in another shape"""
     node: Any
-    """Keras's record of the call, which holds its arguments"""
+    """Keras's record of the call, with its arguments"""
     scope: int
-    """which model the call stands in"""
+    """id of the model that the call is in"""
     training: bool
-    """whether the call asks for the behaviour of training, which is random or of the batch"""
+    """whether it is called with training=True"""
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     input_shapes: tuple[Shape, ...]
@@ -39,14 +39,14 @@ class Call:
 
 @dataclass
 class Trace:
-    """The calls in an order in which they can run; tensors are numbered."""
+    """The calls in an order of execution; tensors are numbered."""
 
     calls: list[Call] = field(default_factory=list)
     shapes: list[Shape] = field(default_factory=list)
     inputs: list[int] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
     same: list[tuple[int, int]] = field(default_factory=list)
-    """tensors of a nested model that are one tensor seen at two calls of it"""
+    """pairs: one tensor of a nested model at two calls of it"""
     entries: dict[int, int] = field(default_factory=dict)
     """id of an InputLayer of a nested model -> its tensor at the first call"""
 
@@ -59,7 +59,7 @@ def width_of(shape: Shape) -> int | None:
 def graph_of(model: Any) -> Any:
     """The Functional graph of a Functional or Sequential model; None for any other layer.
 
-    A class of the user's that computes something of its own has no graph that tells it all.
+    A user's class with a `call` of its own has none, since its graph would be incomplete.
     """
     _, keras = quiet_tensorflow.load()
     if isinstance(model, keras.Sequential):
@@ -73,7 +73,7 @@ def graph_of(model: Any) -> Any:
 def trace(model: Any) -> Trace:
     """List the calls of a built Functional or Sequential model.
 
-    Raises ModelError for a model that was never built, or whose code is its own.
+    Raises ModelError for a model that was never built, or has code of its own.
     """
     graph = graph_of(model)
     if graph is None:
@@ -95,7 +95,7 @@ class _Tracer:
         self._first: dict[int, int] = {}
 
     def tensor(self, tensor: Any) -> int:
-        """Number a new tensor with the shape of a Keras tensor."""
+        """Number a new tensor."""
         self.trace.shapes.append(tuple(tensor.shape))
         return len(self.trace.shapes) - 1
 
@@ -138,8 +138,8 @@ class _Tracer:
     ) -> list[int]:
         """The tensors with which a nested model is called.
 
-        A tensor that Keras reshapes on the way in, or a call that is not understood, goes
-        through a call without a layer, which keeps all channels.
+        One that Keras reshapes on the way in, or whose argument is unknown, passes through a call
+        without a layer, which keeps all channels.
         """
         inner = graph_of(node.operation).inputs
         arguments = _arguments_of(node, inner)

@@ -1,4 +1,4 @@
-"""Pruning whole units and filters: which ones, and masks for everything that depends on them."""
+"""Channel pruning: which units and filters go, and masks for everything that depends on them."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from compressor.errors import ModelError, UsageError
 from compressor.pruning.granularity import Channel
 from compressor.pruning.kernels import Kernel, all_kernels
 from compressor.pruning.selection import KeptGroups, SparsityNow, choose_each, choose_global
-from compressor.shrinking import ChannelMap, VariableAxis, channel_map
+from compressor.shrinking import ChannelMap, channel_map
 
 
 @dataclasses.dataclass
 class ChannelSet:
-    """Coupled layers: Add and the like join their outputs, so they lose their units together."""
+    """Coupled layers, whose outputs are joined by Add and the like; they lose units together."""
 
     name: str
     """the first of `layers`"""
     layers: Mapping[str, np.ndarray]
     """layer -> int64 (units,), the channel of each unit"""
     gone: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, np.int64))
-    """channels that were removed so far"""
+    """channels removed so far"""
 
     @property
     def channels(self) -> np.ndarray:
-        """The channels of all layers, sorted, each once."""
+        """The channels of all layers, sorted and unique."""
         return np.unique(np.concatenate(list(self.layers.values())))
 
 
@@ -44,19 +44,15 @@ class ChannelPlan:
     """id of a variable -> the layer whose first kernel it is"""
 
     def kernels(self, model: Any) -> dict[str, Kernel]:
-        """The kernel that makes the units of each layer of the sets, in the order of the model."""
+        """The first kernel of each layer of the sets, in the order of the model."""
         layers = {name for part in self.sets for name in part.layers}
-        return {
-            name: kernel
-            for name, kernel in all_kernels(model).items()
-            if name == kernel.layer_name and name in layers
-        }
+        return {name: kernel for name, kernel in all_kernels(model).items() if name in layers}
 
     def left_alone(self, others: Mapping[str, str]) -> dict[str, str]:
-        """The layers that stay whole, and why: the blocked ones, and those of `others`.
+        """The layers that stay whole, and why: the blocked ones, and those of `others`, by kernel.
 
-        Without those of `others`, by kernel, that have no units of their own but pass channels on
-        which a set may lose: a depthwise convolution gets narrower with the layer before it.
+        Without those that follow a set's channels: a depthwise convolution gets narrower with the
+        layer before it.
         """
         channels = np.concatenate([part.channels for part in self.sets])
         narrowed = {
@@ -71,7 +67,7 @@ class ChannelPlan:
         }
 
     def remember(self, masks: Mapping[str, np.ndarray]) -> None:
-        """Take the channels that `masks` of kernels, by layer, remove as gone."""
+        """Mark the channels that `masks` of kernels, by layer, remove as gone."""
         for part in self.sets:
             gone = [
                 channels[~masks[name].reshape(-1, channels.size).any(axis=0)]
@@ -84,33 +80,30 @@ class ChannelPlan:
 def plan_channels(model: Any, kernels: Mapping[str, Kernel], *, named: bool) -> ChannelPlan:
     """The sets of layers that `kernels` belong to, with the layers that are coupled to them.
 
-    Where the user `named` the layers, one that must stay whole raises UsageError with the reason;
-    else it is left alone. Raises ModelError when no layer is left.
+    A layer that must stay whole raises UsageError where the user `named` it, else it is left alone.
+    Raises ModelError when no layer is left.
     """
     found = channel_map(model)
     wanted = {kernel.layer_name for kernel in kernels.values()}
-    sets, blocked = [], {}
+    sets: list[ChannelSet] = []
+    blocked: dict[str, str] = {}
     for layers in _coupled(found.producers):
         if not wanted & layers.keys():
             continue
         reason = _reason(found, kernels, layers)
         if reason is None:
             sets.append(ChannelSet(next(iter(layers)), layers))
-            continue
-        for name in sorted(wanted & layers.keys()):
-            blocked[name] = reason
+        else:
+            blocked |= dict.fromkeys(sorted(wanted & layers.keys()), reason)
     blocked |= {
         name: found.blocked.get(name, "its units cannot be told apart in the graph")
         for name in wanted - found.producers.keys()
     }
+    value = next((f"{name}: {reason}" for name, reason in blocked.items()), "")
     if named and blocked:
-        name, reason = next(iter(blocked.items()))
-        raise UsageError("this layer cannot be pruned as channel", value=f"{name}: {reason}")
+        raise UsageError("this layer cannot be pruned as channel", value=value)
     if not sets:
-        name, reason = next(iter(blocked.items()))
-        raise ModelError(
-            "no layer of the model can be pruned as channel", value=f"{name}: {reason}"
-        )
+        raise ModelError("no layer of the model can be pruned as channel", value=value)
     main = {id(k.variable): k.name for k in all_kernels(model).values() if k.name == k.layer_name}
     return ChannelPlan(found, sets, blocked, main)
 
@@ -124,10 +117,9 @@ def channel_masks(
 ) -> tuple[dict[str, np.ndarray], dict[str, KeptGroups]]:
     """The masks, by variable, that remove the least important channels; and each layer's choice.
 
-    `scores` holds those of the weights of each layer's kernel. A unit's score is the mean of its
-    weights', in proportion to the mean over its layer; those of coupled units add up. One unit of
-    each layer always stays. A removed channel is zero in the kernels and biases that make it, in
-    what normalises it, and in the kernels that take it.
+    `scores` are of the weights of each layer's kernel. A unit's score is the mean of its weights',
+    divided by the mean over its layer; those of coupled units add up. One unit of each layer always
+    stays. A removed channel is zero in every variable that makes, normalises or consumes it.
     """
     pooled = {}
     for part in plan.sets:
@@ -150,7 +142,7 @@ def channel_masks(
 
 
 def _coupled(producers: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]:
-    """Producers in sets that share channels, in the order of the model."""
+    """Producers that share channels, in sets, in the order of the model."""
     sets: list[dict[str, np.ndarray]] = []
     for name, channels in producers.items():
         joined = {name: channels}
@@ -173,13 +165,9 @@ def _reason(
             reason = found.blocked[name]
             return reason if len(layers) == 1 else f"{reason} (coupled with {name})"
     for axis in found.axes:
-        if axis.role == "producer" and axis.layer in layers and _is_frozen(axis):
+        if axis.role == "producer" and axis.layer in layers and not axis.variable.trainable:
             return f"it is coupled with {axis.layer}, which is frozen"
     return None
-
-
-def _is_frozen(axis: VariableAxis) -> bool:
-    return not axis.variable.trainable
 
 
 def _target(part: ChannelSet, targets: Mapping[str, float]) -> float:
@@ -214,7 +202,7 @@ def _masks(plan: ChannelPlan, gone: np.ndarray) -> dict[str, np.ndarray]:
     masks: dict[str, np.ndarray] = {}
     for axis in plan.map.axes:
         stay = ~np.isin(axis.channels, gone)
-        # A variance of zero would be divided by; the gain of a dead channel is zero anyway.
+        # A variance of zero would be divided by, and a dead channel's gain is zero anyway.
         if axis.variable.name == "moving_variance":
             continue
         shape = [1] * len(axis.variable.shape)

@@ -1,7 +1,7 @@
-"""Pruning criteria: how important each weight is.
+"""Pruning criteria score every weight; the lowest scores are pruned.
 
-A criterion scores every weight; the lowest scores are pruned. `register_criterion` adds one, and
-so does an installed package with an entry point in the group `compressor.criteria`:
+`register_criterion` adds one, and so does an installed package with an entry point in the group
+`compressor.criteria`:
 
     [options.entry_points]
     compressor.criteria =
@@ -26,7 +26,7 @@ class Criterion:
     """`score(weights, gradients)` -> scores, float of the weights' shape, at least 0.
 
     `gradients` is the mean gradient of the loss on calibration data, of the weights' shape, or
-    None where `needs_gradients` is False. The score of a group of weights is the mean of theirs.
+    None where `needs_gradients` is False. A group's score is the mean of its weights'.
     """
 
     name: str
@@ -76,15 +76,13 @@ def get_criterion(name: str) -> Criterion:
             try:
                 found = point.load()
             except Exception as error:  # it runs code of another package
-                raise UsageError(
-                    "the criterion's package cannot be loaded", value=f"{name} ({error})"
-                ) from error
+                what = "the criterion's package cannot be loaded"
+                raise UsageError(what, value=f"{name} ({error})") from error
             if not isinstance(found, Criterion):
                 raise UsageError("the entry point is not a Criterion", value=point.value)
             return found
-    raise UsageError(
-        "unknown criterion", value=name, hint=f"choose from {', '.join(criterion_names())}"
-    )
+    hint = f"choose from {', '.join(criterion_names())}"
+    raise UsageError("unknown criterion", value=name, hint=hint)
 
 
 def scores(criterion: Criterion, weights: np.ndarray, gradients: np.ndarray | None) -> np.ndarray:
@@ -92,10 +90,8 @@ def scores(criterion: Criterion, weights: np.ndarray, gradients: np.ndarray | No
     try:
         found = np.asarray(criterion.score(weights, gradients))
     except Exception as error:  # it is code of the user's
-        raise UsageError(
-            "the criterion failed",
-            value=f"{criterion.name} ({type(error).__name__}: {error})",
-        ) from error
+        value = f"{criterion.name} ({type(error).__name__}: {error})"
+        raise UsageError("the criterion failed", value=value) from error
     if found.dtype.kind in "iub":
         found = found.astype(np.float64)
     if found.shape != weights.shape or found.dtype.kind != "f":
@@ -104,9 +100,8 @@ def scores(criterion: Criterion, weights: np.ndarray, gradients: np.ndarray | No
             value=f"{criterion.name} {found.shape} {found.dtype}, weights {weights.shape}",
         )
     if not np.isfinite(found).all() or (found < 0).any():
-        raise CompressorError(
-            "the criterion's scores are negative, NaN or infinite", value=criterion.name
-        )
+        what = "the criterion's scores are negative, NaN or infinite"
+        raise CompressorError(what, value=criterion.name)
     return found
 
 

@@ -1,8 +1,8 @@
 """Granularity: a weight, a block of weights, all but n of every m, or a channel.
 
-Blocks and n:m groups run along the input axis of a kernel, which is the last one in the layout
-[out, ..., in] that TFLite stores and that sparse kernels of runtimes are made for; Keras keeps
-(..., in, out). Channels are removed through the graph: see `compressor.pruning.channels`.
+Blocks and n:m groups run along the input axis of a kernel, the last one in the layout
+[out, ..., in] that TFLite stores and runtimes' sparse kernels take; Keras keeps (..., in, out).
+Channels are removed through the graph: see `compressor.pruning.channels`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Granularity(abc.ABC):
 
     @abc.abstractmethod
     def reason(self, shape: tuple[int, ...], is_matrix: bool) -> str | None:
-        """Why a kernel of this shape cannot be pruned so, in words, or None if it can."""
+        """Why a kernel of this shape cannot be pruned so, or None if it can."""
 
     @abc.abstractmethod
     def pool(self, scores: np.ndarray) -> np.ndarray:

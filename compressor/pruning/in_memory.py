@@ -1,4 +1,4 @@
-"""Pruning a model in memory, by one call."""
+"""Pruning a model in memory."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class Pruned:
     masks: Mapping[str, np.ndarray]
     """layer -> bool array of its kernel's shape; empty where channels were removed"""
     layers: list[dict[str, Any]]
-    """a JSON object a pruned kernel: layer, shape, parameters, threshold, kept, ..."""
+    """as in `Pruning.rows`"""
     left_alone: Mapping[str, str]
-    """layers that this granularity cannot handle, and why"""
+    """layers that this granularity cannot prune, and why"""
     warnings: tuple[str, ...]
     accuracy: float
     """on the test examples, 0 to 1"""
     validation_accuracy: float
-    """on the examples that were set aside for choices, 0 to 1"""
+    """on the validation examples, 0 to 1"""
     objective: Mapping[str, Any]
     """loss, metrics, and whether they were compiled or inferred"""
 
@@ -51,32 +51,27 @@ def prune(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Pruned:
-    """Prune a Keras classifier in memory, and retrain it; `model` itself stays as it is.
+    """Prune a Keras classifier in memory, and retrain it; `model` itself is not changed.
 
-    `model` has one output of scores, (n, classes); `data` fits its inputs. `options` say how to
-    retrain, by default as the preset `quick` does at this sparsity, always with Adam. Masked
-    weights are exactly zero; to train on and keep them so, put the masks back with
-    `compressor.apply_masks`. A layer that loses all of its weights is warned of. The random state
-    of Python, numpy and TensorFlow is seeded. Raises UsageError, DataError or ModelError, in one
-    line, for what cannot be done.
+    `model` has one output of scores, (n, classes); `data` fits its inputs. `options` are those of
+    the retraining, with Adam, by default the preset `quick`'s at this sparsity. Masked weights are
+    exactly zero; to keep them so in further training, apply the masks with
+    `compressor.apply_masks`. Warns of a layer that loses all of its weights. Seeds the random state
+    of Python, numpy and TensorFlow. Raises UsageError, DataError or ModelError.
     """
     if not hasattr(model, "layers"):
-        raise UsageError(
-            "this takes a Keras model", value=repr(model)[:80], hint="for a file there is prune_run"
-        )
+        hint = "for a file there is prune_run"
+        raise UsageError("this takes a Keras model", value=repr(model)[:80], hint=hint)
     if not isinstance(data, Dataset):
-        raise UsageError(
-            "this takes a data set",
-            value=repr(data)[:80],
-            hint="make it with load_dataset(...) or Dataset.from_arrays(...)",
-        )
+        hint = "make it with load_dataset(...) or Dataset.from_arrays(...)"
+        raise UsageError("this takes a data set", value=repr(data)[:80], hint=hint)
     spec = spec or PruningSpec()
     part = TrainingData.of(data, validation)
     options = options or PRESETS["quick"].retraining_at(spec.highest_sparsity, part)
     if not retrain and spec.schedule != "one-shot":
         raise UsageError(f"{spec.schedule} pruning retrains", value="retrain=False")
     objective = objective_for(model, data)
-    # Not Keras's clone_model, which would make the user's own loss and metrics again.
+    # Not Keras's clone_model, which would instantiate the user's own loss and metrics again.
     student = rebuild(model, {}, {})
     objective.compile(student, "sgd")
     done = Outcome(student, {})

@@ -1,10 +1,10 @@
-"""The kernels of a model that can be pruned, and resolving the user's names for them."""
+"""The prunable kernels of a model, and resolving the user's names for them."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,8 +12,8 @@ from compressor.errors import ModelError, UsageError
 from compressor.models import ALL, PAPER_NAMES, all_layers, refuse_name
 from compressor.pruning.granularity import Granularity
 
-# Layer class -> its prunable variables, and whether each is a matrix over the input's channels:
-# (..., inputs, outputs). Only those have blocks and n:m groups along the input.
+# Layer class -> its prunable variables, and whether each is a matrix (..., inputs, outputs); only
+# those have blocks and n:m groups.
 _KINDS: Mapping[str, tuple[tuple[str, bool], ...]] = {
     "Dense": (("kernel", True),),
     "Conv1D": (("kernel", True),),
@@ -33,7 +33,7 @@ class Kernel:
     """A variable that can be pruned."""
 
     name: str
-    """the layer's path; a layer's further kernels are LAYER:VARIABLE"""
+    """the layer's path for its first kernel, else LAYER:VARIABLE"""
     layer_name: str
     layer: Any
     variable: Any
@@ -42,18 +42,16 @@ class Kernel:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The shape of the variable."""
         return tuple(self.variable.shape)
 
     def numpy(self) -> np.ndarray:
-        """The values, as the layer keeps them; bfloat16, which numpy does not know, as float32."""
+        """The values; bfloat16, which numpy does not know, as float32."""
         values = np.asarray(self.variable.numpy())
         return values if values.dtype.kind == "f" else values.astype(np.float32)
 
 
-@dataclasses.dataclass(frozen=True)
-class Selection:
-    """The kernels that will be pruned, and the layers that are left alone."""
+class Selection(NamedTuple):
+    """The kernels to prune, and the layers that are left alone."""
 
     kernels: Mapping[str, Kernel]
     left_alone: Mapping[str, str]
@@ -61,16 +59,15 @@ class Selection:
 
 
 def all_kernels(model: Any) -> dict[str, Kernel]:
-    """Every kernel of the model that single weights can be pruned from, frozen ones too.
+    """Every prunable kernel of the model by `Kernel.name`, frozen ones too.
 
-    Dense, Conv1D, Conv2D, their depthwise and separable forms, Embedding, LSTM and GRU. A layer
-    with several kernels has its first under its own name, the others as LAYER:VARIABLE.
+    Of Dense, Conv1D, Conv2D, their depthwise and separable variants, Embedding, LSTM and GRU.
     """
     found = {}
     for name, layer in all_layers(model).items():
         for number, (attribute, is_matrix) in enumerate(kernel_variables(layer)):
             key = f"{name}:{attribute}" if number else name
-            found[key] = Kernel(key, name, layer, variable_of(layer, attribute), is_matrix)
+            found[key] = Kernel(key, name, layer, _variables(layer)[attribute], is_matrix)
     return found
 
 
@@ -80,12 +77,9 @@ def kernel_variables(layer: Any) -> tuple[tuple[str, bool], ...]:
     return _KINDS.get(type(layer).__name__, ()) if module.startswith("keras.") else ()
 
 
-def variable_of(layer: Any, name: str) -> Any:
-    """The variable `name` of a layer; raises KeyError. Recurrent layers keep theirs in a cell."""
-    for variable in layer.weights:
-        if variable.name == name:
-            return variable
-    raise KeyError(name)
+def _variables(layer: Any) -> dict[str, Any]:
+    """Name -> the first variable of that name, also those in the cell of a recurrent layer."""
+    return {variable.name: variable for variable in reversed(layer.weights)}
 
 
 def variable_at(model: Any, key: str) -> Any:
@@ -97,18 +91,15 @@ def variable_at(model: Any, key: str) -> Any:
     if not attribute:
         kinds = kernel_variables(layer)
         attribute = kinds[0][0] if kinds else ""
-    try:
-        return variable_of(layer, attribute)
-    except KeyError:
-        return None
+    return _variables(layer).get(attribute)
 
 
 def select_kernels(model: Any, names: Sequence[str], granularity: Granularity) -> Selection:
     """The kernels that `names` mean: layers, kernels, the paper's names (`w_fc1`), or `all`.
 
-    With `all`, a layer that cannot be pruned in this granularity is left alone, with the reason.
-    Raises UsageError where the user named such a layer, or an unknown one (with the nearest names);
-    ModelError when nothing can be pruned.
+    With `all`, layers that this granularity cannot prune are left alone, with the reason. Raises
+    UsageError where such a layer is named, or an unknown one (with the nearest names); ModelError
+    when nothing can be pruned.
     """
     if not names:
         raise UsageError("no layer named", hint="give layer names or 'all'")
@@ -154,7 +145,7 @@ def select_kernels(model: Any, names: Sequence[str], granularity: Granularity) -
 
 
 def layer_of_name(model: Any, name: str) -> str:
-    """The path of the layer that a user's name means; raises UsageError with the nearest names."""
+    """The path of the layer that a name means. Raises UsageError with the nearest names."""
     return _named(model, name, all_kernels(model))[0].layer_name
 
 

@@ -1,4 +1,4 @@
-"""Magnitude pruning of single weights, counted exactly as in the paper."""
+"""Magnitude pruning of single weights, with the paper's exact counts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from compressor.errors import ModelError, UsageError
 
 
 class PrunedKernel(NamedTuple):
-    """What magnitude pruning found for one kernel."""
+    """The result of magnitude pruning for one kernel."""
 
     threshold: float
     """sorted |w| at index floor(n x sparsity)"""
@@ -22,7 +22,7 @@ class PrunedKernel(NamedTuple):
 
 
 def check_sparsity(sparsity: float) -> float:
-    """Return `sparsity` when it lies in [0, 1), else raise UsageError."""
+    """`sparsity` as a float; raises UsageError outside of [0, 1)."""
     if not (isinstance(sparsity, numbers.Real) and 0 <= sparsity < 1):
         raise UsageError(
             "sparsity must be at least 0 and below 1",
@@ -35,19 +35,18 @@ def check_sparsity(sparsity: float) -> float:
 def kept_weights(weights: int, sparsity: float) -> int:
     """How many of `weights` the paper keeps: n - floor(n x p) - 1, never below 0.
 
-    The product is taken exactly on the decimal that the user wrote, since in binary
-    100 x 0.29 is 28.999999999999996. Source: the paper's Tables 4 to 9, all twelve counts.
+    Source: the paper's Tables 4 to 9, all twelve counts.
     """
-    return max(weights - _pruned_index(weights, check_sparsity(sparsity)) - 1, 0)
+    return max(weights - floor_share(weights, check_sparsity(sparsity)) - 1, 0)
 
 
 def magnitude_prune(kernel: np.ndarray, sparsity: float) -> PrunedKernel:
     """Find the threshold and the mask of a float kernel of any shape.
 
-    The threshold is sorted |w| at index floor(n x sparsity); what is strictly greater is
-    kept. Where several weights have exactly the threshold's magnitude, those that come later
-    in the flattened kernel are kept, so that always n - floor(n x sparsity) - 1 remain.
-    Raises UsageError for a sparsity outside [0, 1), ModelError for NaN or infinite weights.
+    The threshold is sorted |w| at index floor(n x sparsity); what is strictly greater is kept. Of
+    weights with exactly the threshold's magnitude the later ones in the flattened kernel are kept,
+    so that always n - floor(n x sparsity) - 1 remain. Raises UsageError for a sparsity outside
+    [0, 1), ModelError for NaN or infinite weights.
     """
     keep = kept_weights(kernel.size, sparsity)
     check_weights(kernel)
@@ -57,7 +56,7 @@ def magnitude_prune(kernel: np.ndarray, sparsity: float) -> PrunedKernel:
 
 
 def check_weights(kernel: np.ndarray) -> None:
-    """Raise ModelError for a kernel that is empty, or has NaN or infinite weights."""
+    """Raise ModelError for an empty kernel, and for NaN or infinite weights."""
     if kernel.size == 0:
         raise ModelError("a kernel without weights cannot be pruned", value=kernel.shape)
     if not np.isfinite(kernel).all():
@@ -69,10 +68,9 @@ def check_weights(kernel: np.ndarray) -> None:
 
 
 def keep_highest(scores: np.ndarray, keep: int) -> tuple[float | None, np.ndarray]:
-    """Keep the `keep` highest of `scores` (n,): the highest that goes, and bool (n,).
+    """Keep the `keep` highest of `scores` (n,): the highest pruned score, and bool (n,).
 
-    Of those that are equal to the highest that goes, the later ones are kept. The threshold is
-    None when all are kept.
+    Of equal scores the later ones are kept. The threshold is None when all are kept.
     """
     if keep >= scores.size:
         return None, np.ones(scores.shape, bool)
@@ -85,5 +83,6 @@ def keep_highest(scores: np.ndarray, keep: int) -> tuple[float | None, np.ndarra
     return float(threshold), mask
 
 
-def _pruned_index(weights: int, sparsity: float) -> int:
+def floor_share(weights: int, sparsity: float) -> int:
+    """floor(n x p), exact on the decimal: in binary 100 x 0.29 is 28.999999999999996."""
     return math.floor(weights * Fraction(repr(float(sparsity))))

@@ -1,4 +1,4 @@
-"""Masks: kept beside the model, and applied to its weights while it trains."""
+"""Masks: their files, and applying them to a model in training."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from compressor.pruning.kernels import variable_at
 Masks = Mapping[str, np.ndarray]
 """Name -> bool array of the variable's shape; a weight under False stays zero.
 
-A layer's name means its kernel; LAYER:VARIABLE means another of its variables, such as the bias
-that goes with a channel.
+LAYER means a layer's kernel, LAYER:VARIABLE another variable, such as the bias of a channel.
 """
 
 
@@ -28,7 +27,7 @@ def save_masks(path: Path, masks: Masks) -> None:
 
 
 def load_masks(path: Path) -> dict[str, np.ndarray]:
-    """Read masks; raises CheckpointError, in one line, for a file that holds anything else."""
+    """Read masks. Raises CheckpointError for a file that holds anything else."""
     masks = load_arrays(path)
     for name, mask in masks.items():
         if mask.dtype != np.bool_:
@@ -39,11 +38,10 @@ def load_masks(path: Path) -> dict[str, np.ndarray]:
 def apply_masks(model: Any, masks: Masks) -> None:
     """Zero the masked weights of `model`, and keep them zero through any `fit` that follows.
 
-    The mask is a constraint on the variable, after the one that the user had, which goes on
-    working. Keras forgets constraints of variables on saving, and a train function that was
-    already traced ignores new ones: compile the model after the first call. A later call with
-    other masks holds for a traced function, too.
-    Raises CheckpointError when a mask does not fit the model.
+    The mask is a constraint on the variable, applied after the user's own. Keras does not save
+    constraints of variables, and a traced train function ignores new ones: compile the model after
+    the first call. Later calls with other masks take effect in a traced function, too. Raises
+    CheckpointError when a mask does not fit the model.
     """
     tensorflow, _ = quiet_tensorflow.load()
     for variable, mask in masked_variables(model, masks):
@@ -58,10 +56,7 @@ def apply_masks(model: Any, masks: Masks) -> None:
 
 
 def masked_variables(model: Any, masks: Masks) -> list[tuple[Any, np.ndarray]]:
-    """The variables that masks belong to, each with its mask.
-
-    Raises CheckpointError when a mask does not fit the model.
-    """
+    """Each masked variable with its mask. Raises CheckpointError when a mask does not fit."""
     found = []
     for name, mask in masks.items():
         variable = variable_at(model, name)
@@ -76,7 +71,7 @@ def masked_variables(model: Any, masks: Masks) -> list[tuple[Any, np.ndarray]]:
 
 
 def remove_masks(model: Any) -> None:
-    """Give all variables of `model` the constraints back that they had before `apply_masks`."""
+    """Restore the constraints from before `apply_masks`."""
     for variable in model.trainable_variables:
         if isinstance(variable.constraint, MaskConstraint):
             variable.constraint = variable.constraint.inner
@@ -85,8 +80,8 @@ def remove_masks(model: Any) -> None:
 class MaskConstraint:
     """A Keras constraint: the user's own first, then zero wherever the mask is False.
 
-    It is set on a variable only, never on a layer, so that a saved model does not name it
-    and stock Keras can load the model. The mask takes one byte a weight.
+    Set on variables, never on layers, so that a saved model does not name it and stock Keras can
+    load it. The mask takes one byte a weight.
     """
 
     def __init__(self, tensorflow: Any, mask: np.ndarray, inner: Any = None) -> None:
@@ -95,7 +90,6 @@ class MaskConstraint:
         self.inner = inner
 
     def __call__(self, weight: Any) -> Any:
-        """Return `weight`, constrained and masked."""
         if self.inner is not None:
             weight = self.inner(weight)
         tensor = self._tensorflow.convert_to_tensor(weight)

@@ -1,4 +1,4 @@
-"""The plan of an experiment: its preset, and what the user changed in it."""
+"""The plan of an experiment: a preset, and what the user changed in it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAYERS = ("fc1", "fc2")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a sweep does, all options made explicit."""
+    """All options of a sweep, made explicit."""
 
     preset: str
     sparsities: tuple[float, ...]
@@ -32,7 +32,7 @@ class Plan:
     threads: int
 
     def describe(self) -> dict[str, Any]:
-        """The plan as a JSON object: whatever decides the results, measured times apart."""
+        """The plan as a JSON object: all that decides the results, but for measured times."""
         return {
             "preset": self.preset,
             "sparsities": list(self.sparsities),
@@ -50,11 +50,10 @@ class Plan:
 
     @property
     def layer_names(self) -> list[str]:
-        """The layers by one name each, in order: w_fc1 is fc1, however the user wrote it."""
+        """The layers sorted by their own names: w_fc1 is fc1."""
         return sorted(PAPER_NAMES.get(name, name) for name in self.layers)
 
     def images_of_a_seed(self) -> int:
-        """How many images the trainings of one seed visit."""
         return self.training.images + sum(options.images for options in self.retraining.values())
 
 
@@ -75,13 +74,12 @@ def make_plan(
     validation: int | None = None,
     threads: int | None = None,
 ) -> Plan:
-    """Make a plan of the preset and what the caller changes in it.
+    """Make a plan of the preset, with what is given in place of its options.
 
     `steps`, `batch_size`, `learning_rate` and `schedule` hold for the training and every
-    retraining; `quick` retrains at `learning_rate` times the sparsity. `epochs` is the length of
-    every retraining; `rewind` repeats the learning rates at the end of the preset's training
-    there, and `distillation` lets it learn from the dense model.
-    Raises UsageError for a value that cannot be used.
+    retraining; `quick` retrains at `learning_rate` times the sparsity. `epochs`, `rewind` (repeats
+    the learning rates at the end of the training) and `distillation` (from the dense model) hold
+    for the retrainings. Raises UsageError for a value that cannot be used.
     """
     if preset not in PRESETS:
         raise UsageError("unknown preset", value=preset, hint=f"choose {' or '.join(PRESETS)}")
@@ -105,9 +103,8 @@ def make_plan(
     if epochs is not None and not 0 < epochs <= 10_000:
         raise UsageError("the number of epochs must lie between 0 and 10,000", value=epochs)
     if epochs is not None and steps is not None:
-        raise UsageError(
-            "the length of retraining is given twice", value=f"{epochs} epochs, {steps} steps"
-        )
+        value = f"{epochs} epochs, {steps} steps"
+        raise UsageError("the length of retraining is given twice", value=value)
     proportions = tuple(sorted(check_sparsity(p) for p in sparsities))
     training = chosen.training(part)
 
@@ -134,5 +131,5 @@ def make_plan(
 
 
 def _without_dropout(description: dict[str, Any]) -> dict[str, Any]:
-    # How far dropout shrinks follows from the density, which pruning has yet to give.
+    # Dropout is scaled by the density, which is known only after pruning.
     return {name: value for name, value in description.items() if name != "dropout_scale"}

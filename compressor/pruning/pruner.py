@@ -32,18 +32,14 @@ class Pruning:
     """a JSON object a kernel: layer, paper_name, shape, parameters, threshold, kept; for channels
     also units and units_kept"""
     left_alone: Mapping[str, str]
-    """layers that this granularity cannot handle, and why"""
+    """layers that this granularity cannot prune, and why"""
     warnings: tuple[str, ...]
-    """layers that were pruned away"""
+    """about layers that lost all weights"""
 
     def describe(self) -> dict[str, Any]:
-        """The rows, and what else there is to say, as a JSON object."""
-        described: dict[str, Any] = {"layers": self.rows}
-        if self.left_alone:
-            described["left_alone"] = dict(self.left_alone)
-        if self.warnings:
-            described["warnings"] = list(self.warnings)
-        return described
+        """As a JSON object: layers (the rows), left_alone and warnings where there are any."""
+        more = {"left_alone": dict(self.left_alone), "warnings": list(self.warnings)}
+        return {"layers": self.rows, **{name: value for name, value in more.items() if value}}
 
 
 def density_of(rows: Sequence[Mapping[str, Any]]) -> float:
@@ -54,10 +50,7 @@ def density_of(rows: Sequence[Mapping[str, Any]]) -> float:
 def weight_scores(
     criterion: Criterion, kernels: Mapping[str, Kernel], gradients: Gradients | None = None
 ) -> dict[str, np.ndarray]:
-    """The criterion's scores of every weight of `kernels`, by name.
-
-    Raises ModelError for NaN and infinite weights.
-    """
+    """The criterion's scores of `kernels`. Raises ModelError for NaN and infinite weights."""
     weights = {name: kernel.numpy() for name, kernel in kernels.items()}
     for values in weights.values():
         check_weights(values)
@@ -72,9 +65,9 @@ def weight_scores(
 def what_to_prune(
     model: Any, spec: PruningSpec
 ) -> tuple[dict[str, Kernel], dict[str, str], ChannelPlan | None]:
-    """The kernels that `spec` means, the layers that are left alone and why; the channels, if any.
+    """The kernels that `spec` means, the layers left alone and why, and for channels their plan.
 
-    Coupled layers are pruned too: they lose their channels together.
+    With channels, coupled layers are pruned too.
     """
     granularity = parse_granularity(spec.granularity)
     selection = select_kernels(model, spec.layers, granularity)
@@ -87,9 +80,9 @@ def what_to_prune(
 class Pruner:
     """Prunes one model by one specification; each call removes more than the one before.
 
-    `gradients` is asked only by a criterion that needs it. What `masks` of an earlier pruning
-    removed stays removed, whatever the criterion says. Raises UsageError for layers that the
-    user named and that cannot be pruned so, ModelError when nothing can be.
+    `gradients` is called only for a criterion that needs it. What `masks` of an earlier pruning
+    removed stays removed. Raises UsageError for named layers that cannot be pruned so, ModelError
+    when nothing can be.
     """
 
     def __init__(
@@ -111,21 +104,20 @@ class Pruner:
 
     def prune(self, level: SparsityNow = lambda target: target) -> Pruning:
         """Prune to `level` of each target sparsity, and leave the masks on the model."""
-        judged = weight_scores(self._criterion, self._kernels, self._gradients)
-        if self._channels is not None:
-            masks, choices = channel_masks(
-                self._channels, judged, self._targets, level, self._spec.scope
-            )
+        judged, plan = (
+            weight_scores(self._criterion, self._kernels, self._gradients),
+            self._channels,
+        )
+        if plan is not None:
+            masks, choices = channel_masks(plan, judged, self._targets, level, self._spec.scope)
         else:
             masks, choices = self._choose(judged, level)
         apply_masks(self._model, masks)
         choices = {name: self._with_threshold(name, choice) for name, choice in choices.items()}
-        rows = [self._row(name, kernel, masks, choices) for name, kernel in self._kernels.items()]
-        warnings = tuple(
-            f"all weights of layer {row['layer']} were pruned away"
-            for row in rows
-            if not row["kept"]
-        )
+        kernels = self._kernels.items()
+        rows = [self._row(name, kernel, masks[name], choices[name]) for name, kernel in kernels]
+        lost = [row["layer"] for row in rows if not row["kept"]]
+        warnings = tuple(f"all weights of layer {layer} were pruned away" for layer in lost)
         return Pruning(masks, rows, self.left_alone, warnings)
 
     @property
@@ -136,16 +128,14 @@ class Pruner:
         return kept / sum(sizes.values())
 
     def _find_targets(self) -> dict[str, float]:
-        """Kernel -> target sparsity; a layer's name may be given in the paper's form."""
+        """Kernel -> target sparsity."""
         spec = self._spec
         if not isinstance(spec.sparsity, Mapping):
             return dict.fromkeys(self._kernels, spec.highest_sparsity)
-        by_layer = {}
-        for name, sparsity in spec.sparsity.items():
-            if name in self._kernels:
-                by_layer[name] = sparsity
-            else:
-                by_layer[layer_of_name(self._model, name)] = sparsity
+        by_layer = {
+            name if name in self._kernels else layer_of_name(self._model, name): sparsity
+            for name, sparsity in spec.sparsity.items()
+        }
         if self._channels is not None:
             for part in self._channels.sets:
                 given = [by_layer[name] for name in part.layers if name in by_layer]
@@ -154,7 +144,7 @@ class Pruner:
         return {
             name: by_layer[key]
             for name, kernel in self._kernels.items()
-            for key in (kernel.layer_name, name)  # a kernel's own sparsity goes first
+            for key in (kernel.layer_name, name)  # a kernel's own sparsity takes precedence
             if key in by_layer
         }
 
@@ -175,7 +165,7 @@ class Pruner:
         for name, score in judged.items():
             values = self._granularity.pool(score)
             if name in self._gone:
-                # What went before stays away, whatever it would score now.
+                # What was pruned before stays pruned.
                 values = np.where(self._gone[name], np.array(-1, values.dtype), values)
             pooled[name] = values
         if self._spec.scope == "global":
@@ -191,27 +181,22 @@ class Pruner:
         return masks, choices
 
     def _with_threshold(self, name: str, choice: KeptGroups) -> KeptGroups:
-        """The threshold of the last time that something went: what had gone has no score."""
+        """Keep the last threshold where only what was already gone was pruned (score -1)."""
         if choice.threshold is not None and choice.threshold < 0:
             return choice._replace(threshold=self._thresholds.get(name))
         self._thresholds[name] = choice.threshold
         return choice
 
     def _row(
-        self,
-        name: str,
-        kernel: Kernel,
-        masks: Mapping[str, np.ndarray],
-        choices: Mapping[str, KeptGroups],
+        self, name: str, kernel: Kernel, mask: np.ndarray, choice: KeptGroups
     ) -> dict[str, Any]:
-        choice = choices[name]
         row = {
             "layer": name,
             "paper_name": paper_name(name),
             "shape": list(kernel.shape),
             "parameters": math.prod(kernel.shape),
             "threshold": choice.threshold,
-            "kept": int(np.count_nonzero(masks[name])),
+            "kept": int(np.count_nonzero(mask)),
         }
         if isinstance(self._granularity, Channel):
             row |= {"units": choice.keep.size, "units_kept": int(choice.keep.sum())}

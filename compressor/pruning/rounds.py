@@ -1,6 +1,6 @@
 """The loop that prunes and retrains: at once, in rounds, or while training.
 
-What a model learns depends on the seed, the data and the options alone.
+Its result depends on the seed, the data and the options alone.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class PruningStep:
 
 
 Do = Callable[[PruningStep], Mapping[str, Any]]
-"""Does a step, or takes it as done, and returns its record: of one that only prunes, at least
-`layers`, as `Pruning.describe` has them."""
+"""Does a step unless it is finished; returns its record, with the `layers` of `Pruning.describe`
+where it only prunes."""
 
 
 def prune_and_retrain(
@@ -69,12 +69,12 @@ def prune_and_retrain(
     retrain: bool = True,
     progress: Progress | None = None,
 ) -> None:
-    """Prune by `spec` and retrain by `options`, one step after the other, each done by `do`.
+    """Prune by `spec` and retrain by `options`, step by step, each done by `do`.
 
-    One-shot pruning is one round, iterative pruning `spec.rounds` of them; gradual pruning is one
-    step that does both. Dropout is scaled by the density, and channels are removed before the
-    last retraining, or after a gradual one. `seed` gives the seed of each round, from 1; `teacher`
-    the dense model, asked for only by a step that distils.
+    One-shot pruning is one round, iterative pruning `spec.rounds`; gradual pruning is one step that
+    does both. Dropout is scaled by the density; channels are removed before the last retraining or
+    after a gradual one. `seed` gives each round's seed, from 1; `teacher` the dense model,
+    called only to distil.
     """
 
     def how(number: int) -> dict[str, Any]:
@@ -121,7 +121,7 @@ def make_pruner(
     objective: Objective,
     masks: Masks | None = None,
 ) -> Pruner:
-    """A pruner of `model` whose criterion sees `spec.calibration` of the training examples."""
+    """A pruner of `model`, calibrated on `spec.calibration` training examples."""
     gradients = calibration_gradients(model, data, objective, spec.calibration)
     return Pruner(model, spec, gradients, masks)
 
@@ -129,7 +129,7 @@ def make_pruner(
 def calibration_gradients(
     model: Any, data: TrainingData, objective: Objective, examples: int
 ) -> Gradients:
-    """Mean gradients of the objective, each time on the same `examples` of the data.
+    """Mean gradients of the objective on `examples` training examples.
 
     Every call must ask for the same variables.
     """
@@ -179,10 +179,9 @@ def prune_gradually(
 def remove_channels(
     model: Any, masks: Masks, data: TrainingData, spec: PruningSpec, objective: Objective
 ) -> tuple[Any, Masks]:
-    """The model without the channels that were pruned, and the masks that it still needs: none.
+    """The model without its pruned channels, and no masks; for other granularities both unchanged.
 
-    For other granularities both are as they were. The function is the same (`compressor.shrink`
-    checks it), and training costs less. BatchNormalization stays, to be trained.
+    It computes the same, which `shrink` checks. BatchNormalization stays, to be trained.
     """
     if spec.granularity != Channel.name:
         return model, masks
@@ -193,17 +192,16 @@ def remove_channels(
 
 
 def teacher_scores(model: Any, data: TrainingData) -> np.ndarray:
-    """The dense model's scores of the training examples: float32 (n, classes)."""
+    """The dense model's scores on the training examples, float32 (n, classes)."""
     x, _ = data.training_part()
     return training.predict_scores(model.predict_on_batch, x, preprocessing_of(model, x))
 
 
 def with_scaled_dropout(base: TrainingOptions, density: float) -> TrainingOptions:
-    """`base` with dropout scaled by the density, 0 to 1, of what is pruned.
+    """`base` with dropout scaled by the root of the density (0 to 1): D_r = D_o sqrt(C_r / C_o).
 
-    Pruning already lowers the capacity, so dropout shrinks with the square root of the density:
-    D_r = D_o sqrt(C_r / C_o). Source: Han et al., Learning both Weights and Connections for
-    Efficient Neural Networks, equation 4.
+    Source: Han et al., Learning both Weights and Connections for Efficient Neural Networks,
+    equation 4.
     """
     return dataclasses.replace(base, dropout_scale=math.sqrt(density))
 

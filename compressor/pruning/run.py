@@ -34,20 +34,17 @@ def prune_run(
 ) -> Records:
     """Prune a model file by `spec` and retrain it: step_2_1 and step_2_2 in a run directory.
 
-    The record `dense` says what the model reaches before.
-
     `model` is a .keras file or a run directory with step_1. `output` is by default that run
-    directory, or, for a file, NAME-pruned beside it. The plan gives data, retraining and seed; its
-    sparsities and layers are those of `spec`. A gradual pruning has step_2_2 only; an iterative
-    one keeps its earlier rounds in round-1, round-2, ... The model need not be the paper's CNN.
-    `compressor.prune` does the same to a model in memory.
+    directory, or, for a file, NAME-pruned beside it. The plan gives data, retraining and seed;
+    `spec` takes precedence over its sparsities and layers. Gradual pruning has step_2_2 only;
+    iterative pruning keeps earlier rounds in round-1, round-2, ... Returns the records of the
+    steps, and as `dense` that of the model before. `compressor.prune` works in memory.
     """
     spec = spec or PruningSpec()
     plan = plan or make_plan(sparsities=(spec.highest_sparsity,))
     if not retrain and spec.schedule != "one-shot":
-        raise UsageError(
-            f"{spec.schedule} pruning retrains", value="--no-retrain", hint="leave it out"
-        )
+        what = f"{spec.schedule} pruning retrains"
+        raise UsageError(what, value="--no-retrain", hint="leave it out")
     if spec.highest_sparsity not in plan.retraining:
         raise UsageError(
             "the plan has no retraining for this sparsity",
@@ -84,10 +81,10 @@ def prune_into(
     force: bool = False,
     listener: Listener,
 ) -> Records:
-    """Do those steps of a pruning in `run` that are not finished; return the records of all.
+    """Do the steps of a pruning in `run` that are not finished; return the records of all.
 
     `digest` is that of the model file `source` when the pruning began. With `force` every step is
-    done again, and what else an earlier pruning left behind is removed.
+    done again, and other steps of an earlier pruning are removed.
     """
     options = plan.retraining[spec.highest_sparsity]
     title = f"{100 * spec.highest_sparsity:g} %"
@@ -124,7 +121,7 @@ def prune_into(
 
 
 def step_config(plan: Plan, what: dict[str, Any]) -> dict[str, Any]:
-    """What decides the result of a step: `what`, and what of the plan every step depends on."""
+    """All that decides a step's result: `what`, and the plan's part that every step depends on."""
     return what | {
         "seed": plan.seeds[0],
         "data": plan.data.data.digest,

@@ -6,8 +6,7 @@ import math
 
 from compressor.errors import UsageError
 
-# Masks change at least this often in a gradual pruning that has as many steps, and less than twice
-# as often: each change costs about as much as a step.
+# Mask updates in gradual pruning, up to twice as many: each costs about as much as a step.
 UPDATES = 40
 
 
@@ -29,15 +28,14 @@ def round_sparsity(target: float, number: int, rounds: int) -> float:
 
 
 def update_steps(steps: int, ramp: float) -> dict[int, float]:
-    """When a gradual pruning of `steps` batches updates its masks: step -> progress, 0 to 1.
+    """The steps at which gradual pruning updates its masks: step -> progress, 0 to 1.
 
-    The last update, at progress 1, comes after `ramp` of the steps; later ones only retrain.
+    The last update, at progress 1, comes after `ramp` of the `steps`; the rest only retrain.
     Raises UsageError when the ramp is shorter than one step.
     """
     end = math.floor(steps * ramp)
     if end < 1:
-        raise UsageError(
-            "too few steps for gradual pruning", value=steps, hint="give more --max-steps"
-        )
+        hint = "give more --max-steps"
+        raise UsageError("too few steps for gradual pruning", value=steps, hint=hint)
     every = max(end // UPDATES, 1)
     return {step: step / end for step in range(every, end, every)} | {end: 1.0}

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
 from compressor.pruning.granularity import Granularity, NOfM, Weight
-from compressor.pruning.magnitude import keep_highest, kept_weights
+from compressor.pruning.magnitude import floor_share, keep_highest, kept_weights
 
 SparsityNow = Callable[[float], float]
-"""Target sparsity -> the sparsity to prune at now; the identity at the end of a schedule."""
+"""Target sparsity -> the sparsity at this point of the schedule; in the end the identity."""
 
 
 class KeptGroups(NamedTuple):
@@ -25,14 +23,11 @@ class KeptGroups(NamedTuple):
     """the highest pruned score; None where nothing is pruned, and for n:m"""
 
 
-def groups_to_keep(granularity: Granularity, groups: int, sparsity: float) -> int:
-    """How many of `groups` stay: groups - floor(groups x sparsity), one less for single weights.
-
-    The paper's rule for single weights is n - floor(n p) - 1 (its Tables 4 to 9).
-    """
+def _groups_to_keep(granularity: Granularity, groups: int, sparsity: float) -> int:
+    """groups - floor(groups x sparsity), but the paper's rule for single weights."""
     if isinstance(granularity, Weight):
         return kept_weights(groups, sparsity)
-    return groups - math.floor(groups * Fraction(repr(float(sparsity))))
+    return groups - floor_share(groups, sparsity)
 
 
 def choose_each(
@@ -44,7 +39,7 @@ def choose_each(
         if isinstance(granularity, NOfM):
             chosen[name] = KeptGroups(granularity.choose(values, sparsities[name]), None)
         else:
-            keep = groups_to_keep(granularity, values.size, sparsities[name])
+            keep = _groups_to_keep(granularity, values.size, sparsities[name])
             threshold, mask = keep_highest(values, keep)
             chosen[name] = KeptGroups(mask, threshold)
     return chosen
@@ -55,7 +50,7 @@ def choose_global(
 ) -> dict[str, KeptGroups]:
     """Choose by one threshold over all kernels."""
     values = np.concatenate(list(pooled.values()))
-    threshold, mask = keep_highest(values, groups_to_keep(granularity, values.size, sparsity))
+    threshold, mask = keep_highest(values, _groups_to_keep(granularity, values.size, sparsity))
     ends = np.cumsum([part.size for part in pooled.values()])[:-1]
     parts = np.split(mask, ends)
     return {name: KeptGroups(keep, threshold) for name, keep in zip(pooled, parts, strict=True)}

@@ -1,8 +1,7 @@
-"""Sensitivity: the accuracy a model loses when a single layer is pruned, for each layer.
+"""Sensitivity: the accuracy that a model loses when a single layer is pruned, for each layer.
 
-Nothing is retrained, so this takes seconds; it shows which layers can be pruned far, and which
-need care. Source: Han et al., Learning both Weights and Connections for Efficient Neural Networks
-(2015), Figure 6.
+Nothing is retrained, so this takes seconds. Source: Han et al., Learning both Weights and
+Connections for Efficient Neural Networks (2015), Figure 6.
 """
 
 from __future__ import annotations
@@ -37,11 +36,9 @@ from compressor.training import accuracy_of
 from deploy import describe_machine
 
 SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
-"""At which sparsities each layer is measured by default."""
-
+"""Measured by default."""
 TOLERANCE = 0.01
-"""How much accuracy, 0 to 1, may go for `LayerSensitivity.highest_sparsity`: one point."""
-
+"""The loss of accuracy (0 to 1) that `LayerSensitivity.highest_sparsity` allows: one point."""
 _VERSIONS = ("tensorflow", "keras", "numpy")
 
 
@@ -51,25 +48,24 @@ class Measurement:
 
     target_sparsity: float
     sparsity: float
-    """what was reached: the fraction of the layer's weights that are zero, 0 to 1"""
+    """reached: the fraction of the layer's weights that are zero, 0 to 1"""
     accuracy: float
     """0 to 1"""
 
 
 @dataclasses.dataclass(frozen=True)
 class LayerSensitivity:
-    """One layer, or the layers that lose their channels together."""
+    """One layer, or coupled ones that lose their channels together."""
 
     layer: str
     """the first of `layers`"""
     layers: tuple[str, ...]
     parameters: int
-    """weights in the kernels that were pruned"""
+    """weights in the pruned kernels"""
     measurements: tuple[Measurement, ...]
     """in order of their target"""
     highest_sparsity: float | None
-    """the highest target up to which no measurement lies more than one point below the dense
-    accuracy; None where the first one does"""
+    """the highest target up to which all accuracies stay within TOLERANCE of the dense one"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,9 +75,9 @@ class Sensitivity:
     model: str
     """path or name"""
     dense_accuracy: float
-    """of the model as it was given, 0 to 1"""
+    """0 to 1"""
     examples: int
-    """on how many examples each accuracy was measured"""
+    """that each accuracy was measured on"""
     layers: tuple[LayerSensitivity, ...]
     left_alone: Mapping[str, str]
     """layers that cannot be pruned so, and why"""
@@ -129,16 +125,15 @@ def sensitivity(
 ) -> Sensitivity:
     """Prune each layer alone to each sparsity, and measure accuracy; nothing is retrained.
 
-    `model` is a Keras classifier in memory, which has its own weights again at the end however
-    that comes, or a .keras file or the folder of a step. `data` is by default the embedded MNIST.
-    `sparsities` are by default SPARSITIES; an n:m granularity has its own one only. With the
-    granularity `channel` layers that are coupled are pruned together and make one row. `layers`,
-    `criterion` and `calibration` are those of PruningSpec. Accuracy is measured on `images` of
-    the `validation` training examples that a training sets aside, or on all if there are fewer:
-    never on test examples.
-    Raises UsageError, DataError or ModelError, in one line, for what cannot be done.
+    `model` is a Keras classifier in memory, whose weights are always restored, or a .keras file or
+    the folder of a step. `data` is by default the embedded MNIST, `sparsities` SPARSITIES; n:m has
+    only its own. With the granularity `channel`, coupled layers are pruned together, as one row.
+    `layers`, `criterion` and `calibration` are those of PruningSpec. Accuracy is measured on at
+    most `images` of the `validation` examples, never on test examples. Raises UsageError, DataError
+    or ModelError.
     """
-    specs = _specs(sparsities, tuple(layers), granularity, criterion, calibration)
+    chosen = {"criterion": criterion, "calibration": calibration}
+    specs = _specs(sparsities, tuple(layers), granularity, **chosen)
     if images < 1:
         raise UsageError("the number of images must be at least 1", value=images)
     quiet_tensorflow.load(threads)
@@ -176,20 +171,14 @@ class _Candidate:
 
 
 def _specs(
-    sparsities: Sequence[float] | None, layers: tuple[str, ...], granularity: str, *rest: Any
+    sparsities: Sequence[float] | None, layers: tuple[str, ...], granularity: str, **more: Any
 ) -> list[PruningSpec]:
     if sparsities is None:
         own = isinstance(parse_granularity(granularity), NOfM)
         targets: list[float | None] = [None] if own else [*SPARSITIES]
     else:
         targets = [*sparsities]
-    criterion, calibration = rest
-    specs = [
-        PruningSpec(
-            target, layers, granularity=granularity, criterion=criterion, calibration=calibration
-        )
-        for target in targets
-    ]
+    specs = [PruningSpec(target, layers, granularity, **more) for target in targets]
     if not specs or len({spec.highest_sparsity for spec in specs}) < len(specs):
         raise UsageError("sparsities must be given, and differ", value=list(targets))
     return sorted(specs, key=lambda spec: spec.highest_sparsity)
@@ -205,7 +194,7 @@ def _load(model: Any) -> tuple[Any, str]:
 def _candidates(
     model: Any, data: TrainingData, spec: PruningSpec
 ) -> tuple[list[_Candidate], dict[str, str]]:
-    """What is pruned alone, in the order of the model; and what is left alone, and why."""
+    """The candidates in the order of the model; and the layers left alone, and why."""
     kernels, left_alone, plan = what_to_prune(model, spec)
     gradients = calibration_gradients(model, data, objective_of(model), spec.calibration)
     scores = weight_scores(get_criterion(spec.criterion), kernels, gradients)
@@ -245,7 +234,7 @@ def _kernel_masks(
 def _channel_masks(
     plan: ChannelPlan, part: ChannelSet, scores: Mapping[str, np.ndarray], sparsity: float
 ) -> Masks:
-    # Sets remember what is gone; each measurement begins with the whole model.
+    # A set remembers what is gone, but each measurement starts from the whole model.
     alone = dataclasses.replace(plan, sets=[ChannelSet(part.name, part.layers)])
     masks, _ = channel_masks(alone, scores, {part.name: sparsity}, lambda target: target, "layer")
     return masks
@@ -272,7 +261,7 @@ def _measure(
 
 @contextlib.contextmanager
 def _masked(model: Any, masks: Masks) -> Iterator[None]:
-    """Zero the masked weights within; constraints that the user has set stay as they are."""
+    """Zero the masked weights for the body; the user's constraints stay."""
     masked = masked_variables(model, masks)
     dense = [np.array(variable.numpy()) for variable, _ in masked]
     try:
@@ -287,7 +276,7 @@ def _masked(model: Any, masks: Masks) -> Iterator[None]:
 def _highest(found: Sequence[Measurement], dense: float) -> float | None:
     highest = None
     for measurement in found:
-        # Accuracies are fractions of a few thousand examples: far coarser than the rounding.
+        # 1e-9 covers rounding: accuracies are fractions of a few thousand examples.
         if dense - measurement.accuracy > TOLERANCE + 1e-9:
             break
         highest = measurement.target_sparsity

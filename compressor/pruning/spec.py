@@ -1,4 +1,4 @@
-"""What to prune, how much of it, and when."""
+"""The specification of a pruning: what to prune, how much, and when."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ SCHEDULES = ("one-shot", "gradual", "iterative")
 
 @dataclasses.dataclass(frozen=True)
 class PruningSpec:
-    """What to prune, and how; every field has a default.
+    """What to prune, and how.
 
     `sparsity`: the fraction to remove from each layer, or a mapping layer -> fraction, which also
-    names the layers. `layers`: layer names, the paper's names, or `all`. `granularity`: `weight`,
-    `1x4`, `1x16`, `2:4`, ..., or `channel`; n:m brings its own sparsity. `scope`: `layer`, each on
-    its own, or `global`, one threshold over all. `criterion`: `magnitude`, `taylor` or one that
-    was registered. `schedule`: `one-shot`; `gradual`, the cubic schedule of Zhu and Gupta over
-    the first `ramp` of the retraining's steps; `iterative`, `rounds` of pruning and retraining.
-    `calibration`: how many training examples the criterion's gradients are computed on.
+    names the layers; by default 0.9. `layers`: layer names, the paper's names, or `all`.
+    `granularity`: `weight`, `1x4`, `1x16`, `2:4`, ..., or `channel`; n:m fixes the sparsity.
+    `scope`: `layer`, or `global`, one threshold over all. `criterion`: `magnitude`, `taylor` or a
+    registered one. `schedule`: `one-shot`; `gradual`, the cubic schedule of Zhu and Gupta over the
+    first `ramp` of the retraining's steps; `iterative`, `rounds` of pruning and retraining.
+    `calibration`: training examples for the criterion's gradients.
 
     Raises UsageError for a value that cannot be used.
     """
@@ -60,15 +60,13 @@ class PruningSpec:
             ("pruning schedule", self.schedule, SCHEDULES),
         ):
             if value not in known:
-                raise UsageError(
-                    f"unknown {name}", value=value, hint=f"choose {' or '.join(known)}"
-                )
+                hint = f"choose {' or '.join(known)}"
+                raise UsageError(f"unknown {name}", value=value, hint=hint)
         if not 1 <= self.rounds <= 100:
             raise UsageError("the number of rounds must lie between 1 and 100", value=self.rounds)
         if not 0 < self.ramp <= 1:
-            raise UsageError(
-                "the ramp of gradual pruning must be above 0 and at most 1", value=self.ramp
-            )
+            what = "the ramp of gradual pruning must be above 0 and at most 1"
+            raise UsageError(what, value=self.ramp)
         if self.calibration < 1:
             raise UsageError("at least one calibration example is needed", value=self.calibration)
 
@@ -81,10 +79,8 @@ class PruningSpec:
                 hint="leave the sparsity out, and name the layers by themselves",
             )
         if self.scope == "global":
-            raise UsageError(
-                "n:m has no global threshold: every group keeps the same number of weights",
-                value=granularity.name,
-            )
+            what = "n:m has no global threshold: every group keeps the same number of weights"
+            raise UsageError(what, value=granularity.name)
         object.__setattr__(self, "sparsity", granularity.sparsity)
 
     def _fix_sparsities(self, sparsity: Mapping[str, float]) -> None:
@@ -120,16 +116,15 @@ class PruningSpec:
 
     @property
     def passes(self) -> int:
-        """How often a model is pruned and retrained: `rounds` of an iterative schedule, else 1."""
+        """Rounds of pruning and retraining: `rounds` of an iterative schedule, else 1."""
         return self.rounds if self.schedule == "iterative" else 1
 
     def describe(self) -> dict[str, Any]:
         """The specification as a JSON object, without what has no effect."""
+        each = self.sparsity
         described: dict[str, Any] = {
             "layers": sorted(PAPER_NAMES.get(name, name) for name in self.layers),
-            "sparsity": dict(self.sparsity)
-            if isinstance(self.sparsity, Mapping)
-            else self.highest_sparsity,
+            "sparsity": dict(each) if isinstance(each, Mapping) else self.highest_sparsity,
             "granularity": self.granularity,
             "scope": self.scope,
             "criterion": self.criterion,

@@ -1,4 +1,4 @@
-"""The steps of a pruning on files: each works in its own folder and returns its record."""
+"""The steps of a pruning on files; each works in its own folder and returns its record."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Records = dict[str, dict[str, Any]]
 
 
 def measure_step(source: Path, data: TrainingData) -> dict[str, Any]:
-    """The model file `source` as it is: what it reaches, and how it is fed and trained."""
+    """The accuracy of the model file `source`, its inputs and objective."""
     model = load_model(source)
     objective = objective_for(model, data.data)
     return {
@@ -57,10 +57,10 @@ def prune_in_folders(
     retrain: bool = True,
     progress: Progress | None = None,
 ) -> Records:
-    """Prune the model file `source` and retrain it, each step in a folder of its own in `folder`.
+    """Prune the model file `source` and retrain it, each step in its own folder below `folder`.
 
-    `do` is given the folder's name, the step and what does it; it returns the step's record, an
-    earlier one where the step is finished. Nothing is loaded for a step that is finished already.
+    `do` is given the folder's name, the step and the work; it returns the step's record. For a
+    finished step it returns the earlier record, and nothing is loaded.
     """
     records: Records = {}
 
@@ -95,7 +95,7 @@ def do_in_folder(
     data: TrainingData,
     step: PruningStep,
 ) -> dict[str, Any]:
-    """Do `step` in `here`, on the files in `before`; the first step of all has only `source`."""
+    """Do `step` in `here` on the files in `before`, the first step on `source`."""
     model = load_model(before / MODEL if before else source())
     objective = objective_for(model, data.data)
     found = step.work(model, load_masks(before / MASKS) if before else {}, objective)
@@ -115,7 +115,7 @@ def do_in_folder(
 
 
 def describe_layers(model: Any) -> list[dict[str, Any]]:
-    """A row for each kernel that can be pruned: layer, shape, parameters, non-zeros."""
+    """A row for each prunable kernel."""
     return [
         {
             "layer": name,
@@ -131,7 +131,7 @@ def describe_layers(model: Any) -> list[dict[str, Any]]:
 def check_pruning(
     source: Path, data: TrainingData, spec: PruningSpec, options: TrainingOptions
 ) -> None:
-    """Raise what stops the model file `source` from being pruned so; nothing is done."""
+    """Raise the errors of pruning the model file `source` so, without doing it."""
     model = load_model(source)
     make_pruner(model, data, spec, objective_for(model, data.data))
     if spec.schedule == "gradual":

@@ -17,11 +17,11 @@ _FUNCTIONS = frozenset(
     ]
 )
 LAYERS = frozenset(["ReLU", "LeakyReLU", "ELU"])
-"""Layers without weights that apply one function to every element."""
+"""Layers that apply one function to every element."""
 
 
 def is_elementwise(activation: Any) -> bool:
-    """Whether an activation, a function or a layer, is known and keeps channels apart."""
+    """Whether an activation function or layer is known and keeps channels apart."""
     if not getattr(activation, "__module__", "").startswith("keras."):
         return False
     name = getattr(activation, "__name__", None)
@@ -29,15 +29,14 @@ def is_elementwise(activation: Any) -> bool:
 
 
 def is_linear(activation: Any) -> bool:
-    """Whether an activation does nothing."""
     _, keras = quiet_tensorflow.load()
     return activation is None or activation is keras.activations.linear
 
 
 def apply_activation(function: Any, constants: np.ndarray) -> np.ndarray:
-    """Apply an elementwise function to constants, float64 (channels,); what varies goes on so.
+    """Apply an elementwise `function` of tensors (1, channels) to constants, float64 (channels,).
 
-    `function` takes and gives a tensor of shape (1, channels).
+    NaN, of channels that vary, stays NaN.
     """
     _, keras = quiet_tensorflow.load()
     known = ~np.isnan(constants)

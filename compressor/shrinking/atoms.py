@@ -20,16 +20,15 @@ class Atoms:
         return ids
 
     def join(self, first: np.ndarray, second: np.ndarray) -> None:
-        """Make two arrays of ids, of one length, equal in pairs."""
+        """Couple two arrays of ids of one length, pair by pair."""
         self._joined.append((first, second))
 
     def pin(self, ids: np.ndarray, reason: str) -> None:
-        """Keep these channels, and say why."""
         self._pins.append((ids, reason))
 
     def classes(self) -> np.ndarray:
         """The class of every id, int64 (ids,): joined ids have one class, counted from 0."""
-        # Imported late: scipy takes as long as all the rest.
+        # Imported late: scipy takes long.
         from scipy.sparse import coo_array
         from scipy.sparse.csgraph import connected_components
 

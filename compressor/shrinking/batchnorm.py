@@ -19,10 +19,9 @@ from compressor.shrinking.table import rule_of
 def fold_batchnorm(model: Any) -> tuple[Any, tuple[str, ...]]:
     """Fold every BatchNormalization that can be; return a new model and the layers' paths.
 
-    The layer before must be a Dense, convolution, depthwise or separable convolution without
-    activation, of the same model, that nothing else uses; the model's outputs keep their
-    names, so a BatchNormalization that is one stays. The model itself is returned when
-    nothing can be folded. Computed in float64.
+    The layer before must be a Dense or a convolution without activation, of the same model, that
+    nothing else uses; a BatchNormalization that is an output stays, to keep the output's name.
+    Returns the model itself when nothing can be folded. Computed in float64.
     """
     traced = trace(model)
     edits: dict[int, Edit] = {}
@@ -37,9 +36,9 @@ def fold_batchnorm(model: Any) -> tuple[Any, tuple[str, ...]]:
 
 
 def _pairs(traced: Trace) -> list[tuple[Call, Call]]:
-    """A layer with a kernel, and the BatchNormalization that alone reads it, and reads only it.
+    """A layer with a kernel, and the BatchNormalization that alone reads it and nothing else.
 
-    This must hold for all calls of the two; one call of each is given.
+    This holds for all calls of the two; the first of each is given.
     """
     rules = {id(call): rule_of(call) for call in traced.calls if call.layer is not None}
     takers: dict[int, list[Call]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""New sizes and weights of layers, from which channels are kept."""
+"""New sizes and weights of layers, by which channels are kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from compressor.shrinking.rule import Axis, Rule, values_of
 
 
 def edits_of(graph: Graph, uses: list[Use], choice: Liveness) -> dict[int, Edit]:
-    """By id of layer, what changes in each layer whose variables or size depend on channels."""
+    """id of a layer -> its changes, for layers whose variables or size depend on channels."""
     by_layer = {id(use.layer): use for use in uses}
     edits = {}
     for key, (call, rule) in graph.layers(Rule).items():
@@ -38,7 +38,7 @@ def edits_of(graph: Graph, uses: list[Use], choice: Liveness) -> dict[int, Edit]
 
 
 def entries_of(graph: Graph, choice: Liveness) -> dict[int, int]:
-    """By id of the InputLayer of a nested model, how many channels it takes."""
+    """id of a nested model's InputLayer -> its new number of channels, where it changes."""
     widths = {
         key: (len(graph.channels[tensor]), int(choice.kept[graph.channels[tensor]].sum()))
         for key, tensor in graph.trace.entries.items()
@@ -47,10 +47,7 @@ def entries_of(graph: Graph, choice: Liveness) -> dict[int, int]:
 
 
 def folded_bias(use: Use, choice: Liveness) -> np.ndarray | None:
-    """The bias, float64 (out,), with what constant inputs that go would add to the outputs.
-
-    None where they add nothing.
-    """
+    """The bias, float64 (out,), plus what removed constant inputs add; None where that is zero."""
     gone = use.foldable & ~choice.needed[use.inputs]
     added = use.rule.apply(use.layer, np.where(gone, use.constants, 0.0))
     added = np.where(choice.needed[use.outputs], added, 0.0)
@@ -61,7 +58,7 @@ def folded_bias(use: Use, choice: Liveness) -> np.ndarray | None:
 
 
 def _cut(value: np.ndarray, axis: Axis, choice: Liveness) -> np.ndarray:
-    """Keep the channels that stay along an axis; a filler neither gives nor takes anything."""
+    """Keep the kept channels along an axis, with zeros for fillers."""
     if axis.role != "follower":
         shape = [1] * value.ndim
         shape[axis.axis] = -1

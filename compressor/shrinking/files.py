@@ -1,4 +1,4 @@
-"""Shrinking a model file, and the report of it."""
+"""Shrinking a model file."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ from compressor import training
 from compressor.data import Dataset, TrainingData, rows
 from compressor.errors import ModelError, RunDirectoryError, UsageError
 from compressor.foundation import quiet_tensorflow
-from compressor.models import (
-    load_model,
-    objective_for,
-    objective_of,
-    preprocessing_of,
-    save_model,
-)
+from compressor.models import load_model, objective_for, objective_of, preprocessing_of, save_model
 from compressor.runs import model_to_shrink, shrunk_path
 from compressor.shrinking.removal import COMPARED_EXAMPLES, shrink
 
@@ -34,12 +28,11 @@ def shrink_file(
     """Shrink a model file exactly, and write the smaller model to `output`.
 
     `model` is a .keras file, the folder of a step, or a run directory with step_2_2. `output` is by
-    default NAME-shrunk.keras beside the file, or shrunk.keras in the run directory. The outputs of
-    both models are compared on validation examples of `data`, or on random inputs; the accuracy of
-    both is measured where `data` is given. Returns a JSON object: what was removed and folded, the
-    difference, and the files `source` and `output`, which `inspect` compares. Raises
-    RunDirectoryError when `output` is there and not `force`, CheckFailedError when the models do
-    not compute the same.
+    default NAME-shrunk.keras beside the file, or shrunk.keras in the run directory. The models are
+    compared on validation examples of `data`, which also gives their accuracies, or on random
+    inputs. Returns a JSON object: removed, folded, kept, difference, checked_on, source, output,
+    and accuracy with `data`. Raises RunDirectoryError when `output` exists, unless `force`, and
+    CheckFailedError when the models do not compute the same.
     """
     source = model_to_shrink(Path(model))
     target = Path(output) if output is not None else shrunk_path(Path(model), source)
@@ -48,9 +41,8 @@ def shrink_file(
     if target.resolve() == source.resolve():
         raise UsageError("the shrunk model would replace the model itself", value=target)
     if target.exists() and not force:
-        raise RunDirectoryError(
-            "the file is there already", value=target, hint="name another with -o, or --force"
-        )
+        hint = "name another with -o, or --force"
+        raise RunDirectoryError("the file is there already", value=target, hint=hint)
     quiet_tensorflow.load(threads)
     before = load_model(source)
     record: dict[str, Any] = {"checked_on": "random inputs"}
@@ -60,11 +52,8 @@ def shrink_file(
         try:
             objective = objective_for(before, data)
         except ModelError as error:
-            raise ModelError(
-                error.what,
-                value=error.value,
-                hint="leave the data out: the models are then compared on random inputs",
-            ) from error
+            hint = "leave the data out: the models are then compared on random inputs"
+            raise ModelError(error.what, value=error.value, hint=hint) from error
         x, _ = part.validation_part(COMPARED_EXAMPLES)
         inputs = preprocessing_of(before, x)(x)
         record["checked_on"] = f"{rows(x)} validation examples"
@@ -80,7 +69,7 @@ def shrink_file(
             name: training.accuracy_of(one, data.x_test, data.y_test, objective)
             for name, one in (("before", before), ("after", shrunk.model))
         }
-    with contextlib.suppress(ModelError):  # a model that is no classifier stays uncompiled
+    with contextlib.suppress(ModelError):  # it stays uncompiled if it is no classifier
         found = objective_of(before)
         if found.source == "compiled":
             found.compile(shrunk.model, "sgd")

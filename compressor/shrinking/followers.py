@@ -15,7 +15,7 @@ from compressor.shrinking.rule import Axis, Rule, has_only, kind_name, values_of
 
 
 class Follow(Rule):
-    """One input, and outputs with the same channels and the same constants: pooling, dropout."""
+    """One input, and one output with the same channels and constants: pooling, dropout."""
 
     def refusal(self, call: Call) -> str:
         unknown = super().refusal(call)
@@ -48,7 +48,6 @@ class Elementwise(Follow):
     """One function of every element: ReLU, Activation, `x * 0.5`."""
 
     def refusal(self, call: Call) -> str:
-        """An unknown activation, or another argument than numbers, may mix channels."""
         unknown = super().refusal(call)
         if unknown:
             return unknown
@@ -80,10 +79,9 @@ class Padding(Follow):
 
 
 class UpSampling(Follow):
-    """Repeats or interpolates positions; the higher interpolations may not sum to one."""
+    """Repeats or interpolates positions; weights of higher interpolations may not sum to one."""
 
     def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """Constants stay under repetition and linear interpolation."""
         if getattr(call.layer, "interpolation", "nearest") in ("nearest", "bilinear"):
             return [inputs[0]]
         return [np.where(inputs[0] == 0, 0.0, np.nan)]
@@ -116,7 +114,6 @@ class Reshape(Flatten):
         return [np.tile(inputs[0], _positions(call)) if _flattens(call) else inputs[0]]
 
     def config(self, layer: Any, width: int) -> dict[str, Any]:
-        """The last size of the target, unless it is computed."""
         target = list(layer.target_shape)
         if target[-1] != -1:
             target[-1] = width
@@ -130,7 +127,6 @@ class BatchNormalization(Follow):
     _VARIABLES = ("gamma", "beta", "moving_mean", "moving_variance")
 
     def refusal(self, call: Call) -> str:
-        """It must normalise the last axis, and hold nothing else."""
         if call.layer.axis not in (-1, len(call.input_shapes[0]) - 1):
             return "normalises another axis"
         if not has_only(call.layer, *self._VARIABLES):
@@ -138,7 +134,6 @@ class BatchNormalization(Follow):
         return super().refusal(call)
 
     def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """Constants stay, and a channel with scale zero becomes one."""
         scale, shift = scale_and_shift(call.layer)
         return [np.where(scale == 0, shift, inputs[0] * scale + shift)]
 
@@ -147,7 +142,7 @@ class BatchNormalization(Follow):
 
 
 def scale_and_shift(layer: Any) -> tuple[np.ndarray, np.ndarray]:
-    """What BatchNormalization does at inference: x * scale + shift, each float64 (channels,)."""
+    """BatchNormalization at inference is x * scale + shift, each float64 (channels,)."""
     values = {name: value.astype(np.float64) for name, value in values_of(layer).items()}
     scale = values.get("gamma", 1.0) / np.sqrt(values["moving_variance"] + layer.epsilon)
     return scale, values.get("beta", 0.0) - values["moving_mean"] * scale

@@ -29,7 +29,7 @@ class Graph:
     """channel id -> why it must stay"""
 
     def layers(self, *kinds: type[Rule]) -> dict[int, tuple[Call, Rule]]:
-        """id of a layer -> its first call and its rule, for rules of these kinds."""
+        """id of a layer -> its first call and rule, for rules of these kinds."""
         found: dict[int, tuple[Call, Rule]] = {}
         for call, rule in zip(self.trace.calls, self.rules, strict=True):
             if isinstance(rule, kinds):
@@ -37,7 +37,7 @@ class Graph:
         return found
 
     def blocked(self, ids: np.ndarray) -> str | None:
-        """Why one of these channels must stay, if one must."""
+        """Why one of these channels must stay; None if none must."""
         return next((self.pinned[i] for i in ids.tolist() if i in self.pinned), None)
 
 
@@ -72,16 +72,14 @@ def graph_of_channels(model: Any) -> Graph:
 
 
 def _join_calls(traced: Trace, ids: dict[int, np.ndarray], atoms: Atoms) -> None:
-    """A layer with variables has the same channels at all of its calls."""
+    """Couple the channels at all calls of a layer with variables."""
     firsts: dict[int, Call] = {}
     for call in traced.calls:
         if call.layer is None or not rule_named(call.layer, len(call.inputs)).joins_calls:
             continue
         first = firsts.setdefault(id(call.layer), call)
-        if first is call:
-            continue
         ends = ((first.inputs[0], call.inputs[0]), (first.outputs[0], call.outputs[0]))
-        for one, other in ends:
+        for one, other in ends if first is not call else ():
             if len(ids[one]) == len(ids[other]):
                 atoms.join(ids[one], ids[other])
             else:
@@ -95,12 +93,12 @@ class Constants:
     """Elements that are the same for every input."""
 
     values: list[np.ndarray]
-    """for each tensor, float64 (width,): the constant, or NaN for what varies"""
+    """for each tensor, float64 (width,): the constant, or NaN where it varies"""
     spoiled: dict[int, str]
-    """channel id -> which padding made a constant of it vary"""
+    """channel id -> which padding made its constant vary"""
 
     def inputs_of(self, graph: Graph, layer: Any) -> np.ndarray:
-        """The constants that a layer gets at all of its calls; NaN where they differ."""
+        """The constants of a layer's inputs at all of its calls; NaN where they differ."""
         calls = [call for call in graph.trace.calls if call.layer is layer]
         values = [self.values[call.inputs[0]] for call in calls]
         agree = np.all([value == values[0] for value in values], axis=0)
@@ -108,7 +106,7 @@ class Constants:
 
 
 def find_constants(graph: Graph) -> Constants:
-    """Follow constants from dead units and channels forward through the model."""
+    """Propagate constants from dead units and channels forward through the model."""
     values: dict[int, np.ndarray] = {
         number: np.full(len(graph.channels[number]), np.nan) for number in graph.trace.inputs
     }

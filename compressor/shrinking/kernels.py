@@ -14,10 +14,7 @@ from compressor.shrinking.rule import Axis, Role, Rule, has_only, kind_name, val
 
 
 class Linear(Rule):
-    """Dense and ordinary convolutions: every output is a sum over the inputs, and a bias.
-
-    The kernel is (*window, in, out) and the bias (out,).
-    """
+    """Dense and ordinary convolutions, with a kernel (*window, in, out) and a bias (out,)."""
 
     joins_calls = True
 
@@ -25,7 +22,6 @@ class Linear(Rule):
         self._width = width
 
     def refusal(self, call: Call) -> str:
-        """Quantised and adapted layers hold variables that are not known."""
         unknown = super().refusal(call)
         if unknown:
             return unknown
@@ -38,14 +34,13 @@ class Linear(Rule):
         return ("kernel", "bias")
 
     def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
-        """New channels; an activation that mixes them keeps them all."""
         outputs = atoms.new(call.widths[-1])
         if not is_elementwise(call.layer.activation):
             atoms.pin(outputs, f"the activation of {kind_name(call)} '{call.path}' mixes channels")
         return [outputs]
 
     def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """An output is constant when all inputs that it uses are, away from any border."""
+        """An output is constant when all inputs that it uses are, and padding cannot change it."""
         layer, given = call.layer, inputs[0]
         if not is_elementwise(layer.activation):
             return [np.full(call.widths[-1] or 0, np.nan)]
@@ -79,7 +74,7 @@ class Linear(Rule):
         return np.asarray(constants[rows] @ kernel.sum(axis=0))
 
     def scaled(self, layer: Any, scale: np.ndarray) -> dict[str, np.ndarray]:
-        """The kernels with which the outputs, before the bias, are `scale` times as large."""
+        """The kernels that make the outputs, before the bias, `scale` times as large."""
         return {"kernel": values_of(layer)["kernel"].astype(np.float64) * scale}
 
 
@@ -90,7 +85,6 @@ class Separable(Linear):
         return ("depthwise_kernel", "pointwise_kernel", "bias")
 
     def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
-        """Inputs in both kernels, in the second once for each multiple."""
         rank = len(layer.depthwise_kernel.shape)
         inner = np.repeat(inputs, layer.depth_multiplier)
         return [
@@ -140,7 +134,7 @@ class Depthwise(Follow):
         return [np.repeat(inputs[0], call.layer.depth_multiplier)]
 
     def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """Constants away from the border, and the bias where the kernel is zero."""
+        """Constant where padding cannot change it, or where the kernel is zero."""
         layer = call.layer
         values = values_of(layer)
         kernel = values["kernel"].astype(np.float64)
@@ -156,13 +150,13 @@ class Depthwise(Follow):
         return [kernel, *_bias_axis(layer, outputs, "follower")]
 
     def scaled(self, layer: Any, scale: np.ndarray) -> dict[str, np.ndarray]:
-        """The kernels with which the outputs, before the bias, are `scale` times as large."""
+        """As `Linear.scaled`."""
         kernel = values_of(layer)["kernel"].astype(np.float64)
         return {"kernel": kernel * scale.reshape(kernel.shape[-2:])}
 
 
 def pads(layer: Any) -> bool:
-    """Whether a layer's window reaches over the border of its input."""
+    """Whether a layer's window reaches beyond its input."""
     window = getattr(layer, "kernel_size", ())
     return getattr(layer, "padding", "valid") != "valid" and any(size > 1 for size in window)
 
@@ -172,5 +166,5 @@ def _bias_axis(layer: Any, channels: np.ndarray, role: Role) -> list[Axis]:
 
 
 def foldable(constants: np.ndarray, padded: bool) -> np.ndarray:
-    """Which elements add the same to every position: bool; padding takes only zero for that."""
+    """Which constants add the same at every position, bool: with padding, only zero."""
     return np.asarray(constants == 0) if padded else ~np.isnan(constants)

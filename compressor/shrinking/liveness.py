@@ -1,4 +1,4 @@
-"""Which channels a model needs, and which are kept although it does not need them."""
+"""Which channels a model needs, and which are kept as fillers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from compressor.shrinking.rule import kind_name
 
 @dataclass(frozen=True)
 class Use:
-    """How one layer with a kernel, at all of its calls, uses its inputs."""
+    """How one layer with a kernel uses its inputs, at all of its calls."""
 
     name: str
     layer: Any
@@ -30,7 +30,7 @@ class Use:
 
     @property
     def foldable(self) -> np.ndarray:
-        """Which inputs can be folded into the bias: bool (in,)."""
+        """Inputs that can be folded into the bias, bool (in,)."""
         return foldable(self.constants, pads(self.layer))
 
 
@@ -39,15 +39,15 @@ class Liveness:
     """Which channels stay: bool (channels,) each."""
 
     needed: np.ndarray
-    """without them the function would change"""
+    """the function depends on them"""
     kept: np.ndarray
-    """the needed ones, and fillers, whose values do not matter"""
+    """the needed ones and fillers, whose values do not matter"""
     reasons: dict[int, str]
-    """channel id -> why it stays, for needed ones that are constants and for fillers"""
+    """channel id -> why it stays"""
 
 
 def uses_of(graph: Graph, constants: Constants) -> list[Use]:
-    """All layers with kernels, the last of the model first."""
+    """The uses of all layers with kernels, from the last to the first."""
     found = []
     for call, rule in reversed(graph.layers(Linear).values()):
         assert isinstance(rule, Linear)
@@ -66,11 +66,11 @@ def uses_of(graph: Graph, constants: Constants) -> list[Use]:
 
 
 def choose(graph: Graph, constants: Constants, uses: list[Use], round_to: int) -> Liveness:
-    """Find the channels that stay: the needed ones, one of every tensor, and whole multiples.
+    """The channels that stay: the needed ones, one of every tensor, multiples of `round_to`.
 
-    A channel is needed when it is pinned, or when a needed output of a layer uses it and it
-    is no constant that can be folded into that layer's bias. A filler whose constant would
-    have to be folded is needed too: it stays as it is.
+    A channel is needed when it is pinned, or when a needed output of a layer uses it, unless it is
+    a constant that can be folded into that layer's bias. A filler whose constant would have to be
+    folded is needed too.
     """
     needed = np.zeros(graph.count, bool)
     reasons = dict(graph.pinned)
@@ -92,7 +92,7 @@ def choose(graph: Graph, constants: Constants, uses: list[Use], round_to: int) -
 def _spread(
     needed: np.ndarray, uses: list[Use], constants: Constants, reasons: dict[int, str]
 ) -> None:
-    """Add to `needed`, in place, all channels that needed ones depend on."""
+    """Add to `needed`, in place, the channels that it depends on."""
     grown = True
     while grown:
         grown = False
@@ -113,7 +113,7 @@ def _reason(use: Use, element: int) -> str:
 
 
 def _fillers(graph: Graph, kept: np.ndarray, round_to: int) -> dict[int, str]:
-    """Channels to keep beside `kept`, and why; empty when every width is right."""
+    """Channels to keep beside `kept`, and why; empty when all widths are right."""
     fillers: dict[int, str] = {}
     for ids in graph.channels:
         if len(ids) and not kept[ids].any() and not set(ids.tolist()) & set(fillers):

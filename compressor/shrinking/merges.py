@@ -17,7 +17,7 @@ class Merge(Rule):
     """Element by element, with broadcasting: the channels of all inputs are joined."""
 
     def __init__(self, combine: Callable[..., Any]) -> None:
-        """`combine` takes a sequence of arrays of one shape and gives one array of it."""
+        """`combine` takes a sequence of arrays of one shape, and returns one of it."""
         self._combine = combine
 
     def refusal(self, call: Call) -> str:
@@ -30,7 +30,7 @@ class Merge(Rule):
         return ""
 
     def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
-        """Join the inputs; one channel that meets many stays."""
+        """Join the inputs; a channel that is broadcast stays."""
         width = call.widths[-1]
         full = [ids for ids in inputs if len(ids) == width]
         for ids in inputs:
@@ -46,7 +46,7 @@ class Merge(Rule):
 
 
 class Concatenate(Rule):
-    """Tensors side by side: along the last axis their channels, else their positions."""
+    """Along the last axis the channels are concatenated, else they are joined."""
 
     def refusal(self, call: Call) -> str:
         unknown = super().refusal(call)
@@ -62,7 +62,6 @@ class Concatenate(Rule):
         return [inputs[0]]
 
     def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
-        """Constants side by side; along another axis only those that agree stay constants."""
         if _along_channels(call):
             return [np.concatenate(inputs)]
         agree = np.all([value == inputs[0] for value in inputs], axis=0)
@@ -70,19 +69,13 @@ class Concatenate(Rule):
 
 
 def product(values: Sequence[np.ndarray]) -> np.ndarray:
-    """The product, in which zero times anything is zero."""
+    """The product, where zero times NaN is zero."""
     zero = np.any([value == 0 for value in values], axis=0)
     return np.where(zero, 0.0, functools.reduce(np.multiply, values))
 
 
 def difference(values: Sequence[np.ndarray]) -> np.ndarray:
-    """The first less the others."""
     return functools.reduce(np.subtract, values)
-
-
-total, mean, largest, smallest = (
-    functools.partial(combine, axis=0) for combine in (np.sum, np.mean, np.max, np.min)
-)
 
 
 def _along_channels(call: Call) -> bool:

@@ -1,4 +1,4 @@
-"""Rebuilding a model with other layer sizes; names, nesting and sharing are kept."""
+"""Rebuilding a model with other layer sizes, but the same names, nesting and sharing."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ class Edit:
 
 
 def rebuild(model: Any, edits: Mapping[int, Edit], entries: Mapping[int, int]) -> Any:
-    """Build a new Functional or Sequential model; the old one is not touched.
+    """Build a new Functional or Sequential model, not compiled.
 
-    `edits` is keyed by id of layer, `entries` gives, by id of InputLayer, how many channels
-    it takes. Layers without an edit keep their weights. The new model is not compiled.
-    Raises ModelError when a layer cannot be rebuilt from its configuration.
+    `edits` are by id of layer, `entries` are numbers of channels by id of InputLayer. Layers
+    without an edit keep their weights. Raises ModelError when a layer cannot be rebuilt from its
+    configuration.
     """
     builder = _Builder(edits, entries)
     try:
@@ -38,10 +38,9 @@ def rebuild(model: Any, edits: Mapping[int, Edit], entries: Mapping[int, int]) -
     except CompressorError:
         raise
     except Exception as error:  # Keras raises whatever a layer makes it raise
-        raise ModelError(
-            "the model cannot be rebuilt", value=f"{model.name} ({reason_of(error)})"
-        ) from error
-    # From the outermost model inwards: a model hands its flag on to all below it.
+        value = f"{model.name} ({reason_of(error)})"
+        raise ModelError("the model cannot be rebuilt", value=value) from error
+    # From the outermost model inwards: setting a model's flag sets those of its layers.
     for old, new in [*reversed(builder.models), *builder.pairs]:
         if hasattr(old, "trainable"):
             new.trainable = old.trainable
@@ -59,7 +58,6 @@ class _Builder:
         self.models: list[tuple[Any, Any]] = []
 
     def model(self, model: Any) -> Any:
-        """A model with new layers, of the same kind."""
         new = self._model(model)
         self.models.append((model, new))
         return new
@@ -67,15 +65,15 @@ class _Builder:
     def _model(self, model: Any) -> Any:
         _, keras = quiet_tensorflow.load()
         graph = graph_of(model)
-        options = {"name": model.name}
         if isinstance(model, keras.Sequential):
             # Sequential.layers leaves the InputLayer out.
             (entry,) = graph.inputs
             layers = [self._input(entry), *map(self._operation, model.layers)]
-            return keras.Sequential([layer for layer in layers if layer is not None], **options)
+            kept = [layer for layer in layers if layer is not None]
+            return keras.Sequential(kept, name=model.name)
         inputs = keras.tree.map_structure(self._input, graph.input)
         outputs = graph._run_through_graph(inputs, operation_fn=self._operation, call_fn=self._call)
-        return keras.Model(inputs, outputs, **options)
+        return keras.Model(inputs, outputs, name=model.name)
 
     def _input(self, tensor: Any) -> Any:
         layer = tensor._keras_history.operation
@@ -86,7 +84,7 @@ class _Builder:
         return type(layer).from_config(config).output
 
     def _operation(self, operation: Any) -> Any:
-        """The new layer for an old one, always the same; None for a removed one."""
+        """The one new layer for an old one; None for a removed one."""
         edit = self._edits.get(id(operation))
         if edit is not None and edit.removed:
             return None
@@ -110,7 +108,7 @@ def _again(operation: Any, edit: Edit | None) -> Any:
     _, keras = quiet_tensorflow.load()
     try:
         if type(operation) is keras.layers.Lambda:
-            # The function is the user's own, at hand and running; only files are distrusted.
+            # Allowed, since the function is the user's own, in memory; only files are untrusted.
             return keras.layers.Lambda(
                 operation.function,
                 output_shape=operation._output_shape,
@@ -125,7 +123,7 @@ def _again(operation: Any, edit: Edit | None) -> Any:
         return type(operation).from_config(config)
     except CompressorError:
         raise
-    except Exception as error:  # a class of the user's raises whatever it likes
+    except Exception as error:  # user code may raise anything
         raise ModelError(
             "a layer cannot be rebuilt from its configuration",
             value=f"{operation.name} ({reason_of(error)})",
@@ -134,7 +132,7 @@ def _again(operation: Any, edit: Edit | None) -> Any:
 
 
 def _is_array_initializer(key: str, value: Any) -> bool:
-    """Whether a configuration's entry initialises by an array, whose shape may not fit any more."""
+    """Whether a configuration's entry initialises by an array, whose shape may no longer fit."""
     if not key.endswith("_initializer") or not isinstance(value, dict):
         return False
     constant = (value.get("config") or {}).get("value")
@@ -149,11 +147,10 @@ def _fill(old: Any, new: Any, edit: Edit | None) -> None:
         return
     values = getattr(old, "variables", [])
     if [tuple(v.shape) for v in values] != [tuple(v.shape) for v in variables]:
-        raise ModelError(
-            "a layer rebuilt from its configuration has different weights", value=old.name
-        )
+        what = "a layer rebuilt from its configuration has different weights"
+        raise ModelError(what, value=old.name)
     for variable, value in zip(variables, values, strict=True):
         variable.assign(np.asarray(value.numpy()).astype(variable.dtype))
-    # Preprocessing layers compute with copies that they take of their variables.
+    # Preprocessing layers compute with copies of their variables.
     if variables and hasattr(new, "finalize_state"):
         new.finalize_state()

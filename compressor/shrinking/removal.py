@@ -17,7 +17,7 @@ from compressor.shrinking.liveness import Liveness, choose, uses_of
 from compressor.shrinking.rebuilding import Edit, rebuild
 
 COMPARED_EXAMPLES = 256
-"""Examples on which a smaller model is compared with the one that it is made from."""
+"""Examples on which a smaller model is compared with its original."""
 
 
 @dataclass(frozen=True)
@@ -27,13 +27,13 @@ class Shrunk:
     model: Any
     """a new Keras model, not compiled"""
     removed: dict[str, int]
-    """layer path -> units or channels that its output lost; Dense and convolutions only"""
+    """path of a Dense or convolution -> number of removed units"""
     folded: tuple[str, ...]
-    """paths of the BatchNormalization layers that were folded away"""
+    """paths of folded BatchNormalization layers"""
     difference: float
     """max |difference| on the batch, relative to max |output|"""
     kept: dict[str, str]
-    """layer path -> why dead units of it had to stay"""
+    """layer path -> why dead units had to stay"""
 
 
 def shrink(
@@ -46,33 +46,29 @@ def shrink(
 ) -> Shrunk:
     """Remove every unit and channel that does not matter from a Functional or Sequential model.
 
-    1. A unit goes when all weights behind it are zero, or when it is a constant: all weights
-       before it are zero. Its constant is folded into the biases behind it.
-    2. A constant other than zero that enters a padded convolution stays: the border would
-       change. Units that reach a layer that mixes channels, or an output, stay.
-    3. Every width stays a multiple of `round_to`, or what it was; at least one unit stays.
-       Units that stay for this alone are all zero.
+    1. A unit goes when all weights that use it are zero, or when it is constant, since all weights
+       that make it are zero. Its constant is folded into the biases behind it.
+    2. A constant other than zero that enters a padded convolution stays: the border would change.
+       Units that reach a layer that mixes channels, or an output, stay.
+    3. Every width stays a multiple of `round_to`, or what it was; at least one unit stays. Units
+       that stay for this alone are all zero.
     4. BatchNormalization is folded into the kernel before it, unless the check then fails.
 
-    `inputs` is what `model(...)` takes, a batch of preprocessed inputs, on which the new model
-    is compared with the old one; random numbers where None. The old model is not touched;
-    names, nesting, shared layers and trainable flags stay; the new model is not compiled.
-    Raises UsageError for a `round_to` below 1, ModelError for a model that cannot be rebuilt,
-    DataError for inputs that do not fit, and CheckFailedError when the outputs differ by more
-    than `tolerance` of their scale, computed in float32; where weights are stored in half
-    precision, by more than four times what that rounds by.
+    The new model, not compiled, is compared with the old one on `inputs`, a preprocessed batch as
+    `model(...)` takes it, by default random. Names, nesting, shared layers and trainable flags
+    stay. Raises UsageError for a `round_to` below 1, ModelError for a model that cannot be rebuilt,
+    DataError for inputs that do not fit, and CheckFailedError when the outputs differ by more than
+    `tolerance` of their scale, computed in float32; where weights are stored in half precision, by
+    more than four times its rounding error.
     """
     if not hasattr(model, "layers"):
-        raise ModelError(
-            "this takes a Keras model",
-            value=repr(model)[:80],
-            hint="for a file there is shrink_file",
-        )
+        hint = "for a file there is shrink_file"
+        raise ModelError("this takes a Keras model", value=repr(model)[:80], hint=hint)
     if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
         raise UsageError("widths must be rounded to 1 or more", value=round_to, hint="try 8")
     batch = random_inputs(model) if inputs is None else inputs
     shrunk = _attempt(model, batch, fold_batchnorm, round_to)
-    # Weights that are stored in half precision are rounded once more where something is folded.
+    # Folding rounds weights that are stored in half precision once more.
     stored = half_types(model, "variable_dtype")
     tolerance = max([tolerance, *(4 * ROUNDING[dtype] for dtype in stored)])
     if shrunk.folded and not shrunk.difference <= tolerance:
@@ -103,7 +99,7 @@ def _attempt(model: Any, batch: Any, fold_batchnorm: bool, round_to: int) -> Shr
 
 
 def _difference(model: Any, shrunk: Any, batch: Any) -> float:
-    """As `largest_difference`, computed in float32: half precision rounds by more than we allow."""
+    """`largest_difference`, computed in float32: half precision rounds by more than we allow."""
     if half_types(model, "compute_dtype"):
         model, shrunk = _as_float32(model), _as_float32(shrunk)
     return largest_difference(model, shrunk, batch)
@@ -115,12 +111,9 @@ def _as_float32(model: Any) -> Any:
 
 
 def _removed(graph: Graph, choice: Liveness) -> dict[str, int]:
-    removed = {}
-    for call, _ in graph.layers(Linear, Depthwise).values():
-        gone = int((~choice.kept[graph.channels[call.outputs[0]]]).sum())
-        if gone:
-            removed[call.path] = gone
-    return removed
+    calls = [call for call, _ in graph.layers(Linear, Depthwise).values()]
+    gone = {call.path: ~choice.kept[graph.channels[call.outputs[0]]] for call in calls}
+    return {path: int(units.sum()) for path, units in gone.items() if units.any()}
 
 
 def _kept(graph: Graph, constants: Constants, choice: Liveness) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""The base class of rules: what a kind of layer does with channels."""
+"""The base class of rules, which say what a kind of layer does with channels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ class Axis(NamedTuple):
     name: str
     """of the variable"""
     axis: int
-    """counted from the front"""
     channels: np.ndarray
     role: Role
 
@@ -26,8 +25,8 @@ class Axis(NamedTuple):
 class Rule:
     """How one kind of layer treats the last axes of its tensors.
 
-    A constant is the value, float64, that an element of a last axis has at every position and
-    for every input of the model; NaN for an element that varies.
+    A constant, float64, is the value of a last axis's element at all positions and for all inputs
+    of the model; NaN where it varies.
     """
 
     joins_calls = False
@@ -57,7 +56,7 @@ class Rule:
 
 
 class Barrier(Rule):
-    """Anything unknown or that mixes channels: its inputs and outputs keep all their channels."""
+    """A layer that is unknown or mixes channels: its inputs and outputs keep all channels."""
 
     def __init__(self, why: str = "mixes channels") -> None:
         self.why = why
@@ -81,20 +80,18 @@ class Barrier(Rule):
 
 
 def kind_name(call: Call) -> str:
-    """The class of the called layer: LSTM."""
     return type(call.node.operation).__name__
 
 
 def variables_of(layer: Any) -> dict[str, Any]:
-    """Variable name -> Keras variable of one layer."""
     return {variable.name: variable for variable in layer.variables}
 
 
 def has_only(layer: Any, *names: str) -> bool:
-    """Whether the layer holds no variables but these; a quantised or adapted one holds more."""
+    """Whether the layer holds no other variables, as a quantised or adapted one does."""
     return set(variables_of(layer)) <= set(names)
 
 
 def values_of(layer: Any) -> dict[str, np.ndarray]:
-    """Variable name -> value, in its own dtype."""
+    """Variable name -> value."""
     return {name: np.asarray(v.numpy()) for name, v in variables_of(layer).items()}

@@ -1,8 +1,12 @@
-"""Which rule treats which kind of layer or operation."""
+"""The rule of each kind of layer or operation."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
+
+import numpy as np
 
 from compressor.models import Call
 from compressor.shrinking.followers import (
@@ -16,16 +20,7 @@ from compressor.shrinking.followers import (
     UpSampling,
 )
 from compressor.shrinking.kernels import Depthwise, Linear, Separable
-from compressor.shrinking.merges import (
-    Concatenate,
-    Merge,
-    difference,
-    largest,
-    mean,
-    product,
-    smallest,
-    total,
-)
+from compressor.shrinking.merges import Concatenate, Merge, difference, product
 from compressor.shrinking.rule import Barrier, Rule
 
 
@@ -33,6 +28,18 @@ def _named(rule: Rule, names: str) -> dict[str, Rule]:
     return dict.fromkeys(names.split(), rule)
 
 
+def _along(combine: Callable[..., Any]) -> Callable[..., Any]:
+    return functools.partial(combine, axis=0)
+
+
+_MERGES: dict[str, Rule] = {
+    "Concatenate": Concatenate(),
+    "Add": Merge(_along(np.sum)),
+    "Subtract": Merge(difference),
+    "Multiply": Merge(product),
+    "Maximum": Merge(_along(np.max)),
+    "Minimum": Merge(_along(np.min)),
+}
 _LAYERS: dict[str, Rule] = {
     **_named(Linear("units"), "Dense"),
     **_named(Linear("filters"), "Conv1D Conv2D Conv3D"),
@@ -56,35 +63,18 @@ _LAYERS: dict[str, Rule] = {
     **_named(UpSampling(), "UpSampling1D UpSampling2D UpSampling3D"),
     **_named(Flatten(), "Flatten"),
     **_named(Reshape(), "Reshape"),
-    **_named(Concatenate(), "Concatenate"),
-    **_named(Merge(total), "Add"),
-    **_named(Merge(difference), "Subtract"),
-    **_named(Merge(product), "Multiply"),
-    **_named(Merge(mean), "Average"),
-    **_named(Merge(largest), "Maximum"),
-    **_named(Merge(smallest), "Minimum"),
+    **_MERGES,
+    "Average": Merge(_along(np.mean)),
 }
-
-
 _OPERATIONS: dict[str, Rule] = {
     **_named(Elementwise(), "Relu Relu6 Sigmoid Tanh Silu HardSigmoid HardSilu LeakyRelu Elu"),
-    **_named(Concatenate(), "Concatenate"),
-    **_named(Merge(total), "Add"),
-    **_named(Merge(difference), "Subtract"),
-    **_named(Merge(product), "Multiply"),
-    **_named(Merge(largest), "Maximum"),
-    **_named(Merge(smallest), "Minimum"),
+    **_MERGES,
 }
-_WITH_NUMBERS = frozenset(
-    ["Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum"]
-)
+_WITH_NUMBERS = {"Add", "Subtract", "Multiply", "Divide", "TrueDivide", "Maximum", "Minimum"}
 
 
 def rule_named(operation: Any, inputs: int) -> Rule:
-    """The rule for a layer or operation that is called on `inputs` tensors.
-
-    Classes of the user's are barriers, whatever they are named.
-    """
+    """The rule for a layer or operation on `inputs` tensors; the user's classes are barriers."""
     module, name = type(operation).__module__, type(operation).__name__
     if module.startswith("keras.src.layers."):
         return _LAYERS.get(name, Barrier())
@@ -96,7 +86,7 @@ def rule_named(operation: Any, inputs: int) -> Rule:
 
 
 def rule_of(call: Call) -> Rule:
-    """The rule for a call; a barrier that says why, where the call is not understood."""
+    """The rule for a call; a barrier with the reason, where the call is not understood."""
     rule = rule_named(call.layer, len(call.inputs))
     why = rule.refusal(call)
     return Barrier(why) if why else rule

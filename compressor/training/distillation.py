@@ -26,17 +26,13 @@ class Distillation:
 
     def __post_init__(self) -> None:
         if not 0 < self.weight <= 1:
-            raise UsageError(
-                "the weight of distillation must be above 0 and at most 1", value=self.weight
-            )
+            what = "the weight of distillation must be above 0 and at most 1"
+            raise UsageError(what, value=self.weight)
         if not 0.1 <= self.temperature <= 100:
-            raise UsageError(
-                "the temperature of distillation must lie between 0.1 and 100",
-                value=self.temperature,
-            )
+            what = "the temperature of distillation must lie between 0.1 and 100"
+            raise UsageError(what, value=self.temperature)
 
     def describe(self) -> dict[str, Any]:
-        """The options as a JSON object."""
         return {"distillation": dataclasses.asdict(self)}
 
 
@@ -66,18 +62,12 @@ def compile_distilled(
         labels, teacher = tensorflow.cast(targets[:, 0], "int64"), targets[:, 1:]
         student = as_logits(scores, objective)
         soft = tensorflow.nn.softmax(teacher / temperature)
-        divergence = tensorflow.reduce_sum(
-            soft
-            * (
-                tensorflow.nn.log_softmax(teacher / temperature)
-                - tensorflow.nn.log_softmax(student / temperature)
-            ),
-            axis=-1,
-        )
+        log_soft = tensorflow.nn.log_softmax(teacher / temperature)
+        log_student = tensorflow.nn.log_softmax(student / temperature)
+        divergence = tensorflow.reduce_sum(soft * (log_soft - log_student), axis=-1)
         on_labels = tensorflow.reduce_mean(hard(objective.targets(labels), scores))
-        return (1 - weight) * on_labels + weight * temperature**2 * tensorflow.reduce_mean(
-            divergence
-        )
+        on_teacher = tensorflow.reduce_mean(divergence)
+        return (1 - weight) * on_labels + weight * temperature**2 * on_teacher
 
     def accuracy(targets: Any, scores: Any) -> Any:
         best = tensorflow.argmax(as_logits(scores, objective), axis=-1)

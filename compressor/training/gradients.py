@@ -16,11 +16,10 @@ from compressor.training.loop import EVALUATION_BATCH
 def gradient_function(
     model: Any, variables: Sequence[Any], x: Inputs, labels: np.ndarray, objective: Objective
 ) -> Callable[[], list[np.ndarray]]:
-    """What gives the mean gradient of the loss on stored examples, for each of `variables`.
+    """A function that gives the mean gradient of the loss on stored examples, for each variable.
 
-    Each of its variable's shape, float32, for the weights that the model has at the moment of the
-    call. The model computes as in prediction: no dropout, and BatchNormalization by its moving
-    means.
+    Each float32, of its variable's shape, for the model's weights at the time of the call. The
+    model computes as in prediction: no dropout, and BatchNormalization by its moving means.
     """
     tensorflow, keras = quiet_tensorflow.load()
     feed = preprocessing_of(model, x)
@@ -37,12 +36,9 @@ def gradient_function(
             elif getattr(loss, "reduction", "sum") != "sum":
                 # The mean over a batch; batches may differ in size.
                 total = total * tensorflow.cast(tensorflow.shape(scores)[0], total.dtype)
-        return [
-            tensorflow.convert_to_tensor(found)
-            for found in tape.gradient(
-                total, watched, unconnected_gradients=tensorflow.UnconnectedGradients.ZERO
-            )
-        ]
+        zero = tensorflow.UnconnectedGradients.ZERO
+        found = tape.gradient(total, watched, unconnected_gradients=zero)
+        return [tensorflow.convert_to_tensor(gradient) for gradient in found]
 
     def mean() -> list[np.ndarray]:
         totals = [np.zeros(tuple(variable.shape), np.float64) for variable in watched]

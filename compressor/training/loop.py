@@ -54,13 +54,11 @@ class TrainingOptions:
                 hint=f"at most {_MOST_IMAGES:,} images can be visited",
             )
         if not 0 < self.learning_rate < 10:
-            raise UsageError(
-                "the learning rate must lie between 0 and 10", value=self.learning_rate
-            )
+            what = "the learning rate must lie between 0 and 10"
+            raise UsageError(what, value=self.learning_rate)
         if self.schedule not in ("cosine", "constant"):
-            raise UsageError(
-                "unknown schedule", value=self.schedule, hint="choose cosine or constant"
-            )
+            hint = "choose cosine or constant"
+            raise UsageError("unknown schedule", value=self.schedule, hint=hint)
         if not 0 <= self.dropout_scale <= 1:
             raise UsageError("the scale of dropout must lie in [0, 1]", value=self.dropout_scale)
         if self.rewind is not None and self.rewind < 1:
@@ -72,7 +70,7 @@ class TrainingOptions:
         return self.steps * self.batch_size
 
     def describe(self) -> dict[str, Any]:
-        """The options as a JSON object, as results.json keeps them."""
+        """The options as in results.json."""
         described: dict[str, Any] = {
             "steps": self.steps,
             "batch_size": self.batch_size,
@@ -106,10 +104,10 @@ class TrainingOptions:
 
 
 class Progress(Protocol):
-    """Is told the progress of a training, after every step."""
+    """Called after every step of a training."""
 
     def __call__(self, step: int, steps: int, loss: float, accuracy: float) -> None:
-        """`loss` and `accuracy` (0 to 1) are running means over the training so far."""
+        """`loss` and `accuracy` (0 to 1) are running means so far."""
 
 
 def derive_seed(seed: int, purpose: str) -> int:
@@ -184,10 +182,9 @@ def accuracy_of(
     objective: Objective | None = None,
     predict: Callable[[Any], Any] | None = None,
 ) -> float:
-    """The fraction of the examples whose class the model finds, 0 to 1.
+    """The accuracy of `model`, 0 to 1, run by `predict`, by default by Keras.
 
-    `predict` computes what the model does; by default Keras runs the model. Raises DataError when
-    the inputs do not fit the model.
+    Raises DataError when the inputs do not fit the model.
     """
     objective = objective or objective_of(model)
     scores = predict_scores(predict or model.predict_on_batch, x, preprocessing_of(model, x))
@@ -206,15 +203,9 @@ def accuracies(model: Any, data: TrainingData, objective: Objective) -> dict[str
 def predict_scores(
     predict: Callable[[Any], Any], x: Inputs, feed: Preprocessing, batch: int = EVALUATION_BATCH
 ) -> np.ndarray:
-    """The scores of `predict`, float32 (n, classes), for stored inputs `x`, in batches.
-
-    `predict` takes what `feed` makes of them.
-    """
-    parts = [
-        np.asarray(predict(feed(take(x, slice(start, start + batch)))))
-        for start in range(0, rows(x), batch)
-    ]
-    return np.concatenate(parts)
+    """The scores of `predict`, float32 (n, classes), for stored inputs `x` fed by `feed`."""
+    slices = [slice(start, start + batch) for start in range(0, rows(x), batch)]
+    return np.concatenate([np.asarray(predict(feed(take(x, part)))) for part in slices])
 
 
 def _learning_rate(keras: Any, options: TrainingOptions) -> Any:
@@ -229,19 +220,16 @@ def _learning_rate(keras: Any, options: TrainingOptions) -> Any:
 
 
 def _seed_generators(model: Any, seed: int) -> None:
-    # A .keras file does not hold the state of dropout's generators: a model that is loaded has
-    # one that depends on what the process did before.
+    # A .keras file does not hold the state of dropout's generators: that of a loaded model
+    # depends on what the process did before.
     states = [v for v in model.variables if v.name == "seed_generator_state"]
     for number, state in enumerate(states):
         state.assign([derive_seed(seed, f"generator {number}") % 10**9, 0])
 
 
 def _scale_dropout(keras: Any, model: Any, scale: float) -> dict[Any, float]:
-    own = {
-        layer: layer.rate
-        for layer in all_layers(model).values()
-        if isinstance(layer, keras.layers.Dropout)
-    }
+    layers = all_layers(model).values()
+    own = {layer: layer.rate for layer in layers if isinstance(layer, keras.layers.Dropout)}
     for layer, rate in own.items():
         layer.rate = rate * scale
     return own
@@ -263,7 +251,7 @@ def _callback(
     class Report(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:
             if options.rewind is not None:
-                # A schedule of our own could not be loaded by stock Keras.
+                # Stock Keras could not load a schedule of ours.
                 model.optimizer.learning_rate.assign(options.learning_rate_at(batch))
 
         def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:

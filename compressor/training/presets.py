@@ -9,7 +9,7 @@ from compressor.data import TrainingData
 from compressor.training.loop import TrainingOptions
 
 _MNIST = 55_000
-"""Training images of MNIST, less those set aside, for which the presets' epochs were chosen."""
+"""Training images of MNIST without validation, for which the presets' epochs were chosen."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +31,6 @@ class Preset:
     gentle: bool = True
 
     def training(self, data: TrainingData) -> TrainingOptions:
-        """How the basic model is trained."""
         steps = self.steps or data.steps(self.epochs, self.options.batch_size)
         return dataclasses.replace(self.options, steps=steps)
 
@@ -51,12 +50,8 @@ class Preset:
 
 
 PRESETS: Mapping[str, Preset] = {
-    "quick": Preset(TrainingOptions(steps=1, batch_size=128, learning_rate=2e-3)),
-    "paper": Preset(
-        TrainingOptions(steps=1, batch_size=32, learning_rate=5e-4),
-        steps=10_000,
-        gentle=False,
-    ),
+    "quick": Preset(TrainingOptions(1, 128, 2e-3)),
+    "paper": Preset(TrainingOptions(1, 32, 5e-4), steps=10_000, gentle=False),
 }
 """`quick` reaches the paper's accuracies in minutes; `paper` trains for as long as the paper did.
 
