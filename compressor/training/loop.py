@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -152,7 +152,8 @@ def fit(
         targets = distilled_targets(labels, teacher, objective)
         compile_distilled(model, optimizer, objective, options.distillation)
     own_rates = _scale_dropout(keras, model, options.dropout_scale)
-    stored = tensorflow.nest.map_structure(tensorflow.constant, x)
+    named = dict(x) if isinstance(x, Mapping) else x
+    stored = tensorflow.nest.map_structure(tensorflow.constant, named)
     y = tensorflow.constant(targets)
 
     def batch(index: Any) -> tuple[Any, Any]:

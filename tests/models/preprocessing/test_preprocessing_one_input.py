@@ -301,7 +301,7 @@ def test_models_that_are_no_classifiers(rejected, keras):
         ModelError, preprocessing_of, by_name, x
     )
     deep = keras.Sequential([keras.Input((3, 4)), layers.Dense(2)])
-    assert "(3, 2)" in rejected(ModelError, preprocessing_of, deep, x)
+    assert "(None, 3, 2)" in rejected(ModelError, preprocessing_of, deep, x)
     unbuilt = keras.Sequential([layers.Dense(2)], name="raw")
     assert "never built" in rejected(ModelError, preprocessing_of, unbuilt, x)
 
