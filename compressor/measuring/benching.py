@@ -1,21 +1,35 @@
-"""Measuring artefacts: which one to ship to a device, answered so that a sceptic accepts it."""
+"""`bench`: which artefact to ship to a device, with evidence that convinces a sceptic.
+
+The cases of a table are measured in turns, each in its own process:
+
+1. *Starts*: each case is started several times, each time in a fresh process pinned to fixed CPUs,
+   for the times of import, load and first run and the memory after it; the last process stays.
+2. *Warm-up*: until the median of the runs settles.
+3. *Proof*: the test examples and the check vectors are run, in this runtime, at this batch size.
+4. *Rounds*: the cases take turns, A B C A B C, so that a machine that slows down slows all alike.
+   Processes are stopped (SIGSTOP) between their turns, since the threads of some runtimes go on
+   spinning after a run, on the CPUs that all share. In its turn a case runs single-stream (one
+   batch after the other, each timed), then offline (as many, timed as a whole): the scenarios of
+   MLPerf Inference (Reddi et al., 2020, arXiv:1911.02549, section III).
+
+A case that fails loses only its own row.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from compressor import runtimes as known
 from compressor.data import Dataset, load_dataset
-from compressor.errors import CheckFailedError, UsageError
-from compressor.measuring.case_process import Measured, Method
+from compressor.errors import CheckFailedError, MissingRuntimeError, UsageError
+from compressor.foundation import temporary_folder
+from compressor.measuring.case_process import CaseProcess, Measured, Method
 from compressor.measuring.cases import Case, plan_cases
 from compressor.measuring.proof import FAILED, Examples
-from compressor.measuring.record import RunRecord
-from compressor.measuring.results_file import check_writable, keep_run, read_runs
-from compressor.measuring.session import Session
+from compressor.measuring.record import RunRecord, check_writable, keep_run, read_runs
 from compressor.measuring.subjects import Subject, default_output, find_subjects
 from compressor.measuring.target import Target
 from compressor.remote import SshHost
@@ -24,10 +38,10 @@ Json = dict[str, Any]
 
 
 class BenchListener(Protocol):
-    """Hears how far a measurement is."""
+    """Hears how a measurement progresses."""
 
     def stage(self, title: str) -> None:
-        """What is done now; the table that is being measured has changed."""
+        """What is being done now; rows of the current table have changed."""
 
     def table(self, cases: Sequence[Measured]) -> None:
         """A table begins; its rows fill while they are measured."""
@@ -37,14 +51,10 @@ class BenchListener(Protocol):
 
 
 class _SilentListener:
-    def stage(self, title: str) -> None:
+    def stage(self, *_: Any, **__: Any) -> None:
         pass
 
-    def table(self, cases: Sequence[Measured]) -> None:
-        pass
-
-    def done(self, run: Json, rows: Sequence[Json]) -> None:
-        pass
+    table = done = stage
 
 
 def bench(
@@ -63,24 +73,23 @@ def bench(
     host: SshHost | str | None = None,
     listener: BenchListener | None = None,
 ) -> Json:
-    """Measure artefacts in their runtimes, in turns, each in a process of its own.
+    """Measure artefacts in their runtimes, in turns, each in its own process.
 
     `artefacts` are .tflite and .onnx files, or folders of them; ratios are to the first. Each is
     run in the runtime that it was exported for, or in those of `runtimes` that execute its format:
-    litert, tflite-runtime, onnxruntime, cuda, tensorrt. Every number of `threads` with every batch
+    litert, tflite-runtime, onnxruntime, cuda, tensorrt. Each thread count with each batch size
     makes a table. `data` gives the test examples, of which the first `examples` are run to prove
     that a row computes what the artefact's description promises; without it the embedded MNIST is
-    taken where the descriptions say that it is theirs, else check vectors prove. `rounds` is how
-    often each row has its turn of `round_seconds`, `starts` how many fresh processes time its
-    loading, and `time_limit` the seconds that a runner may take over one request. With a `host` all
-    of it is run there, through ssh: artefacts, vectors and examples are copied to temporary folders
-    there, which are removed at the end, and what says on which machine describes that one.
+    used if the descriptions name it as their data, else the check vectors decide. Each row gets
+    `rounds` turns of `round_seconds`, `starts` fresh processes time its loading, and a runner may
+    take `time_limit` seconds over one request. With a `host` everything runs there, over ssh, in
+    temporary folders that are removed at the end, and the run describes that machine.
 
-    The run is appended to `output`, bench.json of the run directory or beside the first artefact:
-    after each table, and when interrupted. Returns it, a JSON object; its schema is
-    compressor/runs/bench.schema.json. A row that fails or is wrong is marked in it, with the
-    reason, and raises nothing. Raises UsageError, CheckpointError and DataError for what cannot be
-    measured, and MissingRuntimeError, before anything is, for a runtime that is not there.
+    The run is appended to `output` (default: bench.json of the run directory, or beside the first
+    artefact) after each table, and when interrupted. Returns it, a JSON object; its schema is
+    compressor/runs/bench.schema.json. A row that fails or is wrong is marked with the reason and
+    raises nothing. Raises UsageError, CheckpointError and DataError for what cannot be measured,
+    and MissingRuntimeError, before measuring anything, for a runtime that is not available.
     """
     listener = listener or _SilentListener()
     # A warm-up is one request, too.
@@ -100,8 +109,16 @@ def bench(
     record = RunRecord(subjects, tables, shown, method, target.resolve().parent, machine)
     try:
         for table in tables:
-            session = Session(table, shown, method, listener.stage, machine)
-            _measure(session, record, target, listener)
+            measured = [Measured(case) for case in table]
+            listener.table(measured)
+            try:
+                _measure_table(measured, shown, method, listener.stage, machine)
+            finally:
+                # An interrupted table is kept as far as it came.
+                if any(found.facts or found.status == FAILED for found in measured):
+                    rows = record.add(measured)
+                    listener.done(record.describe(), rows)
+                    keep_run(target, record.describe())
     except KeyboardInterrupt:
         record.finish(interrupted=True)
         if record.rows:
@@ -113,23 +130,50 @@ def bench(
     return run
 
 
-def _measure(session: Session, record: RunRecord, target: Path, listener: BenchListener) -> None:
-    """Measure one table, and keep it as far as it came."""
-    listener.table(session.measured)
-    try:
-        session.run()
-    finally:
-        if any(found.facts or found.status == FAILED for found in session.measured):
-            rows = record.add(session.measured)
-            run = record.describe()
-            listener.done(run, rows)
-            keep_run(target, run)
+def _measure_table(
+    measured: Sequence[Measured],
+    examples: Examples | None,
+    method: Method,
+    heard: Callable[[str], None],
+    target: Target,
+) -> None:
+    """Measure the cases; what was measured stays in `measured`, whatever interrupts it.
+
+    `heard` is told in a few words what is being done.
+    """
+    running: list[CaseProcess] = []
+
+    def guarded(process: CaseProcess, work: Callable[[], None]) -> None:
+        try:
+            work()
+        # The runtime was there when the bench began: what it lacks now, this row lacks.
+        except (CheckFailedError, UsageError, MissingRuntimeError) as error:
+            found = process.found
+            found.status, found.reason, found.doing = FAILED, str(error), ""
+            running.remove(process)
+            process.close()
+
+    with temporary_folder("compressor-bench-") as folder, contextlib.ExitStack() as stack:
+        for found in measured:
+            case = found.case
+            heard(f"{case.subject.name} in {case.runtime}: start, warm up, check")
+            process = CaseProcess(found, examples, method, folder, target)
+            running.append(process)
+            stack.callback(process.close)
+            guarded(process, process.begin)
+        for turn in range(1, method.rounds + 1):
+            heard(f"round {turn} of {method.rounds}")
+            for process in list(running):
+                process.found.doing = f"round {turn}/{method.rounds}"
+                guarded(process, process.round)
+        for found in measured:
+            found.doing = ""
 
 
 def _check_runtimes(tables: Sequence[Sequence[Case]], time_limit: float, machine: Target) -> None:
-    """Raise MissingRuntimeError for a runtime that cannot run there: nothing takes its place.
+    """Raise MissingRuntimeError for a runtime that is not available there.
 
-    One that crashes or hangs is there; its rows will say so.
+    One that crashes or hangs is available; its rows will say so.
     """
     for name in dict.fromkeys(case.runtime for table in tables for case in table):
         if machine.host is None:

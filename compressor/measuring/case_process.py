@@ -27,7 +27,7 @@ _PROOF_SECONDS = 5.0
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """How long and how often is measured; times in seconds."""
+    """How long and how often to measure; times in seconds."""
 
     rounds: int = 15
     round_seconds: float = timing.ROUND_SECONDS
@@ -76,57 +76,48 @@ class Measured:
     """for who watches"""
 
 
+@dataclasses.dataclass(eq=False)
 class CaseProcess:
     """The process of a case; every method raises as `Runner` does.
 
-    `folder` is where what the artefact is fed is kept.
+    `folder` holds the examples that artefacts are fed.
     """
 
-    def __init__(
-        self,
-        found: Measured,
-        examples: Examples | None,
-        method: Method,
-        folder: Path,
-        target: Target,
-    ) -> None:
-        self._found, self._case = found, found.case
-        self._examples, self._method, self._folder = examples, method, folder
-        self._target = target
-        self._rules: tuple[InputRule, ...] = ()
-        self._fed: Path | None = None
-        self._stack = contextlib.ExitStack()
-        self._runner: Runner | None = None
-        self._timer: timing.Timer | None = None
+    found: Measured
+    examples: Examples | None
+    method: Method
+    folder: Path
+    target: Target
+    _rules: tuple[InputRule, ...] = ()
+    _fed: Path | None = None
+    _stack: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
+    _runner: Runner | None = None
+    _timer: timing.Timer | None = None
 
     def close(self) -> None:
-        """End the process."""
         self._runner = None
         self._stack.close()
 
     def begin(self) -> None:
-        """Start several times; the last process is warmed up, and proven."""
-        found, starts = self._found, self._method.starts
+        """Start several times; warm up and prove the last process."""
+        found, case, starts = self.found, self.found.case, self.method.starts
         for start in range(starts):
             found.doing = f"start {start + 1}/{starts}"
             self.close()
             self._start()
             # One batch, so that the memory is that of the artefact's own work.
-            first = self._running.warm_up(
-                seconds=0.0, batch=self._case.batch, copies=self._case.copies
-            )
+            first = self._running.warm_up(seconds=0.0, batch=case.batch, copies=case.copies)
             found.first_ms.append(first["first_ns"] / 1e6)
         found.doing = "warms up"
         self._timer = timing.Timer(
             self._running,
-            self._method.round_seconds,
-            batch=self._case.batch,
+            self.method.round_seconds,
+            batch=case.batch,
             inputs=self._fed,
-            copies=self._case.copies,
+            copies=case.copies,
         )
-        settled = self._timer.warm_up(self._method.warmup_seconds)
         memory = {key: first[key] for key in ("peak_memory_bytes", "device_memory_bytes")}
-        found.warm = settled | memory
+        found.warm = self._timer.warm_up(self.method.warmup_seconds) | memory
         found.doing = "checks"
         self._prove()
         self._running.pause()
@@ -136,8 +127,8 @@ class CaseProcess:
         assert self._timer is not None
         with self._timer.turn():
             times, speed = self._timer.latencies(), self._timer.throughput()
-        self._found.rounds.append(times)
-        self._found.streams.append(speed)
+        self.found.rounds.append(times)
+        self.found.streams.append(speed)
 
     @property
     def _running(self) -> Runner:
@@ -146,47 +137,47 @@ class CaseProcess:
         return self._runner
 
     def _start(self) -> None:
-        case = self._case
-        runner = self._target.runner(
+        case = self.found.case
+        runner = self.target.runner(
             case.runtime,
             threads=case.threads,
-            timeout=self._method.time_limit,
+            timeout=self.method.time_limit,
             # What feeds a GPU has threads of its own.
-            cpus=None if case.on_gpu else timing.pinned_cpus(case.threads, self._target.cores),
+            cpus=None if case.on_gpu else timing.pinned_cpus(case.threads, self.target.cores),
         )
         self._runner = self._stack.enter_context(runner)
         facts = self._runner.load(case.subject.path, graph=case.transfer == "graph")
-        made_for = {port["shape"][0] for port in facts["inputs"] if port["shape"]} - {None}
-        if made_for - {case.batch}:
+        fixed = {port["shape"][0] for port in facts["inputs"] if port["shape"]} - {None}
+        if fixed - {case.batch}:
             raise CheckFailedError(
-                "the artefact is made for another batch",
-                value=f"{', '.join(map(str, sorted(made_for)))}, asked for is {case.batch}",
+                "the artefact is made for another batch size",
+                value=f"{', '.join(map(str, sorted(fixed)))}, asked for is {case.batch}",
             )
-        self._found.facts = facts
-        self._found.import_ms.append(facts["import_ms"])
-        self._found.load_ms.append(facts["load_ms"])
-        if self._examples is not None and self._fed is None:
-            self._fed = self._feed(facts["inputs"], self._examples)
+        self.found.facts = facts
+        self.found.import_ms.append(facts["import_ms"])
+        self.found.load_ms.append(facts["load_ms"])
+        if self.examples is not None and self._fed is None:
+            self._fed = self._feed(facts["inputs"], self.examples)
 
     def _feed(self, ports: list[dict[str, Any]], examples: Examples) -> Path | None:
-        """Keep the first batches of examples in a file; None where they do not fit a guess."""
-        self._rules = proof.rules_of(self._case.subject, ports, examples.data)
+        """Write the first batches to a file; None where they do not fit guessed input rules."""
+        self._rules = proof.rules_of(self.found.case.subject, ports, examples.data)
         try:
             one = examples.inputs(self._rules, slice(0, 1))
         except UsageError:
-            if self._case.subject.artifact is not None:
+            if self.found.case.subject.artifact is not None:
                 raise
             return None
         room = max(_FED_BYTES // max(sum(array.nbytes for array in one.values()), 1), 1)
-        count = min(examples.count, _BATCHES_FED * self._case.batch, room)
-        path = self._folder / f"{self._case.artefact}-{self._case.batch}.npz"
+        count = min(examples.count, _BATCHES_FED * self.found.case.batch, room)
+        path = self.folder / f"{self.found.case.artefact}-{self.found.case.batch}.npz"
         if not path.exists():
             with storage_errors(path), open(path, "wb") as file:
                 write_arrays(file, examples.inputs(self._rules, slice(0, count)))
         return path
 
     def _prove(self) -> None:
-        found, case, examples = self._found, self._case, self._examples
+        found, case, examples = self.found, self.found.case, self.examples
         predict = functools.partial(self._running.predict, batch=case.batch)
         if examples is not None and self._fed is not None:
             batches = int(_PROOF_SECONDS * 1e9 / max(found.warm["median_ns"], 1.0))

@@ -1,4 +1,4 @@
-"""The rows of a measurement: which artefact is run in which runtime, with what."""
+"""The rows of a measurement: which artefact is run in which runtime, and how."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from deploy.runner.protocol import MOST_ROWS
 
 GPU_RUNTIMES = ("cuda", "tensorrt")
 BENCH_RUNTIMES = ("litert", "tflite-runtime", "onnxruntime", *GPU_RUNTIMES)
+_GPU_TRANSFERS = ("copies", "device", "graph")
 _DEFAULT = {"tflite": "litert", "onnx": "onnxruntime"}
-# What executes artefacts that are for a runtime which is measured under another name.
+# Runtimes that are measured under another name.
 _EXECUTED_BY = {"onnxruntime-gpu": "cuda"}
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """One row: an artefact in a runtime, with so many threads and examples at once."""
+    """One row: an artefact in a runtime, at a thread count and a batch size."""
 
     artefact: int
     """number of the subject"""
@@ -50,11 +51,11 @@ def plan_cases(
     batches: Sequence[int],
     cores: Sequence[Sequence[int]] | None = None,
 ) -> list[list[Case]]:
-    """The cases in tables: one table for each number of threads and each batch.
+    """The cases in tables: one table for each thread count and each batch size.
 
     Without `chosen` runtimes each artefact is run in the one that it was exported for. Raises
     UsageError for a runtime that is not known or has nothing to run, an artefact that none of them
-    runs, and for more threads than there are processors in `cores`, by default this machine's.
+    runs, and for more threads than there are CPUs in `cores`, by default this machine's.
     """
     for what, given in (("--threads", threads), ("--batch", batches)):
         if not given:
@@ -89,15 +90,11 @@ def plan_cases(
         [
             Case(number, subject, runtime, count, batch, transfer)
             for number, subject, runtime in pairs
-            for transfer in _transfers(runtime)
+            for transfer in (_GPU_TRANSFERS if runtime in GPU_RUNTIMES else ("copies",))
         ]
         for count in threads
         for batch in batches
     ]
-
-
-def _transfers(runtime: str) -> tuple[str, ...]:
-    return ("copies", "device", "graph") if runtime in GPU_RUNTIMES else ("copies",)
 
 
 def _runtimes_of(subject: Subject, chosen: Sequence[str] | None) -> list[str]:

@@ -1,10 +1,10 @@
 """Whether an artefact computes, in the runtime at hand, what its description promises.
 
-1. Where the data set is the one that the description's accuracy was measured on, and all of its
-   test examples are run, the accuracies must agree within the tolerance of the parity check, and
-   the outputs of the check vectors must be numbers.
-2. Else the check vectors beside the file decide.
-3. Without either, or without a description, nothing is proven, and that is said.
+1. Where all test examples of the data set that the description's accuracy was measured on are run,
+   the accuracies must agree within the tolerance of the parity check, and the outputs of the check
+   vectors must be numbers.
+2. Otherwise the check vectors beside the file decide.
+3. Without either, or without a description, the row is unproven.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ class Examples:
 
 
 def rules_of(subject: Subject, ports: list[dict[str, Any]], data: Dataset) -> tuple[InputRule, ...]:
-    """How examples are fed to an artefact: as described, else as is usual.
+    """How examples are fed to an artefact: per the description, else by a heuristic.
 
-    `ports` are the inputs that the runtime reports. Usual is one input, with bytes scaled to 0 to 1
-    where it takes real numbers. An input of another name than described is the one of its place.
+    `ports` are the inputs that the runtime reports. The heuristic scales uint8 data to 0 to 1 where
+    the input takes real numbers, and feeds the first array to an input whose name is not known.
     """
     if subject.artifact is not None:
         return subject.artifact.preprocessing
@@ -97,7 +97,7 @@ def predictions(
             raise CheckFailedError(
                 "the artefact gives no scores of classes", value=f"outputs {scores.shape}"
             )
-        # What is no number is nobody's class; it counts as wrong.
+        # An output with NaN or infinity has no class and counts as wrong.
         numbers = np.isfinite(scores).all(axis=1)
         parts.append(np.where(numbers, predicted_classes(scores, threshold), -1))
     return np.concatenate(parts)
@@ -133,9 +133,7 @@ def verdict(
         return RIGHT, None if check is None or check["passed"] else _differs(check)
     if check is None:
         return UNPROVEN, "neither its data nor check vectors are there"
-    if not check["passed"]:
-        return WRONG, _differs(check)
-    return RIGHT, None
+    return (RIGHT, None) if check["passed"] else (WRONG, _differs(check))
 
 
 def _differs(check: Mapping[str, Any]) -> str:

@@ -1,21 +1,26 @@
-"""What was measured as a JSON object: a run of bench.json (compressor/runs/bench.schema.json)."""
+"""What was measured as a run of bench.json (compressor/runs/bench.schema.json), and that file."""
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import os
 import secrets
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compressor._version import __version__
+from compressor.foundation import storage_errors, write_json
 from compressor.measuring.case_process import Measured, Method
 from compressor.measuring.cases import Case
 from compressor.measuring.proof import Examples
 from compressor.measuring.subjects import Subject
 from compressor.measuring.target import Target
+from compressor.runs import BENCH_SCHEMA, BENCH_SCHEMA_VERSION, read_bench
 from deploy.statistics import CONFIDENCE, median_interval, percentile_intervals, ratio_interval
 
 Json = dict[str, Any]
@@ -67,7 +72,11 @@ class RunRecord:
 
     def add(self, table: Sequence[Measured]) -> list[Json]:
         """Add the rows of a table that is done, or as far as it was done, and return them."""
-        rows = self._rows_of(table)
+        if not self.rows:
+            self._reference = table[0].classes
+        for found in table:
+            self._machine["gpu"] = self._machine["gpu"] or found.facts.get("device")
+        rows = [_row(found, table[0], self._reference) for found in table]
         self.rows += rows
         return rows
 
@@ -80,13 +89,6 @@ class RunRecord:
     def describe(self) -> Json:
         """The run as a JSON object."""
         return self._record | {"rows": list(self.rows)}
-
-    def _rows_of(self, table: Sequence[Measured]) -> list[Json]:
-        if not self.rows:
-            self._reference = table[0].classes
-        for found in table:
-            self._machine["gpu"] = self._machine["gpu"] or found.facts.get("device")
-        return [_row(found, table[0], self._reference) for found in table]
 
 
 def _row(found: Measured, first: Measured, reference: np.ndarray | None) -> Json:
@@ -136,10 +138,50 @@ def _rounded(interval: dict[str, float]) -> dict[str, float]:
 
 
 def _digits(value: float) -> float:
-    """Six significant digits: more than any clock knows."""
+    """Six significant digits: more than any clock resolves."""
     return float(f"{value:.6g}")
 
 
 def _now() -> str:
-    now = datetime.datetime.now(datetime.UTC)
-    return now.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def read_runs(path: Path) -> list[Json]:
+    """The runs in a bench.json, [] where there is none. Raises CheckpointError for another file."""
+    return list(read_bench(path)["runs"]) if path.exists() else []
+
+
+def keep_run(path: Path, run: Json) -> None:
+    """Append a run to a bench.json, in place of an earlier state of the same run.
+
+    Other processes may append to the file meanwhile. Raises StorageError where it cannot be
+    written, and CheckpointError where it holds something else by now.
+    """
+    with storage_errors(path), _locked(path.parent):
+        others = [other for other in read_runs(path) if other["id"] != run["id"]]
+        document = {"schema": BENCH_SCHEMA, "schema_version": BENCH_SCHEMA_VERSION}
+        write_json(path, document | {"runs": [*others, run]})
+
+
+def check_writable(path: Path) -> None:
+    """Raise StorageError, before anything is measured, where `path` cannot be written."""
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """One process at a time; the lock leaves no file, and goes with the process."""
+    try:
+        import fcntl
+    except ImportError:  # no POSIX
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

@@ -61,20 +61,15 @@ class Subject:
 def find_subjects(paths: Sequence[Path]) -> list[Subject]:
     """The artefacts that `paths` name: files, and all .tflite and .onnx files in folders.
 
-    Those of a folder come with the least sparse and the largest first, so that the dense float32
-    one, if it is there, is what the others are compared with. Raises UsageError for a path that is
-    no artefact, a folder without any, and a file named twice; CheckpointError for a description
-    that is damaged, or another file's.
+    Those of a folder come with the least sparse and largest first, so that the others are compared
+    with the dense float32 one, if there is one. Raises UsageError for a path that is no artefact, a
+    folder without any, and a file named twice; CheckpointError for a description that is damaged or
+    belongs to another file.
     """
-    files: list[Path] = []
     read: list[tuple[Path, str, Artifact | None]] = []
     for path in paths:
-        found = _in_folder(path) if path.is_dir() else [path]
-        part = [_read(file) for file in found]
-        if path.is_dir():
-            part.sort(key=_order)
-        read += part
-        files += [file.resolve() for file in found]
+        read += sorted(map(_read, _in_folder(path)), key=_order) if path.is_dir() else [_read(path)]
+    files = [file.resolve() for file, _, _ in read]
     if len(set(files)) < len(files):
         twice = next(file for file in files if files.count(file) > 1)
         raise UsageError("the artefact is named twice", value=twice)
@@ -120,10 +115,9 @@ def _read(path: Path) -> tuple[Path, str, Artifact | None]:
     file_format = artifact_format(path)
     if file_format is None:
         raise UsageError("this takes .tflite and .onnx files", value=path)
-    if not path.with_name(path.name + DESCRIPTION_SUFFIX).is_file():
-        return path, file_format, None
+    described = path.with_name(path.name + DESCRIPTION_SUFFIX).is_file()
     # One that an export rejected has a report beside it, and no description.
-    if path.suffix.lower() not in _SUFFIXES:
+    if not described or path.suffix.lower() not in _SUFFIXES:
         return path, file_format, None
     try:
         artifact = read_artifact(path)
@@ -145,7 +139,7 @@ def _order(item: tuple[Path, str, Artifact | None]) -> tuple[bool, float, int]:
 
 
 def _short_names(paths: Iterable[Path]) -> list[str]:
-    """File names, with as many of the folders before them as tell them apart."""
+    """File names, with as many parent folders as it takes to tell them apart."""
     parts = [path.resolve().parts for path in paths]
     names = []
     for number, own in enumerate(parts):

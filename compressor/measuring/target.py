@@ -22,8 +22,8 @@ _SECONDS = 120.0
 class Target:
     """Where artefacts are measured; `host` is None for this machine.
 
-    `cores` are the processors that may be used, those of one core together; none where that system
-    does not say. `facts` are machine, governor and load_average at the start.
+    `cores` are the usable logical CPUs grouped by core; empty where the system does not tell.
+    `facts` are machine, governor and load_average at the start.
     """
 
     host: SshHost | None
@@ -37,12 +37,8 @@ class Target:
         Raises MissingRuntimeError where there is no connection or no such Python.
         """
         if host is None:
-            facts: dict[str, Any] = {
-                "machine": describe_machine(),
-                "governor": governor(),
-                "load_average": load_average(),
-            }
-            return cls(None, usable_cores(), facts)
+            facts: dict[str, Any] = {"machine": describe_machine(), "governor": governor()}
+            return cls(None, usable_cores(), facts | {"load_average": load_average()})
         facts = _ask(host)
         try:
             return cls(host, _cores(facts["cores"]), _checked(facts))
@@ -52,7 +48,7 @@ class Target:
             ) from error
 
     def describe(self) -> dict[str, Any]:
-        """The machine as in a run of bench.json, with the load of the start."""
+        """The machine as in a run of bench.json, with the load at the start."""
         name = {} if self.host is None else {"host": self.host.name}
         found = {**name, **self.facts["machine"], "governor": self.facts["governor"]}
         return {**found, "load_average": [self.facts["load_average"], None], "gpu": None}
@@ -69,12 +65,10 @@ class Target:
     def runner(
         self, runtime: str, *, timeout: float, threads: int = 1, cpus: Sequence[int] | None = None
     ) -> Runner:
-        """A runner there."""
         return Runner(runtime, threads=threads, timeout=timeout, cpus=cpus, host=self.host)
 
 
 def _ask(host: SshHost) -> dict[str, Any]:
-    """What a device says of itself."""
     with contextlib.closing(RemoteWorkspace(host, pack(), timeout=_SECONDS)) as space:
         return space.request({"op": "machine"})
 
@@ -88,7 +82,7 @@ def _cores(found: Any) -> list[list[int]]:
 
 
 def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a device says of itself, of the types that a run has."""
+    """What a device says of itself, with the types of a run in bench.json."""
     machine, said, load = facts["machine"], facts["governor"], facts["load_average"]
     return {
         "machine": {

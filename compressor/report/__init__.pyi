@@ -1,7 +1,8 @@
 from .artefacts import artefact_text as artefact_text, has_artefacts as has_artefacts
 from .bench_terminal import answer_text as answer_text, table_text as table_text
-from .devices import device_text as device_text, devices_text as devices_text
 from .export import (
+    device_text as device_text,
+    devices_text as devices_text,
     export_text as export_text,
     exports_text as exports_text,
     runtimes_text as runtimes_text,

@@ -19,63 +19,53 @@ def hypothesis_text(results: Results) -> str:
     1 - confidence; it is never turned into a proof that there is none. No verdict is given
     where not even a perfect order of as many rows could reach that.
     """
-    tests = {name: _with_floor(test, results) for name, test in results["hypothesis"].items()}
-    size, accuracy, time = (tests[name] for name in ("size", "accuracy", "prediction_time"))
-    paragraphs = [
-        _paragraph("size", size, _size_verdict, _sizes(results)),
-        _paragraph("accuracy", accuracy, _no_relation_verdict, _accuracies(results)),
-        _paragraph("prediction_time", time, _no_relation_verdict, _times(results)),
-        _method(tests),
-    ]
-    return "\n".join(paragraph for paragraph in paragraphs if paragraph)
-
-
-def _paragraph(
-    name: str,
-    test: Mapping[str, Any],
-    verdict: Callable[[Mapping[str, Any]], str],
-    numbers: str,
-) -> str:
-    title, claim = name.replace("_", " ").capitalize(), paper_results.CLAIMS[name]
-    return (
-        f"**{title}.** The paper: “{claim}”. Here: {_statistics(test)}. {numbers} "
-        f"{_no_verdict(test) or verdict(test)}\n"
-    )
+    grouped = by_sparsity(results)
+    seeds = max(len(rows) for rows in grouped.values())
+    # The smallest p-value that as many rows can have: that of a perfect order.
+    floor = 2 / math.factorial(min(len(grouped), 20)) ** seeds
+    tests = results["hypothesis"]
+    paragraphs = []
+    for name, verdict, numbers in (
+        ("size", _size_verdict, _sizes),
+        ("accuracy", _no_relation_verdict, _accuracies),
+        ("prediction_time", _no_relation_verdict, _times),
+    ):
+        test, claim = tests[name], paper_results.CLAIMS[name]
+        paragraphs.append(
+            f"**{name.replace('_', ' ').capitalize()}.** The paper: “{claim}”. "
+            f"Here: {_statistics(test)}. {numbers(results)} "
+            f"{_no_verdict(test, floor) or verdict(test)}\n"
+        )
+    methods = dict.fromkeys(test["method"] for test in tests.values() if test["rho"] is not None)
+    if methods:
+        method = f"Method: {'; or '.join(methods)}."
+        paragraphs.append(f"{method} The three p-values are not corrected for each other.\n")
+    return "\n".join(paragraphs)
 
 
 def _statistics(test: Mapping[str, Any]) -> str:
     if test["rho"] is None:
         return f"rho cannot be computed: {test['reason']} (n = {test['n']})"
-    text = f"rho = {form.signed(test['rho'])}, {form.p_value(test['p_value'])}, "
-    interval = test["confidence_interval"]
-    if interval is None:
-        text += test["reason"] or "no interval"
-    else:
-        low, high = (form.signed(end) for end in interval)
-        text += f"{100 * test['confidence']:g} % confidence interval {low} to {high}"
-    return f"{text}, n = {test['n']}"
+    interval = test["reason"] or "no interval"
+    if test["confidence_interval"] is not None:
+        low, high = map(form.signed, test["confidence_interval"])
+        interval = f"{100 * test['confidence']:g} % confidence interval {low} to {high}"
+    rho, p = form.signed(test["rho"]), form.p_value(test["p_value"])
+    return f"rho = {rho}, {p}, {interval}, n = {test['n']}"
 
 
 def _significant(test: Mapping[str, Any]) -> bool:
     return bool(test["p_value"] < 1 - test["confidence"])
 
 
-def _with_floor(test: Mapping[str, Any], results: Results) -> dict[str, Any]:
-    """`test` and the smallest p-value that as many rows can have: that of a perfect order."""
-    grouped = by_sparsity(results)
-    seeds = max(len(rows) for rows in grouped.values())
-    return {**test, "floor": 2 / math.factorial(min(len(grouped), 20)) ** seeds}
-
-
-def _no_verdict(test: Mapping[str, Any]) -> str:
+def _no_verdict(test: Mapping[str, Any], floor: float) -> str:
     """Why there can be no verdict; empty where there can."""
     if test["rho"] is None:
         return "**This says nothing about the hypothesis.**"
-    if test["floor"] < 1 - test["confidence"]:
+    if floor < 1 - test["confidence"]:
         return ""
     return (
-        "**There are too few rows for a verdict**: even a perfect order has "
-        f"{form.p_value(test['floor'])}."
+        f"**There are too few rows for a verdict**: even a perfect order has {form.p_value(floor)}."
     )
 
 
@@ -116,12 +106,22 @@ def _no_relation_verdict(test: Mapping[str, Any]) -> str:
     return f"{text}."
 
 
+def dense_mean(results: Results, key: str) -> float:
+    """The mean over the seeds of `key` of the dense models."""
+    return form.mean([found[key] for found in results["dense"]])
+
+
 def means_of(results: Results, value: Callable[[Mapping[str, Any]], float]) -> dict[float, float]:
     """The mean over the seeds of `value` of each row of results["proportions"], by sparsity."""
     return {
         sparsity: form.mean([value(row) for row in rows])
         for sparsity, rows in by_sparsity(results).items()
     }
+
+
+def total_ms(record: Mapping[str, Any], percentile: str) -> float:
+    """p50, p90 or p99 of the time of all batches together, of a dense or a sparse record."""
+    return float(record["prediction_time"]["total_ms"][percentile])
 
 
 def _ends(means: dict[float, float], text: Callable[[float], str]) -> str:
@@ -134,8 +134,7 @@ def _ends(means: dict[float, float], text: Callable[[float], str]) -> str:
 
 def _sizes(results: Results) -> str:
     means = means_of(results, lambda row: float(row["sparse"]["bytes"]))
-    dense = form.mean([found["checkpoint_bytes"] for found in results["dense"]])
-    weights = form.mean([found["weights_bytes"] for found in results["dense"]])
+    dense, weights = (dense_mean(results, f"{name}_bytes") for name in ("checkpoint", "weights"))
     return (
         f"The sparse file goes {_ends(means, lambda size: f'{form.mib(size)} MiB')}. It is "
         f"{where_smaller(means, dense)} than the dense checkpoint ({form.mib(dense)} MiB), and "
@@ -146,20 +145,20 @@ def _sizes(results: Results) -> str:
 
 def where_smaller(means: Mapping[float, float], baseline: float, word: str = "smaller") -> str:
     """Where the number is below `baseline`: "from 50 % on smaller", say."""
-    smaller = [size < baseline for size in means.values()]
-    if not any(smaller):
+    below = [s for s, size in means.items() if size < baseline]
+    named = [form.proportion(s) for s in below]
+    if not named:
         return f"nowhere {word}"
-    if all(smaller):
+    if len(named) == len(means):
         return f"everywhere {word}"
-    named = [form.proportion(s) for s, below in zip(means, smaller, strict=True) if below]
-    if smaller == sorted(smaller):
+    if below == list(means)[-len(below) :]:
         return f"from {named[0]} on {word}"
     return f"at {', '.join(named)} only {word}"
 
 
 def _accuracies(results: Results) -> str:
     means = means_of(results, lambda row: float(row["sparse"]["accuracy"]))
-    dense = form.mean([found["accuracy"] for found in results["dense"]])
+    dense = dense_mean(results, "accuracy")
     points = 100 * (max(means.values()) - min(means.values()))
     return (
         f"The accuracy goes {_ends(means, lambda a: f'{form.percent(a)} %')}, "
@@ -169,23 +168,10 @@ def _accuracies(results: Results) -> str:
 
 
 def _times(results: Results) -> str:
-    means = means_of(
-        results, lambda row: float(row["sparse"]["prediction_time"]["total_ms"]["p50"])
-    )
-    dense = form.mean([found["prediction_time"]["total_ms"]["p50"] for found in results["dense"]])
+    means = means_of(results, lambda row: total_ms(row["sparse"], "p50"))
+    dense = form.mean([total_ms(found, "p50") for found in results["dense"]])
     low, high = (form.milliseconds(end(means.values())) for end in (min, max))
     return (
         f"The median goes {_ends(means, lambda t: f'{form.milliseconds(t)} ms')}, and lies "
         f"between {low} and {high} ms; the dense model takes {form.milliseconds(dense)} ms."
-    )
-
-
-def _method(tests: Mapping[str, Any]) -> str:
-    methods = list(
-        dict.fromkeys(test["method"] for test in tests.values() if test["rho"] is not None)
-    )
-    if not methods:
-        return ""
-    return (
-        f"Method: {'; or '.join(methods)}. The three p-values are not corrected for each other.\n"
     )

@@ -1,12 +1,14 @@
-"""The artefacts of a sweep: bytes and accuracy in their runtimes, beside the dense model."""
+"""The artefacts of a sweep, beside the dense model: bytes, and accuracy in their runtimes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from compressor.report import formatting as form
-from compressor.report.content import Table
+from compressor.report import formatting as form, plotting as plot
+from compressor.report.answer import dense_mean
+from compressor.report.content import Figure, Table
 from compressor.runs import Results, by_sparsity
 
 COLUMNS = tuple(
@@ -21,7 +23,7 @@ def has_artefacts(results: Results) -> bool:
 
 
 def artefact_sizes(rows: Sequence[Mapping[str, Any]], file_format: str, shape: str) -> list[float]:
-    """The bytes of the artefacts of that format and form, of records of one proportion."""
+    """The bytes of each such artefact in `rows`; `shape` is float32 or smallest."""
     return [float(artefact["bytes"]) for artefact in _found(rows, file_format, shape)]
 
 
@@ -40,7 +42,7 @@ def artefact_table(results: Results) -> Table:
 
 
 def artefact_text(results: Results) -> str:
-    """The same in aligned columns for a terminal."""
+    """`artefact_table` in aligned columns for a terminal."""
     header = ["pruned"]
     for file_format, shape in COLUMNS:
         header += [f"{FORMATS[file_format]}\n{shape}\nbytes", "\n\n%"]
@@ -52,18 +54,20 @@ def artefact_text(results: Results) -> str:
 
 def flat_artefacts(record: Mapping[str, Any], prefix: str = "") -> dict[str, float | int | str]:
     """Columns of results.csv for the artefacts of one model."""
-    flat: dict[str, float | int | str] = {}
-    for artefact in record.get("artefacts", ()):
-        name = f"{prefix}{artefact['format']}_{artefact['form']}"
-        flat |= {f"{name}_{key}": artefact[key] for key in ("bytes", "accuracy", "quantize")}
-    return flat
+    return {
+        f"{prefix}{artefact['format']}_{artefact['form']}_{key}": artefact[key]
+        for artefact in record.get("artefacts", ())
+        for key in ("bytes", "accuracy", "quantize")
+    }
 
 
 def _lines(results: Results) -> list[list[str]]:
-    rows = {"0 %": results["dense"]} | {
-        form.proportion(sparsity): found for sparsity, found in by_sparsity(results).items()
-    }
-    return [[name, *_cells(found)] for name, found in rows.items()]
+    return [[form.proportion(s), *_cells(rows)] for s, rows in _with_dense(results).items()]
+
+
+def _with_dense(results: Results) -> dict[float, list[dict[str, Any]]]:
+    """The rows by sparsity; the dense models are at 0."""
+    return {0.0: list(results["dense"])} | by_sparsity(results)
 
 
 def _found(
@@ -98,3 +102,65 @@ def _runtimes(results: Results) -> str:
         for artefact in row.get("artefacts", ())
     }
     return " and ".join(found)
+
+
+def artefact_figure(results: Results) -> Figure:
+    """The bytes of the exported files, and from where on each is smaller than the dense one."""
+    return Figure(
+        "figure_artefacts",
+        "Size of the artefacts, against the pruning proportion",
+        _caption(results),
+        partial(_draw, results),
+    )
+
+
+def _sizes(results: Results, file_format: str, shape: str) -> dict[float, float]:
+    """Mean bytes by sparsity."""
+    return {
+        sparsity: form.mean(sizes)
+        for sparsity, found in _with_dense(results).items()
+        if (sizes := artefact_sizes(found, file_format, shape))
+    }
+
+
+def _draw(results: Results) -> Any:
+    figure, axes = plot.new_figure(height=3.6)
+    for file_format, shape in COLUMNS:
+        sizes = _sizes(results, file_format, shape)
+        if sizes:
+            colour, marker = plot.OF_FORMAT[file_format]
+            axes.plot(
+                [100 * sparsity for sparsity in sizes],
+                [size / 1e6 for size in sizes.values()],
+                linestyle="-" if shape == "smallest" else "--",
+                marker=marker,
+                color=colour,
+                label=f"{FORMATS[file_format]}, {shape}",
+            )
+    weights = dense_mean(results, "weights_bytes")
+    plot.size_line(axes, weights / 1e6, "weights")
+    axes.set_yscale("log")
+    plot.plain_log_axis(axes.yaxis)
+    plot.percent_axis(axes, "pruning proportion", lowest=-2)
+    axes.set_ylabel("size of the file (MB)")
+    plot.legend_above(axes, 2)
+    return figure
+
+
+def _caption(results: Results) -> str:
+    weights = dense_mean(results, "weights_bytes")
+    parts = []
+    for file_format, shape in COLUMNS:
+        sizes = _sizes(results, file_format, shape)
+        if not sizes:
+            continue
+        below = [sparsity for sparsity, size in sizes.items() if size < weights]
+        name = f"{FORMATS[file_format]} {shape}"
+        last = list(sizes)[-1]
+        where = f"from {form.proportion(below[0])} on" if below else "nowhere"
+        parts.append(f"{name} {where}, {form.size(sizes[last])} at {form.proportion(last)}")
+    return (
+        f"Below the float32 weights alone ({form.size(weights)}): {'; '.join(parts)}. "
+        "No file is made larger than its dense form: what would be, is stored dense. The axis is "
+        "logarithmic."
+    )

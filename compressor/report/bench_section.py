@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compressor.report import formatting as form
-from compressor.report.conditions import machine_text
 from compressor.report.content import Block, Details, Heading, Mark, Table, Text
+from compressor.report.tables import machine_text
 from compressor.report.trade_offs import setting_text
 from compressor.runs import (
     BenchRow,
@@ -19,8 +19,7 @@ from compressor.runs import (
     settings_of,
 )
 
-_OPEN = 4
-"""Settings whose tables are not folded away."""
+_OPEN = 4  # settings whose tables are not folded away
 _HEADER = (
     *("artefact", "runtime", "status", "accuracy (%)", "p50 (ms)", "p90 (ms)", "p99 (ms)"),
     *("times the first", "examples/s", "load (ms)", "first (ms)", "peak memory (MB)", "bytes"),
@@ -28,7 +27,7 @@ _HEADER = (
 
 
 def bench_blocks(run: BenchRun) -> list[Block]:
-    """A table for each number of threads and batch size, then the rows that are not right."""
+    """A table for each (threads, batch), then the rows that are not right."""
     blocks: list[Block] = [Text(_bench_text(run))]
     settings = settings_of(run["rows"])
     for number, setting in enumerate(settings):
@@ -79,33 +78,34 @@ def _bench_text(run: BenchRun) -> str:
 
 def _table(run: BenchRun, rows: Sequence[BenchRow], note: str) -> Table:
     best = fastest_of(rows)
-    marks: dict[int, Mark] = {}
-    for index, row in enumerate(rows):
-        if row["status"] in ("wrong", "failed"):
-            marks[index] = row["status"]
-        elif row is best:
-            marks[index] = "best"
+    marks: dict[int, Mark] = {
+        index: "best" if row is best else row["status"]
+        for index, row in enumerate(rows)
+        if row is best or row["status"] in ("wrong", "failed")
+    }
     return Table(_HEADER, [_cells(run, row) for row in rows], left=3, note=note, marks=marks)
 
 
 def _cells(run: BenchRun, row: BenchRow) -> list[str]:
     artefact = run["artefacts"][row["artefact"]]
     latency = row.get("latency_ms")
-    ratio, rate = row.get("ratio"), row.get("throughput")
-    memory, accuracy = row.get("peak_memory_bytes"), row.get("accuracy")
+
+    def value(key: str, part: str, text: Callable[[float], str]) -> str:
+        return form.NOTHING if row.get(key) is None else text(row[key][part])
+
     return [
         form.short(artefact["name"], 60),
         _runtime(row),
         row["status"].upper() if row["status"] in ("wrong", "failed") else row["status"],
-        form.NOTHING if accuracy is None else form.percent(accuracy),
+        form.known(row.get("accuracy"), form.percent),
         form.NOTHING if latency is None else _interval(latency["p50"]),
         form.NOTHING if latency is None else form.latency(latency["p90"]["value"]),
         form.NOTHING if latency is None else form.latency(latency["p99"]["value"]),
-        form.NOTHING if ratio is None else f"{ratio['value']:.3f}",
-        form.NOTHING if rate is None else form.count(rate["value"]),
-        _start(row.get("load_ms")),
-        _start(row.get("first_ms")),
-        form.NOTHING if memory is None else f"{memory / 1e6:.1f}",
+        value("ratio", "value", "{:.3f}".format),
+        value("throughput", "value", form.count),
+        value("load_ms", "p50", form.latency),
+        value("first_ms", "p50", form.latency),
+        form.known(row.get("peak_memory_bytes"), lambda memory: f"{memory / 1e6:.1f}"),
         form.count(artefact["bytes"]),
     ]
 
@@ -118,10 +118,6 @@ def _runtime(row: BenchRow) -> str:
 def _interval(found: Mapping[str, Any]) -> str:
     value, low, high = (form.latency(found[key]) for key in ("value", "low", "high"))
     return f"{value} ({low} to {high})"
-
-
-def _start(found: Mapping[str, Any] | None) -> str:
-    return form.NOTHING if found is None else form.latency(found["p50"])
 
 
 def _reasons(run: BenchRun, rows: Sequence[BenchRow]) -> Table:
@@ -143,18 +139,15 @@ def _reasons(run: BenchRun, rows: Sequence[BenchRow]) -> Table:
 
 def bench_conditions(run: BenchRun) -> Table:
     """What the bench was measured on, and how."""
-    machine, settings = run["machine"], run["settings"]
+    machine, settings, data = run["machine"], run["settings"], run["data"]
     rows = [row for row in run["rows"] if row["status"] != "failed"] or run["rows"]
-    loads = machine.get("load_average") or [None, None]
-    gpu = machine.get("gpu")
-    data = run["data"]
+    loads, gpu = machine.get("load_average") or [None, None], machine.get("gpu")
     found = {
         "machine": machine_text(machine),
         "governor": machine.get("governor") or "cannot be read",
-        "load average": " at the start, ".join(
-            form.NOTHING if load is None else f"{load:.2f}" for load in loads
-        )
-        + " at the end",
+        "load average": "{} at the start, {} at the end".format(
+            *(form.known(load, "{:.2f}".format) for load in loads)
+        ),
         **({"GPU": _gpu(gpu)} if gpu else {}),
         "runtimes": _distinct(f"{row['runtime']} {row.get('version') or ''}" for row in rows),
         "providers and delegates": _distinct(_provider(row) for row in rows),
@@ -194,8 +187,7 @@ def _gpu(gpu: Mapping[str, Any]) -> str:
 
 
 def _provider(row: BenchRow) -> str:
-    delegate = row.get("delegate")
-    if delegate:
+    if delegate := row.get("delegate"):
         return f"{delegate['name']} ({delegate['nodes']} of {delegate['of']} nodes)"
     return row.get("provider") or ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.report.formatting import MIB, NOTHING, count, percent, text_table
+from compressor.report.formatting import MIB, NOTHING, count, known, percent, text_table
 from compressor.runs import BenchRow, BenchRun, fastest_of, is_sound, median_ms, runtimes_of
 from deploy.text import clean
 
@@ -70,7 +70,7 @@ def _latency_table(run: BenchRun, rows: Sequence[BenchRow]) -> str:
                 *times,
                 NOTHING if ratio is None else f"{ratio['value']:.3f}",
                 NOTHING if rate is None else count(rate["value"]),
-                NOTHING if row["accuracy"] is None else percent(row["accuracy"]),
+                known(row["accuracy"], percent),
                 _MARKS[row["status"]],
             ]
         )
@@ -85,14 +85,13 @@ def _start_table(run: BenchRun, rows: Sequence[BenchRow]) -> str:
     cells = []
     for row in rows:
         starts = [row[name] and row[name]["p50"] for name in ("import_ms", "load_ms", "first_ms")]
-        memory, agreement = row["peak_memory_bytes"], row["agreement"]
         cells.append(
             [
                 _name(run, row),
                 *_kind(row, rows),
-                *(NOTHING if time is None else _ms(time) for time in starts),
-                NOTHING if memory is None else f"{memory / MIB:.1f}",
-                NOTHING if agreement is None else percent(agreement),
+                *(known(time, _ms) for time in starts),
+                known(row["peak_memory_bytes"], lambda memory: f"{memory / MIB:.1f}"),
+                known(row["agreement"], percent),
                 *(_nodes(row["delegate"], name) for name in delegates),
             ]
         )
@@ -100,7 +99,6 @@ def _start_table(run: BenchRun, rows: Sequence[BenchRow]) -> str:
 
 
 def _nodes(delegate: Mapping[str, Any] | None, name: str) -> str:
-    """How much of the graph a delegate took."""
     if delegate is None or delegate["name"] != name:
         return NOTHING
     return f"{delegate['nodes']} of {delegate['of']}"
@@ -117,7 +115,6 @@ def _kind(row: BenchRow, rows: Sequence[BenchRow]) -> list[str]:
 
 
 def _fastest(run: BenchRun, rows: Sequence[BenchRow]) -> str:
-    """The fastest row that is not wrong, in a sentence; nothing where there is none."""
     best = fastest_of(rows)
     if best is None:
         return "fastest: none that is right\n"
@@ -132,20 +129,23 @@ def _conditions(run: BenchRun) -> list[str]:
     start, end = machine["load_average"]
     load = "not known" if start is None else f"{start:g} at the start"
     load += "" if end is None else f", {end:g} at the end"
+    host = f"{machine['host']}, " if machine.get("host") else ""
     lines = [
-        f"machine: {_host(machine)}{machine['cpu']}, {machine['cores']} cores, "
+        f"machine: {host}{machine['cpu']}, {machine['cores']} cores, "
         f"{machine['system']}, governor {machine['governor'] or 'not readable'}, load {load}"
     ]
     if machine["gpu"]:
         lines.append(f"GPU: {machine['gpu']['name']}, driver {machine['gpu'].get('driver')}")
     lines += dict.fromkeys(filter(None, map(_runtime_line, run["rows"])))
-    costs = [row for row in run["rows"] if row["timer_ns"] is not None]
-    cost = ""
-    if costs:
-        cost = (
-            f"; every time holds the clock's {costs[0]['timer_ns']:.0f} ns, with an empty Python "
-            f"call {costs[0]['call_ns']:.0f} ns"
-        )
+    cost = next(
+        (
+            f"; every time holds the clock's {row['timer_ns']:.0f} ns, with an empty Python "
+            f"call {row['call_ns']:.0f} ns"
+            for row in run["rows"]
+            if row["timer_ns"] is not None
+        ),
+        "",
+    )
     lines.append(
         f"method: {settings['rounds']} rounds in turns, {settings['starts']} fresh starts, "
         f"± is half the {100 * settings['confidence']:g} % interval (bootstrap over rounds){cost}"
@@ -158,12 +158,7 @@ def _conditions(run: BenchRun) -> list[str]:
     return lines
 
 
-def _host(machine: Mapping[str, Any]) -> str:
-    return f"{machine['host']}, " if machine.get("host") else ""
-
-
 def _runtime_line(row: BenchRow) -> str:
-    """One runtime: what of it ran, on what."""
     if row["version"] is None:
         return ""
     parts = [f"{row['runtime']} {row['version']}"]

@@ -8,7 +8,7 @@ an empty line ends a paragraph; nothing else is markup.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 Mark = Literal["wrong", "failed", "best"]
@@ -67,7 +67,7 @@ class Figure:
     caption: str
     """the finding, in words"""
     draw: Callable[[], Any]
-    """makes a matplotlib figure, within `_plot.style()`"""
+    """makes a matplotlib figure, within `plotting.style()`"""
     wide: bool = False
 
 
@@ -126,12 +126,17 @@ class Report:
     lead: str
     sections: Sequence[Section]
 
+    def blocks(self) -> Iterator[Block]:
+        """All blocks in their order, folded-away ones too."""
+        return (block for section in self.sections for block in _unfolded(section.blocks))
 
-def all_blocks(blocks: Sequence[Block]) -> list[Block]:
-    """The blocks, and those folded away in them, in their order."""
-    found: list[Block] = []
+    def figures(self) -> Iterator[Figure]:
+        """All figures in their order."""
+        return (f for b in self.blocks() if isinstance(b, Figures) for f in b.figures)
+
+
+def _unfolded(blocks: Sequence[Block]) -> Iterator[Block]:
     for block in blocks:
-        found.append(block)
+        yield block
         if isinstance(block, Details):
-            found += all_blocks(block.blocks)
-    return found
+            yield from _unfolded(block.blocks)

@@ -7,12 +7,12 @@ from functools import partial
 from typing import Any
 
 from compressor.report import formatting as form, plotting as plot
+from compressor.report.answer import dense_mean
 from compressor.report.content import Figure
 from compressor.runs import Results, bound_names, by_sparsity, encoding_names
 
 
 def encodings_figure(results: Results) -> Figure:
-    """The bytes of every encoding, measured and computed, and the break-even points."""
     return Figure(
         "figure_encodings",
         "Size of the model in every encoding, against the pruning proportion",
@@ -26,11 +26,10 @@ def _draw(results: Results) -> Any:
     names = encoding_names(results)
     bounds = bound_names(results) & set(names)
     figure, axes = plot.new_figure(height=4.0)
-    rows = by_sparsity(results)
     for index, name in enumerate(names):
         points = [
             (100 * sparsity, form.mean(sizes) / form.MIB)
-            for sparsity, found in rows.items()
+            for sparsity, found in by_sparsity(results).items()
             if (sizes := [row["encodings"][name] for row in found if name in row["encodings"]])
         ]
         line = "--" if name in bounds else "-"
@@ -74,7 +73,7 @@ def _baselines(axes: Any, results: Results) -> None:
     """Horizontal lines at the dense sizes, and a star where an encoding crosses one."""
     stars: list[tuple[float, float]] = []
     for baseline in ("checkpoint", "weights"):
-        size = form.mean([dense[f"{baseline}_bytes"] for dense in results["dense"]]) / form.MIB
+        size = dense_mean(results, f"{baseline}_bytes") / form.MIB
         plot.size_line(axes, size, baseline)
         for record in results["encodings"]:
             point = record["break_even"][baseline]["computed"]

@@ -1,14 +1,16 @@
-"""What exporting says on a terminal: the encoding of each tensor, and the verdict."""
+"""What exporting prints on a terminal, and the tables of runtimes and devices."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.report.formatting import NOTHING, count, percent, text_table
+from compressor.report.formatting import NOTHING, count, known, percent, size, text_table
+from deploy.operator_table import find_table
 
 _HEADER = ["tensor", "shape", "zeros\n%", "encoding", "values", "bytes", "dense float32\nbytes"]
-_SHOWN = 40
+_SHOWN = 40  # tensors
 
 
 def export_text(record: Mapping[str, Any]) -> str:
@@ -29,21 +31,20 @@ def export_text(record: Mapping[str, Any]) -> str:
     if removed:
         text += f"units removed, exactly: {', '.join(removed)}\n"
     text += "".join(f"note: {note}\n" for note in record["notes"])
-    return (
-        text
-        + f"{record['runtime']} {record['runtime_version']}: {verdict_text(record['verdict'])}\n"
-    )
+    verdict = verdict_text(record["verdict"])
+    return f"{text}{record['runtime']} {record['runtime_version']}: {verdict}\n"
 
 
 def verdict_text(verdict: Mapping[str, Any]) -> str:
     """The verdict of a parity check, in one line."""
+    mark = "right" if verdict["passed"] else f"WRONG: {verdict['reason']}"
     difference = verdict["difference"]
     found = "no numbers" if difference is None else f"{difference:.2g}"
     outputs = f"largest output difference {found} (of {verdict['scale']:.3g})"
     if verdict["accuracy"] is None:
-        return f"{_mark(verdict)}, {outputs}, on {count(verdict['examples'])} random inputs"
+        return f"{mark}, {outputs}, on {count(verdict['examples'])} random inputs"
     return (
-        f"{_mark(verdict)}, accuracy {percent(verdict['accuracy'])} % (model "
+        f"{mark}, accuracy {percent(verdict['accuracy'])} % (model "
         f"{percent(verdict['reference_accuracy'])} %), {outputs}, same class for "
         f"{percent(verdict['agreement'])} % of {count(verdict['examples'])} test examples"
     )
@@ -51,10 +52,12 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
 
 def exports_text(records: Sequence[Mapping[str, Any]]) -> str:
     """Several artefacts: a row for each, the smallest of each format that passed marked."""
-    smallest = {
-        min(found, key=lambda record: record["bytes"])["path"]
-        for found in _passed_by_format(records).values()
-    }
+    smallest: dict[str, Mapping[str, Any]] = {}
+    for record in records:
+        if "error" not in record:
+            best = smallest.setdefault(record["format"], record)
+            if record["bytes"] < best["bytes"]:
+                smallest[record["format"]] = record
     rows, reasons = [], []
     for record in records:
         name = [record["format"], record["quantize"]]
@@ -65,16 +68,15 @@ def exports_text(records: Sequence[Mapping[str, Any]]) -> str:
             reasons.append(f"{record['format']}, {record['quantize']}: {record['error']}\n")
             continue
         verdict = record["verdict"]
-        accuracy = NOTHING if verdict["accuracy"] is None else percent(verdict["accuracy"])
         rows.append(
             [
                 *name,
                 count(record["bytes"]),
                 f"{record['dense_bytes'] / record['bytes']:.1f}",
-                accuracy,
+                known(verdict["accuracy"], percent),
                 f"{verdict['difference']:.2g}",
                 record["runtime"],
-                "smallest" if record["path"] in smallest else "right",
+                "smallest" if record is smallest[record["format"]] else "right",
             ]
         )
     header = ["format", "quantize", "bytes", "times\nsmaller", "accuracy\n%", "largest\ndifference"]
@@ -90,24 +92,11 @@ def runtimes_text(rows: Sequence[Mapping[str, Any]]) -> str:
     return text_table(["runtime", "runs", "version", "state", ""], cells)
 
 
-def _passed_by_format(
-    records: Sequence[Mapping[str, Any]],
-) -> dict[str, list[Mapping[str, Any]]]:
-    found: dict[str, list[Mapping[str, Any]]] = {}
-    for record in records:
-        if "error" not in record:
-            found.setdefault(record["format"], []).append(record)
-    return found
-
-
 def _tensor_cells(tensor: Mapping[str, Any]) -> list[str]:
-    size = 1
-    for length in tensor["shape"]:
-        size *= length
     return [
         tensor["name"],
         "x".join(map(str, tensor["shape"])),
-        f"{100 * tensor['zeros'] / max(size, 1):.1f}",
+        f"{100 * tensor['zeros'] / max(math.prod(tensor['shape']), 1):.1f}",
         tensor["encoding"],
         tensor["values"],
         count(tensor["bytes"]),
@@ -115,5 +104,53 @@ def _tensor_cells(tensor: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _mark(verdict: Mapping[str, Any]) -> str:
-    return "right" if verdict["passed"] else f"WRONG: {verdict['reason']}"
+def devices_text(profiles: Sequence[Mapping[str, Any]]) -> str:
+    """A row for each of `profiles`, which `DeviceProfile.describe` gives."""
+    rows = [
+        [
+            profile["name"],
+            f"{profile['cpu']['cores']} x {profile['cpu']['architecture']}",
+            size(profile["memory"]["available_bytes"]),
+            f"{profile['runtime']['name']} {profile['runtime']['version']}",
+            " ".join(profile["python"]["versions"]) or NOTHING,
+            f"{profile['prefer']['format']} {profile['prefer']['quantize'][0]}",
+        ]
+        for profile in profiles
+    ]
+    return text_table(["device", "processor", "memory", "runtime", "Python", "prefers"], rows)
+
+
+def device_text(profile: Mapping[str, Any]) -> str:
+    """All of one profile, a line for each part."""
+    cpu, memory, gpu = profile["cpu"], profile["memory"], profile.get("gpu")
+    python, prefer = profile["python"], profile["prefer"]
+    features = f" ({', '.join(cpu['features'])})" if cpu["features"] else ""
+    lines = {
+        "processor": f"{cpu['cores']} x {cpu['model']}, {cpu['architecture']}{features}",
+        "memory": f"{count(memory['available_bytes'])} of {count(memory['bytes'])} bytes for it",
+        "storage": f"{count(profile['storage']['available_bytes'])} bytes",
+        "GPU": "none" if gpu is None else f"{gpu['model']}, {count(gpu['memory_bytes'])} bytes",
+        "runtime": f"{profile['runtime']['name']} {profile['runtime']['version']}",
+        "operators": _operators_text(profile),
+        "Python": f"{', '.join(python['versions'])} with numpy {python['numpy']}"
+        if python["versions"]
+        else "none: bundles hold no program",
+        "prefers": f"{prefer['format']}; {', '.join(prefer['quantize'])}; for "
+        f"{prefer['optimize']}; widths of multiples of {prefer['width_multiple']}",
+    }
+    width = max(map(len, lines)) + 2
+    text = "".join(f"{f'{what}:':<{width}}{said}\n" for what, said in lines.items())
+    return f"{profile['name']}: {profile['description']}\n{text}"
+
+
+def _operators_text(profile: Mapping[str, Any]) -> str:
+    own, runtime = profile.get("operators"), profile["runtime"]
+    if own is not None:
+        return f"{len(own)}, listed in the profile"
+    table = find_table(runtime["name"], runtime["version"])
+    if table is None:
+        return "not known; list them as [operators]"
+    measured = f"measured in {table.runtime} {table.version}"
+    if "ai.onnx" in table.operators:
+        return f"ONNX up to opset {table.operators['ai.onnx']}, {measured}"
+    return f"{len(table.operators)}, {measured}"

@@ -11,14 +11,13 @@ from typing import Any
 
 from compressor.experiment import paper_results as paper
 from compressor.report import formatting as form, plotting as plot
-from compressor.report.answer import means_of, where_smaller
+from compressor.report.answer import dense_mean, means_of, total_ms, where_smaller
 from compressor.report.artefacts import FORMATS, artefact_sizes
 from compressor.report.content import Figure
-from compressor.report.paper import paper_row
-from compressor.report.tables import workload
+from compressor.report.tables import paper_row, workload
 from compressor.runs import Results, by_sparsity, dense_of
 
-_WIDTH = 0.38
+_WIDTH = 0.38  # of a column
 _LABELLED = 8  # pairs of columns that have room for their numbers
 
 
@@ -43,28 +42,21 @@ def paper_figures(results: Results) -> list[Figure]:
     """Figures 5, 6 and 7 of the paper, each with our numbers and what they show."""
     return [
         Figure(
-            "figure_5_size",
-            "Model size against the pruning proportion (the paper's Figure 5)",
-            _size_caption(results),
-            partial(_size, results),
-        ),
-        Figure(
-            "figure_6_accuracy",
-            "Test accuracy against the pruning proportion (the paper's Figure 6)",
-            _accuracy_caption(results),
-            partial(_accuracy, results),
-        ),
-        Figure(
-            "figure_7_prediction_time",
-            "Prediction time against the pruning proportion (the paper's Figure 7)",
-            _time_caption(results),
-            partial(_prediction_time, results),
-        ),
+            f"figure_{number}_{name}",
+            f"{title} against the pruning proportion (the paper's Figure {number})",
+            caption(results),
+            partial(draw, results),
+        )
+        for number, name, title, caption, draw in (
+            (5, "size", "Model size", _size_caption, _size),
+            (6, "accuracy", "Test accuracy", _accuracy_caption, _accuracy),
+            (7, "prediction_time", "Prediction time", _time_caption, _prediction_time),
+        )
     ]
 
 
 def _proportion_axis(axes: Any, results: Results) -> None:
-    """Label the x axis with the proportions, one step each."""
+    """Label the x axis with the proportions, evenly spaced."""
     sparsities = list(by_sparsity(results))
     axes.set_xticks(range(len(sparsities)), [f"{100 * s:.3g}" for s in sparsities])
     if len(sparsities) > _LABELLED:
@@ -111,10 +103,8 @@ def _size(results: Results) -> Any:
         ]
         if points:
             axes.plot(*zip(*points, strict=True), marker=marker, color=colour, label=label)
-    dense = form.mean([found["checkpoint_bytes"] for found in results["dense"]]) / form.MIB
-    weights = form.mean([found["weights_bytes"] for found in results["dense"]]) / form.MIB
-    plot.size_line(axes, dense, "checkpoint")
-    plot.size_line(axes, weights, "weights")
+    for baseline in ("checkpoint", "weights"):
+        plot.size_line(axes, dense_mean(results, f"{baseline}_bytes") / form.MIB, baseline)
     axes.set_yscale("log")
     plot.plain_log_axis(axes.yaxis)
     axes.margins(y=0.12)
@@ -130,8 +120,7 @@ def _pruned_layers(results: Results) -> str:
 
 def _size_caption(results: Results) -> str:
     means = means_of(results, lambda row: float(row["sparse"]["bytes"]))
-    dense = form.mean([found["checkpoint_bytes"] for found in results["dense"]])
-    weights = form.mean([found["weights_bytes"] for found in results["dense"]])
+    dense, weights = (dense_mean(results, f"{name}_bytes") for name in ("checkpoint", "weights"))
     printed = {s: found.size_mib for s in means if (found := paper_row(results, s))}
     text = (
         f"The paper's sparse file is {where_smaller(means, dense)} than the dense checkpoint "
@@ -150,32 +139,6 @@ def _size_caption(results: Results) -> str:
             f"{form.times(means[highest] / smallest)} times less than the paper's form."
         )
     return f"{text} The axis is logarithmic.{_range_note(results)}"
-
-
-def _columns(
-    axes: Any,
-    before: Sequence[Sequence[float]],
-    after: Sequence[Sequence[float]],
-    before_label: str,
-    after_label: str,
-    whiskers: Sequence[Any] | None = None,
-) -> None:
-    """Two columns a proportion, with the range over the seeds, or `whiskers` instead."""
-    sides = ((before, before_label, plot.BEFORE, -1), (after, after_label, plot.AFTER, 1))
-    for index, (groups, label, colour, side) in enumerate(sides):
-        means, reach = plot.means_and_whiskers(groups)
-        if whiskers is not None:
-            reach = whiskers[index]
-        x = [i + side * _WIDTH / 2 for i in range(len(groups))]
-        axes.bar(
-            x,
-            means,
-            _WIDTH * 0.94,
-            color=colour,
-            label=label,
-            yerr=reach,
-            error_kw={"capsize": 2, "lw": 1, "ecolor": plot.INK},
-        )
 
 
 def _accuracy(results: Results) -> Any:
@@ -221,7 +184,7 @@ def zoom(lowest: float, highest: float) -> tuple[float, float]:
 
 def _accuracy_caption(results: Results) -> str:
     means = means_of(results, lambda row: float(row["sparse"]["accuracy"]))
-    dense = form.mean([found["accuracy"] for found in results["dense"]])
+    dense = dense_mean(results, "accuracy")
     lowest = min(means, key=lambda sparsity: means[sparsity])
     return (
         f"The dense model has {form.percent(dense)} %, the pruned ones at least "
@@ -236,16 +199,28 @@ def _accuracy_caption(results: Results) -> str:
 
 def _prediction_time(results: Results) -> Any:
     rows = by_sparsity(results)
-    several = len(results["dense"]) > 1
-    records = [
-        [dense_of(results, found) for found in rows.values()],
-        [[row["sparse"] for row in found] for found in rows.values()],
-    ]
-    before, after = ([[_total(r, "p50") for r in group] for group in side] for side in records)
-    # One seed has no range; how far its slow rounds reach says how steady the clock was.
-    whiskers = None if several else [_to_p90(side) for side in records]
+    dense = [dense_of(results, found) for found in rows.values()]
+    sparse = [[row["sparse"] for row in found] for found in rows.values()]
     figure, axes = plot.new_figure()
-    _columns(axes, before, after, "before (dense)", "after (sparse)", whiskers)
+    for groups, label, colour, side in (
+        (dense, "before (dense)", plot.BEFORE, -1),
+        (sparse, "after (sparse)", plot.AFTER, 1),
+    ):
+        means, reach = plot.means_and_whiskers(
+            [[total_ms(found, "p50") for found in group] for group in groups]
+        )
+        # One seed has no range; how far its slow rounds reach says how steady the clock was.
+        if len(results["dense"]) == 1:
+            reach = _to_p90(groups)
+        axes.bar(
+            [i + side * _WIDTH / 2 for i in range(len(groups))],
+            means,
+            _WIDTH * 0.94,
+            color=colour,
+            label=label,
+            yerr=reach,
+            error_kw={"capsize": 2, "lw": 1, "ecolor": plot.INK},
+        )
     _proportion_axis(axes, results)
     axes.set_ylabel(f"{workload(results)} (ms)")
     axes.margins(y=0.1)
@@ -254,8 +229,8 @@ def _prediction_time(results: Results) -> Any:
 
 
 def _time_caption(results: Results) -> str:
-    means = means_of(results, lambda row: _total(row["sparse"], "p50"))
-    dense = form.mean([_total(found, "p50") for found in results["dense"]])
+    means = means_of(results, lambda row: total_ms(row["sparse"], "p50"))
+    dense = form.mean([total_ms(found, "p50") for found in results["dense"]])
     low, high = min(means.values()), max(means.values())
     time = results["dense"][0]["prediction_time"]
     found = (
@@ -276,10 +251,6 @@ def _time_caption(results: Results) -> str:
     )
 
 
-def _total(record: Mapping[str, Any], percentile: str) -> float:
-    return float(record["prediction_time"]["total_ms"][percentile])
-
-
 def _to_p90(side: Sequence[Sequence[Mapping[str, Any]]]) -> list[list[float]] | None:
-    reach = [max(_total(g[0], "p90") - _total(g[0], "p50"), 0.0) for g in side]
+    reach = [max(total_ms(g[0], "p90") - total_ms(g[0], "p50"), 0.0) for g in side]
     return [[0.0] * len(reach), reach] if any(reach) else None

@@ -8,8 +8,7 @@ from typing import Any, TypeGuard
 from deploy.text import clean
 
 MIB = 2**20
-NOTHING = "–"
-"""What a cell shows where there is no number."""
+NOTHING = "–"  # in a cell without a number
 
 _LONGEST_TEXT = 1000
 
@@ -34,9 +33,9 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
-def known(number: float | None) -> str:
-    """A whole number as `count` shows it, and `NOTHING` for one that is not known."""
-    return NOTHING if number is None else count(number)
+def known(number: float | None, text: Callable[[float], str] = count) -> str:
+    """`text(number)`, and `NOTHING` where it is None."""
+    return NOTHING if number is None else text(number)
 
 
 def milliseconds(time: float) -> str:
@@ -120,13 +119,12 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
     The first column is flush left, the others right, with two spaces between.
     """
-    titles = [title.split("\n") for title in header]
-    height = max(len(title) for title in titles)
-    titles = [[""] * (height - len(title)) + title for title in titles]
-    lines = [[title[i] for title in titles] for i in range(height)]
-    lines = [[clean(cell, _LONGEST_TEXT) for cell in line] for line in (*lines, [], *rows)]
-    widths = [max(len(line[i]) for line in lines if line) for i in range(len(header))]
-    lines[height] = ["-" * width for width in widths]
+    height = max(title.count("\n") for title in header) + 1
+    titles = [("\n" * height + title).split("\n")[-height:] for title in header]
+    lines = [*zip(*titles, strict=True), *rows]
+    lines = [[clean(cell, _LONGEST_TEXT) for cell in line] for line in lines]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    lines.insert(height, ["-" * width for width in widths])
     text = ""
     for line in lines:
         cells = [line[0].ljust(widths[0])]

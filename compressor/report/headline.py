@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from compressor.report import formatting as form
+from compressor.report.answer import dense_mean
 from compressor.report.artefacts import FORMATS
 from compressor.report.content import Fact, Facts
 from compressor.report.run_contents import RunContents
@@ -25,22 +25,20 @@ _HELD = 0.002
 """How much less accurate than dense an artefact may be to be called the best: 0.2 points."""
 
 
-@dataclass(frozen=True)
-class _Choice:
+class _Choice(NamedTuple):
     name: str
     size: float
     accuracy: float
 
 
 def title(contents: RunContents) -> str:
-    """What the report is of."""
     if contents.results is None:
         return f"Pruning a network: {form.short(contents.name)}"
     return "Pruning proportion against size, accuracy and prediction time"
 
 
 def lead(contents: RunContents) -> str:
-    """What was done."""
+    """What was done, in a sentence or two."""
     if contents.results is not None:
         return _sweep_lead(contents.results)
     steps = {
@@ -76,19 +74,12 @@ def _sweep_lead(results: Results) -> str:
 
 
 def headline(contents: RunContents) -> Facts:
-    """The few numbers that matter, of what is there."""
+    """The few numbers that matter, as far as they are known."""
     facts = []
-    dense = _dense(contents)
-    if dense is not None:
-        facts.append(
-            Fact(
-                form.size(dense.size),
-                "dense, in float32",
-                f"accuracy {form.percent(dense.accuracy)} %",
-            )
-        )
-        best = _best(contents, dense)
-        if best is not None:
+    if (dense := _dense(contents)) is not None:
+        note = f"accuracy {form.percent(dense.accuracy)} %"
+        facts.append(Fact(form.size(dense.size), "dense, in float32", note))
+        if (best := _best(contents, dense)) is not None:
             times = dense.size / best.size
             facts += [
                 Fact(f"{form.times(times)}×", "smaller", f"{form.size(best.size)}: {best.name}"),
@@ -105,22 +96,15 @@ def headline(contents: RunContents) -> Facts:
 
 
 def _dense(contents: RunContents) -> _Choice | None:
-    """The dense weights in float32, and the dense model's accuracy."""
-    if contents.results is not None:
-        dense = contents.results["dense"]
-        return _Choice(
-            "dense",
-            form.mean([record["weights_bytes"] for record in dense]),
-            form.mean([record["accuracy"] for record in dense]),
-        )
+    if (results := contents.results) is not None:
+        size = dense_mean(results, "weights_bytes")
+        return _Choice("dense", size, dense_mean(results, "accuracy"))
     if contents.before is None:
         return None
     found = contents.records.get("step_1", contents.records.get("dense", {})).get("accuracy")
-    return (
-        _Choice("dense", 4.0 * contents.before.parameters, found)
-        if form.is_fraction(found)
-        else None
-    )
+    if not form.is_fraction(found):
+        return None
+    return _Choice("dense", 4.0 * contents.before.parameters, found)
 
 
 def _choices(contents: RunContents) -> Iterator[_Choice]:
@@ -129,9 +113,8 @@ def _choices(contents: RunContents) -> Iterator[_Choice]:
             yield from _exported(rows, form.proportion(sparsity))
         yield from _exported(contents.results["dense"], "dense")
     for item in contents.artefacts:
-        accuracies = [run.accuracy for run in item.artifact.verified if run.accuracy is not None]
-        if accuracies:
-            yield _Choice(form.short(item.file), item.artifact.bytes, min(accuracies))
+        if item.accuracy is not None:
+            yield _Choice(form.short(item.file), item.artifact.bytes, item.accuracy)
 
 
 def _exported(rows: list[dict[str, Any]], name: str) -> Iterator[_Choice]:
@@ -141,10 +124,10 @@ def _exported(rows: list[dict[str, Any]], name: str) -> Iterator[_Choice]:
         for artefact in row.get("artefacts", ()):
             found.setdefault(artefact["file"], []).append(artefact)
     for artefacts in found.values():
-        first = artefacts[0]
-        kind = FORMATS[first["format"]]
+        kind = FORMATS[artefacts[0]["format"]]
+        pruned = f"{name} pruned, {kind} {artefacts[0]['quantize']}"
         yield _Choice(
-            f"{name} pruned, {kind} {first['quantize']}" if name != "dense" else f"dense, {kind}",
+            f"dense, {kind}" if name == "dense" else pruned,
             form.mean([artefact["bytes"] for artefact in artefacts]),
             form.mean([artefact["accuracy"] for artefact in artefacts]),
         )
@@ -157,11 +140,8 @@ def _best(contents: RunContents, dense: _Choice) -> _Choice | None:
     """
 
     def smallest(choices: Iterable[_Choice]) -> _Choice | None:
-        held = [
-            choice
-            for choice in choices
-            if choice.size <= dense.size and choice.accuracy >= dense.accuracy - _HELD
-        ]
+        least = dense.accuracy - _HELD
+        held = [c for c in choices if c.size <= dense.size and c.accuracy >= least]
         return min(held, key=lambda choice: choice.size, default=None)
 
     found = smallest(_choices(contents))
@@ -186,11 +166,9 @@ def _encoded(results: Results) -> Iterator[_Choice]:
 def _left(contents: RunContents) -> list[Fact]:
     last = contents.after[-1]
     facts = [Fact(form.count(last.nonzeros), "parameters that are not zero", last.title)]
-    for step in ("step_2_2", "step_2_1"):
-        accuracy = contents.records.get(step, {}).get("accuracy")
-        if form.is_fraction(accuracy):
-            facts.append(Fact(f"{form.percent(accuracy)} %", "accuracy", "on the test images"))
-            break
+    found = (contents.records.get(step, {}).get("accuracy") for step in ("step_2_2", "step_2_1"))
+    if (accuracy := next(filter(form.is_fraction, found), None)) is not None:
+        facts.append(Fact(f"{form.percent(accuracy)} %", "accuracy", "on the test images"))
     return facts
 
 

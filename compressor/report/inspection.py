@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +34,6 @@ from compressor.runs import (
     same_pruning,
 )
 
-_COUNTS = ("parameters", "zeros", "nonzeros", "macs", "macs_nonzero", "bytes")
-
 
 def inspect(path: Path | str, other: Path | str | None = None) -> dict[str, Any]:
     """Describe a model, a checkpoint, the folder of a step, a run directory, or an artefact.
@@ -44,8 +42,8 @@ def inspect(path: Path | str, other: Path | str | None = None) -> dict[str, Any]
     `nonzeros`, `macs`, `macs_nonzero` and `layers`, a row for each variable: layer, variable,
     shape, parameters, zeros, masked, threshold (where its step recorded one), bytes, storage,
     macs and macs_nonzero. The MACs are the multiply-accumulates of one inference, with all weights
-    and with those that are not zero (`compressor.macs`); None for a variable that is no kernel,
-    for a kernel whose MACs are not known, and for the whole model that holds one. For a run
+    and with the nonzero ones (`compressor.models.macs`); None for a variable that is no kernel, for
+    a kernel whose MACs are not known, and for the whole of a model that has one. For a run
     directory `kind` run, `experiment` and `steps`, each described like a file.
 
     For a .tflite or .onnx file `kind` is tflite or onnx; `layers` has a row for each weight that it
@@ -66,12 +64,11 @@ def inspect(path: Path | str, other: Path | str | None = None) -> dict[str, Any]
     whole run with `other`.
     """
     path = Path(path)
-    if other is not None:
-        other = Path(other)
-        _refuse_run(path)
-        _refuse_run(other)
-        return _compare(_describe_file(path), _describe_file(other))
-    return _describe_run(path) if _is_run(path) else _describe_file(path)
+    if other is None:
+        return _describe_run(path) if _is_run(path) else _describe_file(path)
+    for compared in (path, Path(other)):
+        _refuse_run(compared)
+    return _compare(_describe_file(path), _describe_file(Path(other)))
 
 
 def _is_run(path: Path) -> bool:
@@ -80,8 +77,7 @@ def _is_run(path: Path) -> bool:
 
 def _refuse_run(path: Path) -> None:
     if _is_run(path):
-        found = [str(step.relative_to(path)) for step in finished_steps(path)]
-        named = [name for name in found if _has_checkpoint(path / name)]
+        named = [str(s.relative_to(path)) for s in finished_steps(path) if _has_checkpoint(s)]
         raise UsageError(
             "a whole run cannot be compared",
             value=path,
@@ -115,15 +111,8 @@ def _describe_dense(source: Path) -> dict[str, Any]:
         for variable in filter(is_weight, layer.weights):
             array = variable.numpy()
             row = _row(name, variable.name, array.shape, int((array == 0).sum()), array.nbytes)
-            rows.append(
-                row
-                | _row_macs(row, uses)
-                | {
-                    "masked": masked.get(id(variable)),
-                    "threshold": thresholds.get(id(variable)),
-                    "storage": "dense",
-                }
-            )
+            extra = {"threshold": thresholds.get(id(variable)), "storage": "dense"}
+            rows.append(row | _row_macs(row, uses) | {"masked": masked.get(id(variable))} | extra)
     optimizer = optimizer_variables(source)
     return {"kind": "dense", "layers": rows, "optimizer_values": optimizer, **_sums(rows, uses)}
 
@@ -177,10 +166,8 @@ def _row_macs(
     times = (uses or {}).get(row["layer"], {}).get(variable or row["variable"])
     if times is None:
         return {"macs": None, "macs_nonzero": None}
-    return {
-        "macs": times * row["parameters"],
-        "macs_nonzero": times * (row["parameters"] - row["zeros"]),
-    }
+    total, zeros = row["parameters"], row["zeros"]
+    return {"macs": times * total, "macs_nonzero": times * (total - zeros)}
 
 
 def _sums(
@@ -214,20 +201,21 @@ def _by_variable(model: Any, values: Mapping[str, Any]) -> dict[int, Any]:
 
 
 def _compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
-    sides = {"before": _layer_counts(before), "after": _layer_counts(after)}
+    first, last = _layer_counts(before), _layer_counts(after)
     totals = {
         side: _counts(described["layers"])
         | {key: described[key] for key in ("macs", "macs_nonzero", "file_bytes")}
         for side, described in (("before", before), ("after", after))
     }
-    ratio = {key: _ratio(totals["before"][key], totals["after"][key]) for key in totals["before"]}
+    pairs = {key: (totals["before"][key], totals["after"][key]) for key in totals["before"]}
+    ratio = {key: _ratio(*pair) for key, pair in pairs.items()}
     return {
         "kind": "comparison",
         "before": before,
         "after": after,
         "layers": [
-            {"layer": name, **{side: counts.get(name) for side, counts in sides.items()}}
-            for name in _merged(list(sides["before"]), list(sides["after"]))
+            {"layer": name, "before": first.get(name), "after": last.get(name)}
+            for name in _merged(list(first), list(last))
         ],
         "totals": totals | {"ratio": ratio},
     }
@@ -241,18 +229,14 @@ def _layer_counts(described: Mapping[str, Any]) -> dict[str, dict[str, int | Non
     return {name: _counts(rows) for name, rows in layers.items()}
 
 
-def _counts(rows: Iterable[Mapping[str, Any]]) -> dict[str, int | None]:
-    rows = list(rows)
-    found: dict[str, int | None] = dict.fromkeys(_COUNTS, 0)
-    # What has no kernel with known MACs, such as a normalization, has none to show.
-    found |= {"macs": None, "macs_nonzero": None}
-    for row in rows:
-        for key in _COUNTS:
-            if row.get(key) is not None:
-                found[key] = (found[key] or 0) + row[key]
-    # A weight that cannot be looked into leaves the sums without an answer.
-    for key in ("parameters", "zeros"):
-        if any(row[key] is None for row in rows):
+def _counts(rows: Sequence[Mapping[str, Any]]) -> dict[str, int | None]:
+    found: dict[str, int | None] = {}
+    for key in ("parameters", "zeros", "nonzeros", "macs", "macs_nonzero", "bytes"):
+        values = [row[key] for row in rows if row.get(key) is not None]
+        # What has no kernel with known MACs, such as a normalization, has none to show.
+        found[key] = sum(values) if values or not key.startswith("macs") else None
+        # A weight that cannot be looked into leaves the sums without an answer.
+        if key in ("parameters", "zeros") and len(values) < len(rows):
             found[key] = None
     return found | {"nonzeros": weight_totals(rows)["nonzeros"]}
 
@@ -273,10 +257,11 @@ def _ratio(before: int | None, after: int | None) -> float | None:
 
 def _describe_run(path: Path) -> dict[str, Any]:
     experiment = read_json(path / IDENTITY) if (path / IDENTITY).is_file() else None
-    described = {}
-    for folder in finished_steps(path):
-        if _has_checkpoint(folder):
-            described[str(folder.relative_to(path))] = _describe_file(folder)
+    described = {
+        str(folder.relative_to(path)): _describe_file(folder)
+        for folder in finished_steps(path)
+        if _has_checkpoint(folder)
+    }
     if not described:
         raise CheckpointError("the run directory has no finished step", value=path)
     return {"kind": "run", "path": str(path), "experiment": experiment, "steps": described}

@@ -4,20 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compressor.report.content import (
-    Block,
-    Details,
-    Fact,
-    Facts,
-    Figure,
-    Figures,
-    Heading,
-    Picture,
-    Pictures,
-    Report,
-    Table,
-    Text,
-)
+from compressor.report import content
 from deploy.text import clean
 
 FIGURES = "figures"
@@ -26,58 +13,52 @@ MOST_ROWS = 400
 LONGEST_PARAGRAPH = 20_000
 
 
-def report_markdown(report: Report) -> str:
+def report_markdown(report: content.Report) -> str:
     """The report as text; its pictures are links to `figures/NAME.png`, relative to the page."""
     parts = [f"# {_plain(report.title)}\n\n{_words(report.lead)}\n"]
-    for section in report.sections:
-        blocks = [_block(block) for block in section.blocks]
-        parts.append("\n".join([f"## {_plain(section.title)}\n", *blocks]))
+    parts += [
+        f"## {_plain(section.title)}\n\n{blocks_markdown(section.blocks)}"
+        for section in report.sections
+    ]
     return "\n".join(parts)
 
 
-def blocks_markdown(blocks: Sequence[Block]) -> str:
+def blocks_markdown(blocks: Sequence[content.Block]) -> str:
     """Some blocks as text."""
-    return "\n".join(_block(block) for block in blocks)
+    return "\n".join(map(_block, blocks))
 
 
-def _block(block: Block) -> str:
-    if isinstance(block, Text):
+def _block(block: content.Block) -> str:
+    if isinstance(block, content.Text):
         return f"{_words(block.words)}\n"
-    if isinstance(block, Heading):
+    if isinstance(block, content.Heading):
         return f"### {_plain(block.words)}\n"
-    if isinstance(block, Facts):
+    if isinstance(block, content.Facts):
         return "".join(_fact(fact) for fact in block.facts)
-    if isinstance(block, Table):
+    if isinstance(block, content.Table):
         return _table(block)
-    if isinstance(block, Figures):
-        return "\n".join(_figure(figure) for figure in block.figures)
-    if isinstance(block, Pictures):
-        return "\n".join(_picture(picture) for picture in block.pictures)
-    assert isinstance(block, Details)
+    if isinstance(block, content.Figures):
+        return "\n".join(map(_image, block.figures))
+    if isinstance(block, content.Pictures):
+        return "\n".join(map(_image, block.pictures))
+    assert isinstance(block, content.Details)
     return blocks_markdown(block.blocks)
 
 
-def _fact(fact: Fact) -> str:
+def _fact(fact: content.Fact) -> str:
     note = f" ({_plain(fact.note)})" if fact.note else ""
     return f"- {_plain(fact.name)}: **{_plain(fact.value)}**{note}\n"
 
 
-def _figure(figure: Figure) -> str:
-    place = f"{FIGURES}/{figure.name}"
-    return (
-        f"[![{_plain(figure.title)}]({place}.png)]({place}.svg)\n\n"
-        f"**{_plain(figure.title)}.** {_plain(figure.caption)}\n"
-    )
+def _image(found: content.Figure | content.Picture) -> str:
+    title, place = _plain(found.title), f"{FIGURES}/{found.name}"
+    image = f"![{title}]({place}.png)"
+    if isinstance(found, content.Figure):
+        image = f"[{image}]({place}.svg)"
+    return f"{image}\n\n**{title}.** {_plain(found.caption)}\n"
 
 
-def _picture(picture: Picture) -> str:
-    return (
-        f"![{_plain(picture.title)}]({FIGURES}/{picture.name}.png)\n\n"
-        f"**{_plain(picture.title)}.** {_plain(picture.caption)}\n"
-    )
-
-
-def _table(table: Table) -> str:
+def _table(table: content.Table) -> str:
     marks = {"wrong": "✗ ", "failed": "✗ ", "best": "★ "}
     align = ["---" if i < table.left else "---:" for i in range(len(table.header))]
     lines = [[_cell(cell) for cell in table.header], align]

@@ -50,8 +50,8 @@ class KernelValues:
     def connections(self) -> np.ndarray:
         """The fraction of weights left between each input and each output: (inputs, outputs).
 
-        A dense kernel has one weight there, 0 or 1; a convolution its window. Where the last two
-        axes are no inputs and outputs, the axis before the last counts as the inputs all the same.
+        A dense kernel has one weight there, 0 or 1; a convolution its window. The last two axes
+        count as inputs and outputs even where they are not.
         """
         left = self.left if self.values.ndim > 1 else self.left[:, None]
         return left.reshape(-1, *left.shape[-2:]).mean(axis=0, dtype=np.float32)
@@ -68,12 +68,10 @@ class Network:
 
     @property
     def parameters(self) -> int:
-        """All weights and biases."""
         return sum(layer.parameters for layer in self.layers)
 
     @property
     def nonzeros(self) -> int:
-        """Those that are not zero."""
         return sum(layer.nonzeros for layer in self.layers)
 
 
@@ -91,7 +89,7 @@ def read_network(path: Path, title: str) -> Network:
 
 
 def _layers(model: Any) -> list[LayerSummary]:
-    """The layers by the first call of each; as the model lists them where it is no graph."""
+    """The layers in the order of their first calls; as the model lists them if it is no graph."""
     from compressor.models import all_layers, trace
 
     by_path = all_layers(model)
@@ -103,16 +101,12 @@ def _layers(model: Any) -> list[LayerSummary]:
     for call in calls:
         if call.layer is not None and call.path not in found:
             found[call.path] = _layer(call.path, call.layer, call.output_shapes[0][1:])
-    missing = [
-        _layer(name, layer, None)
-        for name, layer in by_path.items()
-        if name not in found and layer.weights
-    ]
     inputs = [
         LayerSummary(tensor.name, "InputLayer", tuple(tensor.shape[1:]), 0, 0)
         for tensor in model.inputs
     ]
-    return [*inputs, *found.values(), *missing]
+    missed = ((n, layer) for n, layer in by_path.items() if n not in found and layer.weights)
+    return [*inputs, *found.values(), *(_layer(name, layer, None) for name, layer in missed)]
 
 
 def _layer(name: str, layer: Any, shape: tuple[int | None, ...] | None) -> LayerSummary:

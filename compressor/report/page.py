@@ -6,21 +6,19 @@ What comes from a document is escaped, in texts by Jinja2 and in drawings by mat
 
 from __future__ import annotations
 
-import base64
 import re
+from base64 import b64encode
+from collections.abc import Mapping
 from importlib import resources
 from typing import Any
 
 from compressor.report import plotting as plot
 from compressor.report.content import Figure, Picture, Report
 from compressor.report.markdown import LONGEST_PARAGRAPH, MOST_ROWS, cut
-from compressor.report.pictures import Drawings
 from deploy.text import clean
 
-_TEMPLATES = "templates"
 
-
-def report_page(report: Report, drawings: Drawings) -> str:
+def report_page(report: Report, drawings: Mapping[str, plot.Drawn]) -> str:
     """The page as text, with the drawings of the report's figures in it."""
     import jinja2
     from markupsafe import Markup
@@ -33,34 +31,26 @@ def report_page(report: Report, drawings: Drawings) -> str:
         lstrip_blocks=True,
         finalize=_clean,
     )
-    environment.filters |= {
-        "words": _words,
-        "cut": cut,
-        "tied": _tied,
-        "kind": lambda b: type(b).__name__,
-    }
-    template = environment.get_template("report.html.j2")
+    environment.filters |= {"words": _words, "cut": cut, "tied": _tied}
+    environment.filters["kind"] = lambda block: type(block).__name__
+
+    def data_uri(picture: Picture) -> Any:
+        return Markup(f"data:image/png;base64,{b64encode(picture.png).decode()}")
 
     def svg(figure: Figure) -> Any:
         return Markup(plot.inline_svg(drawings[figure.name], figure.name, figure.title))
 
-    return template.render(
+    return environment.get_template("report.html.j2").render(
         report=report,
         css=_template("report.css"),
         most_rows=MOST_ROWS,
         svg=svg,
-        data_uri=_data_uri,
+        data_uri=data_uri,
     )
 
 
 def _template(name: str) -> str:
-    return resources.files("compressor.report").joinpath(_TEMPLATES, name).read_text("utf-8")
-
-
-def _data_uri(picture: Picture) -> Any:
-    from markupsafe import Markup
-
-    return Markup(f"data:image/png;base64,{base64.b64encode(picture.png).decode()}")
+    return resources.files("compressor.report").joinpath("templates", name).read_text("utf-8")
 
 
 def _clean(value: Any) -> Any:

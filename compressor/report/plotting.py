@@ -11,19 +11,18 @@ from __future__ import annotations
 import contextlib
 import io
 import re
-import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from compressor.foundation import write_bytes
+from compressor.report.content import Pictures, Report
 
-DPI = 220
-WIDTH, HEIGHT = 4.2, 3.1
-SMALL = 8.5
-"""Points of the smallest text."""
+_DPI = 220
+WIDTH, _HEIGHT = 4.2, 3.1  # inches
+SMALL = 8.5  # points of the smallest text
 
 # Dark enough to be read as text on white, and told apart with any colour vision: Okabe and Ito
 # (2008), "Color Universal Design", darkened. The style sheet has each again, for light and dark.
@@ -40,12 +39,8 @@ COLOURS = {
     "sky": "#2b8fc7",
     "red": "#c2201f",
     "faint": "#a9cbe6",
-}
-INK, MUTED, GRID, PAPER = (COLOURS[name] for name in ("ink", "muted", "grid", "paper"))
-BLUE, VERMILLION, GREEN, PURPLE = (
-    COLOURS[name] for name in ("blue", "vermillion", "green", "purple")
-)
-ORANGE, SKY, RED, FAINT = (COLOURS[name] for name in ("orange", "sky", "red", "faint"))
+}  # In the order above.
+INK, MUTED, GRID, PAPER, BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, RED, FAINT = COLOURS.values()
 SERIES = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, INK)
 MARKERS = "osD^vPX"
 BEFORE, AFTER = FAINT, BLUE
@@ -103,27 +98,16 @@ def style() -> Iterator[None]:
         yield
 
 
-def new_figure(width: float = WIDTH, height: float = HEIGHT) -> tuple[Any, Any]:
+def new_figure(width: float = WIDTH, height: float = _HEIGHT) -> tuple[Any, Any]:
     """A figure of that many inches with one pair of axes; what it shows is said beside it."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     engine = ConstrainedLayoutEngine(w_pad=0.04, h_pad=0.04)
-    figure = Figure(figsize=(width, height), dpi=DPI, layout=engine)
+    figure = Figure(figsize=(width, height), dpi=_DPI, layout=engine)
     FigureCanvasAgg(figure)
     return figure, figure.add_subplot()
-
-
-def titled_figure(title: str, note: str, size: tuple[float, float]) -> tuple[Any, Any]:
-    """A figure that stands alone: of `size` inches, with a title, and a note at its foot."""
-    figure, axes = new_figure(*size)
-    figure.suptitle(title, fontsize=12)
-    wrapped = "\n".join(
-        textwrap.fill(line, width=int(size[0] * 15)) for line in note.splitlines() if line
-    )
-    figure.supxlabel(wrapped, fontsize=SMALL, color=MUTED)
-    return figure, axes
 
 
 def legend_above(axes: Any, columns: int = 3, last: str = "") -> None:
@@ -175,10 +159,9 @@ def note(
 
 @dataclass(frozen=True)
 class Drawn:
-    """A figure in both formats, without dates."""
+    """A figure in both formats, without dates; the PNG has 220 dpi."""
 
     png: bytes
-    """220 dpi"""
     svg: bytes
 
 
@@ -187,7 +170,7 @@ def drawn(figure: Any) -> Drawn:
     rendered = []
     for kind, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
         content = io.BytesIO()
-        figure.savefig(content, format=kind, dpi=DPI, metadata=metadata)
+        figure.savefig(content, format=kind, dpi=_DPI, metadata=metadata)
         rendered.append(content.getvalue())
         # Laid out once, for both formats alike.
         figure.set_layout_engine("none")
@@ -205,6 +188,31 @@ def save(found: Drawn, directory: Path, name: str) -> list[Path]:
     return paths
 
 
+def draw(report: Report) -> Mapping[str, Drawn]:
+    """Draw every figure of the report, by name.
+
+    The same report gives the same bytes with the same version of matplotlib.
+    """
+    with style():
+        return {figure.name: drawn(figure.draw()) for figure in report.figures()}
+
+
+def write_pictures(report: Report, drawings: Mapping[str, Drawn], directory: Path) -> list[Path]:
+    """Write the pictures that the Markdown links to into `directory`, and return their paths.
+
+    Figures as PNG (220 dpi) and SVG, images as PNG. Raises StorageError where a file cannot be
+    written.
+    """
+    paths: list[Path] = []
+    for figure in report.figures():
+        paths += save(drawings[figure.name], directory, figure.name)
+    for block in report.blocks():
+        for picture in block.pictures if isinstance(block, Pictures) else ():
+            paths.append(directory / f"{picture.name}.png")
+            write_bytes(paths[-1], picture.png)
+    return paths
+
+
 def inline_svg(found: Drawn, name: str, title: str) -> str:
     """The figure as an <svg> element for a page: named, coloured by its style sheet, no ids shared.
 
@@ -215,8 +223,8 @@ def inline_svg(found: Drawn, name: str, title: str) -> str:
     text = found.svg.decode()
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    text = re.sub(r'(<svg\b[^>]*?) width="[^"]*"', r"\1", text, count=1)
-    text = re.sub(r'(<svg\b[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    for side in ("width", "height"):
+        text = re.sub(rf'(<svg\b[^>]*?) {side}="[^"]*"', r"\1", text, count=1)
     text = _own_ids(text, name)
     # Within tags only, so that no word is changed; hundredths of a point are enough.
     text = re.sub(r"<[^>]+>", lambda tag: _styled(tag[0]), text)

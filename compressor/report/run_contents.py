@@ -1,4 +1,4 @@
-"""What lies in a run directory that a report can be made of; everything is hostile until checked.
+"""What a run directory holds that can be reported; everything is hostile until checked.
 
 A sweep has results.json, and its models unless they were removed; a run of train or prune has its
 steps. Either may have artefacts and bench.json.
@@ -10,7 +10,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from compressor.errors import CheckpointError, CompressorError, UsageError
 from compressor.foundation import Listener, SilentListener
@@ -35,13 +35,18 @@ _STEPS = ("dense", "step_1", "step_2_1", "step_2_2", "step_3")
 _MOST_ARTEFACTS = 64
 
 
-@dataclass(frozen=True)
-class FoundArtefact:
+class FoundArtefact(NamedTuple):
     """An artefact that lies in the run directory, with its description."""
 
     file: str
     """relative to the run directory"""
     artifact: Artifact
+
+    @property
+    def accuracy(self) -> float | None:
+        """The lowest accuracy in any of its runtimes."""
+        known = (run.accuracy for run in self.artifact.verified if run.accuracy is not None)
+        return min(known, default=None)
 
 
 @dataclass
@@ -64,7 +69,7 @@ class RunContents:
 def read_run(
     path: Path, results: Results | None = None, listener: Listener | None = None
 ) -> RunContents:
-    """Read what is in the run directory `path`; `results` are those that its caller has already.
+    """Read the run directory `path`; `results` replaces reading its results.json.
 
     Raises UsageError when it is no run directory, CheckpointError for a results.json or bench.json
     that is damaged. A model or an artefact that cannot be read is left out, with a note.
@@ -77,14 +82,11 @@ def read_run(
     if results is None:
         contents.records = _records(path)
     if results is None and not contents.records and contents.bench is None:
-        unfinished = any(path.glob(f"seed-*/*/{RECORD}"))
-        raise UsageError(
-            "the sweep is not finished" if unfinished else "there is nothing to report here",
-            value=path,
-            hint="the same compressor sweep goes on with it"
-            if unfinished
-            else "give the run directory of compressor sweep, train or prune",
-        )
+        if any(path.glob(f"seed-*/*/{RECORD}")):
+            hint = "run the same compressor sweep again to finish it"
+            raise UsageError("the sweep is not finished", value=path, hint=hint)
+        hint = "give the run directory of compressor sweep, train or prune"
+        raise UsageError("there is nothing to report here", value=path, hint=hint)
     _read_networks(contents, path, listener or SilentListener())
     contents.artefacts = list(_artefacts(contents, path))
     return contents
@@ -103,8 +105,7 @@ def _records(path: Path) -> dict[str, dict[str, Any]]:
 
 def _read_networks(contents: RunContents, path: Path, listener: Listener) -> None:
     first = _model_before(contents, path)
-    files = [(first, "dense")] if first else []
-    files += _models_after(contents, path)
+    files = [*([(first, "dense")] if first else []), *_models_after(contents, path)]
     files = [(file, title) for file, title in files if file.is_file()]
     if files:
         listener.stage("read the models")
@@ -123,7 +124,7 @@ def _read_networks(contents: RunContents, path: Path, listener: Listener) -> Non
 def _model_before(contents: RunContents, path: Path) -> Path | None:
     """The model before pruning: step_1, or the file that `prune` was given, where it still is."""
     if contents.results is not None:
-        return path / f"seed-{_first_seed(contents.results)}" / "step_1" / MODEL
+        return _first_seed(contents.results, path) / "step_1" / MODEL
     if (path / "step_1" / MODEL).is_file():
         return path / "step_1" / MODEL
     beside = path.resolve().with_name(path.resolve().name.removesuffix("-pruned") + ".keras")
@@ -141,21 +142,16 @@ def _models_after(contents: RunContents, path: Path) -> list[tuple[Path, str]]:
         sparsity = contents.records.get("step_2_1", contents.records.get(last, {})).get("sparsity")
         title = f"{form.proportion(sparsity)} pruned" if form.is_fraction(sparsity) else "pruned"
         return [(path / last / MODEL, title), (path / "shrunk.keras", "shrunk")]
-    root = path / f"seed-{_first_seed(contents.results)}"
+    root = _first_seed(contents.results, path)
+    every = sorted({row["sparsity"] for row in contents.results["proportions"]})
     return [
         (root / sparsity_name(s) / "step_2_2" / MODEL, f"{form.proportion(s)} pruned")
-        for s in shown_sparsities(contents.results)
+        for s in sorted({every[len(every) // 2], every[-1]})  # the middle one and the highest
     ]
 
 
-def shown_sparsities(results: Results) -> list[float]:
-    """The proportions whose weights are shown: the middle one and the highest."""
-    every = sorted({row["sparsity"] for row in results["proportions"]})
-    return sorted({every[len(every) // 2], every[-1]})
-
-
-def _first_seed(results: Results) -> int:
-    return int(results["dense"][0]["seed"])
+def _first_seed(results: Results, path: Path) -> Path:
+    return path / f"seed-{int(results['dense'][0]['seed'])}"
 
 
 def _artefacts(contents: RunContents, path: Path) -> Iterator[FoundArtefact]:

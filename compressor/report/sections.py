@@ -1,4 +1,4 @@
-"""The report put together: every section for which a run has the numbers."""
+"""The report as a whole: a section for everything that a run has the numbers for."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ from typing import Any
 
 from compressor.report import formatting as form
 from compressor.report.answer import hypothesis_text
-from compressor.report.artefact_figure import artefact_figure
-from compressor.report.artefacts import artefact_table, has_artefacts
+from compressor.report.artefacts import artefact_figure, artefact_table, has_artefacts
 from compressor.report.bench_section import bench_blocks, bench_conditions
-from compressor.report.conditions import conditions_table
 from compressor.report.content import (
     Block,
     Details,
@@ -28,24 +26,30 @@ from compressor.report.figures import paper_figures
 from compressor.report.headline import headline, lead, title
 from compressor.report.run_contents import FoundArtefact, RunContents
 from compressor.report.structure import layer_figure, layer_table, web_figures
-from compressor.report.tables import encoding_tables, proportion_tables, summary_table
+from compressor.report.tables import (
+    conditions_table,
+    encoding_tables,
+    proportion_tables,
+    summary_table,
+)
 from compressor.report.trade_offs import bytes_figure, latency_figures
 from compressor.report.weight_pictures import histograms, mask_pictures
 from compressor.runs import BenchRun, Results, newest_run
 
 
 def build_report(contents: RunContents) -> Report:
-    """Everything that can be said of what a run directory holds, and nothing else."""
+    """The sections for which `contents` has anything to say."""
     run = newest_run(contents.bench) if contents.bench else None
+    results = contents.results
     sections = [
         Section("summary", "Summary", list(_summary(contents))),
-        *(_sweep_sections(contents.results) if contents.results is not None else ()),
+        *(_sweep_sections(results) if results is not None else ()),
         Section("artefacts", "Artefacts", list(_artefacts(contents))),
         Section("trade-offs", "Accuracy against bytes and latency", _trade_offs(contents, run)),
         Section("bench", "Measured in the runtimes", bench_blocks(run) if run else []),
         Section("weights", "What is left of the weights", list(_weights(contents))),
         Section("structure", "The network's structure", list(_structure(contents))),
-        *(_proportions(contents.results) if contents.results is not None else ()),
+        Section("proportions", "One table a proportion", _proportions(results)),
         Section("conditions", "Conditions", list(_conditions(contents, run))),
     ]
     return Report(title(contents), lead(contents), [part for part in sections if part.blocks])
@@ -65,22 +69,23 @@ def _summary(contents: RunContents) -> Iterator[Block]:
 
 def _steps_table(records: Mapping[str, Mapping[str, Any]]) -> Table:
     """What each step of train or prune recorded; a record may be another version's."""
-    rows = []
-    for step, record in records.items():
-        accuracy, validation = record.get("accuracy"), record.get("validation_accuracy")
-        size = record.get("checkpoint_bytes", record.get("bytes"))
-        rows.append(
-            [
-                step,
-                form.percent(accuracy) if form.is_fraction(accuracy) else form.NOTHING,
-                form.percent(validation) if form.is_fraction(validation) else form.NOTHING,
-                _count(record.get("nonzeros")),
-                _count(size),
-            ]
-        )
+    rows = [
+        [
+            step,
+            _percent(record.get("accuracy")),
+            _percent(record.get("validation_accuracy")),
+            _count(record.get("nonzeros")),
+            _count(record.get("checkpoint_bytes", record.get("bytes"))),
+        ]
+        for step, record in records.items()
+    ]
     header = ["step", "accuracy (%)", "validation (%)", "weights not zero", "bytes of the file"]
     note = "Accuracy on the test images; weights of the kernels, biases not counted."
     return Table(header, rows, note=note)
+
+
+def _percent(value: Any) -> str:
+    return form.percent(value) if form.is_fraction(value) else form.NOTHING
 
 
 def _count(value: Any) -> str:
@@ -111,19 +116,11 @@ def _found_table(found: Sequence[FoundArtefact]) -> Table:
     rows = []
     for item in found:
         artifact = item.artifact
-        sparsity = artifact.provenance.sparsity
-        known = [run.accuracy for run in artifact.verified if run.accuracy is not None]
-        rows.append(
-            [
-                item.file,
-                artifact.format,
-                artifact.quantize,
-                ", ".join(f"{run.runtime} {run.version}" for run in artifact.verified),
-                form.NOTHING if sparsity is None else form.proportion(sparsity),
-                form.percent(min(known)) if known else form.NOTHING,
-                form.count(artifact.bytes),
-            ]
-        )
+        runtimes = ", ".join(f"{run.runtime} {run.version}" for run in artifact.verified)
+        sparsity = form.known(artifact.provenance.sparsity, form.proportion)
+        accuracy = form.known(item.accuracy, form.percent)
+        row = [item.file, artifact.format, artifact.quantize, runtimes, sparsity, accuracy]
+        rows.append([*row, form.count(artifact.bytes)])
     note = "As their descriptions say; each file still has the sha256 that its description gives."
     return Table(header, rows, left=4, note=note)
 
@@ -142,7 +139,6 @@ def _weights(contents: RunContents) -> Iterator[Block]:
         return
     networks = contents.after
     titles = " and ".join(f"“{network.title}”" for network in networks)
-    pictures = mask_pictures(networks)
     whole = [
         kernel.name
         for kernel in networks[-1].kernels
@@ -153,7 +149,7 @@ def _weights(contents: RunContents) -> Iterator[Block]:
         names = ", ".join(form.short(name) for name in whole[:12])
         text += f" Not pruned, so without a picture: {names}."
     yield Text(text)
-    if pictures:
+    if pictures := mask_pictures(networks):
         yield Heading("Masks")
         yield Pictures(pictures)
     yield Heading("Histograms")
@@ -170,9 +166,10 @@ def _structure(contents: RunContents) -> Iterator[Block]:
     yield Details("Every layer", [layer_table(contents.before, networks)])
 
 
-def _proportions(results: Results) -> Iterator[Section]:
-    tables = [Details("The paper's Tables 4 to 9, with our numbers", proportion_tables(results))]
-    yield Section("proportions", "One table a proportion", tables)
+def _proportions(results: Results | None) -> list[Block]:
+    if results is None:
+        return []
+    return [Details("The paper's Tables 4 to 9, with our numbers", proportion_tables(results))]
 
 
 def _conditions(contents: RunContents, run: BenchRun | None) -> Iterator[Block]:

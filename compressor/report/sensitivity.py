@@ -1,7 +1,7 @@
 """The sensitivity of a model to pruning, layer by layer: table, CSV and figure.
 
-Every function takes what `Sensitivity.describe` gives. A figure of a few layers has them in one
-pair of axes, one of more has a panel for each, since nobody can tell thirty lines apart.
+Every function takes what `Sensitivity.describe` gives. A few layers share one pair of axes; more
+have a panel each, since nobody can tell thirty lines apart.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +18,12 @@ from compressor.foundation import write_json, write_text
 from compressor.report import formatting as form, plotting as plot
 from deploy.text import clean
 
-NAME = "sensitivity"
-"""The name of each file, without suffix."""
+_NAME = "sensitivity"  # of each file, without suffix
 
 _Described = Mapping[str, Any]
 _COLOURS = plot.SERIES[:-1]
 _MARKERS = "os^Dv*"
 _DENSE = {"color": plot.MUTED, "lw": 1.2, "linestyle": "--", "zorder": 1}
-_GREY = plot.GRID
 _WIDEST = 5  # panels in a row
 _LONGEST_NAME = 24
 
@@ -38,7 +37,7 @@ def sensitivity_text(described: _Described) -> str:
             _label(row),
             form.count(row["parameters"]),
             *(f"{100 * found['accuracy']:.1f}" for found in row["measurements"]),
-            _hint(row),
+            form.known(row["highest_sparsity"], form.proportion),
         ]
         for row in described["layers"]
     ]
@@ -51,7 +50,11 @@ def sensitivity_text(described: _Described) -> str:
         f"by {described['criterion']}); nothing is retrained",
         form.text_table(header, rows).rstrip("\n"),
         f"up to: the sparsity up to which it costs at most {points:g} point of accuracy",
-        *(_coupled(row) for row in described["layers"] if len(row["layers"]) > 1),
+        *(
+            f"{_label(row)}: {', '.join(row['layers'])} lose channels together"
+            for row in described["layers"]
+            if len(row["layers"]) > 1
+        ),
         *_reached(described),
         *(f"left alone: {name}: {reason}" for name, reason in described["left_alone"].items()),
     ]
@@ -78,11 +81,11 @@ def write_sensitivity(described: _Described, directory: Path | str) -> list[Path
     Returns the paths written. Raises StorageError where a file cannot be written.
     """
     directory = Path(directory)
-    paths = [directory / f"{NAME}{suffix}" for suffix in (".json", ".csv")]
+    paths = [directory / f"{_NAME}{suffix}" for suffix in (".json", ".csv")]
     write_json(paths[0], described)
     write_text(paths[1], sensitivity_csv(described))
     with plot.style():
-        return paths + plot.save(plot.drawn(_figure(form.cleaned(described))), directory, NAME)
+        return paths + plot.save(plot.drawn(_figure(form.cleaned(described))), directory, _NAME)
 
 
 def _targets(described: _Described) -> list[float]:
@@ -99,17 +102,8 @@ def _label(row: Mapping[str, Any]) -> str:
     return f"{name} (+{more})" if more else name
 
 
-def _hint(row: Mapping[str, Any]) -> str:
-    highest = row["highest_sparsity"]
-    return form.NOTHING if highest is None else form.proportion(highest)
-
-
-def _coupled(row: Mapping[str, Any]) -> str:
-    return f"{_label(row)}: {', '.join(row['layers'])} lose channels together"
-
-
 def _reached(described: _Described) -> list[str]:
-    """A note where groups or earlier zeros made the sparsity another one than was asked for."""
+    """A note where groups or earlier zeros made the sparsity differ from the requested one."""
     gaps = [
         abs(found["sparsity"] - found["target_sparsity"])
         for row in described["layers"]
@@ -140,8 +134,11 @@ def _new_figure(
     )
     if _lowest(described):
         note += f" The axis starts at {_lowest(described):g} %, not at 0."
-    note += f" {more}"
-    return plot.titled_figure("Accuracy when one layer is pruned", note, size)
+    figure, axes = plot.new_figure(*size)
+    figure.suptitle("Accuracy when one layer is pruned", fontsize=12)
+    wrapped = textwrap.fill(f"{note} {more}", width=int(size[0] * 15))
+    figure.supxlabel(wrapped, fontsize=plot.SMALL, color=plot.MUTED)
+    return figure, axes
 
 
 def _together(described: _Described) -> Any:
@@ -163,12 +160,9 @@ def _panels(described: _Described) -> Any:
     layers = described["layers"]
     lines = math.ceil(len(layers) / _WIDEST)
     columns = math.ceil(len(layers) / lines)
-    figure, whole = _new_figure(
-        described,
-        (max(2.1 * columns, 8.0), 1.7 * lines + 1.2),
-        "In each panel the other layers are grey; dashed: the dense accuracy, "
-        f"{100 * described['dense_accuracy']:.1f} %.",
-    )
+    more = "In each panel the other layers are grey; dashed: the dense accuracy, "
+    more += f"{100 * described['dense_accuracy']:.1f} %."
+    figure, whole = _new_figure(described, (max(2.1 * columns, 8.0), 1.7 * lines + 1.2), more)
     whole.remove()
     # Not shared axes, whose time grows with the square of their number.
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
@@ -181,7 +175,7 @@ def _panels(described: _Described) -> Any:
         if number >= len(layers):
             panel.remove()
             continue
-        panel.plot(*behind, color=_GREY, lw=0.8, zorder=0)
+        panel.plot(*behind, color=plot.GRID, lw=0.8, zorder=0)
         _dense_line(panel, described)
         panel.plot(*_points(layers[number]), color=plot.BLUE, marker="o", ms=2.5, lw=1.5)
         panel.set_title(_short(layers[number]), fontsize=8, pad=3)
@@ -204,8 +198,7 @@ def _dots(described: _Described) -> Any:
     places = range(len(layers))
     axes.axvline(dense, label=_dense_label(described), **_DENSE)
     axes.hlines(places, found, dense, color=plot.SKY, lw=1.5, zorder=1)
-    sparsity = form.proportion(_targets(described)[0])
-    label = f"the layer alone at {sparsity}"
+    label = f"the layer alone at {form.proportion(_targets(described)[0])}"
     axes.plot(found, places, "o", color=plot.BLUE, ms=6, label=label)
     axes.set_yticks(places, [_short(row) for row in layers], fontsize=8)
     axes.set_ylim(len(layers) - 0.5, -0.5)

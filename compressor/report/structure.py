@@ -37,11 +37,11 @@ def layer_figure(before: Network | None, after: Network) -> Figure:
 
 def _draw_layers(before: Network | None, after: Network) -> Any:
     layers = list((before or after).layers)[:_BARS]
-    last = {layer.name: layer for layer in after.layers}
+    left = {layer.name: layer.nonzeros for layer in after.layers}
     figure, axes = plot.new_figure(height=0.9 + 0.3 * len(layers))
     y = np.arange(len(layers))
     counts = [max(layer.parameters, 0) for layer in layers]
-    kept = [last[la.name].nonzeros if la.name in last else 0 for la in layers]
+    kept = [left.get(layer.name, 0) for layer in layers]
     axes.barh(y, counts, 0.62, color=plot.BEFORE, label=before.title if before else "parameters")
     axes.barh(y, kept, 0.62, color=plot.AFTER, label=f"{after.title}, not zero")
     most = max([*counts, 10])
@@ -51,7 +51,10 @@ def _draw_layers(before: Network | None, after: Network) -> Any:
         )
         look = {"va": "center", "color": plot.INK if count else plot.MUTED}
         plot.note(axes, text if count else "no weights", (max(count, 1), position), (3, 0), **look)
-    axes.set_yticks(y, [_layer_label(layer) for layer in layers])
+    axes.set_yticks(
+        y,
+        [f"{form.short(la.name, 18)}  {la.kind[:16]}\n{_shape_text(la)}" for la in layers],
+    )
     axes.tick_params(axis="y", length=0, labelcolor=plot.INK, labelsize=plot.SMALL)
     axes.invert_yaxis()
     axes.set_xscale("log")
@@ -64,11 +67,7 @@ def _draw_layers(before: Network | None, after: Network) -> Any:
     return figure
 
 
-def _layer_label(layer: LayerSummary) -> str:
-    return f"{form.short(layer.name, 18)}  {layer.kind[:16]}\n{shape_text(layer)}"
-
-
-def shape_text(layer: LayerSummary) -> str:
+def _shape_text(layer: LayerSummary) -> str:
     """The shape of a layer's output: "14 x 14 x 32"; "?" where it is not known."""
     if layer.shape is None:
         return "?"
@@ -82,8 +81,7 @@ def web_figures(before: Network | None, after: Sequence[Network]) -> list[Figure
     for number, network in enumerate(networks):
         if not any(kernel.values.ndim > 1 for kernel in network.kernels):
             continue
-        which = "before" if network is before else "after"
-        paper_figure = "1" if network is before else "2"
+        which, paper_figure = ("before", 1) if network is before else ("after", 2)
         figures.append(
             Figure(
                 f"structure_{number}_{which}",
@@ -105,11 +103,10 @@ def _web_caption(network: Network) -> str:
             lost.append(f"{form.short(kernel.name)} {form.count(dead)} of {units}")
     weights = sum(kernel.values.size for kernel in network.kernels)
     left = sum(int(np.count_nonzero(kernel.values)) for kernel in network.kernels)
-    text = f"{form.count(left)} of {form.count(weights)} connections are there"
-    text += f" ({form.percent(left / max(weights, 1))} %). "
-    if lost:
-        text += f"Units with no way in or none out, hollow: {', '.join(lost)}. "
-    text += (
+    hollow = f"Units with no way in or none out, hollow: {', '.join(lost)}. " if lost else ""
+    text = (
+        f"{form.count(left)} of {form.count(weights)} connections are there "
+        f"({form.percent(left / max(weights, 1))} %). {hollow}"
         f"Up to {_UNITS} real units of each layer, evenly spaced; a line is a weight that is not "
         "zero, for convolutions the darker, the more of the window is left."
     )
@@ -154,7 +151,8 @@ def _draw_web(network: Network) -> Any:
             _units(axes, y, inputs, np.zeros(inputs, bool))
             _label(axes, y, _inputs_label(network, previous, kernel), plot.MUTED)
         _connections(axes, y, kernel)
-        _label(axes, y - _STEP / 2, _kernel_label(kernel), plot.MUTED)
+        density = form.proportion(round(kernel.density, 4))
+        _label(axes, y - _STEP / 2, f"{density} left", plot.MUTED)
         y -= _STEP
         _units(axes, y, outputs, _dead_outputs(kernel, following))
         _label(axes, y, f"{form.short(kernel.name, 14)}: {form.count(outputs)}", plot.INK)
@@ -163,7 +161,7 @@ def _draw_web(network: Network) -> Any:
 
 
 def _inputs_label(network: Network, previous: KernelValues | None, kernel: KernelValues) -> str:
-    """How many inputs a kernel has that are not the units above it, and what makes them so."""
+    """How many inputs a kernel has that are not the units above it, and from which layer."""
     inputs = kernel.values.shape[-2]
     names = [layer.name for layer in network.layers]
     if previous is not None and previous.name in names and kernel.name in names:
@@ -171,10 +169,6 @@ def _inputs_label(network: Network, previous: KernelValues | None, kernel: Kerne
         if between:
             return f"{form.short(between[-1], 14)}: {form.count(inputs)}"
     return f"{form.count(inputs)} input{'s' if inputs > 1 else ''}"
-
-
-def _kernel_label(kernel: KernelValues) -> str:
-    return f"{form.proportion(round(kernel.density, 4))} left"
 
 
 def _label(axes: Any, y: float, text: str, colour: str) -> None:
@@ -186,8 +180,7 @@ def _sample(units: int) -> np.ndarray:
 
 
 def _places(count: int) -> np.ndarray:
-    width = plot.WIDTH - _LEFT - 0.15
-    return (np.arange(count) + 0.5) / count * width
+    return (np.arange(count) + 0.5) / count * (plot.WIDTH - _LEFT - 0.15)
 
 
 def _units(axes: Any, y: float, units: int, dead: np.ndarray) -> None:
@@ -205,30 +198,28 @@ def _connections(axes: Any, y: float, kernel: KernelValues) -> None:
     fraction = kernel.connections()
     first, last = _sample(fraction.shape[0]), _sample(fraction.shape[1])
     above, below = _places(len(first)), _places(len(last))
-    lines, strengths = [], []
-    for i, source in enumerate(first):
-        for j, target in enumerate(last):
-            if fraction[source, target] > 0:
-                lines.append([(above[i], y), (below[j], y - _STEP)])
-                strengths.append(0.15 + 0.65 * float(fraction[source, target]))
+    drawn = fraction[np.ix_(first, last)]
+    lines = [[(above[i], y), (below[j], y - _STEP)] for i, j in np.argwhere(drawn > 0)]
     if lines:
+        alpha = 0.15 + 0.65 * drawn[drawn > 0].astype(float)
         axes.add_collection(
-            LineCollection(lines, colors=plot.BLUE, alpha=strengths, linewidths=0.7, zorder=2)
+            LineCollection(lines, colors=plot.BLUE, alpha=alpha, linewidths=0.7, zorder=2)
         )
 
 
 def layer_table(before: Network | None, after: Sequence[Network]) -> Table:
     """Every layer: its class, its shape, its parameters, and what is not zero after pruning."""
     first = before or after[0]
+    nonzeros = [{layer.name: layer.nonzeros for layer in network.layers} for network in after]
     header = ["layer", "kind", "output", "parameters"]
     header += [f"{network.title}: not zero" for network in after]
-    rows = []
-    for layer in first.layers:
-        cells = [layer.name, layer.kind, shape_text(layer), form.count(layer.parameters)]
-        for network in after:
-            found = next((la for la in network.layers if la.name == layer.name), None)
-            cells.append(form.NOTHING if found is None else form.count(found.nonzeros))
-        rows.append(cells)
+    rows = [
+        [
+            *(layer.name, layer.kind, _shape_text(layer), form.count(layer.parameters)),
+            *(form.known(left.get(layer.name)) for left in nonzeros),
+        ]
+        for layer in first.layers
+    ]
     totals = [form.count(network.nonzeros) for network in after]
     rows.append(["all", "", "", form.count(first.parameters), *totals])
     return Table(header, rows, left=3)

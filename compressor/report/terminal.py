@@ -17,7 +17,9 @@ from compressor.report.formatting import (
     text_table,
     threshold,
 )
-from compressor.report.inspection_tables import artifact_text, shown
+from deploy.text import clean
+
+_LONGEST = 60
 
 
 def records_text(records: Mapping[str, Mapping[str, Any]]) -> str:
@@ -56,7 +58,7 @@ def shrinking_text(record: Mapping[str, Any]) -> str:
 
 
 def evaluation_text(evaluation: Mapping[str, Any]) -> str:
-    """The verdict of a predictor on a test set."""
+    """What a predictor achieved on a test set."""
     time = evaluation["prediction_time"]
     total, batch = time["total_ms"], time["batch_ms"]
     return (
@@ -82,11 +84,11 @@ def inspection_text(inspection: Mapping[str, Any]) -> str:
     rows = [
         [
             f"{row['layer']}/{row['variable']}",
-            " x ".join(str(size) for size in row["shape"]) or "1",
+            _shape(row["shape"]),
             count(row["parameters"]),
             count(row["zeros"]),
             proportion(row["zeros"] / max(row["parameters"], 1)),
-            NOTHING if row["threshold"] is None else threshold(row["threshold"]),
+            known(row["threshold"], threshold),
             known(row["macs"]),
             count(row["bytes"]),
             row["storage"],
@@ -117,8 +119,7 @@ def _pruned_table(rows: Sequence[Mapping[str, Any]]) -> str:
         cells = [row["layer"], count(row["parameters"]), count(row["kept"])]
         if units:
             cells += [count(row["units"]), count(row["units_kept"])]
-        found = row["threshold"]
-        table.append([*cells, NOTHING if found is None else threshold(found)])
+        table.append([*cells, known(row["threshold"], threshold)])
     return text_table(header, table)
 
 
@@ -150,14 +151,14 @@ def _comparison_text(comparison: Mapping[str, Any]) -> str:
         [shown(name), *(_change(before, after, key) for key in keys)]
         for name, before, after in named
     ]
-    rows.append(["ratio", *(_times(totals["ratio"][key]) for key in keys)])
+    rows.append(["ratio", *(known(totals["ratio"][key], _times) for key in keys)])
     header = ["layer", "parameters", "not zero", "MACs", "MACs\nnot zero", "bytes"]
     files = "".join(
         f"{side + ':':7} {comparison[side]['path']} ({comparison[side]['kind']}, "
         f"{mib(comparison[side]['file_bytes'])} MiB)\n"
         for side in ("before", "after")
     )
-    ratio = _times(totals["ratio"]["file_bytes"])
+    ratio = known(totals["ratio"]["file_bytes"], _times)
     return (
         f"{files}{text_table(header, rows)}"
         f"bytes of the file: {_change(totals['before'], totals['after'], 'file_bytes')} ({ratio})\n"
@@ -172,8 +173,8 @@ def _change(
     return first if first == last else f"{first} -> {last}"
 
 
-def _times(ratio: float | None) -> str:
-    return NOTHING if ratio is None else f"{ratio:.2f}x"
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}x"
 
 
 def _facts(record: Mapping[str, Any]) -> list[str]:
@@ -186,17 +187,87 @@ def _facts(record: Mapping[str, Any]) -> list[str]:
         facts.append(f"{percent(record['validation_accuracy'])} % on the validation images")
     if "nonzeros" in record:
         facts.append(f"{count(record['nonzeros'])} weights of kernels are not zero")
-    for rule in record.get("inputs", []):
-        facts.append(f"{rule['name']} {rule['reason']}")
+    facts += [f"{rule['name']} {rule['reason']}" for rule in record.get("inputs", [])]
     if "objective" in record:
         found = record["objective"]
         facts.append(f"loss {found['loss']} on {found['outputs']} ({found['source']})")
         facts += found.get("notes", [])
-    for key in ("checkpoint_bytes", "bytes"):
-        if key in record:
-            facts.append(f"{mib(record[key])} MiB")
-    return facts
+    sizes = [record[key] for key in ("checkpoint_bytes", "bytes") if key in record]
+    return facts + [f"{mib(size)} MiB" for size in sizes]
 
 
 def _indented(text: str) -> str:
     return "".join(f"  {line}\n" for line in text.splitlines())
+
+
+def artifact_text(inspection: Mapping[str, Any]) -> str:
+    """The weights of an artefact and how they are stored, its operators, inputs and description."""
+    lines = [
+        f"{inspection['path']}: {inspection['kind']}, {mib(inspection['file_bytes'])} MiB, "
+        f"{known(inspection['parameters'])} parameters, {known(inspection['nonzeros'])} not zero",
+        *(_ports(side, inspection[side]) for side in ("inputs", "outputs")),
+        f"operators: {', '.join(map(_operator, inspection['operators'])) or 'none'}",
+        *_description(inspection),
+    ]
+    header = ["weight", "shape", "parameters", "zeros", "sparsity", "bytes", "as", "values"]
+    return "\n".join(lines) + "\n" + text_table(header, list(map(_weight, inspection["layers"])))
+
+
+def shown(name: str) -> str:
+    """A name; of a long one the end, which tells it from others."""
+    return clean(name, _LONGEST, tail=True)
+
+
+def _weight(row: Mapping[str, Any]) -> list[str]:
+    zeros, parameters = row["zeros"], row["parameters"]
+    return [
+        shown("/".join(part for part in (row["layer"], row["variable"]) if part)),
+        NOTHING if row["shape"] is None else _shape(row["shape"]),
+        known(parameters),
+        known(zeros),
+        NOTHING if zeros is None else proportion(zeros / max(parameters, 1)),
+        count(row["bytes"]),
+        shown(row["storage"]),
+        row["values"],
+    ]
+
+
+def _ports(side: str, ports: Sequence[Mapping[str, Any]]) -> str:
+    found = []
+    for port in ports:
+        shape = "" if port["shape"] is None else f" {_shape(port['shape'])}"
+        scale = "" if port["scale"] is None else f", scale {port['scale']:.6g}"
+        found.append(f"{shown(port['name'])} ({port['dtype']}{shape}{scale})")
+    return f"{side}: {', '.join(found) or 'none'}"
+
+
+def _shape(shape: Sequence[int | None]) -> str:
+    """A shape, with a star where a size is free."""
+    return " x ".join("*" if size is None else str(size) for size in shape) or "1"
+
+
+def _operator(row: Mapping[str, Any]) -> str:
+    version = "" if row["version"] is None else f" v{row['version']}"
+    times = "" if row["count"] == 1 else f" ({row['count']} times)"
+    return f"{shown(row['name'])}{version}{times}"
+
+
+def _description(inspection: Mapping[str, Any]) -> list[str]:
+    if inspection["description_error"] is not None:
+        return [f"description: {inspection['description_error']}"]
+    described = inspection["description"]
+    if described is None:
+        return []
+    lines = [
+        f"made for {shown(described['runtime'])}, quantize {described['quantize']}, "
+        f"optimize {described['optimize']}"
+    ]
+    for check in described["verified"]:
+        accuracy, reference = check["accuracy"], check["reference_accuracy"]
+        found = f"verified in {shown(check['runtime'])} {shown(check['version'])}"
+        if accuracy is not None:
+            found += f": accuracy {percent(accuracy)} %"
+        if reference is not None:
+            found += f" (Keras model {percent(reference)} %)"
+        lines.append(f"{found}, {count(check['examples'])} examples")
+    return lines

@@ -10,7 +10,6 @@ from typing import Any
 from compressor.report import formatting as form, plotting as plot
 from compressor.report.content import Figure
 from compressor.report.figures import zoom
-from compressor.report.pareto import front
 from compressor.report.run_contents import FoundArtefact
 from compressor.runs import BenchRun, Results, is_sound, median_ms, rows_with, settings_of
 
@@ -28,7 +27,7 @@ class Point:
     cost: float
     accuracy: float
     sound: bool
-    """whether it may be on the front: not where the runtime computes something else"""
+    """whether it may be on the front: not where the runtime computes it wrongly"""
 
 
 def bytes_figure(
@@ -51,17 +50,14 @@ def latency_figures(run: BenchRun) -> list[Figure]:
     """Accuracy against the median latency, one figure a number of threads and batch size."""
     figures = []
     for threads, batch in _shown(settings_of(run["rows"])):
-        points = [
-            Point(
-                run["artefacts"][row["artefact"]]["name"],
-                _group(row),
-                found,
-                row["accuracy"],
-                is_sound(row),
-            )
-            for row in rows_with(run, (threads, batch))
-            if (found := median_ms(row)) is not None and row.get("accuracy") is not None
-        ]
+        points = []
+        for row in rows_with(run, (threads, batch)):
+            time, accuracy = median_ms(row), row.get("accuracy")
+            if time is not None and accuracy is not None:
+                name = run["artefacts"][row["artefact"]]["name"]
+                group = row["runtime"]
+                group += "" if row["transfer"] == "copies" else f", {row['transfer']}"
+                points.append(Point(name, group, time, accuracy, is_sound(row)))
         if points:
             figures.append(
                 Figure(
@@ -79,11 +75,6 @@ def setting_text(threads: int, batch: int) -> str:
     return f"{threads} thread{'s' if threads > 1 else ''}, batch {form.count(batch)}"
 
 
-def _group(row: Any) -> str:
-    transfer = row["transfer"]
-    return str(row["runtime"]) + ("" if transfer == "copies" else f", {transfer}")
-
-
 def _shown(settings: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
     """The settings that are drawn: all, or where they are many the ends of each."""
     if len(settings) <= _MOST_SETTINGS:
@@ -97,16 +88,11 @@ def _shown(settings: Sequence[tuple[int, int]]) -> Sequence[tuple[int, int]]:
 def _measured_bytes(run: BenchRun) -> list[Point]:
     points: dict[tuple[int, str], Point] = {}
     for row in run["rows"]:
-        artefact = run["artefacts"][row["artefact"]]
-        key = (row["artefact"], row["runtime"])
-        if row.get("accuracy") is not None and key not in points:
-            points[key] = Point(
-                artefact["name"],
-                row["runtime"],
-                artefact["bytes"],
-                row["accuracy"],
-                is_sound(row),
-            )
+        artefact, runtime = run["artefacts"][row["artefact"]], row["runtime"]
+        key = (row["artefact"], runtime)
+        if (accuracy := row.get("accuracy")) is not None and key not in points:
+            name, size = artefact["name"], artefact["bytes"]
+            points[key] = Point(name, runtime, size, accuracy, is_sound(row))
     return list(points.values())
 
 
@@ -142,7 +128,21 @@ def _found_bytes(found: Sequence[FoundArtefact]) -> list[Point]:
 def _best(points: Sequence[Point]) -> list[Point]:
     """The front, from the cheapest on."""
     sound = [point for point in points if point.sound]
-    return [sound[i] for i in front([(point.cost, point.accuracy) for point in sound])]
+    return [sound[i] for i in pareto_front([(point.cost, point.accuracy) for point in sound])]
+
+
+def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Indices of the (cost, accuracy) points on the front, from the cheapest on.
+
+    A point is on it when every cheaper or as cheap one is less accurate; of equal points the first
+    is. pareto_front([(1, .90), (2, .95), (3, .93), (3, .99)]) -> [0, 1, 3]
+    """
+    order = sorted(range(len(points)), key=lambda i: (points[i][0], -points[i][1], i))
+    found: list[int] = []
+    for index in order:
+        if not found or points[index][1] > points[found[-1]][1]:
+            found.append(index)
+    return found
 
 
 def _caption(points: Sequence[Point], text: Any, word: str) -> str:
@@ -152,19 +152,18 @@ def _caption(points: Sequence[Point], text: Any, word: str) -> str:
         f"{form.percent(point.accuracy)} %"
         for number, point in enumerate(best[:_MOST_NAMED], start=1)
     )
+    more = len(best) - _MOST_NAMED
+    caption = f"On the Pareto front, from the {word} on: {shown}"
+    caption += f"; and {more} more." if more > 0 else "."
     if not best:
         caption = "No row is sound, so there is no front."
-    else:
-        more = len(best) - _MOST_NAMED
-        caption = f"On the Pareto front, from the {word} on: {shown}"
-        caption += f"; and {more} more." if more > 0 else "."
-    wrong = [point for point in points if not point.sound]
+    wrong = [
+        f"{form.short(point.name)} in {point.group} ({form.percent(point.accuracy)} %)"
+        for point in points
+        if not point.sound
+    ]
     if wrong:
-        named = ", ".join(
-            f"{form.short(point.name)} in {point.group} ({form.percent(point.accuracy)} %)"
-            for point in wrong[:_MOST_NAMED]
-        )
-        caption += f" WRONG, red, and never on the front: {named}."
+        caption += f" WRONG, red, and never on the front: {', '.join(wrong[:_MOST_NAMED])}."
     return caption
 
 
@@ -195,9 +194,8 @@ def _draw(points: Sequence[Point], label: str, unit: float) -> Any:
         x = [point.cost / unit for point in best]
         y = [100 * point.accuracy for point in best]
         axes.step(x, y, where="post", color=plot.MUTED, lw=1.1, zorder=2, label="Pareto front")
-        for number in range(min(len(best), _MOST_NAMED)):
-            place = (x[number], y[number])
-            plot.note(axes, str(number + 1), place, (-3, 5), ha="right", fontweight="bold")
+        for number, place in enumerate(zip(x[:_MOST_NAMED], y, strict=False), start=1):
+            plot.note(axes, str(number), place, (-3, 5), ha="right", fontweight="bold")
     axes.set_xscale("log")
     axes.margins(x=0.1)
     _cost_ticks(axes, [point.cost / unit for point in points])
@@ -212,9 +210,9 @@ def _mark_wrong(axes: Any, point: Point, unit: float, low: float, high: float) -
     """A red cross; at the edge, with its accuracy in words, where it is off the scale."""
     percent = 100 * point.accuracy
     inside = min(max(percent, low + 0.06 * (high - low)), high)
-    axes.plot([point.cost / unit], [inside], marker="x", ms=7, mew=1.8, color=plot.RED, zorder=4)
+    place = (point.cost / unit, inside)
+    axes.plot(*place, marker="x", ms=7, mew=1.8, color=plot.RED, zorder=4)
     if inside != percent:
-        place = (point.cost / unit, inside)
         plot.note(axes, f"{percent:.1f} % ↓", place, (6, 0), va="center", color=plot.RED)
 
 

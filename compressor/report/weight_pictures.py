@@ -15,7 +15,7 @@ from compressor.report import formatting as form, plotting as plot
 from compressor.report.content import Figure, Picture
 from compressor.report.networks import KernelValues, Network
 
-MOST_KERNELS = 8
+_MOST_KERNELS = 8
 _CELLS = (196, 96)  # width and height of a density picture, at most
 _TILES = (480, 240)  # pixels of a picture of convolution windows, at most
 _BINS = 81
@@ -24,22 +24,17 @@ _GAP = -1.0
 _BETWEEN = (201, 210, 218, 255)
 
 
-def pruned_names(networks: Sequence[Network]) -> list[str]:
+def _pruned_names(networks: Sequence[Network]) -> list[str]:
     """The kernels that any of the networks has zeros in, in their order."""
-    names = {
-        kernel.name: None
-        for network in networks
-        for kernel in network.kernels
-        if kernel.density < 1 and kernel.values.ndim > 1
-    }
-    return list(names)
+    kernels = (kernel for network in networks for kernel in network.kernels)
+    return list(dict.fromkeys(k.name for k in kernels if k.density < 1 and k.values.ndim > 1))
 
 
 def mask_pictures(networks: Sequence[Network]) -> list[Picture]:
     """For each pruned kernel a picture of each network's: where weights are left."""
     return [
         _mask_picture(kernel, network, f"{index}_{number}")
-        for index, name in enumerate(pruned_names(networks)[:MOST_KERNELS])
+        for index, name in enumerate(_pruned_names(networks)[:_MOST_KERNELS])
         for number, network in enumerate(networks)
         for kernel in network.kernels
         if kernel.name == name
@@ -47,12 +42,10 @@ def mask_pictures(networks: Sequence[Network]) -> list[Picture]:
 
 
 def _mask_picture(kernel: KernelValues, network: Network, number: str) -> Picture:
-    if kernel.values.ndim > 2 and kernel.is_matrix:
-        cells, what = _tiles(kernel)
-    else:
-        cells, what = _density(kernel)
-    top = float(cells.max())
-    left = int(np.count_nonzero(kernel.values))
+    tiled = kernel.values.ndim > 2 and kernel.is_matrix
+    cells, what = _tiles(kernel) if tiled else _density(kernel)
+    top, left = float(cells.max()), int(np.count_nonzero(kernel.values))
+    scale = f" White is 0 %, the darkest {form.proportion(round(top, 4))}."
     dead = int((kernel.connections().sum(axis=0) == 0).sum())
     units = kernel.values.shape[-1]
     finding = f"{form.count(left)} of {form.count(kernel.values.size)} weights are left"
@@ -60,14 +53,9 @@ def _mask_picture(kernel: KernelValues, network: Network, number: str) -> Pictur
     if dead:
         finding += f"; {form.count(dead)} of {form.count(units)} outputs have none"
     return Picture(
-        f"mask_{number}_{file_name(kernel.name)}",
+        f"mask_{number}_{_file_name(kernel.name)}",
         f"{form.short(kernel.name)}, {network.title}",
-        f"{finding}. {what}"
-        + (
-            f" White is 0 %, the darkest {form.proportion(round(top, 4))}."
-            if kernel.values.ndim == 2
-            else ""
-        ),
+        f"{finding}. {what}{scale if kernel.values.ndim == 2 else ''}",
         _png(cells, top),
         (cells.shape[1], cells.shape[0]),
     )
@@ -76,11 +64,9 @@ def _mask_picture(kernel: KernelValues, network: Network, number: str) -> Pictur
 def _density(kernel: KernelValues) -> tuple[np.ndarray, str]:
     """The density of blocks of the kernel as a matrix, its longer side across."""
     left = kernel.left.reshape(-1, kernel.values.shape[-1])
-    across, down = "inputs", "outputs"
+    down, across = "inputs", "outputs"
     if left.shape[0] > left.shape[1]:
-        left = left.T
-    else:
-        across, down = down, across
+        left, down, across = left.T, across, down
     down_edges, across_edges = (
         _edges(size, most) for size, most in zip(left.shape, _CELLS[::-1], strict=True)
     )
@@ -131,7 +117,7 @@ def _png(cells: np.ndarray, top: float) -> bytes:
     return content.getvalue()
 
 
-def file_name(name: str) -> str:
+def _file_name(name: str) -> str:
     """A name of a model as part of a file name: letters, digits and underscores."""
     return re.sub(r"[^A-Za-z0-9]+", "_", name)[:40].strip("_") or "unnamed"
 
@@ -140,10 +126,10 @@ def histograms(before: Network | None, after: Sequence[Network]) -> list[Figure]
     """For each kernel the weights before and after pruning and retraining."""
     networks = [*([before] if before else []), *after]
     names = dict.fromkeys(kernel.name for network in networks for kernel in network.kernels)
-    pruned = pruned_names(after)
+    pruned = _pruned_names(after)
     order = [*pruned, *(name for name in names if name not in pruned)]
     figures = []
-    for number, name in enumerate(order[:MOST_KERNELS]):
+    for number, name in enumerate(order[:_MOST_KERNELS]):
         kernels = {
             network.title: kernel
             for network in networks
@@ -152,7 +138,7 @@ def histograms(before: Network | None, after: Sequence[Network]) -> list[Figure]
         }
         figures.append(
             Figure(
-                f"weights_{number}_{file_name(name)}",
+                f"weights_{number}_{_file_name(name)}",
                 f"Weights of {form.short(name)}{', before and after' if before else ''}",
                 _histogram_caption(kernels),
                 partial(_draw_histogram, kernels),
@@ -163,7 +149,7 @@ def histograms(before: Network | None, after: Sequence[Network]) -> list[Figure]
 
 def _draw_histogram(kernels: dict[str, KernelValues]) -> Any:
     figure, axes = plot.new_figure(height=2.6)
-    present = {title: kernel.values[kernel.values != 0] for title, kernel in kernels.items()}
+    present = {title: kernel.values[kernel.left] for title, kernel in kernels.items()}
     furthest = max((float(np.abs(v).max()) for v in present.values() if v.size), default=1.0)
     edges = np.linspace(-furthest, furthest, _BINS + 1)
     colours = iter((plot.SKY, plot.VERMILLION, plot.PURPLE))
@@ -186,14 +172,11 @@ def _draw_histogram(kernels: dict[str, KernelValues]) -> Any:
 def _histogram_caption(kernels: dict[str, KernelValues]) -> str:
     parts = []
     for title, kernel in kernels.items():
-        values = kernel.values[kernel.values != 0]
-        if not values.size:
-            parts.append(f"{title}: nothing is left")
-            continue
-        magnitudes = np.abs(values.astype(np.float64))
-        parts.append(
-            f"{title}: {form.count(values.size)} weights, median magnitude "
-            f"{np.median(magnitudes):.3g}, largest {magnitudes.max():.3g}"
-        )
+        magnitudes = np.abs(kernel.values[kernel.left].astype(np.float64))
+        found = "nothing is left"
+        if magnitudes.size:
+            found = f"{form.count(magnitudes.size)} weights, median magnitude "
+            found += f"{np.median(magnitudes):.3g}, largest {magnitudes.max():.3g}"
+        parts.append(f"{title}: {found}")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}. The count is logarithmic."

@@ -10,7 +10,6 @@ from compressor.errors import CheckpointError
 from compressor.runs.schema import check_schema, check_version, load_schema, read_document
 
 BENCH = "bench.json"
-"""What the document is called in a run directory."""
 BENCH_SCHEMA = "compressor.bench"
 BENCH_SCHEMA_VERSION = 1
 
@@ -55,12 +54,12 @@ def read_bench(path: Path) -> dict[str, Any]:
 
 
 def newest_run(bench: Bench) -> BenchRun | None:
-    """The run that was appended last of those that measured anything; None where none did."""
+    """The last run that measured anything; None where none did."""
     return next((run for run in reversed(bench["runs"]) if run["rows"]), None)
 
 
 def is_sound(row: BenchRow) -> bool:
-    """Whether a row may be called fastest or lie on a Pareto front: not one that is wrong."""
+    """Whether a row may be called fastest or lie on a Pareto front."""
     return row["status"] in ("right", "unproven")
 
 
@@ -88,7 +87,7 @@ def rows_with(run: BenchRun, setting: tuple[int, int]) -> list[BenchRow]:
 
 
 def settings_of(rows: Sequence[BenchRow]) -> list[tuple[int, int]]:
-    """Every (threads, batch) that was measured, in ascending order."""
+    """Every measured (threads, batch), in ascending order."""
     return sorted({(row["threads"], row["batch"]) for row in rows})
 
 

@@ -24,8 +24,8 @@ def results_schema() -> dict[str, Any]:
 def check_results(results: Results) -> None:
     """Raise CheckpointError in one line unless `results` can be reported.
 
-    Checks the name, the version and the schema. Every row must have its dense model, and every
-    proportion the same layers, which they are compared by.
+    Checks the name, the version and the schema. Every row must have its dense model, and all rows
+    the same layers, by which they are compared.
     """
     check_version(results, "results document", RESULTS_SCHEMA, RESULTS_SCHEMA_VERSION)
     check_schema(results, results_schema(), "results document", "results")
@@ -47,9 +47,8 @@ def read_results(path: Path) -> dict[str, Any]:
 
 def by_sparsity(results: Results) -> dict[float, list[dict[str, Any]]]:
     """The rows of results["proportions"], in order of sparsity, then of seed."""
-    rows = sorted(results["proportions"], key=lambda row: (row["sparsity"], row["seed"]))
     grouped: dict[float, list[dict[str, Any]]] = {}
-    for row in rows:
+    for row in sorted(results["proportions"], key=lambda row: (row["sparsity"], row["seed"])):
         grouped.setdefault(row["sparsity"], []).append(row)
     return grouped
 
@@ -69,5 +68,5 @@ def encoding_names(results: Results) -> list[str]:
 
 
 def bound_names(results: Results) -> set[str]:
-    """The names of what is a lower bound and no layout of bytes; "entropy" always is."""
+    """The encodings that are a lower bound, not a layout of bytes; "entropy" always is."""
     return {record["name"] for record in results["encodings"] if record["bound"]} | {"entropy"}

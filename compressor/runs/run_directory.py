@@ -49,12 +49,11 @@ Work = Callable[[Path], dict[str, Any]]
 class RunDirectory:
     """Open `path` for one experiment, as a context manager.
 
-    `identity` is a JSON object of everything that decides the results. Raises
-    RunDirectoryError when the folder holds another experiment, and names the difference;
-    when it holds files that are no run; and when another process is working in it.
-    With `force` an earlier run in the folder is removed first; other files are never touched.
-    `force` is None for a run of steps that are done again one by one. A folder that was made
-    here and in which no step was begun is removed on an error.
+    `identity` is a JSON object of everything that decides the results. Raises RunDirectoryError
+    when the folder holds another experiment, naming the difference; when it holds files that are
+    no run; and when another process is working in it. With `force` an earlier run in the folder
+    is removed first; other files are never touched. `force` is None for a run whose steps are
+    redone one by one. A folder that was created here is removed on an error before its first step.
     """
 
     def __init__(
@@ -70,11 +69,8 @@ class RunDirectory:
         made = not self.path.exists()
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        lock = lock_folder(
-            self.path,
-            "another process is working in the run directory",
-            "wait for it, or choose another folder",
-        )
+        what = "another process is working in the run directory"
+        lock = lock_folder(self.path, what, "wait for it, or choose another folder")
         with contextlib.ExitStack() as held:
             held.callback(lock.release)
             if self._force:
@@ -90,21 +86,16 @@ class RunDirectory:
         self._held.__exit__(*error)
 
     def step(
-        self,
-        name: str,
-        work: Work,
-        *,
-        config: dict[str, Any] | None = None,
-        force: bool = False,
+        self, name: str, work: Work, *, config: dict[str, Any] | None = None, force: bool = False
     ) -> dict[str, Any]:
         """The result of step `name`: from its record, or by doing `work` in its folder now.
 
         `work` gets a new folder, writes its files there and returns a JSON object. The record,
         with the sha256 of every file, is written last, and only then does the folder get the
-        step's name: a step is finished or not there, and one that is done again with `force`
-        stays until the new one is finished. `config` is what decides the result beyond the
-        identity of the run: a finished step with another one raises RunDirectoryError, which
-        names the difference, unless `force`.
+        step's name: a step is either finished or absent, and one that is redone with `force` stays
+        until the new one is finished. `config` is what decides the result beyond the identity of
+        the run: a finished step with another one raises RunDirectoryError, which names the
+        difference, unless `force`.
         """
         directory = self.path / name
         config = json.loads(json.dumps(config or {}))
@@ -132,7 +123,7 @@ class RunDirectory:
         return written
 
     def discard(self, name: str) -> None:
-        """Remove the step `name`, if it is there: what follows does not come from it."""
+        """Remove the step `name`, if it is there."""
         directory = self.path / name
         with storage_errors(directory):
             if directory.exists():
@@ -166,14 +157,14 @@ class RunDirectory:
             )
 
     def _has_our_identity(self) -> bool:
-        """Whether experiment.json is ours; one that cannot be read is, by the steps beside it."""
+        """Whether experiment.json is ours; an unreadable one counts if steps lie beside it."""
         path = self.path / IDENTITY
         if not path.is_file():
             return False
         try:
             return "kind" in read_json(path)
         except CheckpointError:
-            return any(self.path.glob("seed-*/step_*")) or any(self.path.glob("step_*"))
+            return any(any(self.path.glob(steps)) for steps in ("step_*", "seed-*/step_*"))
 
     def _clear(self) -> None:
         for child in self.path.iterdir():

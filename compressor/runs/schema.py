@@ -26,8 +26,7 @@ _SHORT.maxstring = _SHORT.maxother = 80
 def load_schema(name: str) -> dict[str, Any]:
     """The JSON Schema in the file `name` beside this module."""
     text = resources.files("compressor.runs").joinpath(name).read_text("utf-8")
-    loaded: dict[str, Any] = json.loads(text)
-    return loaded
+    return dict(json.loads(text))
 
 
 def read_document(path: Path, check: Callable[[Any], None]) -> dict[str, Any]:
@@ -42,10 +41,7 @@ def read_document(path: Path, check: Callable[[Any], None]) -> dict[str, Any]:
 
 
 def check_version(document: Any, what: str, name: str, version: int) -> None:
-    """Raise CheckpointError unless `document` says that it is a `name` of this version.
-
-    `what` is what messages call it.
-    """
+    """Raise CheckpointError unless `document`, called `what`, is a `name` of this version."""
     if not isinstance(document, Mapping) or document.get("schema") != name:
         raise CheckpointError(f"not a {what}", hint=f'"schema" is "{name}" in one')
     if document.get("schema_version") != version:
@@ -57,11 +53,11 @@ def check_version(document: Any, what: str, name: str, version: int) -> None:
 
 
 def check_schema(document: Any, schema: Mapping[str, Any], what: str, root: str) -> None:
-    """Raise CheckpointError at the first place where `document` does not keep to `schema`.
+    """Raise CheckpointError at the first place where `document` violates `schema`.
 
-    `what` is what the message calls the document, `root` what its paths begin with. Keys that the
-    schema does not name are allowed, so that a newer program's documents of the same version are
-    read. Numbers must be finite, integers below 2^63 in size, and texts must be valid Unicode.
+    The message calls the document `what`; its paths begin with `root`. Keys that the schema does
+    not name are allowed, so that a newer program's documents of the same version can be read.
+    Numbers must be finite, integers below 2^63 in size, and texts valid Unicode.
     """
     try:
         # Not jsonschema's best match: a hostile document may have millions of errors.
@@ -80,7 +76,7 @@ def check_schema(document: Any, schema: Mapping[str, Any], what: str, root: str)
 
 @functools.cache
 def _reader() -> Any:
-    """The validator class of a lenient reader; jsonschema is imported late, as that takes time."""
+    """The validator class of a lenient reader; jsonschema takes long to import, hence late."""
     from jsonschema import Draft202012Validator, validators
 
     def further_keys(validator: Any, rule: Any, value: Any, schema: Any) -> Iterator[Any]:

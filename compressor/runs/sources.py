@@ -10,8 +10,9 @@ from compressor.errors import CheckpointError, UsageError
 from compressor.foundation import sha256
 from compressor.runs.run_directory import RECORD, same_pruning
 
+MODEL, MASKS, SPARSE = "model.keras", "masks.npz", "sparse.npz"
 MODEL_RUN = {"kind": "model"}
-"""What a run directory of one model says that it is."""
+"""The identity of a run directory that holds one model."""
 
 
 def same_model(source: Path, digest: str) -> Path:
@@ -26,7 +27,7 @@ def same_model(source: Path, digest: str) -> Path:
 
 
 def is_finished(step: Path) -> bool:
-    """Whether the folder of a step has its record."""
+    """Whether the folder of a step has a record."""
     return (step / RECORD).is_file()
 
 
@@ -56,7 +57,7 @@ def model_to_shrink(model: Path) -> Path:
 
 
 def shrunk_path(model: Path, source: Path) -> Path:
-    """Where the shrunk form of `source`, which the user named as `model`, goes by default."""
+    """Where the shrunk version of `source`, which the user named as `model`, goes by default."""
     if model.is_dir() and source.parent != model:
         return model / "shrunk.keras"
     return _artefact_parent(model) / f"{source.stem}-shrunk.keras"
@@ -99,35 +100,32 @@ def _artefact_parent(model: Any) -> Path:
 def model_and_output(
     model: Path, step: str, output: Path | str | None, suffix: str
 ) -> tuple[Path, Path]:
-    """The model file that `model`, a file or a run directory with `step`, means; and the run
-    directory to write to. Raises CheckpointError where the step is not there.
+    """The model file that `model` (a file or a run directory with `step`) means, and the run
+    directory to write to. Raises CheckpointError if the step is missing.
     """
-    if model.is_dir() and not (model / MODEL).is_file():
-        source = model / step / MODEL
-        if not source.is_file():
-            known = [str(path.parent) for path in sorted(model.rglob(f"{step}/{MODEL}"))]
-            hint = f"name one of {', '.join(known[:3])}" if known else "train a model first"
-            if step == "step_2_2" and (model / "step_2_1" / MODEL).is_file():
-                hint = f"it was not retrained: name {model / 'step_2_1' / MODEL}, and -o"
-            raise CheckpointError(
-                f"the run directory has no finished {step}", value=model, hint=hint
-            )
-        if step == "step_2_2" and not same_pruning(model / "step_2_1", model / step):
-            raise CheckpointError(
-                "step_2_2 was retrained from another pruning than step_2_1 holds",
-                value=model,
-                hint="prune again with --force, or name the model file and -o",
-            )
-        return source, output_directory(model, output, suffix)
-    source = keras_file(model)
+    if not model.is_dir() or (model / MODEL).is_file():
+        return keras_file(model), output_directory(model, output, suffix)
+    source = model / step / MODEL
+    if not source.is_file():
+        known = [str(path.parent) for path in sorted(model.rglob(f"{step}/{MODEL}"))]
+        hint = f"name one of {', '.join(known[:3])}" if known else "train a model first"
+        if step == "step_2_2" and (model / "step_2_1" / MODEL).is_file():
+            hint = f"it was not retrained: name {model / 'step_2_1' / MODEL}, and -o"
+        raise CheckpointError(f"the run directory has no finished {step}", value=model, hint=hint)
+    if step == "step_2_2" and not same_pruning(model / "step_2_1", model / step):
+        raise CheckpointError(
+            "step_2_2 was retrained from another pruning than step_2_1 holds",
+            value=model,
+            hint="prune again with --force, or name the model file and -o",
+        )
     return source, output_directory(model, output, suffix)
 
 
 def output_directory(model: Path, output: Path | str | None, suffix: str) -> Path:
-    """Where `prune` (suffix -pruned) and `sparsify` (-sparse) write what they make of `model`.
+    """Where `prune` (suffix -pruned) and `sparsify` (-sparse) write their results for `model`.
 
-    Raises UsageError for the model of a finished step without `output`: what would lie in the
-    step's folder would be lost when the step is done again.
+    Raises UsageError for the model of a finished step without `output`: anything in the step's
+    folder would be lost when the step is done again.
     """
     if output is not None:
         return Path(output)
@@ -141,31 +139,20 @@ def output_directory(model: Path, output: Path | str | None, suffix: str) -> Pat
     return source.with_name(source.stem + suffix)
 
 
-MODEL = "model.keras"
-
-
-MASKS = "masks.npz"
-
-
-SPARSE = "sparse.npz"
-
-
 def find_checkpoint(path: Path) -> Path:
     """The one model.keras or sparse.npz that `path` is or holds."""
     if path.is_file():
         return path
     if not path.exists():
         raise CheckpointError("no such checkpoint", value=path)
-    found = [path / name for name in ("model.keras", "sparse.npz") if (path / name).is_file()]
+    found = [path / name for name in (MODEL, SPARSE) if (path / name).is_file()]
     if len(found) != 1:
         steps = sorted(child.name for child in path.glob("step_*"))
-        raise CheckpointError(
-            "the folder holds no checkpoint" if not found else "the folder holds two checkpoints",
-            value=path,
-            hint=f"name one of its steps: {', '.join(steps)}"
-            if steps
-            else "give a .keras file, a sparse .npz, or a folder with one of them",
-        )
+        hint = "give a .keras file, a sparse .npz, or a folder with one of them"
+        if steps:
+            hint = f"name one of its steps: {', '.join(steps)}"
+        what = f"the folder holds {'two checkpoints' if found else 'no checkpoint'}"
+        raise CheckpointError(what, value=path, hint=hint)
     return found[0]
 
 

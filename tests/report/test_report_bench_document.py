@@ -11,8 +11,7 @@ from bench_documents import bench_document
 from compressor.errors import CheckpointError
 from compressor.report.bench_section import bench_blocks, bench_conditions
 from compressor.report.markdown import blocks_markdown
-from compressor.report.pareto import front
-from compressor.report.trade_offs import bytes_figure, latency_figures
+from compressor.report.trade_offs import bytes_figure, latency_figures, pareto_front
 from compressor.runs.bench_document import (
     bench_schema,
     check_bench,
@@ -182,7 +181,7 @@ def test_of_many_settings_the_ends_are_drawn_and_every_one_has_its_table():
     ],
 )
 def test_the_pareto_front(points, expected):
-    assert front(points) == expected
+    assert pareto_front(points) == expected
 
 
 def test_conditions_say_what_a_sceptic_asks():

@@ -8,7 +8,7 @@ import matplotlib
 import pytest
 
 from compressor.errors import StorageError
-from compressor.report.pictures import draw, write_pictures
+from compressor.report.plotting import draw, write_pictures
 from compressor.report.run_contents import RunContents
 from compressor.report.sections import build_report
 from compressor.report.writing import write_report

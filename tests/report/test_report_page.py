@@ -14,7 +14,7 @@ from results_documents import make_results
 
 from compressor.report import report_run
 from compressor.report.page import report_page
-from compressor.report.pictures import draw
+from compressor.report.plotting import draw
 from compressor.report.run_contents import RunContents
 from compressor.report.sections import build_report
 

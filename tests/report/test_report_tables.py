@@ -10,11 +10,11 @@ import pytest
 from compressor.experiment.statistics import hypothesis
 from compressor.report import summary_text
 from compressor.report.answer import hypothesis_text
-from compressor.report.flat import results_csv
 from compressor.report.markdown import blocks_markdown, report_markdown
 from compressor.report.run_contents import RunContents
 from compressor.report.sections import build_report
 from compressor.report.tables import encoding_tables, proportion_tables, summary_table
+from compressor.report.writing import results_csv
 
 
 def markdown(blocks):
