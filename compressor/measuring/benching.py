@@ -188,7 +188,7 @@ def _examples(
 ) -> Examples | None:
     """The examples to prove on. Raises UsageError where `data` does not fit an artefact."""
     if most is not None and most < 1:
-        raise UsageError("no number of examples", value=most)
+        raise UsageError("the number of examples must be at least 1", value=most)
     described = [subject.artifact for subject in subjects if subject.artifact is not None]
     if data is None:
         digests = {artifact.provenance.data_sha256 for artifact in described}

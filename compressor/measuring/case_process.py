@@ -47,7 +47,7 @@ class Method:
             ("time limit", self.time_limit, 0),
         ):
             if not value >= least or not value or value > 1e6:
-                raise UsageError(f"no number of {what} to measure with", value=value)
+                raise UsageError(f"cannot measure with this number of {what}", value=value)
 
 
 @dataclasses.dataclass

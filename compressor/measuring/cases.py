@@ -65,9 +65,9 @@ def plan_cases(
     for count in threads:
         if not 1 <= count <= most:
             raise UsageError(
-                "threads that there are no processors for",
+                "cannot use this number of threads",
                 value=count,
-                hint=f"this process may use {most}",
+                hint=f"this process may use 1 to {most}",
             )
     for batch in batches:
         if not 1 <= batch <= MOST_ROWS:
@@ -103,7 +103,7 @@ def _runtimes_of(subject: Subject, chosen: Sequence[str] | None) -> list[str]:
     for name in chosen:
         if name not in BENCH_RUNTIMES:
             raise UsageError(
-                "no runtime that can be measured here",
+                "this runtime cannot be measured",
                 value=name,
                 hint=f"choose from {', '.join(BENCH_RUNTIMES)}",
             )

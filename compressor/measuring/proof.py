@@ -95,7 +95,7 @@ def predictions(
         scores = predict(examples.inputs(rules, slice(start, start + step)))
         if scores.ndim != 2 or not scores.shape[1]:
             raise CheckFailedError(
-                "the artefact gives no scores of classes", value=f"outputs {scores.shape}"
+                "the artefact does not output class scores", value=f"outputs {scores.shape}"
             )
         # An output with NaN or infinity has no class and counts as wrong.
         numbers = np.isfinite(scores).all(axis=1)
@@ -112,7 +112,7 @@ def verdict(
     """Status and reason of a case that ran: right, unproven or wrong."""
     artifact = subject.artifact
     if artifact is None:
-        return UNPROVEN, "no description lies beside it"
+        return UNPROVEN, "it has no description"
     if check is not None and check["difference"] is None:
         return WRONG, _differs(check)
     first = artifact.verified[0] if artifact.verified else None
@@ -132,13 +132,13 @@ def verdict(
             )
         return RIGHT, None if check is None or check["passed"] else _differs(check)
     if check is None:
-        return UNPROVEN, "neither its data nor check vectors are there"
+        return UNPROVEN, "neither its data nor check vectors are available"
     return (RIGHT, None) if check["passed"] else (WRONG, _differs(check))
 
 
 def _differs(check: Mapping[str, Any]) -> str:
     if check["difference"] is None:
-        return "outputs of the check vectors are no numbers, or of another shape"
+        return "outputs for the check vectors are NaN, infinite, or of another shape"
     return (
         f"outputs differ by {check['difference']:.2g} from the check vectors', "
         f"{check['tolerance']:.2g} is their tolerance"

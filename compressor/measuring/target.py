@@ -44,7 +44,7 @@ class Target:
             return cls(host, _cores(facts["cores"]), _checked(facts))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckFailedError(
-                "the device does not say what it is", value=f"{host.name} ({error})"
+                "the device does not describe itself properly", value=f"{host.name} ({error})"
             ) from error
 
     def describe(self) -> dict[str, Any]:

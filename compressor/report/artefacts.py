@@ -161,6 +161,6 @@ def _caption(results: Results) -> str:
         parts.append(f"{name} {where}, {form.size(sizes[last])} at {form.proportion(last)}")
     return (
         f"Below the float32 weights alone ({form.size(weights)}): {'; '.join(parts)}. "
-        "No file is made larger than its dense form: what would be, is stored dense. The axis is "
+        "No file is larger than its dense variant: what would be is stored dense. The axis is "
         "logarithmic."
     )

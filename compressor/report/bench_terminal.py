@@ -117,7 +117,7 @@ def _kind(row: BenchRow, rows: Sequence[BenchRow]) -> list[str]:
 def _fastest(run: BenchRun, rows: Sequence[BenchRow]) -> str:
     best = fastest_of(rows)
     if best is None:
-        return "fastest: none that is right\n"
+        return "fastest: no row is sound\n"
     text = f"fastest: {_where(run, best, rows)}, {_ms(median_ms(best) or 0.0)} ms"
     if best is not rows[0] and best["ratio"] and is_sound(rows[0]):
         text += f", {1 / max(best['ratio']['value'], 1e-9):.1f} times as fast as the first"
@@ -166,7 +166,7 @@ def _runtime_line(row: BenchRow) -> str:
         parts.append(row["provider"])
     parts += [f"numpy {row['numpy']}", f"Python {row['python']}"]
     if row["cpus"] is not None:
-        parts.append(f"kept to cpu {', '.join(map(str, row['cpus']))}")
+        parts.append(f"pinned to CPU {', '.join(map(str, row['cpus']))}")
     return "runtime: " + ", ".join(parts)
 
 

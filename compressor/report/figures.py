@@ -77,7 +77,7 @@ def _size(results: Results) -> Any:
     after = [[row["sparse"]["bytes"] / form.MIB for row in found] for found in rows.values()]
     figure, axes = plot.new_figure(height=3.8)
     means, reach = plot.means_and_whiskers(after)
-    look = {"color": plot.VERMILLION, "marker": "s", "label": "the paper's sparse form"}
+    look = {"color": plot.VERMILLION, "marker": "s", "label": "the paper's sparse file"}
     axes.errorbar(percent, means, yerr=reach, capsize=3, zorder=3, **look)
     if len(means) <= _LABELLED:
         for x, mean in zip(percent, means, strict=True):
@@ -136,7 +136,7 @@ def _size_caption(results: Results) -> str:
     if smallest is not None:
         text += (
             f" At {form.proportion(highest)} the smallest artefact takes {form.size(smallest)}, "
-            f"{form.times(means[highest] / smallest)} times less than the paper's form."
+            f"{form.times(means[highest] / smallest)} times less than the paper's file."
         )
     return f"{text} The axis is logarithmic.{_range_note(results)}"
 

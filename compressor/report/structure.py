@@ -103,7 +103,7 @@ def _web_caption(network: Network) -> str:
             lost.append(f"{form.short(kernel.name)} {form.count(dead)} of {units}")
     weights = sum(kernel.values.size for kernel in network.kernels)
     left = sum(int(np.count_nonzero(kernel.values)) for kernel in network.kernels)
-    hollow = f"Units with no way in or none out, hollow: {', '.join(lost)}. " if lost else ""
+    hollow = f"Units without inputs or outputs, hollow: {', '.join(lost)}. " if lost else ""
     text = (
         f"{form.count(left)} of {form.count(weights)} connections are there "
         f"({form.percent(left / max(weights, 1))} %). {hollow}"

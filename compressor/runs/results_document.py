@@ -36,7 +36,7 @@ def check_results(results: Results) -> None:
             raise CheckpointError("results document has no dense model of seed", value=row["seed"])
         if [layer["layer"] for layer in row["layers"]] != pruned:
             raise CheckpointError(
-                "results document prunes other layers in another row", value=row["sparsity"]
+                "results document prunes different layers in different rows", value=row["sparsity"]
             )
 
 

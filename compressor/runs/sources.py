@@ -19,7 +19,7 @@ def same_model(source: Path, digest: str) -> Path:
     """`source`, if it still has this sha256; else raises CheckpointError."""
     if not source.is_file() or model_digest(source) != digest:
         raise CheckpointError(
-            "the model that was pruned is not there any more",
+            "the model that was pruned is gone or has changed",
             value=source,
             hint="train it again with -1, or prune it from a file with compressor prune",
         )
@@ -80,7 +80,7 @@ def artefacts_folder(model: Any, output: Path | str | None) -> Path:
     if output is None:
         return _artefact_parent(model) / f"{artefact_stem(model)}-artefacts"
     if Path(output).exists() and not Path(output).is_dir():
-        raise UsageError("all formats together need a folder", value=output)
+        raise UsageError("exporting all formats needs a folder", value=output)
     return Path(output)
 
 

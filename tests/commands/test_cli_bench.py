@@ -28,7 +28,7 @@ def test_it_prints_a_table_the_fastest_and_the_conditions(artefacts, tiny_file, 
     size = f"{(artefacts / 'small.tflite').stat().st_size:,}"
     assert size in rows[0] and "±" in rows[0]
     assert "fastest: " in text and f"smallest: small.tflite, {size} bytes" in text
-    assert "machine: " in text and "kept to cpu" in text and "bootstrap" in text
+    assert "machine: " in text and "pinned to CPU" in text and "bootstrap" in text
     assert text.splitlines()[-1] == f"appended to: {output}"
     assert "small.onnx in onnxruntime: start, warm up, check" in outcome.stderr
     assert max(map(len, text.split("machine: ")[0].splitlines())) <= 130
