@@ -23,13 +23,14 @@ from deploy.runner.packing import pack
 ROOT = Path(__file__).parents[2]
 # What a runtime that crashes does, for a file of this name.
 CRASHING = """
-import os
+import functools, os
 from deploy.runner import protocol
 load = protocol.Server._load
-def _load(self, fields):
-    if "crash" in fields._content["path"]:
+@functools.wraps(load)
+def _load(self, **fields):
+    if "crash" in str(fields["path"]):
         os.abort()
-    return load(self, fields)
+    return load(self, **fields)
 protocol.Server._load = _load
 """
 QUICK = ["--runtime", "onnxruntime", "--rounds", "2", "--round-seconds", "0.002"]
