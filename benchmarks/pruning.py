@@ -25,11 +25,11 @@ from benchmarks.tables import print_tables
 from compressor import Dataset, load_dataset
 from compressor.data import TrainingData
 from compressor.foundation import quiet_tensorflow, write_json
-from compressor.models import load_model, objective_of, paper_cnn
+from compressor.models import accuracy_of, load_model, objective_of, paper_cnn
 from compressor.pruning.schedules import update_steps
 from compressor.runs import MODEL, is_finished, model_digest, sparsity_name
 from compressor.training import TrainingOptions, derive_seed
-from compressor.training.loop import _visiting_order, accuracy_of
+from compressor.training.loop import _visiting_order
 
 SEEDS = (0, 1, 2)
 LAYERS = ("fc1", "fc2")

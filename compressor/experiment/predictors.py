@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from compressor import training
 from compressor.data import Dataset, Inputs, rows, take
 from compressor.errors import CheckpointError, ModelError, UsageError
 from compressor.experiment.paper_checkpoint import (
@@ -19,6 +18,7 @@ from compressor.experiment.paper_checkpoint import (
 )
 from compressor.foundation import quiet_tensorflow
 from compressor.models import (
+    accuracy_of,
     all_layers,
     dense_variables,
     load_model,
@@ -110,7 +110,7 @@ def evaluate_predictor(
 def predictor_accuracy(predictor: Predictor, data: Dataset) -> float:
     """Test accuracy, 0 to 1. Raises DataError when the data do not fit the model."""
     model, predict = predictor.model, predictor.predict
-    return training.accuracy_of(model, data.x_test, data.y_test, predict=predict)
+    return accuracy_of(model, data.x_test, data.y_test, predict=predict)
 
 
 def prediction_times(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor import runtimes, training
+from compressor import runtimes
 from compressor.data import Dataset, TrainingData
 from compressor.errors import CheckFailedError, CheckpointError, UsageError
 from compressor.exporters import parity
@@ -28,6 +28,7 @@ from compressor.models import (
     input_names,
     load_model,
     objective_of,
+    predict_scores,
     preprocessing_of,
     random_inputs,
 )
@@ -108,7 +109,7 @@ class ExportJob:
             feed, y = preprocessing_of(self.model, x), None
         else:
             feed, x, y = check_fit(self.model, data), data.x_test, data.y_test
-        scores = training.predict_scores(self.model.predict_on_batch, x, feed)
+        scores = predict_scores(self.model.predict_on_batch, x, feed)
         halves = half_types(self.model, "compute_dtype")
         rounding = max((4 * ROUNDING[dtype] for dtype in halves), default=0.0)
         self.reference = Reference(x, feed, scores, y, objective, rounding)

@@ -1,4 +1,10 @@
 from .batches import largest_difference as largest_difference, random_inputs as random_inputs
+from .evaluation import (
+    EVALUATION_BATCH as EVALUATION_BATCH,
+    accuracies as accuracies,
+    accuracy_of as accuracy_of,
+    predict_scores as predict_scores,
+)
 from .files import (
     load_model as load_model,
     optimizer_variables as optimizer_variables,

@@ -11,12 +11,12 @@ import numpy as np
 
 from compressor.data import Dataset, TrainingData
 from compressor.errors import UsageError
-from compressor.models import objective_for
+from compressor.models import accuracies, objective_for
 from compressor.pruning.pruner import Pruning
 from compressor.pruning.rounds import Outcome, PruningStep, prune_and_retrain, remove_channels
 from compressor.pruning.spec import PruningSpec
 from compressor.shrinking import rebuild
-from compressor.training import PRESETS, Progress, TrainingOptions, accuracies, derive_seed
+from compressor.training import PRESETS, Progress, TrainingOptions, derive_seed
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,7 @@ import numpy as np
 
 from compressor import training
 from compressor.data import TrainingData
-from compressor.models import Objective, preprocessing_of
+from compressor.models import Objective, predict_scores, preprocessing_of
 from compressor.pruning.granularity import Channel
 from compressor.pruning.masks import Masks, apply_masks, remove_masks
 from compressor.pruning.pruner import Gradients, Pruner, Pruning, density_of
@@ -194,7 +194,7 @@ def remove_channels(
 def teacher_scores(model: Any, data: TrainingData) -> np.ndarray:
     """The dense model's scores on the training examples, float32 (n, classes)."""
     x, _ = data.training_part()
-    return training.predict_scores(model.predict_on_batch, x, preprocessing_of(model, x))
+    return predict_scores(model.predict_on_batch, x, preprocessing_of(model, x))
 
 
 def with_scaled_dropout(base: TrainingOptions, density: float) -> TrainingOptions:

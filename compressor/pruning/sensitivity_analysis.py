@@ -21,7 +21,7 @@ from compressor._version import __version__
 from compressor.data import Dataset, TrainingData, load_dataset
 from compressor.errors import UsageError
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
-from compressor.models import ALL, load_model, objective_for, objective_of
+from compressor.models import ALL, accuracy_of, load_model, objective_for, objective_of
 from compressor.pruning.channels import ChannelPlan, ChannelSet, channel_masks
 from compressor.pruning.criteria import get_criterion
 from compressor.pruning.granularity import Granularity, NOfM, parse_granularity
@@ -32,7 +32,6 @@ from compressor.pruning.rounds import calibration_gradients
 from compressor.pruning.selection import choose_each
 from compressor.pruning.spec import PruningSpec
 from compressor.runs import keras_file
-from compressor.training import accuracy_of
 from deploy import describe_machine
 
 SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)

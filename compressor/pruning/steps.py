@@ -13,6 +13,7 @@ from compressor.data import TrainingData
 from compressor.models import (
     FLOAT32_BYTES,
     Objective,
+    accuracies,
     count_parameters,
     load_model,
     objective_for,
@@ -27,7 +28,7 @@ from compressor.pruning.rounds import PruningStep, make_pruner, prune_and_retrai
 from compressor.pruning.schedules import update_steps
 from compressor.pruning.spec import PruningSpec
 from compressor.runs import MASKS, MODEL, Work, sparsity_name
-from compressor.training import Progress, TrainingOptions, accuracies, derive_seed
+from compressor.training import Progress, TrainingOptions, derive_seed
 
 Records = dict[str, dict[str, Any]]
 """Step name -> its record."""

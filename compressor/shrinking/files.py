@@ -6,11 +6,17 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
-from compressor import training
 from compressor.data import Dataset, TrainingData, rows
 from compressor.errors import ModelError, RunDirectoryError, UsageError
 from compressor.foundation import quiet_tensorflow
-from compressor.models import load_model, objective_for, objective_of, preprocessing_of, save_model
+from compressor.models import (
+    accuracy_of,
+    load_model,
+    objective_for,
+    objective_of,
+    preprocessing_of,
+    save_model,
+)
 from compressor.runs import model_to_shrink, shrunk_path
 from compressor.shrinking.removal import COMPARED_EXAMPLES, shrink
 
@@ -66,7 +72,7 @@ def shrink_file(
     }
     if data is not None:
         record["accuracy"] = {
-            name: training.accuracy_of(one, data.x_test, data.y_test, objective)
+            name: accuracy_of(one, data.x_test, data.y_test, objective)
             for name, one in (("before", before), ("after", shrunk.model))
         }
     with contextlib.suppress(ModelError):  # it stays uncompiled if it is no classifier

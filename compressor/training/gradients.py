@@ -9,8 +9,7 @@ import numpy as np
 
 from compressor.data import Inputs, rows, take
 from compressor.foundation import quiet_tensorflow
-from compressor.models import Objective, preprocessing_of
-from compressor.training.loop import EVALUATION_BATCH
+from compressor.models import EVALUATION_BATCH, Objective, preprocessing_of
 
 
 def gradient_function(

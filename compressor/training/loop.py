@@ -10,13 +10,12 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-from compressor.data import Inputs, TrainingData, rows, take
+from compressor.data import Inputs, rows
 from compressor.errors import ModelError, UsageError
 from compressor.foundation import quiet_tensorflow
-from compressor.models import Objective, Preprocessing, all_layers, objective_of, preprocessing_of
+from compressor.models import Objective, all_layers, objective_of, preprocessing_of
 from compressor.training.distillation import Distillation, compile_distilled, distilled_targets
 
-EVALUATION_BATCH = 500
 _WARMUP = 0.05
 # Their order is drawn in advance, 8 bytes an image.
 _MOST_IMAGES = 2**28
@@ -174,39 +173,6 @@ def fit(
     if options.distillation is not None:
         # A saved model must not name a loss that stock Keras does not know.
         objective.compile(model, optimizer)
-
-
-def accuracy_of(
-    model: Any,
-    x: Inputs,
-    labels: np.ndarray,
-    objective: Objective | None = None,
-    predict: Callable[[Any], Any] | None = None,
-) -> float:
-    """The accuracy of `model`, 0 to 1, run by `predict`, by default by Keras.
-
-    Raises DataError when the inputs do not fit the model.
-    """
-    objective = objective or objective_of(model)
-    scores = predict_scores(predict or model.predict_on_batch, x, preprocessing_of(model, x))
-    return float(np.mean(objective.predictions(scores) == labels))
-
-
-def accuracies(model: Any, data: TrainingData, objective: Objective) -> dict[str, float]:
-    """`validation_accuracy` on the examples set aside for choices, and test `accuracy`: 0 to 1."""
-    x, labels = data.validation_part()
-    return {
-        "validation_accuracy": accuracy_of(model, x, labels, objective),
-        "accuracy": accuracy_of(model, data.data.x_test, data.data.y_test, objective),
-    }
-
-
-def predict_scores(
-    predict: Callable[[Any], Any], x: Inputs, feed: Preprocessing, batch: int = EVALUATION_BATCH
-) -> np.ndarray:
-    """The scores of `predict`, float32 (n, classes), for stored inputs `x` fed by `feed`."""
-    slices = [slice(start, start + batch) for start in range(0, rows(x), batch)]
-    return np.concatenate([np.asarray(predict(feed(take(x, part)))) for part in slices])
 
 
 def _learning_rate(keras: Any, options: TrainingOptions) -> Any:

@@ -10,6 +10,7 @@ import pytest
 from compressor import training
 from compressor.data import Dataset
 from compressor.errors import ModelError
+from compressor.models import accuracy_of
 from compressor.models.files import load_model, save_model
 from compressor.models.objective import objective_of
 from compressor.training.loop import TrainingOptions
@@ -103,7 +104,7 @@ def test_a_binary_classifier(keras, net, halves, activation):
     assert (objective.labels, objective.classes, objective.source) == ("column", 1, "inferred")
     assert objective.describe()["loss"] == "binary_crossentropy"
     training.fit(model, halves.x_train, halves.y_train, OPTIONS, seed=1)
-    assert training.accuracy_of(model, halves.x_test, halves.y_test) > 0.95
+    assert accuracy_of(model, halves.x_test, halves.y_test) > 0.95
     scores = model.predict_on_batch(halves.x_test.astype(np.float32) / 255)[:, 0]
     assert bool(scores.min() < 0) is (activation is None)
 
@@ -145,7 +146,7 @@ def test_a_compiled_loss_is_used(keras, net, reloaded, tiny_data, name, as_file)
         seed=1,
         progress=lambda *report: heard.append(report),
     )
-    assert training.accuracy_of(model, tiny_data.x_test, tiny_data.y_test) > 0.9
+    assert accuracy_of(model, tiny_data.x_test, tiny_data.y_test) > 0.9
     # What is heard is the loss that was asked for, and the accuracy of classes.
     first = heard[0][2]
     assert 0.1 < first < {"mse": 0.6}.get(loss, 2.0)
@@ -169,7 +170,7 @@ def test_a_compiled_binary_classifier(keras, net, halves, loss, activation):
     model = net(keras.layers.Dense(1, activation=activation), loss=loss)
     assert objective_of(model).labels == "column"
     training.fit(model, halves.x_train, halves.y_train, OPTIONS, seed=1)
-    assert training.accuracy_of(model, halves.x_test, halves.y_test) > 0.9
+    assert accuracy_of(model, halves.x_test, halves.y_test) > 0.9
 
 
 def own_loss(y_true, y_pred):
@@ -188,7 +189,7 @@ def test_a_loss_of_the_users_is_passed_over(keras, net, reloaded, tiny_data, as_
     objective = objective_of(model)
     assert (objective.source, objective.labels) == ("inferred", "index")
     training.fit(model, tiny_data.x_train, tiny_data.y_train, OPTIONS, seed=1)
-    assert training.accuracy_of(model, tiny_data.x_test, tiny_data.y_test) > 0.9
+    assert accuracy_of(model, tiny_data.x_test, tiny_data.y_test) > 0.9
 
 
 @pytest.mark.parametrize("as_file", [False, True])
@@ -199,7 +200,7 @@ def test_a_metric_of_the_users_does_not_cost_the_loss(keras, net, reloaded, tiny
     objective = objective_of(model)
     assert (objective.source, objective.labels) == ("compiled", "one-hot")
     training.fit(model, tiny_data.x_train, tiny_data.y_train, OPTIONS, seed=1)
-    assert training.accuracy_of(model, tiny_data.x_test, tiny_data.y_test) > 0.9
+    assert accuracy_of(model, tiny_data.x_test, tiny_data.y_test) > 0.9
 
 
 @pytest.mark.parametrize("form", ["list", "nested", "by output"])
@@ -225,7 +226,7 @@ def test_compiled_metrics_survive_in_the_saved_file(
     x = tiny_data.x_test.astype(np.float32) / 255
     found = stock.evaluate(x, tiny_data.y_test, verbose=0, return_dict=True)
     assert set(found) == {"loss", "accuracy", "best_two"}
-    assert found["accuracy"] == training.accuracy_of(model, tiny_data.x_test, tiny_data.y_test)
+    assert found["accuracy"] == accuracy_of(model, tiny_data.x_test, tiny_data.y_test)
     assert found["accuracy"] <= found["best_two"] <= 1
 
 

@@ -11,6 +11,7 @@ import compressor
 from compressor import Distillation, PruningSpec, training
 from compressor.data import Dataset
 from compressor.errors import UsageError
+from compressor.models import accuracy_of
 from compressor.models.files import save_model
 from compressor.models.objective import objective_of
 from compressor.training.distillation import as_logits, distilled_targets
@@ -75,7 +76,7 @@ def taught(net, tiny_data, halves):
 def test_a_student_follows_its_teacher_and_not_the_labels(taught, units, activation):
     data, teacher, student = taught(units, activation, Distillation(1.0, 2.0))
     expected, found = (scores_of(model, data.x_test) for model in (teacher, student))
-    assert training.accuracy_of(student, data.x_test, data.y_test) > 0.9
+    assert accuracy_of(student, data.x_test, data.y_test) > 0.9
     objective = objective_of(student)
     agree = objective.predictions(expected) == objective.predictions(found)
     assert agree.mean() > 0.9
@@ -85,7 +86,7 @@ def test_a_student_follows_its_teacher_and_not_the_labels(taught, units, activat
 
 def test_without_a_teacher_the_same_labels_teach_nothing(taught):
     data, _, student = taught()
-    assert training.accuracy_of(student, data.x_test, data.y_test) < 0.6
+    assert accuracy_of(student, data.x_test, data.y_test) < 0.6
 
 
 def softmax(x):

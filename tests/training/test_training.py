@@ -7,6 +7,7 @@ import pytest
 
 from compressor import training
 from compressor.errors import ModelError, UsageError
+from compressor.models import accuracy_of, predict_scores
 from compressor.pruning.rounds import with_scaled_dropout
 from compressor.training.loop import TrainingOptions
 
@@ -47,9 +48,9 @@ def test_as_many_steps_as_asked_and_each_is_heard(small_net, tiny_data):
 
 def test_it_learns(small_net, tiny_data):
     model = small_net()
-    before = training.accuracy_of(model, tiny_data.x_test, tiny_data.y_test)
+    before = accuracy_of(model, tiny_data.x_test, tiny_data.y_test)
     fit(model, tiny_data, TrainingOptions(steps=40, batch_size=32, learning_rate=0.01))
-    after = training.accuracy_of(model, tiny_data.x_test, tiny_data.y_test)
+    after = accuracy_of(model, tiny_data.x_test, tiny_data.y_test)
     assert before < 0.7 < 0.95 < after
 
 
@@ -183,7 +184,7 @@ def test_scores_are_predicted_in_parts():
         seen.append(x.shape)
         return scores[x[:, 0].astype(int)]
 
-    found = training.predict_scores(predict, images, lambda x: x, batch=3)
+    found = predict_scores(predict, images, lambda x: x, batch=3)
     np.testing.assert_array_equal(found, scores)
     assert seen == [(3, 1), (1, 1)]
 
@@ -193,7 +194,7 @@ def test_accuracy_is_that_of_all_parts(small_net, tiny_data):
     x = tiny_data.x_test.astype(np.float32)[..., None] / 255
     expected = np.mean(np.asarray(model(x)).argmax(-1) == tiny_data.y_test)
     assert 0 < expected < 1
-    assert training.accuracy_of(model, tiny_data.x_test, tiny_data.y_test) == expected
+    assert accuracy_of(model, tiny_data.x_test, tiny_data.y_test) == expected
 
 
 def test_a_training_whose_order_would_fill_the_memory_is_refused(rejected):

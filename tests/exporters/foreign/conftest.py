@@ -13,6 +13,7 @@ from clothes import KINDS, clothes
 
 from compressor import TrainingOptions, training
 from compressor.data import Dataset
+from compressor.models import accuracy_of
 
 TRAINED = {
     "lenet": TrainingOptions(steps=100, batch_size=64, learning_rate=3e-3),
@@ -157,7 +158,7 @@ def foreign(
             training.fit(model, data.x_train, data.y_train, TRAINED[name], seed=1)
             path = tmp_path_factory.mktemp("foreign") / "model.keras"
             model.save(path)
-            accuracy = training.accuracy_of(model, data.x_test, data.y_test)
+            accuracy = accuracy_of(model, data.x_test, data.y_test)
             made[name] = Foreign(model, path, data, accuracy)
         return made[name]
 

@@ -13,7 +13,7 @@ from compressor import PruningSpec, apply_masks, prune, sensitivity
 from compressor.data import Dataset
 from compressor.data.training_data import TrainingData
 from compressor.errors import CheckpointError, DataError, ModelError, UsageError
-from compressor.training.loop import accuracy_of
+from compressor.models import accuracy_of
 
 LAYERS = ["stem", "inner", "head"]
 ASIDE = 48
