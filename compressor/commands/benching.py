@@ -96,8 +96,7 @@ def bench(
     """
     from compressor.commands.bench_progress import BenchProgress
     from compressor.measuring import default_output
-    from compressor.report import answer_text, table_text
-    from compressor.report.formatting import cleaned
+    from compressor.report import answer_text, cleaned, table_text
 
     def show(run: dict[str, Any], rows: Sequence[dict[str, Any]]) -> None:
         if not as_json:

@@ -42,7 +42,7 @@ def print_results(
     if as_json:
         click.echo(json.dumps(results, indent=2, allow_nan=False))
     else:
-        from compressor.report.formatting import cleaned
+        from compressor.report import cleaned
 
         click.echo(text(cleaned(results)), nl=False)
     if written_to is not None:

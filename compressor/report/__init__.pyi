@@ -7,6 +7,7 @@ from .export import (
     exports_text as exports_text,
     runtimes_text as runtimes_text,
 )
+from .formatting import cleaned as cleaned
 from .inspection import inspect as inspect
 from .sensitivity import (
     sensitivity_text as sensitivity_text,
