@@ -26,7 +26,7 @@ _MOST_MEMBERS = 256
 _MOST_DIMENSIONS = 32
 _SUFFIX = ".npy"
 _VERSIONS = ((1, 0), (2, 0))
-_WHAT = "the file of arrays"
+_WHAT = "file of arrays"
 AGAIN = "write it again with numpy.savez"
 
 

@@ -106,7 +106,10 @@ def remove(*path):
             lambda r: r["environment"]["versions"].update({"k" * 10**6: 1}),
             "versions.kkk.*; 1 is not",
         ),
-        (lambda r: r["proportions"][2]["layers"].reverse(), "other layers in another row: 0.5"),
+        (
+            lambda r: r["proportions"][2]["layers"].reverse(),
+            "different layers in different rows: 0.5",
+        ),
     ],
 )
 def test_a_damaged_document_is_one_line(results, change, message):

@@ -235,7 +235,7 @@ def test_dark_on_light_in_colour_of_another_size(runner, bundle, tiny_data, tmp_
         (b"\x93NUMPY\1\0", "damaged"),
         (b"\0\0\x08\x03", "truncated"),
         (b"\x1f\x8b\x08", "gzip file is"),
-        (b"PK\x03\x04", "damaged"),
+        (b"PK\x03\x04", "not a readable file of arrays"),
         (b"\x89PNG", "PNG picture"),
     ],
 )
