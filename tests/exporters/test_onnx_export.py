@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import collections
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import runnable_files
 
 from compressor.errors import ModelError, UsageError
 from compressor.exporters.onnx import ENCODINGS, export
@@ -406,3 +411,24 @@ def test_a_value_that_nothing_gives_is_refused(rejected):
     x, y = (onnx.helper.make_tensor_value_info(name, floats, [1]) for name in "xy")
     graph = onnx.helper.make_graph([node], "graph", [x], [y])
     assert "lost, which Add takes" in rejected(ModelError, _check_values, graph)
+
+
+def test_quantising_leaves_nothing_in_an_empty_home(tmp_path: Path) -> None:
+    runnable_files.write_onnx(tmp_path / "model.onnx", batch=3)
+    home, temporary = tmp_path / "home", tmp_path / "temporary"
+    home.mkdir()
+    temporary.mkdir()
+    program = (
+        "import sys, numpy, onnx\n"
+        "from compressor.exporters.onnx.integer import quantize_static\n"
+        "data = [numpy.ones((3, 6), numpy.float32), numpy.zeros(3, numpy.int64)]\n"
+        "quantize_static(onnx.load(sys.argv[1]), data)"
+    )
+    subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "model.onnx")],
+        check=True,
+        timeout=120,
+        env={**os.environ, "HOME": str(home), "TMPDIR": str(temporary)},
+    )
+
+    assert not [*home.rglob("*"), *temporary.rglob("*")]

@@ -7,6 +7,7 @@ ranges of activations are found in every run.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import types
 from collections.abc import Sequence
@@ -49,6 +50,7 @@ def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
     layer on more than two axes, or a Conv1D), with one scale. The output is not rounded. Raises
     ModelError for a model that ONNX Runtime's quantiser cannot handle.
     """
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else it writes to the home directory
     from onnxruntime import quantization
 
     names = [entry.name for entry in model.graph.input]
