@@ -50,14 +50,14 @@ system:
 	@scripts/install-system-packages.sh
 
 test: system runtimes
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 # For the long tests: other processors, emulated.
 emulators:
 	@scripts/install-emulators.sh
 
 test-all: system runtimes emulators
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(BIN)/ruff check .
