@@ -21,7 +21,19 @@ MNIST_DIGEST = "5c253c44a8ba46c4fab0a6f1805a91fdf660e732190251bec4b54f0131afc5bb
 
 
 def test_exported_names():
-    assert {"Dataset", "TrainingData", "load_dataset"} <= set(compressor.data.__all__)
+    assert compressor.data.__all__ == [
+        "Array",
+        "Dataset",
+        "Inputs",
+        "TrainingData",
+        "listed",
+        "load_arrays",
+        "load_dataset",
+        "named",
+        "rows",
+        "save_arrays",
+        "take",
+    ]
 
 
 def test_import_is_light():
