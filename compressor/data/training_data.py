@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from compressor.data import Dataset
+from compressor.data.drawing import draw_examples
 from compressor.data.inputs import Inputs, rows, take
 from compressor.errors import UsageError
 
@@ -44,15 +45,14 @@ class TrainingData:
         return max(round(epochs * len(self.train) / batch_size), 1)
 
     def training_part(self, most: int | None = None) -> tuple[Inputs, np.ndarray]:
-        """The examples to train on, or `most` of them, drawn at random and always the same."""
+        """The examples to train on, or `most` of them, drawn over all classes, always the same."""
         return self._part(self.train, most)
 
     def validation_part(self, most: int | None = None) -> tuple[Inputs, np.ndarray]:
-        """The examples to choose on, or `most` of them, drawn at random and always the same."""
+        """The examples to choose on, or `most` of them, drawn over all classes, always the same."""
         return self._part(self.validation, most)
 
     def _part(self, chosen: np.ndarray, most: int | None) -> tuple[Inputs, np.ndarray]:
         if most is not None and most < len(chosen):
-            # Not the first ones: a data set may be sorted by class.
-            chosen = np.sort(np.random.default_rng(0).permutation(chosen)[:most])
+            chosen = chosen[draw_examples(chosen, self.data.y_train[chosen], most)]
         return take(self.data.x_train, chosen), self.data.y_train[chosen]

@@ -26,6 +26,7 @@ def test_exported_names():
         "Dataset",
         "Inputs",
         "TrainingData",
+        "draw_examples",
         "listed",
         "load_arrays",
         "load_dataset",
