@@ -14,6 +14,7 @@ from compressor.commands.options import (
     JSON,
     PATH,
     data_option,
+    given_data,
     host_of,
     host_options,
     output_option,
@@ -103,7 +104,7 @@ def bench(
             click.echo(table_text(*cleaned([run, rows])))
 
     host = host_of(options)
-    data = None if data_dir is None else compressor.load_dataset(data_dir)
+    data = given_data(data_dir)
     target = output or default_output(artefacts[0])
     try:
         with BenchProgress(show) as progress:

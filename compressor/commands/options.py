@@ -11,6 +11,7 @@ from compressor.commands.parameters import Decorator, List, options
 from compressor.errors import UsageError
 
 if TYPE_CHECKING:
+    from compressor.data import Dataset
     from compressor.remote import SshHost
 
 PATH = click.Path(path_type=Path)
@@ -24,9 +25,17 @@ def data_option(default: str) -> Decorator:
         "data_dir",
         type=PATH,
         metavar="PATH",
-        help="Data set: a folder with MNIST's four IDX files (raw or .gz), or an .npz file with "
-        f"x_train, y_train, x_test and y_test. Default: {default}.",
+        help="Data set: a folder with MNIST's four IDX files (raw or .gz), an .npz file with "
+        "x_train, y_train, x_test and y_test, or mnist, which is embedded. "
+        f"Default: {default}.",
     )
+
+
+def given_data(path: Path | None) -> Dataset | None:
+    """The data set of --data; None without it."""
+    from compressor.data import load_dataset
+
+    return None if path is None else load_dataset(path)
 
 
 def output_option(text: str, **more: Any) -> Decorator:
@@ -72,6 +81,7 @@ def layers_option(
 
 
 DATA = data_option("the embedded MNIST")
+MODEL_DATA = data_option("the embedded MNIST, for a model that was trained on it")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 FORCE = force_option("Redo finished work, and overwrite existing files.")
 THREADS = click.option(

@@ -11,15 +11,16 @@ import compressor
 from compressor.commands.options import (
     COUNT,
     CRITERION,
-    DATA,
     FORCE,
     GRANULARITY,
     JSON,
+    MODEL_DATA,
     PATH,
     SEED,
     THREADS,
     VALIDATION,
     data_option,
+    given_data,
     layers_option,
     output_option,
     run_directory_option,
@@ -33,7 +34,7 @@ from compressor.commands.progress import TerminalProgress
 @click.command(cls=Command)
 @click.argument("model", type=PATH)
 @run_directory_option("-pruned")
-@DATA
+@MODEL_DATA
 @click.option(
     "--sparsity",
     type=Sparsities(),
@@ -112,8 +113,12 @@ def prune(
         schedule=options.pop("pruning_schedule"),
         **chosen,
     )
+    from compressor.models import needed_data
+    from compressor.runs import model_and_output
+
+    source, _ = model_and_output(model, "step_1", output, "-pruned")
     plan = compressor.make_plan(
-        compressor.load_dataset(data_dir),
+        needed_data(source, given_data(data_dir)),
         sparsities=(spec.highest_sparsity,),
         seeds=(seed,),
         steps=max_steps,
@@ -186,7 +191,7 @@ def shrink(
     Example:
       compressor shrink pruned --data data.npz --round-to 8 -o small.keras
     """
-    data = None if data_dir is None else compressor.load_dataset(data_dir)
+    data = given_data(data_dir)
     record = compressor.shrink_file(model, output, data, **options)
     record["comparison"] = compressor.inspect(record.pop("source"), record["output"])
     from compressor.report import shrinking_text
@@ -201,7 +206,7 @@ def shrink(
     type=click.Path(path_type=Path, file_okay=False),
     metavar="DIR",
 )
-@DATA
+@MODEL_DATA
 @click.option(
     "--sparsities",
     type=List(float),
@@ -233,7 +238,7 @@ def sensitivity(
     """
     with TerminalProgress() as progress:
         found = compressor.sensitivity(
-            model, compressor.load_dataset(data_dir), listener=progress, **options
+            model, given_data(data_dir), listener=progress, **options
         ).describe()
     from compressor.report import sensitivity_text, write_sensitivity
 

@@ -13,10 +13,12 @@ from compressor.commands.options import (
     DATA,
     FORCE,
     JSON,
+    MODEL_DATA,
     PATH,
     SEED,
     THREADS,
     data_option,
+    given_data,
     layers_option,
     output_option,
     run_directory_option,
@@ -117,7 +119,7 @@ def sparsify(
         records = compressor.sparsify(
             model,
             output,
-            None if data_dir is None else compressor.load_dataset(data_dir),
+            given_data(data_dir),
             layers=layers,
             threads=threads,
             force=force,
@@ -129,7 +131,7 @@ def sparsify(
 @click.command(cls=Command)
 @click.argument("checkpoint", type=PATH, required=False)
 @click.option("--checkpoint-dir", type=PATH, metavar="DIR", help="Same as CHECKPOINT.")
-@DATA
+@MODEL_DATA
 @click.option("--batch-size", type=COUNT, default=32, help="Images per batch.")
 @click.option("--max-steps", type=COUNT, default=10, help="Batches to measure prediction time on.")
 @THREADS
@@ -157,7 +159,7 @@ def evaluate(
         raise click.UsageError("Give one checkpoint, as CHECKPOINT or by --checkpoint-dir.")
     evaluation = compressor.evaluate(
         checkpoint or checkpoint_dir or "",
-        compressor.load_dataset(data_dir),
+        given_data(data_dir),
         batch_size=batch_size,
         max_steps=max_steps,
         threads=threads,

@@ -16,12 +16,13 @@ from compressor.errors import DataError
 from deploy.images.idx import Kind
 from deploy.text import clean
 
-_HINT = "leave the option out to use the embedded MNIST"
+EMBEDDED = "mnist"
+_HINT = f"{EMBEDDED} is the embedded MNIST"
 _WANTED = f"a directory with {', '.join(mnist.FILES)} (raw or .gz), or one .npz file"
 
 
 def load_dataset(path: Path | str | None) -> Dataset:
-    """Load a data set; None is the embedded MNIST.
+    """Load a data set; None is the embedded MNIST, and so is `mnist` where no such file exists.
 
     `path` is a directory with IDX files under the names of MNIST's (`train-images-idx3-ubyte`
     or `train-images.idx3-ubyte`, raw or with `.gz`; raw is preferred), or a directory with
@@ -30,7 +31,7 @@ def load_dataset(path: Path | str | None) -> Dataset:
     Raises DataError when it is missing or cannot be used; see `read_idx`, `read_npz` and
     `compressor.data.checks`.
     """
-    if path is None:
+    if path is None or (str(path) == EMBEDDED and not Path(EMBEDDED).exists()):
         return mnist.load_mnist()
     if not str(path):
         raise DataError("path of the data set is empty", hint=_HINT)

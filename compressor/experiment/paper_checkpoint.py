@@ -24,7 +24,7 @@ from compressor.data import load_arrays
 from compressor.encodings import SparseKernel
 from compressor.errors import CheckFailedError, CheckpointError, ModelError
 from compressor.foundation import atomic_path, quiet_tensorflow
-from compressor.models import dense_variables, resolve_layers
+from compressor.models import data_digest, dense_variables, resolve_layers
 
 SCHEMA = "compressor.sparse-checkpoint"
 SCHEMA_VERSION = 1
@@ -40,6 +40,8 @@ class SparseCheckpoint:
     """layer name -> its kernel in the encoding `coo-paper`"""
     dense: Mapping[str, np.ndarray]
     """LAYER/VARIABLE -> biases and unpruned kernels"""
+    data: str | None = None
+    """digest of the data that the model was trained on, where it is known"""
 
 
 def has_sparse_form(layer: Any) -> bool:
@@ -68,6 +70,7 @@ def write_sparse_checkpoint(model: Any, layers: Sequence[str], path: Path | str)
     description = {
         "schema": SCHEMA,
         "schema_version": SCHEMA_VERSION,
+        "data": data_digest(model),
         "config": keras.saving.serialize_keras_object(model),
         "sparse": {name: list(encoded.shape) for name, encoded in sparse.items()},
     }
@@ -97,7 +100,10 @@ def read_sparse_checkpoint(path: Path | str) -> SparseCheckpoint:
     for name, shape in description["sparse"].items():
         sparse[name] = SparseKernel(_shape(shape, path), _below(f"sparse/{name}/", arrays))
         sparse[name].check()
-    return SparseCheckpoint(description["config"], sparse, _below("dense/", arrays))
+    dense, data = _below("dense/", arrays), description.get("data")
+    return SparseCheckpoint(
+        description["config"], sparse, dense, data if isinstance(data, str) else None
+    )
 
 
 def _below(prefix: str, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -25,6 +25,7 @@ from compressor.models import (
     preprocessing,
     reason_of,
     sparse_layer_classes,
+    trained_on,
 )
 from compressor.runs import find_checkpoint
 from deploy import LatencyStatistics, describe_machine, measure_latency
@@ -69,7 +70,7 @@ def sparse_predictor(checkpoint: SparseCheckpoint, path: Path) -> Predictor:
     Raises CheckpointError when the arrays do not fit the configuration.
     """
     tensorflow, _ = quiet_tensorflow.load()
-    model = _sparse_model(checkpoint, path)
+    model = trained_on(_sparse_model(checkpoint, path), checkpoint.data)
     return Predictor("sparse", model, _compiled(tensorflow, model), path)
 
 

@@ -43,6 +43,7 @@ from compressor.models import (
     random_inputs,
     resolve_layers,
     save_model,
+    trained_on,
 )
 from compressor.pruning import Plan, dense_record
 from compressor.runs import MODEL, SPARSE
@@ -69,7 +70,7 @@ def train_step(
     x, labels = data.training_part()
     own_seed = training.derive_seed(seed, "step_1")
     training.fit(model, x, labels, options, seed=own_seed, objective=objective, progress=progress)
-    save_model(model, directory / MODEL)
+    save_model(trained_on(model, data.data.digest), directory / MODEL)
     return dense_record(directory / MODEL, model, data, objective)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from compressor.data import Dataset, TrainingData, load_dataset
+from compressor.data import Dataset, TrainingData
 from compressor.errors import CheckpointError, UsageError
 from compressor.experiment import steps
 from compressor.experiment.paper_checkpoint import has_sparse_form
@@ -14,7 +14,7 @@ from compressor.experiment.predictors import Evaluation, evaluate_predictor, loa
 from compressor.experiment.steps import check_paper_model
 from compressor.experiment.variables import Variables, hold_variables
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
-from compressor.models import load_model, prunable_layers
+from compressor.models import load_model, needed_data, prunable_layers
 from compressor.pruning import (
     Plan,
     PruningSpec,
@@ -130,10 +130,12 @@ def evaluate(
 ) -> Evaluation:
     """The paper's two predictors: accuracy on all test images, and prediction time.
 
-    `checkpoint` as in `load_predictor`, `batch_size` and `max_steps` as in `evaluate_predictor`.
+    `checkpoint` as in `load_predictor`; `data` by default the embedded MNIST, for a model that was
+    trained on it (UsageError for any other); the rest as in `evaluate_predictor`.
     """
     quiet_tensorflow.load(threads)
-    predictor, data = load_predictor(checkpoint), data or load_dataset(None)
+    predictor = load_predictor(checkpoint)
+    data = needed_data(predictor.model, data)
     return evaluate_predictor(predictor, data, batch_size=batch_size, max_steps=max_steps)
 
 

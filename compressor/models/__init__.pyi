@@ -6,10 +6,12 @@ from .evaluation import (
     predict_scores as predict_scores,
 )
 from .files import (
+    data_digest as data_digest,
     load_model as load_model,
     optimizer_variables as optimizer_variables,
     reason_of as reason_of,
     save_model as save_model,
+    trained_on as trained_on,
 )
 from .layers import (
     ALL as ALL,
@@ -24,7 +26,7 @@ from .layers import (
     refuse_name as refuse_name,
     resolve_layers as resolve_layers,
 )
-from .macs import Uses as Uses, kernel_uses as kernel_uses
+from .macs import Uses as Uses, kernel_uses as kernel_uses, layer_macs as layer_macs
 from .objective import (
     Objective as Objective,
     objective_for as objective_for,
@@ -43,6 +45,7 @@ from .preprocessing import (
     preprocessing_of as preprocessing_of,
     structure as structure,
 )
+from .provenance import known_data as known_data, needed_data as needed_data
 from .sparse_layers import sparse_layer_classes as sparse_layer_classes
 from .tracing import (
     Call as Call,

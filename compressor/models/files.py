@@ -23,6 +23,8 @@ _MAX_EXPANSION = 100
 _MAX_UNPACKED_BYTES = 64 * 2**30
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _MEMBERS = (_CONFIG, "metadata.json", _WEIGHTS)
+_PROVENANCE = "compressor.json"
+_DATA = "_compressor_data"
 _NO_MODEL = "Keras cannot load the model"
 _AGAIN = "save it again with model.save('NAME.keras')"
 
@@ -36,7 +38,7 @@ def load_model(path: Path | str) -> Any:
     own (Lambda, custom classes).
     """
     path = Path(path)
-    config = _configuration(path)
+    config, digest = _configuration(path)
     _, keras = quiet_tensorflow.load()
     try:
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
@@ -48,13 +50,38 @@ def load_model(path: Path | str) -> Any:
         raise ModelError(_NO_MODEL, value=f"{path} ({reason_of(error)})", hint=_AGAIN) from error
     if isinstance(config, dict):
         restore_compilation(model, config.get("compile_config"))
-    return model
+    return trained_on(model, digest)
 
 
 def save_model(model: Any, path: Path | str) -> None:
-    """Save `model`, with its optimizer's variables if it has any, as a .keras file, atomically."""
+    """Save `model`, with its optimizer's variables if it has any, as a .keras file, atomically.
+
+    The data that it was `trained_on` are named in a member of their own, compressor.json, which
+    Keras does not read.
+    """
     with atomic_path(Path(path)) as temporary:
         model.save(temporary, overwrite=True)
+        digest = data_digest(model)
+        if digest is not None:
+            with zipfile.ZipFile(temporary, "a") as archive:
+                # Of no date, so that the same model gives the same bytes.
+                archive.writestr(zipfile.ZipInfo(_PROVENANCE), json.dumps({"data": digest}))
+
+
+def trained_on(model: Any, digest: str | None) -> Any:
+    """`model`, once it is known which data it was trained on: the digest of a `Dataset`."""
+    setattr(model, _DATA, digest)
+    return model
+
+
+def data_digest(model: Any) -> str | None:
+    """The digest of the data that a model, or a .keras file, was trained on; None if unknown.
+
+    Raises ModelError for a file that is no model.
+    """
+    if isinstance(model, (str, Path)):
+        return _configuration(Path(model))[1]
+    return getattr(model, _DATA, None)
 
 
 def optimizer_variables(path: Path | str) -> int:
@@ -77,10 +104,15 @@ def optimizer_variables(path: Path | str) -> int:
     return total
 
 
-def _configuration(path: Path) -> Any:
-    """The configuration that a .keras file holds, once all of the file has been checked."""
+def _configuration(path: Path) -> tuple[Any, str | None]:
+    """The configuration that a .keras file holds, once all of the file has been checked, and the
+    digest of the data that it says it was trained on.
+    """
     with _open_archive(path) as (archive, members), damage(_NO_MODEL, path, _AGAIN):
-        return json.loads(archive.read(members[_CONFIG]))
+        config, digest = json.loads(archive.read(members[_CONFIG])), None
+        if _PROVENANCE in members:
+            digest = json.loads(archive.read(members[_PROVENANCE]))["data"]
+        return config, digest if isinstance(digest, str) else None
 
 
 @contextlib.contextmanager

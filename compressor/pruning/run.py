@@ -7,6 +7,7 @@ from typing import Any
 
 from compressor.errors import UsageError
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
+from compressor.models import needed_data
 from compressor.pruning import steps
 from compressor.pruning.plan import Plan, make_plan
 from compressor.pruning.rounds import PruningStep
@@ -35,23 +36,25 @@ def prune_run(
     """Prune a model file by `spec` and retrain it: step_2_1 and step_2_2 in a run directory.
 
     `model` is a .keras file or a run directory with step_1. `output` is by default that run
-    directory, or, for a file, NAME-pruned beside it. The plan gives data, retraining and seed;
+    directory, or, for a file, NAME-pruned beside it. The plan gives data, retraining and seed (the
+    default one the embedded MNIST, for a model that was trained on it);
     `spec` takes precedence over its sparsities and layers. Gradual pruning has step_2_2 only;
     iterative pruning keeps earlier rounds in round-1, round-2, ... Returns the records of the
     steps, and as `dense` that of the model before. `compressor.prune` works in memory.
     """
     spec = spec or PruningSpec()
-    plan = plan or make_plan(sparsities=(spec.highest_sparsity,))
     if not retrain and spec.schedule != "one-shot":
         what = f"{spec.schedule} pruning retrains"
         raise UsageError(what, value="--no-retrain", hint="leave it out")
+    source, folder = model_and_output(Path(model), "step_1", output, "-pruned")
+    if plan is None:
+        plan = make_plan(needed_data(source, None), sparsities=(spec.highest_sparsity,))
     if spec.highest_sparsity not in plan.retraining:
         raise UsageError(
             "the plan has no retraining for this sparsity",
             value=f"{spec.highest_sparsity:g}",
             hint="make it with make_plan(sparsities=[...])",
         )
-    source, folder = model_and_output(Path(model), "step_1", output, "-pruned")
     listener = listener or SilentListener()
     quiet_tensorflow.load(plan.threads)
     steps.check_pruning(source, plan.data, spec, plan.retraining[spec.highest_sparsity])

@@ -18,10 +18,17 @@ from typing import Any
 import numpy as np
 
 from compressor._version import __version__
-from compressor.data import Dataset, TrainingData, load_dataset
+from compressor.data import Dataset, TrainingData
 from compressor.errors import UsageError
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
-from compressor.models import ALL, accuracy_of, load_model, objective_for, objective_of
+from compressor.models import (
+    ALL,
+    accuracy_of,
+    load_model,
+    needed_data,
+    objective_for,
+    objective_of,
+)
 from compressor.pruning.channels import ChannelPlan, ChannelSet, channel_masks
 from compressor.pruning.criteria import get_criterion
 from compressor.pruning.granularity import Granularity, NOfM, parse_granularity
@@ -125,7 +132,8 @@ def sensitivity(
     """Prune each layer alone to each sparsity, and measure accuracy; nothing is retrained.
 
     `model` is a Keras classifier in memory, whose weights are always restored, or a .keras file or
-    the folder of a step. `data` is by default the embedded MNIST, `sparsities` SPARSITIES; n:m has
+    the folder of a step. `data` is by default the embedded MNIST for a model that was trained on it
+    (UsageError for any other), `sparsities` SPARSITIES; n:m has
     only its own. With the granularity `channel`, coupled layers are pruned together, as one row.
     `layers`, `criterion` and `calibration` are those of PruningSpec. Accuracy is measured on at
     most `images` of the `validation` examples, never on test examples. Raises UsageError, DataError
@@ -137,7 +145,7 @@ def sensitivity(
         raise UsageError("the number of images must be at least 1", value=images)
     quiet_tensorflow.load(threads)
     model, name = _load(model)
-    part = TrainingData.of(data or load_dataset(None), validation)
+    part = TrainingData.of(needed_data(model, data), validation)
     objective = objective_for(model, part.data)
     x, labels = part.validation_part(images)
     accuracy = functools.partial(accuracy_of, model, x, labels, objective)

@@ -21,6 +21,7 @@ from compressor.models import (
     paper_name,
     preprocessing_of,
     save_model,
+    trained_on,
 )
 from compressor.pruning.kernels import all_kernels
 from compressor.pruning.masks import load_masks, save_masks
@@ -102,7 +103,7 @@ def do_in_folder(
     found = step.work(model, load_masks(before / MASKS) if before else {}, objective)
     if found.masks:
         save_masks(here / MASKS, found.masks)
-    save_model(found.model, here / MODEL)
+    save_model(trained_on(found.model, data.data.digest), here / MODEL)
     pruned = found.pruning.describe() if found.pruning else {}
     if found.options is None:
         return {"sparsity": step.sparsity, **pruned} | accuracies(found.model, data, objective)

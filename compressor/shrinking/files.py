@@ -11,11 +11,13 @@ from compressor.errors import ModelError, RunDirectoryError, UsageError
 from compressor.foundation import quiet_tensorflow
 from compressor.models import (
     accuracy_of,
+    data_digest,
     load_model,
     objective_for,
     objective_of,
     preprocessing_of,
     save_model,
+    trained_on,
 )
 from compressor.runs import model_to_shrink, shrunk_path
 from compressor.shrinking.removal import COMPARED_EXAMPLES, shrink
@@ -79,5 +81,5 @@ def shrink_file(
         found = objective_of(before)
         if found.source == "compiled":
             found.compile(shrunk.model, "sgd")
-    save_model(shrunk.model, target)
+    save_model(trained_on(shrunk.model, data_digest(before)), target)
     return record | {"source": str(source), "output": str(target)}

@@ -12,7 +12,7 @@ import pytest
 from compressor.data import Dataset, load_dataset, loading
 from compressor.data.mnist import FILES
 
-HINT = "leave the option out to use the embedded MNIST"
+HINT = "mnist is the embedded MNIST"
 
 
 @pytest.fixture
