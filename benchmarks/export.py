@@ -105,7 +105,7 @@ def _facts(checked: Checked) -> dict[str, Any]:
     return {
         "bytes": checked.size,
         "accuracy": verdict.accuracy,
-        "reference_accuracy": verdict.reference_accuracy,
+        "reference_accuracy": verdict.reported.reference_accuracy,
         "difference": verdict.describe()["difference"],
         "passed": verdict.passed,
         "encodings": {

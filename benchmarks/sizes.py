@@ -134,7 +134,7 @@ def our_row(
 ) -> Row:
     """One of our artefacts, exported and checked as `compressor export` does."""
     path = folder / f"compressor-{request.quantize}.{file_format}"
-    checked = job.check(file_format, request, file)
+    checked = job.on_test(job.check(file_format, request, file))
     row = _row(OURS, request.quantize, path, request, "artefact")
     if not checked.verdict.passed or checked.vectors is None:
         write_bytes(path, file.content)
@@ -167,23 +167,22 @@ def stock_row(job: ExportJob, stock: StockFile, folder: Path) -> Row:
 
 
 def run_file(job: ExportJob, request: Request, path: Path) -> Checked:
-    """Run a file that this project did not write on all examples of `job`.
+    """Run a file that this project did not write on all test examples of `job`.
 
     Raises CheckFailedError where the runtime refuses it.
     """
     file_format = path.suffix.removeprefix(".")
+    test = job.test or job.reference
     with Runner(request.runtime, threads=1) as runner:
         facts = runner.load(path)
         names = tuple(port["name"] for port in facts["inputs"])
-        scores = parity.run(
-            lambda inputs: runner.predict(inputs, batch=BATCH), names, job.reference
-        )
-    verdict = parity.judge(scores, job.reference, request.quantize)
+        scores = parity.run(lambda inputs: runner.predict(inputs, batch=BATCH), names, test)
+    verdict = parity.judge(scores, test, request.quantize)
     tolerance = VECTOR_TOLERANCE.get(request.quantize, OTHER_VECTOR_TOLERANCE)
     vectors = CheckVectors(
-        job.reference.inputs(names, slice(VECTORS)),
+        test.inputs(names, slice(VECTORS)),
         scores[:VECTORS],
-        tolerance * max(verdict.scale, 1e-6),
+        tolerance * max(verdict.reported.scale, 1e-6),
     )
     file = ExportedFile(path.read_bytes(), names, (), {})
     return Checked(file_format, request, file, verdict, facts, vectors)

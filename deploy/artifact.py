@@ -25,8 +25,9 @@ tensors           of each weight: name, shape, zeros (how many values), encoding
 needs             operator (TFLite) or operator set (ONNX) -> its version
 verified          of each runtime that ran it: runtime, version, provider (of ONNX Runtime, else
                   null), batch, examples, accuracy and reference_accuracy (of the artefact and of
-                  the Keras model, 0 to 1; null for random inputs), difference (the largest of
-                  an output)
+                  the Keras model on the test examples, 0 to 1; null for random inputs), difference
+                  (the largest of an output), validation_accuracy and
+                  validation_reference_accuracy (on the examples that it was chosen on)
 provenance        sparsity (0 to 1), seed, data_sha256, source_sha256 (of the Keras model): null
                   if unknown; versions (package -> version), created_by
 
@@ -116,7 +117,7 @@ _READERS: dict[str, Reader] = {
     "outputs_are": lambda fields, key: fields.choice(key, OUTPUTS_ARE),
     "classes": lambda fields, key: fields.integer(key, 2),
     "tensors": lambda fields, key: fields.objects(key, StoredTensor.read),
-    "verified": lambda fields, key: fields.objects(key, made(Verification)),
+    "verified": lambda fields, key: fields.objects(key, Verification.read),
     "provenance": lambda fields, key: fields.one(key, made(Provenance)),
 }
 

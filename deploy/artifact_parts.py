@@ -85,6 +85,13 @@ class Verification:
     accuracy: Fraction | None
     reference_accuracy: Fraction | None
     difference: NotNegative
+    validation_accuracy: Fraction | None = None
+    validation_reference_accuracy: Fraction | None = None
+
+    @classmethod
+    def read(cls, fields: Fields) -> Verification:
+        newer = ("validation_accuracy", "validation_reference_accuracy")
+        return fields.make(cls, newer=newer)
 
 
 @dataclasses.dataclass(frozen=True)

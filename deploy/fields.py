@@ -192,14 +192,20 @@ class Fields:
         names = [self._text(key, name, LONGEST_TEXT, False) for name in found]
         return {name: read(fields, name) for name in sorted(names)}
 
-    def make(self, kind: Callable[..., T], readers: Mapping[str, Reader] = NO_READERS) -> T:
+    def make(
+        self,
+        kind: Callable[..., T],
+        readers: Mapping[str, Reader] = NO_READERS,
+        newer: tuple[str, ...] = (),
+    ) -> T:
         """Call `kind` with a field for each of its parameters; there must be no others.
 
         The module says how an annotation is read; `readers` comes first: parameter -> reader.
+        Earlier versions of this program did not write the `newer` fields, which have defaults.
         """
         found = {}
         for key, annotation in kind.__annotations__.items():
-            if key != "return":
+            if key != "return" and not (key in newer and key not in self._content):
                 name = annotation.removesuffix(" | None")
                 read = readers.get(key) or _READERS[name]
                 bound = functools.partial(read, self)

@@ -8,9 +8,19 @@ from typing import Any
 import click
 
 import compressor
-from compressor.commands.options import DATA, FORCE, JSON, PATH, THREADS, output_option
+from compressor.commands.options import (
+    FORCE,
+    JSON,
+    PATH,
+    THREADS,
+    data_option,
+    given_data,
+    host_of,
+    host_options,
+    output_option,
+)
 from compressor.commands.output import print_results
-from compressor.commands.parameters import Command, List
+from compressor.commands.parameters import Command, List, Slowdown
 from compressor.commands.progress import TerminalProgress
 from compressor.errors import CheckFailedError
 
@@ -63,7 +73,14 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
     metavar="LIST",
     help="Class names, in order, for the artefact's description. Default: numbers.",
 )
-@DATA
+@data_option("the embedded MNIST for a model that was trained on it, else random inputs")
+@click.option(
+    "--max-slowdown",
+    type=Slowdown(),
+    help="Latency that a file may take, measured in the runtime, as a ratio to the model dense in "
+    "float32; none: any. Default: 1.05 with --quantize auto, else none.",
+)
+@host_options("Measure the latency on this machine, over ssh. Default: here.")
 @THREADS
 @FORCE
 @JSON
@@ -81,9 +98,9 @@ def export(
 
     MODEL is a .keras file or a run directory. Units and channels that no longer matter are removed,
     each tensor gets the smallest encoding that the runtime executes correctly, and the runtime runs
-    the artefact on the test images. If its outputs differ from the model's, the artefact is kept as
-    FILE.rejected, and the exit code is 1. Its description, FILE.json, and check vectors,
-    FILE.check.npz, are written next to FILE.
+    the artefact on validation examples; test examples only report. If it does not compute what the
+    file says, or accuracy falls too far, the artefact is kept as FILE.rejected, and the exit code
+    is 1. Its description, FILE.json, and check vectors, FILE.check.npz, are written next to FILE.
 
     \b
     Examples:
@@ -95,7 +112,10 @@ def export(
         raise click.UsageError("--format all covers every quantisation: leave --quantize out.")
     if file_format != "all" and runtime is not None and len(runtime) != 1:
         raise click.UsageError("Give one runtime with --for, or --format all.")
-    data = compressor.load_dataset(data_dir)
+    data = given_data(data_dir)
+    host, slowdown = host_of(options), options.pop("max_slowdown")
+    if file_format == "all" and (host is not None or slowdown is not None):
+        raise click.UsageError("--format all measures no latency: compressor bench does.")
     from compressor.report import export_text, exports_text
 
     with TerminalProgress() as progress:
@@ -110,6 +130,8 @@ def export(
                 format=file_format,  # type: ignore[arg-type]
                 runtime=None if runtime is None else runtime[0],
                 quantize=quantize or "none",  # type: ignore[arg-type]
+                max_slowdown="auto" if slowdown is None else slowdown.limit,
+                host=host,
                 listener=progress,
                 **options,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -102,6 +102,28 @@ class Sparsities(click.ParamType):
         if "" in found or len(found) < len(pairs):
             self.fail(f"{value!r} does not name each layer once", param, ctx)
         return found
+
+
+class Slowdown(click.ParamType):
+    """A ratio such as 1.05, or none."""
+
+    name = "ratio|none"
+
+    class Limit(NamedTuple):
+        """What was given; None: no limit."""
+
+        limit: float | None
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Slowdown.Limit:
+        """Turn `1.05` into Limit(1.05), and `none` into Limit(None)."""
+        if value == "none":
+            return self.Limit(None)
+        try:
+            return self.Limit(float(value))
+        except ValueError:
+            self.fail(f"{value!r} is neither a ratio such as 1.05 nor none", param, ctx)
 
 
 def _split(value: str) -> list[str]:

@@ -52,6 +52,16 @@ class TrainingData:
         """The examples to choose on, or `most` of them, drawn over all classes, always the same."""
         return self._part(self.validation, most)
 
+    def choosing_part(self, least: int) -> tuple[Inputs, np.ndarray]:
+        """The examples to choose on; where they are fewer than `least`, with training examples.
+
+        Those are drawn over all classes, always the same.
+        """
+        missing = max(least - len(self.validation), 0)
+        added = self.train[draw_examples(self.train, self.data.y_train[self.train], missing)]
+        chosen = np.sort(np.concatenate([self.validation, added]))
+        return take(self.data.x_train, chosen), self.data.y_train[chosen]
+
     def _part(self, chosen: np.ndarray, most: int | None) -> tuple[Inputs, np.ndarray]:
         if most is not None and most < len(chosen):
             chosen = chosen[draw_examples(chosen, self.data.y_train[chosen], most)]

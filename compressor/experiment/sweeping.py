@@ -12,7 +12,7 @@ from compressor.experiment import steps
 from compressor.experiment.predictors import load_predictor, prediction_times
 from compressor.experiment.results import assemble_results
 from compressor.experiment.steps import check_paper_model
-from compressor.exporters import FORMATS, ExportJob, Variants, write_artifact
+from compressor.exporters import FORMATS, MAX_SLOWDOWN, ExportJob, Variants, write_artifact
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow, write_json
 from compressor.models import FLOAT32_BYTES, count_parameters, load_model
 from compressor.pruning import Plan, PruningSpec, PruningStep, prune_in_folders
@@ -145,13 +145,17 @@ class _SeedSweep:
         job = ExportJob(source, self._plan.data.data, threads=self._plan.threads)
         rows = []
         for file_format, runtime in FORMATS.items():
-            variants = Variants(job, file_format, runtime, "size", None, self._listener)
+            variants = Variants(
+                job, file_format, runtime, "size", None, self._listener, MAX_SLOWDOWN
+            )
             for variant in ("float32", "smallest"):
                 checked = variants.one("none") if variant == "float32" else variants.best()
                 record = write_artifact(job, checked, folder / f"{variant}.{file_format}")
                 row = {"file": Path(record["path"]).name, "form": variant}
                 row |= {key: record[key] for key in _ROW}
-                rows.append(row | {key: record["verdict"][key] for key in _VERDICT})
+                row |= {key: record["verdict"][key] for key in _VERDICT}
+                validation = record["verdict"]["validation"]["accuracy"]
+                rows.append(row | {"validation_accuracy": validation, "speed": record["speed"]})
         return {"artefacts": rows}
 
     def _measure(self, _: Path) -> dict[str, Any]:

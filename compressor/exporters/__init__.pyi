@@ -1,9 +1,4 @@
-from .exporting import (
-    Variants as Variants,
-    export as export,
-    export_all as export_all,
-    write_artifact as write_artifact,
-)
+from .exporting import export as export, export_all as export_all, write_artifact as write_artifact
 from .inspection import (
     artifact_format as artifact_format,
     describe_artifact_file as describe_artifact_file,
@@ -11,4 +6,6 @@ from .inspection import (
 )
 from .job import FORMATS as FORMATS, ExportJob as ExportJob
 from .parity import ACCURACY_TOLERANCE as ACCURACY_TOLERANCE
+from .speed import Speed as Speed
 from .tflite.choice import KERNEL_BLOCKS as KERNEL_BLOCKS
+from .variants import MAX_SLOWDOWN as MAX_SLOWDOWN, Variants as Variants

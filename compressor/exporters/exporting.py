@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
-
-import numpy as np
 
 from compressor.data import Dataset
 from compressor.errors import (
@@ -25,21 +22,18 @@ from compressor.exporters.job import FORMATS, Checked, ExportJob
 from compressor.exporters.request import (
     QUANTIZATIONS,
     REJECTED,
-    ExportedFile,
     Optimize,
     Quantize,
-    Request,
 )
+from compressor.exporters.variants import MAX_SLOWDOWN, Variants
 from compressor.foundation import Listener, SilentListener, atomic_path, write_bytes, write_json
+from compressor.models import known_data
+from compressor.remote import SshHost
 from compressor.runs import artefact_path, artefact_stem, artefacts_folder, model_to_shrink
-from compressor.runtimes import find, median_latencies, python_of
+from compressor.runtimes import Runner, find, python_of
 from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
 
 Record = dict[str, Any]
-
-_ROUNDS = 7
-_TIE = 1.02
-"""of the smallest median latency; within it the smaller file is taken"""
 
 
 def export(
@@ -54,6 +48,8 @@ def export(
     encoding: str | None = None,
     labels: Sequence[str] | None = None,
     threads: int | None = None,
+    max_slowdown: float | Literal["auto"] | None = "auto",
+    host: SshHost | str | None = None,
     force: bool = False,
     listener: Listener | None = None,
 ) -> Record:
@@ -63,9 +59,14 @@ def export(
     It is first shrunk, exactly. `format` defaults to the suffix of `output`, `runtime` to litert
     for TFLite and onnxruntime for ONNX. `quantize` "auto" is the smallest (with `optimize`
     "latency": the fastest, measured) whose accuracy holds. `encoding` forces one for every tensor
-    that it can store. `labels` are the names of the classes. `data` gives the test examples of the
-    parity check and the calibration of int8; without it the artefact is compared on random inputs,
-    and accuracy is not measured.
+    that it can store. `labels` are the names of the classes. `data` gives the examples to choose on
+    (its validation set), the calibration of int8, and the test examples, which report on the
+    artefact and decide nothing; by default the embedded MNIST, for a model that was trained on it.
+    Without data the artefact is compared on random inputs, and accuracy is not measured.
+
+    For the size, a variant whose latency is more than `max_slowdown` times that of the model dense
+    in float32 is passed over; it is measured in turns with it, here or on the `host`. "auto" is
+    1.05 where variants are chosen among, and else no limit; None measures nothing.
 
     Writes `output`, its description `output`.json (`deploy.Artifact`) and check vectors
     `output`.check.npz. Returns a JSON object: path, bytes, the encoding of each tensor, the
@@ -80,8 +81,13 @@ def export(
     _check_choice("quantisation", quantize, (*QUANTIZATIONS, "auto"))
     _check_choice("aim", optimize, ("size", "latency"))
     _check_free(target, force)
+    limit = _limit(max_slowdown, quantize, optimize)
+    place = None if host is None else SshHost.of(host)
+    if place is not None:
+        with Runner(runtime, host=place) as runner:  # fails before any work is done
+            runner.probe()
     job = _job(model, data, labels, threads, listener)
-    variants = Variants(job, chosen, runtime, optimize, encoding, listener)
+    variants = Variants(job, chosen, runtime, optimize, encoding, listener, limit, place)
     checked = variants.best() if quantize == "auto" else variants.one(quantize)
     return write_artifact(job, checked, target)
 
@@ -125,65 +131,13 @@ def export_all(
     return records
 
 
-@dataclasses.dataclass
-class Variants:
-    """The variants of one model in one format, for one runtime."""
-
-    job: ExportJob
-    format: str
-    runtime: str
-    optimize: Optimize
-    encoding: str | None
-    listener: Listener
-
-    def one(self, quantize: Quantize) -> Checked:
-        """The variant with this quantisation, run and judged."""
-        return self._check(*self._build(quantize))
-
-    def best(self) -> Checked:
-        """The smallest variant that passes, or, for latency, the fastest.
-
-        Where none passes, that of full precision, which then says why.
-        """
-        built = {}
-        for quantize in QUANTIZATIONS:
-            with contextlib.suppress(ModelError, UsageError):  # this variant cannot be made
-                built[quantize] = self._build(quantize)
-        if self.optimize == "latency":
-            return self._fastest(built)
-        for request, file in sorted(built.values(), key=lambda made: len(made[1].content)):
-            checked = self._check(request, file)
-            if checked.verdict.passed:
-                return checked
-        return self.one("none")
-
-    def _fastest(self, built: dict[Quantize, tuple[Request, ExportedFile]]) -> Checked:
-        checks = itertools.starmap(self._check, built.values())
-        passed = [checked for checked in checks if checked.verdict.passed]
-        if not passed:
-            return self.one("none")
-        self.listener.stage("measure")
-        contents = [checked.file.content for checked in passed]
-        medians = np.median(median_latencies(contents, self.runtime, rounds=_ROUNDS), axis=0)
-        limit = _TIE * medians.min()
-        close = [one for one, median in zip(passed, medians, strict=True) if median <= limit]
-        return min(close, key=lambda checked: checked.size)
-
-    def _build(self, quantize: Quantize) -> tuple[Request, ExportedFile]:
-        self.listener.stage(f"{self.format}, {quantize}: build")
-        request = self.job.request(self.runtime, quantize, self.optimize, self.encoding)
-        return request, self.job.build(self.format, request)
-
-    def _check(self, request: Request, file: ExportedFile) -> Checked:
-        self.listener.stage(f"{self.format}, {request.quantize}: verify in {self.runtime}")
-        return self.job.check(self.format, request, file)
-
-
 def write_artifact(job: ExportJob, checked: Checked, target: Path) -> Record:
     """Write an artefact that passed, with its description and vectors, and return its record.
 
-    Raises CheckFailedError for one that did not pass, which is kept as `target`.rejected.
+    The test examples are run now, once, to report on it. Raises CheckFailedError for one that did
+    not pass, which is kept as `target`.rejected.
     """
+    checked = job.on_test(checked)
     record = {
         "path": str(target),
         "format": checked.format,
@@ -201,6 +155,7 @@ def write_artifact(job: ExportJob, checked: Checked, target: Path) -> Record:
         "removed": job.shrunk.removed,
         "verdict": checked.verdict.describe(),
         "runtime_version": checked.facts["version"],
+        "speed": None if checked.speed is None else checked.speed.describe(),
     }
     if not checked.verdict.passed or checked.vectors is None:
         kept = target.with_name(target.name + REJECTED)
@@ -234,7 +189,18 @@ def _job(
 ) -> ExportJob:
     listener.stage("run and shrink the model")
     given = model if hasattr(model, "layers") else model_to_shrink(Path(model))
+    data = known_data(given) if data is None else data
     return ExportJob(given, data, labels=labels, threads=threads)
+
+
+def _limit(
+    asked: float | Literal["auto"] | None, quantize: str, optimize: Optimize
+) -> float | None:
+    if asked == "auto":
+        return MAX_SLOWDOWN if quantize == "auto" and optimize == "size" else None
+    if asked is not None and not 0 < asked < float("inf"):
+        raise UsageError("a slowdown is a positive number", value=asked, hint="1.05, or none")
+    return asked
 
 
 def _target(model: Any, output: Path | str | None, file_format: str | None) -> tuple[str, Path]:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compressor import runtimes
-from compressor.data import Dataset, TrainingData
+from compressor.data import Dataset, Inputs, TrainingData, draw_examples
 from compressor.errors import CheckFailedError, CheckpointError, UsageError
 from compressor.exporters import parity
 from compressor.exporters.parity import Reference, Verdict
 from compressor.exporters.request import ExportedFile, Request
+from compressor.exporters.speed import Speed
 from compressor.foundation import quiet_tensorflow
 from compressor.models import (
     FLOAT32_BYTES,
@@ -26,6 +28,7 @@ from compressor.models import (
     count_parameters,
     half_types,
     input_names,
+    layer_macs,
     load_model,
     objective_of,
     predict_scores,
@@ -41,12 +44,19 @@ CALIBRATION = 256
 """Training examples on which the ranges of activations are found."""
 RANDOM_INPUTS = 256
 """Random inputs on which an artefact is compared without data."""
+CHOSEN_ON = round(1 / min(parity.ACCURACY_TOLERANCE.values()))
+"""Examples that tell a difference as small as is tolerated: where the validation set has fewer,
+training examples are added."""
 BATCH = 32
 """Batch size when the accuracy of an artefact is measured."""
 SINGLE = 256
 """Examples that are also run one by one, as on a device, with the same results."""
+PLAIN, PLAIN_SINGLE = 64, 16
+"""Examples that plain kernels run, too: in batches, and one by one."""
+PLAIN_MACS = 4 * 10**9
+"""Multiply-accumulates that plain kernels are given at most: some ten seconds."""
 VECTORS = 16
-"""Test examples that go with the artefact."""
+"""Validation examples that go with the artefact."""
 
 FORMATS = {"tflite": "litert", "onnx": "onnxruntime"}
 """Format -> its default runtime."""
@@ -71,6 +81,8 @@ class Checked:
     """what the runner said when it loaded the file"""
     vectors: CheckVectors | None
     """None where the runtime did not run it"""
+    speed: Speed | None = None
+    """None where it was not measured"""
 
     @property
     def size(self) -> int:
@@ -108,13 +120,31 @@ class ExportJob:
             x = _stored(self.model)
             feed, y = preprocessing_of(self.model, x), None
         else:
-            feed, x, y = check_fit(self.model, data), data.x_test, data.y_test
-        scores = predict_scores(self.model.predict_on_batch, x, feed)
+            feed = check_fit(self.model, data)
+            x, y = TrainingData.of(data).choosing_part(CHOSEN_ON)
         halves = half_types(self.model, "compute_dtype")
         rounding = max((4 * ROUNDING[dtype] for dtype in halves), default=0.0)
-        self.reference = Reference(x, feed, scores, y, objective, rounding)
+        nothing = np.zeros((0, objective.classes), np.float32)
+        self._reference = Reference(x, feed, nothing, y, objective, rounding)
+        self.reference = self._on(x, y)
         self.shrunk: Shrunk = shrink(self.model)
         self._calibration: tuple[np.ndarray, ...] | None = None
+
+    def _on(self, x: Inputs, labels: np.ndarray | None) -> Reference:
+        """The outputs of the model on these examples."""
+        scores = predict_scores(self.model.predict_on_batch, x, self._reference.feed)
+        return dataclasses.replace(self._reference, x=x, scores=scores, labels=labels)
+
+    @functools.cached_property
+    def test(self) -> Reference | None:
+        """The outputs of the model on the test examples; None without data."""
+        return None if self.data is None else self._on(self.data.x_test, self.data.y_test)
+
+    @functools.cached_property
+    def _plain_examples(self) -> int:
+        """How many examples plain kernels run."""
+        macs = [found.dense for found in layer_macs(self.shrunk.model).values() if found]
+        return int(np.clip(PLAIN_MACS // max(sum(macs), 1), 2, PLAIN))
 
     @property
     def dense_bytes(self) -> int:
@@ -133,36 +163,78 @@ class ExportJob:
         return exported
 
     def check(self, file_format: str, request: Request, file: ExportedFile) -> Checked:
-        """Read the file back, run it in its runtime on all examples, and judge it.
+        """Read the file back, run it in its runtime and in plain kernels, and judge it.
 
-        A file that our reader or the runtime refuses, or that crashes it, does not pass. Raises
-        MissingRuntimeError where the runtime is not available.
+        It is run on the examples to choose on, never on test examples. A file that our reader or
+        the runtime refuses, or that crashes it, does not pass. Raises MissingRuntimeError where the
+        runtime is not available.
         """
+        quantize, whole = request.quantize, self.reference
+        single, vectors = self._drawn(SINGLE), self._drawn(VECTORS)
+        count = self._plain_examples
+        few = [(self._drawn(count), BATCH), (self._drawn(min(count, PLAIN_SINGLE)), 1)]
         runtime = runtimes.find(request.runtime).verified_in
-        threads = self.threads or describe_machine()["cores"]
         facts = {"runtime": runtime, "version": runtimes.state(runtime).version or ""}
+        try:
+            _read_back(file_format, file.content)
+            with self._loaded(runtime, file_format, file) as (facts, run):
+                scores = run(whole, BATCH)
+                one_by_one = run(whole.only(single), 1)
+                found = [run(whole.only(drawn), batch) for drawn, batch in few]
+        except (CheckFailedError, CheckpointError) as error:
+            failed = parity.failure(str(error), whole, quantize)
+            return Checked(file_format, request, file, failed, facts, None)
+        plain: list[np.ndarray] = []
+        # Without plain kernels for it, outputs are held against the model's alone.
+        with (
+            contextlib.suppress(CheckFailedError),
+            self._loaded(FORMATS[file_format], file_format, file, reference=True) as (_, run),
+        ):
+            plain += [run(whole.only(drawn), batch) for drawn, batch in few]
+        pairs = list(zip(found, plain, strict=True)) if plain else []
+        verdict = parity.judge(scores, whole, quantize, pairs)
+        if verdict.passed:
+            part = whole.only(single)
+            verdict = parity.judge_single(verdict, one_by_one, scores[single], part)
+        tolerance = VECTOR_TOLERANCE.get(quantize, OTHER_VECTOR_TOLERANCE)
+        check = CheckVectors(
+            whole.only(vectors).inputs(file.inputs, slice(None)),
+            scores[vectors],
+            tolerance * max(verdict.chosen_on.scale, 1e-6),
+        )
+        return Checked(file_format, request, file, verdict, facts, check)
+
+    def on_test(self, checked: Checked) -> Checked:
+        """An artefact that passed, with its verdict on the test examples, which choose nothing."""
+        if self.test is None or not checked.verdict.passed:
+            return checked
+        runtime = runtimes.find(checked.request.runtime).verified_in
+        try:
+            with self._loaded(runtime, checked.format, checked.file) as (_, run):
+                verdict = parity.report(checked.verdict, run(self.test, BATCH), self.test)
+        except CheckFailedError as error:
+            verdict = checked.verdict.failed(str(error))
+        return dataclasses.replace(checked, verdict=verdict)
+
+    def _drawn(self, count: int) -> np.ndarray:
+        return draw_examples(self.reference.x, self.reference.labels, count)
+
+    @contextlib.contextmanager
+    def _loaded(
+        self, runtime: str, file_format: str, file: ExportedFile, *, reference: bool = False
+    ) -> Iterator[tuple[dict[str, Any], Callable[[Reference, int], np.ndarray]]]:
+        """A file in a runtime: what the runner says of it, and what runs examples in batches."""
+        threads = self.threads or describe_machine()["cores"]
         with tempfile.TemporaryDirectory() as folder, Runner(runtime, threads=threads) as runner:
             path = Path(folder) / f"artefact.{file_format}"
             path.write_bytes(file.content)
-            try:
-                _read_back(file_format, file.content)
-                facts = runner.load(path)
-                predict = [functools.partial(runner.predict, batch=size) for size in (BATCH, 1)]
-                scores = parity.run(predict[0], file.inputs, self.reference)
-                single = parity.run(predict[1], file.inputs, self.reference, slice(SINGLE))
-            except (CheckFailedError, CheckpointError) as error:
-                failed = parity.failure(str(error), self.reference, request.quantize)
-                return Checked(file_format, request, file, failed, facts, None)
-        verdict = parity.judge(scores, self.reference, request.quantize)
-        if verdict.passed:
-            verdict = parity.judge_single(verdict, single, scores, self.reference, request.quantize)
-        tolerance = VECTOR_TOLERANCE.get(request.quantize, OTHER_VECTOR_TOLERANCE)
-        vectors = CheckVectors(
-            self.reference.inputs(file.inputs, slice(VECTORS)),
-            scores[:VECTORS],
-            tolerance * max(verdict.scale, 1e-6),
-        )
-        return Checked(file_format, request, file, verdict, facts, vectors)
+            facts = runner.load(path, reference=reference)
+
+            def run(examples: Reference, batch: int) -> np.ndarray:
+                predict = functools.partial(runner.predict, batch=batch)
+                return parity.run(predict, file.inputs, examples)
+
+            yield facts, run
 
     def _calibration_data(self) -> tuple[np.ndarray, ...]:
         if self._calibration is None:

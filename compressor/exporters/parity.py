@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,24 @@ ACCURACY_TOLERANCE: dict[Quantize, float] = {
 """By how much the accuracy, 0 to 1, may fall."""
 
 OUTPUT_TOLERANCE: dict[Quantize, float] = {"none": 1e-4, "float16": 1e-2}
-"""By how much an output may differ, as a fraction of the largest."""
+"""By how much an output may differ from the model's, as a fraction of the largest."""
+
+COMPUTATION_TOLERANCE: dict[Quantize, float] = {"none": 1e-4, "float16": 1e-4, "codebook": 1e-4}
+INTEGER_TOLERANCE = 3e-2
+"""By how much an output may differ from what the runtime's plain kernels make of the same file, as
+a fraction of the largest. Integers may round to the next one, in several layers: a step of an int8
+output is up to 2/255 of the largest."""
+
+DISAGREEMENT = 0.01
+"""Fraction of the examples that may get another class than from the model; half of the model's own
+errors, where those are more."""
 
 SPREAD_TOLERANCE = 0.5
-"""By how much outputs may differ where weights have fewer bits, as a `spread`. Rounding stays far
-below; a wrong kernel does not."""
+"""By how much outputs may differ, as a `spread`, where no plain kernels can run the file."""
+
+RESEMBLANCE = 0.3
+"""The least cosine of the angle between outputs and the model's on random inputs, where nothing
+says what differences cost. Garbage is below."""
 
 BATCH_TOLERANCE = 0.1
 """By how much outputs may depend on the batch size, as a `spread`: where the range of activations
@@ -62,6 +75,12 @@ class Reference:
             return None
         return float(np.mean(self.objective.predictions(self.scores) == self.labels))
 
+    def only(self, chosen: np.ndarray) -> Reference:
+        """The outputs on the examples with these numbers, int64 (n,)."""
+        labels = None if self.labels is None else self.labels[chosen]
+        x, scores = take(self.x, chosen), self.scores[chosen]
+        return dataclasses.replace(self, x=x, scores=scores, labels=labels)
+
     def inputs(self, names: tuple[str, ...], part: slice) -> dict[str, Array]:
         """The inputs of an artefact for a part of the examples, by their `names`."""
         _, keras = quiet_tensorflow.load()
@@ -72,8 +91,8 @@ class Reference:
 
 
 @dataclasses.dataclass(frozen=True)
-class Verdict:
-    """How an artefact compares with its model."""
+class Comparison:
+    """How the outputs of an artefact compare with those of its model, on a set of examples."""
 
     examples: int
     accuracy: float | None
@@ -88,16 +107,16 @@ class Verdict:
     """root mean square of the differences, as a fraction of how outputs vary with the inputs"""
     agreement: float
     """the fraction of examples to which both give the same class"""
-    allowed_drop: float
-    """of the accuracy"""
-    allowed_difference: float | None
-    """of the difference, as a fraction of `scale`; None where the spread decides"""
-    passed: bool
-    reason: str
-    """why it did not pass, or empty"""
+
+    @property
+    def drop(self) -> float | None:
+        """By how much the accuracy falls."""
+        if self.accuracy is None or self.reference_accuracy is None:
+            return None
+        return self.reference_accuracy - self.accuracy
 
     def describe(self) -> dict[str, Any]:
-        """The verdict as a JSON object, with null for NaN and infinity."""
+        """The comparison as a JSON object, with null for NaN and infinity."""
         described = dataclasses.asdict(self)
         for key in ("difference", "spread"):
             if not np.isfinite(described[key]):
@@ -105,66 +124,153 @@ class Verdict:
         return described
 
 
-def run(
-    predict: Predict, names: tuple[str, ...], reference: Reference, part: slice = slice(None)
-) -> np.ndarray:
-    """The scores of an artefact, float32 (n, classes), on a part of the examples."""
-    numbers = range(*part.indices(rows(reference.x)))
+@dataclasses.dataclass(frozen=True)
+class Computation:
+    """Whether the runtime computes what the file says: against plain kernels on the same file."""
+
+    examples: int
+    difference: float
+    """max |difference| of the outputs, as a fraction of the largest; or NaN"""
+    allowed: float
+
+    def describe(self) -> dict[str, Any]:
+        """The computation as a JSON object, with null for NaN."""
+        difference = self.difference if np.isfinite(self.difference) else None
+        return dataclasses.asdict(self) | {"difference": difference}
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """Whether the runtime computes what the artefact says, and what that costs."""
+
+    chosen_on: Comparison
+    """validation examples, or random inputs: all that `passed` depends on"""
+    test: Comparison | None
+    """test examples, which only report; None without data, and before they were run"""
+    computation: Computation | None
+    """None where no plain kernels can run the file"""
+    allowed_drop: float
+    """of the accuracy"""
+    allowed_difference: float | None
+    """of the difference from the model, as a fraction of `scale`; None: of an output there is no
+    bound"""
+    passed: bool
+    reason: str
+    """why it did not pass, or empty"""
+
+    @property
+    def reported(self) -> Comparison:
+        """The comparison to show: on the test examples, where they were run."""
+        return self.test or self.chosen_on
+
+    @property
+    def accuracy(self) -> float | None:
+        return self.reported.accuracy
+
+    @property
+    def difference(self) -> float:
+        return self.reported.difference
+
+    def failed(self, reason: str) -> Verdict:
+        return dataclasses.replace(self, passed=False, reason=reason)
+
+    def describe(self) -> dict[str, Any]:
+        """The verdict as a JSON object: what is reported, and in `validation` what decided."""
+        measured = self.chosen_on.accuracy is not None
+        return self.reported.describe() | {
+            "validation": self.chosen_on.describe() if measured else None,
+            "computation": self.computation and self.computation.describe(),
+            "allowed_drop": self.allowed_drop,
+            "allowed_difference": self.allowed_difference,
+            "passed": self.passed,
+            "reason": self.reason,
+        }
+
+
+def run(predict: Predict, names: tuple[str, ...], reference: Reference) -> np.ndarray:
+    """The scores of an artefact, float32 (n, classes), on the examples."""
+    count = rows(reference.x)
     one = sum(array.nbytes for array in reference.inputs(names, slice(0, 1)).values())
     chunk = max(_CHUNK_BYTES // max(one, 1), 1)
     parts = [
-        predict(reference.inputs(names, slice(start, min(start + chunk, numbers.stop))))
-        for start in range(numbers.start, numbers.stop, chunk)
+        predict(reference.inputs(names, slice(start, min(start + chunk, count))))
+        for start in range(0, count, chunk)
     ]
     return np.concatenate(parts)
 
 
-def judge(scores: np.ndarray, reference: Reference, quantize: Quantize) -> Verdict:
-    """The verdict on an artefact's `scores`, (n, classes), for all examples."""
+def compare(scores: np.ndarray, reference: Reference) -> Comparison:
+    """How an artefact's `scores`, (n, classes), for all examples compare with the model's."""
     expected, labels = reference.scores, reference.labels
-    if scores.shape != expected.shape:
-        reason = f"outputs have shape {scores.shape}, the model's {expected.shape}"
-        return failure(reason, reference, quantize)
     classes = reference.objective.predictions(scores)
-    verdict = dataclasses.replace(
-        failure("", reference, quantize),
+    return Comparison(
+        examples=len(expected),
         accuracy=None if labels is None else float(np.mean(classes == labels)),
+        reference_accuracy=reference.accuracy,
         difference=float(np.max(np.abs(scores.astype(np.float64) - expected))),
+        scale=float(np.max(np.abs(expected))),
         spread=spread(scores, expected),
         agreement=float(np.mean(classes == reference.objective.predictions(expected))),
     )
-    reason = _reason(verdict)
+
+
+def judge(
+    scores: np.ndarray,
+    reference: Reference,
+    quantize: Quantize,
+    plain: Sequence[tuple[np.ndarray, np.ndarray]] = (),
+) -> Verdict:
+    """The verdict on an artefact's `scores`, (n, classes), for all examples.
+
+    `plain` are pairs of scores for some examples: from the runtime, and from plain kernels that ran
+    the same file at the same batch size.
+    """
+    verdict = failure(_unusable(scores, reference), reference, quantize)
+    if verdict.reason:
+        return verdict
+    verdict = dataclasses.replace(
+        verdict, chosen_on=compare(scores, reference), computation=_computation(plain, quantize)
+    )
+    reason = _computation_reason(verdict, scores, reference) or _cost_reason(verdict)
     return dataclasses.replace(verdict, passed=not reason, reason=reason)
 
 
 def judge_single(
-    verdict: Verdict,
-    single: np.ndarray,
-    scores: np.ndarray,
-    reference: Reference,
-    quantize: Quantize,
+    verdict: Verdict, single: np.ndarray, scores: np.ndarray, reference: Reference
 ) -> Verdict:
-    """`verdict`, once the first examples were also run one by one, with the outputs `single`.
+    """`verdict`, once some examples were also run one by one, with the outputs `single`.
 
-    A device runs one example at a time, and a runtime may use another kernel for that; the same
-    limits apply.
+    `reference` and `scores`, of a batch, are of the same examples. A device runs one example at a
+    time, and a runtime may use another kernel for that; the same limits on outputs apply.
     """
-    first = dataclasses.replace(reference, scores=reference.scores[: len(single)], labels=None)
-    found = judge(single, first, quantize)
-    reason = found.reason
-    apart = spread(single, scores[: len(single)]) if not reason else 0.0
-    if apart > BATCH_TOLERANCE:
-        reason = f"outputs differ by {apart:.2g} of their spread from those of a batch"
+    reason = _unusable(single, reference)
     if not reason:
-        difference = max(verdict.difference, found.difference)
-        return dataclasses.replace(verdict, difference=difference)
-    return dataclasses.replace(verdict, passed=False, reason=f"one example at a time, {reason}")
+        found, apart = compare(single, reference), spread(single, scores)
+        reason = _output_reason(found, verdict.allowed_difference)
+        # Without labels nothing says what a difference costs, and plain kernels have decided.
+        told = found.accuracy is None and verdict.computation is not None
+        if not reason and not told and apart > BATCH_TOLERANCE:
+            reason = f"outputs differ by {apart:.2g} of their spread from those of a batch"
+    return verdict.failed(f"one example at a time, {reason}") if reason else verdict
+
+
+def report(verdict: Verdict, scores: np.ndarray, test: Reference) -> Verdict:
+    """`verdict`, with a comparison of `scores`, (n, classes), on the test examples.
+
+    Their labels decide nothing: an artefact that passed fails here only by outputs that are no
+    numbers, or lie beyond the tolerance of full precision.
+    """
+    if reason := _unusable(scores, test):
+        return verdict.failed(f"for the test examples, {reason}")
+    found = dataclasses.replace(verdict, test=compare(scores, test))
+    reason = _output_reason(found.reported, found.allowed_difference)
+    return found.failed(reason) if reason and found.passed else found
 
 
 def failure(reason: str, reference: Reference, quantize: Quantize) -> Verdict:
     """The verdict on an artefact without comparable outputs."""
     allowed = OUTPUT_TOLERANCE.get(quantize)
-    return Verdict(
+    nothing = Comparison(
         examples=len(reference.scores),
         accuracy=None,
         reference_accuracy=reference.accuracy,
@@ -172,6 +278,11 @@ def failure(reason: str, reference: Reference, quantize: Quantize) -> Verdict:
         scale=float(np.max(np.abs(reference.scores))),
         spread=float("nan"),
         agreement=0.0,
+    )
+    return Verdict(
+        chosen_on=nothing,
+        test=None,
+        computation=None,
         allowed_drop=ACCURACY_TOLERANCE[quantize],
         allowed_difference=None if allowed is None else max(allowed, reference.rounding),
         passed=False,
@@ -194,28 +305,77 @@ def _is_float(array: Array) -> bool:
     return "float" in str(array.dtype)  # bfloat16 is of no kind that numpy knows
 
 
-def _reason(verdict: Verdict) -> str:
-    if not np.isfinite(verdict.difference):
-        return "outputs are NaN or infinite"
-    relative = verdict.difference / max(verdict.scale, 1e-6)
-    allowed = verdict.allowed_difference
-    if allowed is not None and relative > allowed:
+def _unusable(scores: np.ndarray, reference: Reference) -> str:
+    """Why the scores cannot be compared with those of the model, or empty."""
+    if scores.shape != reference.scores.shape:
+        return f"outputs have shape {scores.shape}, the model's {reference.scores.shape}"
+    return "" if np.isfinite(scores).all() else "outputs are NaN or infinite"
+
+
+def _computation(
+    plain: Sequence[tuple[np.ndarray, np.ndarray]], quantize: Quantize
+) -> Computation | None:
+    if not plain:
+        return None
+    scale = max(float(np.max(np.abs(expected))) for _, expected in plain)
+    difference = max(float(np.max(np.abs(found - expected))) for found, expected in plain)
+    return Computation(
+        examples=max(len(expected) for _, expected in plain),
+        difference=difference / max(scale, 1e-6),
+        allowed=COMPUTATION_TOLERANCE.get(quantize, INTEGER_TOLERANCE),
+    )
+
+
+def _computation_reason(verdict: Verdict, scores: np.ndarray, reference: Reference) -> str:
+    """Why the runtime does not compute what the file says, or empty."""
+    found = verdict.computation
+    if found is not None and not found.difference <= found.allowed:
         return (
-            f"outputs differ by {verdict.difference:.3g}, {relative:.2g} of their scale; "
-            f"{allowed:g} is allowed"
+            f"outputs differ by {found.difference:.2g} of their scale from those of plain kernels "
+            f"on the same file; {found.allowed:g} is allowed"
         )
-    if allowed is None and verdict.spread > SPREAD_TOLERANCE:
+    if verdict.allowed_difference is not None or verdict.chosen_on.accuracy is not None:
+        return ""
+    if found is None and verdict.chosen_on.spread > SPREAD_TOLERANCE:
         return (
-            f"outputs differ by {verdict.spread:.2g} of their spread; "
+            f"outputs differ by {verdict.chosen_on.spread:.2g} of their spread; "
             f"{SPREAD_TOLERANCE:g} is allowed"
         )
-    if verdict.accuracy is None or verdict.reference_accuracy is None:
+    both = [values.astype(np.float64).ravel() for values in (scores, reference.scores)]
+    lengths = [float(np.linalg.norm(values)) for values in both]
+    if lengths[1] and both[0] @ both[1] <= RESEMBLANCE * lengths[0] * lengths[1]:
+        return "outputs on random inputs have nothing in common with the model's"
+    return ""
+
+
+def _cost_reason(verdict: Verdict) -> str:
+    """Why the file costs too much against the model, or empty."""
+    found = verdict.chosen_on
+    if reason := _output_reason(found, verdict.allowed_difference):
+        return reason
+    if found.accuracy is None or found.reference_accuracy is None:
         return ""
-    # A test set of few examples cannot tell less than one of them.
-    least = max(verdict.allowed_drop, 1 / verdict.examples)
-    if verdict.reference_accuracy - verdict.accuracy > least + 1e-9:
+    # Few examples cannot tell less than one of them.
+    least = max(verdict.allowed_drop, 1 / found.examples)
+    if found.reference_accuracy - found.accuracy > least + 1e-9:
         return (
-            f"accuracy {100 * verdict.accuracy:.2f} % against the model's "
-            f"{100 * verdict.reference_accuracy:.2f} %; {100 * least:.2g} points less are allowed"
+            f"accuracy {100 * found.accuracy:.2f} % against the model's "
+            f"{100 * found.reference_accuracy:.2f} %; {100 * least:.2g} points less are allowed"
+        )
+    differing = max(DISAGREEMENT, (1 - found.reference_accuracy) / 2, 1 / found.examples)
+    if 1 - found.agreement > differing + 1e-9:
+        return (
+            f"{100 * (1 - found.agreement):.2g} % of the examples get another class than from the "
+            f"model; {100 * differing:.2g} % are allowed"
+        )
+    return ""
+
+
+def _output_reason(found: Comparison, allowed: float | None) -> str:
+    relative = found.difference / max(found.scale, 1e-6)
+    if allowed is not None and relative > allowed:
+        return (
+            f"outputs differ by {found.difference:.3g}, {relative:.2g} of their scale; "
+            f"{allowed:g} is allowed"
         )
     return ""

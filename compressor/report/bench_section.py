@@ -14,6 +14,7 @@ from compressor.runs import (
     BenchRun,
     fastest,
     fastest_of,
+    is_slower,
     median_ms,
     rows_with,
     settings_of,
@@ -47,7 +48,8 @@ def bench_blocks(run: BenchRun) -> list[Block]:
 _NOTE = (
     "Latency of one batch, one after the other; behind the median its confidence interval. Times "
     "the first: latency divided by that of the first row of this setting, pair by pair, so below 1 "
-    "is faster. Examples a second: offline. First: the first inference. ★ the fastest sound row."
+    "is faster; slower: surely above 1. Examples a second: offline. First: the first inference. ★ "
+    "the fastest sound row."
 )
 
 
@@ -96,7 +98,8 @@ def _cells(run: BenchRun, row: BenchRow) -> list[str]:
     return [
         form.short(artefact["name"], 60),
         _runtime(row),
-        row["status"].upper() if row["status"] in ("wrong", "failed") else row["status"],
+        (row["status"].upper() if row["status"] in ("wrong", "failed") else row["status"])
+        + (", slower" if is_slower(row) else ""),
         form.known(row.get("accuracy"), form.percent),
         form.NOTHING if latency is None else _interval(latency["p50"]),
         form.NOTHING if latency is None else form.latency(latency["p90"]["value"]),

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compressor.report.formatting import MIB, NOTHING, count, known, percent, text_table
-from compressor.runs import BenchRow, BenchRun, fastest_of, is_sound, median_ms, runtimes_of
+from compressor.runs import (
+    BenchRow,
+    BenchRun,
+    fastest_of,
+    is_slower,
+    is_sound,
+    median_ms,
+    runtimes_of,
+)
 from deploy.text import clean
 
 _MARKS = {"right": "right", "unproven": "unproven", "wrong": "WRONG", "failed": "FAILED"}
@@ -71,7 +79,7 @@ def _latency_table(run: BenchRun, rows: Sequence[BenchRow]) -> str:
                 NOTHING if ratio is None else f"{ratio['value']:.3f}",
                 NOTHING if rate is None else count(rate["value"]),
                 known(row["accuracy"], percent),
-                _MARKS[row["status"]],
+                _MARKS[row["status"]] + (", slower" if is_slower(row) else ""),
             ]
         )
     return text_table(header, cells)

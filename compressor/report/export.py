@@ -32,22 +32,47 @@ def export_text(record: Mapping[str, Any]) -> str:
         text += f"units removed, exactly: {', '.join(removed)}\n"
     text += "".join(f"note: {note}\n" for note in record["notes"])
     verdict = verdict_text(record["verdict"])
-    return f"{text}{record['runtime']} {record['runtime_version']}: {verdict}\n"
+    text += f"{record['runtime']} {record['runtime_version']}: {verdict}\n"
+    return f"{text}speed: {speed_text(record['speed'])}\n"
+
+
+def speed_text(speed: Mapping[str, Any] | None) -> str:
+    """How fast an artefact was measured to be, beside the dense model."""
+    if speed is None:
+        return "not measured; compressor bench does, or --max-slowdown"
+    ratio = speed["ratio"]
+    found = f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
+    slower = "SLOWER than dense: " if ratio["low"] > 1 else ""
+    where = "" if speed["host"] is None else f" on {speed['host']}"
+    return (
+        f"{slower}{found} times the latency of dense float32 in {speed['runtime']}{where}, one "
+        "thread, batch 1"
+    )
 
 
 def verdict_text(verdict: Mapping[str, Any]) -> str:
     """The verdict of a parity check, in one line."""
-    mark = "right" if verdict["passed"] else f"WRONG: {verdict['reason']}"
-    difference = verdict["difference"]
+    parts = ["right" if verdict["passed"] else f"WRONG: {verdict['reason']}"]
+    chosen, difference = verdict["validation"], verdict["difference"]
+    if chosen is not None:
+        parts.append(
+            f"accuracy {percent(chosen['accuracy'])} % (model "
+            f"{percent(chosen['reference_accuracy'])} %) of {count(chosen['examples'])} validation "
+            "examples"
+        )
+    examples = count(verdict["examples"])
+    if verdict["accuracy"] is not None:
+        parts.append(
+            f"{percent(verdict['accuracy'])} % (model {percent(verdict['reference_accuracy'])} %) "
+            f"of {examples} test examples, same class for {percent(verdict['agreement'])} %"
+        )
     found = "no numbers" if difference is None else f"{difference:.2g}"
-    outputs = f"largest output difference {found} (of {verdict['scale']:.3g})"
+    parts.append(f"largest output difference {found} (of {verdict['scale']:.3g})")
     if verdict["accuracy"] is None:
-        return f"{mark}, {outputs}, on {count(verdict['examples'])} random inputs"
-    return (
-        f"{mark}, accuracy {percent(verdict['accuracy'])} % (model "
-        f"{percent(verdict['reference_accuracy'])} %), {outputs}, same class for "
-        f"{percent(verdict['agreement'])} % of {count(verdict['examples'])} test examples"
-    )
+        parts.append(f"on {examples} random inputs: without data, accuracy is not measured")
+    if (computed := verdict["computation"]) is not None and computed["difference"] is not None:
+        parts.append(f"within {computed['difference']:.1g} of plain kernels on the same file")
+    return ", ".join(parts)
 
 
 def exports_text(records: Sequence[Mapping[str, Any]]) -> str:

@@ -22,13 +22,17 @@ from compressor.runs import (
 )
 
 _HELD = 0.002
-"""How much less accurate than dense an artefact may be to be called the best: 0.2 points."""
+"""How much less accurate than dense, on validation data, an artefact may be to be called the best:
+0.2 points."""
 
 
 class _Choice(NamedTuple):
     name: str
     size: float
     accuracy: float
+    """on the test examples: to report"""
+    validation: float | None
+    """on validation examples: to choose; None where it was not measured"""
 
 
 def title(contents: RunContents) -> str:
@@ -98,13 +102,16 @@ def headline(contents: RunContents) -> Facts:
 def _dense(contents: RunContents) -> _Choice | None:
     if (results := contents.results) is not None:
         size = dense_mean(results, "weights_bytes")
-        return _Choice("dense", size, dense_mean(results, "accuracy"))
+        validation = dense_mean(results, "validation_accuracy")
+        return _Choice("dense", size, dense_mean(results, "accuracy"), validation)
     if contents.before is None:
         return None
-    found = contents.records.get("step_1", contents.records.get("dense", {})).get("accuracy")
+    record = contents.records.get("step_1", contents.records.get("dense", {}))
+    found, known = record.get("accuracy"), record.get("validation_accuracy")
     if not form.is_fraction(found):
         return None
-    return _Choice("dense", 4.0 * contents.before.parameters, found)
+    chosen_by = known if form.is_fraction(known) else None
+    return _Choice("dense", 4.0 * contents.before.parameters, found, chosen_by)
 
 
 def _choices(contents: RunContents) -> Iterator[_Choice]:
@@ -114,7 +121,8 @@ def _choices(contents: RunContents) -> Iterator[_Choice]:
         yield from _exported(contents.results["dense"], "dense")
     for item in contents.artefacts:
         if item.accuracy is not None:
-            yield _Choice(form.short(item.file), item.artifact.bytes, item.accuracy)
+            size = item.artifact.bytes
+            yield _Choice(form.short(item.file), size, item.accuracy, item.validation_accuracy)
 
 
 def _exported(rows: list[dict[str, Any]], name: str) -> Iterator[_Choice]:
@@ -130,18 +138,26 @@ def _exported(rows: list[dict[str, Any]], name: str) -> Iterator[_Choice]:
             f"dense, {kind}" if name == "dense" else pruned,
             form.mean([artefact["bytes"] for artefact in artefacts]),
             form.mean([artefact["accuracy"] for artefact in artefacts]),
+            _mean_known([artefact.get("validation_accuracy") for artefact in artefacts]),
         )
 
 
+def _mean_known(values: list[float | None]) -> float | None:
+    """The mean; None where one is not known."""
+    known = [value for value in values if value is not None]
+    return form.mean(known) if len(known) == len(values) else None
+
+
 def _best(contents: RunContents, dense: _Choice) -> _Choice | None:
-    """The smallest artefact that is no larger than dense and holds its accuracy.
+    """The smallest artefact that is no larger than dense and holds its validation accuracy.
 
     Where nothing was exported: the smallest encoding of a retrained model that does.
     """
 
     def smallest(choices: Iterable[_Choice]) -> _Choice | None:
-        least = dense.accuracy - _HELD
-        held = [c for c in choices if c.size <= dense.size and c.accuracy >= least]
+        known = [c for c in choices if c.size <= dense.size and c.validation is not None]
+        least = (1.0 if dense.validation is None else dense.validation) - _HELD
+        held = [c for c in known if (c.validation or 0.0) >= least]
         return min(held, key=lambda choice: choice.size, default=None)
 
     found = smallest(_choices(contents))
@@ -160,6 +176,7 @@ def _encoded(results: Results) -> Iterator[_Choice]:
                     f"{form.proportion(sparsity)} pruned, {form.short(name)}",
                     form.mean(sizes),
                     form.mean([row["retrained"]["accuracy"] for row in rows]),
+                    form.mean([row["retrained"]["validation_accuracy"] for row in rows]),
                 )
 
 

@@ -48,6 +48,12 @@ class FoundArtefact(NamedTuple):
         known = (run.accuracy for run in self.artifact.verified if run.accuracy is not None)
         return min(known, default=None)
 
+    @property
+    def validation_accuracy(self) -> float | None:
+        """The same on validation examples."""
+        found = (run.validation_accuracy for run in self.artifact.verified)
+        return min((accuracy for accuracy in found if accuracy is not None), default=None)
+
 
 @dataclass
 class RunContents:

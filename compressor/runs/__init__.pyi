@@ -8,6 +8,7 @@ from .bench_document import (
     check_bench as check_bench,
     fastest as fastest,
     fastest_of as fastest_of,
+    is_slower as is_slower,
     is_sound as is_sound,
     median_ms as median_ms,
     newest_run as newest_run,

@@ -63,6 +63,11 @@ def is_sound(row: BenchRow) -> bool:
     return row["status"] in ("right", "unproven")
 
 
+def is_slower(row: BenchRow) -> bool:
+    """Whether a row is surely slower than the first of its table: its whole interval is above 1."""
+    return row.get("ratio") is not None and row["ratio"]["low"] > 1
+
+
 def median_ms(row: BenchRow) -> float | None:
     """The median latency of a batch in ms; None where it was not measured."""
     latency = row.get("latency_ms")

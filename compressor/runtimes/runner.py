@@ -81,8 +81,11 @@ class Runner:
         """Whether the runtime can run here: version, provider, device."""
         return self._request({"op": "probe", "runtime": self.runtime})
 
-    def load(self, path: Path | str, *, graph: bool = False) -> Facts:
+    def load(self, path: Path | str, *, graph: bool = False, reference: bool = False) -> Facts:
         """Load an artefact in place of the one before; `graph` runs it as a CUDA graph.
+
+        As a `reference` it runs as written, in the runtime's plain kernels: without delegate,
+        fusion or any other optimisation.
 
         Returns version, provider, inputs, outputs, load_ms, ...; `deploy.runner` lists them.
         """
@@ -94,6 +97,7 @@ class Runner:
                 "threads": self.threads,
                 "cpus": self._cpus,
                 "graph": graph,
+                "reference": reference,
             }
         )
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from compressor.remote import SshHost
 from compressor.runtimes.registry import find
 from compressor.runtimes.runner import Facts, Runner
 from deploy.machine import usable_cores
@@ -60,20 +61,22 @@ class Timer:
         return 1e9 * examples / max(nanoseconds, 1)
 
 
-def median_latencies(artefacts: Sequence[bytes], runtime: str, *, rounds: int) -> np.ndarray:
+def median_latencies(
+    artefacts: Sequence[bytes], runtime: str, *, rounds: int, host: SshHost | None = None
+) -> np.ndarray:
     """Median milliseconds on one thread at batch 1, float64 (rounds, artefacts); compare in rows.
 
-    Raises as `Runner` does.
+    Here, or on the `host`. Raises as `Runner` does.
     """
     known = find(runtime)
-    cpus = None if known.gpu else pinned_cpus(1)
+    cpus = None if known.gpu or host is not None else pinned_cpus(1)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         timers = []
         for number, content in enumerate(artefacts):
             path = folder / f"{number}.{known.format}"
             path.write_bytes(content)
-            runner = stack.enter_context(Runner(runtime, cpus=cpus))
+            runner = stack.enter_context(Runner(runtime, cpus=cpus, host=host))
             runner.load(path)
             timers.append(Timer(runner, batch=1, copies=True))
             timers[-1].warm_up()

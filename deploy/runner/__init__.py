@@ -17,9 +17,9 @@ requests and answers, and describes the machine.
     Whether the runtime can run here: litert, tflite-runtime, onnxruntime, cuda or tensorrt.
     -> version, provider (of ONNX Runtime, else null), device (the accelerator, else null).
 {"op": "load", "runtime": NAME, "path": FILE, "threads": COUNT, "cpus": [NUMBER, ...] or null,
- "graph": BOOL}
+ "graph": BOOL, "reference": BOOL}
     Loads an artefact, replacing the one before, with the process pinned to these processors;
-    `graph` runs it as a CUDA graph.
+    `graph` runs it as a CUDA graph, `reference` in the runtime's plain kernels, as it is written.
     -> runtime, version, provider, delegate (name, how many nodes it computes, of how many; or
     null), device, numpy, python, threads, cpus (that the process may use), import_ms (of the
     runtime), load_ms (of the artefact, until it can run), inputs and outputs (a list of

@@ -58,17 +58,26 @@ class Engine(abc.ABC):
     _bind_ns = 0
 
     def __init__(
-        self, path: str, threads: int, graph: bool = False, version: str | None = None
+        self,
+        path: str,
+        threads: int,
+        graph: bool = False,
+        version: str | None = None,
+        reference: bool = False,
     ) -> None:
         """Load the artefact `path`, to run with `threads`, with `graph` as a CUDA graph.
 
+        As a `reference` it runs as written, operator by operator, in the runtime's plain kernels:
+        without delegate, fusion or any other optimisation.
         A runtime of another `version`, if given, is refused before it sees the artefact. Raises
         MissingEngineError if the runtime cannot be imported or is of another version, EngineError
         if it refuses the artefact, RequestError for a CUDA graph on a runtime without them.
         """
         if graph and not self.copies_apart:
             raise RequestError("this runtime has no CUDA graphs", value=self.runtime)
-        self.graph = graph
+        if reference and self.copies_apart:
+            raise RequestError("this runtime has no reference kernels", value=self.runtime)
+        self.graph, self.reference = graph, reference
         start = time.perf_counter()
         self._import()
         imported = time.perf_counter()

@@ -76,7 +76,10 @@ class OnnxEngine(Engine):
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
-        options.graph_optimization_level = self._onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        levels = self._onnxruntime.GraphOptimizationLevel
+        options.graph_optimization_level = (
+            levels.ORT_DISABLE_ALL if self.reference else levels.ORT_ENABLE_ALL
+        )
         return options
 
     def _ports(self) -> tuple[tuple[Port, ...], tuple[Port, ...]]:

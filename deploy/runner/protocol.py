@@ -79,14 +79,22 @@ class Server:
         return engines.engine_class(runtime).probe()
 
     def _load(
-        self, runtime: str, path: FilePath, threads: int, cpus: tuple[int, ...] | None, graph: bool
+        self,
+        runtime: str,
+        path: FilePath,
+        threads: int,
+        cpus: tuple[int, ...] | None,
+        graph: bool,
+        reference: bool,
     ) -> Answer:
         if not Path(path).is_file():
             raise RequestError("no such file", value=path)
         self._engine = None  # two artefacts in memory would count as one's
         if cpus is not None:
             _pin(cpus)  # before the runtime starts threads, which inherit it
-        self._engine = engine = engines.engine_class(runtime)(path, threads, graph)
+        self._engine = engine = engines.engine_class(runtime)(
+            path, threads, graph, reference=reference
+        )
         return {
             "runtime": runtime,
             "version": engine.version,

@@ -21,7 +21,8 @@ class TfliteEngine(Engine):
 
     def _import(self) -> None:
         try:
-            self._interpreter_class = importlib.import_module(self.module).Interpreter
+            self._module = importlib.import_module(self.module)
+            self._interpreter_class = self._module.Interpreter
             self.version = _version(self.module.partition(".")[0], self.package)
         except (ImportError, AttributeError) as error:
             raise MissingEngineError(
@@ -29,9 +30,14 @@ class TfliteEngine(Engine):
             ) from error
 
     def _load(self, path: str, threads: int) -> None:
+        kernels: dict[str, Any] = {}
+        if self.reference:
+            kernels["experimental_op_resolver_type"] = self._module.OpResolverType.BUILTIN_REF
         try:
             # A path is mapped, so the file is not in memory twice.
-            self._interpreter = self._interpreter_class(model_path=path, num_threads=threads)
+            self._interpreter = self._interpreter_class(
+                model_path=path, num_threads=threads, **kernels
+            )
             self._interpreter.allocate_tensors()
         except (RuntimeError, ValueError, MemoryError) as error:
             raise EngineError(f"{self.runtime} refuses the artefact", value=error) from error

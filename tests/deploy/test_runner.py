@@ -72,7 +72,7 @@ def ask(runner: Path, *requests: Any, python: str = sys.executable) -> list[dict
 
 def load(path: Path, runtime: str, threads: int = 1, **options: Any) -> dict[str, Any]:
     request = {"op": "load", "runtime": runtime, "path": str(path), "threads": threads}
-    return request | {"cpus": None, "graph": False} | options
+    return request | {"cpus": None, "graph": False, "reference": False} | options
 
 
 def predict(folder: Path, inputs: dict[str, np.ndarray], batch: int) -> dict[str, Any]:
@@ -319,7 +319,7 @@ def test_only_answers_reach_standard_output() -> None:
         "import os, sys\n"
         "from deploy.runner import __main__, engines\n"
         "class Loud(engines.engine_class('litert')):\n"
-        "    def __init__(self, path, threads, graph):\n"
+        "    def __init__(self, path, threads, graph, reference):\n"
         "        os.write(1, b'INFO: delegate created\\n'); print('hello')\n"
         "        raise SystemError('two\\nlines')\n"
         "engines.engine_class = lambda runtime: Loud\n"

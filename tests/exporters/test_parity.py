@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import Any
 
 import numpy as np
 import pytest
 
-from compressor.exporters.parity import Reference, judge, judge_single, run, spread
+from compressor.exporters.parity import Reference, judge, judge_single, report, run, spread
 from compressor.models.objective import objective_of
 from compressor.models.preprocessing import preprocessing_of
 
@@ -39,9 +40,9 @@ def test_the_same_scores_pass(reference: Reference) -> None:
 
     assert verdict.passed
     assert verdict.reason == ""
-    assert verdict.accuracy == verdict.reference_accuracy == pytest.approx(0.9)
+    assert verdict.accuracy == verdict.reported.reference_accuracy == pytest.approx(0.9)
     assert verdict.difference == 0
-    assert verdict.agreement == 1
+    assert verdict.reported.agreement == 1
 
 
 def test_full_precision_may_not_move_an_output(reference: Reference) -> None:
@@ -71,14 +72,77 @@ def test_accuracy_may_fall_by_one_example_of_few(
 def test_a_kernel_that_computes_something_else_fails_although_nothing_is_measured(
     reference: Reference,
 ) -> None:
-    blind = Reference(reference.x, reference.feed, reference.scores, None, reference.objective)
+    blind = dataclasses.replace(reference, labels=None)
     shuffled = reference.scores[:, ::-1]
 
-    verdict = judge(shuffled, blind, "int8")
+    for plain in ([(shuffled, reference.scores)], []):  # with plain kernels, and without
+        verdict = judge(shuffled, blind, "int8", plain)
 
-    assert verdict.accuracy is None
+        assert verdict.accuracy is None
+        assert not verdict.passed
+        assert "outputs differ by" in verdict.reason
+
+
+def test_what_quantising_costs_on_random_inputs_is_told_and_decides_nothing(
+    reference: Reference,
+) -> None:
+    """Outputs may hardly vary there, so that any difference is large against how they do."""
+    still = np.float32([3, 1, 0, 0]) + 1e-3 * reference.scores
+    blind = dataclasses.replace(reference, scores=still, labels=None)
+    quantized = still + np.float32([-0.2, 0.1, 0.1, 0])
+
+    verdict = judge(quantized, blind, "int8", [(quantized, quantized + 1e-3)])
+
+    assert verdict.passed
+    assert verdict.reported.spread > 50
+    assert not judge(quantized, blind, "int8", [(quantized, quantized + 0.2)]).passed
+    assert not judge(quantized, blind, "int8").passed  # nothing else vouches for it
+
+
+@pytest.mark.parametrize("wrong", ["nothing", "noise"])
+def test_garbage_does_not_pass_without_data(reference: Reference, wrong: str) -> None:
+    """Whatever a broken encoder wrote, plain kernels make the same of it."""
+    blind = dataclasses.replace(reference, labels=None)
+    noise = np.random.default_rng(1).normal(size=reference.scores.shape).astype(np.float32)
+    garbage = {"nothing": 0 * noise, "noise": noise}[wrong]
+
+    verdict = judge(garbage, blind, "codebook", [(garbage, garbage)])
+
     assert not verdict.passed
-    assert "of their spread" in verdict.reason
+    assert "nothing in common" in verdict.reason
+
+
+def test_agreement_has_a_bound_although_accuracy_holds(reference: Reference) -> None:
+    """As many right answers become wrong as wrong ones become right."""
+    scores = reference.scores.copy()
+    right = scores.argmax(axis=1) == reference.labels
+    lost, won = np.flatnonzero(right)[:30], np.flatnonzero(~right)[:30]
+    best = scores.max(axis=1) + 1e-6
+    scores[lost, (reference.labels[lost] + 1) % 4] = best[lost]
+    scores[won, reference.labels[won]] = best[won]
+
+    verdict = judge(scores, reference, "int8")
+
+    assert verdict.accuracy == verdict.reported.reference_accuracy
+    assert verdict.reported.agreement == pytest.approx(1 - 60 / 400)
+    assert not verdict.passed
+    assert "get another class" in verdict.reason
+    few = reference.scores.copy()
+    few[lost[:5]], few[won[:5]] = scores[lost[:5]], scores[won[:5]]
+    assert judge(few, reference, "int8").passed
+
+
+def test_test_examples_report_and_decide_nothing(reference: Reference) -> None:
+    verdict = judge(reference.scores, reference, "int8")
+    swapped = dataclasses.replace(reference, labels=(reference.labels + 1) % 4)
+    worse = _spoiled(reference, 100)
+
+    told = report(verdict, worse, reference)
+
+    assert told.passed and told.accuracy == pytest.approx(0.9 - 100 / 400)
+    assert told.describe()["validation"]["accuracy"] == pytest.approx(0.9)
+    assert report(verdict, worse, swapped).passed
+    assert not report(verdict, worse * np.nan, reference).passed
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
@@ -108,7 +172,7 @@ def test_examples_are_fed_in_their_order(reference: Reference) -> None:
         seen.append(inputs["row"])
         return inputs["row"][:, :4]
 
-    scores = run(predict, ("row",), reference, slice(7))
+    scores = run(predict, ("row",), reference.only(np.arange(7)))
 
     np.testing.assert_array_equal(np.concatenate(seen), reference.x[:7])
     np.testing.assert_array_equal(scores, reference.x[:7, :4])
@@ -127,19 +191,21 @@ def test_a_file_that_gives_a_constant_for_each_class_fails(reference: Reference)
     blind = Reference(reference.x, reference.feed, apart, None, reference.objective)
     constant = np.broadcast_to(apart.mean(axis=0), apart.shape)
 
-    verdict = judge(constant, blind, "int8")
+    for plain in ([(constant, apart)], []):
+        verdict = judge(constant, blind, "int8", plain)
 
-    assert verdict.agreement == 1
-    assert not verdict.passed
+        assert verdict.reported.agreement == 1
+        assert not verdict.passed
 
 
 @pytest.mark.parametrize("quantize", ["none", "int8"])
 def test_one_example_at_a_time_is_held_to_the_same(reference: Reference, quantize: Any) -> None:
     verdict = judge(reference.scores, reference, quantize)
-    first = reference.scores[:50]
+    drawn = np.arange(3, 400, 8)
+    first, part = reference.scores[drawn], reference.only(drawn)
 
-    same = judge_single(verdict, first, reference.scores, reference, quantize)
-    larger = judge_single(verdict, 1.2 * first, reference.scores, reference, quantize)
+    same = judge_single(verdict, first, first, part)
+    larger = judge_single(verdict, 1.2 * first, first, part)
 
     assert same.passed
     assert not larger.passed

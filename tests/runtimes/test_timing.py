@@ -1,15 +1,12 @@
-"""The one timer of artefacts: interleaved rounds, and what is taken for the fastest."""
+"""The one timer of artefacts, in interleaved rounds."""
 
 from __future__ import annotations
-
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import runnable_files
 
 from compressor.errors import CheckFailedError
-from compressor.exporters import exporting
 from compressor.runtimes import median_latencies, timing
 from compressor.runtimes.runner import Runner
 
@@ -54,33 +51,3 @@ def test_a_file_that_does_not_run_is_one_line(content) -> None:
     with pytest.raises(CheckFailedError) as caught:
         median_latencies([content, content[:100]], "onnxruntime", rounds=1)
     assert "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("milliseconds", "sizes", "expected"),
-    [
-        ([2.0, 1.0, 3.0], [1, 9, 1], 1),
-        ([1.019, 1.0, 1.021], [5, 9, 1], 0),  # within 2 % the smaller file wins
-        ([1.0, 1.0], [9, 9], 0),
-    ],
-)
-def test_within_two_percent_of_the_fastest_the_smaller_file_wins(
-    monkeypatch, milliseconds, sizes, expected
-) -> None:
-    def measured(contents, runtime, *, rounds):
-        assert runtime == "litert" and len(contents) == len(sizes)
-        # One slow round changes nothing: medians over the rounds count.
-        return np.array([milliseconds, np.multiply(milliseconds, 50)] + [milliseconds] * 5)
-
-    verdict = SimpleNamespace(passed=True)
-    made = [
-        SimpleNamespace(file=SimpleNamespace(content=bytes(size)), size=size, verdict=verdict)
-        for size in sizes
-    ]
-    monkeypatch.setattr(exporting, "median_latencies", measured)
-    listener = SimpleNamespace(stage=lambda title: None)
-    variants = exporting.Variants(None, "tflite", "litert", "latency", None, listener)
-    monkeypatch.setattr(variants, "_check", lambda one, _: one)
-
-    built = {number: (one, None) for number, one in enumerate(made)}
-    assert variants._fastest(built) is made[expected]

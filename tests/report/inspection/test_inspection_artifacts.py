@@ -206,6 +206,7 @@ def described(content, name):
     rule = {"name": "x", "source": "", "shape": [64], "dtype": "float32", "scale": 1.0}
     check = {"runtime": "onnxruntime", "version": "1.31", "provider": "CPUExecutionProvider"}
     check |= {"batch": 32, "examples": 40, "accuracy": 0.975, "reference_accuracy": 1.0}
+    check |= {"validation_accuracy": 0.95, "validation_reference_accuracy": None}
     return {
         "schema": {"name": "compressor-artifact", "version": 2},
         "format": "onnx",

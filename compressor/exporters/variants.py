@@ -1,0 +1,144 @@
+"""The variants of one model in one format: which to take, by validation data and measured speed."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+
+import numpy as np
+
+from compressor.errors import ModelError, UsageError
+from compressor.exporters.job import Checked, ExportJob
+from compressor.exporters.request import (
+    QUANTIZATIONS,
+    ExportedFile,
+    Optimize,
+    Quantize,
+    Request,
+)
+from compressor.exporters.speed import Speed
+from compressor.foundation import Listener
+from compressor.remote import SshHost
+from compressor.runtimes import find, median_latencies
+from deploy.statistics import ratio_interval
+
+MAX_SLOWDOWN = 1.05
+"""How many times dense float32's latency the smallest variant may take by default."""
+
+_ROUNDS = 7
+_TIE = 1.02
+"""of the smallest median latency; within it the smaller file is taken"""
+
+
+@dataclasses.dataclass
+class Variants:
+    """The variants of one model in one format, for one runtime.
+
+    With a `max_slowdown`, a variant whose latency is surely more than so many times dense float32's
+    is passed over. It is measured here, or on the `host`.
+    """
+
+    job: ExportJob
+    format: str
+    runtime: str
+    optimize: Optimize
+    encoding: str | None
+    listener: Listener
+    max_slowdown: float | None = None
+    host: SshHost | None = None
+
+    def one(self, quantize: Quantize) -> Checked:
+        """The variant with this quantisation, run and judged.
+
+        Where its encodings are too slow, dense weights; the faster one where both are.
+        """
+        checked = self._check(*self._build(quantize))
+        if not checked.verdict.passed or (self.max_slowdown is None and self.host is None):
+            return checked
+        checked = self._timed(checked)
+        if self._is_fast(checked) or self.encoding is not None:
+            return checked
+        dense = self._check(*self._build(quantize, "dense"))
+        if not dense.verdict.passed:
+            return checked
+        return min(checked, self._timed(dense), key=_ratio)
+
+    def best(self) -> Checked:
+        """The smallest variant that passes and is fast enough, or, for latency, the fastest.
+
+        Where none is, that of full precision with dense weights. Where none passes, that of full
+        precision, which then says why.
+        """
+        built = {}
+        for quantize in QUANTIZATIONS:
+            with contextlib.suppress(ModelError, UsageError):  # this variant cannot be made
+                built[quantize] = self._build(quantize)
+        if self.optimize == "latency":
+            return self._fastest(built)
+        passed = False
+        for request, file in sorted(built.values(), key=lambda made: len(made[1].content)):
+            checked = self._check(request, file)
+            if checked.verdict.passed:
+                passed = True
+                if self.max_slowdown is not None:
+                    checked = self._timed(checked)
+                if self._is_fast(checked):
+                    return checked
+        return self._timed(self._check(*self._dense)) if passed else self.one("none")
+
+    def _fastest(self, built: dict[Quantize, tuple[Request, ExportedFile]]) -> Checked:
+        checks = [self._check(*made) for made in built.values()]
+        passed = [checked for checked in checks if checked.verdict.passed]
+        if not passed:
+            return self.one("none")
+        times = self._latencies([checked.file for checked in passed])
+        medians = np.median(times, axis=0)[:-1]
+        limit = _TIE * medians.min()
+        close = [number for number, median in enumerate(medians) if median <= limit]
+        chosen = min(close, key=lambda number: passed[number].size)
+        return dataclasses.replace(passed[chosen], speed=self._speed(times[:, chosen], times))
+
+    def _is_fast(self, checked: Checked) -> bool:
+        """Whether the variant was not measured to be slower than is allowed."""
+        if checked.speed is None or self.max_slowdown is None:
+            return True
+        return checked.speed.ratio["value"] <= self.max_slowdown
+
+    def _timed(self, checked: Checked) -> Checked:
+        """The variant with its speed."""
+        times = self._latencies([checked.file])
+        return dataclasses.replace(checked, speed=self._speed(times[:, 0], times))
+
+    def _latencies(self, files: list[ExportedFile]) -> np.ndarray:
+        """Milliseconds (rounds, files + 1) of the files and of dense float32, the last."""
+        self.listener.stage(f"{self.format}: measure the latency")
+        contents = [file.content for file in (*files, self._dense[1])]
+        if len(set(contents)) == 1:
+            return np.ones((1, len(contents)))  # the same file is as fast as itself
+        return median_latencies(contents, self.runtime, rounds=_ROUNDS, host=self.host)
+
+    def _speed(self, own: np.ndarray, times: np.ndarray) -> Speed:
+        ratio = ratio_interval(list(own[:, None]), list(times[:, -1:]))
+        host = None if self.host is None else self.host.name
+        return Speed(find(self.runtime).verified_in, host, ratio)
+
+    @functools.cached_property
+    def _dense(self) -> tuple[Request, ExportedFile]:
+        return self._build("none", "dense")
+
+    def _build(
+        self, quantize: Quantize, encoding: str | None = None
+    ) -> tuple[Request, ExportedFile]:
+        self.listener.stage(f"{self.format}, {quantize}: build")
+        encoding = encoding or self.encoding
+        request = self.job.request(self.runtime, quantize, self.optimize, encoding)
+        return request, self.job.build(self.format, request)
+
+    def _check(self, request: Request, file: ExportedFile) -> Checked:
+        self.listener.stage(f"{self.format}, {request.quantize}: verify in {self.runtime}")
+        return self.job.check(self.format, request, file)
+
+
+def _ratio(checked: Checked) -> float:
+    return float("inf") if checked.speed is None else checked.speed.ratio["value"]

@@ -1,0 +1,90 @@
+"""Which variant is taken: by validation data and measured latency, never by test data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from compressor import exporters
+from compressor.errors import UsageError
+from compressor.exporters import variants
+from compressor.exporters.job import Checked
+from compressor.exporters.request import QUANTIZATIONS, ExportedFile, Request
+
+
+@pytest.fixture
+def timed_variants(monkeypatch) -> Callable[..., exporters.Variants]:
+    """Variants that all pass, with given sizes and median latencies beside dense float32's."""
+
+    def make(milliseconds, sizes, *, dense, optimize="size", max_slowdown=None):
+        contents = [bytes([number]) * size for number, size in enumerate(sizes)]
+        times = dict(zip(contents, milliseconds, strict=True)) | {b"dense": dense}
+
+        class Job:
+            def request(self, runtime, quantize, optimize, encoding):
+                if encoding != "dense" and QUANTIZATIONS.index(quantize) >= len(sizes):
+                    raise UsageError("there is no such variant")
+                return Request(runtime, quantize, optimize, encoding)
+
+            def build(self, file_format, request):
+                number = QUANTIZATIONS.index(request.quantize)
+                content = b"dense" if request.encoding == "dense" else contents[number]
+                return ExportedFile(content, (), (), {})
+
+            def check(self, file_format, request, file):
+                verdict = SimpleNamespace(passed=True)
+                return Checked(file_format, request, file, verdict, {}, None)
+
+        def measured(given, runtime, *, rounds, host):
+            assert runtime == "litert" and host is None
+            row = np.array([times[content] for content in given])
+            # One slow round changes nothing: medians over the rounds count.
+            return np.array([row, 50 * row] + [row] * 5)
+
+        monkeypatch.setattr(variants, "median_latencies", measured)
+        listener = SimpleNamespace(stage=lambda title: None)
+        return exporters.Variants(Job(), "tflite", "litert", optimize, None, listener, max_slowdown)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "sizes", "expected"),
+    [
+        ([2.0, 1.0, 3.0], [1, 9, 1], 1),
+        ([1.019, 1.0, 1.021], [5, 9, 1], 0),  # within 2 % the smaller file wins
+        ([1.0, 1.0], [9, 9], 0),
+    ],
+)
+def test_within_two_percent_of_the_fastest_the_smaller_file_wins(
+    timed_variants, milliseconds, sizes, expected
+) -> None:
+    chosen = timed_variants(milliseconds, sizes, dense=4.0, optimize="latency").best()
+
+    assert chosen.request.quantize == QUANTIZATIONS[expected]
+    assert chosen.speed.ratio["value"] == pytest.approx(milliseconds[expected] / 4)
+    assert not chosen.speed.is_slower
+
+
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [(1.05, 1), (1.2, 2), (None, 2), (0.4, None)],
+)
+def test_the_smallest_file_that_is_fast_enough_is_taken(timed_variants, limit, expected) -> None:
+    """Of 9, 5 and 1 bytes; the smallest takes 1.13 times as long as dense."""
+    variants = timed_variants([3.0, 2.0, 4.52], [9, 5, 1], dense=4.0, max_slowdown=limit)
+
+    chosen = variants.best()
+
+    if expected is None:  # only dense float32 is left
+        assert chosen.file.content == b"dense"
+        assert chosen.speed.ratio["value"] == 1
+        return
+    assert chosen.request.quantize == QUANTIZATIONS[expected]
+    if limit is None:
+        assert chosen.speed is None  # nothing was measured, nothing is said
+    else:
+        assert chosen.speed.is_slower == (expected == 2)
