@@ -86,10 +86,10 @@ def export(
     if place is not None:
         with Runner(runtime, host=place) as runner:  # fails before any work is done
             runner.probe()
-    job = _job(model, data, labels, threads, listener)
-    variants = Variants(job, chosen, runtime, optimize, encoding, listener, limit, place)
-    checked = variants.best() if quantize == "auto" else variants.one(quantize)
-    return write_artifact(job, checked, target)
+    with _job(model, data, labels, threads, listener) as job:
+        variants = Variants(job, chosen, runtime, optimize, encoding, listener, limit, place)
+        checked = variants.best() if quantize == "auto" else variants.one(quantize)
+        return write_artifact(job, checked, target)
 
 
 def export_all(
@@ -119,15 +119,15 @@ def export_all(
             target = folder / f"{artefact_stem(model)}-{quantize}.{chosen}"
             _check_free(target, force)
             jobs.append((chosen, runtime, quantize, target))
-    job = _job(model, data, labels, threads, listener)
     records = []
-    for chosen, runtime, quantize, target in jobs:
-        variants = Variants(job, chosen, runtime, optimize, encoding, listener)
-        try:
-            records.append(write_artifact(job, variants.one(quantize), target))
-        except (ModelError, UsageError, CheckFailedError, MissingRuntimeError) as error:
-            asked = {"format": chosen, "runtime": runtime, "quantize": quantize}
-            records.append(asked | {"error": str(error), "exit_code": error.exit_code})
+    with _job(model, data, labels, threads, listener) as job:
+        for chosen, runtime, quantize, target in jobs:
+            variants = Variants(job, chosen, runtime, optimize, encoding, listener)
+            try:
+                records.append(write_artifact(job, variants.one(quantize), target))
+            except (ModelError, UsageError, CheckFailedError, MissingRuntimeError) as error:
+                asked = {"format": chosen, "runtime": runtime, "quantize": quantize}
+                records.append(asked | {"error": str(error), "exit_code": error.exit_code})
     return records
 
 

@@ -129,6 +129,8 @@ class ExportJob:
         self.reference = self._on(x, y)
         self.shrunk: Shrunk = shrink(self.model)
         self._calibration: tuple[np.ndarray, ...] | None = None
+        self._kept: contextlib.ExitStack | None = None
+        self._runners: dict[str, Runner] = {}
 
     def _on(self, x: Inputs, labels: np.ndarray | None) -> Reference:
         """The outputs of the model on these examples."""
@@ -145,6 +147,22 @@ class ExportJob:
         """How many examples plain kernels run."""
         macs = [found.dense for found in layer_macs(self.shrunk.model).values() if found]
         return int(np.clip(PLAIN_MACS // max(sum(macs), 1), 2, PLAIN))
+
+    def __enter__(self) -> ExportJob:
+        """Keep one process for each runtime, instead of one for each file."""
+        self._kept = contextlib.ExitStack()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        kept, self._kept = self._kept, None
+        self._runners.clear()
+        if kept is not None:
+            kept.close()
+
+    def pause(self) -> None:
+        """Stop the processes until they are needed, so that their threads do not spin."""
+        for runner in self._runners.values():
+            runner.pause()
 
     @property
     def dense_bytes(self) -> int:
@@ -224,8 +242,7 @@ class ExportJob:
         self, runtime: str, file_format: str, file: ExportedFile, *, reference: bool = False
     ) -> Iterator[tuple[dict[str, Any], Callable[[Reference, int], np.ndarray]]]:
         """A file in a runtime: what the runner says of it, and what runs examples in batches."""
-        threads = self.threads or describe_machine()["cores"]
-        with tempfile.TemporaryDirectory() as folder, Runner(runtime, threads=threads) as runner:
+        with tempfile.TemporaryDirectory() as folder, self._runner(runtime) as runner:
             path = Path(folder) / f"artefact.{file_format}"
             path.write_bytes(file.content)
             facts = runner.load(path, reference=reference)
@@ -235,6 +252,20 @@ class ExportJob:
                 return parity.run(predict, file.inputs, examples)
 
             yield facts, run
+
+    @contextlib.contextmanager
+    def _runner(self, runtime: str) -> Iterator[Runner]:
+        """A process with the runtime; within the job's context the same one each time."""
+        runner = self._runners.get(runtime)
+        if runner is None:
+            runner = Runner(runtime, threads=self.threads or describe_machine()["cores"])
+            if self._kept is None:
+                with runner:
+                    yield runner
+                return
+            self._runners[runtime] = self._kept.enter_context(runner)
+        runner.resume()
+        yield runner
 
     def _calibration_data(self) -> tuple[np.ndarray, ...]:
         if self._calibration is None:

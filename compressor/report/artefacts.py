@@ -36,9 +36,9 @@ def artefact_table(results: Results) -> Table:
     note = (
         f"Bytes of the file, and accuracy of the file in {_runtimes(results)} on the test "
         "images. float32 keeps every weight to the bit; smallest is the quantisation with the "
-        "fewest bytes whose validation accuracy holds and that is fast enough. x the time: latency, "
-        "measured in turns with that of the model dense in float32. Every model was shrunk exactly "
-        "first."
+        "fewest bytes whose validation accuracy holds and that is fast enough. x the time: "
+        "latency, measured in turns with that of the model dense in float32. Every model was "
+        "shrunk exactly first."
     )
     return Table(header, _lines(results), note=note)
 

@@ -24,6 +24,9 @@ def timed_variants(monkeypatch) -> Callable[..., exporters.Variants]:
         times = dict(zip(contents, milliseconds, strict=True)) | {b"dense": dense}
 
         class Job:
+            def pause(self):
+                pass
+
             def request(self, runtime, quantize, optimize, encoding):
                 if encoding != "dense" and QUANTIZATIONS.index(quantize) >= len(sizes):
                     raise UsageError("there is no such variant")

@@ -181,3 +181,25 @@ def test_more_threads_than_there_are_processors_there_are_refused(
     )
 
     assert "999" in message
+
+
+def test_an_export_measures_the_latency_there(
+    bare, pruned_file, tiny_data, tmp_path, rejected, no_leftovers
+) -> None:
+    record = library.export(
+        pruned_file, tmp_path / "m.tflite", tiny_data, quantize="auto", host=bare.host
+    )
+
+    speed = record["speed"]
+    assert speed["host"] == bare.host.name and speed["runtime"] == "litert"
+    assert speed["ratio"]["low"] <= speed["ratio"]["value"] <= speed["ratio"]["high"]
+    with closed_port() as port:
+        rejected(
+            MissingRuntimeError,
+            library.export,
+            pruned_file,
+            tmp_path / "other.tflite",
+            tiny_data,
+            host=bare.host_by(port),
+        )
+    assert not (tmp_path / "other.tflite").exists()

@@ -10,6 +10,7 @@ from bench_documents import bench_document
 
 from compressor.errors import CheckpointError
 from compressor.report.bench_section import bench_blocks, bench_conditions
+from compressor.report.bench_terminal import table_text as bench_text
 from compressor.report.markdown import blocks_markdown
 from compressor.report.trade_offs import bytes_figure, latency_figures, pareto_front
 from compressor.runs.bench_document import (
@@ -19,6 +20,7 @@ from compressor.runs.bench_document import (
     is_sound,
     newest_run,
     read_bench,
+    rows_with,
     settings_of,
 )
 
@@ -28,6 +30,23 @@ def test_the_document_fits_the_schema_and_the_check():
     jsonschema.Draft202012Validator.check_schema(bench_schema())
     jsonschema.Draft202012Validator(bench_schema()).validate(bench_document())
     check_bench(bench_document())
+
+
+def test_what_came_out_slower_than_the_first_is_named_so():
+    bench = bench_document()
+    run = bench["runs"][0]
+    rows = rows_with(run, settings_of(run["rows"])[0])
+    for row in rows:
+        row["ratio"] = {"value": 1.0, "low": 0.98, "high": 1.02}
+    rows[1]["ratio"] = {"value": 1.13, "low": 1.12, "high": 1.14}
+
+    table = bench_text(run, rows)
+    page = blocks_markdown(bench_blocks(run))
+
+    name = run["artefacts"][rows[1]["artefact"]]["name"]
+    for text in (table, page):
+        slower = [line for line in text.splitlines() if "right, slower" in line]
+        assert slower and all(name in line for line in slower)
 
 
 def test_every_key_of_the_schema_is_described():
