@@ -35,6 +35,7 @@ def load_libraries(onnxruntime: Any, device: Mapping[str, Any], hint: str) -> No
         )
     # Read when the libraries are loaded: float32 must be multiplied as float32.
     os.environ["NVIDIA_TF32_OVERRIDE"] = "0"
+    _load_installed(onnxruntime)
     preload = getattr(onnxruntime, "preload_dlls", None)
     if preload is not None:
         # It prints what it does not find.
@@ -80,14 +81,34 @@ def library_error(onnxruntime: Any, provider: str) -> str | None:
     return None
 
 
+def _load_installed(onnxruntime: Any) -> None:
+    """Load the libraries that NVIDIA's packages hold, wherever Python finds these packages.
+
+    preload_dlls looks for them beside onnxruntime only, which may lie in a folder of its own
+    (pip install --target).
+    """
+    for path in _listed(onnxruntime):
+        for folder in sys.path:
+            library = Path(folder, *path)
+            if library.is_file():
+                with contextlib.suppress(OSError):  # told where the library is needed
+                    ctypes.CDLL(str(library))
+                break
+
+
 def _needed(onnxruntime: Any) -> list[str]:
     """The libraries of CUDA and cuDNN in the order to load them; empty if that is unknown."""
+    names = [path[-1] for path in _listed(onnxruntime)]
+    return [name for name in names if not any(part in name for part in _OPTIONAL)]
+
+
+def _listed(onnxruntime: Any) -> list[tuple[str, ...]]:
+    """Where the libraries lie in the folder that NVIDIA's packages are in, in the order to load."""
     listed = getattr(onnxruntime, "_get_nvidia_dll_paths", None)
     try:
-        names = [str(path[-1]) for path in listed(sys.platform == "win32")] if listed else []
+        return [tuple(map(str, path)) for path in listed(sys.platform == "win32")] if listed else []
     except Exception:  # not a public function: it may change
         return []
-    return [name for name in names if not any(part in name for part in _OPTIONAL)]
 
 
 def _major(version: str) -> int:

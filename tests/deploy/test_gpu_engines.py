@@ -138,6 +138,30 @@ def test_a_library_that_is_missing_is_named_before_a_session_is_made(
     assert engine(artefact, 1).version  # nothing needs it
 
 
+@ENGINES
+def test_libraries_are_found_where_python_finds_their_packages(
+    runtime, driver, artefact, monkeypatch, tmp_path, engine
+) -> None:
+    """onnxruntime lies in a folder of its own, NVIDIA's packages in site-packages."""
+    site = tmp_path / "site-packages"
+    library = site / "nvidia" / "cu13" / "lib" / "libcublasLt.so.13"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    loaded: list[str] = []
+
+    def load(name: str, *arguments) -> object:
+        if name == library.name and str(library) not in loaded:
+            raise OSError(f"{name}: cannot open shared object file")
+        loaded.append(name)
+        return fake_gpu.libraries(driver)(name)
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+    assert library.name in refused(MissingEngineError, engine, artefact, 1)
+    monkeypatch.syspath_prepend(site)
+    assert engine(artefact, 1).version
+    assert loaded.index(str(library)) < loaded.index(library.name)
+
+
 def test_a_provider_that_cannot_start_is_not_the_artefact_s_fault(
     runtime, driver, artefact, monkeypatch, tmp_path
 ) -> None:

@@ -228,4 +228,4 @@ class FakeRuntime(types.ModuleType):
 
     def _get_nvidia_dll_paths(self, windows: bool) -> list[tuple[str, ...]]:
         names = ("libcublasLt.so.13", "libcufft.so.12", "libcudart.so.13", "libcudnn.so.9")
-        return [("nvidia", "lib", name) for name in names]
+        return [("nvidia", "cudnn" if "cudnn" in name else "cu13", "lib", name) for name in names]
