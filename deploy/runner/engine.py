@@ -55,6 +55,7 @@ class Engine(abc.ABC):
     outputs: tuple[Port, ...]
     import_ms: float
     load_ms: float
+    graph = reference = False  # of a probe, too, which loads nothing
     _bind_ns = 0
 
     def __init__(
