@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._record import RESULTS
+from benchmarks.gpu.there.table import markdown
 from compressor.foundation import write_bytes
 
 PAGE = Path(__file__).parent / "RESULTS.md"
@@ -245,12 +246,18 @@ def _ratio(interval: Result) -> str:
     return f"{interval['value']:.2f}, {interval['low']:.2f} to {interval['high']:.2f}"
 
 
+def gpu_table(result: Result) -> str:
+    """The newest run on a GPU, finished or not."""
+    return markdown(result["runs"][-1])
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "sizes": sizes_table,
     "latency": latency_table,
     "pruning": pruning_table,
     "sweep-scaling": scaling_table,
     "cold-start": cold_start_table,
+    "gpu": gpu_table,
 }
 """Name of the results -> what makes a table of them."""
 

@@ -4,37 +4,71 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import io
 import json
 import shutil
+import signal
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
+import fake_gpu
 import numpy as np
 import pytest
+from small_wheel import write_wheel
 
-from benchmarks import gpu
+from benchmarks.gpu import prepare
 from compressor.errors import UsageError
 from deploy import CheckVectors
-from deploy.runner.packing import pack
 
 ROOT = Path(__file__).parents[2]
-# What a runtime that crashes does, for a file of this name.
+SCHEMA = ROOT / "compressor" / "runs" / "bench.schema.json"
+# What a runtime that crashes does, for a file of this name; beside a file `hold` it hangs.
 CRASHING = """
-import functools, os
+import functools, os, time
 from deploy.runner import protocol
 load = protocol.Server._load
 @functools.wraps(load)
 def _load(self, **fields):
     if "crash" in str(fields["path"]):
+        if os.path.exists(os.path.join(os.path.dirname(fields["path"]), "hold")):
+            time.sleep(3600)
         os.abort()
     return load(self, **fields)
 protocol.Server._load = _load
 """
 QUICK = ["--runtime", "onnxruntime", "--rounds", "2", "--round-seconds", "0.002"]
 QUICK += ["--warmup-seconds", "0.1"]
+
+
+# ONNX Runtime as it is installed here, of another version and in another place.
+FORWARDING = f"""
+import importlib.util, sys
+spec = importlib.util.spec_from_file_location(
+    "onnxruntime", {importlib.util.find_spec("onnxruntime").origin!r}
+)
+module = sys.modules["onnxruntime"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+module.__version__ = "9.9.9"
+"""
+# One for a GPU that is not there: y = 2 x, and whatever is called int8 would fall to the CPU.
+FAKE = """
+class Picky(Session):
+    def __init__(self, path, *arguments, **options):
+        if "int8" in str(path):
+            raise RuntimeError("nodes that are assigned to the default CPU EP")
+        super().__init__(path, *arguments, **options)
+
+import sys
+made = sys.modules[__name__] = FakeRuntime()
+made.InferenceSession, made.load = Picky, libraries(Driver())
+"""
+WITH_A_DRIVER = """
+import ctypes, onnxruntime
+cdll = ctypes.CDLL
+ctypes.CDLL = lambda name, *rest: onnxruntime.load(name) if name else cdll(name)
+"""
 
 
 def write_classifier(path: Path, kernel: np.ndarray) -> None:
@@ -58,44 +92,60 @@ def write_classifier(path: Path, kernel: np.ndarray) -> None:
     onnx.save(model, str(path))
 
 
-@pytest.fixture(scope="module")
-def prepared(tmp_path_factory) -> Path:
-    """A folder as `benchmarks.gpu` makes it, of one right artefact and three others."""
-    folder = tmp_path_factory.mktemp("gpu")
-    images = np.random.default_rng(0).integers(0, 256, (60, 2, 2), dtype=np.uint8)
-    fed = images.reshape(60, 2, 2, 1).astype(np.float32) / np.float32(255)
-    labels = fed.reshape(60, 4).argmax(axis=1)
+def write_folder(
+    folder: Path,
+    names: Sequence[str],
+    images: np.ndarray,
+    outputs: np.ndarray,
+    port: str,
+    code: str,
+) -> None:
+    """What `benchmarks.gpu` prepares, with `code` at the start of the runner.
+
+    `folder` has the file NAME.onnx of each of `names`, which are MODEL, PRECISION.
+    """
     rows = []
-    for name in ("right", "wrong", "garbage", "crash"):
+    for name in names:
         path = folder / f"{name}.onnx"
-        write_classifier(path, np.eye(4, dtype=np.float32)[:, :: -1 if name == "wrong" else 1])
-        if name == "garbage":
-            path.write_bytes(b"no model")
-        vectors = CheckVectors({"image": fed[:3]}, fed[:3].reshape(3, 4), 1e-4)
+        vectors = CheckVectors({port: images[:3] / np.float32(255)}, outputs[:3], 1e-4)
         (folder / f"{name}.onnx.check.npz").write_bytes(vectors.to_bytes())
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        quantize = name.partition(", ")[2].replace("float32", "none") or "none"
         rows.append(
             {"file": path.name, "name": name, "format": "onnx", "bytes": path.stat().st_size}
-            | {"sha256": digest, "quantize": "none", "optimize": None, "sparsity": 0.5}
-            | {"accuracy": 1.0, "reference_accuracy": 1.0, "made": "by hand"}
+            | {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "quantize": quantize}
+            | {"optimize": None, "sparsity": 0.5, "made": "by hand"}
+            | {"accuracy": 1.0, "reference_accuracy": 1.0}
         )
     plan = {
         "compressor_version": "1.2.3",
-        "data": {"name": "toy", "sha256": "0" * 64, "examples": 60},
-        "input": "image",
-        "row": [2, 2, 1],
+        "data": {"name": "toy", "sha256": "0" * 64, "examples": len(images)},
+        "input": port,
+        "row": images.shape[1:],
         "artefacts": rows,
     }
     (folder / "artefacts.json").write_text(json.dumps(plan))
-    np.savez_compressed(folder / "images.npz", images=images, labels=labels)
-    with (
-        zipfile.ZipFile(io.BytesIO(pack())) as packed,
-        zipfile.ZipFile(folder / "runner.pyz", "w") as runner,
-    ):
-        for name in packed.namelist():
-            content = packed.read(name)
-            runner.writestr(name, CRASHING.encode() + content if name == "__main__.py" else content)
-    shutil.copyfile(ROOT / "benchmarks" / "gpu_measure.py", folder / "measure.py")
+    np.savez_compressed(folder / "images.npz", images=images, labels=outputs.argmax(axis=1))
+    prepare.write_program(folder)
+    with zipfile.ZipFile(folder / "runner.pyz") as packed:
+        members = {name: packed.read(name) for name in packed.namelist()}
+    members["__main__.py"] = code.encode() + members["__main__.py"]
+    with zipfile.ZipFile(folder / "runner.pyz", "w") as runner:
+        for name, content in members.items():
+            runner.writestr(name, content)
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory) -> Path:
+    """A folder as `benchmarks.gpu` makes it, of one right artefact and three others."""
+    folder = tmp_path_factory.mktemp("prepared")
+    names = ("right", "wrong", "garbage", "crash")
+    for name in names:
+        path = folder / f"{name}.onnx"
+        write_classifier(path, np.eye(4, dtype=np.float32)[:, :: -1 if name == "wrong" else 1])
+    (folder / "garbage.onnx").write_bytes(b"no model")
+    images = np.random.default_rng(0).integers(0, 256, (60, 2, 2, 1), dtype=np.uint8)
+    outputs = images.reshape(60, 4) / np.float32(255)
+    write_folder(folder, names, images, outputs, "image", CRASHING)
     return folder
 
 
@@ -108,8 +158,7 @@ def test_a_dry_run_measures_every_row_and_says_that_it_is_of_the_cpu(prepared) -
     done = measure(prepared, *QUICK, "--batches", "8")
     document = json.loads((prepared / "cpu.json").read_text())
     (run,) = document["runs"]
-    schema = json.loads((ROOT / "compressor" / "runs" / "bench.schema.json").read_text())
-    importlib.import_module("jsonschema").validate(document, schema)
+    importlib.import_module("jsonschema").validate(document, json.loads(SCHEMA.read_text()))
 
     assert done.returncode == 1 and "cpu.json" in done.stdout  # rows that are not right
     assert run["benchmark"] == "cpu" and run["machine"]["gpu"] is None
@@ -139,24 +188,82 @@ def test_a_dry_run_measures_every_row_and_says_that_it_is_of_the_cpu(prepared) -
     assert "WRONG" in text and "failed" in text and "no GPU" in text
 
 
-def test_a_run_goes_on_with_what_is_not_measured_yet(prepared) -> None:
-    out = prepared / "again.json"
-    arguments = [*QUICK, "--batches", "1,8", "--transfers", "copies", "--out", str(out)]
-    measure(prepared, *arguments)
-    whole = json.loads(out.read_text())
-    (run,) = whole["runs"]
-    run["rows"], kept = [row for row in run["rows"] if row["batch"] == 1], run["rows"][0]
-    run["finished"] = None
-    out.write_text(json.dumps(whole))
-    done = measure(prepared, *arguments)
-    (run,) = json.loads(out.read_text())["runs"]
+def test_parts_to_rows_in_one_command_which_goes_on_after_an_interruption(
+    prepared, tmp_path
+) -> None:
+    folder = tmp_path / "there"
+    shutil.copytree(prepared, folder, ignore=shutil.ignore_patterns("cpu.*"))
+    parts = write_wheel(folder, "onnxruntime_gpu", FORWARDING)
+    last = parts[-1].read_bytes()
+    parts[-1].write_bytes(last[:-1])
+    arguments = [*QUICK, "--rounds", "1", "--batches", "1,8", "--transfers", "copies"]
+    arguments += ["--out", "x.json"]
+    done = measure(folder, *arguments)
+    assert done.returncode == 2 and not (folder / "x.json").exists()
+    assert done.stderr.count("\n") == 1 and parts[-1].name in done.stderr
 
-    assert "batch 8" in done.stdout and "batch 1," not in done.stdout
-    assert run["rows"][0] == kept and len(run["rows"]) == 8 and run["finished"]
-    other = measure(prepared, *arguments, "--threads", "2")
-    assert other.returncode == 2 and "is of another run" in other.stderr
-    out.write_text("[")
-    assert measure(prepared, *arguments).returncode == 2
+    parts[-1].write_bytes(last)
+    (folder / "hold").touch()  # so that it cannot end before it is told to
+    process = subprocess.Popen(
+        [sys.executable, "-I", "measure.py", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+    )
+    assert process.stdout is not None and "installing" in process.stdout.readline()
+    while "batch 1, copies: right" not in process.stdout.readline():
+        assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    (begun,) = json.loads((folder / "x.json").read_text())["runs"]
+    assert process.returncode == 130 and said.count("\n") == 1 and "are kept" in said
+    (folder / "hold").unlink()
+    assert 1 <= len(begun["rows"]) < 4 and begun["interrupted"] and not begun["finished"]
+    assert "Not measured" in (folder / "x.md").read_text()
+
+    done = measure(folder, *arguments)
+    (run,) = json.loads((folder / "x.json").read_text())["runs"]
+    assert done.returncode == 1 and "installing" not in done.stdout
+    assert run["rows"][: len(begun["rows"])] == begun["rows"] and len(run["rows"]) == 8
+    assert run["finished"] and not run["interrupted"] and "Not measured" not in done.stdout
+    versions = {row["version"] for row in run["rows"] if row["status"] != "failed"}
+    assert versions == {"9.9.9"} and run["machine"]["packages"]["onnxruntime-gpu"] == "9.9.9"
+
+
+def test_the_path_of_a_gpu_without_one(tmp_path) -> None:
+    names = ("dense, float32", "90 %, float32", "dense, int8")
+    for name in names:
+        (tmp_path / f"{name}.onnx").write_bytes(b"what the fake takes for y = 2 x")
+    images = np.random.default_rng(0).integers(0, 256, (60, 3), dtype=np.uint8)
+    outputs = images / np.float32(255) * 2
+    write_folder(tmp_path, names, images, outputs, "x", WITH_A_DRIVER)
+    write_wheel(tmp_path, "onnxruntime_gpu", Path(fake_gpu.__file__).read_text() + FAKE)
+    done = measure(tmp_path, *QUICK[2:], "--rounds", "1", "--batches", "1")
+    document = json.loads((tmp_path / "gpu.json").read_text())
+    importlib.import_module("jsonschema").validate(document, json.loads(SCHEMA.read_text()))
+    (run,) = document["runs"]
+
+    assert done.returncode == 1 and run["machine"]["gpu"]["name"] == "NVIDIA Toy"
+    assert run["benchmark"] == "gpu" and run["finished"]
+    shown = [(names[row["artefact"]], row["batch"], row["transfer"]) for row in run["rows"]]
+    three = ("copies", "device", "graph")
+    first = [(name, 1, transfer) for transfer in three for name in names[:2]]
+    assert shown == [*first, *(("dense, int8", 1, transfer) for transfer in three)]
+    for row in run["rows"]:
+        if "int8" in names[row["artefact"]]:
+            assert row["status"] == "failed" and "does not take every node" in row["reason"]
+        else:
+            assert row["status"] == "right" and row["accuracy"] == 1
+            assert row["provider"] == "CUDAExecutionProvider" and row["ratio"]["value"] > 0
+
+
+def test_time_that_is_over_at_once_is_one_line(prepared, tmp_path) -> None:
+    out = tmp_path / "short.json"
+    done = measure(prepared, *QUICK, "--out", str(out), "--minutes", "0.00001")
+
+    assert done.returncode == 1 and done.stderr.count("\n") == 1 and not out.exists()
+    assert "the time is over" in done.stderr
 
 
 @pytest.mark.parametrize("runtime", ["cuda", "tensorrt"])
@@ -178,6 +285,7 @@ def test_a_gpu_that_is_not_there_is_one_line_and_no_file(prepared, runtime) -> N
         (["--runtime", "cobol"], "choose from cuda"),
         (["--batches", "0"], "no batch sizes"),
         (["--rounds", "0"], "above zero"),
+        (["--minutes", "nan"], "at most a day"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(prepared, arguments, said) -> None:
@@ -197,7 +305,10 @@ def test_a_file_that_changed_on_its_way_is_not_measured(prepared, tmp_path) -> N
 
 
 def test_models_that_are_not_there_are_said_so(tmp_path, rejected) -> None:
-    message = rejected(UsageError, gpu.prepare, tmp_path / "work", tmp_path)
+    message = rejected(UsageError, prepare.prepare, tmp_path / "run", tmp_path / "work")
 
-    assert "there is no dense model" in message and "benchmarks.export" in message
+    assert "there is no dense model" in message and "make demo" in message
+    files = {name: tmp_path / f"{name}.keras" for name in prepare.STEPS}
+    message = rejected(UsageError, prepare.prepare, tmp_path / "run", tmp_path / "work", files)
+    assert "there is no dense model" in message and "dense.keras" in message
     assert not (tmp_path / "work").exists()
