@@ -9,6 +9,7 @@ import base64
 import importlib
 import importlib.metadata
 import json
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -41,6 +42,7 @@ def _tflite(runtime: str) -> tuple[str, Callable[[bytes], Any]]:
 
 
 def _onnx() -> tuple[str, Callable[[bytes], Any]]:
+    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     onnxruntime: Any = importlib.import_module("onnxruntime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

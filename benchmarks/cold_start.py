@@ -40,6 +40,8 @@ interpreter = Interpreter(model_path={path!r}, num_threads=1)
 interpreter.allocate_tensors()
 """,
     "onnxruntime": """
+import os
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 import onnxruntime
 options = onnxruntime.SessionOptions()
 options.intra_op_num_threads = 1

@@ -10,6 +10,7 @@ chromium       | chromium chromium-browser google-chrome google-chrome-stable | 
 openssh-client | ssh                                                          | the tests over ssh
 openssh-server | sshd                                                         | the tests over ssh
 npm            | npm                                                          | the tests of bundles for browsers
+strace         | strace                                                       | the tests of what commands ask a network
 "
 
 is_there() {

@@ -11,6 +11,7 @@ import numpy as np
 
 from compressor.exporters import ExportJob
 from compressor.exporters.onnx.quiet import quiet
+from deploy import quiet_onnxruntime
 
 _OPERATORS = ("Conv", "Gemm", "MatMul", "MaxPool")
 
@@ -51,21 +52,21 @@ def forms(job: ExportJob) -> Iterator[Form]:
 
 def _half(content: bytes) -> bytes:
     import onnx
-    from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    model = convert_float_to_float16(onnx.load_from_string(content), keep_io_types=True)
+    float16 = quiet_onnxruntime.load("onnxruntime.transformers.float16")
+    model = float16.convert_float_to_float16(onnx.load_from_string(content), keep_io_types=True)
     converted: bytes = model.SerializeToString()
     return converted
 
 
 def _symmetric(content: bytes, calibration: Sequence[np.ndarray]) -> bytes:
     import onnx
-    from onnxruntime import quantization
 
+    quantization = quiet_onnxruntime.load("onnxruntime.quantization")
     model = onnx.load_from_string(content)
     name = model.graph.input[0].name
 
-    class Reader(quantization.CalibrationDataReader):
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[name-defined]
         rows = iter([{name: row[None]} for row in calibration[0]])
 
         def get_next(self) -> dict[str, np.ndarray] | None:

@@ -68,6 +68,7 @@ ONNXRUNTIME_QUANTIZER = _environment(
     "onnxruntime-quantizer",  # it wants packages that running a model does not
     "1.31.1",
     "onnxruntime_quantizer.txt",
+    "import os; os.environ['ORT_DISABLE_TELEMETRY'] = '1'; "
     "import onnx_ir, sympy, onnxruntime.quantization",
 )
 ENVIRONMENTS = {

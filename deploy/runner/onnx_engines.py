@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import abc
 import contextlib
-import importlib
 import itertools
-import os
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
+from deploy import quiet_onnxruntime
 from deploy.artifact_parts import Port
 from deploy.errors import EngineError, MissingEngineError
 from deploy.runner.engine import Engine, checked_dtype
@@ -44,10 +43,8 @@ class OnnxEngine(Engine):
 
     def _import(self) -> None:
         hint = f"pip install {self.package}"
-        # Otherwise it writes a device id to the home directory, and looks a collector up.
-        os.environ["ORT_DISABLE_TELEMETRY"] = "1"
         try:
-            self._onnxruntime = importlib.import_module("onnxruntime")
+            self._onnxruntime = quiet_onnxruntime.load()
             self.version = str(self._onnxruntime.__version__)
             providers = self._onnxruntime.get_available_providers()
         except (ImportError, AttributeError) as error:

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import runnable_files
+from empty_home import EmptyHome
 
 import deploy
 from deploy import CheckVectors
@@ -342,21 +343,13 @@ def test_only_answers_reach_standard_output() -> None:
 def test_a_run_leaves_nothing_in_an_empty_home(
     runner: Path, artefacts: Path, tmp_path: Path, name: str
 ) -> None:
-    home, temporary = tmp_path / "home", tmp_path / "temporary"
-    home.mkdir()
-    temporary.mkdir()
+    home = EmptyHome(tmp_path)
     runtime = "onnxruntime" if name.endswith("onnx") else "litert"
     measure = {"op": "measure", "warmup": 1, "runs": 3, "batch": 1, "inputs": None, "copies": True}
     requests = [load(artefacts / name, runtime), measure]
-    done = subprocess.run(
-        [sys.executable, "-I", str(runner), "protocol"],
-        input="".join(json.dumps(request) + "\n" for request in requests),
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=120,
-        env={**os.environ, "HOME": str(home), "TMPDIR": str(temporary), "XDG_CACHE_HOME": ""},
-    )
+    lines = "".join(json.dumps(request) + "\n" for request in requests)
+    done = home.run(sys.executable, "-I", str(runner), "protocol", input=lines)
 
+    assert done.returncode == 0, done.stderr
     assert all(json.loads(line)["ok"] for line in done.stdout.splitlines())
-    assert not [*home.rglob("*"), *temporary.rglob("*")]
+    assert home.left() == []

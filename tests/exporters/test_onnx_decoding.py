@@ -6,7 +6,6 @@ import itertools
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from hypothesis import given, settings, strategies as st
 from onnx import helper, numpy_helper
@@ -21,6 +20,9 @@ from compressor.exporters.onnx.weights import (
     store_int4,
     store_int8,
 )
+from deploy import quiet_onnxruntime
+
+onnxruntime = quiet_onnxruntime.load()
 
 KINDS = {
     "float32": lambda weight: store_float(weight.values, np.float32),

@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import collections
 import itertools
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import runnable_files
+from empty_home import EmptyHome
 
 from compressor.errors import ModelError, UsageError
 from compressor.exporters.onnx import ENCODINGS, export
 from compressor.exporters.request import QUANTIZATIONS, ExportedFile, Request
 from compressor.models.paper import paper_cnn
+from deploy import quiet_onnxruntime
+
+onnxruntime = quiet_onnxruntime.load()
 
 EXAMPLES = 40
 DECODING = {"CumSum", "ScatterElements", "GatherElements", "BitShift", "ConstantOfShape"}
@@ -415,20 +416,14 @@ def test_a_value_that_nothing_gives_is_refused(rejected):
 
 def test_quantising_leaves_nothing_in_an_empty_home(tmp_path: Path) -> None:
     runnable_files.write_onnx(tmp_path / "model.onnx", batch=3)
-    home, temporary = tmp_path / "home", tmp_path / "temporary"
-    home.mkdir()
-    temporary.mkdir()
+    home = EmptyHome(tmp_path / "empty")
     program = (
         "import sys, numpy, onnx\n"
         "from compressor.exporters.onnx.integer import quantize_static\n"
         "data = [numpy.ones((3, 6), numpy.float32), numpy.zeros(3, numpy.int64)]\n"
         "quantize_static(onnx.load(sys.argv[1]), data)"
     )
-    subprocess.run(
-        [sys.executable, "-c", program, str(tmp_path / "model.onnx")],
-        check=True,
-        timeout=120,
-        env={**os.environ, "HOME": str(home), "TMPDIR": str(temporary)},
-    )
+    done = home.run(sys.executable, "-c", program, tmp_path / "model.onnx")
 
-    assert not [*home.rglob("*"), *temporary.rglob("*")]
+    assert done.returncode == 0, done.stderr
+    assert home.left() == []

@@ -4,13 +4,15 @@ import tracemalloc
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from compressor.errors import CheckpointError
 from compressor.exporters.onnx.evaluation import NotDecodedError
 from compressor.exporters.onnx.reading import read_onnx, weight_values
+from deploy import quiet_onnxruntime
+
+onnxruntime = quiet_onnxruntime.load()
 
 FLOAT, INT8, UINT8, INT32, INT64 = 1, 3, 2, 6, 7
 

@@ -91,6 +91,21 @@ def test_tensorflow_is_imported_in_one_place_and_late() -> None:
         assert not _imports(path) & {"tensorflow", "keras", "tf_keras"}, path
 
 
+def test_onnxruntime_is_imported_with_its_telemetry_off() -> None:
+    folders = [ROOT / name for name in ("compressor", "deploy", "benchmarks", "scripts", "docs")]
+    pages = [ROOT / "README.md", *(path for folder in folders for path in folder.rglob("*.*"))]
+    imported = re.compile(r"\b(import|from|import_module\W+)\b[^\n`]*\bonnxruntime\b(?![-`/])")
+    found = [
+        path
+        for path in pages
+        if path.suffix in (".py", ".sh", ".md") and imported.search(path.read_text())
+    ]
+
+    assert found  # programs that run without this project; all else goes through `deploy`
+    for path in found:
+        assert "ORT_DISABLE_TELEMETRY" in path.read_text(), path
+
+
 def test_every_error_says_its_exit_code() -> None:
     kinds = [
         kind

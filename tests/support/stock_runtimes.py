@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from deploy import quiet_onnxruntime
+
 
 def run_artefact(path: Path, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
     """The first output of a .tflite or .onnx file for inputs by name."""
     if path.suffix == ".onnx":
-        import onnxruntime
-
+        onnxruntime = quiet_onnxruntime.load()
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
         return np.asarray(session.run(None, dict(inputs))[0])
     from ai_edge_litert.interpreter import Interpreter

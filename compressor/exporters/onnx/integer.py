@@ -7,7 +7,6 @@ ranges of activations are found in every run.
 
 from __future__ import annotations
 
-import os
 import tempfile
 import types
 from collections.abc import Sequence
@@ -22,6 +21,7 @@ from compressor.errors import ModelError
 from compressor.exporters.onnx import graphs
 from compressor.exporters.onnx.quiet import quiet
 from compressor.exporters.quantization import quantize_symmetric
+from deploy import quiet_onnxruntime
 
 SATURATION = (
     "it computes in 8-bit integers: x86 processors without VNNI may clip sums of two products, "
@@ -50,15 +50,15 @@ def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
     layer on more than two axes, or a Conv1D), with one scale. The output is not rounded. Raises
     ModelError for a model that ONNX Runtime's quantiser cannot handle.
     """
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # else it writes to the home directory
-    from onnxruntime import quantization
-
+    quantization = quiet_onnxruntime.load("onnxruntime.quantization")
     names = [entry.name for entry in model.graph.input]
     with tempfile.TemporaryDirectory() as folder, quiet():
-        path = Path(folder) / "int8.onnx"
+        source, path = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+        # Of a model in memory it writes copies with names made of this machine's MAC address.
+        onnx.save(model, source)
         try:
             quantization.quantize_static(
-                model,
+                source,
                 path,
                 _reader(names, calibration),
                 quant_format=quantization.QuantFormat.QDQ,

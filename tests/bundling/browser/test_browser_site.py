@@ -11,17 +11,19 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from drawing_page import DrawingPage, serving
 from onnx import TensorProto, helper, numpy_helper
 
 from compressor.bundling.browser import site_members
 from compressor.errors import UsageError
+from deploy import quiet_onnxruntime
 from deploy.artifact import Artifact
 from deploy.bundle import open_bundle, pack_members
 from deploy.manifest import VECTORS, Manifest
 from deploy.vectors import CheckVectors
+
+onnxruntime = quiet_onnxruntime.load()
 
 
 def network(kernel: np.ndarray, last: str, sides: tuple[int, ...]) -> bytes:
