@@ -108,7 +108,7 @@ class Environment:
 
     def pip_command(self, requirements: Path) -> list[str]:
         options = ["--require-hashes", "--only-binary", ":all:", "--no-deps", "--no-input"]
-        quiet = ["--quiet", "--disable-pip-version-check"]
+        quiet = ["--quiet", "--disable-pip-version-check", "--no-cache-dir"]
         pip = [str(self._python()), "-I", "-m", "pip", "install"]
         return [*pip, *options, *quiet, "--requirement", str(requirements)]
 

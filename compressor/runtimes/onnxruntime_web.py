@@ -1,7 +1,8 @@
 """onnxruntime-web, which runs artefacts in browsers: a pinned npm package.
 
 Its tarball is fetched into the user's cache by npm, with the user's configuration, and checked
-against a pinned hash whenever it is read. None of its scripts run here.
+against a pinned hash whenever it is read. None of its scripts run here, npm asks its registry for
+nothing else, and keeps no copy or log of its own.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import base64
 import dataclasses
 import hashlib
 import io
+import os
 import shutil
 import subprocess
 import tempfile
@@ -23,6 +25,11 @@ from deploy.errors import ArtifactError
 from deploy.files import read_regular
 
 _FETCH_SECONDS = 600
+_NPM_SETTINGS = {
+    "npm_config_update_notifier": "false",
+    "npm_config_logs_max": "0",
+    "NODE_DISABLE_COMPILE_CACHE": "1",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +116,7 @@ class NpmPackage:
                 done = subprocess.run(
                     command,
                     cwd=folder,
+                    env={**os.environ, "npm_config_cache": f"{folder}/cache", **_NPM_SETTINGS},
                     capture_output=True,
                     text=True,
                     errors="replace",

@@ -11,11 +11,14 @@ import subprocess
 import sys
 import threading
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import runnable_files
+from empty_home import EmptyHome
+from package_index import PackageIndex, package_index
 
 from compressor import runtimes
 from compressor.errors import CompressorError, MissingRuntimeError, UsageError
@@ -34,10 +37,28 @@ def cache(monkeypatch, tmp_path) -> Path:
 
 
 @pytest.fixture
-def toy(cache, monkeypatch, tmp_path) -> Environment:
+def index() -> Iterator[PackageIndex]:
+    with package_index() as found:
+        yield found
+
+
+@pytest.fixture
+def home(monkeypatch, tmp_path) -> EmptyHome:
+    found = EmptyHome(tmp_path / "empty")
+    for name, value in found.environment().items():
+        monkeypatch.setenv(name, value)
+    # pip asks a rustc for its version, and that of rustup writes to the home directory.
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    return found
+
+
+@pytest.fixture
+def toy(cache, index, home, monkeypatch, tmp_path) -> Environment:
     """An environment of one small package, from a wheel that was just made; no network."""
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    monkeypatch.setenv("PIP_FIND_LINKS", index.url)
+    # Otherwise pip keeps no copies of what comes without TLS.
+    monkeypatch.setenv("PIP_TRUSTED_HOST", index.url.removeprefix("http://"))
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     wheel = tmp_path / "toy_runtime-1.5-py3-none-any.whl"
     info = "toy_runtime-1.5.dist-info"
@@ -50,6 +71,8 @@ def toy(cache, monkeypatch, tmp_path) -> Environment:
             f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
         )
         archive.writestr(f"{info}/RECORD", "")
+    index.files["/"] = ("text/html", f'<a href="{wheel.name}">{wheel.name}</a>'.encode())
+    index.files[f"/{wheel.name}"] = ("application/zip", wheel.read_bytes())
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     return Environment(
         name="toy",
@@ -181,7 +204,7 @@ def test_installing_what_is_there_changes_nothing() -> None:
     assert runtimes.install("litert") == row
 
 
-def test_an_environment_is_made_once_and_not_of_what_was_left_half(toy, cache) -> None:
+def test_an_environment_is_made_once_and_not_of_what_was_left_half(toy, cache, index, home) -> None:
     (toy.folder / "bin").mkdir(parents=True)
     (toy.folder / "bin" / "python").write_text("half")
     (toy.folder / "left-over").write_text("half")
@@ -203,6 +226,8 @@ def test_an_environment_is_made_once_and_not_of_what_was_left_half(toy, cache) -
     assert not errors and not toy.missing()
     assert toy.folder == cache / "runtimes" / "toy-1.5"
     assert answer_of(toy) == "42" and not (toy.folder / "left-over").exists()
+    # In its folder only, without a copy in pip's cache; and nothing else was asked for.
+    assert home.left() == [] and set(index.asked) == set(index.files)
     made = (toy.folder / ".ready").stat().st_mtime_ns
     toy.install()
     assert (toy.folder / ".ready").stat().st_mtime_ns == made

@@ -6,11 +6,15 @@ import base64
 import dataclasses
 import hashlib
 import io
+import json
+import shutil
 import stat
 import tarfile
 from pathlib import Path
 
 import pytest
+from empty_home import EmptyHome
+from package_index import package_index
 
 from compressor import runtimes
 from compressor.errors import MissingRuntimeError, UsageError
@@ -18,16 +22,17 @@ from compressor.runtimes import onnxruntime_web
 from compressor.runtimes.onnxruntime_web import PACKAGE, NpmPackage
 
 
-def packed(files: dict[str, bytes]) -> bytes:
+def packed(files: dict[str, bytes], *, linked: bool = True) -> bytes:
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w:gz") as archive:
         for name, content in files.items():
             entry = tarfile.TarInfo(name)
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
-        link = tarfile.TarInfo("package/link")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
+        if linked:
+            link = tarfile.TarInfo("package/link")
+            link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+            archive.addfile(link)
     return stream.getvalue()
 
 
@@ -68,6 +73,28 @@ def test_npm_fetches_it_once_and_runs_no_script(npm, toy, tmp_path) -> None:
     assert toy.members({"wanted": 5}) == {"wanted": b"12345"}
     assert toy.members({"wanted": 5}, tmp_path / "toy.tgz") == {"wanted": b"12345"}
     assert len(asked.read_text().splitlines()) == 1
+
+
+@pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
+def test_the_real_npm_leaves_nothing_and_asks_for_nothing_else(monkeypatch, tmp_path) -> None:
+    manifest = {"name": "toy", "version": "1.5.0"}
+    content = packed({"package/package.json": json.dumps(manifest).encode()}, linked=False)
+    digest = base64.b64encode(hashlib.sha512(content).digest()).decode()
+    home = EmptyHome(tmp_path / "empty")
+    for name, value in home.environment().items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("COMPRESSOR_CACHE", str(tmp_path / "cache"))
+    with package_index() as index:
+        monkeypatch.setenv("npm_config_registry", index.url)
+        dist = {"tarball": f"{index.url}/toy.tgz", "integrity": f"sha512-{digest}"}
+        listed = {**manifest, "versions": {"1.5.0": {**manifest, "dist": dist}}}
+        index.files["/toy"] = ("application/json", json.dumps(listed).encode())
+        index.files["/toy.tgz"] = ("application/octet-stream", content)
+        fetched = NpmPackage("toy", "1.5.0", digest, len(content)).fetch().read_bytes()
+
+    assert fetched == content
+    assert home.left() == [] and set(index.asked) == {"/toy", "/toy.tgz"}
 
 
 def test_other_bytes_than_the_pinned_ones_are_not_kept(npm, toy, rejected, tmp_path) -> None:
