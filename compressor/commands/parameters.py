@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from compressor.foundation import NativeOutput
+from compressor.foundation import NativeOutput, confine_libraries
 
 _UNICODE_MINUS = "\N{MINUS SIGN}"
 
@@ -55,9 +55,12 @@ class Command(click.Command):
         return super().parse_args(ctx, _join_lists([_hyphens(word) for word in args]))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Hold native output back, unless the user wants to see it."""
-        if not ctx.params.pop("verbose") and isinstance(ctx.obj, NativeOutput):
-            ctx.obj.hold_back()
+        """Confine libraries, and hold native output back, unless the user wants to see it."""
+        verbose = ctx.params.pop("verbose")
+        if isinstance(ctx.obj, NativeOutput):
+            confine_libraries()
+            if not verbose:
+                ctx.obj.hold_back()
         return super().invoke(ctx)
 
 

@@ -1,3 +1,4 @@
+from .confinement import confine_libraries as confine_libraries
 from .device_errors import deploy_errors as deploy_errors
 from .files import (
     LOCK as LOCK,
