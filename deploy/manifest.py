@@ -11,6 +11,8 @@ latency     as measured by `compressor bench`, a list of: runtime, version, cpu,
             batch, p50_ms, p90_ms, p99_ms (of one batch), samples
 members     of every other member but the signature: name, sha256, bytes; sorted by name
 created_by  the program that packed it
+counter     of a signed bundle, an integer from 1: a device serves no version of this name and key
+            whose counter is not higher; left out where there is none
 
 It has one form only: `Manifest.encode` of what was read gives the same bytes.
 """
@@ -88,6 +90,7 @@ class Manifest:
     latency: tuple[Latency, ...]
     members: tuple[Member, ...]
     created_by: str
+    counter: int | None = None
 
     @property
     def model(self) -> str:
@@ -95,7 +98,7 @@ class Manifest:
         return MODEL_FOLDER + self.artifact.file
 
     def describe(self) -> dict[str, Any]:
-        return {
+        described = {
             "schema": dict(SCHEMA),
             "name": self.name,
             "device": self.device,
@@ -105,6 +108,7 @@ class Manifest:
             "members": [dataclasses.asdict(member) for member in self.members],
             "created_by": self.created_by,
         }
+        return described if self.counter is None else {**described, "counter": self.counter}
 
     def encode(self) -> bytes:
         """The bytes of manifest.json."""
@@ -119,7 +123,10 @@ class Manifest:
         """
         if len(content) > MOST_MANIFEST_BYTES:
             raise BundleError("the manifest is too large", value=f"{len(content):,} bytes")
-        fields = Fields(parse_json(content, MANIFEST), "manifest")
+        found = parse_json(content, MANIFEST)
+        if isinstance(found, dict):
+            found = {"counter": None, **found}
+        fields = Fields(found, "manifest")
         fields.schema("schema", SCHEMA, "bundle")
         runtime, version = fields.one(
             "runtime", lambda inner: (inner.text("name"), inner.text("version"))
@@ -133,6 +140,7 @@ class Manifest:
             latency=fields.objects("latency", made(Latency), _MOST_LATENCIES),
             members=fields.objects("members", Member.read, MOST_MEMBERS),
             created_by=fields.text("created_by"),
+            counter=fields.optional("counter", fields.integer, 1),
         )
         fields.done()
         if not is_member_name(manifest.name) or "/" in manifest.name:

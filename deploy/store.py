@@ -4,6 +4,7 @@ FOLDER/runner.pyz                      the runner, with the keys that it trusts
 FOLDER/NAME/versions/SHA256.bundle     the versions of a bundle
 FOLDER/NAME/current, previous          links to the one that is served, and to the one before
 FOLDER/NAME/incoming/SHA256.part       what has arrived of another
+FOLDER/.counters/NAME.json             the highest counters served (deploy.counters)
 
 1. A version is named by its sha256: it is hashed on the disk before it gets its name, and again
    before another copy of it is skipped.
@@ -45,6 +46,8 @@ _PRIVATE = 0o700
 Verify = Callable[[Path, str], Any]
 """Verifies the bundle in a file that must have this sha256, and returns what it found, as JSON;
 raises DeployError if the bundle must not be served."""
+Admit = Callable[[Any], None]
+"""Given what `Verify` found; raises DeployError if that must not replace what is served."""
 
 
 class WrongOutputsError(EngineError):
@@ -144,13 +147,16 @@ class Store:
             sync(version.parent)
             return size, True
 
-    def activate(self, name: str, sha256: str, verify: Verify) -> Any:
+    def activate(
+        self, name: str, sha256: str, verify: Verify, admit: Admit = lambda found: None
+    ) -> Any:
         """Verify a version that has arrived, and serve it; returns what `verify` found.
 
         It is verified again through `current`; if that fails, the version before is restored.
         Versions that are neither current nor previous are removed, and so is this one if it is
         refused or its outputs are wrong, but not if the runtime is missing or fails. Raises what
-        `verify` does, RequestError if the version has not arrived.
+        `verify` and, of a version that is not the served one, `admit` do; RequestError if the
+        version has not arrived.
         """
         with self._locked(name) as place:
             version = self._version(name, sha256)
@@ -160,6 +166,7 @@ class Store:
             try:
                 found = verify(version, sha256)
                 if served != sha256:
+                    admit(found)
                     # If this process ends in between, the served version is its own predecessor.
                     _link(place, PREVIOUS, served)
                     found = self._switch(name, sha256, served, before, verify)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from deploy.container import (
     write_container,
 )
 from deploy.errors import DeployError
+from deploy.fields import LARGEST_INTEGER
 from deploy.files import read_regular, sync
 from deploy.manifest import (
     MANIFEST,
@@ -50,6 +52,7 @@ def package(
     *,
     name: str | None = None,
     sign: Path | str | None = None,
+    counter: int | None = None,
     latencies: Path | str | None = None,
     web_runtime: Path | str | None = None,
     force: bool = False,
@@ -60,14 +63,17 @@ def package(
     is the name of a profile or a TOML file. For a device whose runtime is onnxruntime-web the
     bundle is a folder for a web server, and `web_runtime` may be the tarball of that package.
     `name` is the bundle's name on the device, where it replaces an earlier one; by default it is
-    made of the artefact's and the device's. `sign` is a private key of `keygen`, `latencies` a
+    made of the artefact's and the device's. `sign` is a private key of `keygen`; `counter`, from 1,
+    orders the signed bundles of a name: a device takes none whose counter is not higher than those
+    that it has served; by default it is the time, in seconds since 1970. `latencies` is a
     bench.json whose measurements of the artefact go into the manifest: packing measures nothing,
-    and the same artefact gives the same bytes.
+    and the same artefact gives the same bytes, if signed with the same counter.
 
-    Returns a JSON object: path, bytes, sha256, device, artefact, runtime, signed_by, left_out (file
-    and why), members. Raises UsageError where none can run there, with what each lacks and the
-    devices it runs on; BundleError for damaged files; RunDirectoryError where `output` exists,
-    unless `force`; MissingRuntimeError where onnxruntime-web is not available.
+    Returns a JSON object: path, bytes, sha256, device, artefact, runtime, signed_by, counter (null
+    if not signed), left_out (file and why), members. Raises UsageError where none can run there,
+    with what each lacks and the devices it runs on; BundleError for damaged files;
+    RunDirectoryError where `output` exists, unless `force`; MissingRuntimeError where
+    onnxruntime-web is not available.
     """
     from compressor.bundling import devices
     from compressor.bundling.sbom import bundle_sbom
@@ -79,6 +85,7 @@ def package(
         hint = "plain letters, digits and _.+=@- make a name, with a letter, digit or _ first"
         raise UsageError("a bundle is not called that", value=repr(name), hint=hint)
     key = None if sign is None else read_private_key(sign)
+    counter = _counter(counter, signed=key is not None)
     described = _read_all([Path(path) for path in artefacts])
     path, left_out = _chosen(described, profile)
     artifact = described[path]
@@ -92,6 +99,7 @@ def package(
         latency=() if latencies is None else _latencies(Path(latencies), artifact),
         members=(),
         created_by=f"compressor {__version__}",
+        counter=counter,
     )
     members[README] = bundle_readme(manifest, kind)
     members[SBOM] = bundle_sbom(manifest.name, artifact, profile, members)
@@ -117,9 +125,21 @@ def package(
         "artefact_bytes": artifact.bytes,
         "runtime": {"name": profile.runtime, "version": profile.runtime_version},
         "signed_by": None if key is None else key[0].identifier,
+        "counter": counter,
         "left_out": [{"file": str(file), "why": why} for file, why in left_out.items()],
         "members": len(packed),
     }
+
+
+def _counter(given: int | None, *, signed: bool) -> int | None:
+    if given is None:
+        return int(time.time()) if signed else None
+    if not signed:
+        hint = "--sign KEY signs it"
+        raise UsageError("a counter that is not signed proves nothing", value=given, hint=hint)
+    if not 1 <= given <= LARGEST_INTEGER:
+        raise UsageError(f"a counter is from 1 to {LARGEST_INTEGER}", value=given)
+    return given
 
 
 def is_folder(profile: DeviceProfile) -> bool:

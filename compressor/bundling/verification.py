@@ -31,8 +31,9 @@ def verify(
     says so. The program in the bundle is not run.
 
     Returns a JSON object: path, name, device, bytes, sha256, members, signed, signed_by (the
-    trusted key; null without `keys`), artefact, check (null where `static`): runtime, version,
-    packed_for (the version there), stands_in_for, passed, examples, difference, tolerance.
+    trusted key; null without `keys`), counter (null where the manifest has none), artefact, check
+    (null where `static`): runtime, version, packed_for (the version there), stands_in_for, passed,
+    examples, difference, tolerance.
     Raises BundleError for a refused bundle, CheckFailedError where the outputs differ,
     MissingRuntimeError where the runtime is not installed.
     """
@@ -50,6 +51,7 @@ def verify(
         "members": len(opened.members),
         "signed": opened.signed,
         "signed_by": None if opened.signed_by is None else opened.signed_by.identifier,
+        "counter": opened.manifest.counter,
         "artefact": {
             "file": artifact.file,
             "bytes": artifact.bytes,

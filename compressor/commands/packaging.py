@@ -49,6 +49,13 @@ def keygen(name: Path, as_json: bool) -> None:
     "--sign", type=PATH, metavar="KEY", help="Sign with this private key (NAME.key of keygen)."
 )
 @click.option(
+    "--counter",
+    type=int,
+    metavar="N",
+    help="Counter of a signed bundle: a device takes no version of its name and key whose counter "
+    "is not higher than all that it served. Default: the time, in seconds.",
+)
+@click.option(
     "--latencies",
     type=PATH,
     metavar="FILE",
@@ -68,8 +75,9 @@ def package(artefacts: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     An ARTEFACT is a file written by `compressor export`, with its description (FILE.json) and check
     vectors (FILE.check.npz) next to it; of several, the one that suits the device best is packed.
     An artefact that cannot run on the device is refused, with what it needs (runtime, operator
-    versions, memory, storage) and what the device has. A bundle is one reproducible file: the
-    artefact, a manifest, check vectors, the runner, an SBOM and a README. For browsers it is a
+    versions, memory, storage) and what the device has. A bundle is one reproducible file (signed,
+    with the same --counter): the artefact, a manifest, check vectors, the runner, an SBOM and a
+    README. For browsers it is a
     folder for any web server. Packing runs nothing: run `compressor verify` before you ship.
 
     \b
@@ -114,7 +122,9 @@ def _keys_text(made: dict[str, Any]) -> str:
 def _package_text(made: dict[str, Any]) -> str:
     runtime = made["runtime"]
     lines = [f"left out {left['file']}: {left['why']}" for left in made["left_out"]]
-    signed = f"signed by {made['signed_by']}" if made["signed_by"] else "not signed"
+    signed = "not signed"
+    if made["signed_by"]:
+        signed = f"signed by {made['signed_by']}, counter {made['counter']}"
     lines += [
         f"{made['path']}: {made['bytes']:,} bytes, of which {made['artefact_bytes']:,} are "
         f"{made['artefact']}",
@@ -153,5 +163,6 @@ def _verify_text(found: dict[str, Any]) -> str:
 
 def _origin(found: dict[str, Any]) -> str:
     if found["signed_by"]:
-        return f"signed by {found['signed_by']}"
+        counter = f", counter {found['counter']}" if found["counter"] else ""
+        return f"signed by {found['signed_by']}{counter}"
     return "signed, but not checked: give --key" if found["signed"] else "not signed"

@@ -24,6 +24,6 @@ def signed(artefacts: Path, release: Path, tmp_path_factory: pytest.TempPathFact
     """A signed bundle of small.tflite for a Raspberry Pi 4; not to be written to."""
     path = tmp_path_factory.mktemp("signed") / "small.bundle"
     compressor.package(
-        [artefacts / "small.tflite"], "raspberrypi-4", path, sign=release / "release.key"
+        [artefacts / "small.tflite"], "raspberrypi-4", path, sign=release / "release.key", counter=7
     )
     return path

@@ -53,11 +53,48 @@ def test_the_same_artefact_gives_the_same_bytes(
     signed: Path, artefacts: Path, release: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other name.bundle"
-    library.package(
-        [artefacts / "small.tflite"], "raspberrypi-4", other, sign=release / "release.key"
-    )
+    key = release / "release.key"
+    library.package([artefacts / "small.tflite"], "raspberrypi-4", other, sign=key, counter=7)
 
     assert other.read_bytes() == signed.read_bytes()
+
+
+def test_without_a_key_there_is_no_time_in_it(artefacts: Path, tmp_path: Path) -> None:
+    made = [tmp_path / "one.bundle", tmp_path / "two.bundle"]
+    for path, now in zip(made, (1_000, 2_000), strict=True):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("time.time", lambda now=now: float(now))
+            library.package([artefacts / "small.tflite"], "raspberrypi-4", path)
+
+    assert made[0].read_bytes() == made[1].read_bytes()
+    assert "counter" not in _manifest(made[0])
+
+
+def test_a_signed_bundle_counts_in_seconds_unless_told(
+    artefacts: Path, release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("package", artefacts / "small.tflite", "--device", "raspberrypi-4")
+    path, signed = tmp_path / "b.bundle", ("--sign", release / "release.key")
+    monkeypatch.setattr("time.time", lambda: 1_234_567.8)
+
+    said = compressor(*words, "-o", path, *signed)
+    assert "counter 1234567\n" in said.stdout
+    assert _manifest(path)["counter"] == 1_234_567
+    key = ("--key", release / "release.pub", "--static")
+    assert "counter 1234567\n" in compressor("verify", path, *key).stdout
+    told = compressor(*words, "-o", path, *signed, "--counter", 5, "--force", "--json").json()
+    assert told["counter"] == _manifest(path)["counter"] == 5
+
+
+def test_counters_that_cannot_be(artefacts: Path, release: Path, tmp_path: Path) -> None:
+    words = ("package", artefacts / "small.tflite", "--device", "raspberrypi-4")
+    rest, key = ("-o", tmp_path / "b.bundle", "--counter"), ("--sign", release / "release.key")
+
+    assert "not signed proves nothing: 5" in compressor(*words, *rest, 5).refusal()
+    for counter in (0, -1, 2**53 + 1, 10**30):
+        refused = compressor(*words, *rest, counter, *key).refusal()
+        assert f"a counter is from 1 to {2**53}: {counter}" in refused
+    assert not (tmp_path / "b.bundle").exists()
 
 
 def test_the_sbom_is_cyclonedx_and_names_what_the_device_must_bring(

@@ -57,8 +57,8 @@ OPTIONS = {
     "devices": ["DEVICE", *ALWAYS],
     "keygen": ["NAME", *ALWAYS],
     "package": [
-        *("ARTEFACTS", "--device", "-o", "--output", "--name", "--sign", "--latencies"),
-        *("--web-runtime", "--force", *ALWAYS),
+        *("ARTEFACTS", "--device", "-o", "--output", "--name", "--sign", "--counter"),
+        *("--latencies", "--web-runtime", "--force", *ALWAYS),
     ],
     "verify": ["BUNDLE", "--key", "--static", *ALWAYS],
     "runner": ["--key", "-o", "--output", *HOST, "--folder", "--force", *ALWAYS],

@@ -48,6 +48,7 @@ def bundle_of(
     version: str = "2.3.0",
     device: str = "test-device",
     runner: bool = True,
+    counter: int | None = None,
 ) -> bytes:
     """A bundle of an exported artefact, with what lies beside it."""
     artifact = read_artifact(artefact)
@@ -59,7 +60,7 @@ def bundle_of(
         **(bundled_runner() if runner else {}),
     }
     name = f"{artefact.stem}-{device}"
-    manifest = Manifest(name, device, runtime, version, artifact, (), (), "tests")
+    manifest = Manifest(name, device, runtime, version, artifact, (), (), "tests", counter)
     pair = None if signer is None else (signer.public, signer.sign)
     return write_container(pack_members(manifest, members, pair))
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import deploy
+from deploy.counters import raise_counter
 from deploy.errors import (
     BundleError,
     DeployError,
@@ -87,8 +88,11 @@ def _answer(arguments: argparse.Namespace, store: Store, source: BundleSource) -
     def verify(path: Path, expected: str) -> Any:
         return _verified(path, expected, name, source)
 
+    def admit(found: Any) -> None:
+        raise_counter(store.folder, name, found["signed_by"], found["counter"], sha256)
+
     if action == "activate":
-        return {"verified": store.activate(name, sha256, verify)}
+        return {"verified": store.activate(name, sha256, verify, admit)}
     return {"verified": store.roll_back(name, verify)}
 
 
@@ -112,7 +116,11 @@ def _verified(path: Path, sha256: str, name: str, source: BundleSource) -> Any:
         raise BundleError(
             "the bundle has another name", value=f"{bundle.manifest.name}, not {name}"
         )
-    return {"signed_by": bundle.signer, "check": _checked_apart(path, source)}
+    return {
+        "signed_by": bundle.signer,
+        "counter": bundle.manifest.counter,
+        "check": _checked_apart(path, source),
+    }
 
 
 def _checked_apart(path: Path, source: BundleSource) -> Any:
