@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 import json
+import math
 import re
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from typing import Any
 
 from compressor.errors import ModelError
 from compressor.foundation import atomic_path, deploy_errors, quiet_tensorflow
+from compressor.models.asked_sizes import MOST_OF_CONFIG, check_asked, stored_shapes
 from compressor.models.objective import restore_compilation
 from deploy.archive import Archive, damage, open_archive
 from deploy.files import open_regular
@@ -26,6 +27,7 @@ _MEMBERS = (_CONFIG, "metadata.json", _WEIGHTS)
 _PROVENANCE = "compressor.json"
 _DATA = "_compressor_data"
 _NO_MODEL = "Keras cannot load the model"
+_NO_WEIGHTS = "cannot read the weights of the model"
 _AGAIN = "save it again with model.save('NAME.keras')"
 
 
@@ -34,20 +36,24 @@ def load_model(path: Path | str) -> Any:
 
     The model is compiled with its saved loss and metrics, as far as safe mode can make them,
     without the optimizer's state; one saved uncompiled stays so. Raises ModelError for a file that
-    is truncated, is no Keras model, would unpack to far more than its size, or needs code of its
-    own (Lambda, custom classes).
+    is truncated, is no Keras model, would unpack to far more than its size, asks for more weights
+    than it holds, or needs code of its own (Lambda, custom classes).
     """
     path = Path(path)
-    config, digest = _configuration(path)
+    content, stored, digest = _content(path)
     _, keras = quiet_tensorflow.load()
     try:
+        check_asked(content, sum(map(math.prod, stored.values())))
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
+    except ModelError as error:
+        raise ModelError(error.what, value=f"{error.value} ({path})", hint=_AGAIN) from error
     except Exception as error:  # Keras raises whatever the damaged part makes it raise
         if "Lambda" in str(error) and "deserializ" in str(error).lower():
             hint = "replace the Lambda layer by a standard layer and save the model again"
             what = "the model holds Lambda code, which is never run"
             raise ModelError(what, value=path, hint=hint) from error
         raise ModelError(_NO_MODEL, value=f"{path} ({reason_of(error)})", hint=_AGAIN) from error
+    config = json.loads(content)
     if isinstance(config, dict):
         restore_compilation(model, config.get("compile_config"))
     return trained_on(model, digest)
@@ -80,39 +86,36 @@ def data_digest(model: Any) -> str | None:
     Raises ModelError for a file that is no model.
     """
     if isinstance(model, (str, Path)):
-        return _configuration(Path(model))[1]
+        return _content(Path(model))[2]
     return getattr(model, _DATA, None)
 
 
 def optimizer_variables(path: Path | str) -> int:
     """The number of optimizer values (Adam: two moments a weight) in a .keras file."""
-    h5py = importlib.import_module("h5py")
-    total = 0
-
-    def count(name: str, item: Any) -> None:
-        nonlocal total
-        if name.startswith("optimizer/") and isinstance(item, h5py.Dataset) and item.ndim > 0:
-            total += int(item.size)
-
-    with (
-        _open_archive(Path(path)) as (archive, members),
-        archive.open(members[_WEIGHTS]) as member,
-        damage("cannot read the weights of the model", path, _AGAIN),
-        h5py.File(member, "r") as weights,
-    ):
-        weights.visititems(count)
-    return total
+    _, stored, _ = _content(Path(path))
+    return sum(
+        math.prod(shape)
+        for name, shape in stored.items()
+        if shape and name.startswith("optimizer/")
+    )
 
 
-def _configuration(path: Path) -> tuple[Any, str | None]:
-    """The configuration that a .keras file holds, once all of the file has been checked, and the
-    digest of the data that it says it was trained on.
+def _content(path: Path) -> tuple[bytes, dict[str, tuple[int, ...]], str | None]:
+    """What a .keras file holds: config.json, the shapes of its tensors by name, and the digest of
+    the data that it says it was trained on. Raises ModelError.
     """
-    with _open_archive(path) as (archive, members), damage(_NO_MODEL, path, _AGAIN):
-        config, digest = json.loads(archive.read(members[_CONFIG])), None
+    with _open_archive(path) as (archive, members):
+        weights = members[_WEIGHTS]
+        for name in (_CONFIG, _PROVENANCE):
+            if name in members and members[name].file_size > MOST_OF_CONFIG:
+                raise ModelError("a part of the model is too large", value=f"{name} in {path}")
+        content, digest = archive.read(members[_CONFIG]), None
         if _PROVENANCE in members:
-            digest = json.loads(archive.read(members[_PROVENANCE]))["data"]
-        return config, digest if isinstance(digest, str) else None
+            with damage(_NO_MODEL, path, _AGAIN):
+                digest = json.loads(archive.read(members[_PROVENANCE]))["data"]
+        with archive.open(weights) as stream, damage(_NO_WEIGHTS, path, _AGAIN):
+            shapes = stored_shapes(stream, weights.file_size, path)
+        return content, shapes, digest if isinstance(digest, str) else None
 
 
 @contextlib.contextmanager
