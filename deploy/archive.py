@@ -25,6 +25,8 @@ STORED, DEFLATED = 0, 8
 """The methods that are unpacked: `zipfile` does not bound the memory that bzip2 and LZMA take."""
 
 _ENCRYPTED = 0x1
+_END = 2**16 + 2**10
+"""Bytes from the end record, with its comment, to the end of a file, and some more."""
 _MOST_MEMBERS = 2**14
 _MOST_OF_ENTRY = 1024
 _LONGEST_NAME = 1000
@@ -121,7 +123,8 @@ def open_archive(
                 f"{what} has too long a directory",
                 value=f"{where} ({count:,} bytes, at most {most:,})",
             )
-        return file.read(count)
+        # The rest of a file is read for its end record; a file of /proc has no end.
+        return file.read(_END if count < 0 else count) or b""
 
     # zipfile reads the directory at once, by the size that it believes; so this holds wherever in
     # the file, and by whichever record, it finds that size.

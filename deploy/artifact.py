@@ -43,7 +43,7 @@ from typing import Any
 from deploy.artifact_parts import InputRule, Port, Provenance, StoredTensor, Verification
 from deploy.errors import ArtifactError
 from deploy.fields import Digest, Fields, Positive, Reader, made, parse_json
-from deploy.files import size_and_sha256
+from deploy.files import read_regular, size_and_sha256
 
 SCHEMA = {"name": "compressor-artifact", "version": 2}
 FORMATS = ("tflite", "onnx")
@@ -55,6 +55,11 @@ DESCRIPTION_SUFFIX = ".json"
 VECTORS_SUFFIX = ".check.npz"
 """Added to an artefact's file name for its check vectors."""
 
+MOST_ARTIFACT_BYTES = 2**31 - 1
+"""Neither FlatBuffers nor protocol buffers hold more."""
+MOST_VECTORS_BYTES = 256 * 2**20
+
+_UNREADABLE = "cannot read the artefact, or what belongs to it, FILE.json and FILE.check.npz"
 _MOST_BYTES = 16 * 2**20
 _MOST_PORTS = 64
 _LONGEST_NAME = 255
@@ -131,20 +136,11 @@ def read_artifact(file: Path | str) -> Artifact:
     file = Path(file)
     beside = file.with_name(file.name + DESCRIPTION_SUFFIX)
     vectors = file.with_name(file.name + VECTORS_SUFFIX)
-    try:
-        with open(beside, "rb") as stream:
-            content = stream.read(_MOST_BYTES + 1)
-        if len(content) > _MOST_BYTES:
-            raise ArtifactError("the file is too large for a description", value=beside)
-        artifact = _parsed(content, beside)
-        size, digest = size_and_sha256(file)
-        checked = size_and_sha256(vectors)[1] if vectors.is_file() else artifact.vectors_sha256
-    except OSError as error:
-        raise ArtifactError(
-            "cannot read the artefact or its description",
-            value=f"{error.filename or file} ({error.strerror})",
-            hint="keep FILE and FILE.json in one folder",
-        ) from error
+    artifact = _parsed(read_regular(beside, _MOST_BYTES, _UNREADABLE), beside)
+    size, digest = size_and_sha256(file, MOST_ARTIFACT_BYTES, _UNREADABLE)
+    checked = artifact.vectors_sha256
+    if vectors.exists():
+        checked = size_and_sha256(vectors, MOST_VECTORS_BYTES, _UNREADABLE)[1]
     for what, found, said in (
         ("name", file.name, artifact.file),
         ("size", size, artifact.bytes),

@@ -28,6 +28,8 @@ LONGEST_PATH = 4096
 """Characters of a path."""
 MOST_ITEMS = 100_000
 """Items of a list or of an object, unless told otherwise."""
+MOST_LEVELS = 64
+"""Lists and objects in each other: what is written again, or compared, takes a call for each."""
 _MOST_AXES = 32
 LARGEST_INTEGER = 2**53
 """JSON numbers above are not exact in every reader."""
@@ -48,12 +50,15 @@ def parse_json(content: bytes, where: str) -> Any:
     """The value of a JSON text in UTF-8.
 
     Stricter than `json.loads`: NaN is refused, and so is an object that has a key twice, since
-    readers differ in which one they take. Raises ArtifactError, naming `where`.
+    readers differ in which one they take, and more than `MOST_LEVELS` of lists and objects in each
+    other. Raises ArtifactError, naming `where`.
     """
     try:
-        return json.loads(
+        found = json.loads(
             content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse
         )
+        check_levels(found)
+        return found
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise ArtifactError("invalid JSON", value=f"{where} ({reason})") from error
@@ -248,6 +253,22 @@ class Fields:
             # Python refuses to write a number of thousands of digits.
             shown = found if found.bit_length() < 1000 else "too large a number"
         return ArtifactError(f"{self._path(key)} {what}", value=shown)
+
+
+def check_levels(content: Any) -> None:
+    """Raise ValueError for more than `MOST_LEVELS` of lists and objects in each other."""
+    level = [content]
+    for _ in range(MOST_LEVELS + 1):
+        inner: list[Any] = []
+        for item in level:
+            if isinstance(item, dict):
+                inner += item.values()
+            elif isinstance(item, list):
+                inner += item
+        if not inner:
+            return
+        level = inner
+    raise ValueError("nested too deeply")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

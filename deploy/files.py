@@ -56,11 +56,12 @@ def open_regular(
         raise _unreadable(failure, path, error) from error
 
 
-def read_regular(path: Path | str, most_bytes: int) -> bytes:
+def read_regular(path: Path | str, most_bytes: int, failure: str = "cannot read the file") -> bytes:
     """The bytes of a regular file of at most `most_bytes`; raises as `open_regular` does."""
-    with open_regular(path, most_bytes) as (file, size):
-        # One byte more at most: a file that grows meanwhile is not read for ever.
-        return file.read(size + 1)
+    with open_regular(path, most_bytes, failure) as (file, size):
+        # One byte more at most: a file that grows meanwhile is not read for ever. None: the system
+        # has nothing to give now.
+        return file.read(size + 1) or b""
 
 
 def identity(path: Path) -> tuple[int, ...]:
@@ -84,14 +85,22 @@ def _refuse_irregular(path: Path | str, mode: int) -> None:
         raise ArtifactError("not a regular file", value=f"{path} (is {kind})", hint="give a file")
 
 
-def size_and_sha256(path: Path) -> tuple[int, str]:
-    """The size of a file, and its sha256 as 64 hex digits; raises OSError."""
-    size, digest = 0, hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            size += len(chunk)
+def size_and_sha256(
+    path: Path, most_bytes: float = math.inf, failure: str = "cannot read the file"
+) -> tuple[int, str]:
+    """The size of a regular file, and its sha256 as 64 hex digits.
+
+    Raises as `open_regular` does, and ArtifactError for a file that grows meanwhile.
+    """
+    digest = hashlib.sha256()
+    with open_regular(path, most_bytes, failure) as (file, size):
+        left = size
+        while chunk := file.read(min(_CHUNK, left + 1)):
+            left -= len(chunk)
+            if left < 0:
+                raise ArtifactError("the file changes while it is read", value=path)
             digest.update(chunk)
-    return size, digest.hexdigest()
+        return size - left, digest.hexdigest()
 
 
 @contextlib.contextmanager

@@ -52,6 +52,8 @@ RUNTIME_FORMATS = {
 GPU_RUNTIMES = ("cuda", "tensorrt")
 
 _MOST_BYTES = 2**16
+# tomllib takes half a minute for the 32,000 tables of one key a.a.a...
+_LONGEST_LINE = 2000
 _MOST_MEMORY = 2**50
 _MOST_CORES = 4096
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -186,8 +188,12 @@ def read_profile(path: Path | str) -> DeviceProfile:
     """Raises ArtifactError, naming the file, for anything but a profile."""
     import tomllib
 
+    text = read_regular(path, _MOST_BYTES)
+    if max(map(len, text.splitlines()), default=0) > _LONGEST_LINE:
+        most = f"{path} (a line of more than {_LONGEST_LINE:,} bytes)"
+        raise ArtifactError("not a device profile", value=most)
     try:
-        content = tomllib.loads(read_regular(path, _MOST_BYTES).decode("utf-8"))
+        content = tomllib.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         reason = "nested too deeply" if isinstance(error, RecursionError) else error
         raise ArtifactError("not a TOML file", value=f"{path} ({reason})") from error

@@ -15,7 +15,7 @@ from compressor.bundling.keys import read_private_key
 from compressor.bundling.readme import bundle_readme
 from compressor.errors import RunDirectoryError, UsageError
 from compressor.foundation import deploy_errors, storage_errors, write_bytes
-from deploy.artifact import VECTORS_SUFFIX, Artifact, read_artifact
+from deploy.artifact import MOST_VECTORS_BYTES, VECTORS_SUFFIX, Artifact, read_artifact
 from deploy.bundle import pack_members
 from deploy.container import (
     MOST_BYTES,
@@ -41,8 +41,6 @@ from deploy.runner.packing import bundled_runner
 from deploy.vectors import CheckVectors
 
 README, SBOM = "README.md", "sbom.cdx.json"
-
-_MOST_VECTORS = 256 * 2**20
 
 
 def package(
@@ -150,8 +148,6 @@ def is_folder(profile: DeviceProfile) -> bool:
 def _read_all(paths: Sequence[Path]) -> dict[Path, Artifact]:
     if not paths:
         raise UsageError("there is nothing to pack", value="no artefact")
-    if len(set(map(Path.resolve, paths))) < len(paths):
-        raise UsageError("an artefact is named twice", value=", ".join(map(str, paths)))
     found = {}
     for path in paths:
         if path.is_dir():
@@ -163,6 +159,8 @@ def _read_all(paths: Sequence[Path]) -> dict[Path, Artifact]:
         if not is_member_name(path.name):
             hint = "export it under a name of plain letters, digits and _.-"
             raise UsageError("a bundle cannot hold a file of this name", value=path.name, hint=hint)
+    if len(set(map(Path.resolve, paths))) < len(paths):
+        raise UsageError("an artefact is named twice", value=", ".join(map(str, paths)))
     return found
 
 
@@ -204,7 +202,7 @@ def _members(
     with deploy_errors():
         model = read_regular(path, artifact.bytes)
         beside = path.with_name(path.name + VECTORS_SUFFIX)
-        vectors = read_regular(beside, _MOST_VECTORS)
+        vectors = read_regular(beside, MOST_VECTORS_BYTES)
         parsed = CheckVectors.parse(vectors, beside)
     members = {MODEL_FOLDER + artifact.file: model, VECTORS: vectors}
     if is_folder(profile):

@@ -13,9 +13,10 @@ import numpy as np
 
 from compressor.errors import CheckpointError, CompressorError
 from compressor.exporters.request import REJECTED
-from compressor.foundation import read_json
+from compressor.foundation import deploy_errors, read_json
 from deploy import ArtifactError, read_artifact
-from deploy.artifact import DESCRIPTION_SUFFIX
+from deploy.artifact import DESCRIPTION_SUFFIX, MOST_ARTIFACT_BYTES
+from deploy.files import open_regular, read_regular
 
 if TYPE_CHECKING:
     from compressor.exporters.onnx.reading import OnnxFile, OnnxValue
@@ -31,8 +32,8 @@ def artifact_format(path: Path) -> str | None:
     """`tflite` or `onnx` by a file's suffix (before .rejected) or first bytes, else None."""
     suffix = Path(path.name.removesuffix(REJECTED)).suffix.lower()
     start = b""
-    with contextlib.suppress(OSError), open(path, "rb") as file:
-        start = file.read(8)
+    with contextlib.suppress(ArtifactError), open_regular(path) as (file, _):
+        start = file.read(8) or b""
     if start[4:8] == b"TFL3" or suffix == ".tflite":
         return "tflite"
     return "onnx" if suffix == ".onnx" else None
@@ -43,13 +44,16 @@ def describe_artifact_file(path: Path, file_format: str) -> dict[str, Any]:
 
     Raises CheckpointError, in one line that names the file, when it is damaged.
     """
-    describe = {"tflite": _describe_tflite, "onnx": _describe_onnx}[file_format]
+    with deploy_errors(CheckpointError):
+        content = read_regular(path, MOST_ARTIFACT_BYTES)
     try:
-        described = describe(path)
+        described = (
+            _describe_tflite(content)
+            if file_format == "tflite"
+            else _describe_onnx(content, path.parent)
+        )
     except CheckpointError as error:
         raise CheckpointError(error.what, value=f"{path}: {error.value}") from error
-    except OSError as error:
-        raise CheckpointError("cannot read the file", value=f"{path} ({error.strerror})") from error
     return {
         "kind": file_format,
         **described,
@@ -82,10 +86,10 @@ def _rejection(path: Path) -> str:
         return "it was rejected, and the report beside it is damaged"
 
 
-def _describe_tflite(path: Path) -> dict[str, Any]:
+def _describe_tflite(content: bytes) -> dict[str, Any]:
     from compressor.exporters.tflite.reading import read_tflite
 
-    file = read_tflite(path.read_bytes())
+    file = read_tflite(content)
     main = file.subgraphs[0]
     operators = collections.Counter(
         (operator.name, operator.version, operator.custom)
@@ -156,10 +160,10 @@ def _tflite_port(tensor: TFLiteTensor) -> dict[str, Any]:
     }
 
 
-def _describe_onnx(path: Path) -> dict[str, Any]:
+def _describe_onnx(content: bytes, folder: Path) -> dict[str, Any]:
     from compressor.exporters.onnx.reading import read_onnx
 
-    file = read_onnx(path)
+    file = read_onnx(content, folder)
     return {
         "layers": [_onnx_row(file, weight) for weight in file.weights],
         "inputs": [_onnx_port(value) for value in file.inputs],

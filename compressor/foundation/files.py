@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import importlib
 import json
 import os
@@ -13,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import CheckpointError, RunDirectoryError, StorageError
-from deploy.files import sync
+from compressor.foundation.device_errors import deploy_errors
+from deploy.fields import check_levels
+from deploy.files import read_regular, size_and_sha256, sync
 
 LOCK = ".lock"
 _FULL = ("No space left on device", "Disk quota exceeded", "File too large")
+_NO_JSON = "cannot read the JSON file"
 _MAX_JSON_BYTES = 64 * 2**20
 
 
@@ -97,21 +99,22 @@ def write_json(path: Path, content: Any) -> None:
 
 def read_json(path: Path, *, largest: int = _MAX_JSON_BYTES) -> dict[str, Any]:
     """Read a JSON object of at most `largest` bytes, or raise CheckpointError in one line."""
+    with deploy_errors(CheckpointError):
+        text = read_regular(path, largest, _NO_JSON)
     try:
-        if path.stat().st_size > largest:
-            raise CheckpointError("file is too large to be a record", value=path)
-        content = json.loads(path.read_text())
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError("cannot read the JSON file", value=f"{path} ({error})") from error
+        content = json.loads(text)
+        check_levels(content)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(_NO_JSON, value=f"{path} ({error})") from error
     if not isinstance(content, dict):
         raise CheckpointError("JSON file holds no object", value=path)
     return content
 
 
 def sha256(path: Path) -> str:
-    """The sha256 of a file, as 64 hex digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """The sha256 of a regular file, as 64 hex digits; raises CheckpointError."""
+    with deploy_errors(CheckpointError):
+        return size_and_sha256(path)[1]
 
 
 def lock_folder(folder: Path, taken: str, hint: str) -> Any:

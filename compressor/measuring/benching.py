@@ -18,6 +18,7 @@ A case that fails loses only its own row.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -106,7 +107,9 @@ def bench(
     _check_runtimes(tables, time_limit, machine)
     shown = _examples(subjects, data, examples)
     check_writable(target)
-    record = RunRecord(subjects, tables, shown, method, target.resolve().parent, machine)
+    record = RunRecord(
+        subjects, tables, shown, method, Path(os.path.realpath(target)).parent, machine
+    )
     try:
         for table in tables:
             measured = [Measured(case) for case in table]

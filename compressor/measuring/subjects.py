@@ -13,7 +13,7 @@ from compressor.exporters import artifact_format
 from compressor.foundation import sha256
 from compressor.runs import BENCH, IDENTITY
 from deploy import Artifact, ArtifactError, read_artifact
-from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
+from deploy.artifact import DESCRIPTION_SUFFIX, MOST_ARTIFACT_BYTES, VECTORS_SUFFIX
 from deploy.text import clean
 
 _SUFFIXES = (".tflite", ".onnx")
@@ -82,7 +82,8 @@ def find_subjects(paths: Sequence[Path]) -> list[Subject]:
 
 def default_output(first: Path) -> Path:
     """bench.json of the run directory that holds the first path, else beside or in it."""
-    folder = first.resolve() if first.is_dir() else first.resolve().parent
+    real = Path(os.path.realpath(first))
+    folder = real if first.is_dir() else real.parent
     for place in (folder, *folder.parents):
         if (place / IDENTITY).is_file():
             return place / BENCH
@@ -115,6 +116,9 @@ def _read(path: Path) -> tuple[Path, str, Artifact | None]:
     file_format = artifact_format(path)
     if file_format is None:
         raise UsageError("this takes .tflite and .onnx files", value=path)
+    if not 0 < (size := path.stat().st_size) <= MOST_ARTIFACT_BYTES:
+        most = f"{path} has {size:,} bytes, at most {MOST_ARTIFACT_BYTES:,}"
+        raise UsageError("the artefact is empty or too large", value=most)
     described = path.with_name(path.name + DESCRIPTION_SUFFIX).is_file()
     # One that an export rejected has a report beside it, and no description.
     if not described or path.suffix.lower() not in _SUFFIXES:

@@ -33,12 +33,7 @@ def is_finished(step: Path) -> bool:
 
 def model_digest(source: Path) -> str:
     """The sha256 of a model file; raises CheckpointError when it cannot be read."""
-    try:
-        return sha256(source)
-    except OSError as error:
-        raise CheckpointError(
-            "cannot read the model", value=f"{source} ({error.strerror})"
-        ) from error
+    return sha256(source)
 
 
 def keras_file(model: Path, takes: str = "a .keras file or a run directory") -> Path:
@@ -143,8 +138,9 @@ def find_checkpoint(path: Path) -> Path:
     """The one model.keras or sparse.npz that `path` is or holds."""
     if path.is_file():
         return path
-    if not path.exists():
-        raise CheckpointError("no such checkpoint", value=path)
+    if not path.is_dir():
+        what = "not a regular file" if path.exists() else "no such checkpoint"
+        raise CheckpointError(what, value=path)
     found = [path / name for name in (MODEL, SPARSE) if (path / name).is_file()]
     if len(found) != 1:
         steps = sorted(child.name for child in path.glob("step_*"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ def shrink_file(
     target = Path(output) if output is not None else shrunk_path(Path(model), source)
     if target.suffix != ".keras":
         raise UsageError("the shrunk model is a .keras file", value=target)
-    if target.resolve() == source.resolve():
+    if os.path.realpath(target) == os.path.realpath(source):
         raise UsageError("the shrunk model would replace the model itself", value=target)
     if target.exists() and not force:
         hint = "name another with -o, or --force"

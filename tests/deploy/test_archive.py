@@ -134,3 +134,18 @@ def test_no_more_is_unpacked_than_the_directory_says() -> None:
 
 def test_a_wrong_checksum() -> None:
     assert "CRC" in refusal(opened, patched(zipped(("a", "1")), 16, 12345, 4))
+
+
+def test_the_rest_of_a_file_is_not_read_for_its_end() -> None:
+    class Endless(io.BytesIO):
+        """A file of /proc: it has no size, and no end."""
+
+        def read(self, count: int | None = -1, /) -> bytes:
+            assert count is not None and 0 <= count < MIB, "all of it"
+            return b"x" * count
+
+    def read() -> None:
+        with open_archive(Endless(), "zip file", "x.zip", "make it anew"):
+            pass
+
+    assert "not a readable zip file: x.zip" in refusal(read)

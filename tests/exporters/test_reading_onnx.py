@@ -378,11 +378,11 @@ def test_damaged_indices(rejected, reason):
 def test_external_data_inside_the_folder_are_reported_and_not_opened(tmp_path, rejected):
     path = tmp_path / "m.onnx"
     path.write_bytes(broken(external("weights.bin", offset="0", length="96")))
-    (weight,) = (file := read_onnx(path)).weights
+    (weight,) = (file := read_onnx(path.read_bytes(), path.parent)).weights
     assert (weight.encoding, weight.shape, weight.bytes) == ("external", (6, 4), 0)
     assert "no values in the file" in rejected(NotDecodedError, weight_values, file, weight)
     (tmp_path / "weights.bin").symlink_to("/etc/passwd")
-    assert "outside the folder" in rejected(CheckpointError, read_onnx, path)
+    assert "outside the folder" in rejected(CheckpointError, read_onnx, path.read_bytes(), tmp_path)
 
 
 def test_external_data_are_checked_in_nested_graphs_too(rejected):

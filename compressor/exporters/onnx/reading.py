@@ -27,9 +27,6 @@ from compressor.exporters.onnx.tensor_reading import (
     read_tensor,
 )
 
-_MAX_BYTES = 2**31 - 1
-"""Protocol buffers have no larger messages."""
-
 _MAX_DEPTH = 16
 _COMMENTS = ("doc_string", "metadata_props")
 
@@ -68,15 +65,11 @@ class OnnxFile:
     """computes the weights, within a budget for the whole file"""
 
 
-def read_onnx(source: bytes | Path) -> OnnxFile:
-    """Read the bytes or the path of an .onnx file.
+def read_onnx(content: bytes, folder: Path | None = None) -> OnnxFile:
+    """Read the bytes of an .onnx file that lies in `folder`.
 
     Raises CheckpointError, in one line that says what is wrong and where.
     """
-    folder = source.parent if isinstance(source, Path) else None
-    content = source.read_bytes() if isinstance(source, Path) else source
-    if len(content) > _MAX_BYTES:
-        raise CheckpointError("the ONNX file is too large to read", value=f"{len(content)} bytes")
     try:
         return _read(_parsed(content), folder, len(content))
     except UnicodeDecodeError:  # some versions of protobuf raise it, others give bytes

@@ -24,7 +24,6 @@ from compressor.exporters.tflite.schema import builtin_name, schema
 from compressor.exporters.tflite.tensor_reading import read_tensor
 
 IDENTIFIER = b"TFL3"
-_MAX_BYTES = 2**31 - 1
 
 _OVERLAP = 2
 """How many times its own bytes a file may hold in buffers that overlap; honest ones do not."""
@@ -37,8 +36,6 @@ def read_tflite(content: bytes) -> TFLiteFile:
     """
     if content[4:8] != IDENTIFIER:
         raise CheckpointError("this is not a TFLite file", value="its identifier is not TFL3")
-    if len(content) > _MAX_BYTES:
-        raise CheckpointError("the TFLite file is too large to read", value=f"{len(content)} bytes")
     try:
         return _read(content, Budget(len(content)))
     except (struct.error, ValueError, TypeError, IndexError, OverflowError) as error:
