@@ -31,6 +31,7 @@ MOST_ITEMS = 100_000
 MOST_LEVELS = 64
 """Lists and objects in each other: what is written again, or compared, takes a call for each."""
 _MOST_AXES = 32
+_MOST_DIGITS = 1000
 LARGEST_INTEGER = 2**53
 """JSON numbers above are not exact in every reader."""
 
@@ -55,7 +56,10 @@ def parse_json(content: bytes, where: str) -> Any:
     """
     try:
         found = json.loads(
-            content.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_refuse
+            content.decode("utf-8"),
+            object_pairs_hook=_unique,
+            parse_int=_whole,
+            parse_constant=_refuse,
         )
         check_levels(found)
         return found
@@ -276,6 +280,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("an object has a key twice")
     return found
+
+
+def _whole(text: str) -> int:
+    """An integer; the Python of an old device takes hours for one of a million digits."""
+    if len(text) > _MOST_DIGITS:
+        raise ValueError(f"a number of {len(text):,} digits")
+    return int(text)
 
 
 def _refuse(text: str) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import csv
+import io
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
 from deploy.text import clean
@@ -11,6 +13,7 @@ MIB = 2**20
 NOTHING = "–"  # in a cell without a number
 
 _LONGEST_TEXT = 1000
+_FORMULA = ("=", "+", "-", "@")
 
 
 def mib(size: float) -> str:
@@ -99,6 +102,20 @@ def cleaned(record: Any) -> Any:
     if isinstance(record, list | tuple):
         return [cleaned(value) for value in record]
     return clean(record, _LONGEST_TEXT) if isinstance(record, str) else record
+
+
+def csv_text(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows as CSV, ending in a newline; each text is cleaned, and no formula to a spreadsheet."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    for row in rows:
+        writer.writerow([_cell(value) for value in row])
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    shown = cleaned(value)
+    return f"'{shown}" if isinstance(shown, str) and shown.startswith(_FORMULA) else shown
 
 
 def times(ratio: float) -> str:

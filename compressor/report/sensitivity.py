@@ -6,8 +6,6 @@ have a panel each, since nobody can tell thirty lines apart.
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -63,16 +61,14 @@ def sensitivity_text(described: _Described) -> str:
 
 def sensitivity_csv(described: _Described) -> str:
     """One row a measurement; coupled layers are separated by spaces, accuracies 0 to 1."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     measured, whole = ("target_sparsity", "sparsity", "accuracy"), ("dense_accuracy", "examples")
-    writer.writerow(["layer", "layers", "parameters", *measured, *whole])
+    rows: list[list[Any]] = [["layer", "layers", "parameters", *measured, *whole]]
     for row in described["layers"]:
         layer = [row["layer"], " ".join(row["layers"]), row["parameters"]]
         for found in row["measurements"]:
             values = [found[key] for key in measured]
-            writer.writerow([*layer, *values, *(described[key] for key in whole)])
-    return text.getvalue()
+            rows.append([*layer, *values, *(described[key] for key in whole)])
+    return form.csv_text(rows)
 
 
 def write_sensitivity(described: _Described, directory: Path | str) -> list[Path]:

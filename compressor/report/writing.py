@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +10,7 @@ from typing import Any
 from compressor.errors import UsageError
 from compressor.foundation import Listener, SilentListener, write_text
 from compressor.report.artefacts import flat_artefacts
+from compressor.report.formatting import csv_text
 from compressor.report.markdown import FIGURES, report_markdown
 from compressor.report.page import report_page
 from compressor.report.plotting import draw, write_pictures
@@ -97,11 +96,7 @@ def results_csv(results: Results) -> str:
         for row, dense in zip(found, dense_of(results, found), strict=True)
     ]
     columns = list(dict.fromkeys(key for row in rows for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
+    return csv_text([columns, *([row.get(key, "") for key in columns] for row in rows)])
 
 
 def _row(row: Mapping[str, Any], dense: Mapping[str, Any], names: list[str]) -> _Flat:

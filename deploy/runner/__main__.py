@@ -17,6 +17,7 @@ from typing import NoReturn
 from deploy.errors import DeployError, EngineError, MissingEngineError
 from deploy.runner.source import CONVENIENCE, BundleSource, trusted_keys
 from deploy.standard_streams import open_standard_streams, settle_standard_streams
+from deploy.text import clean
 
 COMMANDS = {
     "verify": "deploy.runner.commands.verify",
@@ -155,7 +156,7 @@ def _summary(module: ModuleType, bundle: Path | None) -> str:
 
 
 def _program(bundle: Path | None) -> str:
-    return f"python -I {bundle.name}" if bundle else "runner"
+    return f"python -I {clean(bundle.name)}" if bundle else "runner"
 
 
 def _say(line: str) -> None:

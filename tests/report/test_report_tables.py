@@ -13,6 +13,7 @@ from compressor.report.answer import hypothesis_text
 from compressor.report.markdown import blocks_markdown, report_markdown
 from compressor.report.run_contents import RunContents
 from compressor.report.sections import build_report
+from compressor.report.sensitivity import sensitivity_csv
 from compressor.report.tables import encoding_tables, proportion_tables, summary_table
 from compressor.report.writing import results_csv
 
@@ -170,3 +171,25 @@ def test_the_page_is_complete(results):
     assert "10 batches of 32, 50 rounds" in page
     assert "| retraining at 10 %, 30 %, 50 %, 70 %, 80 %, 90 % | 500 steps" in page
     assert "nan" not in page.lower().split()
+
+
+ODD = "odd\x1b[2J\n9\u202e"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"), [(ODD, r"odd\x1b[2J\n9\u202e"), ("=1+1", "'=1+1"), ("@x\n", r"'@x\n")]
+)
+def test_names_in_a_csv_are_lines_that_can_be_seen_and_no_formulas(results_of, name, shown):
+    results = results_of()
+    for row in results["proportions"]:
+        row["layers"][0]["layer"] = name
+    measured = {"target_sparsity": 0.5, "sparsity": 0.5, "accuracy": 0.5}
+    layer = {"layer": name, "layers": [name], "parameters": 9, "measurements": [measured]}
+    described = {"layers": [layer], "dense_accuracy": 0.5, "examples": 8}
+
+    header, *rows = csv.reader(io.StringIO(results_csv(results)))
+    (line,) = list(csv.DictReader(io.StringIO(sensitivity_csv(described))))
+
+    assert f"{shown}_kept" in header
+    assert all(cell.isprintable() for row in (header, *rows) for cell in row)
+    assert line["layer"] == line["layers"] == shown

@@ -10,8 +10,10 @@ from pathlib import Path
 import deploy
 from deploy.container import MOST_BYTES, read_container, write_container
 from deploy.errors import RequestError
+from deploy.fields import LONGEST_PATH
 from deploy.files import read_regular, written_at_once
 from deploy.runner.source import BundleSource
+from deploy.text import clean
 
 SUMMARY = "compile this runner for this Python, so that it starts faster"
 DESCRIPTION = (
@@ -34,7 +36,7 @@ def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
     archive = compiled(read_regular(path, MOST_BYTES))
     with written_at_once(path) as file:
         file.write(archive)
-    print(f"{path}: {len(archive):,} bytes")
+    print(f"{clean(path, LONGEST_PATH)}: {len(archive):,} bytes")
     return 0
 
 
