@@ -28,6 +28,7 @@ from compressor.models import data_digest, dense_variables, resolve_layers
 
 SCHEMA = "compressor.sparse-checkpoint"
 SCHEMA_VERSION = 1
+_MOST_OUTPUTS = 2**24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,6 +144,7 @@ def _shape(shape: Any, path: Path) -> tuple[int, ...]:
         and 1 <= len(shape) <= 8
         and all(isinstance(size, int) and size > 0 for size in shape)
         and math.prod(shape) < 2**31
+        and shape[-1] <= _MOST_OUTPUTS
     ):
         raise CheckpointError("a sparse kernel has an impossible shape", value=f"{shape} ({path})")
     return tuple(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from compressor.foundation import quiet_tensorflow
 from compressor.models import (
     accuracy_of,
     all_layers,
+    check_asked,
     dense_variables,
     load_model,
     preprocessing,
@@ -161,6 +163,8 @@ def _sparse_model(checkpoint: SparseCheckpoint, path: Path) -> Any:
     shapes = {name: encoded.shape for name, encoded in checkpoint.sparse.items()}
     try:
         config = _replace_layers(checkpoint.config, shapes)
+        stored = sum(array.size for array in checkpoint.dense.values())
+        check_asked(json.dumps(config).encode(), stored, sparse_layer_classes())
         model = keras.saving.deserialize_keras_object(
             config, custom_objects=sparse_layer_classes(), safe_mode=True
         )

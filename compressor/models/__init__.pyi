@@ -1,3 +1,4 @@
+from .asked_sizes import check_asked as check_asked
 from .batches import largest_difference as largest_difference, random_inputs as random_inputs
 from .evaluation import (
     EVALUATION_BATCH as EVALUATION_BATCH,

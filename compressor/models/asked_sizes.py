@@ -12,7 +12,7 @@ import importlib
 import json
 import math
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import IO, Any
 
 from compressor.errors import ModelError
@@ -71,15 +71,17 @@ def stored_shapes(weights: IO[bytes], size: int, where: object) -> dict[str, tup
     return found
 
 
-def check_asked(config: bytes, stored: int) -> None:
+def check_asked(
+    config: bytes, stored: int, custom_objects: Mapping[str, Any] | None = None
+) -> None:
     """Refuse a model that asks for more than the `stored` values of its file, or for huge tensors.
 
-    `config` is config.json. Raises ModelError, and whatever Keras raises for a configuration that
-    it cannot make.
+    `config` is config.json; `custom_objects` has classes of ours, by name. Raises ModelError, and
+    whatever Keras raises for a configuration that it cannot make.
     """
     if config.count(b'"class_name"') > _MOST_OBJECTS:
         raise ModelError("the model has too many layers", value=f"more than {_MOST_OBJECTS:,}")
-    made = _without_values(json.loads(config, object_hook=_restrained))
+    made = _without_values(json.loads(config, object_hook=_restrained), custom_objects)
     asked = sum(math.prod(variable.shape) for variable in getattr(made, "variables", ()))
     if asked > stored + _FREE:
         raise ModelError(
@@ -105,7 +107,7 @@ def _restrained(content: dict[str, Any]) -> dict[str, Any]:
     return content | {name: None for name in ("compile_config", "stateful") if content.get(name)}
 
 
-def _without_values(config: Any) -> Any:
+def _without_values(config: Any, custom_objects: Mapping[str, Any] | None) -> Any:
     """The model of a configuration, made of shapes alone; raises what Keras does."""
     _, keras = quiet_tensorflow.load()
     done: list[Any] = []
@@ -114,7 +116,11 @@ def _without_values(config: Any) -> Any:
         try:
             # Here variables have no values until the scope ends, and then neither.
             with keras.StatelessScope(initialize_variables=False):
-                done.append(keras.saving.deserialize_keras_object(config, safe_mode=True))
+                done.append(
+                    keras.saving.deserialize_keras_object(
+                        config, custom_objects=custom_objects, safe_mode=True
+                    )
+                )
         except BaseException as error:
             done.append(error)
 

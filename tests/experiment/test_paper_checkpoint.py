@@ -268,6 +268,25 @@ def test_descriptions_that_cannot_be(rejected, arrays, tmp_path, name):
     rejected(CheckpointError, load_predictor, path)
 
 
+def test_layers_that_the_file_does_not_hold(rejected, arrays, tmp_path):
+    def change(description):
+        layers = description["config"]["config"]["layers"]
+        own = layers[-1]["config"] | {"name": "more", "units": 500_000_000}
+        layers.append({key: layers[-1][key] for key in layers[-1] if key != "build_config"})
+        layers[-1]["config"] = own
+
+    path = saved(tmp_path / "s.npz", described(arrays, change))
+    assert "more weights than its file holds" in rejected(CheckpointError, load_predictor, path)
+
+
+def test_a_kernel_of_more_outputs_than_any_layer_has(rejected, arrays, tmp_path):
+    def change(description):
+        description["sparse"]["hidden"] = [1, 2**30]
+
+    path = saved(tmp_path / "s.npz", described(arrays, change))
+    assert "impossible shape" in rejected(CheckpointError, load_predictor, path)
+
+
 @pytest.mark.parametrize(
     "model",
     [
