@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from bundles import Signer
+from bundles import Signer, bundle_of
 from command_line import COMMAND, compressor as compressor_command, environment
 from ssh_server import PATIENCE, CuttingProxy, closed_port, end, wait_until
 
@@ -121,6 +121,23 @@ def test_the_previous_version_is_kept_for_a_rollback_and_older_ones_go(device, v
     assert (
         device.command("deploy", paths[0], "--rollback", "--json").json()["current"] == digests[2]
     )
+
+
+def test_an_old_signed_version_is_not_put_back(device, artefacts, tmp_path) -> None:
+    new, old = tmp_path / "new.bundle", tmp_path / "old.bundle"
+    for path, counter in ((new, 7), (old, 6)):
+        artefact = artefacts / "small.tflite"
+        path.write_bytes(bundle_of(artefact, Signer(3), runner=False, counter=counter))
+    assert device.command("deploy", new).code == 0
+
+    refused = device.command("deploy", old).refusal()
+
+    assert f"not newer than what was served here: counter 6, the highest of {NAME} was 7" in refused
+    assert "; deploy --rollback goes back to the previous version" in refused
+    assert f"{digest(new)[:16]}... stays the current version" in refused
+    assert served(device) == (digest(new), None)
+    assert device.command("deploy", NAME, "--remove").code == 0
+    assert "counter 6" in device.command("deploy", old).refusal()
 
 
 def test_a_server_of_the_store_goes_over_to_the_new_version(device, versions) -> None:
