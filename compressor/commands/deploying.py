@@ -91,7 +91,8 @@ def deploy(
     """Copy a bundle to a device, and switch the device to it.
 
     The runner on the device verifies BUNDLE before the switch, which is one rename, and again after
-    it; if anything fails, the device keeps serving the version it had. An interrupted copy is
+    it; if anything fails, the device keeps serving the version it had. A signed version that is
+    older than one that was served there, by its counter, is refused. An interrupted copy is
     resumed. The previous version is kept for --rollback. Without BUNDLE, the command lists the
     current bundles on the device. Install the runner first, once, with `compressor runner --host`;
     `runner.pyz serve --store NAME` on the device serves the current version. A running server keeps
