@@ -52,7 +52,8 @@ OPTIONS = {
     "inspect": ["PATH", "OTHER", *ALWAYS],
     "export": [
         *("MODEL", "-o", "--output", "--format", "--for", "--quantize", "--optimize"),
-        *("--encoding", "--labels", "--threads", "--force", "--data", *ALWAYS),
+        *("--encoding", "--labels", "--threads", "--force", "--data", "--max-slowdown", *HOST),
+        *ALWAYS,
     ],
     "devices": ["DEVICE", *ALWAYS],
     "keygen": ["NAME", *ALWAYS],
