@@ -80,6 +80,9 @@ class Fields:
             raise ArtifactError(f"{where} is not an object", value=type(content).__name__)
         self._content, self._where = dict(content), where
 
+    def has(self, key: str) -> bool:
+        return key in self._content
+
     def path(self, key: str) -> str:
         found = self._take(key)
         if not isinstance(found, str) or not 0 < len(found) <= LONGEST_PATH or "\0" in found:
@@ -89,6 +92,13 @@ class Fields:
     def text(self, key: str, *, longest: int = LONGEST_TEXT, empty: bool = False) -> str:
         """Printable text, not empty unless `empty`."""
         return self._text(key, self._take(key), longest, empty)
+
+    def string(self, key: str, longest: int = LONGEST_TEXT) -> str:
+        """Text of any characters, which may be empty, but no half of a character."""
+        found = self._take(key)
+        if not isinstance(found, str) or len(found) > longest or not _is_whole(found):
+            raise self._wrong(key, f"is not text of at most {longest:,} characters", found)
+        return found
 
     def choice(self, key: str, known: Sequence[str]) -> str:
         found = self.text(key)
@@ -143,6 +153,13 @@ class Fields:
         """A short list of integers, such as the sizes of a tensor's axes."""
         each = self.items(key, _MOST_AXES)
         return tuple(self._integer(key, size, 0, LARGEST_INTEGER) for size in each)
+
+    def integers(self, key: str, most: int, low: int, high: int) -> list[int]:
+        """A list of at most `most` integers, each from `low` to `high`."""
+        found = self.items(key, most)
+        for item in found:
+            self._integer(key, item, low, high)
+        return found
 
     def texts(self, key: str) -> tuple[str, ...]:
         return tuple(self._text(key, item, LONGEST_TEXT, False) for item in self.items(key))
@@ -273,6 +290,14 @@ def check_levels(content: Any) -> None:
             return
         level = inner
     raise ValueError("nested too deeply")
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # half of a pair, such as "\ud800" in JSON
+        return False
+    return True
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -229,7 +229,8 @@ def _latencies(path: Path, artifact: Artifact) -> tuple[Latency, ...]:
         names = [number for number, digest in enumerate(digests) if digest == artifact.sha256]
         for row in run["rows"]:
             sound = row["status"] == "right" and row["transfer"] == "copies"
-            if row["artefact"] in names and sound and row["latency_ms"] is not None:
+            said = row.get("latency_ms") and row.get("version")
+            if row["artefact"] in names and sound and said:
                 setting = (row["runtime"], row["threads"], row["batch"])
                 found[setting] = _latency(run["machine"], row)
     if not found:

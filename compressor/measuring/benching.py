@@ -30,7 +30,13 @@ from compressor.foundation import temporary_folder
 from compressor.measuring.case_process import CaseProcess, Measured, Method
 from compressor.measuring.cases import Case, plan_cases
 from compressor.measuring.proof import FAILED, Examples
-from compressor.measuring.record import RunRecord, check_writable, keep_run, read_runs
+from compressor.measuring.record import (
+    RunRecord,
+    check_run,
+    check_writable,
+    keep_run,
+    read_runs,
+)
 from compressor.measuring.subjects import Subject, default_output, find_subjects
 from compressor.measuring.target import Target
 from compressor.remote import SshHost
@@ -110,6 +116,7 @@ def bench(
     record = RunRecord(
         subjects, tables, shown, method, Path(os.path.realpath(target)).parent, machine
     )
+    check_run(record.describe())
     try:
         for table in tables:
             measured = [Measured(case) for case in table]

@@ -14,16 +14,26 @@ from typing import Any
 import numpy as np
 
 from compressor._version import __version__
+from compressor.errors import CheckpointError
 from compressor.foundation import storage_errors, write_json
 from compressor.measuring.case_process import Measured, Method
 from compressor.measuring.cases import Case
-from compressor.measuring.proof import Examples
+from compressor.measuring.proof import FAILED, Examples
 from compressor.measuring.subjects import Subject
 from compressor.measuring.target import Target
-from compressor.runs import BENCH_SCHEMA, BENCH_SCHEMA_VERSION, read_bench
+from compressor.runs import (
+    BENCH_SCHEMA,
+    BENCH_SCHEMA_VERSION,
+    check_bench,
+    read_bench,
+    row_fault,
+)
 from deploy.statistics import CONFIDENCE, median_interval, percentile_intervals, ratio_interval
+from deploy.text import clean
 
 Json = dict[str, Any]
+
+_HEAD = {"schema": BENCH_SCHEMA, "schema_version": BENCH_SCHEMA_VERSION}
 
 
 class RunRecord:
@@ -62,7 +72,7 @@ class RunRecord:
             "data": None
             if examples is None
             else {
-                "name": examples.data.name,
+                "name": clean(examples.data.name),
                 "sha256": examples.data.digest,
                 "examples": examples.count,
             },
@@ -76,7 +86,7 @@ class RunRecord:
             self._reference = table[0].classes
         for found in table:
             self._machine["gpu"] = self._machine["gpu"] or found.facts.get("device")
-        rows = [_row(found, table[0], self._reference) for found in table]
+        rows = [_checked_row(found, table[0], self._reference) for found in table]
         self.rows += rows
         return rows
 
@@ -89,6 +99,16 @@ class RunRecord:
     def describe(self) -> Json:
         """The run as a JSON object."""
         return self._record | {"rows": list(self.rows)}
+
+
+def _checked_row(found: Measured, first: Measured, reference: np.ndarray | None) -> Json:
+    """`_row`, or that it failed where the document has no room for what was measured."""
+    row = _row(found, first, reference)
+    fault = row_fault(row)
+    if not fault:
+        return row
+    reason = f"what was measured cannot be: {fault}"
+    return _row(Measured(found.case, status=FAILED, reason=reason), first, reference)
 
 
 def _row(found: Measured, first: Measured, reference: np.ndarray | None) -> Json:
@@ -148,19 +168,34 @@ def _now() -> str:
 
 def read_runs(path: Path) -> list[Json]:
     """The runs in a bench.json, [] where there is none. Raises CheckpointError for another file."""
-    return list(read_bench(path)["runs"]) if path.exists() else []
+    if not path.exists():
+        return []
+    try:
+        return list(read_bench(path)["runs"])
+    except CheckpointError as error:
+        reason = f" ({error.hint})" if error.hint else ""
+        raise CheckpointError(
+            error.what,
+            value=f"{error.value}{reason}",
+            hint="move that file away, or name another one with -o FILE",
+        ) from error
+
+
+def check_run(run: Json) -> None:
+    """Raise CheckpointError for a run that could not be read again."""
+    check_bench({**_HEAD, "runs": [run]})
 
 
 def keep_run(path: Path, run: Json) -> None:
     """Append a run to a bench.json, in place of an earlier state of the same run.
 
     Other processes may append to the file meanwhile. Raises StorageError where it cannot be
-    written, and CheckpointError where it holds something else by now.
+    written, and CheckpointError where it holds something else by now, or the run is not valid.
     """
+    check_run(run)
     with storage_errors(path), _locked(path.parent):
         others = [other for other in read_runs(path) if other["id"] != run["id"]]
-        document = {"schema": BENCH_SCHEMA, "schema_version": BENCH_SCHEMA_VERSION}
-        write_json(path, document | {"runs": [*others, run]})
+        write_json(path, {**_HEAD, "runs": [*others, run]})
 
 
 def check_writable(path: Path) -> None:

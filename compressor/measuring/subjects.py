@@ -14,6 +14,7 @@ from compressor.foundation import sha256
 from compressor.runs import BENCH, IDENTITY
 from deploy import Artifact, ArtifactError, read_artifact
 from deploy.artifact import DESCRIPTION_SUFFIX, MOST_ARTIFACT_BYTES, VECTORS_SUFFIX
+from deploy.fields import LONGEST_PATH
 from deploy.text import clean
 
 _SUFFIXES = (".tflite", ".onnx")
@@ -43,8 +44,9 @@ class Subject:
         """The file as a JSON object, named relative to `folder` where it lies below it."""
         said, path = self.artifact, self.path.resolve()
         verified = None if said is None or not said.verified else said.verified[0]
+        shown = path.relative_to(folder) if path.is_relative_to(folder) else path
         return {
-            "file": str(path.relative_to(folder) if path.is_relative_to(folder) else path),
+            "file": clean(shown, LONGEST_PATH, tail=True),
             "name": self.name,
             "format": self.format,
             "bytes": self.bytes,
@@ -113,6 +115,8 @@ def _read(path: Path) -> tuple[Path, str, Artifact | None]:
         raise UsageError("there is no such artefact", value=path)
     if not os.access(path, os.R_OK):
         raise UsageError("the artefact cannot be read", value=path)
+    if not path.stat().st_size:
+        raise UsageError("the artefact is empty", value=path)
     file_format = artifact_format(path)
     if file_format is None:
         raise UsageError("this takes .tflite and .onnx files", value=path)

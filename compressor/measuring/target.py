@@ -7,14 +7,18 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.errors import CheckFailedError, CompressorError
+from compressor.errors import CompressorError
 from compressor.remote import RemoteWorkspace, SshHost
 from compressor.runtimes import Runner
+from deploy.errors import ArtifactError
+from deploy.fields import Fields
 from deploy.machine import describe_machine, governor, load_average, usable_cores
 from deploy.runner.packing import pack
 from deploy.text import clean
 
 _MOST_CPUS = 4096
+_HIGHEST_LOAD = 1e6
+_LONGEST_WORDS = 200
 _SECONDS = 120.0
 
 
@@ -39,13 +43,8 @@ class Target:
         if host is None:
             facts: dict[str, Any] = {"machine": describe_machine(), "governor": governor()}
             return cls(None, usable_cores(), facts | {"load_average": load_average()})
-        facts = _ask(host)
-        try:
-            return cls(host, _cores(facts["cores"]), _checked(facts))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise CheckFailedError(
-                "the device does not describe itself properly", value=f"{host.name} ({error})"
-            ) from error
+        cores, facts = _asked(host)
+        return cls(host, cores, facts)
 
     def describe(self) -> dict[str, Any]:
         """The machine as in a run of bench.json, with the load at the start."""
@@ -57,9 +56,9 @@ class Target:
         """The load average now; None where it cannot be said."""
         if self.host is None:
             return load_average()
-        with contextlib.suppress(CompressorError, KeyError, TypeError, ValueError):
-            found = _checked(_ask(self.host))["load_average"]
-            return None if found is None else float(found)
+        with contextlib.suppress(CompressorError):
+            found: float | None = _asked(self.host)[1]["load_average"]
+            return found
         return None
 
     def runner(
@@ -68,33 +67,34 @@ class Target:
         return Runner(runtime, threads=threads, timeout=timeout, cpus=cpus, host=self.host)
 
 
-def _ask(host: SshHost) -> dict[str, Any]:
+def _asked(host: SshHost) -> tuple[list[list[int]], dict[str, Any]]:
+    """The cores of a device, and the facts that it tells of itself, checked field by field."""
     with contextlib.closing(RemoteWorkspace(host, pack(), timeout=_SECONDS)) as space:
-        return space.request({"op": "machine"})
+        answer = Fields(space.request({"op": "machine"}), "answer")
+    with host.keeping_to_the_protocol():
+        machine = Fields(answer.object("machine"), "machine")
+        facts = {
+            "machine": {
+                "cpu": _words(machine, "cpu"),
+                "cores": machine.integer("cores", 1, _MOST_CPUS),
+                "memory_bytes": machine.integer("memory_bytes"),
+                "system": _words(machine, "system"),
+            },
+            "governor": answer.optional("governor", lambda key: _words(answer, key)),
+            "load_average": answer.optional("load_average", answer.number, 0.0, _HIGHEST_LOAD),
+        }
+        return _cores(answer), facts
 
 
-def _cores(found: Any) -> list[list[int]]:
-    cores = [[int(cpu) for cpu in core] for core in found]
-    cpus = [cpu for core in cores for cpu in core]
-    if not all(cores) or len(set(cpus)) < len(cpus) or not set(cpus) <= set(range(_MOST_CPUS)):
-        raise ValueError("no processors")
-    return cores
+def _cores(answer: Fields) -> list[list[int]]:
+    cores = answer.items("cores", _MOST_CPUS)
+    listed = Fields({str(number): core for number, core in enumerate(cores)}, "cores")
+    found = [listed.integers(str(n), _MOST_CPUS, 0, _MOST_CPUS - 1) for n in range(len(cores))]
+    cpus = [cpu for core in found for cpu in core]
+    if not all(found) or len(set(cpus)) < len(cpus):
+        raise ArtifactError("a core has no processor, or one of another", value=cpus)
+    return found
 
 
-def _checked(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """What a device says of itself, with the types of a run in bench.json."""
-    machine, said, load = facts["machine"], facts["governor"], facts["load_average"]
-    return {
-        "machine": {
-            "cpu": _text(machine["cpu"]),
-            "cores": max(int(machine["cores"]), 1),
-            "memory_bytes": max(int(machine["memory_bytes"]), 0),
-            "system": _text(machine["system"]),
-        },
-        "governor": None if said is None else _text(said),
-        "load_average": None if load is None else max(float(load), 0.0),
-    }
-
-
-def _text(found: Any) -> str:
-    return clean(found, 200)
+def _words(fields: Fields, key: str) -> str:
+    return clean(fields.string(key), _LONGEST_WORDS)

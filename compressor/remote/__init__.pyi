@@ -7,5 +7,5 @@ from .deployment import (
     write_runner as write_runner,
 )
 from .ssh import PYTHON as PYTHON, SshHost as SshHost
-from .ssh_process import last_line as last_line
+from .ssh_process import SshProcess as SshProcess, TooMuchError as TooMuchError
 from .workspace import RemoteWorkspace as RemoteWorkspace

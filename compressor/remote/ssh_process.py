@@ -20,6 +20,7 @@ from deploy.text import clean
 _CHUNK = 2**16
 _TAIL = 4096
 _LONGEST_LINE = 200
+_KILL_SECONDS = 5.0
 
 
 class TooMuchError(Exception):
@@ -49,8 +50,16 @@ class SshProcess:
             os.set_blocking(pipe.fileno(), False)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
     def ended(self) -> bool:
-        return self._process.poll() is not None
+        return self.poll() is not None
+
+    def poll(self) -> int | None:
+        """Its exit code; None while it runs."""
+        return self._process.poll()
 
     @property
     def said(self) -> str:
@@ -110,12 +119,21 @@ class SshProcess:
         self.kill()
         return self._process.wait()
 
+    def code(self, seconds: float) -> int | None:
+        """Its exit code; None if it still runs after `seconds`."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(seconds)
+        return None
+
+    def signal(self, number: int) -> None:
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """Kill it and its children if it runs, and close the pipes."""
         if not self.ended:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
+            self.code(_KILL_SECONDS)  # unless it hangs in the kernel
         self._hears = False
         for pipe in self._pipes():
             pipe.close()

@@ -23,8 +23,8 @@ from deploy.fields import LONGEST_PATH, Fields, parse_json
 
 Facts = dict[str, Any]
 
-_LONGEST_ANSWER = 64 * 2**20
-_LARGEST_FILE = 4 * 2**30
+_LONGEST_ANSWER = 2**20
+_LARGEST_FILE = 2**30
 _CHUNK = 2**16
 _SLOWEST = 2**15
 """Bytes a second that a connection must carry."""
@@ -84,9 +84,9 @@ class RemoteWorkspace:
         self._process.finish(_EXIT_SECONDS)
         self._process.kill()
 
-    def request(self, request: Mapping[str, Any]) -> Facts:
-        """The answer to a request, without `ok`."""
-        return self._exchange(request, None)
+    def request(self, request: Mapping[str, Any], longest: int | None = None) -> Facts:
+        """The answer to a request, without `ok`, in a line of at most `longest` bytes."""
+        return self._exchange(request, None, longest or _LONGEST_ANSWER)
 
     def put(self, path: Path, name: str) -> str:
         """Copy a file there, as `name`; returns its path there."""
@@ -95,28 +95,30 @@ class RemoteWorkspace:
         with self.host.keeping_to_the_protocol():
             return Fields(answer, "answer").text("path", longest=LONGEST_PATH)
 
-    def get(self, name: str, target: Path) -> None:
-        """Move a file from there to `target`."""
+    def get(self, name: str, target: Path, most: int = _LARGEST_FILE) -> None:
+        """Move a file of at most `most` bytes from there to `target`."""
         answer = self._exchange({"op": "get", "file": name}, None)
         with self.host.keeping_to_the_protocol():
-            count = Fields(answer, "answer").integer("bytes", 0, _LARGEST_FILE)
+            count = Fields(answer, "answer").integer("bytes", 0, most)
         with storage_errors(target), tempfile.TemporaryDirectory(prefix="compressor-got-") as made:
             whole = Path(made) / "file"
             with self._answering("get"), open(whole, "wb") as file:
                 self._process.copy(file, count, self._deadline(count))
             shutil.move(whole, target)
 
-    def _exchange(self, request: Mapping[str, Any], content: Path | None) -> Facts:
-        with self._answering(request["op"]):
+    def _exchange(
+        self, request: Mapping[str, Any], content: Path | None, longest: int = _LONGEST_ANSWER
+    ) -> Facts:
+        with self._answering(request["op"], longest):
             with contextlib.suppress(BrokenPipeError):  # then there is no answer, seen below
                 self._send(request, content)
-            line = self._process.line(_LONGEST_ANSWER, self._deadline(0))
+            line = self._process.line(longest, self._deadline(0))
             if not line:
                 raise EOFError
         with self.host.keeping_to_the_protocol():
             answer = parse_json(line, "answer")
             if not Fields(answer, "answer").boolean("ok"):
-                said = Fields(answer, "answer").text("error", longest=LONGEST_PATH)
+                said = Fields(answer, "answer").string("error", LONGEST_PATH)
                 raise UsageError("the device refuses", value=f"{self.host.name}: {said}")
         return {key: value for key, value in answer.items() if key != "ok"}
 
@@ -135,7 +137,7 @@ class RemoteWorkspace:
         return time.monotonic() + self.timeout + count / _SLOWEST
 
     @contextlib.contextmanager
-    def _answering(self, what: str) -> Iterator[None]:
+    def _answering(self, what: str, longest: int = _LONGEST_ANSWER) -> Iterator[None]:
         """Turn the failures of an exchange into errors of ours."""
         try:
             yield
@@ -145,7 +147,7 @@ class RemoteWorkspace:
                 value=f"{self.host.name}: {what} took more than {self.timeout:g} s",
             ) from None
         except TooMuchError:
-            raise self.host.nonsense(f"more than {_LONGEST_ANSWER:,} bytes in a line") from None
+            raise self.host.nonsense(f"more than {longest:,} bytes in a line") from None
         except EOFError:
             raise self._lost() from None
 

@@ -13,6 +13,7 @@ from .bench_document import (
     median_ms as median_ms,
     newest_run as newest_run,
     read_bench as read_bench,
+    row_fault as row_fault,
     rows_with as rows_with,
     runtimes_of as runtimes_of,
     settings_of as settings_of,

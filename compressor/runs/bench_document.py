@@ -48,6 +48,15 @@ def check_bench(bench: Bench) -> None:
                 )
 
 
+def row_fault(row: BenchRow) -> str:
+    """What the schema refuses in a row; empty where it refuses nothing."""
+    try:
+        check_schema(row, bench_schema()["$defs"]["row"], "row", "row")
+    except CheckpointError as error:
+        return f"{error.value}: {error.hint}"
+    return ""
+
+
 def read_bench(path: Path) -> dict[str, Any]:
     """Read and check the bench document at `path`; raises CheckpointError in one line."""
     return read_document(path, check_bench)

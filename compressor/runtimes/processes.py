@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import contextlib
 import json
-import queue
 import shutil
 import signal
-import subprocess
-import tempfile
-import threading
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 from compressor.errors import CompressorError, MissingRuntimeError, UsageError
-from compressor.remote import RemoteWorkspace, SshHost, last_line
+from compressor.remote import RemoteWorkspace, SshHost, SshProcess, TooMuchError
 from compressor.runtimes import registry
+from deploy.errors import ArtifactError
+from deploy.fields import Fields
 from deploy.runner.packing import pack
+from deploy.text import clean
 
-_LONGEST_ANSWER = 64 * 2**20
 _EXIT_SECONDS = 5.0
-_TAIL = 4096
+_LONGEST_SAID = 200
+_MOST_CODE = 2**32
 
 
 class EndedError(Exception):
@@ -38,8 +38,11 @@ class RunnerProcess(Protocol):
     def start(self, runtime: str) -> None:
         """Start it. Raises MissingRuntimeError."""
 
-    def ask(self, request: Mapping[str, Any], timeout: float) -> bytes:
-        """The line of its answer. Raises EndedError, and TimeoutError after `timeout` seconds."""
+    def ask(self, request: Mapping[str, Any], timeout: float, longest: int) -> bytes:
+        """The line of its answer, of `longest` bytes.
+
+        Raises EndedError, TimeoutError after `timeout` seconds, and ArtifactError for a longer one.
+        """
 
     def stop(self) -> None: ...
 
@@ -52,8 +55,8 @@ class RunnerProcess(Protocol):
     def output(self, name: str) -> str:
         """The path, for it, of a file that it is to write."""
 
-    def take(self, name: str, target: Path) -> None:
-        """Move a file that it wrote to `target`, on this machine."""
+    def take(self, name: str, target: Path, most: int) -> None:
+        """Move a file that it wrote, of `most` bytes, to `target`, on this machine."""
 
     def close(self) -> None:
         """Kill it, and leave nothing behind."""
@@ -66,73 +69,45 @@ class LocalProcess:
         self._folder = folder
         self._archive = folder / "runner.pyz"
         self._archive.write_bytes(pack())
-        self.process: subprocess.Popen[bytes] | None = None
-        self._answers: queue.Queue[bytes] = queue.Queue()
-        self._stderr: IO[bytes] | None = None
+        self.process: SshProcess | None = None
 
     def start(self, runtime: str) -> None:
         python = registry.python_of(runtime)
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - closed by stop
-        self._answers = queue.Queue()
         try:
-            process = subprocess.Popen(
-                # -I: no environment variables, no modules of the current folder.
-                [python, "-I", str(self._archive), "protocol"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=self._stderr,
-                # Ctrl-C goes to this process only, which stops the other itself.
-                start_new_session=True,
-            )
+            # -I: no environment variables, no modules of the current folder.
+            self.process = SshProcess([python, "-I", str(self._archive), "protocol"])
         except OSError as error:
-            self.stop()
             raise MissingRuntimeError(
                 "the runtime cannot be started", value=f"{python} ({error.strerror})"
             ) from error
-        assert process.stdout is not None
-        threading.Thread(target=_forward, args=(process.stdout, self._answers), daemon=True).start()
-        self.process = process
 
-    def ask(self, request: Mapping[str, Any], timeout: float) -> bytes:
-        assert self.process is not None and self.process.stdin is not None
+    def ask(self, request: Mapping[str, Any], timeout: float, longest: int) -> bytes:
+        assert self.process is not None
+        deadline = time.monotonic() + timeout
         # If the process is gone, there is no answer either.
         with contextlib.suppress(BrokenPipeError):
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            self.process.stdin.flush()
+            self.process.send(json.dumps(request).encode() + b"\n", deadline)
         try:
-            line = self._answers.get(timeout=timeout)
-        except queue.Empty:
-            raise TimeoutError from None
+            line = self.process.line(longest, deadline)
+        except TooMuchError:
+            raise ArtifactError("an answer is too long", value=f"over {longest:,} bytes") from None
         if not line:
             raise self._ended()
         return line
 
     def _ended(self) -> EndedError:
-        assert self.process is not None and self._stderr is not None
-        try:
-            code: int | None = self.process.wait(_EXIT_SECONDS)
-        except subprocess.TimeoutExpired:
-            code = None
-        self._stderr.seek(max(self._stderr.seek(0, 2) - _TAIL, 0))
-        return EndedError(code, last_line(self._stderr.read()))
+        assert self.process is not None
+        self.process.hear(_EXIT_SECONDS)
+        return EndedError(self.process.code(_EXIT_SECONDS), self.process.said)
 
     def stop(self) -> None:
         process, self.process = self.process, None
         if process is not None:
-            assert process.stdin is not None
             process.kill()
-            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel
-                process.wait(_EXIT_SECONDS)
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
-            # The thread sees the end of the output now, and closes it.
-        if self._stderr is not None:
-            self._stderr.close()
-            self._stderr = None
 
     def signal(self, name: str) -> None:
         if self.process is not None and hasattr(signal, name):
-            self.process.send_signal(getattr(signal, name))
+            self.process.signal(getattr(signal, name))
 
     def place(self, path: Path, *, rewritten: bool = False) -> str:
         return str(path.resolve())
@@ -140,7 +115,7 @@ class LocalProcess:
     def output(self, name: str) -> str:
         return str(self._folder / name)
 
-    def take(self, name: str, target: Path) -> None:
+    def take(self, name: str, target: Path, most: int) -> None:
         shutil.move(self._folder / name, target)
 
     def close(self) -> None:
@@ -161,12 +136,13 @@ class RemoteProcess:
     def start(self, runtime: str) -> None:
         self._asked({"op": "start"})
 
-    def ask(self, request: Mapping[str, Any], timeout: float) -> bytes:
-        answer = self._asked({"op": "ask", "request": request})
-        if "answer" in answer:
-            return str(answer["answer"]).encode()
-        code = answer.get("ended")
-        raise EndedError(code if isinstance(code, int) else None, str(answer.get("said", ""))[:200])
+    def ask(self, request: Mapping[str, Any], timeout: float, longest: int) -> bytes:
+        asked = {"op": "ask", "request": request}
+        answer = Fields(self._asked(asked, 2 * longest), "answer")
+        if answer.has("answer"):
+            return answer.string("answer", longest).encode()
+        code = answer.optional("ended", answer.integer, -_MOST_CODE, _MOST_CODE)
+        raise EndedError(code, clean(answer.string("said"), _LONGEST_SAID))
 
     def stop(self) -> None:
         """End the connection, since it may not answer any more."""
@@ -189,9 +165,9 @@ class RemoteProcess:
     def output(self, name: str) -> str:
         return self._opened().folder + "/" + name
 
-    def take(self, name: str, target: Path) -> None:
+    def take(self, name: str, target: Path, most: int) -> None:
         with self._closing():
-            self._opened().get(name, target)
+            self._opened().get(name, target, most)
 
     def close(self) -> None:
         space, self._space = self._space, None
@@ -199,9 +175,9 @@ class RemoteProcess:
         if space is not None:
             space.close()
 
-    def _asked(self, request: Mapping[str, Any]) -> dict[str, Any]:
+    def _asked(self, request: Mapping[str, Any], longest: int | None = None) -> dict[str, Any]:
         with self._closing():
-            return self._opened().request(request)
+            return self._opened().request(request, longest)
 
     def _opened(self) -> RemoteWorkspace:
         if self._space is None:
@@ -216,11 +192,3 @@ class RemoteProcess:
         except (CompressorError, KeyboardInterrupt):
             self.close()
             raise
-
-
-def _forward(stream: IO[bytes], answers: queue.Queue[bytes]) -> None:
-    """Queue the lines of a stream, then an empty one."""
-    with stream:
-        while line := stream.readline(_LONGEST_ANSWER):
-            answers.put(line)
-    answers.put(b"")

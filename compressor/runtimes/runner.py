@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import signal
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -16,17 +15,26 @@ from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeE
 from compressor.foundation import storage_errors, temporary_folder
 from compressor.remote import SshHost
 from compressor.runtimes import registry
+from compressor.runtimes.answers import (
+    Facts,
+    Refusal,
+    largest_array,
+    longest_line,
+    read_answer,
+    read_outputs,
+)
 from compressor.runtimes.processes import EndedError, LocalProcess, RemoteProcess, RunnerProcess
 from deploy.arrays import write_arrays
+from deploy.errors import DeployError
 
 TIMEOUT = 600.0
 """Seconds that a request may take by default."""
 
 _OUTPUTS = "outputs.npy"
+_SHOWN = 80
 _MISSING, _ERROR = 3, "error: "
 """Exit code of a runner that lacks something, and how its error line begins."""
 
-Facts = dict[str, Any]
 Stored = Mapping[str, np.ndarray] | Path
 """Arrays (n, ...) by input name, or an .npz of them written by `deploy.arrays`."""
 
@@ -105,11 +113,19 @@ class Runner:
         """The outputs of all rows, `batch` at once: float32 (n, k)."""
         outputs = self._path / "predicted.npy"
         source, written = self._write(inputs), self._place.output(_OUTPUTS)
-        self._request({"op": "predict", "inputs": source, "outputs": written, "batch": batch})
-        self._place.take(_OUTPUTS, outputs)
-        found: np.ndarray = np.load(outputs, allow_pickle=False)
-        outputs.unlink()
-        return found
+        request = {"op": "predict", "inputs": source, "outputs": written, "batch": batch}
+        shape = self._request(request)["shape"]
+        rows = None if isinstance(inputs, Path) else {len(array) for array in inputs.values()}
+        try:
+            if rows is not None and set(shape[:1]) != rows:
+                raise DeployError("the outputs are of another number of rows", value=shape)
+            self._place.take(_OUTPUTS, outputs, largest_array(shape))
+            return read_outputs(outputs, shape)
+        except (DeployError, OSError) as error:
+            self._stop()
+            raise self._broken(error) from None
+        finally:
+            outputs.unlink(missing_ok=True)
 
     def check(self, vectors: Path | str, *, batch: int = 1) -> Facts:
         """Run check vectors: passed, examples, difference, tolerance."""
@@ -189,12 +205,14 @@ class Runner:
         return self._place.place(path, rewritten=True)
 
     def _request(self, request: Mapping[str, Any]) -> Facts:
-        """The answer to a request, without `ok`."""
+        """The answer to a request, checked field by field (`compressor.runtimes.answers`)."""
+        line = b""
         try:
             if not self._started:
                 self._place.start(self.runtime)
                 self._started = True
-            answer = self._parse(self._place.ask(request, self.timeout))
+            line = self._place.ask(request, self.timeout, longest_line(request))
+            answer = read_answer(line, request)
         except TimeoutError:
             self._stop()
             raise CheckFailedError(
@@ -204,31 +222,27 @@ class Runner:
         except EndedError as ended:
             self._stop()
             raise self._crash(ended) from None
+        except DeployError as error:
+            self._stop()
+            raise self._broken(error, line) from None
         except BaseException:  # Ctrl-C, too: a late answer would be taken for the next one's
             self._stop()
             raise
-        if not answer.pop("ok"):
-            raise self._error(answer)
+        if isinstance(answer, Refusal):
+            raise self._refused(answer)
         return answer
 
-    def _parse(self, line: bytes) -> Facts:
-        try:
-            answer = json.loads(line)
-            refused = answer["ok"] is False and answer["kind"] and answer["error"]
-            if answer["ok"] is True or refused:
-                return dict(answer)
-        except (ValueError, TypeError, KeyError, RecursionError):
-            pass
-        raise CheckFailedError(
-            "the runner does not keep to its protocol",
-            value=f"{self.runtime}: {line[:80].decode(errors='replace')}",
-        )
+    def _broken(self, error: DeployError | OSError, line: bytes = b"") -> CheckFailedError:
+        what = "the runner does not keep to its protocol"
+        said = line[:_SHOWN].decode(errors="replace")
+        value = f"{self.runtime}: {said} ({error})" if said else f"{self.runtime}: {error}"
+        return CheckFailedError(what, value=value)
 
-    def _error(self, answer: Facts) -> CompressorError:
-        kind, message = answer["kind"], f"{self.runtime}: {answer['error']}"
-        if kind == "missing":
+    def _refused(self, refusal: Refusal) -> CompressorError:
+        message = f"{self.runtime}: {refusal.error}"
+        if refusal.kind == "missing":
             return MissingRuntimeError("the runtime is not there", value=message)
-        if kind == "engine":
+        if refusal.kind == "engine":
             return CheckFailedError("the runtime cannot run the artefact", value=message)
         return UsageError("the runtime cannot do that", value=message)
 

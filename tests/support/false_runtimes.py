@@ -30,17 +30,20 @@ def nonsense():
 
 PORT = {{"name": "x", "shape": [None, 8, 8, 1], "dtype": "float32", "scale": None,
         "zero_point": None}}
-LOADED = {{"version": "0.0", "provider": None, "delegate": None, "device": None, "numpy": "0",
-          "python": "0", "threads": 1, "cpus": None, "import_ms": 1.0, "load_ms": 1.0,
+LOADED = {{"runtime": "tflite-runtime", "version": "0.0", "provider": None,
+          "delegate": None, "device": None, "numpy": "0", "python": "0",
+          "threads": 1, "cpus": None, "import_ms": 1.0, "load_ms": 1.0,
           "inputs": [PORT], "outputs": [PORT], "peak_memory_bytes": 1}}
 WARM = {{"first_ns": 10, "runs": 1, "settled": True, "median_ns": 10.0, "timer_ns": 1.0,
         "call_ns": 1.0, "peak_memory_bytes": 1, "device_memory_bytes": None}}
-ANSWERS = {{"load": LOADED, "warm_up": WARM, "measure": {{"ns": [10], "batch": 1}},
-           "stream": {{"examples": 1, "ns": 10}},
+ANSWERS = {{"load": LOADED, "warm_up": WARM,
            "check": {{"passed": True, "examples": 1, "difference": 0.0, "tolerance": 0.1}},
            "probe": {{"version": "0.0", "provider": None, "device": None}}}}
 for line in sys.stdin:
-    op = json.loads(line)["op"]
+    request = json.loads(line)
+    op, runs = request["op"], request.get("runs", 0)
+    ANSWERS["measure"] = {{"ns": [10] * runs, "batch": 1, "peak_memory_bytes": 1}}
+    ANSWERS["stream"] = {{"examples": runs, "ns": 10}}
     if op == {at!r}:
         {how}()
     print(json.dumps({{"ok": True}} | ANSWERS.get(op, {{}})), flush=True)
