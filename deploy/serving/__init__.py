@@ -8,10 +8,12 @@ POST /predict  a picture (image/png), an array (application/x-npy), an IDX file
                instances that are objects: {"instances": [{"INPUT": [...], ...}, ...]}
 
 Errors are {"error": ONE LINE} with 400 (malformed, or does not fit), 404, 405, 411, 413 (too many
-bytes or examples), 415, 500 (the runtime failed), 505 or 503: with Retry-After if there are too
-many requests, or bytes of them, at once; without, if the bundle is no longer trusted.
+bytes or examples), 415, 421 (the Host is another), 500 (the runtime failed), 505 or 503: with
+Retry-After if there are too many requests, or bytes of them, at once; without, if the bundle is no
+longer trusted.
 
 `application` knows nothing of sockets; `standard_server` serves it with the standard library,
 `waitress_server` with waitress. They differ only for a body that ends early: the first one says so,
-the second closes. `current` is the bundle that is served, `trust` has the keys.
+the second closes. `current` is the bundle that is served, `trust` has the keys, `hosts` the names
+that are answered.
 """

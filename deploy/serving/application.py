@@ -16,7 +16,9 @@ from deploy.errors import DeployError, RequestError
 from deploy.images.reader import TooManyExamplesError
 from deploy.model import Predictions
 from deploy.serving.current import Current, WithdrawnError
+from deploy.serving.hosts import Hosts
 from deploy.serving.served import MOST_EXAMPLES, Served
+from deploy.text import clean
 
 METHODS = {"/": ("GET", "HEAD"), "/healthz": ("GET", "HEAD"), "/predict": ("POST",)}
 PICTURES = ("image/png", "application/x-npy", "application/octet-stream")
@@ -63,13 +65,17 @@ class Response:
 class Application:
     """Answers requests to the current bundle.
 
-    Bodies of more than `most_bytes` are not read. At most `concurrency` predictions are in work or
-    wait. At most two are in work, one computed and one unpacked meanwhile, since unpacking may need
-    much memory.
+    Only requests to one of `hosts` are answered, by default to this machine's own names. Bodies of
+    more than `most_bytes` are not read. At most `concurrency` predictions are in work or wait. At
+    most two are in work, one computed and one unpacked meanwhile, since unpacking may need much
+    memory.
     """
 
-    def __init__(self, current: Current, *, most_bytes: int, concurrency: int) -> None:
+    def __init__(
+        self, current: Current, *, most_bytes: int, concurrency: int, hosts: Hosts | None = None
+    ) -> None:
         self._current, self.most_bytes = current, most_bytes
+        self._hosts = hosts or Hosts()
         self._free = threading.BoundedSemaphore(concurrency)
         self._work = threading.BoundedSemaphore(_AT_WORK)
 
@@ -95,6 +101,14 @@ class Application:
             return self._limited(request)
         served = self._current.served
         return Response.of(200, served.health() if path == "/healthz" else served.description)
+
+    def misdirected(self, *hosts: str | None) -> Response | None:
+        """The answer to a request for a host that is not ours; None is one that was not named."""
+        for host in hosts:
+            if host is not None and host not in self._hosts:
+                hint = "serve --allow-host NAME answers to another name"
+                return Response.error(421, f"this is not the host {clean(host)}; {hint}")
+        return None
 
     def refusal(self, length: int | None) -> Response | None:
         """The answer to a body of this length if it must not be read."""

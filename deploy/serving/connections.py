@@ -16,7 +16,21 @@ LONGEST_HEAD = 2**16
 """Bytes of the head of a request."""
 # RFC 9112, 5.1, without line folding (5.2): a name, its colon at once, and no control characters.
 _HEADER = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*\r\n")
-_ABSOLUTE = re.compile(r"https?://[^/?#]*", re.IGNORECASE)
+# RFC 9112, 3: HTTP/0.9 has no version, and lines end in CR LF.
+_REQUEST_LINE = re.compile(
+    rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+ [\x21-\x7e\x80-\xff]+ HTTP/[1-9][0-9.]{0,9}\r\n"
+)
+_ABSOLUTE = re.compile(r"https?://([^/?#]*)", re.IGNORECASE)
+
+
+def is_request_line(line: bytes) -> bool:
+    return _REQUEST_LINE.fullmatch(line) is not None
+
+
+def authority(target: str) -> str | None:
+    """The host and port in a request's target if it is a whole URL, else None."""
+    found = _ABSOLUTE.match(target)
+    return None if found is None else found[1]
 
 
 def origin_form(target: str) -> str:

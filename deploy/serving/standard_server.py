@@ -13,7 +13,14 @@ from typing import Any
 
 from deploy.errors import DeployError
 from deploy.serving.application import METHODS, Application, Request, Response
-from deploy.serving.connections import RECEIVE_SECONDS, HeadReader, origin_form, send_away
+from deploy.serving.connections import (
+    RECEIVE_SECONDS,
+    HeadReader,
+    authority,
+    is_request_line,
+    origin_form,
+    send_away,
+)
 
 _MOST_HELD = 64 * 2**20
 _CHUNK = 2**16
@@ -22,6 +29,7 @@ _LINGER_BYTES = 2**26
 _DRAIN_SECONDS = 5.0
 _SEND_SECONDS = 30.0
 _POLL_SECONDS = 0.2
+_BLANK = " \t"  # RFC 9110, 5.6.3; str.strip takes more
 
 
 class StandardServer(socketserver.ThreadingMixIn, socketserver.TCPServer):
@@ -137,6 +145,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     timeout = _SEND_SECONDS
     server: StandardServer
     rfile: HeadReader
+    raw_requestline: bytes
 
     def setup(self) -> None:
         super().setup()
@@ -149,6 +158,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         super().handle_one_request()
         if self.server.closing:
             self.close_connection = True
+
+    def parse_request(self) -> bool:
+        if is_request_line(self.raw_requestline):
+            return super().parse_request()
+        self.command, self.path, self.requestline = "GET", "/", ""
+        self.request_version = self.protocol_version
+        self._unread, self.close_connection = 1, True
+        self._answer(Response.error(400, "the request line is malformed"))
+        return False
 
     def handle_expect_100(self) -> bool:
         length = self._length()
@@ -169,7 +187,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._answer(length)
             return
         self._unread = length or 0
-        if length is None and self.headers.get("Transfer-Encoding"):
+        if length is None and "Transfer-Encoding" in self.headers:
             self._unread = 1
         if not self._unread:
             self.server.received(self.connection)
@@ -183,18 +201,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """The body's length, None if there is none; or the answer to a malformed request."""
         if self.rfile.fault:
             return Response.error(400, self.rfile.fault)
-        if self.request_version == "HTTP/1.1" and len(self.headers.get_all("Host") or ()) != 1:
+        hosts, encodings, given = (
+            self.headers.get_all(name) or []
+            for name in ("Host", "Transfer-Encoding", "Content-Length")
+        )
+        if len(hosts) > 1 or (self.request_version == "HTTP/1.1" and not hosts):
             return Response.error(400, "the request needs exactly one Host header")
-        given = self.headers.get_all("Content-Length") or []
+        named = (host.strip(_BLANK) for host in hosts)
+        misdirected = self.server.application.misdirected(authority(self.path), *named)
+        if misdirected is not None:
+            return misdirected
+        if encodings and (given or len(encodings) > 1):
+            return Response.error(400, "a request has one Content-Length or Transfer-Encoding")
         if not given:
             return None
-        text = given[0].strip()
+        text = given[0].strip(_BLANK)
         if len(given) > 1 or not (text.isascii() and text.isdigit()) or len(text) > 15:
             return Response.error(400, "the Content-Length is not a number")
-        if self.headers.get("Transfer-Encoding"):
-            return Response.error(
-                400, "a request has Content-Length or Transfer-Encoding, not both"
-            )
         return int(text)
 
     def _body(self) -> bytes | None:
@@ -244,7 +267,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         self.close_connection = True
-        if self.request_version == "HTTP/0.9":
+        if self.request_version == "HTTP/0.9":  # http.server, of a line that it cannot read
             self.request_version = "HTTP/1.0"  # or the status would not be sent
         self._unread = 0
         if code == 501:  # an unknown method

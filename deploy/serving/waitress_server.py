@@ -8,13 +8,21 @@ import importlib
 import logging
 import math
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from http import HTTPStatus
 from typing import Any
 
+from deploy.errors import DeployError
 from deploy.serving.application import Application, Request, Response
-from deploy.serving.connections import LONGEST_HEAD, RECEIVE_SECONDS, send_away
+from deploy.serving.connections import (
+    LONGEST_HEAD,
+    RECEIVE_SECONDS,
+    authority,
+    is_request_line,
+    send_away,
+)
 from deploy.text import clean
 
 _MORE_THREADS = 4
@@ -128,6 +136,11 @@ def _channel_class(application: Application, most: int) -> type:
 
     class Parser(parser.HTTPRequestParser):  # type: ignore[name-defined]
         def received(self, data: bytes) -> int:
+            # It skips any white space, such as the end of a line that others take for a request.
+            if self.body_rcv is None and not self.header_plus and data[:1].isspace():
+                self.error = _Refusal(Response.error(400, "the request line is malformed"))
+                self.completed = True
+                return len(data)
             consumed: int = super().received(data)
             if self.headers_finished and not self.empty:
                 refusal = _refusal(application, self)
@@ -137,8 +150,11 @@ def _channel_class(application: Application, most: int) -> type:
             return consumed
 
         def parse_header(self, header_plus: bytes) -> None:
-            super().parse_header(header_plus)
-            fault = _fault(header_plus, self.version, self.headers, self.chunked)
+            try:
+                super().parse_header(header_plus)
+            except ValueError as error:  # such as http://[ and numbers of thousands of digits
+                raise parser.ParsingError("the request is malformed") from error
+            fault = _fault(header_plus, self.version, self.headers)
             if fault:
                 raise parser.ParsingError(fault)
 
@@ -188,6 +204,13 @@ def _channel_class(application: Application, most: int) -> type:
                 self.cut()
             return bool(super().readable())
 
+        def handle_error(self) -> None:
+            """Report what nobody thought of in one line, and close the connection."""
+            error = sys.exc_info()[1]
+            told = DeployError("a connection has failed", value=f"{type(error).__name__}: {error}")
+            print(f"error: {told}", file=sys.stderr)
+            self.handle_close()
+
         def cut(self) -> None:
             # The loop sees the end of the connection and closes it.
             self.will_close = True
@@ -205,16 +228,23 @@ def _refusal(application: Application, request: Any) -> Response | None:
     major = request.version.partition(".")[0]
     if major.isdigit() and int(major) > 1:
         return Response.error(505, f"unknown version of HTTP: {request.version}")
+    hosts = authority(request.request_uri), request.headers.get("HOST")
+    misdirected = application.misdirected(*hosts)
+    if misdirected is not None:
+        return misdirected
     return application.refusal(None) if request.chunked else None
 
 
-def _fault(head: bytes, version: str, headers: Mapping[str, str], chunked: bool) -> str:
+def _fault(head: bytes, version: str, headers: Mapping[str, str]) -> str:
     """What is wrong with a head that waitress accepts; empty if nothing is."""
+    if not is_request_line(head[: head.find(b"\r\n") + 2]):
+        return "the request line is malformed"
     if b"\r\n " in head or b"\r\n\t" in head:
         return "a header line is folded"
-    # waitress joins repeated headers.
-    if version == "1.1" and ("HOST" not in headers or "," in headers["HOST"]):
+    # waitress joins repeated headers, and forgets of which encodings a body is.
+    if "," in headers.get("HOST", "" if version == "1.0" else ","):
         return "the request needs exactly one Host header"
-    if "CONTENT_LENGTH" in headers and (chunked or "TRANSFER_ENCODING" in headers):
-        return "a request has Content-Length or Transfer-Encoding, not both"
+    encodings = head.lower().count(b"\r\ntransfer-encoding:")
+    if encodings > 1 or (encodings and "CONTENT_LENGTH" in headers):
+        return "a request has one Content-Length or Transfer-Encoding"
     return ""

@@ -36,10 +36,11 @@ DESCRIPTION = (
     "examples, a picture of at most 1,048,576 pixels. A model of several inputs takes .npz, or an "
     'object for each instance: {"instances": [{"INPUT": [...], ...}]}. A request must arrive '
     "within 20 seconds. There may be 4 connections for each request of --concurrency, at least 64; "
-    "one more closes the one that has waited the longest. Served by waitress if installed, else "
-    "by the standard library. If the key of the bundle is removed from the runner's file, or from "
-    "that of --key, requests get 503. There are no users and no encryption: put a proxy before it "
-    "to serve beyond this machine."
+    "one more closes the one that has waited the longest. Requests to another Host than localhost, "
+    "--host or --allow-host get 421, so that no page reaches the model under a name of its own "
+    "(DNS rebinding). Served by waitress if installed, else by the standard library. If the key of "
+    "the bundle is removed from the runner's file, or from that of --key, requests get 503. There "
+    "are no users and no encryption: put a proxy before it to serve beyond this machine."
 )
 
 _FEWEST_CONNECTIONS = 64
@@ -72,6 +73,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("auto", "waitress", "standard"),
         default="auto",
         help="auto takes waitress if it is installed",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name that requests may be sent to, such as a proxy's; may be repeated. "
+        "localhost, --host and, where that is not of this machine alone, addresses are answered",
     )
     add_picture_options(parser)
     add_engine_options(parser)
@@ -119,6 +128,7 @@ def _serve(arguments: argparse.Namespace, source: BundleSource) -> None:
     bundle = source.open(path)
     from deploy.serving.application import Application
     from deploy.serving.current import Current, Follower
+    from deploy.serving.hosts import Hosts
     from deploy.serving.served import Served
     from deploy.serving.trust import Trust
 
@@ -129,10 +139,11 @@ def _serve(arguments: argparse.Namespace, source: BundleSource) -> None:
     }
     served = Served.load(bundle, **options)
     current = Current(served, path)
+    hosts = Hosts(arguments.host, arguments.allow_host)
     limits = {"most_bytes": arguments.max_bytes, "concurrency": arguments.concurrency}
     for module in (*_IMPORTED_LATER, *(_OF_OTHER_VERSIONS if arguments.store else ())):
         importlib.import_module(module)
-    server = _server(arguments, Application(current, **limits))
+    server = _server(arguments, Application(current, hosts=hosts, **limits))
     print(
         f"serving {bundle.manifest.name}, sha256 {bundle.sha256}, on "
         f"{' and '.join(map(_url, server.addresses))} by {server.name}",

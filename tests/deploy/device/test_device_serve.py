@@ -176,9 +176,9 @@ def test_what_cannot_be_served_gets_4xx_and_a_reason(
     "sent",
     [
         b"nonsense\r\n\r\n",
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 1e3\r\n\r\n",
-        b"GET / HTTP/1.1\r\nHost: x\r\n"
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
+        b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1e3\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\n"
         + b"".join(b"a%d: b\r\n" % n for n in range(9999))
         + b"\r\n",
         b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\n\r\n",
@@ -198,18 +198,18 @@ HIDDEN = b"GET /hiddenone HTTP/1.1\r\nHost: x\r\n\r\n"
 @pytest.mark.parametrize(
     "headers",
     [
-        b"Host: x\r\nno colon\r\nContent-Length: 36\r\n",
-        b"Host: x\r\nContent-Length : 36\r\n",
-        b"Host: x\r\n Content-Length: 36\r\n",
-        b"Host: x\r\nA: b\r\n c\r\nContent-Length: 36\r\n",
-        b"Host: x\r\nA: b\rContent-Length: 36\r\n",
-        b"Host: x\r\nA: b\nContent-Length: 36\r\n",
-        b"From x\r\nHost: x\r\nContent-Length: 36\r\n",
-        b"Host: x\r\n: b\r\nContent-Length: 36\r\n",
-        b"Host: x\r\nContent-Length: 36\r\nContent-Length: 0\r\n",
-        b"Host: x\r\nContent-Length: 36\r\nTransfer-Encoding: chunked\r\n",
+        b"Host: localhost\r\nno colon\r\nContent-Length: 36\r\n",
+        b"Host: localhost\r\nContent-Length : 36\r\n",
+        b"Host: localhost\r\n Content-Length: 36\r\n",
+        b"Host: localhost\r\nA: b\r\n c\r\nContent-Length: 36\r\n",
+        b"Host: localhost\r\nA: b\rContent-Length: 36\r\n",
+        b"Host: localhost\r\nA: b\nContent-Length: 36\r\n",
+        b"From x\r\nHost: localhost\r\nContent-Length: 36\r\n",
+        b"Host: localhost\r\n: b\r\nContent-Length: 36\r\n",
+        b"Host: localhost\r\nContent-Length: 36\r\nContent-Length: 0\r\n",
+        b"Host: localhost\r\nContent-Length: 36\r\nTransfer-Encoding: chunked\r\n",
         b"Content-Length: 36\r\n",
-        b"Host: x\r\nHost: y\r\nContent-Length: 36\r\n",
+        b"Host: localhost\r\nHost: y\r\nContent-Length: 36\r\n",
     ],
 )
 def test_a_head_that_may_be_read_in_two_ways_ends_the_connection(port: int, headers: bytes) -> None:
@@ -224,7 +224,7 @@ def test_a_head_that_may_be_read_in_two_ways_ends_the_connection(port: int, head
 
 
 def test_whole_heads_are_served_one_after_the_other(port: int) -> None:
-    request = b"GET /healthz HTTP/1.1\r\nHost: x\r\nX-Word: \xe9\t b\r\nEmpty:\r\n"
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Word: \xe9\t b\r\nEmpty:\r\n"
     answer = talk(port, request + b"\r\n" + request + b"Connection: close\r\n\r\n")
 
     assert answer.count(b"HTTP/1.1 200 OK") == 2
@@ -235,7 +235,7 @@ def test_slow_senders_of_large_bodies_are_sent_away(
 ) -> None:
     """Their bytes are bounded together; the one that has been slow the longest goes first."""
     options = ("--server", "standard", "--max-bytes", 32 * 2**20)
-    head = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
     size = 30 * 2**20
     slow: list[socket.socket] = []
     with runner.serving(bundle, *options, log=tmp_path / "log") as (_, port):
@@ -253,7 +253,10 @@ def test_slow_senders_of_large_bodies_are_sent_away(
                 connection.close()
 
 
-STARTED = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\nContent-Length: 900\r\n"
+STARTED = (
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\n"
+    b"Content-Type: image/png\r\nContent-Length: 900\r\n"
+)
 
 
 @pytest.mark.parametrize("server", SERVERS)
@@ -320,23 +323,27 @@ def test_a_request_must_be_there_in_time_however_it_trickles(
 @pytest.mark.parametrize(
     ("sent", "status", "said"),
     [
-        (b"GET http://some.where/healthz HTTP/1.1\r\nHost: x\r\n\r\n", 200, '"status": "ok"'),
-        (b"GET HTTP://some.where HTTP/1.1\r\nHost: x\r\n\r\n", 200, '"inputs"'),
-        (b"GET /healthz HTTP/9.9\r\nHost: x\r\n\r\n", 505, "9.9"),
         (
-            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+            b"GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            200,
+            '"status": "ok"',
+        ),
+        (b"GET HTTP://localhost HTTP/1.1\r\nHost: localhost\r\n\r\n", 200, '"inputs"'),
+        (b"GET /healthz HTTP/9.9\r\nHost: localhost\r\n\r\n", 505, "9.9"),
+        (
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
             411,
             "needs a Content-Length",
         ),
         (
-            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
             b"Content-Length: 999999\r\n\r\n",
             413,
             "has 999,999 bytes, at most 100,000",
         ),
         (
-            b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n"
+            b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\n"
             b"Expect: 100-continue\r\nContent-Length: 999999\r\n\r\n",
             413,
             "has 999,999 bytes, at most 100,000",
