@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import shlex
 import shutil
 import subprocess
@@ -34,6 +35,8 @@ _OPTIONS = (
     # Whatever the user has configured, no connection of ours outlives us.
     *("-o", "ControlPersist=no"),
 )
+_IN_NAMES = frozenset("._-:%@+/[]=,#~\\")
+_BEGINS_CODE = ("-", "#", "~", "=")
 # Ends with its input, a pipe of this process: however this process ends, so does the shared
 # connection.
 _HOLD = "cat"
@@ -46,8 +49,9 @@ class SshHost:
     """A machine that ssh reaches by `name`: [user@]host, or a name of the user's configuration.
 
     `python` is the Python there, `options` are for `ssh -o`, `config` is for `ssh -F`, `socket`
-    belongs to a connection that is already open. Raises UsageError for a name that ssh could take
-    for an option, and for a `config` that does not exist.
+    belongs to a connection that is already open. Raises UsageError for a name that ssh, or a shell
+    that it gives the name to, could take for an option or for code, and for a `config` that does
+    not exist.
     """
 
     name: str
@@ -57,10 +61,8 @@ class SshHost:
     socket: Path | None = None
 
     def __post_init__(self) -> None:
-        parts = self.name.split("@")
-        fit = self.name.isprintable() and not any(c.isspace() for c in self.name)
-        if not fit or not all(parts) or any(part.startswith("-") for part in parts):
-            hint = "[user@]host, as ssh takes it"
+        if not _is_destination(self.name):
+            hint = "[user@]host, as ssh takes it, of letters, digits and . - _ : % @ + / [ ]"
             raise UsageError("no host to connect to", value=self.name, hint=hint)
         # ssh takes "none" for no file at all.
         if self.config is not None and str(self.config) != "none" and not self.config.is_file():
@@ -153,6 +155,23 @@ class SshHost:
             yield
         except DeployError as error:
             raise self.nonsense(error) from None
+
+
+def _is_destination(name: str) -> bool:
+    """Whether a name is nothing but a name to ssh, and to a shell.
+
+    The user's ProxyCommand or Match exec may put it into a command (CVE-2023-51385); ssh itself
+    refuses this since 9.6. Backslashes are of users in a domain, before their name.
+    """
+    user, _, host = name.rpartition("@")
+    parts = re.split(r"[@/\[\\]", name)
+    return (
+        all(c.isalnum() or c in _IN_NAMES for c in name)
+        and all(name.split("@"))
+        and not any(part[:1] in _BEGINS_CODE for part in parts if part)
+        and "\\" not in host
+        and not user.endswith("\\")
+    )
 
 
 def in_home(path: str) -> str:

@@ -15,7 +15,7 @@ import pytest
 from command_line import Outcome, compressor
 
 import compressor as library
-from compressor.errors import CheckFailedError, MissingRuntimeError
+from compressor.errors import CheckFailedError, MissingRuntimeError, UsageError
 from compressor.remote import device_store, workspace as remote_workspace
 from compressor.remote.ssh import SshHost
 from compressor.remote.workspace import RemoteWorkspace
@@ -355,3 +355,67 @@ def test_an_installation_that_is_not_proven_is_no_success(enemy, public_key, key
     workspace(enemy, f"asked()\nsay({ {**answer, key: value}!r})")
 
     one_line(compressor("runner", "--key", public_key, "--host", "h"))
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("", "-oProxyCommand=id", "-F/etc/passwd", "user@-oProxyCommand=id", "a@b@-x"),
+        *("ssh://-oProxyCommand=id", "ssh://user@-x:22", "[-x]", "@h", "user@", "a@@b"),
+        *("$(id)", "`id`", "h;id", "h|id", "h&id", "h>f", "h<f", "${IFS}", "$HOME", "h$x"),
+        *(
+            "'h'",
+            '"h"',
+            "(h)",
+            "{h,i}",
+            "h*",
+            "h?",
+            "h!",
+            "^h",
+            "#h",
+            "~h",
+            "user@#h",
+            "user@~root",
+        ),
+        *(
+            "h -oProxyCommand=id",
+            "h\tid",
+            "h\nid",
+            "h\rid",
+            "h\x00",
+            "h\x1b[2J",
+            "h\u202e",
+            "h\u2028",
+        ),
+        *("h\\", "u@h\\x", "u\\@h", "\\", "$(id)@h", "u;id@h", "u`id`@h", "-u@h", "h\ud800"),
+    ],
+)
+def test_what_ssh_may_take_for_code_is_refused_before_it_starts(
+    enemy, public_key, tmp_path, rejected, host
+) -> None:
+    started, artefact = enemy.folder / "started", tmp_path / "any.tflite"
+    (enemy.folder / "ssh").write_text(f"#!/bin/sh\n: > {shlex.quote(str(started))}\n")
+    artefact.write_bytes(b"\x1c\0\0\0TFL3")
+    for call in (
+        lambda: library.bench([artefact], host=host),
+        lambda: library.install_runner([public_key], host),
+        lambda: library.roll_back("name", host),
+        lambda: library.remove_bundle("name", host),
+        lambda: library.served(host),
+    ):
+        assert rejected(UsageError, call).startswith("no host to connect to")
+    assert not started.exists()
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("device", "pi@kitchen", "pi@kitchen.local", "10.0.0.1", "root@10.0.0.1", "::1"),
+        *("fe80::1%eth0", "pi@fe80::1", "[::1]", "pi@[::1]", "host:2222", "ssh://pi@h:2222"),
+        *("a_b-c.d", "user+tag@h", "user@target@gateway", "DOMAIN\\user@h", "küche", "u.x-y@h"),
+    ],
+)
+def test_what_ssh_takes_for_a_host_goes_to_it_as_it_is(host) -> None:
+    words = SshHost(host).command(["true"])
+
+    assert words[-3:] == ["--", host, "true"]
