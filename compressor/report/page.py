@@ -17,6 +17,8 @@ from compressor.report.content import Figure, Picture, Report
 from compressor.report.markdown import LONGEST_PARAGRAPH, MOST_ROWS, cut
 from deploy.text import clean
 
+_BEFORE_UNIT = re.compile(r"(?<=\d) (?=(?:%|×|[kM]?B|MiB|ms|s|points)(?:\W|$))")
+
 
 def report_page(report: Report, drawings: Mapping[str, plot.Drawn]) -> str:
     """The page as text, with the drawings of the report's figures in it."""
@@ -62,8 +64,8 @@ def _tied(text: str) -> Any:
     """One line in which no line ends between a number and its unit."""
     from markupsafe import Markup, escape
 
-    pattern = r"(?<=\d) (?=(%|×|[kM]?B|MiB|ms|s|points)(\W|$))"
-    return Markup(re.sub(pattern, "\u00a0", str(escape(_clean(" ".join(text.split()))))))
+    line = str(escape(_clean(" ".join(text.split()))))
+    return Markup(_BEFORE_UNIT.sub("\u00a0", line))
 
 
 def _words(text: str) -> Any:

@@ -222,12 +222,13 @@ def inline_svg(found: Drawn, name: str, title: str) -> str:
 
     text = found.svg.decode()
     text = text[text.index("<svg") :]
-    text = re.sub(r"<metadata>.*?</metadata>\s*", "", text, flags=re.DOTALL)
-    for side in ("width", "height"):
-        text = re.sub(rf'(<svg\b[^>]*?) {side}="[^"]*"', r"\1", text, count=1)
+    start, _, rest = text.partition("<metadata>")
+    text = start.rstrip() + rest.partition("</metadata>")[2]
+    tag, _, rest = text.partition(">")
+    text = re.sub(r' (?:width|height)="[^"]*"', "", tag) + ">" + rest
     text = _own_ids(text, name)
     # Within tags only, so that no word is changed; hundredths of a point are enough.
-    text = re.sub(r"<[^>]+>", lambda tag: _styled(tag[0]), text)
+    text = re.sub(r"<[^<>]+>", lambda tag: _styled(tag[0]), text)
     return text.replace("<svg", f'<svg role="img" aria-label="{escape(title)}"', 1).strip()
 
 
@@ -236,7 +237,7 @@ def _styled(tag: str) -> str:
     for colour, value in COLOURS.items():
         tag = tag.replace(value, f"var(--{colour})")
     tag = tag.replace(f"fill: {_GROUND}", "fill: none")
-    tag = re.sub(r"(font: [^;\"']*?)'DejaVu Sans'[^;\"]*", r"\1var(--sans)", tag)
+    tag = re.sub(r"'DejaVu Sans'[^;\"]*", "var(--sans)", tag)
     return re.sub(r"(\d\.\d{2})\d+", r"\1", tag)
 
 

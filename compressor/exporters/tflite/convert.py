@@ -26,6 +26,7 @@ SIGNATURE = "serving_default"
 ONE_SCALE = ("tflite-runtime",)
 """Runtimes of which FULLY_CONNECTED wants one scale for all weights: 2.14 is right with a scale
 for each row where the weights are dense, and silently wrong where they are sparse."""
+_INPUT = re.compile(rf"{INPUT_PREFIX}(\d+)(?::\d+)?$")
 
 
 def convert(model: Any, options: Mapping[str, Any] | None = None) -> Any:
@@ -146,5 +147,5 @@ def _name_signature(graph: Any, inputs: tuple[str, ...], outputs: tuple[str, ...
 
 
 def _number(name: Any) -> int:
-    found = re.search(rf"{INPUT_PREFIX}(\d+)(?::\d+)?$", graphs.text(name))
+    found = _INPUT.search(graphs.text(name))
     return int(found.group(1)) if found else -1
