@@ -65,6 +65,12 @@ def decode_array(content: bytes, where: object) -> np.ndarray:
     return _read(io.BytesIO(content), len(content), "the array", where)
 
 
+def read_array_file(path: Path | str, most_bytes: int) -> np.ndarray:
+    """`decode_array` of a file of at most `most_bytes`, which is in memory once."""
+    with open_regular(path, most_bytes) as (file, size):
+        return _read(file, size, "the array", path)
+
+
 def read_array(
     stream: IO[bytes],
     size: int,

@@ -27,6 +27,7 @@ from deploy.manifest import MANIFEST
 from deploy.runner.packing import pack
 from deploy.signing import read_public_key
 from deploy.store import FOLDER
+from deploy.text import clean
 
 Json = dict[str, Any]
 CopyProgress = Callable[[int, int], None]
@@ -152,11 +153,11 @@ def install_runner(
         before = answer.optional("before", answer.texts)
         return {
             "host": host.name,
-            "path": answer.text("path", longest=LONGEST_PATH),
+            "path": clean(answer.text("path", longest=LONGEST_PATH), LONGEST_PATH),
             "bytes": answer.integer("bytes", 1),
             "keys": identifiers,
-            "replaced_keys": None if before is None else list(before),
-            "lacks": list(answer.texts("lacks")),
+            "replaced_keys": None if before is None else list(map(clean, before)),
+            "lacks": list(map(clean, answer.texts("lacks"))),
         }
 
 

@@ -19,6 +19,7 @@ from deploy.container import is_bundle_name
 from deploy.errors import ArtifactError, DeployError
 from deploy.fields import Fields, parse_json
 from deploy.store import RUNNER
+from deploy.text import clean
 
 Json = dict[str, Any]
 Send = Callable[[Callable[[bytes], None]], None]
@@ -109,7 +110,7 @@ class DeviceStore:
                 raise ArtifactError("another version is served", value=current)
             previous = answer.optional("previous", answer.digest)
             verified = Fields(answer.object("verified"), "verified")
-            signed_by = verified.text("signed_by")
+            signed_by = clean(verified.text("signed_by"))
             check = _proven(Fields(verified.object("check"), "verified.check"), name, current)
         return {
             "current": current,
@@ -206,9 +207,9 @@ def _proven(found: Fields, name: str, sha256: str) -> Json:
         "name": name,
         "sha256": sha256,
         "runtime": {
-            "name": runtime.text("name"),
-            "version": runtime.text("version"),
-            "provider": runtime.optional("provider", runtime.text),
+            "name": clean(runtime.text("name")),
+            "version": clean(runtime.text("version")),
+            "provider": runtime.optional("provider", lambda key: clean(runtime.text(key))),
         },
         "check": {
             "passed": True,

@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from deploy.arrays import decode_array
+from deploy.arrays import read_array_file
 from deploy.artifact_parts import DTYPES
 from deploy.errors import ArtifactError
 from deploy.fields import LONGEST_PATH, LONGEST_TEXT, Fields, parse_json
-from deploy.files import read_regular
 from deploy.text import clean
 
 Facts = dict[str, Any]
@@ -76,7 +75,7 @@ def largest_array(shape: tuple[int, ...]) -> int:
 
 def read_outputs(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """The float32 array of this shape in an .npy file; raises ArtifactError for anything else."""
-    found = decode_array(read_regular(path, largest_array(shape)), "outputs")
+    found = read_array_file(path, largest_array(shape))
     if found.dtype != np.float32 or found.shape != shape:
         value = f"{found.dtype} {list(found.shape)}, the answer says float32 {list(shape)}"
         raise ArtifactError("the outputs are not those of the answer", value=value)

@@ -419,3 +419,14 @@ def test_what_ssh_takes_for_a_host_goes_to_it_as_it_is(host) -> None:
     words = SshHost(host).command(["true"])
 
     assert words[-3:] == ["--", host, "true"]
+
+
+def test_what_has_no_width_in_a_success_is_an_escape(enemy, bundle) -> None:
+    answers = right_answers(bundle)
+    enemy.answers("status", answers["status"])
+    enemy.answers("activate", replaced(answers["activate"], "verified.signed_by", "key\u2800"))
+
+    shown = compressor("deploy", bundle, "--host", "h")
+
+    assert shown.code == 0
+    assert r"signed by key\u2800" in shown.stdout and "\u2800" not in shown.stdout

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -243,3 +244,41 @@ def test_digits_within_a_text_are_no_number() -> None:
     text = b'{"a": "' + b"9" * 1000 + b'", "b": 12}'
 
     assert parse_json(text, "it") == {"a": "9" * 1000, "b": 12}
+
+
+WHOLE = [
+    b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n",
+    b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    b'Content-Length: 22\r\nConnection: close\r\n\r\n{"instances": ["some"]}',
+    b"POST /predict HTTP/1.0\r\nTransfer-Encoding: chunked\r\n"
+    b"Expect: 100-continue\r\n\r\n0\r\n\r\n",
+    b"HEAD http://localhost/ HTTP/1.1\r\nHost: [::1]:8080\r\nContent-Length: 0\r\n\r\n",
+]
+PIECES = [
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b" ",
+    b":",
+    b"\x00",
+    b"\xff",
+    b"[",
+    b"]",
+    b"/",
+    b"9" * 500,
+    b"%",
+    b"",
+]
+
+
+def test_random_requests_are_answered_or_refused(port: int) -> None:
+    """Pieces of whole requests are changed: no traceback, and the server goes on."""
+    draw = random.Random(11)
+    for _ in range(300):
+        sent = bytearray(draw.choice(WHOLE))
+        for _ in range(draw.randint(1, 4)):
+            place = draw.randrange(len(sent))
+            sent[place : place + draw.choice((0, 1, 1, 4))] = draw.choice(PIECES)
+        answer = talk(port, bytes(sent))
+        assert not answer or answer.startswith(b"HTTP/1.")
+    assert talk(port, WHOLE[0]).startswith(b"HTTP/1.1 200 ")
