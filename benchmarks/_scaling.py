@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks._clock import Clock
 from compressor import Dataset, load_dataset, make_plan, sweep
+from compressor.data import draw_examples
 
 PROPORTIONS: tuple[tuple[float, ...], ...] = (
     (0.9,),
@@ -28,7 +29,7 @@ Json = dict[str, Any]
 
 
 def measure_scaling(steps: int, images: int) -> Json:
-    """Time sweeps of `steps` a training on the first images of MNIST, `images` of them to test on.
+    """Time sweeps of `steps` a training on some images of MNIST, `images` of them to test on.
 
     The first sweep is done twice, and counted once: it also starts TensorFlow.
     """
@@ -65,23 +66,22 @@ def _time(data: Dataset, sparsities: Sequence[float], steps: int) -> Json:
 
 
 def _resized(data: Dataset, side: int, images: int) -> Dataset:
-    """The first of MNIST's images with `side` pixels a side: 28, half or twice as many."""
+    """Some of MNIST's images with `side` pixels a side: 28, half or twice as many."""
 
-    def part(x: Any, count: int) -> np.ndarray:
-        first = np.asarray(x[:count])
+    def part(x: Any, y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        index = draw_examples(x, y, count)
+        drawn, labels = np.asarray(x[index]), y[index]
         if side > 28:
-            return first.repeat(side // 28, axis=1).repeat(side // 28, axis=2)
+            return drawn.repeat(side // 28, axis=1).repeat(side // 28, axis=2), labels
         factor = 28 // side
-        means = first.reshape(count, side, factor, side, factor).mean(axis=(2, 4))
-        return np.asarray(means.round(), np.uint8)
+        means = drawn.reshape(count, side, factor, side, factor).mean(axis=(2, 4))
+        return np.asarray(means.round(), np.uint8), labels
 
     train = min(_TRAINING_IMAGES * images, len(data.y_train))
     return Dataset.from_arrays(
         f"MNIST, {side} x {side}",
-        part(data.x_train, train),
-        data.y_train[:train],
-        part(data.x_test, images),
-        data.y_test[:images],
+        *part(data.x_train, data.y_train, train),
+        *part(data.x_test, data.y_test, images),
     )
 
 

@@ -23,6 +23,7 @@ from benchmarks.peers.environments import AI_EDGE_QUANTIZER, ONNXRUNTIME_QUANTIZ
 from benchmarks.peers.files import PACKERS, StockFile, stock_files
 from benchmarks.tables import print_tables
 from compressor import CompressorError, load_dataset
+from compressor.data import draw_examples
 from compressor.errors import MissingRuntimeError, ModelError, UsageError
 from compressor.experiment import load_predictor
 from compressor.experiment.paper_checkpoint import write_sparse_checkpoint
@@ -179,11 +180,11 @@ def run_file(job: ExportJob, request: Request, path: Path) -> Checked:
         scores = parity.run(lambda inputs: runner.predict(inputs, batch=BATCH), names, test)
     verdict = parity.judge(scores, test, request.quantize)
     tolerance = VECTOR_TOLERANCE.get(request.quantize, OTHER_VECTOR_TOLERANCE)
-    vectors = CheckVectors(
-        test.inputs(names, slice(VECTORS)),
-        scores[:VECTORS],
-        tolerance * max(verdict.reported.scale, 1e-6),
-    )
+    vectors = None
+    if len(scores) == len(test.scores):
+        shown = draw_examples(test.x, test.labels, VECTORS)
+        inputs = test.only(shown).inputs(names, slice(None))
+        vectors = CheckVectors(inputs, scores[shown], tolerance * max(verdict.reported.scale, 1e-6))
     file = ExportedFile(path.read_bytes(), names, (), {})
     return Checked(file_format, request, file, verdict, facts, vectors)
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from benchmarks._record import save, summarize
 from compressor import load_dataset
+from compressor.data import draw_examples, take
 from compressor.foundation import quiet_tensorflow
 from compressor.models import objective_of, paper_cnn, resolve_layers
 from compressor.pruning import apply_masks, magnitude_prune
@@ -24,17 +25,17 @@ def main() -> None:
     quiet_tensorflow.NativeOutput().hold_back()
     tensorflow, keras = quiet_tensorflow.load()
     data = load_dataset(None)
-    stored = np.asarray(data.x_train)
     rows: dict[str, Any] = {}
     for batch_size in BATCH_SIZES:
         models = {"unmasked": paper_cnn(), "masked": paper_cnn()}
         layers = resolve_layers(models["masked"], ["all"])
         masks = {name: magnitude_prune(x.kernel.numpy(), 0.9).mask for name, x in layers.items()}
         apply_masks(models["masked"], masks)
-        images = np.asarray(stored[: STEPS * batch_size], np.float32)[..., None] / 255
-        batches = tensorflow.data.Dataset.from_tensor_slices(
-            (images, data.y_train[: STEPS * batch_size])
-        ).batch(batch_size)
+        drawn = draw_examples(data.x_train, data.y_train, STEPS * batch_size)
+        images = np.asarray(take(data.x_train, drawn), np.float32)[..., None] / 255
+        batches = tensorflow.data.Dataset.from_tensor_slices((images, data.y_train[drawn])).batch(
+            batch_size
+        )
         times: dict[str, list[float]] = {name: [] for name in models}
         for model in models.values():
             objective_of(model).compile(model, keras.optimizers.Adam(1e-4))

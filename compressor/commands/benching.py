@@ -42,7 +42,10 @@ _FAILED = ("wrong", "failed")
 )
 @data_option("the embedded MNIST if the artefacts were made with it, else none")
 @click.option(
-    "--examples", type=COUNT, metavar="N", help="Test examples to verify each row on. Default: all."
+    "--examples",
+    type=COUNT,
+    metavar="N",
+    help="Test examples to verify each row on, drawn over all classes. Default: all.",
 )
 @click.option(
     "--rounds", type=COUNT, default=15, help="Rounds; every row is measured once in each."

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from compressor.data import Dataset, Inputs, rows, take
+from compressor.data import Dataset, Inputs, draw_examples, take
 from compressor.errors import CheckpointError, ModelError, UsageError
 from compressor.experiment.paper_checkpoint import (
     SparseCheckpoint,
@@ -133,7 +133,8 @@ def prediction_times(
         raise UsageError("batch size and steps must be at least 1", value=value)
     tensorflow, _ = quiet_tensorflow.load()
     feed = preprocessing.preprocessing_of(next(iter(predictors.values())).model, x)
-    wanted = np.resize(np.arange(rows(x)), (batches, batch_size))
+    drawn = draw_examples(x, None, batches * batch_size)
+    wanted = np.resize(drawn, (batches, batch_size))
     threads = tensorflow.config.threading.get_intra_op_parallelism_threads()
     return measure_latency(
         {name: predictor.predict for name, predictor in predictors.items()},

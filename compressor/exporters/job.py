@@ -50,13 +50,13 @@ training examples are added."""
 BATCH = 32
 """Batch size when the accuracy of an artefact is measured."""
 SINGLE = 256
-"""Examples that are also run one by one, as on a device, with the same results."""
+"""Examples that are also run one by one, as on a device: drawn over all classes."""
 PLAIN, PLAIN_SINGLE = 64, 16
 """Examples that plain kernels run, too: in batches, and one by one."""
 PLAIN_MACS = 4 * 10**9
 """Multiply-accumulates that plain kernels are given at most: some ten seconds."""
 VECTORS = 16
-"""Validation examples that go with the artefact."""
+"""Validation examples that go with the artefact, drawn over all classes."""
 
 FORMATS = {"tflite": "litert", "onnx": "onnxruntime"}
 """Format -> its default runtime."""

@@ -160,7 +160,7 @@ class CaseProcess:
             self._fed = self._feed(facts["inputs"], self.examples)
 
     def _feed(self, ports: list[dict[str, Any]], examples: Examples) -> Path | None:
-        """Write the first batches to a file; None where they do not fit guessed input rules."""
+        """Write some batches to a file; None where they do not fit guessed input rules."""
         self._rules = proof.rules_of(self.found.case.subject, ports, examples.data)
         try:
             one = examples.inputs(self._rules, slice(0, 1))
@@ -173,7 +173,7 @@ class CaseProcess:
         path = self.folder / f"{self.found.case.artefact}-{self.found.case.batch}.npz"
         if not path.exists():
             with storage_errors(path), open(path, "wb") as file:
-                write_arrays(file, examples.inputs(self._rules, slice(0, count)))
+                write_arrays(file, examples.drawn(count).inputs(self._rules, slice(None)))
         return path
 
     def _prove(self) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data import Dataset, named, rows, take
+from compressor.data import Dataset, draw_examples, named, rows, take
 from compressor.errors import CheckFailedError, UsageError
 from compressor.exporters import ACCURACY_TOLERANCE
 from compressor.measuring.subjects import Subject
@@ -32,20 +32,31 @@ Predict = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class Examples:
-    """The test examples that artefacts are run on: the first `count` of a data set."""
+    """The test examples that artefacts are run on."""
 
     data: Dataset
-    count: int
+    index: np.ndarray
+    """int64: which of the data set's test examples they are, sorted"""
 
     @classmethod
     def of(cls, data: Dataset, most: int | None) -> Examples:
-        """All test examples, or the first `most`."""
-        return cls(data, min(rows(data.x_test), most or rows(data.x_test)))
+        """All test examples, or `most` of them, drawn over all classes and always the same."""
+        return cls(data, draw_examples(data.x_test, data.y_test, most or rows(data.x_test)))
+
+    @property
+    def count(self) -> int:
+        """How many they are."""
+        return len(self.index)
 
     @property
     def labels(self) -> np.ndarray:
         """int64 (count,)."""
-        return np.asarray(self.data.y_test[: self.count], np.int64)
+        return np.asarray(self.data.y_test[self.index], np.int64)
+
+    def drawn(self, count: int) -> Examples:
+        """`count` of them at most, over all classes."""
+        few = draw_examples(self.index, self.labels, count)
+        return dataclasses.replace(self, index=self.index[few])
 
     @property
     def complete(self) -> bool:
@@ -54,9 +65,8 @@ class Examples:
 
     def inputs(self, rules: tuple[InputRule, ...], part: slice) -> dict[str, np.ndarray]:
         """What an artefact is fed for a part of them. Raises UsageError where they do not fit."""
-        start, stop, step = part.indices(self.count)
         try:
-            return artifact_inputs(rules, named(take(self.data.x_test, slice(start, stop, step))))
+            return artifact_inputs(rules, named(take(self.data.x_test, self.index[part])))
         except RequestError as error:
             raise UsageError(
                 error.what, value=error.value, hint="give the artefact's data with --data"

@@ -9,6 +9,7 @@ import pytest
 
 from benchmarks import _clock, _scaling
 from compressor import load_dataset, make_plan
+from compressor.data import draw_examples
 from compressor.experiment.steps import check_paper_model, image_shape
 from compressor.models.layers import count_parameters
 from compressor.models.paper import paper_cnn
@@ -27,8 +28,13 @@ def test_images_are_of_another_size_and_the_paper_s_cnn_takes_them(side, weights
 def test_images_of_mnist_s_size_are_mnist_s():
     whole = load_dataset(None)
     data = _scaling._resized(whole, 28, 20)
-    assert np.array_equal(data.x_test, whole.x_test[:20])
-    assert np.array_equal(data.y_train, whole.y_train[:120])
+    for x, y, of, labels in (
+        (data.x_test, data.y_test, whole.x_test, whole.y_test),
+        (data.x_train, data.y_train, whole.x_train, whole.y_train),
+    ):
+        index = draw_examples(of, labels, len(y))
+        assert np.array_equal(x, of[index]) and np.array_equal(y, labels[index])
+    assert set(data.y_test) == set(range(10))
 
 
 def test_the_clock_adds_up_the_phases_of_one_kind(monkeypatch):
