@@ -26,8 +26,8 @@ class TrainingOptions:
     """How a model is trained or retrained, with Adam.
 
     `steps` and `batch_size` are counted in batches and images. `schedule` is `constant`, or
-    `cosine`: a linear rise over the first 5 % of the steps, then a half cosine to zero
-    (Loshchilov and Hutter, SGDR). `dropout_scale` multiplies the rate of every Dropout layer
+    `cosine`: a linear rise over the first 5 % of the steps, from above zero, then a half cosine to
+    zero (Loshchilov and Hutter, SGDR). `dropout_scale` multiplies the rate of every Dropout layer
     while training. `rewind` is the number of steps that the original training had: the learning
     rate then goes once more as it went in the last of these (Renda et al., Comparing Rewinding
     and Fine-tuning in Neural Network Pruning, 2020). `distillation` asks for a teacher.
@@ -92,7 +92,7 @@ class TrainingOptions:
         if self.schedule == "constant":
             return self.learning_rate
         if step < self.warmup_steps:
-            return self.learning_rate * step / self.warmup_steps
+            return self.learning_rate * (step + 1) / (self.warmup_steps + 1)
         done = min((step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1), 1.0)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
@@ -179,7 +179,7 @@ def _learning_rate(keras: Any, options: TrainingOptions) -> Any:
     if options.schedule == "constant" or options.rewind is not None:
         return options.learning_rate_at(0)
     return keras.optimizers.schedules.CosineDecay(
-        0.0,
+        options.learning_rate_at(0),  # above zero, where no step would train
         max(options.steps - options.warmup_steps, 1),
         warmup_target=options.learning_rate,
         warmup_steps=options.warmup_steps,

@@ -32,7 +32,7 @@ def original_rates(keras, steps, rate):
     """As stock Keras gives them: 5 % warm-up, then a half cosine to zero."""
     warmup = max(round(steps * 0.05), 1)
     schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, steps - warmup, warmup_target=rate, warmup_steps=warmup
+        rate / (warmup + 1), max(steps - warmup, 1), warmup_target=rate, warmup_steps=warmup
     )
     return [float(schedule(step)) for step in range(steps)]
 
@@ -49,10 +49,11 @@ def test_each_step_has_the_rate_of_the_originals_last_steps(
     np.testing.assert_allclose(told, expected, rtol=1e-4, atol=1e-8)
 
 
-def test_the_rate_of_each_step_is_told_as_it_is(keras, small_net, tiny_data):
-    options = TrainingOptions(steps=40, batch_size=4, learning_rate=0.01)
-    told = [options.learning_rate_at(step) for step in range(40)]
-    np.testing.assert_allclose(told, original_rates(keras, 40, 0.01), rtol=1e-4, atol=1e-8)
+@pytest.mark.parametrize("steps", [1, 2, 40])
+def test_the_rate_of_each_step_is_told_as_it_is(keras, steps):
+    options = TrainingOptions(steps=steps, batch_size=4, learning_rate=0.01)
+    told = [options.learning_rate_at(step) for step in range(steps)]
+    np.testing.assert_allclose(told, original_rates(keras, steps, 0.01), rtol=1e-4, atol=1e-8)
 
 
 def test_a_constant_schedule_is_repeated_as_a_constant(small_net, tiny_data):
