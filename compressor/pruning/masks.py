@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -40,15 +41,15 @@ def apply_masks(model: Any, masks: Masks) -> None:
 
     The mask is a constraint on the variable, applied after the user's own. Keras does not save
     constraints of variables, and a traced train function ignores new ones: compile the model after
-    the first call. Later calls with other masks take effect in a traced function, too. Raises
-    CheckpointError when a mask does not fit the model.
+    the first call. Later calls with other masks take effect in a traced function, too. It holds
+    under any Keras optimizer, also where the weights' moving average takes their place (`use_ema`),
+    and for layers that are frozen now and trained later. Raises CheckpointError when a mask does
+    not fit the model.
     """
     tensorflow, _ = quiet_tensorflow.load()
     for variable, mask in masked_variables(model, masks):
         values = variable.numpy()
         variable.assign(np.where(mask, values, values.dtype.type(0)))
-        if not variable.trainable:
-            continue
         if isinstance(variable.constraint, MaskConstraint):
             variable.constraint.mask.assign(mask)
         else:
@@ -72,7 +73,7 @@ def masked_variables(model: Any, masks: Masks) -> list[tuple[Any, np.ndarray]]:
 
 def remove_masks(model: Any) -> None:
     """Restore the constraints from before `apply_masks`."""
-    for variable in model.trainable_variables:
+    for variable in model.variables:
         if isinstance(variable.constraint, MaskConstraint):
             variable.constraint = variable.constraint.inner
 
@@ -90,7 +91,21 @@ class MaskConstraint:
         self.inner = inner
 
     def __call__(self, weight: Any) -> Any:
-        if self.inner is not None:
-            weight = self.inner(weight)
+        self._mask_average(weight, sys._getframe(1).f_locals.get("self"))
+        return self._masked(weight if self.inner is None else self.inner(weight))
+
+    def _mask_average(self, weight: Any, caller: Any) -> None:
+        """Mask the average that an optimizer keeps of the variable `weight` (`use_ema`).
+
+        It is updated before constraints are applied, and takes the weights' place without them.
+        A constraint is not told which optimizer calls it, and it may be one inside another, or
+        that of an outer model; `caller` is the object whose method does.
+        """
+        if getattr(caller, "use_ema", False):
+            place = caller._get_variable_index(weight)
+            average = caller._model_variables_moving_average[place]
+            average.assign(self._masked(average))
+
+    def _masked(self, weight: Any) -> Any:
         tensor = self._tensorflow.convert_to_tensor(weight)
         return self._tensorflow.where(self.mask, tensor, self._tensorflow.zeros((), tensor.dtype))

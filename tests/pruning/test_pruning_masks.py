@@ -12,7 +12,7 @@ from compressor import training
 from compressor.errors import CheckpointError
 from compressor.models.files import save_model
 from compressor.pruning import apply_masks, load_masks, magnitude_prune
-from compressor.pruning.masks import save_masks
+from compressor.pruning.masks import remove_masks, save_masks
 from compressor.training.loop import TrainingOptions
 
 OPTIONS = TrainingOptions(steps=12, batch_size=16, learning_rate=0.02, schedule="constant")
@@ -69,6 +69,87 @@ def test_through_the_users_own_optimizer_with_momentum_and_decay(keras, small_ne
     x = tiny_data.x_train.astype(np.float32)[..., None] / 255
     model.fit(x, tiny_data.y_train, batch_size=32, epochs=2, verbose=0)
     assert_masked_and_trained(model, masks, before)
+
+
+def adam(keras, **options):
+    return keras.optimizers.Adam(0.02, **options)
+
+
+OPTIMIZERS = {
+    "Adam, average": lambda keras: adam(keras, use_ema=True),
+    "SGD, average": lambda keras: keras.optimizers.SGD(0.1, momentum=0.9, use_ema=True),
+    "average every other step": lambda keras: adam(keras, use_ema=True, ema_overwrite_frequency=2),
+    "average of accumulated gradients": lambda keras: adam(
+        keras, use_ema=True, gradient_accumulation_steps=2
+    ),
+    "scaled loss, average": lambda keras: keras.optimizers.LossScaleOptimizer(
+        adam(keras, use_ema=True)
+    ),
+    "scaled loss, decay": lambda keras: keras.optimizers.LossScaleOptimizer(
+        keras.optimizers.AdamW(0.02, weight_decay=0.1)
+    ),
+    "accumulated gradients": lambda keras: adam(keras, gradient_accumulation_steps=3),
+    "Lion": lambda keras: keras.optimizers.Lion(0.01),
+    "Ftrl": lambda keras: keras.optimizers.Ftrl(0.1),
+}
+
+
+def compile_and_fit(keras, model, optimizer, data, callbacks=()):
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    x = data.x_train.astype(np.float32)[..., None] / 255
+    model.fit(x, data.y_train, batch_size=16, epochs=2, verbose=0, callbacks=list(callbacks))
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_through_any_optimizer(keras, small_net, tiny_data, name):
+    model = small_net()
+    masks, before = masks_of(model), kernels(model)
+    apply_masks(model, masks)
+    compile_and_fit(keras, model, OPTIMIZERS[name](keras), tiny_data)
+    assert_masked_and_trained(model, masks, before)
+
+
+def test_where_averages_are_swapped_in_for_each_evaluation(keras, small_net, tiny_data):
+    model = small_net()
+    masks, seen = masks_of(model), []
+    apply_masks(model, masks)
+
+    class Look(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            seen.append(kernels(model))
+
+    swap = keras.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    compile_and_fit(keras, model, adam(keras, use_ema=True), tiny_data, [swap, Look()])
+    for found in [*seen, kernels(model)]:
+        assert not any(found[name][~mask].any() for name, mask in masks.items())
+    assert len(seen) == 2
+
+
+def test_where_it_is_trained_as_part_of_another_model(keras, small_net, tiny_data):
+    model = small_net()
+    masks, before = masks_of(model), kernels(model)
+    apply_masks(model, masks)
+    outer = keras.Sequential([keras.Input((8, 8, 1)), model])
+    compile_and_fit(keras, outer, adam(keras, use_ema=True), tiny_data)
+    assert_masked_and_trained(model, masks, before)
+
+
+def test_where_a_layer_was_frozen_at_first(keras, small_net, tiny_data):
+    model = small_net()
+    masks, before = masks_of(model), kernels(model)
+    model.trainable = False
+    apply_masks(model, masks)
+    model.trainable = True
+    compile_and_fit(keras, model, adam(keras), tiny_data)
+    assert_masked_and_trained(model, masks, before)
+
+
+def test_removed_masks_are_gone_from_frozen_layers_too(small_net):
+    model = small_net()
+    model.trainable = False
+    apply_masks(model, masks_of(model))
+    remove_masks(model)
+    assert all(variable.constraint is None for variable in model.variables)
 
 
 def test_a_users_constraint_goes_on_working(keras, small_net, tiny_data):
