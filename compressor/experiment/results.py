@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 from collections.abc import Sequence
 from typing import Any
@@ -10,11 +9,11 @@ from typing import Any
 from compressor._version import __version__
 from compressor.encodings import ENTROPY
 from compressor.experiment.statistics import hypothesis
+from compressor.foundation import library_versions
 from compressor.pruning import Plan
 from compressor.runs import RESULTS_SCHEMA, RESULTS_SCHEMA_VERSION, sparsity_name
 from deploy import describe_machine
 
-_VERSIONS = ("tensorflow", "keras", "numpy", "scipy")
 _ACCURACIES = ("validation_accuracy", "accuracy")
 _RETRAINED = ("checkpoint_bytes", "nonzeros", "training")
 
@@ -36,7 +35,8 @@ def assemble_results(
         "environment": {
             "python": platform.python_version(),
             "machine": describe_machine(),
-            "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
+            # Those of every step, since a run takes no step of other versions.
+            "versions": library_versions(),
         },
         "dense": [_dense(record) for record in records],
         "proportions": proportions,

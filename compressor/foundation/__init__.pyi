@@ -15,3 +15,7 @@ from .files import (
 from .interrupts import Interrupts as Interrupts
 from .listener import Listener as Listener, SilentListener as SilentListener
 from .quiet_tensorflow import NativeOutput as NativeOutput
+from .versions import (
+    experiment_versions as experiment_versions,
+    library_versions as library_versions,
+)

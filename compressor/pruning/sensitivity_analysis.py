@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import importlib.metadata
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ import numpy as np
 from compressor._version import __version__
 from compressor.data import Dataset, TrainingData
 from compressor.errors import UsageError
-from compressor.foundation import Listener, SilentListener, quiet_tensorflow
+from compressor.foundation import Listener, SilentListener, library_versions, quiet_tensorflow
 from compressor.models import (
     ALL,
     accuracy_of,
@@ -45,7 +44,6 @@ SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Measured by default."""
 TOLERANCE = 0.01
 """The loss of accuracy (0 to 1) that `LayerSensitivity.highest_sparsity` allows: one point."""
-_VERSIONS = ("tensorflow", "keras", "numpy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +108,7 @@ class Sensitivity:
             "left_alone": dict(self.left_alone),
             "environment": {
                 "machine": describe_machine(),
-                "versions": {name: importlib.metadata.version(name) for name in _VERSIONS},
+                "versions": library_versions(),
             },
         }
 

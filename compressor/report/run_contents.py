@@ -20,6 +20,7 @@ from compressor.runs import (
     BENCH,
     MODEL,
     RECORD,
+    VERSIONS,
     Bench,
     Results,
     model_digest,
@@ -29,6 +30,7 @@ from compressor.runs import (
     sparsity_name,
 )
 from deploy import Artifact, ArtifactError, read_artifact
+from deploy.text import clean
 
 RESULTS = "results.json"
 _STEPS = ("dense", "step_1", "step_2_1", "step_2_2", "step_3")
@@ -64,6 +66,8 @@ class RunContents:
     bench: Bench | None = None
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """of the steps of train and prune, by step"""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """what each of these steps was made with, in words"""
     before: Network | None = None
     after: Sequence[Network] = ()
     """the pruned networks, from the least to the most pruned"""
@@ -87,6 +91,7 @@ def read_run(
         contents.bench = read_bench(path / BENCH)
     if results is None:
         contents.records = _records(path)
+        contents.versions = {step: _versions(path / step) for step in contents.records}
     if results is None and not contents.records and contents.bench is None:
         if any(path.glob(f"seed-*/*/{RECORD}")):
             hint = "run the same compressor sweep again to finish it"
@@ -107,6 +112,14 @@ def _records(path: Path) -> dict[str, dict[str, Any]]:
                 raise CheckpointError("the record of a step is damaged", value=path / name)
             found[name] = dict(result)
     return found
+
+
+def _versions(step: Path) -> str:
+    config = read_record(step)["config"]
+    found = config.get(VERSIONS) if isinstance(config, Mapping) else None
+    if not isinstance(found, Mapping) or not found:
+        return "versions that its record does not say"
+    return clean(", ".join(f"{name} {version}" for name, version in found.items()), 240)
 
 
 def _read_networks(contents: RunContents, path: Path, listener: Listener) -> None:

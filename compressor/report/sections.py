@@ -62,12 +62,12 @@ def _summary(contents: RunContents) -> Iterator[Block]:
     if contents.results is not None:
         yield summary_table(contents.results)
     elif contents.records:
-        yield _steps_table(contents.records)
+        yield _steps_table(contents.records, contents.versions)
     if contents.notes:
         yield Text("\n\n".join(contents.notes))
 
 
-def _steps_table(records: Mapping[str, Mapping[str, Any]]) -> Table:
+def _steps_table(records: Mapping[str, Mapping[str, Any]], versions: Mapping[str, str]) -> Table:
     """What each step of train or prune recorded; a record may be another version's."""
     rows = [
         [
@@ -80,7 +80,12 @@ def _steps_table(records: Mapping[str, Mapping[str, Any]]) -> Table:
         for step, record in records.items()
     ]
     header = ["step", "accuracy (%)", "validation (%)", "weights not zero", "bytes of the file"]
+    made = {
+        text: [step for step in records if versions[step] == text] for text in versions.values()
+    }
     note = "Accuracy on the test images; weights of the kernels, biases not counted."
+    for text, steps in made.items():
+        note += f" {', '.join(steps)}: made with {text}."
     return Table(header, rows, note=note)
 
 

@@ -33,6 +33,7 @@ from .results_document import (
 from .run_directory import (
     IDENTITY as IDENTITY,
     RECORD as RECORD,
+    VERSIONS as VERSIONS,
     RunDirectory as RunDirectory,
     Work as Work,
     finished_steps as finished_steps,

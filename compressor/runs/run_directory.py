@@ -17,11 +17,20 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import CheckpointError, RunDirectoryError
-from compressor.foundation import LOCK, lock_folder, read_json, sha256, storage_errors, write_json
+from compressor.foundation import (
+    LOCK,
+    experiment_versions,
+    lock_folder,
+    read_json,
+    sha256,
+    storage_errors,
+    write_json,
+)
 from deploy.files import sync
 
 IDENTITY = "experiment.json"
 RECORD = "record.json"
+VERSIONS = "versions"
 NEW, OLD = ".new", ".old"
 _STEP = r"dense|round-\d+|step_(1|2_1|2_2|3)|artefacts|break_even|prediction_time"
 _OURS = re.compile(
@@ -94,11 +103,11 @@ class RunDirectory:
         with the sha256 of every file, is written last, and only then does the folder get the
         step's name: a step is either finished or absent, and one that is redone with `force` stays
         until the new one is finished. `config` is what decides the result beyond the identity of
-        the run: a finished step with another one raises RunDirectoryError, which names the
-        difference, unless `force`.
+        the run and the versions of the libraries, which are added: a finished step with others
+        raises RunDirectoryError, which names the difference, unless `force`.
         """
         directory = self.path / name
-        config = json.loads(json.dumps(config or {}))
+        config = json.loads(json.dumps({**(config or {}), VERSIONS: experiment_versions()}))
         if (directory / RECORD).is_file() and not force:
             return self._reuse(directory, config)
         new, old = _beside(directory, NEW), _beside(directory, OLD)
@@ -132,10 +141,14 @@ class RunDirectory:
                 shutil.rmtree(old, ignore_errors=True)
 
     def _reuse(self, directory: Path, config: dict[str, Any]) -> dict[str, Any]:
-        difference = first_difference(read_record(directory)["config"], config)
+        before = read_record(directory)["config"]
+        if isinstance(before, dict):  # one of an earlier compressor does not say its versions
+            before = {VERSIONS: {}, **before}
+        difference = first_difference(before, config)
         if difference:
+            what = "versions" if difference.startswith(f"{VERSIONS}.") else "options"
             raise RunDirectoryError(
-                "this step was done before with other options",
+                f"this step was done before with other {what}",
                 value=f"{directory} ({difference})",
                 hint="choose another folder, or --force to do it again",
             )

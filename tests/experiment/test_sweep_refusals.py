@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,26 @@ def test_a_run_of_another_experiment(
     assert difference in refusal
     assert "--force" in refusal
     assert (files(run), step_times(run)) == (before, times)
+
+
+def test_a_run_with_other_versions(
+    undisturbed: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = undisturbed.copy(tmp_path)
+    before, times = files(run), step_times(run)
+    installed = importlib.metadata.version
+    changed = {"keras": "3.99.0"}
+    monkeypatch.setattr(
+        importlib.metadata, "version", lambda name: changed.get(name) or installed(name)
+    )
+
+    for words in (undisturbed.words(run), undisturbed.words(run, "--export")):
+        refusal = compressor(*words).refusal(after_stages=True)
+
+        assert "this step was done before with other versions" in refusal
+        assert f'versions.keras was "{installed("keras")}", is now "3.99.0"' in refusal
+        assert "--force" in refusal
+        assert (files(run), step_times(run)) == (before, times)
 
 
 def test_a_run_on_other_data(undisturbed: Any, tmp_path: Path) -> None:
