@@ -27,6 +27,7 @@ from compressor.commands.options import (
 from compressor.commands.output import print_records, print_results, run_directory_of, say
 from compressor.commands.parameters import Command, List
 from compressor.commands.progress import TerminalProgress
+from compressor.errors import CheckFailedError
 
 
 @click.command(cls=Command)
@@ -187,7 +188,8 @@ def evaluate(
 @click.option(
     "--export",
     is_flag=True,
-    help="Also export every model to TFLite and ONNX, verified in their runtimes.",
+    help="Also export every model to TFLite and ONNX, verified in their runtimes. What fails is "
+    "reported, and tried again by the next such sweep.",
 )
 @training_options("quick")
 @FORCE
@@ -213,6 +215,10 @@ def sweep(output: Path, export: bool, force: bool, as_json: bool, **options: Any
     if has_artefacts(done.results) and not as_json:
         print_results(done.results, lambda results: f"{artefact_text(results)}\n", False)
     say(f"report: {report.page}", err=as_json)
+    if done.failed_exports:
+        what = "artefacts could not be made, or do not do what the model does"
+        hint = "the report says why; the same command tries them again"
+        raise CheckFailedError(what, value=done.failed_exports, hint=hint)
 
 
 def _plan(

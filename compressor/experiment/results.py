@@ -76,4 +76,4 @@ def _proportion(record: dict[str, Any], row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _artefacts(record: dict[str, Any]) -> dict[str, Any]:
-    return {"artefacts": record["artefacts"]} if "artefacts" in record else {}
+    return {key: record[key] for key in ("artefacts", "export_errors") if key in record}

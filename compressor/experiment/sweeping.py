@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 from pathlib import Path
 from typing import Any
 
 from compressor.encodings import ENCODINGS, ENTROPY, computed_break_even, measured_break_even
+from compressor.errors import CompressorError, StorageError
 from compressor.experiment import steps
 from compressor.experiment.predictors import load_predictor, prediction_times
 from compressor.experiment.results import assemble_results
@@ -16,7 +18,14 @@ from compressor.exporters import FORMATS, MAX_SLOWDOWN, ExportJob, Variants, wri
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow, write_json
 from compressor.models import FLOAT32_BYTES, count_parameters, load_model
 from compressor.pruning import Plan, PruningSpec, PruningStep, prune_in_folders
-from compressor.runs import MODEL, RunDirectory, Work, is_finished, sparsity_name
+from compressor.runs import (
+    MODEL,
+    RunDirectory,
+    Work,
+    is_finished,
+    read_record,
+    sparsity_name,
+)
 
 RESULTS = "results.json"
 _ROW = ("format", "runtime", "runtime_version", "quantize", "bytes")
@@ -30,6 +39,12 @@ class Sweep:
     directory: Path
     results: dict[str, Any]
     """what results.json holds; schema in compressor/runs/results.schema.json"""
+
+    @property
+    def failed_exports(self) -> int:
+        """How many artefacts could not be made, or did not pass."""
+        rows = (*self.results["dense"], *self.results["proportions"])
+        return sum(len(row.get("export_errors", ())) for row in rows)
 
 
 def sweep(
@@ -45,8 +60,9 @@ def sweep(
     The results go to results.json there (schema: compressor/runs/results.schema.json), of which
     `compressor.report_run` makes the report. Finished steps are not done again. With `export` every
     model, the dense one too, is exported to TFLite and ONNX and verified in their runtimes; this
-    can be added to a finished sweep. Raises RunDirectoryError when the folder holds another
-    experiment or another process works there.
+    can be added to a finished sweep. An export that fails costs its own row, which says why under
+    `export_errors`; the next sweep with `export` tries it again. Raises RunDirectoryError when the
+    folder holds another experiment or another process works there.
     """
     listener = listener or SilentListener()
     check_paper_model(plan)
@@ -135,28 +151,30 @@ class _SeedSweep:
         if not self._export and not is_finished(root / name):
             return {}
         export = functools.partial(self._export_model, root / source / MODEL)
-        return self._step(name, f"{title}, export", export)
+        again = self._export and _has_failed(root / name)
+        return self._step(name, f"{title}, export", export, force=again)
 
     def _export_model(self, source: Path, folder: Path) -> dict[str, Any]:
-        """Export the model file `source` as float32.FORMAT and smallest.FORMAT in `folder`.
-
-        Raises CheckFailedError where an artefact fails the parity check.
-        """
-        job = ExportJob(source, self._plan.data.data, threads=self._plan.threads)
-        rows = []
+        """Export the model file `source` as float32.FORMAT and smallest.FORMAT in `folder`."""
+        job: ExportJob | None = None
+        rows, failed = [], []
         for file_format, runtime in FORMATS.items():
-            variants = Variants(
-                job, file_format, runtime, "size", None, self._listener, MAX_SLOWDOWN
-            )
-            for variant in ("float32", "smallest"):
-                checked = variants.one("none") if variant == "float32" else variants.best()
-                record = write_artifact(job, checked, folder / f"{variant}.{file_format}")
-                row = {"file": Path(record["path"]).name, "form": variant}
-                row |= {key: record[key] for key in _ROW}
-                row |= {key: record["verdict"][key] for key in _VERDICT}
-                validation = record["verdict"]["validation"]["accuracy"]
-                rows.append(row | {"validation_accuracy": validation, "speed": record["speed"]})
-        return {"artefacts": rows}
+            variants: Variants | None = None
+            for form in ("float32", "smallest"):
+                try:
+                    job = job or ExportJob(source, self._plan.data.data, threads=self._plan.threads)
+                    variants = variants or Variants(
+                        job, file_format, runtime, "size", None, self._listener, MAX_SLOWDOWN
+                    )
+                    rows.append(_exported(job, variants, form, folder / f"{form}.{file_format}"))
+                except StorageError:
+                    raise
+                except CompressorError as error:
+                    # Without the hint, which may name a file in a folder that is renamed.
+                    reason = str(CompressorError(error.what, value=error.value))
+                    row = {"form": form, "format": file_format, "runtime": runtime}
+                    failed.append(row | {"error": reason})
+        return {"artefacts": rows} | ({"export_errors": failed} if failed else {})
 
     def _measure(self, _: Path) -> dict[str, Any]:
         root = self._run.path / self._root
@@ -171,10 +189,26 @@ class _SeedSweep:
         )
         return {"prediction_time": {name: time.describe() for name, time in times.items()}}
 
-    def _step(self, name: str, title: str, work: Work, images: int = 0) -> dict[str, Any]:
+    def _step(
+        self, name: str, title: str, work: Work, images: int = 0, *, force: bool = False
+    ) -> dict[str, Any]:
         self._listener.stage(self._title + title, images, self._images_left)
         self._images_left -= images
-        return self._run.step(f"{self._root}/{name}", work)
+        return self._run.step(f"{self._root}/{name}", work, force=force)
+
+
+def _exported(job: ExportJob, variants: Variants, form: str, target: Path) -> dict[str, Any]:
+    """Write a variant that passed to `target`; its row."""
+    checked = variants.one("none") if form == "float32" else variants.best()
+    record = write_artifact(job, checked, target)
+    row = {"file": target.name, "form": form} | {key: record[key] for key in _ROW}
+    row |= {key: record["verdict"][key] for key in _VERDICT}
+    validation = record["verdict"]["validation"]["accuracy"]
+    return row | {"validation_accuracy": validation, "speed": record["speed"]}
+
+
+def _has_failed(step: Path) -> bool:
+    return is_finished(step) and "export_errors" in read_record(step)["result"]
 
 
 def _break_even(run: Path, plan: Plan) -> dict[str, Any]:

@@ -10,16 +10,37 @@ from compressor.report import formatting as form, plotting as plot
 from compressor.report.answer import dense_mean
 from compressor.report.content import Figure, Table
 from compressor.runs import Results, by_sparsity
+from deploy.text import clean
 
 COLUMNS = tuple(
     (file_format, shape) for file_format in ("tflite", "onnx") for shape in ("float32", "smallest")
 )
 FORMATS = {"tflite": "TFLite", "onnx": "ONNX"}
+_FAILED = "FAILED"
+_LONGEST_ERROR, _MOST_ERRORS = 300, 20
 
 
 def has_artefacts(results: Results) -> bool:
-    """Whether any model of the experiment was exported."""
+    """Whether any model of the experiment was exported, be it in vain."""
     return any("artefacts" in row for row in (*results["dense"], *results["proportions"]))
+
+
+def has_files(results: Results) -> bool:
+    """Whether any export of the experiment succeeded."""
+    return any(row.get("artefacts") for row in (*results["dense"], *results["proportions"]))
+
+
+def failed_exports(results: Results) -> list[str]:
+    """A line for each artefact that was not made: of what, as what, and why; not too many."""
+    lines = [
+        f"{form.proportion(sparsity)}, seed {row['seed']}, {FORMATS[failed['format']]} "
+        f"{failed['form']}: {clean(failed['error'], _LONGEST_ERROR)}"
+        for sparsity, rows in _with_dense(results).items()
+        for row in rows
+        for failed in row.get("export_errors", ())
+    ]
+    more = len(lines) - _MOST_ERRORS
+    return lines if more <= 0 else [*lines[:_MOST_ERRORS], f"and {more} more, in results.json"]
 
 
 def artefact_sizes(rows: Sequence[Mapping[str, Any]], file_format: str, shape: str) -> list[float]:
@@ -40,6 +61,8 @@ def artefact_table(results: Results) -> Table:
         "latency, measured in turns with that of the model dense in float32. Every model was "
         "shrunk exactly first."
     )
+    if failed := failed_exports(results):
+        note += f" FAILED: {'; '.join(failed)}."
     return Table(header, _lines(results), note=note)
 
 
@@ -51,6 +74,7 @@ def artefact_text(results: Results) -> str:
     return form.text_table(header, _lines(results)) + (
         f"bytes of the file, and its accuracy in {_runtimes(results)}; smallest: the quantisation "
         "whose validation accuracy holds; x the time: latency beside dense float32's\n"
+        + "".join(f"FAILED: {line}\n" for line in failed_exports(results))
     )
 
 
@@ -60,6 +84,9 @@ def flat_artefacts(record: Mapping[str, Any], prefix: str = "") -> dict[str, flo
         f"{prefix}{artefact['format']}_{artefact['form']}_{key}": artefact[key]
         for artefact in record.get("artefacts", ())
         for key in ("bytes", "accuracy", "quantize")
+    } | {
+        f"{prefix}{failed['format']}_{failed['form']}_error": clean(failed["error"], _LONGEST_ERROR)
+        for failed in record.get("export_errors", ())
     }
 
 
@@ -83,12 +110,20 @@ def _found(
     ]
 
 
+def _failed(rows: Sequence[Mapping[str, Any]], file_format: str, shape: str) -> bool:
+    return any(
+        (failed["format"], failed["form"]) == (file_format, shape)
+        for row in rows
+        for failed in row.get("export_errors", ())
+    )
+
+
 def _cells(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     cells = []
     for file_format, shape in COLUMNS:
         found = _found(rows, file_format, shape)
         if not found:
-            cells += [form.NOTHING, form.NOTHING]
+            cells += [_FAILED if _failed(rows, file_format, shape) else form.NOTHING, form.NOTHING]
             continue
         size = form.count(form.mean([artefact["bytes"] for artefact in found]))
         chosen = sorted({artefact["quantize"] for artefact in found} - {"none"})
@@ -108,7 +143,7 @@ def _runtimes(results: Results) -> str:
         for row in (*results["dense"], *results["proportions"])
         for artefact in row.get("artefacts", ())
     }
-    return " and ".join(found)
+    return " and ".join(found) or "no runtime"
 
 
 def artefact_figure(results: Results) -> Figure:

@@ -7,7 +7,7 @@ from typing import Any
 
 from compressor.report import formatting as form
 from compressor.report.answer import hypothesis_text
-from compressor.report.artefacts import artefact_figure, artefact_table, has_artefacts
+from compressor.report.artefacts import artefact_figure, artefact_table, has_artefacts, has_files
 from compressor.report.bench_section import bench_blocks, bench_conditions
 from compressor.report.content import (
     Block,
@@ -103,7 +103,7 @@ def _sweep_sections(results: Results) -> Iterator[Section]:
     yield Section("hypothesis", "The hypothesis", [Text(hypothesis_text(results))])
     sizes, points = encoding_tables(results)
     figures = [encodings_figure(results)]
-    if has_artefacts(results):
+    if has_files(results):
         figures.append(artefact_figure(results))
     encodings = [Figures(figures), points, Details("Bytes in full", [sizes])]
     yield Section("encodings", "Encodings", encodings)
