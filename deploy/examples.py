@@ -40,6 +40,9 @@ def artifact_inputs(
         if rule.scale != 1:
             # Divided, as in training: a product would differ in the last bit.
             array = array.astype(np.float32) / np.float32(1 / rule.scale)
+        elif "float" in rule.dtype and array.dtype.kind in "iub":
+            # Numbers, not the levels of an input in int8.
+            array = array.astype(np.float32)
         fed[rule.name] = np.ascontiguousarray(array).reshape(len(array), *shape)
     return fed
 

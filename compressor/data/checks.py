@@ -34,10 +34,10 @@ def check_labels_dtype(dtype: np.dtype[Any], where: str) -> None:
 def as_images(images: Array, where: str, dimensions: int = 2) -> Array:
     """Images (n, ...) of integers or floats -> the same as uint8, int32 or float32.
 
-    Integers become uint8 where all lie within 0..255, else int32 (tokens); floats become
-    float32. Raises DataError when there is no image, when there are fewer than `dimensions`,
-    when a value is NaN or infinite or does not fit, and on any other dtype. `where` names
-    the array in the message.
+    uint8 stays; other integers, tokens or numbers of any kind, become int32, however small they
+    are, since only bytes are scaled for a model; floats become float32. Raises DataError when
+    there is no image, when there are fewer than `dimensions`, when a value is NaN or infinite or
+    does not fit, and on any other dtype. `where` names the array in the message.
     """
     check_images_dtype(images.dtype, where)
     if images.ndim < dimensions:
@@ -51,6 +51,8 @@ def as_images(images: Array, where: str, dimensions: int = 2) -> Array:
     low, high = _range(images)
     if images.dtype.kind == "f":
         return _as_float32(images, low, high, where)
+    if images.dtype == np.uint8:
+        return np.ascontiguousarray(images)
     limits = np.iinfo(np.int32)
     if low < limits.min or high > limits.max:
         raise DataError(
@@ -58,8 +60,7 @@ def as_images(images: Array, where: str, dimensions: int = 2) -> Array:
             value=f"{where} holds {low}..{high}",
             hint="store them as float32, or number the tokens from 0",
         )
-    within_a_byte = low >= 0 and high <= 255
-    return np.ascontiguousarray(images, dtype=np.uint8 if within_a_byte else np.int32)
+    return np.ascontiguousarray(images, dtype=np.int32)
 
 
 def as_inputs(
@@ -67,9 +68,8 @@ def as_inputs(
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """The inputs of both parts, converted by `as_images`: by name, sorted by name.
 
-    One array has the name ""; a named input may also be (n,), one number a row. Integers that
-    are bytes in one part only become int32 in both. Raises DataError as `as_images` does, and
-    when the parts have not the same inputs.
+    One array has the name ""; a named input may also be (n,), one number a row. Raises DataError
+    as `as_images` does, and when the parts have not the same inputs.
     """
     names = [_sorted_names(x, place) for x, place in zip((x_train, x_test), places, strict=True)]
     if names[0] != names[1]:
@@ -84,10 +84,6 @@ def as_inputs(
         {name: as_images(named(x)[name], place_of(name, place), least) for name in names[0]}
         for x, place in zip((x_train, x_test), places, strict=True)
     )
-    for name in names[0]:
-        # The tokens of a small test set may all happen to be bytes.
-        if {train[name].dtype, test[name].dtype} == {np.dtype(np.uint8), np.dtype(np.int32)}:
-            train[name], test[name] = train[name].astype(np.int32), test[name].astype(np.int32)
     return train, test
 
 

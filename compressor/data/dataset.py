@@ -23,8 +23,8 @@ Indices = npt.NDArray[np.int64]
 class Dataset:
     """Images and labels to train on, and others to test on.
 
-    x_train, x_test: (n, ...) as stored, uint8 (0..255), int32 (tokens) or float32; for a model
-    of several inputs a read-only mapping of such arrays by name, sorted by name. y_train,
+    x_train, x_test: (n, ...) as stored, uint8 (bytes), int32 (other integers) or float32; for a
+    model of several inputs a read-only mapping of such arrays by name, sorted by name. y_train,
     y_test: (n,) int64. `digest` is the sha256 of the arrays and the names (`array_digest`):
     the same data has the same digest whatever file it came from. Made by `from_arrays`, the
     arrays are read-only, since writing to them would make the digest a lie.

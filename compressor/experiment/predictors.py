@@ -86,6 +86,8 @@ class Evaluation:
     images: int
     prediction_time: LatencyStatistics
     path: Path
+    inputs: list[dict[str, Any]]
+    """how each input was fed, as `Preprocessing.describe` has it"""
 
     def describe(self) -> dict[str, Any]:
         return dataclasses.asdict(self) | {"path": str(self.path)}
@@ -107,7 +109,8 @@ def evaluate_predictor(
         {"checkpoint": predictor}, data.x_test, batch_size=batch_size, batches=max_steps
     ).values()
     accuracy = predictor_accuracy(predictor, data)
-    return Evaluation(predictor.kind, accuracy, len(data.y_test), time, predictor.path)
+    fed = preprocessing.preprocessing_of(predictor.model, data.x_test).describe()
+    return Evaluation(predictor.kind, accuracy, len(data.y_test), time, predictor.path, fed)
 
 
 def predictor_accuracy(predictor: Predictor, data: Dataset) -> float:

@@ -88,6 +88,7 @@ def sparsify_step(
     check_parity(dense_predictor(model, source), predictor, data)
     if data is not None:
         record["accuracy"] = predictor_accuracy(predictor, data.data)
+        record["inputs"] = preprocessing.preprocessing_of(model, data.data.x_test).describe()
     return record
 
 

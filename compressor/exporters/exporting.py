@@ -152,6 +152,7 @@ def write_artifact(job: ExportJob, checked: Checked, target: Path) -> Record:
         ],
         "needs": checked.file.needs,
         "notes": list(checked.file.notes),
+        "inputs": job.reference.feed.describe(),
         "removed": job.shrunk.removed,
         "verdict": checked.verdict.describe(),
         "runtime_version": checked.facts["version"],

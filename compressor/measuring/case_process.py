@@ -62,6 +62,8 @@ class Measured:
     first_ms: list[float] = dataclasses.field(default_factory=list)
     warm: dict[str, Any] = dataclasses.field(default_factory=dict)
     """what the warm-up gave"""
+    fed: str | None = None
+    """how examples are fed"""
     classes: np.ndarray | None = None
     """predicted, int64 (examples,)"""
     accuracy: float | None = None
@@ -168,6 +170,7 @@ class CaseProcess:
             if self.found.case.subject.artifact is not None:
                 raise
             return None
+        self.found.fed = "; ".join(f"{rule.name}: {rule.reason}" for rule in self._rules)
         room = max(_FED_BYTES // max(sum(array.nbytes for array in one.values()), 1), 1)
         count = min(examples.count, _BATCHES_FED * self.found.case.batch, room)
         path = self.folder / f"{self.found.case.artefact}-{self.found.case.batch}.npz"

@@ -25,7 +25,7 @@ from deploy.examples import artifact_inputs, predicted_classes
 
 RIGHT, UNPROVEN, WRONG, FAILED = "right", "unproven", "wrong", "failed"
 _CHUNK_BYTES = 64 * 2**20
-_GUESSED = "guessed: there is no description"
+_GUESSED = "guessed, for there is no description"
 
 Predict = Callable[[Mapping[str, np.ndarray]], np.ndarray]
 
@@ -87,9 +87,10 @@ def rules_of(subject: Subject, ports: list[dict[str, Any]], data: Dataset) -> tu
         name = str(port["name"])
         source = name if name in arrays else next(iter(arrays))
         real = port["dtype"].startswith("float") or port["scale"] is not None
-        scale = 1 / 255 if real and arrays[source].dtype == np.uint8 else 1.0
+        scaled = real and arrays[source].dtype == np.uint8
+        scale, how = (1 / 255, "uint8 scaled to 0..1") if scaled else (1.0, "as stored")
         shape = tuple(port["shape"][1:])
-        rules.append(InputRule(name, source, shape, port["dtype"], scale, _GUESSED))
+        rules.append(InputRule(name, source, shape, port["dtype"], scale, f"{how}, {_GUESSED}"))
     return tuple(rules)
 
 

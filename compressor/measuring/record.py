@@ -126,6 +126,7 @@ def _row(found: Measured, first: Measured, reference: np.ndarray | None) -> Json
         "reason": found.reason,
         **{key: facts.get(key) for key in ("version", "provider", "delegate", "numpy", "python")},
         "cpus": None if case.on_gpu else facts.get("cpus"),
+        "fed": found.fed,
         "accuracy": found.accuracy,
         "examples": None if found.classes is None else len(found.classes),
         "agreement": agreement,

@@ -1,8 +1,9 @@
 """How stored inputs become what a model takes: its names, dtypes, shapes and range of values.
 
 1. One array feeds a model of one input; a model of several takes arrays by its inputs' names.
-2. Bytes become float32 in 0 to 1, unless the model was made for them: the input has an integer
-   dtype, or feeds a layer that rescales it or looks it up. Other values go in as stored.
+2. Bytes (uint8) become float32 in 0 to 1, unless the model was made for them: the input has an
+   integer dtype, or feeds a layer that rescales it or looks it up. Everything else, integers of
+   another type too, goes in as stored, as Keras itself feeds it.
 3. A row is reshaped where it holds as many values as the model wants.
 """
 
@@ -270,14 +271,8 @@ def _rule(name: str, tensor: Any, layers: Sequence[Any], array: Array, where: st
         reason = f"as stored: the model {verb} itself (layer {layers[0].name!r})"
     elif array.dtype == np.uint8:
         scale, reason = 1 / 255, "uint8 scaled to 0..1"
-    elif array.dtype.kind == "f":
-        reason = f"as stored: {array.dtype}"
     else:
-        raise DataError(
-            "integer images lie outside 0..255",
-            value=f"{where}{_range(array)}",
-            hint="scale them, or store them as float32",
-        )
+        reason = f"as stored: {array.dtype}"
     return InputScaling(name, tuple(tensor.shape[1:]), dtype, scale, reason)
 
 

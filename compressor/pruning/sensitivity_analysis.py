@@ -27,6 +27,7 @@ from compressor.models import (
     needed_data,
     objective_for,
     objective_of,
+    preprocessing_of,
 )
 from compressor.pruning.channels import ChannelPlan, ChannelSet, channel_masks
 from compressor.pruning.criteria import get_criterion
@@ -86,7 +87,7 @@ class Sensitivity:
     left_alone: Mapping[str, str]
     """layers that cannot be pruned so, and why"""
     settings: Mapping[str, Any]
-    """granularity, criterion, calibration where it has an effect, data"""
+    """granularity, criterion, calibration where it has an effect, data, how the inputs are fed"""
 
     def describe(self) -> dict[str, Any]:
         """The sensitivity as a JSON object, with what it was measured on."""
@@ -158,6 +159,7 @@ def sensitivity(
     described = specs[0].describe()
     settings = {key: described[key] for key in _SETTINGS if key in described}
     settings["data"] = {"name": part.data.name, "digest": part.data.digest}
+    settings["inputs"] = preprocessing_of(model, x).describe()
     return Sensitivity(name, dense, len(labels), tuple(rows), left_alone, settings)
 
 

@@ -150,5 +150,6 @@ def dense_record(
         "optimizer_values": optimizer_variables(path),
         "weights_bytes": FLOAT32_BYTES * parameters,
         "layers": describe_layers(model),
+        "inputs": preprocessing_of(model, data.data.x_train).describe(),
         **accuracies(model, data, objective),
     }

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from compressor.report import formatting as form
+from compressor.report.bench_terminal import LONGEST_FED
 from compressor.report.content import Block, Details, Heading, Mark, Table, Text
 from compressor.report.tables import machine_text
 from compressor.report.trade_offs import setting_text
@@ -170,6 +171,7 @@ def bench_conditions(run: BenchRun) -> Table:
         "data": "none"
         if data is None
         else f"{data['name']}, {form.count(data['examples'])} examples, sha256 {data['sha256']}",
+        "fed": _distinct(form.short(row["fed"], LONGEST_FED) for row in rows if row.get("fed")),
         "time": f"{run['started']} to {run['finished'] or 'an unknown end'}",
         "compressor": run["compressor_version"],
     }

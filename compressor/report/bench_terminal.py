@@ -19,6 +19,7 @@ from deploy.text import clean
 
 _MARKS = {"right": "right", "unproven": "unproven", "wrong": "WRONG", "failed": "FAILED"}
 _LONGEST_NAME = 32
+LONGEST_FED = 200
 _BUSY = 0.5
 
 
@@ -145,6 +146,8 @@ def _conditions(run: BenchRun) -> list[str]:
     if machine["gpu"]:
         lines.append(f"GPU: {machine['gpu']['name']}, driver {machine['gpu'].get('driver')}")
     lines += dict.fromkeys(filter(None, map(_runtime_line, run["rows"])))
+    ways = dict.fromkeys(row["fed"] for row in run["rows"] if row.get("fed"))
+    lines += [f"fed: {clean(fed, LONGEST_FED)}" for fed in ways]
     cost = next(
         (
             f"; every time holds the clock's {row['timer_ns']:.0f} ns, with an empty Python "

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.report.formatting import NOTHING, count, known, percent, size, text_table
+from compressor.report.formatting import NOTHING, count, fed, known, percent, size, text_table
 from deploy.operator_table import find_table
 
 _HEADER = ["tensor", "shape", "zeros\n%", "encoding", "values", "bytes", "dense float32\nbytes"]
@@ -31,6 +31,7 @@ def export_text(record: Mapping[str, Any]) -> str:
     if removed:
         text += f"units removed, exactly: {', '.join(removed)}\n"
     text += "".join(f"note: {note}\n" for note in record["notes"])
+    text += f"fed: {fed(record['inputs'])}\n"
     verdict = verdict_text(record["verdict"])
     text += f"{record['runtime']} {record['runtime_version']}: {verdict}\n"
     return f"{text}speed: {speed_text(record['speed'])}\n"
@@ -105,7 +106,8 @@ def exports_text(records: Sequence[Mapping[str, Any]]) -> str:
             ]
         )
     header = ["format", "quantize", "bytes", "times\nsmaller", "accuracy\n%", "largest\ndifference"]
-    return text_table([*header, "runtime", "verdict"], rows) + "".join(reasons)
+    how = next((f"fed: {fed(one['inputs'])}\n" for one in records if "inputs" in one), "")
+    return text_table([*header, "runtime", "verdict"], rows) + "".join(reasons) + how
 
 
 def runtimes_text(rows: Sequence[Mapping[str, Any]]) -> str:

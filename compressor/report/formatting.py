@@ -36,6 +36,11 @@ def count(number: float) -> str:
     return f"{number:,.0f}"
 
 
+def fed(inputs: Sequence[Mapping[str, Any]]) -> str:
+    """How each input of a model is fed, in words."""
+    return "; ".join(f"{clean(rule['name'])}: {clean(rule['reason'])}" for rule in inputs)
+
+
 def known(number: float | None, text: Callable[[float], str] = count) -> str:
     """`text(number)`, and `NOTHING` where it is None."""
     return NOTHING if number is None else text(number)

@@ -225,6 +225,8 @@ def summary_text(results: Results) -> str:
                 rows.append([label, *(end if low != high else "" for end, low, high in pairs)])
     table = form.text_table(["pruned", *(title for _, title, _ in _SUMMARY)], rows)
     note = f"dense to sparse: accuracy on the test images; time: median of {workload(results)}\n"
+    if inputs := results["dense"][0].get("inputs"):
+        note += f"fed: {form.fed(inputs)}\n"
     if several:
         note += f"each row: mean of {len(results['dense'])} seeds, then the least and the most\n"
     return table + note
@@ -301,6 +303,7 @@ def conditions_table(results: Results) -> Table:
         "data": f"{data['name']}, {form.count(data['train'])} training images, "
         f"{form.count(experiment['validation_images'])} of them held out for validation, "
         f"{form.count(data['test'])} test images, sha256 {data['digest']}",
+        **({"fed": form.fed(inputs)} if (inputs := results["dense"][0].get("inputs")) else {}),
         "training": _training(experiment["training"]),
         **_retraining(experiment["retraining"]),
         "seeds": ", ".join(map(str, experiment["seeds"])),

@@ -9,6 +9,7 @@ from compressor.report.formatting import (
     NOTHING,
     cleaned,
     count,
+    fed,
     known,
     mib,
     milliseconds,
@@ -54,6 +55,7 @@ def shrinking_text(record: Mapping[str, Any]) -> str:
     if "accuracy" in record:
         before, after = record["accuracy"]["before"], record["accuracy"]["after"]
         lines.append(f"accuracy: {percent(before)} % before, {percent(after)} % after")
+        lines.append(f"fed: {fed(record['inputs'])}")
     return "\n".join(lines) + "\n\n" + inspection_text(record["comparison"])
 
 
@@ -68,6 +70,7 @@ def evaluation_text(evaluation: Mapping[str, Any]) -> str:
         f"{time['batch_size']} (median of {time['rounds']} rounds, {time['threads']} threads)\n"
         f"  a batch: p50 {milliseconds(batch['p50'])}, p90 {milliseconds(batch['p90'])}, "
         f"p99 {milliseconds(batch['p99'])} ms\n"
+        f"fed: {fed(evaluation['inputs'])}\n"
     )
 
 
@@ -187,7 +190,7 @@ def _facts(record: Mapping[str, Any]) -> list[str]:
         facts.append(f"{percent(record['validation_accuracy'])} % on the validation images")
     if "nonzeros" in record:
         facts.append(f"{count(record['nonzeros'])} weights of kernels are not zero")
-    facts += [f"{rule['name']} {rule['reason']}" for rule in record.get("inputs", [])]
+    facts += [f"fed {fed([rule])}" for rule in record.get("inputs", [])]
     if "objective" in record:
         found = record["objective"]
         facts.append(f"loss {found['loss']} on {found['outputs']} ({found['source']})")

@@ -64,7 +64,8 @@ def shrink_file(
             hint = "leave the data out: the models are then compared on random inputs"
             raise ModelError(error.what, value=error.value, hint=hint) from error
         x, _ = part.validation_part(COMPARED_EXAMPLES)
-        inputs = preprocessing_of(before, x)(x)
+        feed = preprocessing_of(before, x)
+        inputs, record["inputs"] = feed(x), feed.describe()
         record["checked_on"] = f"{rows(x)} validation examples"
     shrunk = shrink(before, inputs, fold_batchnorm=fold_batchnorm, round_to=round_to)
     record |= {

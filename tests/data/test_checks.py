@@ -10,9 +10,10 @@ from compressor.data.checks import as_images, as_labels
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int8", ">u2", "int64", "uint64"])
-def test_integer_images_within_a_byte_become_uint8(dtype):
+def test_only_what_is_stored_as_bytes_is_bytes(dtype):
     images = as_images(np.array([[[0, 1], [126, 127]]], dtype), "x")
-    assert images.dtype == np.uint8
+    assert images.dtype == (np.uint8 if dtype == "uint8" else np.int32)
+    assert images.dtype.isnative and images.flags.c_contiguous
     assert images.tolist() == [[[0, 1], [126, 127]]]
 
 
@@ -135,6 +136,7 @@ def test_refused_labels(refused, labels, said):
         ),
         ({"x_test": np.zeros((4, 3, 4), np.uint8)}, "different shapes: (4, 3) and (3, 4)"),
         ({"x_test": np.zeros((4, 4, 3))}, "different types: uint8 and float32"),
+        ({"x_test": np.zeros((4, 4, 3), np.int64)}, "different types: uint8 and int32"),
         (
             {"x_train": np.full((6, 4, 3), 300), "x_test": np.zeros((4, 4, 3))},
             "different types: int32 and float32",

@@ -25,6 +25,19 @@ def test_bytes_are_scaled_and_rows_take_the_input_s_shape() -> None:
     np.testing.assert_allclose(found["x"][:, 0], [[0, 0.2], [0.4, 1]], atol=1e-7)
 
 
+@pytest.mark.parametrize("stored_as", [np.int32, np.uint8, bool])
+def test_whole_numbers_for_a_real_input_are_real_numbers(stored_as: type) -> None:
+    """An int8 input would take them for its levels."""
+    stored = np.array([[0, 1], [1, 0]], stored_as)
+    real, tokens = (InputRule("x", "", (2,), of, 1.0, "as stored") for of in ("float32", "int32"))
+
+    fed = artifact_inputs([real], {"": stored})["x"]
+
+    assert fed.dtype == np.float32
+    np.testing.assert_array_equal(fed, stored)
+    assert artifact_inputs([tokens], {"": stored})["x"].dtype == stored.dtype
+
+
 def test_several_inputs_are_found_by_the_names_they_are_stored_under() -> None:
     rules = [rule("serving_a:0", (2,), source="a"), rule("serving_b:0", (None, 3), source="b")]
     stored = {"b": np.ones((4, 6)), "a": np.zeros((4, 2))}

@@ -89,19 +89,6 @@ def test_the_rest_is_reported_and_the_row_says_why(
         assert [row["onnx_smallest_error"] != "" for row in csv.DictReader(file)] == [True, True]
 
 
-def test_where_nothing_could_be_exported_there_is_a_report(
-    undisturbed: Any, tmp_path: Path, exports: Any
-) -> None:
-    run = undisturbed.copy(tmp_path)
-    for place in [(f, form) for f in ("tflite", "onnx") for form in ("float32", "smallest")]:
-        exports[place] = CheckFailedError("it is wrong")
-
-    assert compressor(*undisturbed.words(run, "--export")).code == 1
-
-    assert "it is wrong" in (run / "report.html").read_text()
-    assert compressor("report", run).code == 0
-
-
 def test_the_next_export_does_only_what_failed_again(
     undisturbed: Any, tmp_path: Path, exports: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -154,3 +154,10 @@ def test_inspect_the_whole_run(undisturbed: Any) -> None:
     assert described["kind"] == "run"
     assert described["experiment"]["sparsities"] == [0.5, 0.9]
     assert len(described["steps"]) == 7
+
+
+def test_the_sweep_says_how_it_feeds_its_models(undisturbed: Any) -> None:
+    assert "uint8 scaled to 0..1" in undisturbed.outcome.stdout
+    assert "uint8 scaled to 0..1" in (undisturbed.run / "report.md").read_text()
+    (rule,) = undisturbed.results["dense"][0]["inputs"]
+    assert rule["scale"] == 1 / 255

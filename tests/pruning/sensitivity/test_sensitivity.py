@@ -283,6 +283,7 @@ def test_the_result_is_json(trained, tiny_data, tmp_path: Path):
     assert json.loads(json.dumps(described, allow_nan=False)) == described
     assert set(described) == {
         *("compressor_version", "model", "granularity", "criterion", "data", "examples"),
+        "inputs",
         *("tolerance", "dense_accuracy", "layers", "left_alone", "environment"),
     }
     assert set(described["layers"][0]) == {
