@@ -48,7 +48,7 @@ def sensitivity_text(described: _Described) -> str:
         f"by {described['criterion']}); nothing is retrained",
         form.text_table(header, rows).rstrip("\n"),
         f"up to: the sparsity up to which it costs at most {points:g} point of accuracy",
-        f"fed: {form.fed(described['inputs'])}",
+        *([f"fed: {form.fed(described['inputs'])}"] if "inputs" in described else []),
         *(
             f"{_label(row)}: {', '.join(row['layers'])} lose channels together"
             for row in described["layers"]
