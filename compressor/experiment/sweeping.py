@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from pathlib import Path
@@ -157,22 +158,27 @@ class _SeedSweep:
         """Export the model file `source` as float32.FORMAT and smallest.FORMAT in `folder`."""
         job: ExportJob | None = None
         rows, failed = [], []
-        for file_format, runtime in FORMATS.items():
-            variants: Variants | None = None
-            for form in ("float32", "smallest"):
-                try:
-                    job = job or ExportJob(source, self._plan.data.data, threads=self._plan.threads)
-                    variants = variants or Variants(
-                        job, file_format, runtime, "size", None, self._listener, MAX_SLOWDOWN
-                    )
-                    rows.append(_exported(job, variants, form, folder / f"{form}.{file_format}"))
-                except StorageError:
-                    raise
-                except CompressorError as error:
-                    # Without the hint, which may name a file in a folder that is renamed.
-                    reason = str(CompressorError(error.what, value=error.value))
-                    row = {"form": form, "format": file_format, "runtime": runtime}
-                    failed.append(row | {"error": reason})
+        with contextlib.ExitStack() as stack:
+            for file_format, runtime in FORMATS.items():
+                variants: Variants | None = None
+                for form in ("float32", "smallest"):
+                    try:
+                        job = job or stack.enter_context(
+                            ExportJob(source, self._plan.data.data, threads=self._plan.threads)
+                        )
+                        variants = variants or Variants(
+                            job, file_format, runtime, "size", None, self._listener, MAX_SLOWDOWN
+                        )
+                        rows.append(
+                            _exported(job, variants, form, folder / f"{form}.{file_format}")
+                        )
+                    except StorageError:
+                        raise
+                    except CompressorError as error:
+                        # Without the hint, which may name a file in a folder that is renamed.
+                        reason = str(CompressorError(error.what, value=error.value))
+                        row = {"form": form, "format": file_format, "runtime": runtime}
+                        failed.append(row | {"error": reason})
         return {"artefacts": rows} | ({"export_errors": failed} if failed else {})
 
     def _measure(self, _: Path) -> dict[str, Any]:

@@ -17,9 +17,10 @@ from compressor import runtimes
 from compressor.data import Dataset, Inputs, TrainingData, draw_examples
 from compressor.errors import CheckFailedError, CheckpointError, UsageError
 from compressor.exporters import parity
-from compressor.exporters.parity import Reference, Verdict
+from compressor.exporters.parity import Reference
 from compressor.exporters.request import ExportedFile, Request
 from compressor.exporters.speed import Speed
+from compressor.exporters.verdict import Verdict
 from compressor.foundation import quiet_tensorflow
 from compressor.models import (
     FLOAT32_BYTES,
