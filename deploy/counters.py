@@ -15,7 +15,7 @@ from pathlib import Path
 
 from deploy.errors import ArtifactError, BundleError
 from deploy.fields import Digest, Fields, Positive, made, parse_json
-from deploy.files import read_regular, written_at_once
+from deploy.files import atomic_paths, read_regular
 
 _FOLDER, _SUFFIX = ".counters", ".json"
 _MOST_BYTES = 2**20
@@ -50,8 +50,8 @@ def raise_counter(folder: Path, name: str, key: str, counter: int | None, sha256
     highest[key] = _Highest(counter, sha256)
     content = {of: dataclasses.asdict(found) for of, found in sorted(highest.items())}
     path.parent.mkdir(_PRIVATE, exist_ok=True)
-    with written_at_once(path) as file:
-        file.write(json.dumps(content).encode())
+    with atomic_paths(path) as (temporary,):
+        temporary.write_bytes(json.dumps(content).encode())
 
 
 def _read(path: Path) -> dict[str, _Highest]:

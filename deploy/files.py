@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from deploy.errors import ArtifactError
+from deploy.interrupts import Uninterrupted
 
 _CHUNK = 2**18
 # A FIFO in place of a file must not hang the open.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -104,18 +107,87 @@ def size_and_sha256(
 
 
 @contextlib.contextmanager
-def written_at_once(path: Path) -> Iterator[BinaryIO]:
-    """A file to write that takes the place of `path` at the end, on the disk; raises OSError."""
-    made = path.with_name(f".{path.name}.new")
+def temporary_folder(prefix: str) -> Iterator[Path]:
+    """A temporary folder that only this user can enter, removed at the end; raises OSError.
+
+    Interrupts wait while it is made and removed.
+    """
+    import tempfile
+
+    folder = None
     try:
-        with open(made, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        made.replace(path)
+        with Uninterrupted():
+            folder = tempfile.TemporaryDirectory(prefix=prefix)
+        yield Path(folder.name)
     finally:
-        made.unlink(missing_ok=True)
-    sync(path.parent)
+        with Uninterrupted():
+            if folder is not None:
+                folder.cleanup()
+
+
+@contextlib.contextmanager
+def atomic_paths(
+    *paths: Path, mode: Sequence[int] = (), replace: bool = True
+) -> Iterator[list[Path]]:
+    """Temporary files beside `paths`, which take their places at the end: all of them, or none.
+
+    Each is on the disk before the first gets its name, and they get them in this order. They keep
+    the suffixes of `paths`, since writers choose a format by it. On any failure the temporary files
+    are removed and `paths` are as they were. Interrupts wait for the end. `mode` are permissions,
+    by default 0o666, before the umask. Raises OSError; without `replace` FileExistsError where one
+    of `paths` is there.
+    """
+    with Uninterrupted(), contextlib.ExitStack() as stack:
+        made = {path: _beside(path) for path in paths}
+        for number, temporary in enumerate(made.values()):
+            stack.callback(_remove, temporary)
+            permissions = mode[number] if number < len(mode) else 0o666
+            os.close(os.open(temporary, _NEW, permissions))
+        yield list(made.values())
+        for temporary in made.values():
+            sync(temporary)
+        with contextlib.ExitStack() as undo:
+            for path, temporary in made.items():
+                kept = _beside(path)
+                stack.callback(_remove, kept)
+                back = _undoing(path, kept, needed=len(paths) > 1)
+                _place(temporary, path, replace)
+                undo.callback(*back)
+            for folder in {path.parent for path in paths}:
+                sync(folder)
+            undo.pop_all()
+
+
+def _beside(path: Path) -> Path:
+    """The name of a new temporary file."""
+    return path.with_name(f".{path.stem}.{os.urandom(4).hex()}.tmp{path.suffix}")
+
+
+def _undoing(path: Path, kept: Path, needed: bool) -> tuple[Any, ...]:
+    """What gives `path` back what it is now, by a second name of it, `kept`."""
+    if not os.path.lexists(path):
+        return _remove, path
+    if needed:
+        with contextlib.suppress(OSError):  # no file, or a file system without links
+            os.link(path, kept, follow_symlinks=False)
+            return kept.replace, path
+    return (int,)
+
+
+def _place(made: Path, path: Path, replace: bool) -> None:
+    if replace:
+        made.replace(path)
+        return
+    try:
+        os.link(made, path)
+    except OSError:  # a file system without links
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        made.replace(path)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
 
 
 def sync(path: Path) -> None:

@@ -15,6 +15,7 @@ from deploy.artifact import Artifact
 from deploy.bundle import Bundle
 from deploy.errors import EngineError
 from deploy.examples import artifact_inputs, predicted_classes
+from deploy.files import temporary_folder
 from deploy.runner.engine import Engine
 from deploy.runner.engines import engine_class
 
@@ -155,16 +156,10 @@ def _private_file(content: bytes, suffix: str) -> Iterator[str]:
             file.flush()
             yield f"/proc/self/fd/{file.fileno()}"
         return
-    import tempfile
-
-    handle, path = tempfile.mkstemp(suffix, "compressor-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        yield path
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(path)  # noqa: PTH108 - pathlib would be imported for it
+    with temporary_folder("compressor-") as folder:
+        path = folder / f"artefact{suffix}"
+        path.write_bytes(content)
+        yield str(path)
 
 
 @contextlib.contextmanager

@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import BundleError, UsageError
-from compressor.foundation import deploy_errors, storage_errors, write_text
+from compressor.errors import BundleError, StorageError, UsageError
+from compressor.foundation import atomic_paths, deploy_errors
 from deploy.bundle import Sign
 from deploy.files import read_regular
 from deploy.signing import PublicKey
@@ -38,18 +38,20 @@ def keygen(name: Path | str) -> dict[str, Any]:
     private = name.with_name(name.name + PRIVATE_SUFFIX)
     public = name.with_name(name.name + PUBLIC_SUFFIX)
     for path in (private, public):
-        if path.exists() or path.is_symlink():
-            raise UsageError(
-                "there is a key already", value=path, hint="keys are not overwritten; name another"
-            )
+        if os.path.lexists(path):
+            raise _taken(path)
     key = Ed25519PrivateKey.generate()
     encoding, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
     pem = key.private_bytes(encoding, pkcs8, serialization.NoEncryption())
     shown = PublicKey(key.public_key().public_bytes_raw())
-    with storage_errors(private):
-        private.parent.mkdir(parents=True, exist_ok=True)
-        _write_private(private, pem)
-    write_text(public, shown.pem())
+    try:
+        with atomic_paths(private, public, mode=(0o600,), replace=False) as (secret, known):
+            secret.write_bytes(pem)
+            known.write_text(shown.pem())
+    except StorageError as error:
+        if isinstance(error.__cause__, FileExistsError):  # made meanwhile
+            raise _taken(error.__cause__.filename2 or error.__cause__.filename) from error
+        raise
     return {"private": str(private), "public": str(public), "identifier": shown.identifier}
 
 
@@ -80,14 +82,6 @@ def read_private_key(path: Path | str) -> tuple[PublicKey, Sign]:
     return PublicKey(key.public_key().public_bytes_raw()), key.sign
 
 
-def _write_private(path: Path, content: bytes) -> None:
-    """Write a file that nobody else can read at any moment; no partial file stays."""
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-    except BaseException:
-        path.unlink()
-        raise
+def _taken(path: Path | str) -> UsageError:
+    hint = "keys are not overwritten; name another"
+    return UsageError("there is a key already", value=path, hint=hint)

@@ -27,6 +27,7 @@ from deploy.container import (
 from deploy.errors import DeployError
 from deploy.fields import LARGEST_INTEGER
 from deploy.files import read_regular, sync
+from deploy.interrupts import Uninterrupted
 from deploy.manifest import (
     MANIFEST,
     MODEL_FOLDER,
@@ -294,9 +295,9 @@ def _is_our_folder(folder: Path) -> bool:
 def _write_folder(target: Path, members: Mapping[str, bytes]) -> None:
     """Write a folder that any web server may read, beside its place, and rename it.
 
-    An existing one is moved away first, and back if the renaming fails.
+    An existing one is moved away first, and back if the renaming fails. Interrupts wait.
     """
-    with storage_errors(target):
+    with storage_errors(target), Uninterrupted():
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         made, old = work / "new", work / "old"

@@ -114,8 +114,9 @@ def bench(
             run = compressor.bench(
                 artefacts, data=data, output=target, host=host, listener=progress, **options
             )
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"finished measurements are kept in {target}") from None
+    except KeyboardInterrupt as stopped:
+        stopped.args = (f"finished measurements are kept in {target}",)
+        raise
     print_results(run, answer_text, as_json)
     say(f"appended to: {target}", err=as_json)
     bad = [row for row in run["rows"] if row["status"] in _FAILED]

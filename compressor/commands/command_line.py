@@ -24,9 +24,12 @@ from compressor.commands.sections import SectionedGroup
 from compressor.commands.training import evaluate, sparsify, sweep, train
 from compressor.errors import CompressorError
 from compressor.foundation import NativeOutput
+from deploy.interrupts import Terminated, unwind_when_terminated
 from deploy.standard_streams import open_standard_streams, settle_standard_streams
 
 INTERRUPTED = 130
+_SIGNALS = 128
+"""Larger exit codes are those of signals."""
 
 
 @click.group(
@@ -62,16 +65,16 @@ cli.add_section("Reproduce the paper", sweep, train, sparsify, evaluate)
 def main() -> NoReturn:
     """Run the command line: bad input ends in one line and exit code 2, Ctrl-C in code 130."""
     open_standard_streams()
+    unwind_when_terminated()
     native = NativeOutput()
     try:
         code = cli.main(prog_name="compressor", standalone_mode=False, obj=native)
     except (KeyboardInterrupt, click.exceptions.Abort) as stopped:
         # Click wraps what it caught in an Abort of its own.
-        kept = (
-            str(stopped.__cause__ or stopped)
-            or "finished work is kept; run the same command to resume"
-        )
-        _fail(f"interrupted; {kept}", INTERRUPTED)
+        cause = stopped.__cause__ or stopped
+        kept = str(cause) or "finished work is kept; run the same command to resume"
+        code = cause.exit_code if isinstance(cause, Terminated) else INTERRUPTED
+        _fail(f"interrupted; {kept}", code)
     except CompressorError as error:
         _fail(str(error), error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -98,6 +101,6 @@ def main() -> NoReturn:
 
 def _fail(message: str, code: int) -> NoReturn:
     with contextlib.suppress(OSError):  # nobody may be reading
-        say(f"error: {message}" if code != INTERRUPTED else message, err=True)
+        say(message if code > _SIGNALS else f"error: {message}", err=True)
     settle_standard_streams()
     sys.exit(code)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +18,15 @@ from typing import Any
 from compressor.errors import CheckpointError, RunDirectoryError
 from compressor.foundation import (
     LOCK,
-    atomic_path,
+    atomic_paths,
+    json_text,
     lock_folder,
     read_json,
     sha256,
     storage_errors,
-    write_json,
 )
 from compressor.runs import MASKS, MODEL
+from deploy.interrupts import Uninterrupted
 
 _MARK = "variables.json"
 _KIND = "variables"
@@ -34,17 +36,20 @@ _FILES = (MODEL, MASKS)
 @contextlib.contextmanager
 def hold_variables(path: Path, *, force: bool = False) -> Iterator[Variables]:
     """Lock the variables in the folder `path`; RunDirectoryError where another process has."""
-    with storage_errors(path):
-        path.mkdir(parents=True, exist_ok=True)
-    lock = lock_folder(path, "another process is using the variables", "wait for it")
-    try:
+    with contextlib.ExitStack() as held:
+        with Uninterrupted():
+            with storage_errors(path):
+                path.mkdir(parents=True, exist_ok=True)
+            lock = lock_folder(path, "another process is using the variables", "wait for it")
+            held.callback(lock.release)
+            held.push(functools.partial(_remove_unused, path))
         yield Variables(path, force)
-    except BaseException:
-        if {child.name for child in path.iterdir()} <= {LOCK}:
+
+
+def _remove_unused(path: Path, kind: type[BaseException] | None, *_: Any) -> None:
+    with Uninterrupted():
+        if kind is not None and {child.name for child in path.iterdir()} <= {LOCK}:
             shutil.rmtree(path, ignore_errors=True)
-        raise
-    finally:
-        lock.release()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,13 +76,13 @@ class Variables:
         mark = self._mark()
         if mark is not None and mark.get("sha256") == digests:
             return
-        for name, digest in digests.items():
-            if digest is None:
-                (self.path / name).unlink(missing_ok=True)
-                continue
-            with atomic_path(self.path / name) as temporary:
-                shutil.copyfile(found[name], temporary)
-        write_json(self.path / _MARK, {"kind": _KIND, "step": step.name, "sha256": digests})
+        names = [name for name, digest in digests.items() if digest is not None]
+        with atomic_paths(*(self.path / name for name in (*names, _MARK))) as (*copies, written):
+            for name, copy in zip(names, copies, strict=True):
+                shutil.copyfile(found[name], copy)
+            written.write_text(json_text({"kind": _KIND, "step": step.name, "sha256": digests}))
+        for name in set(_FILES) - set(names):
+            (self.path / name).unlink(missing_ok=True)
 
     def model(self) -> Path:
         """The model file. Raises CheckpointError when it is missing or partly written."""

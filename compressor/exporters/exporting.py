@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +24,7 @@ from compressor.exporters.request import (
     Quantize,
 )
 from compressor.exporters.variants import MAX_SLOWDOWN, Variants
-from compressor.foundation import Listener, SilentListener, atomic_path, write_bytes, write_json
+from compressor.foundation import Listener, SilentListener, json_text, write_files
 from compressor.models import known_data
 from compressor.remote import SshHost
 from compressor.runs import artefact_path, artefact_stem, artefacts_folder, model_to_shrink
@@ -160,8 +158,8 @@ def write_artifact(job: ExportJob, checked: Checked, target: Path) -> Record:
     }
     if not checked.verdict.passed or checked.vectors is None:
         kept = target.with_name(target.name + REJECTED)
-        write_bytes(kept, checked.file.content)
-        write_json(kept.with_name(kept.name + DESCRIPTION_SUFFIX), record)
+        report = kept.with_name(kept.name + DESCRIPTION_SUFFIX)
+        write_files({kept: checked.file.content, report: json_text(record).encode()})
         raise CheckFailedError(
             f"the artefact does not do what the model does in {checked.request.runtime}",
             value=checked.verdict.reason,
@@ -170,14 +168,9 @@ def write_artifact(job: ExportJob, checked: Checked, target: Path) -> Record:
     check = checked.vectors.to_bytes()
     artifact = describe_artifact(job, checked, target.name, check)
     # The description names the file by its sha256, so it gets its name last.
-    with contextlib.ExitStack() as stack:
-        description, vectors, file = (
-            stack.enter_context(atomic_path(target.with_name(target.name + suffix)))
-            for suffix in (DESCRIPTION_SUFFIX, VECTORS_SUFFIX, "")
-        )
-        file.write_bytes(checked.file.content)
-        vectors.write_bytes(check)
-        description.write_text(json.dumps(artifact.describe(), indent=2, allow_nan=False) + "\n")
+    described = json_text(artifact.describe()).encode()
+    contents = {"": checked.file.content, VECTORS_SUFFIX: check, DESCRIPTION_SUFFIX: described}
+    write_files({target.with_name(target.name + end): part for end, part in contents.items()})
     return record
 
 

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import functools
 import importlib
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from compressor.exporters.parity import Reference
 from compressor.exporters.request import ExportedFile, Request
 from compressor.exporters.speed import Speed
 from compressor.exporters.verdict import Verdict
-from compressor.foundation import quiet_tensorflow
+from compressor.foundation import quiet_tensorflow, temporary_folder
 from compressor.models import (
     FLOAT32_BYTES,
     ROUNDING,
@@ -243,8 +242,8 @@ class ExportJob:
         self, runtime: str, file_format: str, file: ExportedFile, *, reference: bool = False
     ) -> Iterator[tuple[dict[str, Any], Callable[[Reference, int], np.ndarray]]]:
         """A file in a runtime: what the runner says of it, and what runs examples in batches."""
-        with tempfile.TemporaryDirectory() as folder, self._runner(runtime) as runner:
-            path = Path(folder) / f"artefact.{file_format}"
+        with temporary_folder("compressor-check-") as folder, self._runner(runtime) as runner:
+            path = folder / f"artefact.{file_format}"
             path.write_bytes(file.content)
             facts = runner.load(path, reference=reference)
 

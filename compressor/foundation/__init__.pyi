@@ -3,12 +3,15 @@ from .device_errors import deploy_errors as deploy_errors
 from .files import (
     LOCK as LOCK,
     atomic_path as atomic_path,
+    atomic_paths as atomic_paths,
+    json_text as json_text,
     lock_folder as lock_folder,
     read_json as read_json,
     sha256 as sha256,
     storage_errors as storage_errors,
     temporary_folder as temporary_folder,
     write_bytes as write_bytes,
+    write_files as write_files,
     write_json as write_json,
     write_text as write_text,
 )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy import quiet_onnxruntime
+from deploy.interrupts import Uninterrupted
 
 _WRITING = ("tensorflow", "keras", "matplotlib")
 # Without fonts and caches of the system: the figures use a font that matplotlib brings.
@@ -51,8 +52,9 @@ class _FolderMaker:
 
 
 def _make_folder() -> None:
-    folder = Path(tempfile.mkdtemp(prefix="compressor-"))
-    atexit.register(_remove, folder)
+    with Uninterrupted():
+        folder = Path(tempfile.mkdtemp(prefix="compressor-"))
+        atexit.register(_remove, folder)
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)
     if not _has_keras_settings():
         os.environ.setdefault("KERAS_HOME", str(folder / "keras"))
@@ -71,5 +73,7 @@ def _has_keras_settings() -> bool:
 
 def _remove(folder: Path) -> None:
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # an impatient Ctrl-C leaves nothing, either
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # an impatient Ctrl-C leaves nothing, either
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
     shutil.rmtree(folder, ignore_errors=True)

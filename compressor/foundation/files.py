@@ -7,14 +7,15 @@ import importlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from compressor.errors import CheckpointError, RunDirectoryError, StorageError
 from compressor.foundation.device_errors import deploy_errors
+from deploy import files
 from deploy.fields import check_levels
-from deploy.files import read_regular, size_and_sha256, sync
+from deploy.files import read_regular, size_and_sha256
 
 LOCK = ".lock"
 _FULL = ("No space left on device", "Disk quota exceeded", "File too large")
@@ -48,43 +49,53 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def temporary_folder(prefix: str) -> Iterator[Path]:
-    """A temporary folder, removed at the end; raises StorageError where none can be made."""
-    with storage_errors(Path(tempfile.gettempdir())):
-        folder = tempfile.TemporaryDirectory(prefix=prefix)
-    with folder:
-        yield Path(folder.name)
+    """A temporary folder, removed at the end; raises StorageError where none can be made.
+
+    Interrupts wait while it is made and removed.
+    """
+    with contextlib.ExitStack() as stack:
+        with storage_errors(Path(tempfile.gettempdir())):
+            folder = stack.enter_context(files.temporary_folder(prefix))
+        yield folder
 
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; on success fsync it and rename it over `path`.
 
-    The temporary name keeps the suffix of `path`, since writers choose a format by it.
-    On any failure the temporary file is removed and `path` is as it was.
-    Raises StorageError when the disk is full or the folder cannot be written.
+    As `atomic_paths` does for several files.
     """
-    path = Path(path)
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}.", suffix=f".tmp{path.suffix}", dir=path.parent
-        )
-        os.close(handle)
-        temporary = Path(name)
-        try:
-            yield temporary
-            sync(temporary)
-            temporary.chmod(0o666 & ~_umask())
-            temporary.replace(path)
-            sync(path.parent)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with atomic_paths(path) as (temporary,):
+        yield temporary
+
+
+@contextlib.contextmanager
+def atomic_paths(
+    *paths: Path, mode: Sequence[int] = (), replace: bool = True
+) -> Iterator[list[Path]]:
+    """Give temporary paths beside `paths`, which take their places at the end: all, or none.
+
+    As `deploy.files.atomic_paths` does it, in folders that are made. Interrupts wait for the end.
+    Raises StorageError when the disk is full or a folder cannot be written.
+    """
+    paths = tuple(map(Path, paths))
+    with storage_errors(paths[0]):
+        for path in paths:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with files.atomic_paths(*paths, mode=mode, replace=replace) as temporaries:
+            yield temporaries
+
+
+def write_files(contents: Mapping[Path, bytes]) -> None:
+    """Write several files at once: all the old ones or all the new ones, never a part."""
+    with atomic_paths(*contents) as temporaries:
+        for temporary, content in zip(temporaries, contents.values(), strict=True):
+            temporary.write_bytes(content)
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Write `content` to `path` at once: the old file or the new one, never a part."""
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content)
+    write_files({path: content})
 
 
 def write_text(path: Path, content: str) -> None:
@@ -93,8 +104,13 @@ def write_text(path: Path, content: str) -> None:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Write `content` as indented JSON; NaN is refused, since JSON has none."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    """Write `content` as `json_text`."""
+    write_text(path, json_text(content))
+
+
+def json_text(content: Any) -> str:
+    """Indented JSON; NaN is refused, since JSON has none."""
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def read_json(path: Path, *, largest: int = _MAX_JSON_BYTES) -> dict[str, Any]:
@@ -131,9 +147,3 @@ def lock_folder(folder: Path, taken: str, hint: str) -> Any:
     except filelock.Timeout as error:
         raise RunDirectoryError(taken, value=folder, hint=hint) from error
     return lock
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value

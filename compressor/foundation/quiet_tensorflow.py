@@ -14,6 +14,7 @@ import warnings
 from typing import IO, Any
 
 from compressor.errors import MissingRuntimeError, UsageError
+from deploy.interrupts import Uninterrupted
 
 _loaded: tuple[Any, Any] | None = None
 
@@ -99,7 +100,8 @@ class NativeOutput:
         """Start to hold back; a second call does nothing."""
         if self._held is not None:
             return
-        self._held = tempfile.TemporaryFile()  # noqa: SIM115 - open until the process ends
+        with Uninterrupted():
+            self._held = tempfile.TemporaryFile()  # noqa: SIM115 - open until the process ends
         for name, descriptor in (("stdout", 1), ("stderr", 2)):
             stream = getattr(sys, name)
             stream.flush()

@@ -28,6 +28,7 @@ from compressor.runs import (
     read_bench,
     row_fault,
 )
+from deploy.interrupts import Uninterrupted
 from deploy.statistics import CONFIDENCE, median_interval, percentile_intervals, ratio_interval
 from deploy.text import clean
 
@@ -203,7 +204,7 @@ def check_writable(path: Path) -> None:
     """Raise StorageError, before anything is measured, where `path` cannot be written."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        with Uninterrupted(), tempfile.TemporaryFile(dir=path.parent):
             pass
 
 

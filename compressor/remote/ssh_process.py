@@ -12,7 +12,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import IO
 
 from deploy.text import clean
@@ -30,16 +30,24 @@ class TooMuchError(Exception):
 class SshProcess:
     """A local process that runs `words`, with three pipes to it; `kill` must end it.
 
-    Without `output`, its standard output is discarded. Every method with a deadline raises
-    TimeoutError once it has passed. Raises OSError where the process cannot be started.
+    Without `output`, its standard output is discarded; `variables` are its environment. Every
+    method with a deadline raises TimeoutError once it has passed. Raises OSError where the process
+    cannot be started.
     """
 
-    def __init__(self, words: Sequence[str], *, output: bool = True) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        *,
+        output: bool = True,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self._process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE if output else subprocess.DEVNULL,
             stderr=subprocess.PIPE,
+            env=variables,
             # Ctrl-C is for this process, which ends the other itself.
             start_new_session=True,
         )

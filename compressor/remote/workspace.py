@@ -9,14 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeError, UsageError
-from compressor.foundation import storage_errors
+from compressor.foundation import storage_errors, temporary_folder
 from compressor.remote.ssh import CONNECTION_LOST, NO_COMMAND, SshHost
 from compressor.remote.ssh_process import TooMuchError
 from deploy.fields import LONGEST_PATH, Fields, parse_json
@@ -31,19 +30,25 @@ _SLOWEST = 2**15
 _EXIT_SECONDS = 5.0
 # Runs there first: it reads the archive, of as many bytes as its argument says, then requests.
 _PROGRAM = """\
-import os, shutil, sys, tempfile
-left = int(sys.argv[1])
+import os, shutil, signal, sys, tempfile
+archive, left = b"", int(sys.argv[1])
+while left and (chunk := os.read(0, min(left, 65536))):
+    archive += chunk
+    left -= len(chunk)
+if left:
+    sys.exit(1)
+# Until there is what removes the folder, signals wait.
+signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM, signal.SIGHUP))
 folder = tempfile.mkdtemp(prefix="compressor-device-")
 path = os.path.join(folder, "runner.pyz")
-with open(path, "wb") as file:
-    while left and (chunk := os.read(0, min(left, 65536))):
-        file.write(chunk)
-        left -= len(chunk)
-if left:
+try:
+    with open(path, "wb") as file:
+        file.write(archive)
+    sys.path.insert(0, path)
+    from deploy.runner.workspace import main
+except BaseException:
     shutil.rmtree(folder)
-    sys.exit(1)
-sys.path.insert(0, path)
-from deploy.runner.workspace import main
+    raise
 sys.exit(main(folder))
 """
 # In syntax that any Python knows, so that one that is too old says so.
@@ -100,8 +105,8 @@ class RemoteWorkspace:
         answer = self._exchange({"op": "get", "file": name}, None)
         with self.host.keeping_to_the_protocol():
             count = Fields(answer, "answer").integer("bytes", 0, most)
-        with storage_errors(target), tempfile.TemporaryDirectory(prefix="compressor-got-") as made:
-            whole = Path(made) / "file"
+        with storage_errors(target), temporary_folder("compressor-got-") as made:
+            whole = made / "file"
             with self._answering("get"), open(whole, "wb") as file:
                 self._process.copy(file, count, self._deadline(count))
             shutil.move(whole, target)

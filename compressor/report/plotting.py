@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from compressor.foundation import write_bytes
 from compressor.report.content import Pictures, Report
 
 _DPI = 220
@@ -177,15 +176,9 @@ def drawn(figure: Any) -> Drawn:
     return Drawn(*rendered)
 
 
-def save(found: Drawn, directory: Path, name: str) -> list[Path]:
-    """Write `name`.png and `name`.svg, and return their paths.
-
-    Raises StorageError where they cannot be written.
-    """
-    paths = [directory / f"{name}.png", directory / f"{name}.svg"]
-    write_bytes(paths[0], found.png)
-    write_bytes(paths[1], found.svg)
-    return paths
+def files_of(found: Drawn, directory: Path, name: str) -> dict[Path, bytes]:
+    """`name`.png and `name`.svg in `directory`, to be written."""
+    return {directory / f"{name}.png": found.png, directory / f"{name}.svg": found.svg}
 
 
 def draw(report: Report) -> Mapping[str, Drawn]:
@@ -197,20 +190,20 @@ def draw(report: Report) -> Mapping[str, Drawn]:
         return {figure.name: drawn(figure.draw()) for figure in report.figures()}
 
 
-def write_pictures(report: Report, drawings: Mapping[str, Drawn], directory: Path) -> list[Path]:
-    """Write the pictures that the Markdown links to into `directory`, and return their paths.
+def picture_files(
+    report: Report, drawings: Mapping[str, Drawn], directory: Path
+) -> dict[Path, bytes]:
+    """The pictures in `directory` that the Markdown links to, to be written.
 
-    Figures as PNG (220 dpi) and SVG, images as PNG. Raises StorageError where a file cannot be
-    written.
+    Figures as PNG (220 dpi) and SVG, images as PNG.
     """
-    paths: list[Path] = []
+    files: dict[Path, bytes] = {}
     for figure in report.figures():
-        paths += save(drawings[figure.name], directory, figure.name)
+        files |= files_of(drawings[figure.name], directory, figure.name)
     for block in report.blocks():
         for picture in block.pictures if isinstance(block, Pictures) else ():
-            paths.append(directory / f"{picture.name}.png")
-            write_bytes(paths[-1], picture.png)
-    return paths
+            files[directory / f"{picture.name}.png"] = picture.png
+    return files
 
 
 def inline_svg(found: Drawn, name: str, title: str) -> str:

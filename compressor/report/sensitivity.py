@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressor.foundation import write_json, write_text
+from compressor.foundation import json_text, write_files
 from compressor.report import formatting as form, plotting as plot
 from deploy.text import clean
 
@@ -78,11 +78,15 @@ def write_sensitivity(described: _Described, directory: Path | str) -> list[Path
     Returns the paths written. Raises StorageError where a file cannot be written.
     """
     directory = Path(directory)
-    paths = [directory / f"{_NAME}{suffix}" for suffix in (".json", ".csv")]
-    write_json(paths[0], described)
-    write_text(paths[1], sensitivity_csv(described))
     with plot.style():
-        return paths + plot.save(plot.drawn(_figure(form.cleaned(described))), directory, _NAME)
+        drawn = plot.drawn(_figure(form.cleaned(described)))
+    files = {
+        directory / f"{_NAME}.json": json_text(described).encode(),
+        directory / f"{_NAME}.csv": sensitivity_csv(described).encode(),
+        **plot.files_of(drawn, directory, _NAME),
+    }
+    write_files(files)
+    return list(files)
 
 
 def _targets(described: _Described) -> list[float]:

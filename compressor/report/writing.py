@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import UsageError
-from compressor.foundation import Listener, SilentListener, write_text
+from compressor.foundation import Listener, SilentListener, write_files
 from compressor.report.artefacts import flat_artefacts
 from compressor.report.formatting import csv_text
 from compressor.report.markdown import FIGURES, report_markdown
 from compressor.report.page import report_page
-from compressor.report.plotting import draw, write_pictures
+from compressor.report.plotting import draw, picture_files
 from compressor.report.run_contents import RunContents, read_run
 from compressor.report.sections import build_report
 from compressor.runs import Results, by_sparsity, check_results, dense_of, encoding_names
@@ -70,14 +70,13 @@ def write_report(
 def _write(contents: RunContents, directory: Path, listener: Listener) -> WrittenReport:
     report = build_report(contents)
     listener.stage("draw the report")
-    # Everything is made before anything is written.
+    # Everything is made before anything is written, and written at once.
     drawings = draw(report)
     page, text = report_page(report, drawings), report_markdown(report)
+    files = picture_files(report, drawings, directory / FIGURES)
     if contents.results is not None:
-        write_text(directory / CSV, results_csv(contents.results))
-    write_pictures(report, drawings, directory / FIGURES)
-    write_text(directory / MARKDOWN, text)
-    write_text(directory / PAGE, page)
+        files[directory / CSV] = results_csv(contents.results).encode()
+    write_files({**files, directory / MARKDOWN: text.encode(), directory / PAGE: page.encode()})
     return WrittenReport(directory / PAGE, directory / MARKDOWN)
 
 

@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from compressor.foundation import (
     write_json,
 )
 from deploy.files import sync
+from deploy.interrupts import Uninterrupted
 
 IDENTITY = "experiment.json"
 RECORD = "record.json"
@@ -74,25 +76,32 @@ class RunDirectory:
         self._held = contextlib.ExitStack()
 
     def __enter__(self) -> RunDirectory:
+        try:
+            with Uninterrupted():
+                self._open()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        with Uninterrupted():
+            self._held.__exit__(*error)
+
+    def _open(self) -> None:
         self._refuse_foreign_folder()
         made = not self.path.exists()
         with storage_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
         what = "another process is working in the run directory"
         lock = lock_folder(self.path, what, "wait for it, or choose another folder")
-        with contextlib.ExitStack() as held:
-            held.callback(lock.release)
-            if self._force:
-                self._clear()
-            _tidy(self.path)
-            self._check_identity()
-            self._held = held.pop_all()
+        self._held.callback(lock.release)
         if made:
             self._held.push(self._remove_untouched)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        self._held.__exit__(*error)
+        if self._force:
+            self._clear()
+        _tidy(self.path)
+        self._check_identity()
 
     def step(
         self, name: str, work: Work, *, config: dict[str, Any] | None = None, force: bool = False
@@ -111,19 +120,19 @@ class RunDirectory:
         if (directory / RECORD).is_file() and not force:
             return self._reuse(directory, config)
         new, old = _beside(directory, NEW), _beside(directory, OLD)
-        with storage_errors(directory):
-            new.mkdir(parents=True)
         try:
             with storage_errors(directory):
+                new.mkdir(parents=True)
                 result = work(new)
             written = write_record(new, result, config)
         except BaseException:
-            shutil.rmtree(new, ignore_errors=True)
-            if directory.parent != self.path:
-                with contextlib.suppress(OSError):  # other steps are there
-                    directory.parent.rmdir()
+            with Uninterrupted():
+                shutil.rmtree(new, ignore_errors=True)
+                if directory.parent != self.path:
+                    with contextlib.suppress(OSError):  # other steps are there
+                        directory.parent.rmdir()
             raise
-        with storage_errors(directory):
+        with storage_errors(directory), Uninterrupted():
             if directory.exists():
                 directory.rename(old)
             new.rename(directory)
@@ -134,7 +143,7 @@ class RunDirectory:
     def discard(self, name: str) -> None:
         """Remove the step `name`, if it is there."""
         directory = self.path / name
-        with storage_errors(directory):
+        with storage_errors(directory), Uninterrupted():
             if directory.exists():
                 old = _beside(directory, OLD)
                 directory.rename(old)

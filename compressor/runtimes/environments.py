@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import MissingRuntimeError
-from compressor.foundation import storage_errors, write_json
+from compressor.foundation import storage_errors, temporary_folder, write_json
+from deploy.interrupts import Uninterrupted
 
 CACHE_VARIABLE = "COMPRESSOR_CACHE"
 """Overrides the cache folder, by default ~/.cache/compressor."""
@@ -86,7 +87,12 @@ class Environment:
             )
         with cache_lock(self.folder):
             if self.missing():
-                self._make()
+                try:
+                    self._make()
+                except BaseException:
+                    with Uninterrupted():
+                        shutil.rmtree(self.folder, ignore_errors=True)
+                    raise
 
     def _make(self) -> None:
         base = self._base_python()
@@ -129,15 +135,18 @@ class Environment:
 
     def _run(self, command: list[str], what: str) -> None:
         try:
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                stdin=subprocess.DEVNULL,
-                timeout=_INSTALL_SECONDS,
-                check=False,
-            )
+            # Interrupted, pip is killed, and leaves its temporary files.
+            with temporary_folder("compressor-install-") as folder:
+                done = subprocess.run(
+                    command,
+                    capture_output=True,
+                    text=True,
+                    errors="replace",
+                    stdin=subprocess.DEVNULL,
+                    timeout=_INSTALL_SECONDS,
+                    check=False,
+                    env={**os.environ, "TMPDIR": str(folder)},
+                )
         except subprocess.TimeoutExpired as error:
             raise MissingRuntimeError(
                 f"{self.name} cannot be installed, {what}", value=f"no end after {error.timeout} s"

@@ -14,12 +14,11 @@ import io
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 from compressor.errors import CompressorError, MissingRuntimeError, UsageError
-from compressor.foundation import write_bytes
+from compressor.foundation import temporary_folder, write_bytes
 from compressor.runtimes.environments import cache_folder, cache_lock
 from deploy.errors import ArtifactError
 from deploy.files import read_regular
@@ -109,7 +108,7 @@ class NpmPackage:
             raise MissingRuntimeError(
                 f"{self.name} cannot be fetched", value="there is no npm here", hint=self._hint()
             )
-        with tempfile.TemporaryDirectory(prefix="compressor-npm-") as folder:
+        with temporary_folder("compressor-npm-") as folder:
             # An empty folder: npm reads neither a package.json nor an .npmrc of another project.
             command = [npm, "pack", f"{self.name}@{self.version}", "--ignore-scripts", "--silent"]
             try:
@@ -126,7 +125,7 @@ class NpmPackage:
                 )
             except (OSError, subprocess.TimeoutExpired) as error:
                 raise self._not_fetched(str(error)) from error
-            packed = list(Path(folder).glob("*.tgz"))
+            packed = list(folder.glob("*.tgz"))
             if done.returncode or len(packed) != 1:
                 lines = [line for line in done.stderr.splitlines() if line.strip()]
                 raise self._not_fetched(lines[0] if lines else f"npm ended with {done.returncode}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 import signal
 import time
@@ -16,6 +17,7 @@ from compressor.remote import RemoteWorkspace, SshHost, SshProcess, TooMuchError
 from compressor.runtimes import registry
 from deploy.errors import ArtifactError
 from deploy.fields import Fields
+from deploy.interrupts import Uninterrupted
 from deploy.runner.packing import pack
 from deploy.text import clean
 
@@ -73,9 +75,12 @@ class LocalProcess:
 
     def start(self, runtime: str) -> None:
         python = registry.python_of(runtime)
+        # Killed, it cannot remove the temporary files of its runtime.
+        variables = {**os.environ, "TMPDIR": str(self._folder)}
         try:
             # -I: no environment variables, no modules of the current folder.
-            self.process = SshProcess([python, "-I", str(self._archive), "protocol"])
+            command = [python, "-I", str(self._archive), "protocol"]
+            self.process = SshProcess(command, variables=variables)
         except OSError as error:
             raise MissingRuntimeError(
                 "the runtime cannot be started", value=f"{python} ({error.strerror})"
@@ -101,9 +106,11 @@ class LocalProcess:
         return EndedError(self.process.code(_EXIT_SECONDS), self.process.said)
 
     def stop(self) -> None:
-        process, self.process = self.process, None
-        if process is not None:
-            process.kill()
+        # One that is stopped (SIGSTOP) would never end by itself.
+        with Uninterrupted():
+            process, self.process = self.process, None
+            if process is not None:
+                process.kill()
 
     def signal(self, name: str) -> None:
         if self.process is not None and hasattr(signal, name):

@@ -8,13 +8,12 @@ runtimes' threads go on spinning after a run.
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from compressor.foundation import temporary_folder
 from compressor.remote import SshHost
 from compressor.runtimes.registry import find
 from compressor.runtimes.runner import Facts, Runner
@@ -71,7 +70,7 @@ def median_latencies(
     known = find(runtime)
     cpus = None if known.gpu or host is not None else pinned_cpus(1)
     with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        folder = stack.enter_context(temporary_folder("compressor-timing-"))
         timers = []
         for number, content in enumerate(artefacts):
             path = folder / f"{number}.{known.format}"

@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from deploy.errors import DeployError, EngineError, MissingEngineError
+from deploy.interrupts import Terminated, unwind_when_terminated
 from deploy.runner.source import CONVENIENCE, BundleSource, trusted_keys
 from deploy.standard_streams import open_standard_streams, settle_standard_streams
 from deploy.text import clean
@@ -49,13 +50,14 @@ def main(argv: Sequence[str] | None = None, *, bundle: Path | None = None) -> in
     """
     given = list(sys.argv[1:] if argv is None else argv)
     open_standard_streams()
+    unwind_when_terminated()
     try:
         code = _execute(given, bundle)
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         _say("error: interrupted")
-        return _INTERRUPTED
+        return stopped.exit_code if isinstance(stopped, Terminated) else _INTERRUPTED
     except BrokenPipeError:  # the reader of the output is gone
         return 0
     except (DeployError, ModuleNotFoundError, OSError, MemoryError) as error:

@@ -15,7 +15,7 @@ import numpy as np
 from deploy.arrays import read_arrays
 from deploy.errors import DeployError, EngineError, MissingEngineError, RequestError
 from deploy.fields import Fields, FilePath, Reader, parse_json
-from deploy.files import written_at_once
+from deploy.files import atomic_paths
 from deploy.machine import peak_memory_bytes
 from deploy.measurement import timer_costs
 from deploy.runner import engines
@@ -114,7 +114,7 @@ class Server:
 
     def _predict(self, inputs: FilePath, outputs: FilePath, batch: int) -> Answer:
         found = self._loaded().predict(read_arrays(inputs, _LARGEST_INPUTS), batch)
-        with written_at_once(Path(outputs)) as file:
+        with atomic_paths(Path(outputs)) as (made,), open(made, "wb") as file:
             np.lib.format.write_array(file, found, version=(1, 0), allow_pickle=False)
         return {"shape": list(found.shape), "peak_memory_bytes": peak_memory_bytes()}
 

@@ -35,6 +35,7 @@ from typing import Any
 
 from deploy.errors import BundleError, DeployError, RequestError
 from deploy.fields import Fields, Reader, parse_json
+from deploy.interrupts import Uninterrupted, unwind_when_terminated
 
 OPERATIONS = ("machine", "put", "get", "start", "ask", "signal", "install")
 
@@ -106,13 +107,18 @@ class Workspace:
 
     def serve(self) -> None:
         """Answer until the connection ends; then remove the folder."""
-        try:
-            with contextlib.suppress(_EndedError, BrokenPipeError, KeyboardInterrupt):
-                while True:
-                    self._answer(self._requests.line())
-        finally:
-            self._stop()
-            shutil.rmtree(self._folder, ignore_errors=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            try:
+                unwind_when_terminated()
+                if hasattr(signals, "pthread_sigmask"):  # as the program that made the folder says
+                    signals.pthread_sigmask(signals.SIG_SETMASK, ())
+                with contextlib.suppress(_EndedError, BrokenPipeError):
+                    while True:
+                        self._answer(self._requests.line())
+            finally:
+                with Uninterrupted():
+                    self._stop()
+                    shutil.rmtree(self._folder, ignore_errors=True)
 
     def _answer(self, line: bytes) -> None:
         try:
@@ -204,7 +210,7 @@ class Workspace:
 
     def _install(self, folder: str, force: bool) -> Answer:
         from deploy.container import MOST_BYTES
-        from deploy.files import read_regular, written_at_once
+        from deploy.files import atomic_paths, read_regular
         from deploy.runner.commands.compile import compiled
         from deploy.store import RUNNER
 
@@ -218,8 +224,8 @@ class Workspace:
             )
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         archive = compiled(read_regular(self._archive, MOST_BYTES))
-        with written_at_once(target) as file:
-            file.write(archive)
+        with atomic_paths(target) as (made,):
+            made.write_bytes(archive)
         return {
             "path": str(target.resolve()),
             "bytes": len(archive),
@@ -279,14 +285,7 @@ def _write(content: bytes) -> None:
         content = content[os.write(1, content) :]
 
 
-def _end(*_: object) -> None:
-    raise _EndedError
-
-
 def main(folder: str) -> int:
     """Serve in `folder`, which is removed at the end; returns the exit code."""
-    for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signals, name):
-            signals.signal(getattr(signals, name), _end)
     Workspace(Path(folder)).serve()
     return 0

@@ -10,7 +10,7 @@ import platform
 from pathlib import Path
 
 from deploy.errors import RequestError
-from deploy.files import written_at_once
+from deploy.files import atomic_paths
 from deploy.machine import describe_machine, governor, load_average
 from deploy.statistics import CONFIDENCE
 
@@ -61,8 +61,8 @@ def save(record: Facts, path: Path) -> None:
         (path, json.dumps(document, indent=1) + "\n"),
         (path.with_suffix(".md"), text),
     ):
-        with written_at_once(place) as file:
-            file.write(content.encode())
+        with atomic_paths(place) as (temporary,):
+            temporary.write_bytes(content.encode())
 
 
 def _fresh(options: argparse.Namespace, material: Material, device: Facts | None) -> Facts:

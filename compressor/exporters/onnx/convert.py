@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +11,7 @@ from compressor.errors import ModelError
 from compressor.exporters.half_precision import computing_in_float32, input_type
 from compressor.exporters.onnx.graphs import all_graphs, all_nodes, rename
 from compressor.exporters.onnx.quiet import quiet
-from compressor.foundation import quiet_tensorflow
+from compressor.foundation import quiet_tensorflow, temporary_folder
 from compressor.models import input_names, structure
 
 OPSET = 18
@@ -39,8 +37,9 @@ def convert(model: Any) -> Any:
         for number, tensor in enumerate(tensors)
     ]
     signature = [keras.tree.pack_sequence_as(structure(model), specs)]
-    with tempfile.TemporaryDirectory() as folder, computing_in_float32(model), quiet():
-        path = Path(folder) / "model.onnx"
+    scratch = temporary_folder("compressor-onnx-")
+    with scratch as folder, computing_in_float32(model), quiet():
+        path = folder / "model.onnx"
         try:
             model.export(
                 path, format="onnx", opset_version=OPSET, verbose=False, input_signature=signature

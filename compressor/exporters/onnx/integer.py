@@ -7,10 +7,8 @@ ranges of activations are found in every run.
 
 from __future__ import annotations
 
-import tempfile
 import types
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +19,7 @@ from compressor.errors import ModelError
 from compressor.exporters.onnx import graphs
 from compressor.exporters.onnx.quiet import quiet
 from compressor.exporters.quantization import quantize_symmetric
+from compressor.foundation import temporary_folder
 from deploy import quiet_onnxruntime
 
 SATURATION = (
@@ -52,8 +51,8 @@ def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
     """
     quantization = quiet_onnxruntime.load("onnxruntime.quantization")
     names = [entry.name for entry in model.graph.input]
-    with tempfile.TemporaryDirectory() as folder, quiet():
-        source, path = Path(folder) / "float.onnx", Path(folder) / "int8.onnx"
+    with temporary_folder("compressor-int8-") as folder, quiet():
+        source, path = folder / "float.onnx", folder / "int8.onnx"
         # Of a model in memory it writes copies with names made of this machine's MAC address.
         onnx.save(model, source)
         try:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import argparse
 import py_compile
-import tempfile
 from pathlib import Path
 
 import deploy
 from deploy.container import MOST_BYTES, read_container, write_container
 from deploy.errors import RequestError
 from deploy.fields import LONGEST_PATH
-from deploy.files import read_regular, written_at_once
+from deploy.files import atomic_paths, read_regular, temporary_folder
 from deploy.runner.source import BundleSource
 from deploy.text import clean
 
@@ -34,8 +33,8 @@ def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
     if not path.is_file():
         raise RequestError("this program is not a file", value=path, hint="run runner.pyz compile")
     archive = compiled(read_regular(path, MOST_BYTES))
-    with written_at_once(path) as file:
-        file.write(archive)
+    with atomic_paths(path) as (made,):
+        made.write_bytes(archive)
     print(f"{clean(path, LONGEST_PATH)}: {len(archive):,} bytes")
     return 0
 
@@ -51,8 +50,8 @@ def compiled(archive: bytes) -> bytes:
         for name, content in read_container(archive).items()
         if not name.endswith(_COMPILED)
     }
-    with tempfile.TemporaryDirectory(prefix="compressor-compile-") as folder:
-        source, target = Path(folder) / "source", Path(folder) / "target"
+    with temporary_folder("compressor-compile-") as folder:
+        source, target = folder / "source", folder / "target"
         for name in [name for name in members if name.endswith(_SOURCE) and name != _MAIN]:
             source.write_bytes(members[name])
             py_compile.compile(

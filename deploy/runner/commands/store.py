@@ -163,9 +163,9 @@ def _object(found: Any) -> dict[str, Any]:
 
 def _key_files(stack: contextlib.ExitStack, source: BundleSource) -> list[str]:
     """Options that pass the keys trusted here to another process."""
-    import tempfile
+    from deploy.files import temporary_folder
 
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="compressor-keys-")))
+    folder = stack.enter_context(temporary_folder("compressor-keys-"))
     words: list[str] = []
     for number, key in enumerate(source.keys or ()):
         path = folder / f"{number}.pub"

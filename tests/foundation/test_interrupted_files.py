@@ -1,0 +1,191 @@
+"""However often and whenever it is interrupted, what is being written is whole or gone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from interrupting import interrupted_everywhere
+
+from compressor.foundation import atomic_path, atomic_paths, temporary_folder, write_bytes
+from deploy import files
+from deploy.interrupts import Terminated, Uninterrupted, unwind_when_terminated
+
+pytestmark = pytest.mark.race
+
+
+@pytest.fixture(autouse=True)
+def _unsynced(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "sync", lambda path: None)
+
+
+@pytest.fixture()
+def terminated() -> Iterator[None]:
+    """SIGTERM raises, as in the program; what was before returns."""
+    before = signal.getsignal(signal.SIGTERM)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    unwind_when_terminated()
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+AGAIN = pytest.mark.parametrize("again", [None, 1, 2, 3, 5, 8, 21])
+"""How many calls after the first interrupt the second one comes."""
+
+
+@AGAIN
+def test_a_file_is_old_or_new_and_nothing_is_beside_it(tmp_path: Path, again: int | None) -> None:
+    path = tmp_path / "made" / "model.keras"
+    moments = 0
+
+    def work() -> None:
+        write_bytes(path, b"new")
+
+    for done in interrupted_everywhere(work, again=again):
+        found = [one.name for one in path.parent.iterdir()] if path.parent.exists() else []
+        assert found in ([], ["model.keras"])
+        assert found or not done
+        assert not found or path.read_bytes() == b"new"
+        path.unlink(missing_ok=True)
+        moments += 1
+    assert moments > 30
+
+
+@pytest.mark.parametrize("again", [None, 3])
+def test_several_files_are_all_old_or_all_new(tmp_path: Path, again: int | None) -> None:
+    paths = [tmp_path / name for name in ("small.tflite", "small.tflite.json")]
+
+    for path in paths:
+        path.write_bytes(b"old")
+
+    def work() -> None:
+        with atomic_paths(*paths) as made:
+            for one in made:
+                one.write_bytes(b"new")
+
+    for done in interrupted_everywhere(work, step=2, again=again):
+        found = [path.read_bytes() for path in paths]
+        assert found == [b"new"] * 2 or (not done and found == [b"old"] * 2)
+        assert len(list(tmp_path.iterdir())) == 2
+        for path in paths:
+            path.write_bytes(b"old")
+
+
+@pytest.fixture()
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders are made."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+@AGAIN
+def test_a_temporary_folder_is_gone(temporary: Path, again: int | None) -> None:
+    def work() -> None:
+        with temporary_folder("test-") as folder:
+            (folder / "inputs.npz").write_bytes(b"x")
+
+    for _ in interrupted_everywhere(work, step=2, again=again):
+        assert list(temporary.iterdir()) == []
+
+
+def test_sigterm_waits_as_ctrl_c_does(tmp_path: Path, terminated: None) -> None:
+    path = tmp_path / "model.keras"
+
+    for _ in interrupted_everywhere(lambda: write_bytes(path, b"new"), signal.SIGTERM):
+        assert [one.name for one in tmp_path.iterdir()] in ([], ["model.keras"])
+        path.unlink(missing_ok=True)
+
+
+def test_what_waited_acts_at_the_end_and_all_of_it(terminated: None) -> None:
+    steps = []
+    with pytest.raises(KeyboardInterrupt) as caught, Uninterrupted():
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGINT):
+            signal.raise_signal(number)
+            steps.append(number)
+
+    assert len(steps) == 3
+    assert isinstance(caught.value, Terminated)
+    assert caught.value.exit_code == 143
+
+
+def test_handlers_are_back_afterwards(tmp_path: Path) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+
+    def work() -> None:
+        with Uninterrupted(), Uninterrupted():
+            pass
+
+    for _ in interrupted_everywhere(work):
+        assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_other_threads_write_while_the_main_one_is_interrupted(tmp_path: Path) -> None:
+    path, writing, go_on = tmp_path / "model.keras", threading.Event(), threading.Event()
+
+    def write() -> None:
+        with atomic_path(path) as temporary:
+            writing.set()
+            go_on.wait()
+            temporary.write_bytes(b"new")
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    writing.wait()
+    with pytest.raises(KeyboardInterrupt):
+        signal.raise_signal(signal.SIGINT)
+    go_on.set()
+    thread.join()
+
+    assert [one.name for one in tmp_path.iterdir()] == ["model.keras"]
+    assert path.read_bytes() == b"new"
+
+
+_PROGRAM = """
+import signal, sys
+from pathlib import Path
+from compressor.foundation import atomic_path, temporary_folder
+number = getattr(signal, sys.argv[1])
+{before}
+with temporary_folder("test-"):
+    with atomic_path(Path("model.keras")) as temporary:
+        signal.raise_signal(number)
+        temporary.write_bytes(b"new")
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_program_ends_by_the_signal_once_it_has_written(tmp_path: Path, name: str) -> None:
+    """In a program of somebody else's, which handles no signal."""
+    program = _PROGRAM.format(before="")
+    words = [sys.executable, "-c", program, name]
+    work = tmp_path / "work"
+    work.mkdir()
+    done = subprocess.run(words, cwd=work, capture_output=True, env=_environment(tmp_path))
+
+    assert done.returncode == -getattr(signal, name)
+    assert [one.name for one in work.iterdir()] == ["model.keras"]
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_what_unwinds_when_terminated_leaves_nothing(tmp_path: Path, name: str) -> None:
+    before = "from deploy.interrupts import unwind_when_terminated; unwind_when_terminated()"
+    words = [sys.executable, "-c", _PROGRAM.format(before=before), name]
+    work = tmp_path / "work"
+    work.mkdir()
+    subprocess.run(words, cwd=work, capture_output=True, env=_environment(tmp_path))
+
+    assert [one.name for one in work.iterdir()] == ["model.keras"]
+    assert list((tmp_path / "tmp").iterdir()) == []
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    (folder / "tmp").mkdir()
+    return {**os.environ, "TMPDIR": str(folder / "tmp"), "PYTHONPATH": os.pathsep.join(sys.path)}
