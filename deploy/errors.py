@@ -4,6 +4,7 @@ DeployError            what happened, the offending value, what to do
 ├── ArtifactError      a description, check vectors or artefact is damaged, or belongs to another
 ├── BundleError        a bundle is damaged, altered, or not signed by a trusted key
 ├── RequestError       a request cannot be served: it is unknown, or its arrays do not fit
+│   └── StaleError     what it is based on has changed: it must be asked anew
 ├── EngineError        the runtime refuses the artefact, or fails to run it
 └── MissingEngineError the runtime is not installed, or of another version
 
@@ -43,6 +44,10 @@ class ArtifactError(DeployError):
 
 class RequestError(DeployError):
     """A request that the runner cannot serve."""
+
+
+class StaleError(RequestError):
+    """A request whose basis has changed, by another process: it must be asked anew."""
 
 
 class EngineError(DeployError):

@@ -11,7 +11,8 @@ FOLDER/.counters/NAME.json             the highest counters served (deploy.count
 2. `current` is replaced by one rename: a reader sees the old version or the new one.
 3. `current` is verified before the switch and again through the link; if that fails, the version
    before is restored.
-4. One process at a time changes a bundle; its lock ends with the process.
+4. One process at a time changes a bundle; its lock ends with the process. After the answer to what
+   has arrived, more is taken only from who asked (`deploy.store_tickets`).
 5. A bundle without versions has no folder: only a copy makes it. A bundle is removed by one rename.
 """
 
@@ -28,7 +29,9 @@ from typing import Any
 from deploy.container import MOST_BYTES, is_bundle_name
 from deploy.errors import BundleError, EngineError, RequestError
 from deploy.files import size_and_sha256, sync
-from deploy.store_files import append, is_whole, lock_file, remove_empty
+from deploy.interrupts import Uninterrupted
+from deploy.store_files import append, is_held, is_whole, lock_file, remove_empty
+from deploy.store_tickets import accept, check_ticket, take_over, write_ticket
 
 FOLDER = "~/.local/share/compressor"
 """The default folder."""
@@ -101,38 +104,58 @@ class Store:
                 hint=f"there are {', '.join(self.names()) or 'none'}",
             )
 
-    def received(self, name: str, sha256: str) -> tuple[int, bool]:
+    def received(self, name: str, sha256: str, ticket: str = "") -> tuple[int, bool]:
         """How many bytes of a version have arrived, and whether it is complete.
 
-        A version that was damaged on the disk is not. Waits for a copy that is ending; raises
-        RequestError while one is in progress.
+        A version that was damaged on the disk is not. No bytes arrive after the answer except from
+        who has the `ticket`. Ends a copy of the same session, and waits for a copy that is ending;
+        raises RequestError while another one is in progress.
         """
         version, part = self._version(name, sha256), self._part(name, sha256)
+        check_ticket(ticket)
         if not self._place(name).is_dir():
             return 0, False
-        with self._locked(name):
+        # Made again, and removed, if another process has removed it meanwhile.
+        with self._locked(name, make=True, ticket=ticket) as place:
+            write_ticket(place / _LOCK, ticket)
             if is_whole(version, sha256):
                 return version.stat().st_size, True
             return (part.stat().st_size if part.is_file() else 0), False
 
     def receive(
-        self, name: str, sha256: str, size: int, offset: int, read: Callable[[int], bytes]
+        self,
+        name: str,
+        sha256: str,
+        size: int,
+        offset: int,
+        read: Callable[[int], bytes | None],
+        ticket: str = "",
     ) -> tuple[int, bool]:
-        """Take the bytes from `offset` on of a version of `size` bytes; `read` ends with b"".
+        """Take the bytes from `offset` on of a version of `size` bytes.
 
-        What arrives is kept, so that an interrupted copy can continue. Returns what `received`
-        does. Raises RequestError if `offset` is not what has arrived, BundleError if the sha256 is
-        wrong: the copy is then deleted.
+        `read` ends with b"", and gives None now and then while nothing arrives. What arrives is
+        kept, so that an interrupted copy can continue. Returns what `received` does. Raises
+        StaleError if `offset` is not what has arrived, or another ticket is valid by now, and
+        BundleError if the sha256 is wrong: the copy is then deleted.
         """
+        check_ticket(ticket)
+
+        def arriving(count: int) -> bytes:
+            while True:
+                accept(place / _LOCK, ticket)
+                chunk = read(count)
+                if chunk is not None:
+                    return chunk
+
         if not 0 < size <= MOST_BYTES:
             raise RequestError("a bundle has 1 to 2,147,483,647 bytes", value=size)
         version, part = self._version(name, sha256), self._part(name, sha256)
-        with self._locked(name, make=True):
+        with self._locked(name, make=True) as place:
             if is_whole(version, sha256):
                 return version.stat().st_size, True
             for folder in (version.parent, part.parent):
                 folder.mkdir(_PRIVATE, exist_ok=True)
-            have = append(part, size, offset, read)
+            have = append(part, size, offset, arriving)
             if have < size:
                 return have, False
             _, found = size_and_sha256(part)
@@ -203,10 +226,11 @@ class Store:
             shutil.rmtree(left, ignore_errors=True)
         with self._locked(name) as place:
             versions = int(self.status(name)["versions"])
-            gone = Path(tempfile.mkdtemp(prefix=_REMOVED, dir=self.folder))
-            place.replace(gone)
-            sync(self.folder)
-            shutil.rmtree(gone, ignore_errors=True)
+            with Uninterrupted():
+                gone = Path(tempfile.mkdtemp(prefix=_REMOVED, dir=self.folder))
+                place.replace(gone)
+                sync(self.folder)
+                shutil.rmtree(gone, ignore_errors=True)
             return versions
 
     def _switch(
@@ -218,8 +242,9 @@ class Store:
             _link(place, CURRENT, sha256)
             return verify(place / CURRENT, sha256)
         except BaseException:
-            _link(place, CURRENT, served)
-            _link(place, PREVIOUS, before)
+            with Uninterrupted():
+                _link(place, CURRENT, served)
+                _link(place, PREVIOUS, before)
             raise
 
     def _prune(self, name: str) -> None:
@@ -251,20 +276,23 @@ class Store:
         return found if found and self._version(name, found).is_file() else None
 
     @contextlib.contextmanager
-    def _locked(self, name: str, *, make: bool = False) -> Iterator[Path]:
+    def _locked(self, name: str, *, make: bool = False, ticket: str = "") -> Iterator[Path]:
         """The folder of a bundle, locked, and made if `make`.
 
-        Raises RequestError if there is no bundle of this name, or another process has it.
+        Ends a copy of the same session as the `ticket`. Raises RequestError if there is no bundle
+        of this name, or another process has it.
         """
         place = self._place(name)
-        handle = self._lock(name, make)
+        handle = self._lock(name, make, ticket)
         try:
             yield place
         finally:
-            remove_empty(place, (_VERSIONS, _INCOMING), _LOCK)
+            # A folder that was moved away has given its name to that of another process.
+            if is_held(place / _LOCK, handle):
+                remove_empty(place, (_VERSIONS, _INCOMING), _LOCK)
             os.close(handle)
 
-    def _lock(self, name: str, make: bool) -> int:
+    def _lock(self, name: str, make: bool, ticket: str) -> int:
         lock = self._place(name) / _LOCK
         deadline = time.monotonic() + _LOCK_SECONDS
         while True:
@@ -276,6 +304,7 @@ class Store:
             handle = lock_file(lock)
             if handle is not None:
                 return handle
+            take_over(lock, ticket)
             if time.monotonic() > deadline:
                 raise RequestError(
                     "another deployment of this bundle is in progress",

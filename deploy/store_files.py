@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploy.errors import RequestError
+from deploy.errors import StaleError
 from deploy.files import size_and_sha256
 
 _CHUNK = 2**18
@@ -18,7 +18,7 @@ def append(part: Path, size: int, offset: int, read: Callable[[int], bytes]) -> 
     """Append to the `offset` bytes of a file that have arrived; returns how many there are then.
 
     `read` ends with b"", or after `size` bytes in all. What arrived is kept even after an error; an
-    empty file is not. Raises RequestError if another number of bytes has arrived.
+    empty file is not. Raises StaleError if another number of bytes has arrived.
     """
     with open(part, "ab") as file:
         have = file.tell()
@@ -27,7 +27,7 @@ def append(part: Path, size: int, offset: int, read: Callable[[int], bytes]) -> 
             have = 0
         try:
             if offset != have:
-                raise RequestError(
+                raise StaleError(
                     "the copy must continue elsewhere", value=f"at {have}, not {offset}"
                 )
             return have + _copy(read, file, size - have)
@@ -60,12 +60,20 @@ def lock_file(path: Path) -> int | None:
         return None
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(handle), path.stat()):
+        if is_held(path, handle):
             return handle
-    except (BlockingIOError, FileNotFoundError):
+    except BlockingIOError:
         pass
     os.close(handle)
     return None
+
+
+def is_held(lock: Path, handle: int) -> bool:
+    """Whether `handle`, which is locked, still is this file: it may have been moved away."""
+    try:
+        return os.path.samestat(os.fstat(handle), lock.stat())
+    except FileNotFoundError:
+        return False
 
 
 def remove_empty(place: Path, folders: Sequence[str], lock: str) -> None:

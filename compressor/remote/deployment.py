@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ from typing import Any
 
 from compressor.errors import CompressorError, MissingRuntimeError, UsageError
 from compressor.foundation import deploy_errors, write_bytes
-from compressor.remote.device_store import Arrived, CutError, DeviceStore
+from compressor.remote.device_store import Arrived, CutError, DeviceStore, StaleError
 from compressor.remote.ssh import SshHost, in_home
 from compressor.remote.workspace import RemoteWorkspace
 from deploy.bundle import open_bundle
@@ -183,18 +185,25 @@ def _copy(
     device: DeviceStore, path: Path, name: str, sha256: str, size: int, progress: CopyProgress
 ) -> int:
     """Copy what is missing of a version, resuming after cuts while it advances; the bytes sent."""
-    there = device.status(name, sha256, size)
+    # What was sent before a cut may still be arriving there: a new ticket ends that.
+    tickets = map(f"{secrets.token_hex(8)}.{{:04}}".format, itertools.count())
+    ticket = next(tickets)
+    there = device.status(name, sha256, size, ticket)
     begun = have = there.bytes
     attempts = in_vain = 0
     while not there.whole:
         attempts += 1
         send = functools.partial(_send, path=path, start=have, size=size, progress=progress)
+        failed: CompressorError | None = None
         try:
-            there = device.receive(name, sha256, size, have, send)
-        except CutError as error:
-            there = _after_cut(device, name, sha256, have, size, error)
+            there = device.receive(name, sha256, size, have, ticket, send)
+        except (CutError, StaleError) as error:
+            failed, ticket = error, next(tickets)
+            there = _after_cut(device, name, sha256, have, size, ticket, error)
         in_vain = 0 if there.bytes > have else in_vain + 1
         if not there.whole and (in_vain == _MOST_IN_VAIN or attempts == _MOST_ATTEMPTS):
+            if isinstance(failed, StaleError):
+                raise failed
             raise _broken_off(device, there.bytes, size)
         time.sleep(in_vain)
         have = there.bytes
@@ -203,10 +212,16 @@ def _copy(
 
 
 def _after_cut(
-    device: DeviceStore, name: str, sha256: str, have: int, size: int, cut: CompressorError
+    device: DeviceStore,
+    name: str,
+    sha256: str,
+    have: int,
+    size: int,
+    ticket: str,
+    cut: CompressorError,
 ) -> Arrived:
     try:
-        return device.status(name, sha256, size)
+        return device.status(name, sha256, size, ticket)
     except CutError:
         raise _broken_off(device, have, size) from cut
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from compressor import errors
-from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeError
+from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeError, UsageError
 from compressor.remote.ssh import CONNECTION_LOST, NO_COMMAND, SshHost, in_home
 from compressor.remote.ssh_process import SshProcess, TooMuchError
 from deploy.container import is_bundle_name
@@ -32,14 +32,20 @@ _PIECE_SECONDS = 120.0
 _ANSWER_SECONDS = 900.0
 _EXIT_SECONDS = 5.0
 _TOO_OLD = "needs Python"  # as `deploy.runner.packing` says it
-_ERRORS: dict[str, type[CompressorError]] = {
-    **{"bundle": errors.BundleError, "check": CheckFailedError},
-    **{"missing": MissingRuntimeError, "request": errors.UsageError},
-}
 
 
 class CutError(MissingRuntimeError):
     """The connection was cut."""
+
+
+class StaleError(UsageError):
+    """What a request is based on has changed there: it must be asked anew."""
+
+
+_ERRORS: dict[str, type[CompressorError]] = {
+    **{"bundle": errors.BundleError, "check": CheckFailedError},
+    **{"missing": MissingRuntimeError, "request": UsageError, "stale": StaleError},
+}
 
 
 class Arrived(NamedTuple):
@@ -73,14 +79,21 @@ class DeviceStore:
         with self.host.keeping_to_the_protocol():
             return list(answer.objects("bundles", _held))
 
-    def status(self, name: str, sha256: str, size: int) -> Arrived:
-        """What has arrived of a version of `size` bytes."""
-        return self._arrived(self._ask("status", name, "--sha256", sha256), size)
+    def status(self, name: str, sha256: str, size: int, ticket: str) -> Arrived:
+        """What has arrived of a version of `size` bytes; only `ticket` may send more from then."""
+        words = ("--sha256", sha256, "--ticket", ticket)
+        return self._arrived(self._ask("status", name, *words), size)
 
-    def receive(self, name: str, sha256: str, size: int, offset: int, send: Send) -> Arrived:
-        """Send a version of `size` bytes from `offset` on; returns what has arrived."""
+    def receive(
+        self, name: str, sha256: str, size: int, offset: int, ticket: str, send: Send
+    ) -> Arrived:
+        """Send a version of `size` bytes from `offset` on; returns what has arrived.
+
+        Raises StaleError if something else has arrived, or another ticket is valid by now.
+        """
         words = ("--sha256", sha256, "--bytes", str(size), "--offset", str(offset))
-        return self._arrived(self._ask("receive", name, *words, send=send), size)
+        found = self._ask("receive", name, *words, "--ticket", ticket, send=send)
+        return self._arrived(found, size)
 
     def activate(self, name: str, sha256: str) -> Json:
         """Have a version verified and served: current, previous, verified."""

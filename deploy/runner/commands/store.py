@@ -2,7 +2,8 @@
 
 The answer is a line: {"ok": true, ...}, or {"ok": false, "kind": KIND, "error": ONE LINE, ...},
 where KIND is bundle (refused), check (its outputs are wrong, or its runtime fails), missing (its
-runtime is not installed) or request. If a bundle is named, `current` and `previous` say which
+runtime is not installed), stale (another process has changed what the request is based on) or
+request. If a bundle is named, `current` and `previous` say which
 versions are kept for serving, even after a refusal, and `versions` how many there are; in a list,
 `damaged` says whether the current one no longer has its sha256.
 """
@@ -16,6 +17,7 @@ import os
 import select
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,7 @@ from deploy.errors import (
     EngineError,
     MissingEngineError,
     RequestError,
+    StaleError,
 )
 from deploy.runner.source import BundleSource
 from deploy.store import FOLDER, Store, WrongOutputsError
@@ -34,7 +37,7 @@ from deploy.store import FOLDER, Store, WrongOutputsError
 SUMMARY = "manage the bundles of compressor deploy: receive, verify, switch, roll back, remove"
 ACTIONS = ("list", "status", "receive", "activate", "rollback", "remove")
 
-_SILENCE = 60.0
+_SILENCE, _MOMENT = 60.0, 0.2
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv.pop(1)); "
     "from deploy.runner.__main__ import main; sys.exit(main())"
@@ -49,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sha256", default="", help="the version")
     parser.add_argument("--bytes", type=int, default=0, help="its size")
     parser.add_argument("--offset", type=int, default=0, help="bytes that have arrived")
+    parser.add_argument("--ticket", default="", help="of this copy: SESSION.ATTEMPT")
 
 
 def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
@@ -78,9 +82,10 @@ def _answer(arguments: argparse.Namespace, store: Store, source: BundleSource) -
         if not sha256:
             store.check_name(name)
             return {}
-        return _received(store.received(name, sha256))
+        return _received(store.received(name, sha256, arguments.ticket))
     if action == "receive":
-        taken = store.receive(name, sha256, arguments.bytes, arguments.offset, _read)
+        given = (arguments.bytes, arguments.offset, _Input(), arguments.ticket)
+        taken = store.receive(name, sha256, *given)
         return _received(taken)
     if action == "remove":
         return {"removed": store.remove(name)}
@@ -100,11 +105,22 @@ def _received(found: tuple[int, bool]) -> dict[str, Any]:
     return {"received": found[0], "complete": found[1]}
 
 
-def _read(count: int) -> bytes:
-    """Bytes from standard input, b"" at its end; a silent copy does not keep the lock for ever."""
-    if not select.select([0], [], [], _SILENCE)[0]:
-        raise RequestError("the copy stopped", value=f"nothing arrived for {_SILENCE:g} s")
-    return os.read(0, count)
+class _Input:
+    """Bytes from standard input, b"" at its end, None if none arrive in a moment.
+
+    A silent copy does not keep the lock for ever.
+    """
+
+    def __init__(self) -> None:
+        self._heard = time.monotonic()
+
+    def __call__(self, count: int) -> bytes | None:
+        if select.select([0], [], [], _MOMENT)[0]:
+            self._heard = time.monotonic()
+            return os.read(0, count)
+        if time.monotonic() - self._heard > _SILENCE:
+            raise RequestError("the copy stopped", value=f"nothing arrived for {_SILENCE:g} s")
+        return None
 
 
 def _verified(path: Path, sha256: str, name: str, source: BundleSource) -> Any:
@@ -179,4 +195,6 @@ def _kind(error: BaseException) -> str:
         return "missing"
     if isinstance(error, EngineError):
         return "check"
+    if isinstance(error, StaleError):
+        return "stale"
     return "bundle" if isinstance(error, BundleError) else "request"
