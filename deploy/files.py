@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from deploy.errors import ArtifactError
+from deploy.errors import ArtifactError, RequestError
 from deploy.interrupts import Uninterrupted
 
 _CHUNK = 2**18
@@ -65,6 +65,15 @@ def read_regular(path: Path | str, most_bytes: int, failure: str = "cannot read 
         # One byte more at most: a file that grows meanwhile is not read for ever. None: the system
         # has nothing to give now.
         return file.read(size + 1) or b""
+
+
+def in_home(path: Path | str) -> Path:
+    """A path whose ~ is the home directory; raises RequestError where there is none."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        hint = "set HOME, or name another folder"
+        raise RequestError("there is no home directory", value=path, hint=hint) from None
 
 
 def identity(path: Path) -> tuple[int, ...]:

@@ -28,7 +28,7 @@ from typing import Any
 
 from deploy.container import MOST_BYTES, is_bundle_name
 from deploy.errors import BundleError, EngineError, RequestError
-from deploy.files import size_and_sha256, sync
+from deploy.files import in_home, size_and_sha256, sync
 from deploy.interrupts import Uninterrupted
 from deploy.store_files import append, is_held, is_whole, lock_file, remove_empty
 from deploy.store_tickets import accept, check_ticket, take_over, write_ticket
@@ -58,10 +58,10 @@ class WrongOutputsError(EngineError):
 
 
 class Store:
-    """The bundles in `folder`, by name."""
+    """The bundles in `folder`, by name; RequestError where it is in a home that there is not."""
 
     def __init__(self, folder: Path | str = FOLDER) -> None:
-        self.folder = Path(folder).expanduser()
+        self.folder = in_home(folder)
 
     def names(self) -> list[str]:
         """The names of all bundles that have a version here."""

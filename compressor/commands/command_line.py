@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
+import os
 import sys
 import traceback
 from typing import NoReturn
@@ -65,6 +67,7 @@ cli.add_section("Reproduce the paper", sweep, train, sparsify, evaluate)
 def main() -> NoReturn:
     """Run the command line: bad input ends in one line and exit code 2, Ctrl-C in code 130."""
     open_standard_streams()
+    _read_names_as_utf8()
     unwind_when_terminated()
     native = NativeOutput()
     try:
@@ -97,6 +100,12 @@ def main() -> NoReturn:
             say(line, err=True)
         sys.exit(1)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _read_names_as_utf8() -> None:
+    """Start anew where names of files are taken for ASCII: LC_ALL=C with PYTHONUTF8=0."""
+    if codecs.lookup(sys.getfilesystemencoding()).name == "ascii":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -19,8 +19,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import MissingRuntimeError
+from compressor.errors import MissingRuntimeError, UsageError
 from compressor.foundation import storage_errors, temporary_folder, write_json
+from deploy.errors import RequestError
+from deploy.files import in_home
 from deploy.interrupts import Uninterrupted
 
 CACHE_VARIABLE = "COMPRESSOR_CACHE"
@@ -67,8 +69,11 @@ class Environment:
 
     def missing(self) -> str:
         """Why the environment cannot be used; an empty string where it can."""
-        if not (self.folder / _MARKER).is_file():
-            return "is not installed"
+        try:
+            if not (self.folder / _MARKER).is_file():
+                return "is not installed"
+        except UsageError as error:
+            return f"is not installed ({error.what})"
         # The Python that it links to may have been removed since.
         return "" if self._python().exists() else "has lost its Python"
 
@@ -163,12 +168,19 @@ class Environment:
 
 
 def cache_folder() -> Path:
-    """This program's cache; a relative XDG_CACHE_HOME is ignored, as the XDG standard says."""
+    """This program's cache; a relative XDG_CACHE_HOME is ignored, as the XDG standard says.
+
+    Raises UsageError where it would be in a home directory, and there is none.
+    """
     own = os.environ.get(CACHE_VARIABLE, "")
-    if own:
-        return Path(own).expanduser().absolute()
     shared = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    return (shared if shared.is_absolute() else Path.home() / ".cache") / "compressor"
+    if not own and shared.is_absolute():
+        return shared / "compressor"
+    try:
+        return in_home(own or "~/.cache/compressor").absolute()
+    except RequestError as error:
+        hint = f"set HOME, or {CACHE_VARIABLE} to a folder"
+        raise UsageError(error.what, value=error.value, hint=hint) from error
 
 
 @contextlib.contextmanager

@@ -52,6 +52,8 @@ class NpmPackage:
             found = self.path.stat().st_size
         except OSError:
             return "has not been fetched"
+        except UsageError as error:
+            return f"has not been fetched ({error.what})"
         return "" if found == self.size else "is damaged"
 
     def state(self) -> str:

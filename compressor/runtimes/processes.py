@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import shutil
 import signal
 import time
@@ -117,7 +118,13 @@ class LocalProcess:
             self.process.signal(getattr(signal, name))
 
     def place(self, path: Path, *, rewritten: bool = False) -> str:
-        return str(path.resolve())
+        full = path.resolve()
+        name = str(full)
+        if os.fsencode(full) != name.encode(errors="replace"):
+            # Runtimes in C++ take names for UTF-8, whatever the locale says.
+            name = str(self._folder / f"named-{secrets.token_hex(8)}{full.suffix}")
+            Path(name).symlink_to(full)
+        return name
 
     def output(self, name: str) -> str:
         return str(self._folder / name)

@@ -210,11 +210,11 @@ class Workspace:
 
     def _install(self, folder: str, force: bool) -> Answer:
         from deploy.container import MOST_BYTES
-        from deploy.files import atomic_paths, read_regular
+        from deploy.files import atomic_paths, in_home, read_regular
         from deploy.runner.commands.compile import compiled
         from deploy.store import RUNNER
 
-        target = Path(folder).expanduser() / RUNNER
+        target = in_home(folder) / RUNNER
         keys, before = _keys_of(self._archive), _keys_of(target)
         if before is not None and before != keys and not force:
             raise BundleError(

@@ -56,14 +56,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
-    store = Store(arguments.folder)
+    store = None
     try:
+        store = Store(arguments.folder)
         answer, code = {"ok": True, **_answer(arguments, store, source)}, 0
     except (DeployError, OSError, MemoryError, ModuleNotFoundError) as error:
         told = DeployError.of(error)
         kind = _kind(told)
         answer, code = {"ok": False, "kind": kind, "error": str(told)}, _CODES.get(kind, 2)
-    if arguments.name:
+    if arguments.name and store is not None:
         with contextlib.suppress(RequestError):
             answer.update(store.status(arguments.name))
     print(json.dumps(answer), flush=True)
