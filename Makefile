@@ -7,11 +7,12 @@ JOBS ?= 2
 # Compiled once, TensorFlow starts three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo setup runtimes system emulators test test-all lint format benchmarks clean
+.PHONY: help demo setup runtimes system emulators test test-all test-races lint format benchmarks clean
 
 help:
 	@echo "make demo        set up, and run the paper's experiment on the embedded MNIST"
 	@echo "make test        set up, and run the tests (make test-all: the long ones, too)"
+	@echo "make test-races  the tests of cut connections, interrupts and kills, COUNT=200 times each"
 	@echo "make lint        ruff, mypy, and the order of the rooms"
 	@echo "make benchmarks  measure, and write benchmarks/results/"
 
@@ -58,6 +59,11 @@ emulators:
 
 test-all: system runtimes emulators
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+
+# Cut connections, interrupts and kills, COUNT times each.
+COUNT ?= 200
+test-races: system runtimes
+	$(BIN)/python -m pytest -n $(JOBS) -m race --races $(COUNT)
 
 lint: setup
 	$(BIN)/ruff check .

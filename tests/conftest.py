@@ -17,6 +17,17 @@ from compressor.foundation import quiet_tensorflow
 from compressor.pruning.magnitude import magnitude_prune
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--races", type=int, default=1, help="do each test of a race so often")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    count = metafunc.config.getoption("--races")
+    if count > 1 and metafunc.definition.get_closest_marker("race"):
+        metafunc.fixturenames.append("race")
+        metafunc.parametrize("race", range(count))
+
+
 @pytest.fixture(scope="session")
 def keras() -> Any:
     return quiet_tensorflow.load()[1]

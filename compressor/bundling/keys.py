@@ -38,7 +38,7 @@ def keygen(name: Path | str) -> dict[str, Any]:
     private = name.with_name(name.name + PRIVATE_SUFFIX)
     public = name.with_name(name.name + PUBLIC_SUFFIX)
     for path in (private, public):
-        if os.path.lexists(path):
+        if _is_taken(path):
             raise _taken(path)
     key = Ed25519PrivateKey.generate()
     encoding, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
@@ -80,6 +80,10 @@ def read_private_key(path: Path | str) -> tuple[PublicKey, Sign]:
         hint = "compressor keygen makes a pair; sign with the file that ends in .key"
         raise BundleError("no Ed25519 private key without a password", value=path, hint=hint)
     return PublicKey(key.public_key().public_bytes_raw()), key.sign
+
+
+def _is_taken(path: Path) -> bool:
+    return os.path.lexists(path)
 
 
 def _taken(path: Path | str) -> UsageError:

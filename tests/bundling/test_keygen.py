@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from command_line import compressor
+from small_disks import small_disk
 
 import compressor as library
 from compressor.bundling.keys import read_private_key
@@ -64,6 +65,27 @@ def test_a_key_is_never_overwritten(tmp_path: Path) -> None:
 
     assert Path(made["private"]).read_bytes() == before
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_full_disk_leaves_no_half_of_a_pair(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", "4k") as disk:  # room for one file
+        assert "No space left on device" in compressor("keygen", disk / "release").refusal()
+        assert list(disk.iterdir()) == []
+
+
+def test_a_pair_that_is_made_meanwhile_is_not_overwritten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    private, public = tmp_path / "release.key", tmp_path / "release.pub"
+    private.write_text("of somebody else")
+    # As if neither had been there a moment ago.
+    monkeypatch.setattr("compressor.bundling.keys._is_taken", lambda path: False)
+
+    refused = compressor("keygen", tmp_path / "release").refusal()
+
+    assert f"there is a key already: {private}" in refused
+    assert private.read_text() == "of somebody else"
+    assert not public.exists()
 
 
 @pytest.mark.parametrize("name", ["", ".", "/", "..", "a\nb"])

@@ -16,26 +16,18 @@ from command_line import (
     step_times,
     without_times,
 )
+from small_disks import small_disk
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 6 MiB: room for step_1 and step_2_1, and no more."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    options = ["-t", "tmpfs", "-o", "size=6m", "tmpfs", str(disk)]
-    try:
-        mounted = subprocess.run(["mount", *options], capture_output=True, text=True)
-    except FileNotFoundError:
-        pytest.skip("there is no mount command")
-    if mounted.returncode:
-        pytest.skip(f"a small file system cannot be mounted here: {mounted.stderr.strip()}")
-    yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for step_1 and step_2_1, and no more."""
+    with small_disk(tmp_path / "disk", "6m") as disk:
+        yield disk
 
 
-def test_a_full_disk_then_room_again(undisturbed: Any, small_disk: Path) -> None:
-    run = small_disk / "run"
+def test_a_full_disk_then_room_again(undisturbed: Any, disk: Path) -> None:
+    run = disk / "run"
 
     full = compressor(*undisturbed.words(run))
 
@@ -44,7 +36,7 @@ def test_a_full_disk_then_room_again(undisturbed: Any, small_disk: Path) -> None
     assert finished.keys() == {"seed-0/step_1", "seed-0/0.5/step_2_1"}
     assert not [name for name in files(run) if ".tmp" in name or ".new" in name]
 
-    subprocess.run(["mount", "-o", "remount,size=99m", str(small_disk)], check=True)
+    subprocess.run(["mount", "-o", "remount,size=99m", str(disk)], check=True)
     again = compressor(*undisturbed.words(run))
 
     assert again.code == 0, again.stderr
