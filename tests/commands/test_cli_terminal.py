@@ -88,6 +88,7 @@ def test_a_terminal_shows_a_bar(words: list[str]) -> None:
 
 
 @pytest.mark.parametrize("delay", [0.0, 0.7])
+@pytest.mark.race
 def test_ctrl_c_while_tensorflow_is_imported(
     words: list[str], delay: float, tmp_path: Path
 ) -> None:
@@ -108,6 +109,7 @@ def test_ctrl_c_while_tensorflow_is_imported(
     assert not list(tmp_path.rglob("step_1"))
 
 
+@pytest.mark.race
 def test_ctrl_c_in_a_training_then_the_same_command(words: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"
     process = start(*words, "-1", "-2")

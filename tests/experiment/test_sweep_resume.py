@@ -22,6 +22,7 @@ from compressor.foundation.files import atomic_path
 from compressor.runs.run_directory import RunDirectory
 
 
+@pytest.mark.race
 def test_killed_again_and_again(undisturbed: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
     seed = run / "seed-0"
@@ -52,6 +53,7 @@ def test_killed_again_and_again(undisturbed: Any, tmp_path: Path) -> None:
     assert files(run).keys() == files(undisturbed.run).keys()
 
 
+@pytest.mark.race
 def test_a_second_process_is_refused_while_the_first_works(
     undisturbed: Any, tmp_path: Path
 ) -> None:

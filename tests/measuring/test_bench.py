@@ -193,6 +193,7 @@ def test_a_runtime_that_breaks_costs_its_own_row(
     jsonschema.validate(read_bench(output), bench_schema())
 
 
+@pytest.mark.race
 def test_an_interrupt_keeps_what_was_measured(artefacts, tiny_file, tmp_path, monkeypatch) -> None:
     from compressor.measuring.case_process import CaseProcess
 

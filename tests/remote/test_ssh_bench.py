@@ -81,6 +81,7 @@ def test_what_goes_wrong_there_is_said_as_here(bare, artefacts, tmp_path, reject
         rejected(MissingRuntimeError, runner.probe)
 
 
+@pytest.mark.race
 def test_a_cut_connection_costs_the_request_and_the_next_one_connects_again(
     bare, artefacts, rejected, no_leftovers
 ) -> None:
@@ -122,6 +123,7 @@ def test_bench_measures_there(bare, artefacts, tiny_file, tmp_path, no_leftovers
         assert row["load_ms"]["samples"] == 2
 
 
+@pytest.mark.race
 def test_a_cut_connection_costs_its_row(bare, artefacts, tiny_data, tmp_path) -> None:
     paths = [artefacts / "small.tflite", artefacts / "small.onnx"]
 

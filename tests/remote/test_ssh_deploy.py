@@ -206,6 +206,7 @@ def test_a_version_that_fails_after_the_switch_is_rolled_back(device, versions, 
     assert served(device) == (digest(old), None)
 
 
+@pytest.mark.race
 def test_a_cut_connection_is_taken_up_where_it_broke_off(device, versions) -> None:
     big = versions("big", more=3 * MEBIBYTE)
 
@@ -219,6 +220,7 @@ def test_a_cut_connection_is_taken_up_where_it_broke_off(device, versions) -> No
     assert served(device) == (digest(big), None)
 
 
+@pytest.mark.race
 def test_a_line_that_stays_cut_costs_nothing_that_is_served(device, versions, rejected) -> None:
     old, big = versions("old"), versions("big-cut", more=3 * MEBIBYTE)
     assert device.command("deploy", old).code == 0
@@ -252,6 +254,7 @@ def test_a_line_that_stays_cut_costs_nothing_that_is_served(device, versions, re
         wait_until(lambda: ask() == digest(big))
 
 
+@pytest.mark.race
 def test_a_killed_command_leaves_what_is_served_and_the_copy_goes_on(device, versions) -> None:
     old, big = versions("old"), versions("big-killed", more=3 * MEBIBYTE)
     assert device.command("deploy", old).code == 0

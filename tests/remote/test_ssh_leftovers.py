@@ -38,6 +38,7 @@ def short_folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.race
 def test_a_command_that_is_killed_leaves_no_connection(
     device, versions, short_folder, number
 ) -> None:

@@ -8,7 +8,8 @@ import matplotlib
 import pytest
 
 from compressor.errors import StorageError
-from compressor.report.plotting import draw, write_pictures
+from compressor.foundation import write_files
+from compressor.report.plotting import draw, picture_files
 from compressor.report.run_contents import RunContents
 from compressor.report.sections import build_report
 from compressor.report.writing import write_report
@@ -18,7 +19,9 @@ NAMES = ["figure_5_size", "figure_6_accuracy", "figure_7_prediction_time", "figu
 
 def write_figures(results, directory):
     report = build_report(RunContents("run", results))
-    return write_pictures(report, draw(report), directory)
+    files = picture_files(report, draw(report), directory)
+    write_files(files)
+    return list(files)
 
 
 def png_size(path):

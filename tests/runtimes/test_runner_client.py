@@ -170,6 +170,7 @@ def test_a_process_that_breaks_its_word_is_ended(in_place, rejected, program, sa
         assert started[0].poll() is not None and gone(started[0].pid)
 
 
+@pytest.mark.race
 def test_ctrl_c_ends_the_process_at_once(in_place) -> None:
     in_place("sys.stdin.readline(); time.sleep(60)")
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)

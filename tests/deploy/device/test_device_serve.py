@@ -384,6 +384,7 @@ def test_more_requests_at_once_than_allowed_are_told_to_come_again(
 
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+@pytest.mark.race
 def test_a_signal_ends_it_cleanly(
     runner: DeviceRunner, bundle: Path, tmp_path: Path, server: str, number: int, code: int
 ) -> None:
