@@ -36,7 +36,6 @@ setup: $(VENV)/.ready
 
 $(VENV)/.ready: constraints.txt setup.cfg pyproject.toml scripts/setup-venv.sh
 	@scripts/setup-venv.sh $(VENV) $(PYTHON)
-	@touch $@
 
 # An older runtime with an older numpy, in an environment of its own, and what runs models in
 # browsers; not every machine can have them.
@@ -90,4 +89,4 @@ benchmarks: setup
 	$(BIN)/python -m benchmarks.tables --write
 
 clean:
-	rm -rf $(VENV) $(VENV).log build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(VENV).log $(VENV).lock build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis

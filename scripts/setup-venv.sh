@@ -17,6 +17,15 @@ if ! "$python" -c 'import ensurepip, venv' 2>/dev/null; then
   apt-get update -qq && apt-get install -y -qq python3-venv >"$log"
 fi
 
+# Two at once, `make test` beside `make demo`: the second one waits, and finds it done.
+exec 9>"$venv.lock"
+if command -v flock >/dev/null; then
+  flock 9
+  newer=$(find constraints.txt setup.cfg pyproject.toml scripts/setup-venv.sh \
+    -newer "$venv/.ready" 2>/dev/null || echo "not made")
+  [ -n "$newer" ] || exit 0
+fi
+
 rm -rf "$venv"
 echo "setting up $venv (log: $log)"
 "$python" -m venv "$venv"
@@ -33,3 +42,4 @@ else
   }
 fi
 "$venv/bin/compressor" --version
+touch "$venv/.ready"

@@ -125,20 +125,26 @@ class RunDirectory:
                 new.mkdir(parents=True)
                 result = work(new)
             written = write_record(new, result, config)
+            with storage_errors(directory), Uninterrupted():
+                if directory.exists():
+                    directory.rename(old)
+                new.rename(directory)
+                sync(directory.parent)
+                shutil.rmtree(old, ignore_errors=True)
         except BaseException:
             with Uninterrupted():
-                shutil.rmtree(new, ignore_errors=True)
-                if directory.parent != self.path:
-                    with contextlib.suppress(OSError):  # other steps are there
-                        directory.parent.rmdir()
+                self._undo(directory)
             raise
-        with storage_errors(directory), Uninterrupted():
-            if directory.exists():
-                directory.rename(old)
-            new.rename(directory)
-            sync(directory.parent)
-            shutil.rmtree(old, ignore_errors=True)
         return written
+
+    def _undo(self, directory: Path) -> None:
+        """Remove what a step that failed has left."""
+        shutil.rmtree(_beside(directory, NEW), ignore_errors=True)
+        with contextlib.suppress(OSError):  # there is no earlier one, or it is still there
+            _beside(directory, OLD).rename(directory)
+        if directory.parent != self.path:
+            with contextlib.suppress(OSError):  # other steps are there
+                directory.parent.rmdir()
 
     def discard(self, name: str) -> None:
         """Remove the step `name`, if it is there."""
