@@ -235,7 +235,7 @@ def test_a_server_of_a_network_is_asked_by_any_address_but_by_no_other_name() ->
     ids=["rows", "digits", "runs of digits", "a number", "a text", "a fraction"],
 )
 def test_digits_are_refused(served: Served, body: bytes) -> None:
-    """In a time that grows as their number: `test_patterns.py` holds that of the pattern."""
+    """Before they are converted, which takes time by the square of their number."""
     with pytest.raises(RequestError):
         served.instances(body)
 
