@@ -24,7 +24,8 @@ def test_it_prints_a_table_the_fastest_and_the_conditions(artefacts, tiny_file, 
     text = outcome.stdout
     assert "1 thread, batch 1" in text
     rows = [line for line in text.splitlines() if line.startswith("small.tflite")]
-    assert len(rows) == 2 and rows[0].rstrip().endswith("right")
+    # Where the machine says so, it is slower than the first, too.
+    assert len(rows) == 2 and rows[0].rstrip().endswith(("right", "right, slower"))
     size = f"{(artefacts / 'small.tflite').stat().st_size:,}"
     assert size in rows[0] and "±" in rows[0]
     assert "fastest: " in text and f"smallest: small.tflite, {size} bytes" in text
