@@ -69,10 +69,9 @@ def swapped(request: Any, model: Path, tmp_path_factory: Any) -> tuple[str, Swap
     return file_format, Swapped(kind, cruel)
 
 
-def test_auto_writes_the_same_file(
-    model: Path, swapped: tuple[str, Swapped], tmp_path: Path, monkeypatch: Any
-) -> None:
-    """Latencies are made up, since measured ones differ from one time to the next."""
+@pytest.fixture
+def same_latency(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Latencies that are made up, since measured ones differ from one time to the next."""
     from compressor.exporters import variants
 
     monkeypatch.setattr(
@@ -80,6 +79,11 @@ def test_auto_writes_the_same_file(
         "median_latencies",
         lambda given, *_, rounds, host: np.tile([float(len(c)) for c in given], (rounds, 1)),
     )
+
+
+def test_auto_writes_the_same_file(
+    model: Path, swapped: tuple[str, Swapped], tmp_path: Path, same_latency: None
+) -> None:
     file_format, data = swapped
     optimize: Any = {"tflite": "size", "onnx": "latency"}[file_format]
     written, accuracies = [], []
@@ -127,6 +131,27 @@ def test_bench_calls_the_same_row_fastest(
         statuses.append([row["status"] for row in run["rows"]])
 
     assert statuses[0] == statuses[1] == ["right", "right"]
+
+
+@pytest.mark.slow
+def test_a_sweep_exports_the_same_files(tmp_path: Path, same_latency: None) -> None:
+    mnist = compressor.load_dataset(None)
+    parts = (mnist.x_train[:600], mnist.y_train[:600], mnist.x_test[:200])
+    written = []
+    for name, labels in (("true", mnist.y_test[:200]), ("false", (mnist.y_test[:200] + 1) % 10)):
+        plan = compressor.make_plan(
+            Dataset.from_arrays("few", *parts, labels), sparsities=(0.5,), steps=5
+        )
+        compressor.sweep(tmp_path / name, plan, export=True)
+        files = sorted(
+            path
+            for path in (tmp_path / name).rglob("artefacts/*")
+            if path.suffix in (".tflite", ".onnx")
+        )
+        written.append({path.relative_to(tmp_path / name): path.read_bytes() for path in files})
+
+    assert len(written[0]) == 8
+    assert written[0] == written[1]
 
 
 @pytest.mark.parametrize("lie", [0.0, 0.5, 1.0])
