@@ -217,6 +217,7 @@ def tfmot_job(
         "steps": options.steps,
         "batch_size": options.batch_size,
         "learning_rate": options.learning_rate,
+        "first_learning_rate": options.learning_rate_at(0),
         "warmup_steps": options.warmup_steps,
         "sparsity": sparsity,
         "layers": list(LAYERS),

@@ -100,7 +100,7 @@ def _wrap(layer: Any, job: dict[str, Any]) -> Any:
 
 def _learning_rate(job: dict[str, Any]) -> Any:
     return keras.optimizers.schedules.CosineDecay(
-        job["learning_rate"] / (job["warmup_steps"] + 1),
+        job["first_learning_rate"],
         max(job["steps"] - job["warmup_steps"], 1),
         warmup_target=job["learning_rate"],
         warmup_steps=job["warmup_steps"],

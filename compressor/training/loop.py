@@ -17,6 +17,9 @@ from compressor.models import Objective, all_layers, objective_of, preprocessing
 from compressor.training.distillation import Distillation, compile_distilled, distilled_targets
 
 _WARMUP = 0.05
+START = 0.01
+"""where the rise of `cosine` begins, as a fraction of the peak: above zero, so that the first step
+trains, and low, since the first step of Adam goes as far whatever the gradient"""
 # Their order is drawn in advance, 8 bytes an image.
 _MOST_IMAGES = 2**28
 
@@ -92,14 +95,14 @@ class TrainingOptions:
         if self.schedule == "constant":
             return self.learning_rate
         if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / (self.warmup_steps + 1)
+            return self.learning_rate * (START + (1 - START) * step / self.warmup_steps)
         done = min((step - self.warmup_steps) / max(self.steps - self.warmup_steps, 1), 1.0)
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
 
     @property
     def warmup_steps(self) -> int:
         """Over how many steps the learning rate of `cosine` rises."""
-        return max(round(self.steps * _WARMUP), 1)
+        return min(max(round(self.steps * _WARMUP), 1), self.steps - 1)
 
 
 class Progress(Protocol):
@@ -179,9 +182,9 @@ def _learning_rate(keras: Any, options: TrainingOptions) -> Any:
     if options.schedule == "constant" or options.rewind is not None:
         return options.learning_rate_at(0)
     return keras.optimizers.schedules.CosineDecay(
-        options.learning_rate_at(0),  # above zero, where no step would train
-        max(options.steps - options.warmup_steps, 1),
-        warmup_target=options.learning_rate,
+        options.learning_rate_at(0),
+        options.steps - options.warmup_steps,
+        warmup_target=options.learning_rate if options.warmup_steps else None,
         warmup_steps=options.warmup_steps,
     )
 

@@ -135,4 +135,5 @@ def test_models_and_outputs_that_cannot_be_used(
     assert "holds no checkpoint" in compressor("sensitivity", tmp_path, *data).refusal()
     taken = ("-o", tmp_path / "text.keras")
     assert "text.keras" in compressor("sensitivity", folder, *data, *taken).refusal()
-    assert "do not fit" in compressor("sensitivity", folder).refusal()
+    assert "do not fit" in compressor("sensitivity", folder, "--data", "mnist").refusal()
+    assert "--data" in compressor("sensitivity", folder).refusal()

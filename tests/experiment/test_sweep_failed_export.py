@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 from pathlib import Path
 from types import SimpleNamespace
@@ -51,7 +52,7 @@ def write(job: Any, made: dict[str, Any], target: Path) -> dict[str, Any]:
 def exports(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], Exception]:
     """Exports that take no time, and what fails of them."""
     FakeVariants.failing = {}
-    monkeypatch.setattr(sweeping, "ExportJob", lambda *_, **__: SimpleNamespace())
+    monkeypatch.setattr(sweeping, "ExportJob", lambda *_, **__: contextlib.nullcontext())
     monkeypatch.setattr(sweeping, "Variants", FakeVariants)
     monkeypatch.setattr(sweeping, "write_artifact", write)
     return FakeVariants.failing

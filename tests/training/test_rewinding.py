@@ -29,11 +29,13 @@ def observed_rates(model, data, options):
 
 
 def original_rates(keras, steps, rate):
-    """As stock Keras gives them: 5 % warm-up, then a half cosine to zero."""
+    """As stock Keras gives them: 5 % warm-up from 1 % of the peak, then a half cosine to zero."""
     warmup = max(round(steps * 0.05), 1)
     schedule = keras.optimizers.schedules.CosineDecay(
-        rate / (warmup + 1), max(steps - warmup, 1), warmup_target=rate, warmup_steps=warmup
+        rate / 100, max(steps - warmup, 1), warmup_target=rate, warmup_steps=warmup
     )
+    if steps == 1:  # the one step is at the peak
+        return [rate]
     return [float(schedule(step)) for step in range(steps)]
 
 

@@ -113,10 +113,13 @@ def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
         signals.append(number)
         raise _Stopped(0)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, stop)
-    with contextlib.suppress(_Stopped):
-        _serve(arguments, source)
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with contextlib.suppress(_Stopped):
+            _serve(arguments, source)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     if signals[:1] == [signal.SIGINT]:
         raise KeyboardInterrupt
     return 0

@@ -13,7 +13,8 @@ from stock_runtimes import run_artefact
 
 import compressor
 from compressor import PruningSpec, TrainingOptions
-from compressor.data import Dataset
+from compressor.data import Dataset, TrainingData
+from compressor.exporters.job import CHOSEN_ON
 from compressor.models.files import load_model
 from compressor.models.preprocessing import preprocessing_of
 from deploy import read_artifact
@@ -39,12 +40,13 @@ def exported(
 
 def test_what_is_written_does_what_the_model_does(exported: Any) -> None:
     model, data, rows = exported
-    feed = preprocessing_of(model, data.x_test)
-    fed = feed(data.x_test)
+    x, labels = TrainingData.of(data).choosing_part(CHOSEN_ON)
+    feed = preprocessing_of(model, x)
+    fed = feed(x)
     names = [rule.name for rule in feed.rules]
     arrays = dict(zip(names, fed if isinstance(fed, list) else [fed], strict=True))
     expected = np.asarray(model.predict(fed, verbose=0))
-    accuracy = np.mean(expected.argmax(axis=1) == data.y_test)
+    accuracy = np.mean(expected.argmax(axis=1) == labels)
 
     for row in rows:
         if "error" in row:
@@ -53,7 +55,7 @@ def test_what_is_written_does_what_the_model_does(exported: Any) -> None:
         name = f"{row['format']}, {row['quantize']}"
         assert found.shape == expected.shape, name
         least = max(TOLERANCE.get(row["quantize"], 0.002), 1 / len(found))
-        assert np.mean(found.argmax(axis=1) == data.y_test) >= accuracy - least - 1e-9, name
+        assert np.mean(found.argmax(axis=1) == labels) >= accuracy - least - 1e-9, name
         if row["quantize"] == "none":
             np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
