@@ -43,6 +43,7 @@ def of(rows: list[dict[str, Any]], **wanted: Any) -> list[dict[str, Any]]:
     return [row for row in rows if all(row[key] == value for key, value in wanted.items())]
 
 
+@pytest.mark.slow
 def test_every_row_has_the_bytes_of_its_file(measured):
     rows, folder = measured
     assert {row["tool"] for row in rows} == {*HERE, sizes.OURS, sizes.PAPER}
@@ -57,6 +58,7 @@ def test_every_row_has_the_bytes_of_its_file(measured):
         assert row["loads"] == (row["reason"] is None), row
 
 
+@pytest.mark.slow
 def test_the_accuracy_is_that_of_the_file_in_its_runtime(measured, job, tiny_data):
     rows, folder = measured
     for row in [*of(rows, tool=KERAS, loads=True), *of(rows, tool=CONVERTER, form="dense")]:
@@ -68,6 +70,7 @@ def test_the_accuracy_is_that_of_the_file_in_its_runtime(measured, job, tiny_dat
         assert row["version"]
 
 
+@pytest.mark.slow
 def test_each_artefact_that_loads_can_be_measured_with_proof(measured):
     rows, folder = measured
     for row in of(rows, kind="artefact"):
@@ -86,6 +89,7 @@ def test_each_artefact_that_loads_can_be_measured_with_proof(measured):
         assert len(vectors.outputs) == sizes.VECTORS
 
 
+@pytest.mark.slow
 def test_packed_rows_unpack_to_the_file_and_have_its_accuracy(measured):
     rows, folder = measured
     unpack = {".gz": gzip.decompress, ".xz": lzma.decompress}
@@ -99,6 +103,7 @@ def test_packed_rows_unpack_to_the_file_and_have_its_accuracy(measured):
         assert not row["loads"] and "must be unpacked" in row["reason"]
 
 
+@pytest.mark.slow
 def test_a_pruned_kernel_is_marked_smaller_than_the_stock_tools_files(measured):
     rows, _ = measured
     (ours,) = of(rows, tool=sizes.OURS, format="tflite", quantize="none")

@@ -12,6 +12,7 @@ from compressor import PruningSpec
 from compressor.data import Dataset
 
 
+@pytest.mark.slow
 def test_an_archive_of_a_sweep_is_what_measure_py_takes(
     pruned_file: Path, tiny_data: Dataset, tmp_path, monkeypatch
 ) -> None:

@@ -44,6 +44,7 @@ def test_a_full_disk_then_room_again(undisturbed: Any, disk: Path) -> None:
     assert without_times(results_of(run)) == without_times(undisturbed.results)
 
 
+@pytest.mark.slow
 def test_a_limit_on_the_size_of_a_file(undisturbed: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = [

@@ -14,6 +14,8 @@ import pytest
 from command_line import compressor, results_of, without_times
 
 from compressor import load_dataset
+from compressor.experiment.paper_checkpoint import read_sparse_checkpoint
+from compressor.models.files import data_digest
 from compressor.pruning.plan import make_plan
 from compressor.runs import results_schema
 
@@ -161,3 +163,12 @@ def test_the_sweep_says_how_it_feeds_its_models(undisturbed: Any) -> None:
     assert "uint8 scaled to 0..1" in (undisturbed.run / "report.md").read_text()
     (rule,) = undisturbed.results["dense"][0]["inputs"]
     assert rule["scale"] == 1 / 255
+
+
+def test_every_model_notes_the_data_that_it_was_trained_on(undisturbed: Any) -> None:
+    digest = load_dataset(undisturbed.data / "d.npz").digest
+    seed = undisturbed.run / "seed-0"
+
+    for model in (seed / "step_1", *(seed / "0.9" / step for step in ("step_2_1", "step_2_2"))):
+        assert data_digest(model / "model.keras") == digest
+    assert read_sparse_checkpoint(seed / "0.9" / "step_3" / "sparse.npz").data == digest

@@ -111,19 +111,3 @@ def test_a_damaged_note_is_no_traceback(
 
     assert outcome.code in (0, 2)
     assert "Traceback" not in outcome.stderr
-
-
-def test_training_pruning_and_sparsifying_note_their_data(tmp_path: Path, tiny_data: Any) -> None:
-    mnist = load_dataset(None)
-    few = Dataset.from_arrays(
-        "few", mnist.x_train[:600], mnist.y_train[:600], mnist.x_test[:50], mnist.y_test[:50]
-    )
-    plan = compressor.make_plan(few, sparsities=(0.5,), steps=1)
-
-    compressor.train(tmp_path, plan, do=(1, 2, 3))
-
-    for step in ("step_1", "step_2_1", "step_2_2"):
-        assert data_digest(tmp_path / step / "model.keras") == few.digest
-    from compressor.experiment.paper_checkpoint import read_sparse_checkpoint
-
-    assert read_sparse_checkpoint(tmp_path / "step_3" / "sparse.npz").data == few.digest

@@ -20,7 +20,10 @@ from compressor.models.preprocessing import preprocessing_of
 from deploy import read_artifact
 
 RETRAINED = TrainingOptions(steps=60, batch_size=32, learning_rate=5e-3)
-NAMES = ("residual", "mobile", "two inputs", "lstm")
+NAMES = (
+    *(pytest.param(name, marks=pytest.mark.slow) for name in ("residual", "mobile")),
+    *("two inputs", "lstm"),
+)
 TOLERANCE = {"none": 0.001, "float16": 0.001, "dynamic": 0.001}
 LEAST = {"tflite": {"none", "float16"}, "onnx": {"none", "float16", "dynamic", "codebook"}}
 """What every one of them can be exported as."""
