@@ -6,6 +6,8 @@ import shutil
 import tarfile
 from pathlib import Path
 
+import pytest
+
 from benchmarks.gpu import prepare
 from benchmarks.gpu.there.material import Material
 from compressor import PruningSpec
