@@ -142,6 +142,9 @@ def _channel_class(application: Application, most: int) -> type:
                 self.completed = True
                 return len(data)
             consumed: int = super().received(data)
+            if self.error is not None:
+                # Else it says 100 Continue, and reads what follows as more of the same head.
+                self.expect_continue = False
             if self.headers_finished and not self.empty:
                 refusal = _refusal(application, self)
                 if refusal is not None:

@@ -123,6 +123,8 @@ def status(answer: bytes) -> int:
         b"GET //[::1 HTTP/1.1\r\n",
         b"GET /healthz HTTP/1.1\r\n" + OPEN + b"Content-Length: " + b"9" * 5000 + b"\r\n",
         b"GET /healthz HTTP/1.1\r\n" + OPEN + b"Content-Length: 0, 0\r\n",
+        b"GET /healthz HTTP/1.1\r\n" + OPEN + OPEN + b"Expect: 100-continue\r\n",
+        b"GET /healthz HTTP/1.1\r\n" + OPEN + b"A: b\r\n c\r\nExpect: 100-continue\r\n",
     ],
 )
 def test_a_head_that_the_standard_does_not_know_is_refused(port: int, head: bytes) -> None:
