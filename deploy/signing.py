@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ _CONTEXT = b"compressor-bundle-v1\0"
 _MOST_TEXT = 4096
 # What comes before the 32 bytes of a key in a SubjectPublicKeyInfo (RFC 8410, section 4).
 _DER_PREFIX = bytes.fromhex("302a300506032b6570032100")
+_KEY = re.compile(f"[0-9a-f]{{{2 * ed25519.KEY_BYTES}}}")
 _PEM_BEGIN, _PEM_END = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"
 
 
@@ -155,9 +157,12 @@ def describe_keys(keys: Sequence[PublicKey]) -> bytes:
 
 def _parse_keys(content: bytes) -> tuple[PublicKey, ...]:
     fields = Fields(parse_json(content, PINNED_KEYS), PINNED_KEYS)
-    keys = tuple(PublicKey(bytes.fromhex(text)) for text in fields.texts("keys"))
+    texts = fields.texts("keys")
     fields.done()
-    return keys
+    for text in texts:
+        if _KEY.fullmatch(text) is None:
+            raise BundleError("not an Ed25519 public key of 64 hex digits", value=text)
+    return tuple(PublicKey(bytes.fromhex(text)) for text in texts)
 
 
 def parse_signature(described: bytes) -> tuple[str, bytes]:

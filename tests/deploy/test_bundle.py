@@ -13,7 +13,13 @@ from bundles import Signer, bundle_of, relisted, with_manifest, with_members
 from deploy.bundle import open_bundle
 from deploy.container import read_container
 from deploy.errors import BundleError, DeployError
-from deploy.signing import describe_signature, read_public_key, signed_message
+from deploy.signing import (
+    describe_keys,
+    describe_signature,
+    keys_pinned_in,
+    read_public_key,
+    signed_message,
+)
 
 OWNER, STRANGER = Signer(1), Signer(2)
 
@@ -255,3 +261,15 @@ def test_public_keys_are_read_strictly(tmp_path: Path) -> None:
     path.write_text(pem.replace("PUBLIC", "PRIVATE"))
     with pytest.raises(BundleError, match="private key"):
         read_public_key(path)
+
+
+@pytest.mark.parametrize("key", ["x" * 64, "ab" * 31, "ab" * 33, "AB" * 32, "ab " * 32, ""])
+def test_a_pinned_key_that_is_none_is_refused(tmp_path: Path, key: str) -> None:
+    path = tmp_path / "pinned_keys.json"
+    path.write_bytes(describe_keys([OWNER.public]))
+    assert keys_pinned_in(path) == (OWNER.public,)
+    path.write_text(json.dumps({"keys": [OWNER.public.raw.hex(), key]}))
+
+    with pytest.raises(DeployError) as caught:
+        keys_pinned_in(path)
+    assert str(caught.value).isprintable()
