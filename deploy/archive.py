@@ -51,7 +51,7 @@ class Archive:
         """Refuse members that are encrypted, packed otherwise, or of a size that cannot be."""
         for member in members:
             packed, method = member.compress_size, member.compress_type
-            where = f"{member.filename} in {self._where}"
+            where = f"{clean(member.filename)} in {self._where}"
             if member.flag_bits & _ENCRYPTED:
                 raise ArtifactError(
                     f"{self._what} is encrypted", value=where, hint="save it without a password"
@@ -80,7 +80,7 @@ class Archive:
             if odd or name in seen or not parts[0] or ".." in parts:
                 raise ArtifactError(
                     f"{self._what} has a member twice, or of a name that leads elsewhere",
-                    value=f"{name} in {self._where}",
+                    value=f"{clean(name)} in {self._where}",
                     hint=self._hint,
                 )
             seen.add(name)
@@ -100,7 +100,7 @@ class Archive:
             return bytes(read_up_to(stream, member.file_size + 1))
 
     def _damage(self, member: zipfile.ZipInfo) -> contextlib.AbstractContextManager[None]:
-        where = f"{member.filename} in {self._where}"
+        where = f"{clean(member.filename)} in {self._where}"
         return damage(f"{self._what} is damaged", where, self._hint)
 
 

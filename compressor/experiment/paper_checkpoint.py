@@ -25,6 +25,7 @@ from compressor.encodings import SparseKernel
 from compressor.errors import CheckFailedError, CheckpointError, ModelError
 from compressor.foundation import atomic_path, quiet_tensorflow
 from compressor.models import data_digest, dense_variables, resolve_layers
+from deploy.text import clean
 
 SCHEMA = "compressor.sparse-checkpoint"
 SCHEMA_VERSION = 1
@@ -132,7 +133,7 @@ def _description(arrays: dict[str, np.ndarray], path: Path) -> dict[str, Any]:
     if version != SCHEMA_VERSION:
         raise CheckpointError(
             "the sparse checkpoint has another schema version",
-            value=f"{version} ({path})",
+            value=f"{clean(version)} ({path})",
             hint=f"this program reads version {SCHEMA_VERSION}",
         )
     return description
@@ -146,7 +147,9 @@ def _shape(shape: Any, path: Path) -> tuple[int, ...]:
         and math.prod(shape) < 2**31
         and shape[-1] <= _MOST_OUTPUTS
     ):
-        raise CheckpointError("a sparse kernel has an impossible shape", value=f"{shape} ({path})")
+        raise CheckpointError(
+            "a sparse kernel has an impossible shape", value=f"{clean(shape)} ({path})"
+        )
     return tuple(shape)
 
 

@@ -152,3 +152,14 @@ def test_the_rest_of_a_file_is_not_read_for_its_end() -> None:
 
     assert "not a readable zip file: x.zip" in refusal(read)
     assert all(count is not None and 0 <= count < MIB for count in counts)
+
+
+def test_a_long_name_does_not_fill_the_message() -> None:
+    content = zipped(("a" * 60_000, "one"))
+    refusal(opened, content)
+    with open_archive(io.BytesIO(content), "zip file", "x.zip", "make it anew") as archive:
+        packed = archive.members[0]
+        packed.compress_type = zipfile.ZIP_BZIP2
+        with pytest.raises(ArtifactError) as caught:
+            archive.check([packed])
+    assert len(str(caught.value.value)) < 200
