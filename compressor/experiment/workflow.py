@@ -181,5 +181,5 @@ def _to_prune(root: Path, variables: Variables) -> tuple[Path, str]:
     that its record names.
     """
     if variables.holds(root / "step_2_2") and is_finished(root / "step_2_1"):
-        return root / "step_1" / MODEL, read_record(root / "step_2_1")["config"]["model"]
+        return root / "step_1" / MODEL, str(read_record(root / "step_2_1")["config"].get("model"))
     return variables.model(), model_digest(variables.model())

@@ -35,7 +35,7 @@ def records_text(records: Mapping[str, Mapping[str, Any]]) -> str:
             text += f"  left alone: {name}: {reason}\n"
         for warning in _pruning(record).get("warnings", []):
             text += f"  warning: {warning}\n"
-        if "encodings" in record:
+        if isinstance(record.get("encodings"), Mapping):
             rows = [[name, count(size)] for name, size in record["encodings"].items()]
             text += _indented(text_table(["encoding", "bytes"], rows))
     return text
@@ -121,7 +121,7 @@ def _pruned_table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         cells = [row["layer"], count(row["parameters"]), count(row["kept"])]
         if units:
-            cells += [count(row["units"]), count(row["units_kept"])]
+            cells += [known(row.get("units")), known(row.get("units_kept"))]
         table.append([*cells, known(row["threshold"], threshold)])
     return text_table(header, table)
 

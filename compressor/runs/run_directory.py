@@ -27,8 +27,10 @@ from compressor.foundation import (
     storage_errors,
     write_json,
 )
+from compressor.runs.schema import check_schema, load_schema, read_document
 from deploy.files import sync
 from deploy.interrupts import Uninterrupted
+from deploy.text import clean
 
 IDENTITY = "experiment.json"
 RECORD = "record.json"
@@ -156,9 +158,8 @@ class RunDirectory:
                 shutil.rmtree(old, ignore_errors=True)
 
     def _reuse(self, directory: Path, config: dict[str, Any]) -> dict[str, Any]:
-        before = read_record(directory)["config"]
-        if isinstance(before, dict):  # one of an earlier compressor does not say its versions
-            before = {VERSIONS: {}, **before}
+        # One of an earlier compressor does not say its versions.
+        before = {VERSIONS: {}, **read_record(directory)["config"]}
         difference = first_difference(before, config)
         if difference:
             what = "versions" if difference.startswith(f"{VERSIONS}.") else "options"
@@ -253,14 +254,7 @@ def read_record(directory: Path) -> dict[str, Any]:
 
     Raises CheckpointError for a record that is damaged or was altered.
     """
-    record = read_json(directory / RECORD)
-    if record.pop("digest", None) != _digest(record):
-        raise CheckpointError(
-            "the record of a finished step was altered",
-            value=directory / RECORD,
-            hint=f"remove the folder {directory} to do this step again",
-        )
-    return record
+    return read_document(directory / RECORD, _check_record)
 
 
 def same_pruning(pruned: Path, retrained: Path) -> bool:
@@ -278,8 +272,10 @@ def read_step(directory: Path) -> dict[str, Any]:
     """
     record = read_record(directory)
     for name, digest in record["sha256"].items():
-        path = directory / Path(name).name
-        if not path.is_file() or sha256(path) != digest:
+        path, found = directory / Path(name).name, None
+        with contextlib.suppress(CheckpointError):
+            found = sha256(path)
+        if found != digest:
             raise CheckpointError(
                 "a file of a finished step is missing or was altered",
                 value=path,
@@ -287,6 +283,14 @@ def read_step(directory: Path) -> dict[str, Any]:
             )
     result: dict[str, Any] = record["result"]
     return result
+
+
+def _check_record(record: dict[str, Any]) -> None:
+    """Raise CheckpointError unless this is a record, and take its digest off."""
+    again = "remove the folder of the step to do it again"
+    if record.pop("digest", None) != _digest(record):
+        raise CheckpointError("the record of a finished step was altered", hint=again)
+    check_schema(record, load_schema("record.schema.json"), "record of a finished step", "record")
 
 
 def _digest(record: dict[str, Any]) -> str:
@@ -319,7 +323,7 @@ def first_difference(old: Any, new: Any, name: str = "") -> str:
             if found:
                 return found
         return ""
-    return "" if old == new else f"{name} was {_short(old)}, is now {_short(new)}"
+    return "" if old == new else f"{clean(name)} was {_short(old)}, is now {_short(new)}"
 
 
 def _short(value: Any) -> str:

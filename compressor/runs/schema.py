@@ -14,10 +14,12 @@ from typing import Any
 
 from compressor.errors import CheckpointError
 from compressor.foundation import read_json
+from deploy.text import clean
 
 _BEYOND = 2**63  # such an integer is no count, and overflows a float in time
 _LARGEST = 16 * 2**20  # bytes; checking a byte takes microseconds
 _LONGEST_PATH = 200
+_LONGEST_REASON = 300
 _SURROGATE = re.compile("[\ud800-\udfff]")  # half of a pair: no valid text holds one
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
@@ -47,7 +49,7 @@ def check_version(document: Any, what: str, name: str, version: int) -> None:
     if document.get("schema_version") != version:
         raise CheckpointError(
             f"{what} of another version",
-            value=document.get("schema_version"),
+            value=clean(document.get("schema_version")),
             hint=f"this one reads version {version}",
         )
 
@@ -71,7 +73,7 @@ def check_schema(document: Any, schema: Mapping[str, Any], what: str, root: str)
     if said.startswith(value):
         said = _SHORT.repr(error.instance) + said[len(value) :]
     place = (root + error.json_path[1:])[:_LONGEST_PATH]
-    raise CheckpointError(f"{what} is damaged", value=place, hint=said)
+    raise CheckpointError(f"{what} is damaged", value=place, hint=clean(said, _LONGEST_REASON))
 
 
 @functools.cache

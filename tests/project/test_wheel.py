@@ -23,6 +23,7 @@ DATA = {
     "compressor/data/train-images-idx3-ubyte.gz",
     "compressor/report/templates/report.html.j2",
     "compressor/runs/bench.schema.json",
+    "compressor/runs/record.schema.json",
     "compressor/runs/results.schema.json",
     "deploy/devices/raspberrypi-4.toml",
     "deploy/operators/litert-1.2.0.json",
