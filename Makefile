@@ -7,12 +7,13 @@ JOBS ?= 2
 # Compiled once, TensorFlow starts three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo setup runtimes system emulators test test-all test-races lint format benchmarks clean
+.PHONY: help demo setup runtimes system emulators test test-all test-races fuzz lint format benchmarks clean
 
 help:
 	@echo "make demo        set up, and run the paper's experiment on the embedded MNIST"
 	@echo "make test        set up, and run the tests (make test-all: the long ones, too)"
 	@echo "make test-races  the tests of cut connections, interrupts and kills, COUNT=200 times each"
+	@echo "make fuzz        COUNT=1000000 damaged inputs for all that reads what others wrote"
 	@echo "make lint        ruff, mypy, and the order of the rooms"
 	@echo "make benchmarks  measure, and write benchmarks/results/"
 
@@ -60,9 +61,17 @@ test-all: system runtimes emulators
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
 
 # Cut connections, interrupts and kills, COUNT times each.
-COUNT ?= 200
+test-races: COUNT ?= 200
 test-races: system runtimes
 	$(BIN)/python -m pytest -n $(JOBS) -m race --races $(COUNT)
+
+# As one command a failure can be tried alone: make fuzz COUNT=1 TARGETS=tflite FIRST=1234.
+fuzz: COUNT ?= 1000000
+fuzz: SEED ?= 0
+fuzz: FIRST ?= 0
+fuzz: setup
+	PYTHONPATH=tests/support $(BIN)/python -m fuzzing --count $(COUNT) --seed $(SEED) \
+	    --first $(FIRST) --processes $(JOBS) --targets $(TARGETS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -4,7 +4,6 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings, strategies as st
 
 from compressor.encodings import SparseKernel
 from compressor.errors import CheckpointError
@@ -96,27 +95,3 @@ def test_checking_takes_no_memory_by_the_shape():
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 2**20
-
-
-@st.composite
-def mutations(draw):
-    """The streams with one of them cut, repeated, or with some of its bytes changed."""
-    key = draw(st.sampled_from(sorted(GOOD)))
-    stream = GOOD[key]
-    kind = draw(st.sampled_from(["cut", "repeat", "bytes"]))
-    if kind == "cut":
-        stream = stream[: draw(st.integers(0, len(stream)))]
-    elif kind == "repeat":
-        stream = np.concatenate([stream, stream])
-    else:
-        raw = bytearray(stream.tobytes())
-        for _ in range(draw(st.integers(1, 4))):
-            raw[draw(st.integers(0, len(raw) - 1))] = draw(st.integers(0, 255))
-        stream = np.frombuffer(bytes(raw), stream.dtype).reshape(stream.shape)
-    return {**GOOD, key: stream}
-
-
-@settings(max_examples=150, deadline=None)
-@given(streams=mutations())
-def test_fuzzed_streams_are_refused_or_canonical(streams):
-    assert_refused_or_canonical(MATRIX.shape, streams)

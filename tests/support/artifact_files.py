@@ -5,6 +5,7 @@ from __future__ import annotations
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
+from onnx import helper, numpy_helper
 
 _TYPES = {np.dtype("float32"): 0, np.dtype("float16"): 1, np.dtype("int32"): 2, np.dtype("int8"): 9}
 _VECTORS = {
@@ -132,3 +133,58 @@ def _vector(kind, numbers):
     vector = build()
     vector.values = np.array(numbers, kind)
     return code, vector
+
+
+def small_tflite() -> bytes:
+    """A sound file with sparse weights, blocks of them, and a bias."""
+    dense = np.zeros((6, 32), "float32")
+    dense[[0, 2, 5], [1, 30, 7]] = 1, -2, 3
+    block = np.kron(dense[:, :3] != 0, np.ones((1, 16))).astype("int8")
+    return tflite_bytes(
+        tflite_model(
+            **{
+                "fc1/kernel": sparse_tensor(dense, segments="uint8"),
+                "fc2/kernel": sparse_tensor(block, blocks={1: 16}, formats="dcd"),
+                "bias": np.arange(6, dtype="float32"),
+            }
+        )
+    )
+
+
+def small_onnx() -> bytes:
+    """A sound file with a weight that a chain of operators decodes, and a sparse one."""
+    dense = np.zeros((6, 4), "float32")
+    dense.ravel()[[1, 5, 20]] = 1, -2, 3
+    flat = np.flatnonzero(dense)
+    sparse = helper.make_sparse_tensor(
+        numpy_helper.from_array(dense.ravel()[flat], "fc2/kernel"),
+        helper.make_tensor("i", 7, [3], flat.tolist()),
+        dense.shape,
+    )
+    arrays = {
+        "gaps": np.diff(flat, prepend=0).astype("uint8"),
+        "values": dense.ravel()[flat].astype("int8"),
+        "axis": np.array(0, "int32"),
+        "size": np.array([24]),
+        "shape": np.array([6, 4]),
+    }
+    node = helper.make_node
+    graph = helper.make_graph(
+        [
+            node("Cast", ["gaps"], ["1"], to=6),
+            node("CumSum", ["1", "axis"], ["2"]),
+            node("Cast", ["values"], ["3"], to=1),
+            node("ConstantOfShape", ["size"], ["4"]),
+            node("ScatterElements", ["4", "2", "3"], ["5"], axis=0),
+            node("Reshape", ["5", "shape"], ["w"], name="decode/gap8/fc1/kernel"),
+            node("MatMul", ["x", "w"], ["z"]),
+            node("Add", ["z", "fc2/kernel"], ["y"]),
+        ],
+        "g",
+        [helper.make_tensor_value_info("x", 1, ["N", 6])],
+        [helper.make_tensor_value_info("y", 1, ["N", 4])],
+        [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+        sparse_initializer=[sparse],
+    )
+    opsets = [helper.make_opsetid("", 18)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()

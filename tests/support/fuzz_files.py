@@ -1,0 +1,374 @@
+"""What reads artefacts, arrays, pictures and profiles, for `fuzzing`; each with sound files."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import random
+import shutil
+import struct
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+from artifact_files import small_onnx, small_tflite
+from descriptions import DESCRIPTION
+from fuzzing import Attempt, Target
+from mutators import altered, damaged, npy, text_of, zipped
+
+from deploy.arrays import decode_array, decode_arrays, read_array_file, write_arrays
+from deploy.artifact import Artifact, read_artifact
+from deploy.vectors import CheckVectors
+
+IMAGES = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+LABELS = np.array([0, 1])
+_LARGEST = 100_000
+"""Bytes that no sound reader makes of inputs this small, but by unpacking."""
+
+
+def npz(**arrays: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    write_arrays(stream, arrays)
+    return stream.getvalue()
+
+
+def npy_of(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def members_of(**arrays: np.ndarray) -> dict[str, bytes]:
+    return {f"{name}.npy": npy_of(array) for name, array in arrays.items()}
+
+
+def vectors() -> CheckVectors:
+    """Of the one input of `write_artefact`."""
+    generator = np.random.default_rng(1)
+    picture = generator.random((3, 8, 8, 1)).astype(np.float32)
+    return CheckVectors({"picture": picture}, generator.random((3, 4), np.float32), 1e-3)
+
+
+def write_artefact(folder: Path, name: str = "small.tflite") -> Path:
+    """A small artefact of one input, with its description and check vectors."""
+    path = folder / name
+    path.write_bytes(small_tflite())
+    checked = vectors().to_bytes()
+    path.with_name(f"{name}.check.npz").write_bytes(checked)
+    port = {**DESCRIPTION["inputs"][0], "name": "picture"}
+    rule = {**DESCRIPTION["preprocessing"][0], "name": "picture"}
+    described = {
+        **DESCRIPTION,
+        **{"file": name, "bytes": path.stat().st_size, "inputs": [port], "preprocessing": [rule]},
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "vectors_sha256": hashlib.sha256(checked).hexdigest(),
+    }
+    path.with_name(f"{name}.json").write_text(json.dumps(described))
+    return path
+
+
+def contents(kind: str, make: Callable[[], bytes]) -> Callable[[Path], Attempt]:
+    """Everything that `inspect` does with an artefact, and the values of every weight."""
+
+    def prepare(folder: Path) -> Attempt:
+        from compressor.exporters.inspection import describe_artifact_file
+
+        sound, path = make(), folder / f"any.{kind}"
+
+        def attempt(chance: random.Random) -> bool:
+            path.write_bytes(damaged(sound, chance))
+            _values(kind, path)
+            json.dumps(describe_artifact_file(path, kind))
+            return True
+
+        path.write_bytes(sound)
+        _values(kind, path)
+        describe_artifact_file(path, kind)
+        return attempt
+
+    return prepare
+
+
+def _values(kind: str, path: Path) -> None:
+    content = path.read_bytes()
+    if kind == "tflite":
+        from compressor.exporters.tflite.reading import read_tflite, stored_values
+
+        tflite = read_tflite(content)
+        for graph in tflite.subgraphs:
+            for tensor in graph.tensors:
+                if tensor.is_constant and tensor.type.dtype:
+                    stored_values(tflite, tensor)
+    else:
+        from compressor.exporters.onnx.reading import read_onnx, weight_values
+
+        onnx = read_onnx(content)
+        for weight in onnx.weights:
+            weight_values(onnx, weight)
+
+
+def stock_tflite() -> bytes:
+    """A file of the stock converter."""
+    from compressor.foundation import quiet_tensorflow
+
+    tensorflow, keras = quiet_tensorflow.load()
+    layers = [keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(12)]
+    model = keras.Sequential([*layers, keras.layers.Dense(4)])
+    return bytes(tensorflow.lite.TFLiteConverter.from_keras_model(model).convert())
+
+
+def descriptions(folder: Path) -> Attempt:
+    """A description is refused, or is what it says."""
+    file = write_artefact(folder)
+    beside, checked = (file.with_name(file.name + end) for end in (".json", ".check.npz"))
+    sound, others = json.loads(beside.read_text()), checked.read_bytes()
+
+    def attempt(chance: random.Random) -> bool:
+        if not chance.randrange(20):
+            checked.write_bytes(damaged(others, chance))
+        beside.write_bytes(text_of(sound, chance))
+        try:
+            read_artifact(file)
+        finally:
+            checked.write_bytes(others)
+        content = altered(sound, chance)
+        assert Artifact.parse(content).describe() == content
+        return True
+
+    assert read_artifact(file)
+    return attempt
+
+
+def arrays(folder: Path) -> Attempt:
+    """Check vectors and other files of the device side: no more than is in them."""
+    sound, path = vectors().to_bytes(), folder / "any.npy"
+    members = members_of(**decode_arrays(sound, "sound"))
+    one = npy_of(IMAGES)
+
+    def attempt(chance: random.Random) -> bool:
+        kind = chance.randrange(4)
+        if kind == 0:
+            path.write_bytes(npy(chance) if chance.randrange(2) else damaged(one, chance))
+            assert read_array_file(path, _LARGEST).nbytes <= _LARGEST
+        elif kind == 1:
+            assert decode_array(npy(chance), "it").nbytes <= _LARGEST
+        else:
+            if kind == 2:
+                members["outputs.npy"] = npy(chance)
+            content = damaged(sound, chance) if chance.randrange(2) else zipped(members, chance)
+            CheckVectors.parse(content, "it")
+        return True
+
+    return attempt
+
+
+def datasets(folder: Path) -> Attempt:
+    """The .npz files of data sets, and the names of what is in them."""
+    from compressor.data import load_dataset
+
+    whole = {"x_train": IMAGES, "y_train": LABELS, "x_test": IMAGES, "y_test": LABELS}
+    stream, packed = io.BytesIO(), io.BytesIO()
+    np.savez(stream, **whole)
+    np.savez_compressed(packed, **whole)
+    sound, members, path = (stream.getvalue(), packed.getvalue()), members_of(**whole), folder
+    path = folder / "data.npz"
+    pieces = ("x_train", "x_test", "y_train", "y_test", "/", "_", ".", "a", "b", "é", "x_", "")
+
+    def named(chance: random.Random) -> bytes:
+        found = {}
+        for _ in range(chance.randrange(9)):
+            name = "".join(chance.choice(pieces) for _ in range(chance.randrange(4)))
+            found[f"{name}.npy"] = members[f"{'y' if name[:1] == 'y' else 'x'}_test.npy"]
+        return zipped({**members, **found} if chance.randrange(2) else found or members, chance)
+
+    def attempt(chance: random.Random) -> bool:
+        kind = chance.randrange(9)
+        if kind < 3:
+            path.write_bytes(damaged(chance.choice(sound), chance))
+        elif kind < 5:
+            path.write_bytes(named(chance))
+        elif kind == 5:
+            path.write_bytes(chance.randbytes(chance.randrange(200)))
+        else:
+            more = {"x_train.npy": npy(chance)} if kind == 6 else {}
+            path.write_bytes(zipped({**members, **more}, chance))
+        data = load_dataset(path)
+        if not hasattr(data.x_train, "shape"):
+            assert list(data.x_train) == list(data.x_test) == sorted(data.x_train)
+            assert all(data.x_train)
+        return True
+
+    for content in sound:
+        path.write_bytes(content)
+        load_dataset(path)
+    return attempt
+
+
+def idx_of(array: np.ndarray) -> bytes:
+    codes = {"uint8": 8, "int32": 12, "float32": 13, "float64": 14}
+    header = struct.pack(
+        f">BBBB{array.ndim}I", 0, 0, codes[str(array.dtype)], array.ndim, *array.shape
+    )
+    return header + array.astype(array.dtype.newbyteorder(">")).tobytes()
+
+
+def idx(folder: Path) -> Attempt:
+    """IDX files, raw and gzipped: no more bytes than the file has, or unpacks to."""
+    from compressor.data.checks import as_images, as_labels
+    from compressor.data.idx import read_idx
+
+    sounds = [idx_of(IMAGES.astype(kind)) for kind in ("uint8", "int32", "float64")]
+    path = folder / "images"
+
+    def attempt(chance: random.Random) -> bool:
+        sound = chance.choice(sounds)
+        kind = chance.randrange(4)
+        if kind == 0:
+            content = chance.randbytes(chance.randrange(60))
+        elif kind == 1:
+            content = damaged(gzip.compress(sound, 1, mtime=0), chance)
+        else:
+            content = damaged(sound, chance)
+            content = gzip.compress(content, 1, mtime=0) if kind == 2 else content
+        path.write_bytes(content)
+        array = read_idx(path, chance.choice((None, "images", "labels")))
+        assert array.nbytes <= _LARGEST
+        as_images(array, "x") if array.ndim > 1 else as_labels(array, "y")
+        return True
+
+    return attempt
+
+
+def png_of(width: int, height: int, depth: int, colour: int, interlaced: int = 0) -> list[bytes]:
+    """The chunks of a picture, types and bodies."""
+    channels = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[colour]
+    rows = (b"\0" + bytes(range(200))[: (width * channels * depth + 7) // 8]) * height
+    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced)
+    parts = [b"IHDR" + header, b"IDAT" + zlib.compress(rows)]
+    if colour == 3:
+        parts.insert(1, b"PLTE" + bytes(range(48)))
+    return [*parts, b"IEND"]
+
+
+def png(parts: list[bytes]) -> bytes:
+    framed = (
+        struct.pack(">I", max(len(part) - 4, 0)) + part + struct.pack(">I", zlib.crc32(part))
+        for part in parts
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
+
+
+def sound_examples() -> list[bytes]:
+    """A file of each format, that `write_artefact` takes."""
+    picture = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    return [
+        *(
+            npy_of(picture),
+            npy_of(picture[None, ..., None] / np.float32(255)),
+            idx_of(picture[None]),
+        ),
+        *(gzip.compress(idx_of(picture[None]), mtime=0), npz(picture=picture[None])),
+        *(png(png_of(8, 8, depth, colour)) for depth, colour in ((8, 0), (16, 2), (4, 3), (8, 6))),
+    ]
+
+
+def examples(folder: Path) -> Attempt:
+    """Pictures and arrays that are given to `run`, `serve` and a page."""
+    from deploy.images.reader import ExampleReader
+
+    artifact = read_artifact(write_artefact(folder))
+    readers = [
+        ExampleReader(artifact, vectors, resize=resize, most_pixels=2**20, most_bytes=2**22)
+        for resize in (False, True)
+    ]
+    sounds = sound_examples()
+    kinds = [(d, c) for c, ds in ((0, (1, 2, 8)), (2, (16,)), (3, (1, 8)), (4, (8,))) for d in ds]
+
+    def attempt(chance: random.Random) -> bool:
+        if chance.randrange(2):
+            parts = png_of(*(chance.choice((1, 8, 9)) for _ in "wh"), *chance.choice(kinds), 0)
+            place = chance.randrange(len(parts))
+            if chance.randrange(3):
+                parts[place] = parts[place][:4] + damaged(parts[place][4:], chance)
+            else:
+                parts.insert(place, chance.choice(parts) if place else b"tRNS\0\0")
+            content = png(parts)
+        else:
+            content = damaged(chance.choice(sounds), chance)
+        for array in chance.choice(readers).read(content, "it").values():
+            assert array.nbytes <= 2**22
+        return True
+
+    for sound in sounds:
+        readers[0].read(sound, "sound")
+    return attempt
+
+
+def profiles(folder: Path) -> Attempt:
+    """Device profiles: TOML."""
+    from compressor.bundling import devices
+    from deploy.profile import PROFILES, DeviceProfile
+
+    texts = [path.read_bytes() for path in sorted(PROFILES.glob("*.toml"))]
+    parsed = [profile.describe() for profile in devices.known()]
+    path = folder / "any.toml"
+    tokens = (
+        *(b"=", b"[", b"]", b'"', b"'", b"\n", b"#", b".", b"{", b"}", b"a.a.a.a", b"[[a]]\n"),
+        *(b"9" * 500, b"nan", b"inf", b"1979-05-27T07:32:00Z", b'"""', b"\x00", b"\xff", b"[" * 99),
+        *(b"a" * 3000, b"a." * 900, b"0x1", b"1_0", b"\\u0000", b"\r"),
+    )
+
+    def attempt(chance: random.Random) -> bool:
+        if not chance.randrange(4):
+            DeviceProfile.parse(altered(chance.choice(parsed), chance))
+            return True
+        path.write_bytes(damaged(chance.choice(texts), chance, tokens))
+        devices.find_device(path)
+        return True
+
+    return attempt
+
+
+def masks(folder: Path) -> Attempt:
+    """Files of masks, which `compressor.data.load_arrays` reads."""
+    from compressor.pruning.masks import load_masks, save_masks
+
+    path = folder / "masks.npz"
+    found = {"a/kernel": np.ones((3, 4), bool), "b": np.zeros(5, bool)}
+    save_masks(path, found)
+    sound, members = path.read_bytes(), members_of(**found)
+
+    def attempt(chance: random.Random) -> bool:
+        more: Mapping[str, bytes] = {"b.npy": npy(chance)} if chance.randrange(2) else {}
+        content = (
+            damaged(sound, chance) if chance.randrange(2) else zipped({**members, **more}, chance)
+        )
+        path.write_bytes(content)
+        load_masks(path)
+        return True
+
+    return attempt
+
+
+def emptied(folder: Path) -> Path:
+    """The folder, made anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    return folder
+
+
+TARGETS: dict[str, Target] = {
+    "tflite": Target(contents("tflite", small_tflite), 4, quick=3000),
+    "onnx": Target(contents("onnx", small_onnx), 3, quick=3000),
+    "tflite-stock": Target(contents("tflite", stock_tflite), 0.3, quick=0),
+    "descriptions": Target(descriptions, 8),
+    "arrays": Target(arrays, 10, quick=600),
+    "datasets": Target(datasets, 6, quick=500),
+    "idx": Target(idx, 8, quick=500),
+    "examples": Target(examples, 8, quick=600),
+    "profiles": Target(profiles, 3),
+    "masks": Target(masks, 3),
+}

@@ -1,0 +1,16 @@
+"""Everything that `make fuzz` tries."""
+
+from __future__ import annotations
+
+import fuzz_bundles
+import fuzz_documents
+import fuzz_files
+import fuzz_wire
+from fuzzing import Target
+
+TARGETS: dict[str, Target] = {
+    **fuzz_files.TARGETS,
+    **fuzz_bundles.TARGETS,
+    **fuzz_documents.TARGETS,
+    **fuzz_wire.TARGETS,
+}
