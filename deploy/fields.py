@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from deploy.errors import ArtifactError
+from deploy.text import clean
 
 LONGEST_TEXT = 1000
 """Characters of a text, unless told otherwise."""
@@ -243,7 +244,7 @@ class Fields:
         """Refuse fields that were not read."""
         if self._content:
             raise ArtifactError(
-                f"{self._where} has an unknown field", value=next(iter(self._content))
+                f"{self._where} has an unknown field", value=clean(next(iter(self._content)))
             )
 
     def _text(self, key: str, found: Any, longest: int, empty: bool) -> str:
@@ -266,14 +267,14 @@ class Fields:
         return self._content.pop(key)
 
     def _path(self, key: str) -> str:
-        return f"{self._where}.{key}"
+        return f"{self._where}.{clean(key)}"
 
     def _wrong(self, key: str, what: str, found: Any) -> ArtifactError:
         shown = found if isinstance(found, (str, float)) else type(found).__name__
         if isinstance(found, int):
             # Python refuses to write a number of thousands of digits.
             shown = found if found.bit_length() < 1000 else "too large a number"
-        return ArtifactError(f"{self._path(key)} {what}", value=shown)
+        return ArtifactError(f"{self._path(key)} {what}", value=clean(shown))
 
 
 def check_levels(content: Any) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from deploy.errors import ArtifactError
-from deploy.fields import MOST_LEVELS, parse_json
+from deploy.fields import MOST_LEVELS, Fields, parse_json
 
 
 @pytest.fixture(autouse=True)
@@ -47,3 +47,17 @@ def test_what_is_taken() -> None:
     assert parse_json(b"[" * MOST_LEVELS + b"]" * MOST_LEVELS, "x.json")
     assert parse_json(b"-" + b"9" * 999, "x.json") == -(10**999 - 1)
     assert parse_json(b'{"a": [1.5, -0, 1e3, true, null]}', "x") == {"a": [1.5, 0, 1e3, True, None]}
+
+
+def test_a_long_value_or_name_does_not_fill_the_message() -> None:
+    long = "x" * 5000
+    for content, read in (
+        ({"a": long}, lambda fields: fields.text("a")),
+        ({"a": long}, lambda fields: fields.choice("a", ("b",))),
+        ({long: 1}, lambda fields: fields.done()),
+        ({"a": {long[:1000]: "x"}}, lambda fields: fields.mapping("a", Fields.integer)),
+    ):
+        with pytest.raises(ArtifactError) as caught:
+            read(Fields(content, "it"))
+        error = caught.value
+        assert len(f"{error.what} {error.value}") < 400
