@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 from bundles import bundle_of
-from fuzz_files import npy_of, sound_examples, write_artefact
+from fuzz_files import npy_of, write_artefact
+from fuzz_pictures import sound_examples
 from fuzzing import MIB, Attempt, Target
 from mutators import altered, damaged, npy, text_of
 from runner_answers import HONEST, REQUESTS

@@ -25,10 +25,12 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from fuzz_watch import Watch
 
 MIB = 2**20
 MOST_RESIDENT = 1024 * MIB
@@ -91,56 +93,12 @@ class Outcome:
 # In the child.
 
 
-class _Watch:
-    """Hears by Python's audit hooks what an input does to the world."""
-
-    _WRITES = frozenset(
-        f"os.{name}"
-        for name in ("mkdir", "rename", "remove", "rmdir", "symlink", "link", "truncate", "chmod")
-    )
-    _NEVER = frozenset(
-        (
-            *("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork"),
-            *("pickle.find_class", "socket.connect", "socket.getaddrinfo", "pty.spawn"),
-        )
-    )
-    _FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
-
-    def __init__(self, folder: Path) -> None:
-        self._inside = f"{os.path.realpath(folder)}/"
-        self.on = False
-        self.seen: list[str] = []
-        sys.addaudithook(self._hear)
-
-    def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
-        if not self.on:
-            return
-        if event in self._NEVER:
-            self.seen.append(f"{event} {arguments[:2]!r:.200}")
-        elif event in self._WRITES:
-            # What a link leads to is not written.
-            self._write(event, arguments[event in ("os.symlink", "os.link") : 2])
-        elif event == "open" and arguments[2] & self._FLAGS:
-            self._write(event, arguments[:1])
-
-    def _write(self, event: str, paths: Iterable[Any]) -> None:
-        self.on = False
-        for path in paths:
-            if isinstance(path, (str, bytes, os.PathLike)):
-                name = os.fsdecode(path)
-                holder, last = os.path.split(name)
-                real = os.path.join(os.path.realpath(holder or "."), last)  # noqa: PTH118
-                if not real.startswith(self._inside) and name != os.devnull:
-                    self.seen.append(f"{event} {name!r:.200}")
-        self.on = True
-
-
 def chance_of(seed: int, target: str, number: int) -> random.Random:
     return random.Random(f"{seed} {target} {number}")
 
 
 def _tried(
-    name: str, target: Target, seed: int, numbers: range, folder: Path, watch: _Watch,
+    name: str, target: Target, seed: int, numbers: range, folder: Path, watch: Watch,
     progress: mmap.mmap, cpu_seconds: float,
 ) -> Outcome:  # fmt: skip
     attempt = target.prepare(folder)
@@ -234,7 +192,7 @@ def _child(asked: dict[str, Any]) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     _limit(resource.RLIMIT_FSIZE, _LARGEST_FILE)
     targets = importlib.import_module(asked["module"]).TARGETS
-    watch = _Watch(folder)
+    watch = Watch(folder)
     with open(folder / "progress", "r+b") as file, mmap.mmap(file.fileno(), 8) as progress:
         for number, (name, first, count) in enumerate(asked["targets"]):
             place = folder / f"{number}"
