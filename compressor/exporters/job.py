@@ -14,7 +14,7 @@ import numpy as np
 
 from compressor import runtimes
 from compressor.data import Dataset, Inputs, TrainingData, draw_examples
-from compressor.errors import CheckFailedError, CheckpointError, UsageError
+from compressor.errors import CheckFailedError, CheckpointError, ModelError, UsageError
 from compressor.exporters import parity
 from compressor.exporters.parity import Reference
 from compressor.exporters.request import ExportedFile, Request
@@ -94,7 +94,8 @@ class ExportJob:
 
     `model` is a Keras model or a .keras file. Without `data` the artefacts are compared on random
     inputs, and there is no calibration. `labels` name the classes. Raises ModelError or DataError
-    where model and data do not fit, UsageError where there is not one label a class.
+    where model and data do not fit, ModelError where the model's own outputs are no numbers, and
+    UsageError where there is not one label a class.
     """
 
     def __init__(
@@ -126,21 +127,27 @@ class ExportJob:
         rounding = max((4 * ROUNDING[dtype] for dtype in halves), default=0.0)
         nothing = np.zeros((0, objective.classes), np.float32)
         self._reference = Reference(x, feed, nothing, y, objective, rounding)
-        self.reference = self._on(x, y)
+        self.reference = self._on(x, y, "random inputs" if data is None else "examples")
         self.shrunk: Shrunk = shrink(self.model)
         self._calibration: tuple[np.ndarray, ...] | None = None
         self._kept: contextlib.ExitStack | None = None
         self._runners: dict[str, Runner] = {}
 
-    def _on(self, x: Inputs, labels: np.ndarray | None) -> Reference:
+    def _on(self, x: Inputs, labels: np.ndarray | None, called: str) -> Reference:
         """The outputs of the model on these examples."""
         scores = predict_scores(self.model.predict_on_batch, x, self._reference.feed)
+        broken = int(np.sum(~np.isfinite(scores).all(axis=1)))
+        if broken:
+            what = "the model's own outputs are NaN or infinite"
+            raise ModelError(what, value=f"for {broken} of {len(scores)} {called}")
         return dataclasses.replace(self._reference, x=x, scores=scores, labels=labels)
 
     @functools.cached_property
     def test(self) -> Reference | None:
         """The outputs of the model on the test examples; None without data."""
-        return None if self.data is None else self._on(self.data.x_test, self.data.y_test)
+        if self.data is None:
+            return None
+        return self._on(self.data.x_test, self.data.y_test, "test examples")
 
     @functools.cached_property
     def _plain_examples(self) -> int:

@@ -220,8 +220,11 @@ def _computation(
 ) -> Computation | None:
     if not plain:
         return None
-    scale = max(float(np.max(np.abs(expected))) for _, expected in plain)
-    difference = max(float(np.max(np.abs(found - expected))) for found, expected in plain)
+    # By numpy, whose maximum of anything and NaN is NaN, wherever that stands.
+    scale = float(np.max([np.max(np.abs(expected)) for _, expected in plain]))
+    difference = float(
+        np.max([np.max(np.abs(found.astype(np.float64) - expected)) for found, expected in plain])
+    )
     return Computation(
         examples=max(len(expected) for _, expected in plain),
         difference=difference / max(scale, 1e-6),

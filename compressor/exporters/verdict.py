@@ -26,13 +26,6 @@ class Comparison:
     agreement: float
     """the fraction of examples to which both give the same class"""
 
-    @property
-    def drop(self) -> float | None:
-        """By how much the accuracy falls."""
-        if self.accuracy is None or self.reference_accuracy is None:
-            return None
-        return self.reference_accuracy - self.accuracy
-
     def describe(self) -> dict[str, Any]:
         """The comparison as a JSON object, with null for NaN and infinity."""
         described = dataclasses.asdict(self)

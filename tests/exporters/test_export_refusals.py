@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import compressor as command
 
@@ -131,6 +132,30 @@ def test_what_cannot_be_had_is_refused_in_one_line(
 
     assert said in message
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("where", ["training", "test", "random"])
+def test_a_model_of_infinite_outputs_is_refused_in_one_line(
+    keras: Any, tmp_path: Path, rejected: Callable, where: str
+) -> None:
+    """Nothing can be compared with them, wherever they come up."""
+    layers = [keras.Input((4,), name="row"), keras.layers.Dense(3, name="scores")]
+    model = keras.Sequential(layers)
+    large = 1e38 if where == "random" else 1e30
+    model.set_weights([np.full((4, 3), large, np.float32) * 3, np.zeros(3, np.float32)])
+    x = {"train": np.ones((48, 4), np.float32), "test": np.ones((6, 4), np.float32)}
+    x["test" if where == "test" else "train"][1:3] = 1e9
+    data = Dataset.from_arrays("rows", x["train"], np.arange(48) % 3, x["test"], np.arange(6) % 3)
+    path = tmp_path / "model.tflite"
+
+    message = rejected(
+        ModelError, compressor.export, model, path, None if where == "random" else data
+    )
+
+    assert "the model's own outputs are NaN or infinite: for " in message
+    found = {"training": "for 2 of 48 examples", "test": "for 2 of 6 test examples"}
+    assert found.get(where, "of 256 random inputs") in message
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_int8_needs_data(pruned_file: Path, tmp_path: Path, rejected: Callable) -> None:

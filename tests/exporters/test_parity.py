@@ -99,6 +99,18 @@ def test_what_quantising_costs_on_random_inputs_is_told_and_decides_nothing(
     assert not judge(quantized, blind, "int8").passed  # nothing else vouches for it
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_plain_kernels_that_give_no_numbers_vouch_for_nothing(
+    reference: Reference, first: int
+) -> None:
+    """Be it in batches or one by one."""
+    some, none = reference.scores[:8], np.full_like(reference.scores[:8], np.nan)
+    plain = [(some, some), (some, none)]
+
+    assert judge(reference.scores, reference, "int8", [plain[0], plain[0]]).passed
+    assert not judge(reference.scores, reference, "int8", [plain[first], plain[1 - first]]).passed
+
+
 @pytest.mark.parametrize("wrong", ["nothing", "noise"])
 def test_garbage_does_not_pass_without_data(reference: Reference, wrong: str) -> None:
     """Whatever a broken encoder wrote, plain kernels make the same of it."""
