@@ -63,8 +63,9 @@ def export(
     Without data the artefact is compared on random inputs, and accuracy is not measured.
 
     For the size, a variant whose latency is more than `max_slowdown` times that of the model dense
-    in float32 is passed over; it is measured in turns with it, here or on the `host`. "auto" is
-    1.05 where variants are chosen among, and else no limit; None measures nothing.
+    in float32 is passed over; it is measured in turns with it, here or on the `host`. Where nothing
+    keeps to that, the fastest is taken, and `notes` say so. "auto" is 1.05 where variants are
+    chosen among, and else no limit; with None the latency is measured on a `host` only.
 
     Writes `output`, its description `output`.json (`deploy.Artifact`) and check vectors
     `output`.check.npz. Returns a JSON object: path, bytes, the encoding of each tensor, the

@@ -35,8 +35,9 @@ _TIE = 1.02
 class Variants:
     """The variants of one model in one format, for one runtime.
 
-    With a `max_slowdown`, a variant whose latency is surely more than so many times dense float32's
-    is passed over. It is measured here, or on the `host`.
+    With a `max_slowdown`, a variant whose latency is more than so many times dense float32's is
+    passed over. It is measured here, or on the `host`. Where none is left, the fastest is taken,
+    and a note says so.
     """
 
     job: ExportJob
@@ -54,21 +55,18 @@ class Variants:
         Where its encodings are too slow, dense weights; the faster one where both are.
         """
         checked = self._check(*self._build(quantize))
-        if not checked.verdict.passed or (self.max_slowdown is None and self.host is None):
+        if not checked.verdict.passed or not self._measures:
             return checked
-        checked = self._timed(checked)
-        if self._is_fast(checked) or self.encoding is not None:
-            return checked
-        dense = self._check(*self._build(quantize, "dense"))
-        if not dense.verdict.passed:
-            return checked
-        return min(checked, self._timed(dense), key=_ratio)
+        found = [self._timed(checked)]
+        if not self._is_fast(found[0]) and self.encoding is None:
+            found += self._passing(*self._build(quantize, "dense"))
+        return self._least_slow(found)
 
     def best(self) -> Checked:
         """The smallest variant that passes and is fast enough, or, for latency, the fastest.
 
-        Where none is, that of full precision with dense weights. Where none passes, that of full
-        precision, which then says why.
+        Where none is fast enough, the fastest, of which full precision with dense weights is one.
+        Where none passes, that of full precision, which then says why.
         """
         built = {}
         for quantize in QUANTIZATIONS:
@@ -76,16 +74,20 @@ class Variants:
                 built[quantize] = self._build(quantize)
         if self.optimize == "latency":
             return self._fastest(built)
-        passed = False
+        slow = []
         for request, file in sorted(built.values(), key=lambda made: len(made[1].content)):
             checked = self._check(request, file)
             if checked.verdict.passed:
-                passed = True
-                if self.max_slowdown is not None:
+                if self._measures:
                     checked = self._timed(checked)
                 if self._is_fast(checked):
                     return checked
-        return self._timed(self._check(*self._dense)) if passed else self.one("none")
+                slow.append(checked)
+        if not slow:
+            return self.one("none")
+        if self.encoding is None:
+            slow += self._passing(*self._dense)
+        return self._least_slow(slow)
 
     def _fastest(self, built: dict[Quantize, tuple[Request, ExportedFile]]) -> Checked:
         checks = [self._check(*made) for made in built.values()]
@@ -93,11 +95,33 @@ class Variants:
         if not passed:
             return self.one("none")
         times = self._latencies([checked.file for checked in passed])
-        medians = np.median(times, axis=0)[:-1]
-        limit = _TIE * medians.min()
-        close = [number for number, median in enumerate(medians) if median <= limit]
+        medians = np.median(times, axis=0)
+        limit = _TIE * medians[:-1].min()
+        close = [number for number in range(len(passed)) if medians[number] <= limit]
         chosen = min(close, key=lambda number: passed[number].size)
-        return dataclasses.replace(passed[chosen], speed=self._speed(times[:, chosen], times))
+        fastest = dataclasses.replace(passed[chosen], speed=self._speed(times[:, chosen], times))
+        if self.encoding is None and _TIE * medians[-1] < medians[:-1].min():
+            # Encodings were ranked by constants, which this machine contradicts.
+            return self._least_slow([fastest, *self._passing(*self._dense)])
+        return self._least_slow([fastest])
+
+    def _passing(self, request: Request, file: ExportedFile) -> list[Checked]:
+        """The variant with its speed, if it passes."""
+        checked = self._check(request, file)
+        return [self._timed(checked)] if checked.verdict.passed else []
+
+    def _least_slow(self, found: list[Checked]) -> Checked:
+        """The fastest, with a note where it, too, takes longer than is allowed."""
+        fastest = min(found, key=_ratio)
+        if self._is_fast(fastest):
+            return fastest
+        note = f"no variant keeps to a slowdown of {self.max_slowdown:g}: this is the fastest"
+        file = dataclasses.replace(fastest.file, notes=(*fastest.file.notes, note))
+        return dataclasses.replace(fastest, file=file)
+
+    @property
+    def _measures(self) -> bool:
+        return self.max_slowdown is not None or self.host is not None
 
     def _is_fast(self, checked: Checked) -> bool:
         """Whether the variant was not measured to be slower than is allowed."""

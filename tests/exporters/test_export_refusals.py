@@ -233,6 +233,10 @@ def test_the_model_file_is_not_touched(
         (["--for", "litert,onnxruntime", "--format", "tflite"], "Give one runtime"),
         ([], "no format is given"),
         (["-o", "model.bin"], "the format is not known: bin"),
+        (["-o", "m.onnx", "--max-slowdown", "0"], "a slowdown is a positive number: 0.0"),
+        (["-o", "m.onnx", "--max-slowdown", "nan"], "a slowdown is a positive number: nan"),
+        (["-o", "m.onnx", "--max-slowdown", "fast"], "'fast' is neither a ratio such as 1.05 nor"),
+        (["--format", "all", "--max-slowdown", "1.1"], "--format all measures no latency"),
     ],
 )
 def test_the_command_refuses_in_one_line(small_file: Path, arguments: list[str], said: str) -> None:

@@ -19,9 +19,19 @@ from compressor.exporters.request import QUANTIZATIONS, ExportedFile, Request
 def timed_variants(monkeypatch) -> Callable[..., exporters.Variants]:
     """Variants that all pass, with given sizes and median latencies beside dense float32's."""
 
-    def make(milliseconds, sizes, *, dense, optimize="size", max_slowdown=None):
+    def make(
+        milliseconds,
+        sizes,
+        *,
+        dense,
+        optimize="size",
+        max_slowdown=None,
+        encoding=None,
+        host=None,
+    ):
         contents = [bytes([number]) * size for number, size in enumerate(sizes)]
         times = dict(zip(contents, milliseconds, strict=True)) | {b"dense": dense}
+        place = host
 
         class Job:
             def pause(self):
@@ -42,14 +52,16 @@ def timed_variants(monkeypatch) -> Callable[..., exporters.Variants]:
                 return Checked(file_format, request, file, verdict, {}, None)
 
         def measured(given, runtime, *, rounds, host):
-            assert runtime == "litert" and host is None
+            assert runtime == "litert" and host is place
             row = np.array([times[content] for content in given])
             # One slow round changes nothing: medians over the rounds count.
             return np.array([row, 50 * row] + [row] * 5)
 
         monkeypatch.setattr(variants, "median_latencies", measured)
         listener = SimpleNamespace(stage=lambda title: None)
-        return exporters.Variants(Job(), "tflite", "litert", optimize, None, listener, max_slowdown)
+        return exporters.Variants(
+            Job(), "tflite", "litert", optimize, encoding, listener, max_slowdown, host
+        )
 
     return make
 
@@ -74,7 +86,7 @@ def test_within_two_percent_of_the_fastest_the_smaller_file_wins(
 
 @pytest.mark.parametrize(
     ("limit", "expected"),
-    [(1.05, 1), (1.2, 2), (None, 2), (0.4, None)],
+    [(1.05, 1), (1.2, 2), (None, 2)],
 )
 def test_the_smallest_file_that_is_fast_enough_is_taken(timed_variants, limit, expected) -> None:
     """Of 9, 5 and 1 bytes; the smallest takes 1.13 times as long as dense."""
@@ -82,12 +94,64 @@ def test_the_smallest_file_that_is_fast_enough_is_taken(timed_variants, limit, e
 
     chosen = variants.best()
 
-    if expected is None:  # only dense float32 is left
-        assert chosen.file.content == b"dense"
-        assert chosen.speed.ratio["value"] == 1
-        return
     assert chosen.request.quantize == QUANTIZATIONS[expected]
     if limit is None:
         assert chosen.speed is None  # nothing was measured, nothing is said
     else:
         assert chosen.speed.is_slower == (expected == 2)
+
+
+def test_where_every_variant_is_slower_than_dense_only_dense_is_left(timed_variants) -> None:
+    chosen = timed_variants([5.0, 4.8, 4.6], [9, 5, 1], dense=4.0, max_slowdown=1.05).best()
+
+    assert chosen.file.content == b"dense"
+    assert chosen.speed.ratio["value"] == 1
+    assert chosen.file.notes == ()
+
+
+def test_where_nothing_keeps_to_the_limit_the_fastest_is_taken_and_says_so(timed_variants) -> None:
+    """Not dense float32, which would be larger and slower."""
+    chosen = timed_variants([3.0, 2.0, 4.52], [9, 5, 1], dense=4.0, max_slowdown=0.4).best()
+
+    assert chosen.request.quantize == QUANTIZATIONS[1]
+    assert chosen.speed.ratio["value"] == pytest.approx(0.5)
+    assert chosen.file.notes == ("no variant keeps to a slowdown of 0.4: this is the fastest",)
+
+
+@pytest.mark.parametrize("ask", ["best", "one"])
+def test_an_encoding_that_was_asked_for_stays_however_slow(timed_variants, ask) -> None:
+    variants = timed_variants([5.0, 4.8], [9, 1], dense=4.0, max_slowdown=1.05, encoding="csr")
+
+    chosen = variants.best() if ask == "best" else variants.one("float16")
+
+    assert chosen.request.encoding == "csr"
+    assert chosen.speed.ratio["value"] == pytest.approx(1.2)
+    assert chosen.file.notes == ("no variant keeps to a slowdown of 1.05: this is the fastest",)
+
+
+@pytest.mark.parametrize(("milliseconds", "expected"), [(4.52, b"dense"), (4.1, b"\x00")])
+def test_one_quantisation_is_stored_dense_where_its_encodings_are_too_slow(
+    timed_variants, milliseconds, expected
+) -> None:
+    chosen = timed_variants([milliseconds], [1], dense=4.0, max_slowdown=1.05).one("none")
+
+    assert chosen.file.content == expected
+
+
+def test_for_the_latency_dense_float32_is_taken_where_all_else_is_slower(timed_variants) -> None:
+    """The constants that rank encodings come from another processor."""
+    chosen = timed_variants([4.4, 4.5], [5, 1], dense=4.0, optimize="latency").best()
+
+    assert chosen.file.content == b"dense"
+    assert chosen.speed.ratio["value"] == 1
+
+
+@pytest.mark.parametrize("ask", ["best", "one"])
+def test_a_host_measures_without_a_limit_too(timed_variants, ask) -> None:
+    host = SimpleNamespace(name="pi")
+    variants = timed_variants([4.0, 4.8], [9, 1], dense=4.0, host=host)
+
+    chosen = variants.best() if ask == "best" else variants.one("float16")
+
+    assert chosen.file.content == b"\x01"
+    assert chosen.speed.host == "pi" and chosen.speed.is_slower
