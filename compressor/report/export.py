@@ -9,6 +9,7 @@ from typing import Any
 from compressor.report.formatting import NOTHING, count, fed, known, percent, size, text_table
 from deploy.operator_table import find_table
 
+_NOT_MEASURED = "not measured; compressor bench does"
 _HEADER = ["tensor", "shape", "zeros\n%", "encoding", "values", "bytes", "dense float32\nbytes"]
 _SHOWN = 40  # tensors
 
@@ -40,7 +41,7 @@ def export_text(record: Mapping[str, Any]) -> str:
 def speed_text(speed: Mapping[str, Any] | None) -> str:
     """How fast an artefact was measured to be, beside the dense model."""
     if speed is None:
-        return "not measured; compressor bench does, or --max-slowdown"
+        return f"{_NOT_MEASURED}, or --max-slowdown"
     ratio = speed["ratio"]
     found = f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
     slower = "SLOWER than dense: " if ratio["low"] > 1 else ""
@@ -107,6 +108,7 @@ def exports_text(records: Sequence[Mapping[str, Any]]) -> str:
         )
     header = ["format", "quantize", "bytes", "times\nsmaller", "accuracy\n%", "largest\ndifference"]
     how = next((f"fed: {fed(one['inputs'])}\n" for one in records if "inputs" in one), "")
+    how += f"speed: {_NOT_MEASURED}\n" if smallest else ""
     return text_table([*header, "runtime", "verdict"], rows) + "".join(reasons) + how
 
 
