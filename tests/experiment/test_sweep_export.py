@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import jsonschema
-import numpy as np
 import pytest
 from command_line import compressor, files, results_of, signal_when, start, step_times
+from made_up_latencies import latencies_by_size
 
 from compressor.exporters import variants
 from compressor.runs import results_schema
@@ -21,20 +22,22 @@ FORMS = {
 }
 
 
-def _no_time(files: list[bytes], *_: Any, rounds: int, host: Any) -> np.ndarray:
-    """Latencies, the same of every file."""
-    return np.ones((rounds, len(files)))
+@pytest.fixture(scope="module", autouse=True)
+def same_latency() -> Iterator[None]:
+    """Measured latencies take their time, and would choose other files on a busy machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(variants, "median_latencies", latencies_by_size)
+        yield
 
 
 @pytest.fixture(scope="module")
-def exported(undisturbed: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any, str]:
+def exported(
+    same_latency: None, undisturbed: Any, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Any, str]:
     """A sweep that was done without, and then asked to export: times of steps, and output."""
     run = undisturbed.copy(tmp_path_factory.mktemp("exported"))
     before = step_times(run)
-    # How latency is measured has tests of its own, and it takes its time.
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(variants, "median_latencies", _no_time)
-        outcome = compressor(*undisturbed.words(run, "--export"))
+    outcome = compressor(*undisturbed.words(run, "--export"))
     assert outcome.code == 0, outcome.stderr
     return run, before, outcome.stdout
 
@@ -119,9 +122,15 @@ def test_stopped_in_the_middle_it_goes_on(exported: Any, undisturbed: Any, tmp_p
 
     assert stopped.code == -signal.SIGKILL
     assert (run / "seed-0" / "artefacts" / "record.json").is_file()
+    first = files(run / "seed-0" / "artefacts")  # by latencies that were measured
     assert compressor(*undisturbed.words(run, "--export")).code == 0
     ours, theirs = files(run), files(exported[0])
     assert ours.keys() == theirs.keys()
-    artefacts = {name for name in ours if name.endswith((".tflite", ".onnx"))}
+    assert files(run / "seed-0" / "artefacts") == first
+    artefacts = {
+        name
+        for name in ours
+        if name.endswith((".tflite", ".onnx")) and not name.startswith("seed-0/artefacts/")
+    }
     assert artefacts
     assert {name: ours[name] for name in artefacts} == {name: theirs[name] for name in artefacts}

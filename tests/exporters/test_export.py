@@ -130,7 +130,8 @@ def test_auto_is_the_smallest_of_all_that_pass(
     rows = compressor.export_all(pruned_file, tmp_path / "all", tiny_data, runtimes=[runtime])
     path = tmp_path / f"auto.{file_format}"
 
-    record = compressor.export(pruned_file, path, tiny_data, quantize="auto")
+    # However long each takes, which differs from one time to the next.
+    record = compressor.export(pruned_file, path, tiny_data, quantize="auto", max_slowdown=None)
 
     passed = [row for row in rows if "error" not in row]
     assert len(passed) >= 4

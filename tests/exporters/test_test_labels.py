@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from made_up_latencies import latencies_by_size
 from results_documents import make_results
 from stock_runtimes import run_artefact
 
@@ -74,11 +75,7 @@ def same_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     """Latencies that are made up, since measured ones differ from one time to the next."""
     from compressor.exporters import variants
 
-    monkeypatch.setattr(
-        variants,
-        "median_latencies",
-        lambda given, *_, rounds, host: np.tile([float(len(c)) for c in given], (rounds, 1)),
-    )
+    monkeypatch.setattr(variants, "median_latencies", latencies_by_size)
 
 
 def test_auto_writes_the_same_file(
