@@ -251,6 +251,21 @@ def test_a_warm_up_settles_and_says_what_every_time_holds(runner, float_file) ->
     assert stream["examples"] == 18 and stream["ns"] > 9 * warm["median_ns"] / 10
 
 
+def test_as_a_reference_plain_kernels_run_it(runner, float_file, images, tmp_path) -> None:
+    path, expected = float_file
+    facts, answer, refused = ask(
+        runner,
+        load(path, "litert", reference=True),
+        predict(tmp_path, {"picture": images}, 4),
+        load(path, "cuda", reference=True),
+    )
+
+    assert facts["ok"] and facts["delegate"]["nodes"] == 0
+    assert answer["ok"]
+    np.testing.assert_allclose(np.load(tmp_path / "out4.npy"), expected, atol=1e-4)
+    assert not refused["ok"] and "no reference kernels" in refused["error"]
+
+
 def test_the_delegate_s_share_of_the_graph_is_counted(runner, float_file, tmp_path) -> None:
     (facts,) = ask(runner, load(float_file[0], "litert"))
 

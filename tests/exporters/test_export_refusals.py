@@ -23,6 +23,7 @@ from compressor.errors import (
 )
 from compressor.exporters import onnx, tflite
 from compressor.models.files import load_model
+from compressor.runtimes import Runner
 
 assert exporters
 
@@ -132,6 +133,36 @@ def test_what_cannot_be_had_is_refused_in_one_line(
 
     assert said in message
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("file_format", ["tflite", "onnx"])
+def test_what_the_runtime_computes_unlike_plain_kernels_is_rejected(
+    keras: Any,
+    tmp_path: Path,
+    rejected: Callable,
+    monkeypatch: pytest.MonkeyPatch,
+    file_format: str,
+) -> None:
+    """Without data, when nothing says what differences from the model cost."""
+    model = keras.Sequential([keras.Input((4,), name="row"), keras.layers.Dense(3)])
+    load, predict = Runner.load, Runner.predict
+    as_written: dict[Runner, bool] = {}
+
+    def loaded(runner: Runner, path: Path, *, reference: bool = False, **options: Any) -> Any:
+        as_written[runner] = reference
+        return load(runner, path, reference=reference, **options)
+
+    def bent(runner: Runner, inputs: Any, **options: Any) -> Any:
+        return predict(runner, inputs, **options) * (1.0 if as_written[runner] else 1.1)
+
+    monkeypatch.setattr(Runner, "load", loaded)
+    monkeypatch.setattr(Runner, "predict", bent)
+    path = tmp_path / f"model.{file_format}"
+
+    message = rejected(CheckFailedError, compressor.export, model, path, quantize="dynamic")
+
+    assert "from those of plain kernels on the same file; 0.03 is allowed" in message
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("where", ["training", "test", "random"])
