@@ -55,7 +55,8 @@ class Verdict:
     """Whether the runtime computes what the artefact says, and what that costs."""
 
     chosen_on: Comparison
-    """validation examples, or random inputs: all that `passed` depends on"""
+    """validation examples, and training examples where those are few; or random inputs: all that
+    `passed` depends on"""
     test: Comparison | None
     """test examples, which only report; None without data, and before they were run"""
     computation: Computation | None

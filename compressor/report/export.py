@@ -59,8 +59,8 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
     if chosen is not None:
         parts.append(
             f"accuracy {percent(chosen['accuracy'])} % (model "
-            f"{percent(chosen['reference_accuracy'])} %) of {count(chosen['examples'])} validation "
-            "examples"
+            f"{percent(chosen['reference_accuracy'])} %) of {count(chosen['examples'])} examples "
+            "to choose on"
         )
     examples = count(verdict["examples"])
     if verdict["accuracy"] is not None:
