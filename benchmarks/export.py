@@ -58,7 +58,7 @@ def main() -> None:
                     with contextlib.suppress(CompressorError):
                         request = job.request(runtime, quantize, optimize, None)
                         file = job.build(file_format, request)
-                        checked = job.check(file_format, request, file)
+                        checked = job.on_test(job.check(file_format, request, file))
                         row |= _facts(checked)
                         if any(name in run for run in TIMED):
                             kept[file_format].append((name, optimize, checked))
