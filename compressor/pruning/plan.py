@@ -30,6 +30,8 @@ class Plan:
     retraining: Mapping[float, TrainingOptions]
     data: TrainingData
     threads: int
+    data_given: bool = True
+    """False: nobody named the data, so they are the embedded MNIST"""
 
     def describe(self) -> dict[str, Any]:
         """The plan as a JSON object: all that decides the results, but for measured times."""
@@ -127,6 +129,7 @@ def make_plan(
         retraining={p: retraining(p) for p in proportions},
         data=part,
         threads=threads or describe_machine()["cores"],
+        data_given=data is not None,
     )
 
 

@@ -36,11 +36,12 @@ def prune_run(
     """Prune a model file by `spec` and retrain it: step_2_1 and step_2_2 in a run directory.
 
     `model` is a .keras file or a run directory with step_1. `output` is by default that run
-    directory, or, for a file, NAME-pruned beside it. The plan gives data, retraining and seed (the
-    default one the embedded MNIST, for a model that was trained on it);
-    `spec` takes precedence over its sparsities and layers. Gradual pruning has step_2_2 only;
-    iterative pruning keeps earlier rounds in round-1, round-2, ... Returns the records of the
-    steps, and as `dense` that of the model before. `compressor.prune` works in memory.
+    directory, or, for a file, NAME-pruned beside it. The plan gives data, retraining and seed; the
+    default one, and one made without data, the embedded MNIST for a model that was trained on it
+    (UsageError for any other). `spec` takes precedence over its sparsities and layers. Gradual
+    pruning has step_2_2 only; iterative pruning keeps earlier rounds in round-1, round-2, ...
+    Returns the records of the steps, and as `dense` that of the model before. `compressor.prune`
+    works in memory.
     """
     spec = spec or PruningSpec()
     if not retrain and spec.schedule != "one-shot":
@@ -49,11 +50,13 @@ def prune_run(
     source, folder = model_and_output(Path(model), "step_1", output, "-pruned")
     if plan is None:
         plan = make_plan(needed_data(source, None), sparsities=(spec.highest_sparsity,))
+    elif not plan.data_given:
+        needed_data(source, None)  # raises where they are not known to be the embedded MNIST
     if spec.highest_sparsity not in plan.retraining:
         raise UsageError(
             "the plan has no retraining for this sparsity",
             value=f"{spec.highest_sparsity:g}",
-            hint="make it with make_plan(sparsities=[...])",
+            hint="make it with make_plan(data, sparsities=[...])",
         )
     listener = listener or SilentListener()
     quiet_tensorflow.load(plan.threads)

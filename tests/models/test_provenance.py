@@ -46,6 +46,20 @@ def test_a_foreign_model_is_never_retrained_or_judged_on_mnist(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["foreign.keras"]
 
 
+def test_a_plan_without_data_retrains_no_foreign_model(
+    foreign: Path, tmp_path: Path, rejected: Callable[..., str]
+) -> None:
+    spec = compressor.PruningSpec(0.5)
+    plan = compressor.make_plan(sparsities=(0.5,), steps=1)
+
+    message = rejected(
+        UsageError, compressor.prune_run, foreign, tmp_path / "pruned", spec, plan, retrain=False
+    )
+
+    assert "it is not known which data the model was trained on" in message
+    assert not (tmp_path / "pruned").exists()
+
+
 def test_an_export_without_data_says_that_accuracy_was_not_measured(
     foreign: Path, tmp_path: Path
 ) -> None:
