@@ -60,7 +60,8 @@ def export(
     that it can store. `labels` are the names of the classes. `data` gives the examples to choose on
     (its validation set), the calibration of int8, and the test examples, which report on the
     artefact and decide nothing; by default the embedded MNIST, for a model that was trained on it.
-    Without data the artefact is compared on random inputs, and accuracy is not measured.
+    Without data the artefact is compared on random inputs, accuracy is not measured, and "auto" is
+    "none" or "float16".
 
     For the size, a variant whose latency is more than `max_slowdown` times that of the model dense
     in float32 is passed over; it is measured in turns with it, here or on the `host`. Where nothing

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
 from compressor.errors import ModelError, UsageError
 from compressor.exporters.job import Checked, ExportJob
+from compressor.exporters.parity import OUTPUT_TOLERANCE
 from compressor.exporters.request import (
     QUANTIZATIONS,
     ExportedFile,
@@ -66,10 +68,17 @@ class Variants:
         """The smallest variant that passes and is fast enough, or, for latency, the fastest.
 
         Where none is fast enough, the fastest, of which full precision with dense weights is one.
-        Where none passes, that of full precision, which then says why.
+        Where none passes, that of full precision, which then says why. Without data only those are
+        tried whose outputs are bound to the model's: nothing says what the others cost.
         """
+        if self.job.data is None:
+            note = "without data it was chosen among full precision and float16 only"
+            return _with_note(self._best(tuple(OUTPUT_TOLERANCE)), note)
+        return self._best(QUANTIZATIONS)
+
+    def _best(self, quantizations: Sequence[Quantize]) -> Checked:
         built = {}
-        for quantize in QUANTIZATIONS:
+        for quantize in quantizations:
             with contextlib.suppress(ModelError, UsageError):  # this variant cannot be made
                 built[quantize] = self._build(quantize)
         if self.optimize == "latency":
@@ -116,8 +125,7 @@ class Variants:
         if self._is_fast(fastest):
             return fastest
         note = f"no variant keeps to a slowdown of {self.max_slowdown:g}: this is the fastest"
-        file = dataclasses.replace(fastest.file, notes=(*fastest.file.notes, note))
-        return dataclasses.replace(fastest, file=file)
+        return _with_note(fastest, note)
 
     @property
     def _measures(self) -> bool:
@@ -163,6 +171,11 @@ class Variants:
     def _check(self, request: Request, file: ExportedFile) -> Checked:
         self.listener.stage(f"{self.format}, {request.quantize}: verify in {self.runtime}")
         return self.job.check(self.format, request, file)
+
+
+def _with_note(checked: Checked, note: str) -> Checked:
+    file = dataclasses.replace(checked.file, notes=(*checked.file.notes, note))
+    return dataclasses.replace(checked, file=file)
 
 
 def _ratio(checked: Checked) -> float:

@@ -28,12 +28,15 @@ def timed_variants(monkeypatch) -> Callable[..., exporters.Variants]:
         max_slowdown=None,
         encoding=None,
         host=None,
+        known_data=True,
     ):
         contents = [bytes([number]) * size for number, size in enumerate(sizes)]
         times = dict(zip(contents, milliseconds, strict=True)) | {b"dense": dense}
         place = host
 
         class Job:
+            data = "some" if known_data else None
+
             def pause(self):
                 pass
 
@@ -155,3 +158,20 @@ def test_a_host_measures_without_a_limit_too(timed_variants, ask) -> None:
 
     assert chosen.file.content == b"\x01"
     assert chosen.speed.host == "pi" and chosen.speed.is_slower
+
+
+@pytest.mark.parametrize(("optimize", "expected"), [("size", 1), ("latency", 0)])
+def test_without_data_none_is_taken_whose_cost_is_unknown(
+    timed_variants, optimize, expected
+) -> None:
+    """Accuracy is not measured: a codebook that was the smallest would be taken at any cost."""
+    variants = timed_variants(
+        [2.0, 3.0, 1.0], [9, 5, 1], dense=4.0, optimize=optimize, known_data=False
+    )
+
+    chosen = variants.best()
+
+    assert chosen.request.quantize == QUANTIZATIONS[expected]
+    assert chosen.file.notes == (
+        "without data it was chosen among full precision and float16 only",
+    )
