@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -10,7 +11,7 @@ import pytest
 
 from compressor import exporters
 from compressor.errors import UsageError
-from compressor.exporters import variants
+from compressor.exporters import exporting, variants
 from compressor.exporters.job import Checked
 from compressor.exporters.request import QUANTIZATIONS, ExportedFile, Request
 
@@ -175,3 +176,32 @@ def test_without_data_none_is_taken_whose_cost_is_unknown(
     assert chosen.file.notes == (
         "without data it was chosen among full precision and float16 only",
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "limit"),
+    [
+        ({"quantize": "auto"}, 1.05),
+        ({"quantize": "auto", "max_slowdown": 1.5}, 1.5),
+        ({"quantize": "auto", "max_slowdown": None}, None),
+        ({"quantize": "auto", "optimize": "latency"}, None),
+        ({"quantize": "int8"}, None),
+        ({"quantize": "int8", "max_slowdown": 1.05}, 1.05),
+    ],
+)
+def test_the_limit_is_1_05_where_variants_are_chosen_among(
+    monkeypatch, tmp_path, options, limit
+) -> None:
+    given = []
+
+    def made(*arguments):
+        given.extend(arguments)
+        return SimpleNamespace(best=lambda: None, one=lambda quantize: None)
+
+    monkeypatch.setattr(exporting, "_job", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(exporting, "Variants", made)
+    monkeypatch.setattr(exporting, "write_artifact", lambda *_: {})
+
+    exporting.export(tmp_path / "model.keras", tmp_path / "model.tflite", **options)
+
+    assert given[-2:] == [limit, None]
