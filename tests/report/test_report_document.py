@@ -80,6 +80,7 @@ def remove(*path):
         (remove("proportions", 3, "sparse", "bytes"), r"proportions\[3\].sparse; 'bytes' is a req"),
         (lambda r: r.update(dense=[]), r"damaged: results.dense; \[\] should be non-empty"),
         (lambda r: r["dense"][0].update(seed=7), "no dense model of seed: 0"),
+        (lambda r: r["hypothesis"]["size"].update(p_value=None), "p_value; None is not of type"),
         (
             lambda r: r["dense"][0].update(accuracy=float("nan")),
             "damaged: .*; nan is not of type 'number'",

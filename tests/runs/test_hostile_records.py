@@ -71,4 +71,4 @@ def test_what_is_none_is_refused(step: Path, rejected: Any, changes: dict[str, A
 def test_names_that_no_file_has(step: Path, rejected: Any) -> None:
     for name in ("x" * 9999, "a\0b", "", "../model.keras", "é" * 200):
         alter(step, sha256={name: "0" * 64})
-        rejected(CheckpointError, read_step, step)
+        assert len(rejected(CheckpointError, read_step, step)) < 1000
