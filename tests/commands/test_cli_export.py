@@ -62,6 +62,7 @@ def test_json_is_the_record_of_the_python_call(
     assert {tensor["name"] for tensor in record["tensors"]} >= {"wide/kernel", "conv/kernel"}
 
 
+@pytest.mark.slow
 def test_all_makes_a_table_and_a_folder(pruned_file: Path, data_file: Path, tmp_path: Path) -> None:
     folder = tmp_path / "all"
 
@@ -97,6 +98,7 @@ def test_ctrl_c_leaves_nothing_half_written(
         assert path.name.endswith((".tflite", ".onnx", ".json", ".check.npz"))
 
 
+@pytest.mark.slow
 def test_an_artefact_for_tflite_runtime_is_right_there(
     pruned_file: Path, data_file: Path, tmp_path: Path
 ) -> None:

@@ -141,6 +141,7 @@ def _unicode_minus(word: str) -> str:
     return MINUS * dashes + word[dashes:]
 
 
+@pytest.mark.slow
 def test_the_minus_of_the_paper_from_scratch(paper_line: Any, tmp_path: Path) -> None:
     words = paper_line.words(tmp_path / "run", tmp_path / "kept")
 

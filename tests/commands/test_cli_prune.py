@@ -195,6 +195,7 @@ def test_gradual_pruning(prune: Prune, tmp_path: Path) -> None:
     assert np.count_nonzero(kernel) == kept["third"]
 
 
+@pytest.mark.slow
 def test_iterative_pruning_in_rounds(prune: Prune, tmp_path: Path) -> None:
     words = ["--pruning-schedule", "iterative", "--rounds", "2", "--sparsity", "0.75", "--json"]
     records = prune(*words).json()
@@ -214,6 +215,7 @@ def test_the_length_in_epochs(prune: Prune) -> None:
     assert records["step_2_2"]["training"]["steps"] == round(0.5 * 550 / 32)
 
 
+@pytest.mark.slow
 def test_rewinding_and_distilling(prune: Prune) -> None:
     records = prune(
         *("--rewind", "--distill", "--distill-weight", "0.4", "--temperature", "2", "--json")
@@ -236,7 +238,7 @@ def test_a_layer_that_is_pruned_away_is_said(prune: Prune) -> None:
 
 
 @pytest.mark.parametrize("granularity", ["weight", "channel"])
-@pytest.mark.parametrize("schedule", ["one-shot", "gradual"])
+@pytest.mark.parametrize("schedule", ["one-shot", pytest.param("gradual", marks=pytest.mark.slow)])
 def test_what_is_written_loads_in_stock_keras(
     prune: Prune, quadrants: Path, tmp_path: Path, granularity: str, schedule: str
 ) -> None:

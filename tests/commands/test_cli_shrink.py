@@ -153,6 +153,7 @@ def test_the_default_name_is_beside_the_model(model: Path, tmp_path: Path) -> No
     assert outcome.stdout.splitlines()[-1] == f"written to: {tmp_path / 'net-shrunk.keras'}"
 
 
+@pytest.mark.slow
 def test_a_run_directory(model: Path, quadrants: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     pruned = compressor(

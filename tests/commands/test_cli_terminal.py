@@ -36,6 +36,7 @@ def words(quadrants: Path, tmp_path: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_nothing_of_tensorflow_is_seen_unless_verbose(words: list[str], tmp_path: Path) -> None:
     quiet = compressor_alone(*words)
 
@@ -55,6 +56,7 @@ def test_nothing_of_tensorflow_is_seen_unless_verbose(words: list[str], tmp_path
     assert any("oneDNN" in line or "absl" in line or "cuda" in line for line in added)
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_bar(words: list[str]) -> None:
     master, slave = pty.openpty()
     process = subprocess.Popen(

@@ -17,6 +17,8 @@ from compressor.exporters import variants
 from compressor.runs import results_schema
 from deploy import read_artifact
 
+pytestmark = pytest.mark.slow
+
 FORMS = {
     (file_format, form) for file_format in ("tflite", "onnx") for form in ("float32", "smallest")
 }

@@ -26,6 +26,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
 
 
+@pytest.mark.slow
 def test_a_full_disk_then_room_again(undisturbed: Any, disk: Path) -> None:
     run = disk / "run"
 

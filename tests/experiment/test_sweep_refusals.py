@@ -176,6 +176,7 @@ def test_force_with_a_bad_option_leaves_the_old_run(
     assert files(run) == before
 
 
+@pytest.mark.slow
 def test_force_replaces_the_run_and_nothing_else(undisturbed: Any, tmp_path: Path) -> None:
     run = undisturbed.copy(tmp_path)
     mine = {".git/config": "mine", "notes.md": "mine", "step_by_step.txt": "mine", ".env": "mine"}

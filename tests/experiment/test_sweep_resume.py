@@ -22,6 +22,7 @@ from compressor.foundation.files import atomic_path
 from compressor.runs.run_directory import RunDirectory
 
 
+@pytest.mark.slow
 @pytest.mark.race
 def test_killed_again_and_again(undisturbed: Any, tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -57,6 +57,7 @@ def same(first, second):
     return all((a == b).all() for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.slow
 def test_the_three_steps(whole, tiny_data):
     root, records = whole
     assert list(records) == ["step_1", "step_2_1", "step_2_2", "step_3"]
@@ -102,6 +103,7 @@ def test_the_three_steps(whole, tiny_data):
     assert (found.kind, found.accuracy) == ("sparse", records["step_3"]["accuracy"])
 
 
+@pytest.mark.slow
 def test_step_by_step_is_the_same_as_at_once(whole, plan, tmp_path):
     root, records = whole
     variables = tmp_path / "elsewhere"
@@ -158,6 +160,7 @@ def test_other_options_are_refused_and_named(rejected, copy, whole, plan, nothin
     assert same(weights(copy / "step_2_2/model.keras"), weights(whole[0] / "step_2_2/model.keras"))
 
 
+@pytest.mark.slow
 def test_force_does_it_again_from_the_basic_model(rejected, copy, plan):
     basic = weights(copy / "step_1/model.keras")
     records = workflow.train(copy, plan(sparsities=(0.6,)), do=(2,), force=True)
@@ -216,6 +219,7 @@ def own(residual_net, prune, tiny_data, tmp_path_factory):
     return folder, records
 
 
+@pytest.mark.slow
 def test_prune_and_sparsify_a_model_of_ones_own(own, tiny_data):
     folder, records = own
     assert {child.name for child in folder.iterdir()} == {"mine.keras", "mine-pruned"}
@@ -294,6 +298,7 @@ def test_what_is_refused_or_done_before_leaves_the_variables(rejected, copy, pla
     assert (copy / "variables/masks.npz").is_file()
 
 
+@pytest.mark.slow
 def test_step_2_and_3_of_a_model_trained_elsewhere_can_be_repeated(copy, plan, tmp_path):
     variables = tmp_path / "variables"
     shutil.copytree(copy / "step_1", variables)

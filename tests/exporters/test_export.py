@@ -144,6 +144,7 @@ def test_auto_is_the_smallest_of_all_that_pass(
         assert refused["exit_code"] == 2
 
 
+@pytest.mark.slow
 def test_the_fastest_is_measured_and_passes(
     pruned_file: Path, tiny_data: Dataset, tmp_path: Path
 ) -> None:

@@ -194,6 +194,7 @@ def test_the_residual_net_keeps_its_function_when_batchnorm_is_folded(residual_n
         assert error < allowed * np.abs(expected).max()
 
 
+@pytest.mark.slow
 def test_fewer_bits_make_smaller_files_of_the_same_function(digits, exported):
     x = examples(digits)
     expected = digits.predict(x[0], verbose=0)

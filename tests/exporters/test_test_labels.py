@@ -112,6 +112,7 @@ def test_test_labels_refuse_no_file(
     assert verdict["passed"]
 
 
+@pytest.mark.slow
 def test_bench_calls_the_same_row_fastest(
     model: Path, swapped: tuple[str, Swapped], tmp_path: Path
 ) -> None:

@@ -103,6 +103,7 @@ def test_another_run_is_appended_and_the_first_stays(artefacts, tiny_file, tmp_p
     assert second["rows"][0]["examples"] == 10 and second["rows"][0]["status"] == "right"
 
 
+@pytest.mark.slow
 def test_an_artefact_that_computes_something_else_is_wrong(copied, tiny_file, keras) -> None:
     """A kernel that silently computes garbage, as it shows: the file gives other scores."""
     keras.utils.set_random_seed(9)

@@ -56,6 +56,7 @@ def iterative(prune, tmp_path_factory):
 ROUNDS = ["round-1/step_2_1", "round-1/step_2_2", "round-2/step_2_1", "round-2/step_2_2"]
 
 
+@pytest.mark.slow
 def test_iterative_pruning_keeps_its_rounds(iterative):
     folder, records = iterative
     assert list(records) == ["dense", *ROUNDS, "step_2_1", "step_2_2"]
@@ -188,6 +189,7 @@ def test_channels_in_a_run_directory(prune, tiny_data, tmp_path):
     assert evaluated.accuracy == records["step_2_2"]["accuracy"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["gradual", "iterative"])
 def test_channels_by_a_schedule(prune, tmp_path, schedule):
     spec = PruningSpec(0.5, granularity="channel", schedule=schedule, rounds=2)

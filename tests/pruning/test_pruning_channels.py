@@ -141,6 +141,7 @@ def test_the_smallest_units_go_and_the_rest_computes_as_before(keras, skips, tin
     assert units(found) == {"wide": (10, 3)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -167,6 +168,7 @@ def test_a_global_threshold_takes_units_wherever_they_matter_least(skips, tiny_d
     assert units(found) == {"stem": (6, 6), "inner": (6, 6), "wide": (10, 3)}
 
 
+@pytest.mark.slow
 def test_one_unit_always_stays(skips, mobile, tiny_data):
     for model in (skips(), mobile()):
         found = prune(model, tiny_data, 0.99)
@@ -216,6 +218,7 @@ def test_layers_coupled_with_a_frozen_one_stay_whole(rejected, skips, tiny_data)
     assert "inner: it is coupled with stem, which is frozen" in message
 
 
+@pytest.mark.slow
 def test_a_named_layer_takes_those_along_that_it_is_coupled_with(skips, tiny_data):
     found = prune(skips(), tiny_data, 0.5, ("inner",))
     assert units(found) == {"stem": (6, 3), "inner": (6, 3)}

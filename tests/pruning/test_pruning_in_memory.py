@@ -68,6 +68,7 @@ def test_schedules_that_retrain_cannot_do_without(rejected, small_net, tiny_data
     assert f"{schedule} pruning retrains" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["gradual", "iterative"])
 def test_one_seed_gives_one_model(small_net, tiny_data, schedule):
     spec = PruningSpec(0.7, schedule=schedule, rounds=2)

@@ -35,6 +35,7 @@ def nonzeros(model):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("granularity", ["weight", "channel"])
 def test_what_a_round_removed_stays_away_whatever_the_criterion(
     criterion, small_net, tiny_data, granularity
@@ -172,6 +173,7 @@ def test_a_forced_pruning_that_cannot_begin_keeps_the_one_before(rejected, run, 
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
 
 
+@pytest.mark.slow
 def test_a_forced_pruning_leaves_nothing_of_the_one_before(run, tmp_path):
     steps = {"dense", "step_2_1", "step_2_2"}
 

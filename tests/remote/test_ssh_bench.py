@@ -123,6 +123,7 @@ def test_bench_measures_there(bare, artefacts, tiny_file, tmp_path, no_leftovers
         assert row["load_ms"]["samples"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.race
 def test_a_cut_connection_costs_its_row(bare, artefacts, tiny_data, tmp_path) -> None:
     paths = [artefacts / "small.tflite", artefacts / "small.onnx"]
@@ -185,6 +186,7 @@ def test_more_threads_than_there_are_processors_there_are_refused(
     assert "999" in message
 
 
+@pytest.mark.slow
 def test_an_export_measures_the_latency_there(
     bare, pruned_file, tiny_data, tmp_path, rejected, no_leftovers
 ) -> None:

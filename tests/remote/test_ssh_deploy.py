@@ -106,6 +106,7 @@ def test_a_bundle_is_copied_verified_and_served(device, versions) -> None:
     assert served(device) == (digest(first), None)
 
 
+@pytest.mark.slow
 def test_the_previous_version_is_kept_for_a_rollback_and_older_ones_go(device, versions) -> None:
     paths = [versions(text) for text in ("one", "two", "three")]
     for path in paths:
@@ -140,6 +141,7 @@ def test_an_old_signed_version_is_not_put_back(device, artefacts, tmp_path) -> N
     assert "counter 6" in device.command("deploy", old).refusal()
 
 
+@pytest.mark.slow
 def test_a_server_of_the_store_goes_over_to_the_new_version(device, versions) -> None:
     old, new = versions("old"), versions("new")
     assert device.command("deploy", old).code == 0
@@ -182,6 +184,7 @@ def test_a_first_version_that_fails_leaves_nothing_to_serve(device, versions) ->
     assert served(device) == (None, None)
 
 
+@pytest.mark.slow
 def test_a_version_that_fails_after_the_switch_is_rolled_back(device, versions, tmp_path) -> None:
     # A runtime that works once and then never more.
     old, new = versions("old"), versions("new-later")
@@ -220,6 +223,7 @@ def test_a_cut_connection_is_taken_up_where_it_broke_off(device, versions) -> No
     assert served(device) == (digest(big), None)
 
 
+@pytest.mark.slow
 @pytest.mark.race
 def test_a_line_that_stays_cut_costs_nothing_that_is_served(device, versions, rejected) -> None:
     old, big = versions("old"), versions("big-cut", more=3 * MEBIBYTE)
@@ -254,6 +258,7 @@ def test_a_line_that_stays_cut_costs_nothing_that_is_served(device, versions, re
         wait_until(lambda: ask() == digest(big))
 
 
+@pytest.mark.slow
 @pytest.mark.race
 def test_a_killed_command_leaves_what_is_served_and_the_copy_goes_on(device, versions) -> None:
     old, big = versions("old"), versions("big-killed", more=3 * MEBIBYTE)
@@ -281,6 +286,7 @@ def test_a_killed_command_leaves_what_is_served_and_the_copy_goes_on(device, ver
     assert served(device) == (digest(big), digest(old))
 
 
+@pytest.mark.slow
 def test_a_corrupt_copy_is_thrown_away(device, versions, rejected) -> None:
     old, new = versions("old"), versions("new-corrupt")
     assert device.command("deploy", old).code == 0
@@ -335,6 +341,7 @@ def test_another_python_and_another_host_are_not_there(bare, versions, rejected)
         rejected(UsageError, compressor.SshHost, name)
 
 
+@pytest.mark.slow
 def test_rolling_back_takes_a_version_before(device, versions, rejected) -> None:
     assert device.command("deploy", versions("first")).code == 0
 
@@ -359,6 +366,7 @@ def test_options_that_ssh_refuses_are_bad_input(bare, versions, artefacts) -> No
             assert said in refused.refusal().lower()
 
 
+@pytest.mark.slow
 def test_a_bundle_is_removed_from_a_device(device, versions) -> None:
     paths = [versions(text) for text in ("one", "two")]
     for path in paths:
@@ -381,6 +389,7 @@ def test_a_bundle_is_removed_from_a_device(device, versions) -> None:
     assert device.command("deploy", "--remove").code == 2
 
 
+@pytest.mark.slow
 def test_a_current_version_that_has_rotted_is_told(device, versions) -> None:
     bundle = versions("rotten")
     assert device.command("deploy", bundle).code == 0
@@ -417,6 +426,7 @@ def test_an_old_python_is_named_as_that(bare, public_key, artefacts, tmp_path) -
     assert not any(bare.server.temporary.iterdir())
 
 
+@pytest.mark.slow
 def test_a_python_without_numpy_measures_nothing_and_is_warned_of(
     bare, public_key, artefacts, tmp_path
 ) -> None:
@@ -439,6 +449,7 @@ def test_a_python_without_numpy_measures_nothing_and_is_warned_of(
     assert "warning: the Python there has no runtime (ai-edge-litert" in installed.stdout
 
 
+@pytest.mark.slow
 def test_a_runner_with_other_keys_is_replaced_by_force_only(device, tmp_path, public_key) -> None:
     other = Signer(9).write_public(tmp_path / "other.pub")
     before = device.runner.read_bytes()

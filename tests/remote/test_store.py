@@ -238,6 +238,7 @@ def test_without_numpy_there_a_copy_is_kept(store, arrived, device, tmp_path) ->
     assert version(store, arrived).is_file()
 
 
+@pytest.mark.slow
 def test_first_deployments_that_are_refused_leave_nothing(device, versions) -> None:
     before = sorted(path.name for path in device.folder.iterdir())
 
@@ -265,6 +266,7 @@ def test_a_bundle_whose_runtime_is_not_there_is_kept_and_said_to_be(
     )
 
 
+@pytest.mark.slow
 def test_a_name_that_is_not_there_is_not_rolled_back(device, versions) -> None:
     assert device.command("deploy", versions("first")).code == 0
 
@@ -285,6 +287,7 @@ def test_a_name_that_is_not_there_is_not_rolled_back(device, versions) -> None:
     assert not (device.folder / "typo").exists()
 
 
+@pytest.mark.slow
 def test_a_served_version_that_has_rotted_is_mended_by_deploying_it_again(device, versions) -> None:
     bundle = versions("rotting")
     done = device.command("deploy", bundle, "--json").json()

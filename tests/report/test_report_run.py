@@ -41,6 +41,7 @@ def run(made, tmp_path):
     return tmp_path / "mine-pruned"
 
 
+@pytest.mark.slow
 def test_the_page_of_a_network_with_a_skip(run):
     (run / "bench.json").write_text(json.dumps(bench_document()))
 

@@ -70,6 +70,7 @@ def taught(net, tiny_data, halves):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("units", "activation"), [(4, None), (4, "softmax"), (1, None), (1, "sigmoid")]
 )
@@ -174,6 +175,7 @@ def test_the_saved_model_has_the_normal_loss(
     assert np.isfinite(result["loss"])
 
 
+@pytest.mark.slow
 def test_pruning_distils_from_the_dense_model(net, tiny_data):
     """With shuffled labels only the dense model knows what is right."""
     teacher = net()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from pathlib import Path
@@ -33,6 +34,7 @@ def relative(requests: list[str], address: str) -> list[str]:
     return sorted(url.removeprefix(address) for url in requests)
 
 
+@pytest.mark.slow
 def test_it_reads_digits_that_are_drawn(browser, address) -> None:
     data = load_mnist()
     drawings = [strokes_of(image) for image in data.x_test[:100]]
@@ -138,8 +140,17 @@ def test_it_does_not_matter_how_large_or_where_one_draws(browser, address, size)
     assert across == pytest.approx(14, abs=0.2)  # its centre of mass is the picture's centre
 
 
-@pytest.mark.parametrize("width", [1280, 800, 390, 320])
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        *((1280, "light"), (320, "dark")),
+        *(
+            pytest.param(width, scheme, marks=pytest.mark.slow)
+            for width, scheme in itertools.product((1280, 800, 390, 320), ("light", "dark"))
+            if (width, scheme) not in ((1280, "light"), (320, "dark"))
+        ),
+    ],
+)
 def test_it_fits_and_every_word_can_be_read(browser, address, width, scheme, tmp_path) -> None:
     with DrawingPage(browser, address, width=width, scheme=scheme) as shown:
         shown.page.screenshot(path=tmp_path / "empty.png", full_page=True)

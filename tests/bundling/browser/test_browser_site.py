@@ -106,6 +106,7 @@ def test_the_vectors_of_the_page_are_those_of_the_artefact(digits, tarball) -> N
     assert (check["examples"], check["tolerance"]) == (16, digits.vectors.tolerance)
 
 
+@pytest.mark.slow
 def test_another_size_many_labels_and_dark_ink(browser, digits, tarball, tmp_path) -> None:
     """A picture of 12 x 20 on which 255 is paper; each class is a column of it."""
     kernel = np.zeros((12, 20, 20), np.float32)
@@ -141,6 +142,7 @@ def test_another_size_many_labels_and_dark_ink(browser, digits, tarball, tmp_pat
         assert shown.complaints == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("outputs_are", ["logits", "probabilities"])
 def test_one_score_says_one_of_two_classes(browser, digits, tarball, tmp_path, outputs_are) -> None:
     """Much ink is class "full"."""

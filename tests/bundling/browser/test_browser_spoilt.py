@@ -78,6 +78,7 @@ def test_a_member_that_is_not_listed_is_not_trusted(browser, own_site) -> None:
     assert "does not list check.json" in refusal(browser, own_site, "wrong")
 
 
+@pytest.mark.slow
 def test_what_cannot_be_fetched_or_read_is_named(browser, own_site) -> None:
     manifest = json.loads((own_site / "manifest.json").read_text())
     manifest["schema"]["version"] = 2

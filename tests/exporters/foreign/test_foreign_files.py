@@ -38,6 +38,7 @@ def stock_accuracy(path: Path, data: Dataset) -> float:
     return float((scores.argmax(axis=1) == data.y_test).mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "granularity"), [("residual", "channel"), ("two inputs", "weight")]
 )

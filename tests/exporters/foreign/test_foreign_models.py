@@ -16,6 +16,10 @@ from compressor.pruning.kernels import variable_at
 RETRAINED = TrainingOptions(steps=80, batch_size=32, learning_rate=5e-3)
 LONGER = TrainingOptions(steps=140, batch_size=32, learning_rate=1e-2)
 NAMES = {"lenet": RETRAINED, "residual": LONGER, "mobile": LONGER, "two inputs": RETRAINED}
+QUICK_AND_SLOW = [
+    pytest.param(name, marks=pytest.mark.slow) if name in ("lenet", "mobile") else name
+    for name in NAMES
+]
 # Each of the ten kinds is a tenth of the test images.
 CLOSE = 0.05
 
@@ -28,12 +32,12 @@ def parameters(model: Any) -> int:
     return int(model.count_params())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_the_models_learn(foreign: Callable, name: str) -> None:
     assert foreign(name).accuracy > 0.85
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_four_fifths_of_the_weights_go_and_the_accuracy_stays(foreign: Callable, name: str) -> None:
     given = foreign(name)
     before = [w.copy() for w in given.model.get_weights()]
@@ -53,7 +57,8 @@ def test_four_fifths_of_the_weights_go_and_the_accuracy_stays(foreign: Callable,
         np.testing.assert_array_equal(old, new)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_half_of_the_channels_go_and_the_rest_learns(foreign: Callable, name: str) -> None:
     given = foreign(name)
 
@@ -71,7 +76,7 @@ def test_half_of_the_channels_go_and_the_rest_learns(foreign: Callable, name: st
         assert variable.numpy().all() or variable.name in ("bias", "beta")
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_a_model_without_its_dead_units_computes_the_same(foreign: Callable, name: str) -> None:
     given = foreign(name)
     # Masked only: the retraining would hide a unit that was cut wrongly.
