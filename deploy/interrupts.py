@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import signal
+from collections.abc import Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 _ENDING = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
@@ -25,15 +26,45 @@ class Terminated(KeyboardInterrupt):
         return 128 + self.number
 
 
+_raised: list[KeyboardInterrupt] = []
+
+
+@contextlib.contextmanager
+def unwinding() -> Iterator[None]:
+    """A program that Ctrl-C, SIGTERM and SIGHUP unwind, and that ends by these if they came.
+
+    Libraries make other errors of what a signal raises while they run (h5py a SystemError), which
+    code that reads files takes for damage. At the end the handlers of before are back.
+    """
+    before = {number: signal.getsignal(number) for number in _ENDING}
+    _raised.clear()
+    unwind_when_terminated()
+    try:
+        yield
+    except Exception:
+        if _raised:
+            raise _raised[-1] from None
+        raise
+    finally:
+        for number, handler in before.items():
+            if handler is not None and signal.getsignal(number) is _end:
+                signal.signal(number, handler)
+
+
 def unwind_when_terminated() -> None:
-    """From now on SIGTERM and SIGHUP raise `Terminated`, except where they are ignored (nohup)."""
+    """From now on SIGTERM and SIGHUP raise `Terminated`, except where they are ignored (nohup).
+
+    Ctrl-C raises KeyboardInterrupt, as before.
+    """
     for number in _ENDING:
-        if number != signal.SIGINT and signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _terminate)
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        if signal.getsignal(number) == usual:
+            signal.signal(number, _end)
 
 
-def _terminate(number: int, _: FrameType | None) -> None:
-    raise Terminated(number)
+def _end(number: int, _: FrameType | None) -> NoReturn:
+    _raised.append(KeyboardInterrupt() if number == signal.SIGINT else Terminated(number))
+    raise _raised[-1]
 
 
 class Uninterrupted:

@@ -26,7 +26,7 @@ from compressor.commands.sections import SectionedGroup
 from compressor.commands.training import evaluate, sparsify, sweep, train
 from compressor.errors import CompressorError
 from compressor.foundation import NativeOutput
-from deploy.interrupts import Terminated, unwind_when_terminated
+from deploy.interrupts import Terminated, unwinding
 from deploy.standard_streams import open_standard_streams, settle_standard_streams
 
 INTERRUPTED = 130
@@ -68,10 +68,10 @@ def main() -> NoReturn:
     """Run the command line: bad input ends in one line and exit code 2, Ctrl-C in code 130."""
     open_standard_streams()
     _read_names_as_utf8()
-    unwind_when_terminated()
     native = NativeOutput()
     try:
-        code = cli.main(prog_name="compressor", standalone_mode=False, obj=native)
+        with unwinding():
+            code = cli.main(prog_name="compressor", standalone_mode=False, obj=native)
     except (KeyboardInterrupt, click.exceptions.Abort) as stopped:
         # Click wraps what it caught in an Abort of its own.
         cause = stopped.__cause__ or stopped

@@ -10,8 +10,8 @@ from typing import Any, NoReturn, Self
 class Interrupts:
     """Within it Ctrl-C raises KeyboardInterrupt, also where the shell had it ignored.
 
-    An interrupt that comes while an object is being deleted is lost in Python: `check`, called now
-    and then, raises it again, and so does the end.
+    An interrupt that comes while an object is being deleted is lost in Python, and libraries make
+    other errors of it: `check`, called now and then, raises it again, and so does the end.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class Interrupts:
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
         if self._handler is not None:
             signal.signal(signal.SIGINT, self._handler)
-        if error is None:
+        if not isinstance(error, KeyboardInterrupt):
             self.check()
 
     def check(self) -> None:

@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import NoReturn
 
 from deploy.errors import DeployError, EngineError, MissingEngineError
-from deploy.interrupts import Terminated, unwind_when_terminated
+from deploy.interrupts import Terminated, unwinding
 from deploy.runner.source import CONVENIENCE, BundleSource, trusted_keys
 from deploy.standard_streams import open_standard_streams, settle_standard_streams
 from deploy.text import clean
@@ -50,9 +50,9 @@ def main(argv: Sequence[str] | None = None, *, bundle: Path | None = None) -> in
     """
     given = list(sys.argv[1:] if argv is None else argv)
     open_standard_streams()
-    unwind_when_terminated()
     try:
-        code = _execute(given, bundle)
+        with unwinding():
+            code = _execute(given, bundle)
         sys.stdout.flush()
         return code
     except KeyboardInterrupt as stopped:

@@ -59,6 +59,16 @@ def interrupted_everywhere(
     Yields, after each, whether it was done nevertheless. `again` sends a second one, so many calls
     after the first.
     """
+    gc.freeze()  # what was there before: a whole collection is quick without it
+    try:
+        yield from _interrupted_everywhere(work, number, step, again)
+    finally:
+        gc.unfreeze()
+
+
+def _interrupted_everywhere(
+    work: Callable[[], object], number: int, step: int, again: int | None
+) -> Iterator[bool]:
     at = 1
     while True:
         aim = _Aim(number, at, again)
@@ -76,7 +86,7 @@ def interrupted_everywhere(
         except KeyboardInterrupt:
             pass
         sys.setprofile(None)
-        gc.collect(0)
+        gc.collect()  # also what was kept through a collection while it worked
         sys.unraisablehook = hook
         yield done
         if not aim.hit:
