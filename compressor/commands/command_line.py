@@ -46,7 +46,7 @@ def cli() -> None:
 
     Most of the weights are removed, the model is exported to TFLite or ONNX, and the exported file
     is verified and measured in the runtime that will execute it. Three commands take a model of
-    your own all the way; without --data they use the embedded MNIST:
+    your own all the way:
 
     \b
       # Remove 90 % of the weights, and retrain the rest.

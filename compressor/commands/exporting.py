@@ -77,6 +77,8 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
 @click.option(
     "--max-slowdown",
     type=Slowdown(),
+    default="auto",
+    show_default=False,
     help="Latency that a file may take, measured in the runtime, as a ratio to the model dense in "
     "float32; none: any. Default: 1.05 with --quantize auto, else none.",
 )
@@ -113,8 +115,8 @@ def export(
     if file_format != "all" and runtime is not None and len(runtime) != 1:
         raise click.UsageError("Give one runtime with --for, or --format all.")
     data = given_data(data_dir)
-    host, slowdown = host_of(options), options.pop("max_slowdown")
-    if file_format == "all" and (host is not None or slowdown is not None):
+    host, max_slowdown = host_of(options), options.pop("max_slowdown")
+    if file_format == "all" and (host is not None or max_slowdown != "auto"):
         raise click.UsageError("--format all measures no latency: compressor bench does.")
     from compressor.report import export_text, exports_text
 
@@ -130,7 +132,7 @@ def export(
                 format=file_format,  # type: ignore[arg-type]
                 runtime=None if runtime is None else runtime[0],
                 quantize=quantize or "none",  # type: ignore[arg-type]
-                max_slowdown="auto" if slowdown is None else slowdown.limit,
+                max_slowdown=max_slowdown,
                 host=host,
                 listener=progress,
                 **options,

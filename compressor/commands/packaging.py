@@ -77,8 +77,8 @@ def package(artefacts: tuple[Path, ...], as_json: bool, **options: Any) -> None:
     An artefact that cannot run on the device is refused, with what it needs (runtime, operator
     versions, memory, storage) and what the device has. A bundle is one reproducible file (signed,
     with the same --counter): the artefact, a manifest, check vectors, the runner, an SBOM and a
-    README. For browsers it is a
-    folder for any web server. Packing runs nothing: run `compressor verify` before you ship.
+    README. For browsers it is a folder for any web server. Packing runs nothing: run `compressor
+    verify` before you ship.
 
     \b
     Examples:

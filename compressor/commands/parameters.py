@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import click
 
@@ -108,23 +108,18 @@ class Sparsities(click.ParamType):
 
 
 class Slowdown(click.ParamType):
-    """A ratio such as 1.05, or none."""
+    """A ratio such as 1.05, none, or auto."""
 
     name = "ratio|none"
 
-    class Limit(NamedTuple):
-        """What was given; None: no limit."""
-
-        limit: float | None
-
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> Slowdown.Limit:
-        """Turn `1.05` into Limit(1.05), and `none` into Limit(None)."""
-        if value == "none":
-            return self.Limit(None)
+    ) -> float | str | None:
+        """Turn `1.05` into 1.05, and `none` into None; auto stays."""
+        if value in ("auto", "none"):
+            return None if value == "none" else "auto"
         try:
-            return self.Limit(float(value))
+            return float(value)
         except ValueError:
             self.fail(f"{value!r} is neither a ratio such as 1.05 nor none", param, ctx)
 

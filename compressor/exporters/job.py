@@ -24,6 +24,7 @@ from compressor.foundation import quiet_tensorflow, temporary_folder
 from compressor.models import (
     FLOAT32_BYTES,
     ROUNDING,
+    Preprocessing,
     check_fit,
     count_parameters,
     half_types,
@@ -125,29 +126,30 @@ class ExportJob:
             x, y = TrainingData.of(data).choosing_part(CHOSEN_ON)
         halves = half_types(self.model, "compute_dtype")
         rounding = max((4 * ROUNDING[dtype] for dtype in halves), default=0.0)
-        nothing = np.zeros((0, objective.classes), np.float32)
-        self._reference = Reference(x, feed, nothing, y, objective, rounding)
-        self.reference = self._on(x, y, "random inputs" if data is None else "examples")
+        scores = self._scores(x, feed, "random inputs" if data is None else "examples")
+        self.reference = Reference(x, feed, scores, y, objective, rounding)
         self.shrunk: Shrunk = shrink(self.model)
         self._calibration: tuple[np.ndarray, ...] | None = None
         self._kept: contextlib.ExitStack | None = None
         self._runners: dict[str, Runner] = {}
 
-    def _on(self, x: Inputs, labels: np.ndarray | None, called: str) -> Reference:
-        """The outputs of the model on these examples."""
-        scores = predict_scores(self.model.predict_on_batch, x, self._reference.feed)
+    def _scores(self, x: Inputs, feed: Preprocessing, called: str) -> np.ndarray:
+        """The outputs of the model on these examples, which messages call so."""
+        scores = predict_scores(self.model.predict_on_batch, x, feed)
         broken = int(np.sum(~np.isfinite(scores).all(axis=1)))
         if broken:
             what = "the model's own outputs are NaN or infinite"
             raise ModelError(what, value=f"for {broken} of {len(scores)} {called}")
-        return dataclasses.replace(self._reference, x=x, scores=scores, labels=labels)
+        return scores
 
     @functools.cached_property
     def test(self) -> Reference | None:
         """The outputs of the model on the test examples; None without data."""
         if self.data is None:
             return None
-        return self._on(self.data.x_test, self.data.y_test, "test examples")
+        x, labels = self.data.x_test, self.data.y_test
+        scores = self._scores(x, self.reference.feed, "test examples")
+        return dataclasses.replace(self.reference, x=x, scores=scores, labels=labels)
 
     @functools.cached_property
     def _plain_examples(self) -> int:

@@ -18,11 +18,6 @@ class Speed:
     ratio: Interval
     """to dense, on one thread at batch 1"""
 
-    @property
-    def is_slower(self) -> bool:
-        """Whether the whole interval lies above 1."""
-        return self.ratio["low"] > 1
-
     def describe(self) -> dict[str, Any]:
         """The speed as a JSON object."""
         return dataclasses.asdict(self) | {"threads": 1, "batch": 1}

@@ -85,9 +85,10 @@ def data_digest(model: Any) -> str | None:
 
     Raises ModelError for a file that is no model.
     """
-    if isinstance(model, (str, Path)):
-        return _content(Path(model))[2]
-    return getattr(model, _DATA, None)
+    if not isinstance(model, (str, Path)):
+        return getattr(model, _DATA, None)
+    with _open_archive(Path(model)) as (archive, members):
+        return _noted_digest(archive, members, Path(model))
 
 
 def optimizer_variables(path: Path | str) -> int:
@@ -106,16 +107,26 @@ def _content(path: Path) -> tuple[bytes, dict[str, tuple[int, ...]], str | None]
     """
     with _open_archive(path) as (archive, members):
         weights = members[_WEIGHTS]
-        for name in (_CONFIG, _PROVENANCE):
-            if name in members and members[name].file_size > MOST_OF_CONFIG:
-                raise ModelError("a part of the model is too large", value=f"{name} in {path}")
-        content, digest = archive.read(members[_CONFIG]), None
-        if _PROVENANCE in members:
-            with damage(_NO_MODEL, path, _AGAIN):
-                digest = json.loads(archive.read(members[_PROVENANCE]))["data"]
+        content = _part(archive, members[_CONFIG], path)
+        digest = _noted_digest(archive, members, path)
         with archive.open(weights) as stream, damage(_NO_WEIGHTS, path, _AGAIN):
-            shapes = stored_shapes(stream, weights.file_size, path)
-        return content, shapes, digest if isinstance(digest, str) else None
+            return content, stored_shapes(stream, weights.file_size, path), digest
+
+
+def _noted_digest(archive: Archive, members: dict[str, zipfile.ZipInfo], path: Path) -> str | None:
+    if _PROVENANCE not in members:
+        return None
+    content = _part(archive, members[_PROVENANCE], path)
+    with damage(_NO_MODEL, path, _AGAIN):
+        digest = json.loads(content)["data"]
+    return digest if isinstance(digest, str) else None
+
+
+def _part(archive: Archive, member: zipfile.ZipInfo, path: Path) -> bytes:
+    """A member that is JSON; raises ModelError where it is too large."""
+    if member.file_size > MOST_OF_CONFIG:
+        raise ModelError("a part of the model is too large", value=f"{member.filename} in {path}")
+    return archive.read(member)
 
 
 @contextlib.contextmanager

@@ -9,7 +9,7 @@ from typing import Any
 from compressor.report import formatting as form, plotting as plot
 from compressor.report.answer import dense_mean
 from compressor.report.content import Figure, Table
-from compressor.runs import Results, by_sparsity
+from compressor.runs import Results, by_sparsity, is_slower
 from deploy.text import clean
 
 COLUMNS = tuple(
@@ -129,7 +129,7 @@ def _cells(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         chosen = sorted({artefact["quantize"] for artefact in found} - {"none"})
         speeds = [speed for artefact in found if (speed := artefact.get("speed")) is not None]
         if speeds:
-            slower = ", slower" if any(speed["ratio"]["low"] > 1 for speed in speeds) else ""
+            slower = ", slower" if any(map(is_slower, speeds)) else ""
             ratio = form.mean([speed["ratio"]["value"] for speed in speeds])
             chosen.append(f"{ratio:.2f}x the time{slower}")
         cells.append(f"{size} ({', '.join(chosen)})" if chosen else size)

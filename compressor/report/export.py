@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compressor.report.formatting import NOTHING, count, fed, known, percent, size, text_table
+from compressor.runs import is_slower
 from deploy.operator_table import find_table
 
 _NOT_MEASURED = "not measured; compressor bench does"
@@ -44,7 +45,7 @@ def speed_text(speed: Mapping[str, Any] | None) -> str:
         return f"{_NOT_MEASURED}, or --max-slowdown"
     ratio = speed["ratio"]
     found = f"{ratio['value']:.2f} ({ratio['low']:.2f} to {ratio['high']:.2f})"
-    slower = "SLOWER than dense: " if ratio["low"] > 1 else ""
+    slower = "SLOWER than dense: " if is_slower(speed) else ""
     where = "" if speed["host"] is None else f" on {speed['host']}"
     return (
         f"{slower}{found} times the latency of dense float32 in {speed['runtime']}{where}, one "

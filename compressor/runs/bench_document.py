@@ -72,9 +72,12 @@ def is_sound(row: BenchRow) -> bool:
     return row["status"] in ("right", "unproven")
 
 
-def is_slower(row: BenchRow) -> bool:
-    """Whether a row is surely slower than the first of its table: its whole interval is above 1."""
-    return row.get("ratio") is not None and row["ratio"]["low"] > 1
+def is_slower(measured: Mapping[str, Any]) -> bool:
+    """Whether a row, or the `speed` of an artefact, is surely slower than what it is compared with.
+
+    That is the first row of its table, or dense float32. All of the ratio's interval is above 1.
+    """
+    return measured.get("ratio") is not None and measured["ratio"]["low"] > 1
 
 
 def median_ms(row: BenchRow) -> float | None:

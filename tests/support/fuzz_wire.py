@@ -17,7 +17,7 @@ from bundles import bundle_of
 from fuzz_files import npy_of, write_artefact
 from fuzz_pictures import sound_examples
 from fuzzing import MIB, Attempt, Target
-from mutators import altered, damaged, npy, text_of
+from mutators import PUNCTUATION, altered, damaged, npy, text_of
 from runner_answers import HONEST, REQUESTS
 
 from compressor.remote.ssh import SshHost
@@ -36,21 +36,7 @@ HEADERS = (
     *(b"Content-Type: application/json\r\n", b"X: " + b"y" * 3000 + b"\r\n", b"Upgrade: h2c\r\n"),
 )
 PIECES = (
-    *(
-        b"\r\n",
-        b"\n",
-        b"\r",
-        b" ",
-        b":",
-        b"\x00",
-        b"\xff",
-        b"[",
-        b"]",
-        b"/",
-        b"9" * 500,
-        b"%",
-        b",",
-    ),
+    *(*PUNCTUATION, b","),
     *(b"\r\n\r\n", b"HTTP/1.1", b"HTTP/0.9", b"http://[::1", b"evil.example", b"\t", b"GET ", b";"),
     *(b"chunked", b"-1", b"+", b"0\r\n\r\n", b"A" * 70_000),
 )

@@ -30,6 +30,10 @@ STRANGE: tuple[Any, ...] = (
     *([], {}, [None], [[]], {"": 1}, {"a": {"a": {}}}, DEEP, [[1]] * 3, [-1], [2**70], [0] * 3000),
     *({str(number): number for number in range(300)}, [{}], ["a", "a"], [1e300, "1"]),
 )
+PUNCTUATION = (
+    *(b"\r\n", b"\n", b"\r", b" ", b":", b"\x00", b"\xff", b"[", b"]", b"/", b"9" * 500, b"%"),
+)
+"""Of requests."""
 NAMES = (
     *("../up", "/abs", "a/", "", ".", "..", "x" * 300, "a\x00b", "é", "con", "a\\b", "a//b"),
     *("\x1b[2J", "a\nb", "__main__.py", ".hidden", "a" * 65000),

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from http_requests import SERVERS, talk
+from mutators import PUNCTUATION
 
 from deploy.bundle import open_bundle
 from deploy.errors import RequestError
@@ -256,21 +257,7 @@ WHOLE = [
     b"Expect: 100-continue\r\n\r\n0\r\n\r\n",
     b"HEAD http://localhost/ HTTP/1.1\r\nHost: [::1]:8080\r\nContent-Length: 0\r\n\r\n",
 ]
-PIECES = [
-    b"\r\n",
-    b"\n",
-    b"\r",
-    b" ",
-    b":",
-    b"\x00",
-    b"\xff",
-    b"[",
-    b"]",
-    b"/",
-    b"9" * 500,
-    b"%",
-    b"",
-]
+PIECES = [*PUNCTUATION, b""]
 
 
 def test_random_requests_are_answered_or_refused(port: int) -> None:
