@@ -14,6 +14,12 @@ from .files import (
     save_model as save_model,
     trained_on as trained_on,
 )
+from .layer_weights import (
+    KernelAxes as KernelAxes,
+    LayerWeight as LayerWeight,
+    kernels_of as kernels_of,
+    layer_weights as layer_weights,
+)
 from .layers import (
     ALL as ALL,
     FLOAT32_BYTES as FLOAT32_BYTES,

@@ -124,4 +124,4 @@ def numbered(name: str, taken: Collection[str]) -> str:
 
 def is_weight(variable: Any) -> bool:
     """Whether a Keras variable is a weight, unlike a dropout's random state."""
-    return str(variable.dtype).startswith("float")
+    return "float" in str(variable.dtype)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,12 +11,15 @@ import numpy as np
 
 from compressor.errors import ModelError
 from compressor.foundation import quiet_tensorflow
+from compressor.models.layer_weights import layer_weights
 from compressor.models.layers import all_layers
 from compressor.models.sparse_layers import sparse_layer_classes
-from compressor.models.tracing import Call, Shape, Trace, trace
+from compressor.models.tracing import Call, Shape, Trace, graph_of, trace
 
 Uses = Mapping[str, int | None]
 """Variable name -> how often an inference multiplies with each of its weights; None if unknown."""
+Times = dict[int, int | None]
+"""The same by id of the variable; of a sparse layer, that of the layer."""
 
 
 @dataclass(frozen=True)
@@ -35,61 +38,68 @@ class Macs:
 def layer_macs(model: Any) -> dict[str, Macs | None]:
     """Layer path -> multiply-accumulates of one inference, for each layer that has kernels.
 
-    Dense, convolutions (also depthwise, separable and transposed), LSTM, GRU and SimpleRNN, also
-    in Bidirectional and TimeDistributed; an Embedding has 0. Each call of a shared layer counts.
-    None for other layers, for sizes that are not fixed, and in a model that is no graph of layers.
+    Dense, EinsumDense, convolutions (also depthwise, separable and transposed), recurrent layers,
+    the projections of MultiHeadAttention and GroupQueryAttention, also in Bidirectional,
+    TimeDistributed and SpectralNormalization; an Embedding has 0. Each call of a shared layer
+    counts. None for other layers, for sizes that are not fixed, and in a model that is no graph of
+    layers.
     """
-    layers = all_layers(model)
-    return {path: _macs(layers[path], uses) for path, uses in kernel_uses(model).items()}
+    uses = kernel_uses(model)
+    kernels = [weight for weight in layer_weights(model) if weight.axes is not None]
+    # A layer of a sparse predictor keeps its kernel elsewhere.
+    others = uses.keys() - {kernel.path for kernel in kernels}
+    found: dict[str, Macs | None] = dict.fromkeys(others)
+    for weight in kernels:
+        times, before = uses[weight.path][weight.name], found.get(weight.outer, Macs(0, 0))
+        if times is None or before is None:
+            found[weight.outer] = None
+            continue
+        nonzero = int(np.count_nonzero(weight.variable.numpy())) if times else 0
+        found[weight.outer] = Macs(
+            before.dense + times * math.prod(weight.variable.shape),
+            before.nonzero + times * nonzero,
+        )
+    return found
 
 
 def kernel_uses(model: Any) -> dict[str, Uses]:
-    """Layer path -> the uses of its kernels, as for `layer_macs`.
+    """Layer path, as `layer_weights` names it -> the uses of its kernels, as for `layer_macs`.
 
     Layers of a sparse predictor, whose kernels are not variables, have theirs as `kernel`.
     """
+    times = _uses_in(model)
+    found: dict[str, dict[str, int | None]] = {}
+    for path, layer in all_layers(model).items():
+        if type(layer) in sparse_layer_classes().values():
+            found[path] = {"kernel": times.get(id(layer))}
+    for weight in layer_weights(model):
+        if weight.axes is not None:
+            found.setdefault(weight.path, {})[weight.name] = times.get(id(weight.variable))
+    return dict(found)
+
+
+def _uses_in(model: Any) -> Times:
+    """The uses of the kernels in all calls of `model`."""
     layers = all_layers(model)
-    found = {path: _unknown(layer) for path, layer in layers.items()}
     try:
         traced = trace(model)
     except ModelError:
-        return {path: uses for path, uses in found.items() if uses}
-    totals: dict[str, Uses] = {}
-    hidden: set[str] = set()
+        return {}
+    totals: Times = {}
+    hidden: set[int] = set()
     shapes = _shapes(traced)
     for call in traced.calls:
         if call.path in layers and call.layer is layers[call.path]:
-            inputs = [shapes[number] for number in call.inputs]
-            outputs = [shapes[number] for number in call.outputs]
-            totals[call.path] = _sum(totals.get(call.path), _uses(call.layer, inputs, outputs))
+            inputs = [shapes[number] for number in _operands(call)]
+            uses = _uses(call.layer, inputs, [shapes[number] for number in call.outputs])
+            own = {id(variable) for variable in call.layer.weights} | {id(call.layer)}
+            for key in own if uses is None else uses:
+                before, new = totals.get(key, 0), None if uses is None else uses[key]
+                totals[key] = None if before is None or new is None else before + new
         elif hasattr(call.layer, "layers"):
             # A nested model with code of its own: which layers it calls is unknown.
-            inside = {id(layer) for layer in all_layers(call.layer).values()}
-            hidden |= {path for path, layer in layers.items() if id(layer) in inside}
-    known = {path: uses for path, uses in totals.items() if path not in hidden}
-    return {path: uses for path in layers if (uses := known.get(path, found[path]))}
-
-
-def _macs(layer: Any, uses: Uses) -> Macs | None:
-    # A layer of a sparse predictor keeps its kernel elsewhere.
-    if not uses.keys() <= {variable.name for variable in layer.weights}:
-        return None
-    dense = nonzero = 0
-    for variable in layer.weights:
-        times = uses.get(variable.name, 0)
-        if times is None:
-            return None
-        dense += times * math.prod(variable.shape)
-        if times:
-            nonzero += times * int(np.count_nonzero(variable.numpy()))
-    return Macs(dense, nonzero)
-
-
-def _sum(first: Uses | None, second: Uses) -> Uses:
-    if first is None:
-        return second
-    pairs = {name: (first.get(name), second.get(name)) for name in {**first, **second}}
-    return {n: None if a is None or b is None else a + b for n, (a, b) in pairs.items()}
+            hidden |= {id(variable) for variable in call.layer.weights}
+    return {key: uses for key, uses in totals.items() if key not in hidden}
 
 
 def _shapes(traced: Trace) -> list[Shape | None]:
@@ -131,32 +141,76 @@ def _output_shapes(keras: Any, call: Call, given: Sequence[Shape]) -> list[Shape
     return [tuple(tensor.shape) for tensor in keras.tree.flatten(outputs)]
 
 
-def _uses(layer: Any, inputs: Sequence[Shape | None], outputs: Sequence[Shape | None]) -> Uses:
-    if any(shape is None for shape in (*inputs[:1], *outputs[:1])) or not (inputs and outputs):
-        return _unknown(layer)
+def _operands(call: Call) -> list[int]:
+    """The tensors that a call takes; of attention the query first, then the value."""
+    arguments, kwargs = call.node.arguments.args, call.node.arguments.kwargs
+    if type(call.layer).__name__ not in _ATTENTION:
+        return list(call.inputs)
+    given = dict(zip(("query", "value"), arguments, strict=False)) | kwargs
+    numbers = dict(zip(map(id, call.node.input_tensors), call.inputs, strict=True))
+    return [numbers[id(given[name])] for name in ("query", "value")]
+
+
+def _uses(
+    layer: Any, inputs: Sequence[Shape | None], outputs: Sequence[Shape | None]
+) -> Times | None:
+    """The uses of the kernels of one call with these shapes; None if they are not known."""
+    if not (inputs and outputs) or inputs[0] is None or outputs[0] is None:
+        return None
     source, result = inputs[0], outputs[0]
-    assert source is not None and result is not None
     if type(layer) in sparse_layer_classes().values():
-        return {"kernel": _product(result[:-1])}
-    name = type(layer).__name__ if type(layer).__module__.startswith("keras.") else ""
+        return {id(layer): _product(result[:-1])}
+    name = type(layer).__name__
+    parts = layer._flatten_layers()
+    if any(_is_changed(part) or not _is_known(part) for part in parts):
+        return None
     if name == "Bidirectional":
-        # Both directions use the same names, and their kernels once a time step.
-        backward = _uses(layer.backward_layer, [source], [result])
         forward = _uses(layer.forward_layer, [source], [result])
-        return _unknown(layer) if None in backward.values() else {**backward, **forward}
+        backward = _uses(layer.backward_layer, [source], [result])
+        return None if forward is None or backward is None else {**forward, **backward}
+    if name == "SpectralNormalization":
+        return _uses(layer.layer, inputs, outputs)
     if name == "TimeDistributed":
-        return _uses(layer.layer, [_fold(source)], [_fold(result)])
-    if name not in _KINDS or _is_changed(layer):
-        return _unknown(layer)
-    variables, places = _KINDS[name]
-    return dict.fromkeys(variables, _times(places, layer, source, result))
+        if graph_of(layer.layer) is None:
+            return _uses(layer.layer, [_fold(source)], [_fold(result)])
+        steps = _product(source[:2])
+        return {key: _times(steps, uses) for key, uses in _uses_in(layer.layer).items()}
+    if hasattr(layer, "cell"):
+        # Of a convolutional one at each place, too; its output may have the steps as an axis.
+        image = (1, *result[len(result) - len(source) + 2 :])
+        places = _spatial(layer.cell, image) if name.startswith("Conv") else 1
+        return _each(_kernels_in(layer), _times(_product(source[:2]), places))
+    if name in _ATTENTION and len(inputs) > 1 and inputs[1] is not None:
+        rows = {part: _product(inputs[1][:-1]) for part in ("key", "value")}
+        return {
+            id(part.kernel): rows.get(part.name, _product(source[:-1]))
+            for part in layer._layers
+            if hasattr(part, "kernel")
+        }
+    if name == "EinsumDense":
+        given, _, labels = layer.equation.partition("->")[0].replace(" ", "").partition(",")
+        pairs = zip(labels, layer.kernel.shape, strict=True)
+        own, total = math.prod(size for label, size in pairs if label in given), _product(source)
+        return _each([layer.kernel], None if total is None else total // own)
+    if name not in _PLACES:
+        return None
+    return _each(_kernels_in(layer), _PLACES[name](layer, source, result))
 
 
-def _unknown(layer: Any) -> Uses:
-    """None for each variable that may be a kernel: two axes or more, and no other known use."""
-    if type(layer).__name__ in _WITHOUT_KERNELS:
-        return {}
-    return {variable.name: None for variable in layer.weights if len(variable.shape) > 1}
+def _kernels_in(layer: Any) -> list[Any]:
+    return [v for v in layer.weights if v.name in ("kernel", "embeddings") or "_kernel" in v.name]
+
+
+def _each(variables: Sequence[Any], times: int | None) -> Times:
+    return {id(variable): times for variable in variables}
+
+
+def _times(first: int | None, second: int | None) -> int | None:
+    return _product([first, second])
+
+
+def _is_known(layer: Any) -> bool:
+    return type(layer).__module__.startswith("keras.")
 
 
 def _is_changed(layer: Any) -> bool:
@@ -183,40 +237,31 @@ def _product(sizes: Sequence[int | None]) -> int | None:
 
 
 def _spatial(layer: Any, shape: Shape) -> int | None:
+    """The number of places, with the batch."""
     first = getattr(layer, "data_format", "") == "channels_first"
     return _product([shape[0], *(shape[2:] if first else shape[1:-1])])
 
 
-def _times(places: str, layer: Any, source: Shape, result: Shape) -> int | None:
-    """How often a call with these shapes of input and output uses each weight of a kernel."""
-    counts = {
-        "rows of the output": lambda: _product(result[:-1]),
-        "places of the output": lambda: _spatial(layer, result),
-        "places of the input": lambda: _spatial(layer, source),
-        "time steps": lambda: _product(source[:2]),
-        "none": lambda: 0,
-    }
-    return counts[places]()
+def _rows_of_output(layer: Any, source: Shape, result: Shape) -> int | None:
+    return _product(result[:-1])
 
 
-# Layer class -> its kernels, and where each of their weights is used. A separable convolution
-# strides in its depthwise part, so both parts work on places of the output; a transposed one
-# spreads each place of its input.
-_KINDS: Mapping[str, tuple[tuple[str, ...], str]] = {
-    "Dense": (("kernel",), "rows of the output"),
-    **{f"Conv{n}D": (("kernel",), "places of the output") for n in (1, 2, 3)},
-    **{f"DepthwiseConv{n}D": (("kernel",), "places of the output") for n in (1, 2)},
-    **dict.fromkeys(
-        ("SeparableConv1D", "SeparableConv2D"),
-        (("depthwise_kernel", "pointwise_kernel"), "places of the output"),
-    ),
-    **{f"Conv{n}DTranspose": (("kernel",), "places of the input") for n in (1, 2, 3)},
-    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), (("kernel", "recurrent_kernel"), "time steps")),
-    "Embedding": (("embeddings",), "none"),
+def _places_of_output(layer: Any, source: Shape, result: Shape) -> int | None:
+    return _spatial(layer, result)
+
+
+def _places_of_input(layer: Any, source: Shape, result: Shape) -> int | None:
+    return _spatial(layer, source)
+
+
+# Layer class -> how often a call with these shapes of input and output uses each weight of its
+# kernels. A separable convolution strides in its depthwise part, so both parts work on places of
+# the output; a transposed one spreads each place of its input.
+_PLACES: Mapping[str, Callable[[Any, Shape, Shape], int | None]] = {
+    "Dense": _rows_of_output,
+    **{f"Conv{n}D": _places_of_output for n in (1, 2, 3)},
+    **{f"{kind}Conv{n}D": _places_of_output for n in (1, 2) for kind in ("Depthwise", "Separable")},
+    **{f"Conv{n}DTranspose": _places_of_input for n in (1, 2, 3)},
+    "Embedding": lambda layer, source, result: 0,
 }
-_WITHOUT_KERNELS = frozenset(
-    [
-        *("BatchNormalization", "GroupNormalization", "LayerNormalization", "Normalization"),
-        *("PReLU", "RMSNormalization"),
-    ]
-)
+_ATTENTION = ("MultiHeadAttention", "GroupedQueryAttention")

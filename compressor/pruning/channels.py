@@ -67,7 +67,7 @@ class ChannelPlan:
         }
 
     def remember(self, masks: Mapping[str, np.ndarray]) -> None:
-        """Mark the channels that `masks` of kernels, by layer, remove as gone."""
+        """Mark the channels that `masks` of kernels, by layer and as matrices, remove as gone."""
         for part in self.sets:
             gone = [
                 channels[~masks[name].reshape(-1, channels.size).any(axis=0)]
@@ -84,20 +84,21 @@ def plan_channels(model: Any, kernels: Mapping[str, Kernel], *, named: bool) -> 
     Raises ModelError when no layer is left.
     """
     found = channel_map(model)
-    wanted = {kernel.layer_name for kernel in kernels.values()}
+    wanted = dict.fromkeys(kernel.layer_name for kernel in kernels.values())
     sets: list[ChannelSet] = []
     blocked: dict[str, str] = {}
     for layers in _coupled(found.producers):
-        if not wanted & layers.keys():
+        if not wanted.keys() & layers.keys():
             continue
         reason = _reason(found, kernels, layers)
         if reason is None:
             sets.append(ChannelSet(next(iter(layers)), layers))
         else:
-            blocked |= dict.fromkeys(sorted(wanted & layers.keys()), reason)
+            blocked |= dict.fromkeys(sorted(wanted.keys() & layers.keys()), reason)
     blocked |= {
         name: found.blocked.get(name, "its units cannot be told apart in the graph")
-        for name in wanted - found.producers.keys()
+        for name in wanted
+        if name not in found.producers
     }
     value = next((f"{name}: {reason}" for name, reason in blocked.items()), "")
     if named and blocked:
@@ -117,9 +118,10 @@ def channel_masks(
 ) -> tuple[dict[str, np.ndarray], dict[str, KeptGroups]]:
     """The masks, by variable, that remove the least important channels; and each layer's choice.
 
-    `scores` are of the weights of each layer's kernel. A unit's score is the mean of its weights',
-    divided by the mean over its layer; those of coupled units add up. One unit of each layer always
-    stays. A removed channel is zero in every variable that makes, normalises or consumes it.
+    `scores` are of the weights of each layer's kernel, as a matrix. A unit's score is the mean of
+    its weights', divided by the mean over its layer; those of coupled units add up. One unit of
+    each layer always stays. A removed channel is zero in every variable that makes, normalises or
+    consumes it.
     """
     pooled = {}
     for part in plan.sets:

@@ -1,31 +1,29 @@
-"""The prunable kernels of a model, and resolving the user's names for them."""
+"""The prunable weights of a model, and resolving the user's names for them."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from compressor.errors import ModelError, UsageError
-from compressor.models import ALL, PAPER_NAMES, all_layers, refuse_name
-from compressor.pruning.granularity import Granularity
+from compressor.models import (
+    ALL,
+    PAPER_NAMES,
+    KernelAxes,
+    LayerWeight,
+    all_layers,
+    kernels_of,
+    layer_weights,
+    refuse_name,
+)
+from compressor.pruning.granularity import Channel, Granularity
 
-# Layer class -> its prunable variables, and whether each is a matrix (..., inputs, outputs); only
-# those have blocks and n:m groups.
-_KINDS: Mapping[str, tuple[tuple[str, bool], ...]] = {
-    "Dense": (("kernel", True),),
-    "Conv1D": (("kernel", True),),
-    "Conv2D": (("kernel", True),),
-    "DepthwiseConv1D": (("kernel", False),),
-    "DepthwiseConv2D": (("kernel", False),),
-    "SeparableConv1D": (("pointwise_kernel", True), ("depthwise_kernel", False)),
-    "SeparableConv2D": (("pointwise_kernel", True), ("depthwise_kernel", False)),
-    "Embedding": (("embeddings", False),),
-    "LSTM": (("kernel", False), ("recurrent_kernel", False)),
-    "GRU": (("kernel", False), ("recurrent_kernel", False)),
-}
+_ON_REQUEST = "pruned only where it is named"
+_NO_KERNEL = KernelAxes((), ())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,84 +31,124 @@ class Kernel:
     """A variable that can be pruned."""
 
     name: str
-    """the layer's path for its first kernel, else LAYER:VARIABLE"""
+    """the path of its layer for its first kernel, else PATH:VARIABLE"""
     layer_name: str
+    """path of the layer that it belongs to, which may lie inside another: attention/query"""
+    outer: str
+    """path of the outermost layer: attention"""
     layer: Any
     variable: Any
-    is_matrix: bool
-    """whether its last two axes are (inputs, outputs)"""
+    axes: KernelAxes
 
     @property
     def shape(self) -> tuple[int, ...]:
         return tuple(self.variable.shape)
+
+    @property
+    def is_matrix(self) -> bool:
+        """Whether it has inputs that are summed over, and outputs: blocks and n:m groups need it"""
+        return self.axes.is_matrix
 
     def numpy(self) -> np.ndarray:
         """The values; bfloat16, which numpy does not know, as float32."""
         values = np.asarray(self.variable.numpy())
         return values if values.dtype.kind == "f" else values.astype(np.float32)
 
+    def as_matrix(self, values: np.ndarray) -> np.ndarray:
+        """An array of the kernel's shape -> (*others, inputs, outputs); as it is if no matrix.
+
+        Several axes of inputs, or outputs, become one: the kernel (heads, size, units) of an
+        attention's output is (heads * size, units).
+        """
+        if not self.is_matrix:
+            return values
+        return np.ascontiguousarray(values.transpose(self._order).reshape(self.matrix_shape))
+
+    def from_matrix(self, values: np.ndarray) -> np.ndarray:
+        """The inverse of `as_matrix`."""
+        if not self.is_matrix:
+            return values
+        apart = values.reshape([self.shape[axis] for axis in self._order])
+        return np.ascontiguousarray(apart.transpose(np.argsort(self._order)))
+
+    @property
+    def matrix_shape(self) -> tuple[int, ...]:
+        """That of `as_matrix`."""
+        if not self.is_matrix:
+            return self.shape
+        others = self._order[: len(self.shape) - len(self.axes.inputs) - len(self.axes.outputs)]
+        parts = (*((axis,) for axis in others), self.axes.inputs, self.axes.outputs)
+        return tuple(math.prod(self.shape[axis] for axis in part) for part in parts)
+
+    @property
+    def _order(self) -> list[int]:
+        inputs, outputs = self.axes
+        others = [axis for axis in range(len(self.shape)) if axis not in (*inputs, *outputs)]
+        return [*others, *inputs, *outputs]
+
 
 class Selection(NamedTuple):
-    """The kernels to prune, and the layers that are left alone."""
+    """The kernels to prune, and what is left alone."""
 
     kernels: Mapping[str, Kernel]
     left_alone: Mapping[str, str]
-    """layer -> why"""
+    """kernel -> why"""
 
 
 def all_kernels(model: Any) -> dict[str, Kernel]:
-    """Every prunable kernel of the model by `Kernel.name`, frozen ones too.
+    """Every kernel of the model by `Kernel.name`, frozen ones too: see `kernels_of`."""
+    return {name: _kernel(name, w) for name, w in kernels_of(layer_weights(model)).items()}
 
-    Of Dense, Conv1D, Conv2D, their depthwise and separable variants, Embedding, LSTM and GRU.
+
+def _on_request(model: Any) -> dict[str, Kernel]:
+    """Weights that are no kernels but may be pruned by name, as PATH:VARIABLE.
+
+    The slopes of PReLU, and what a layer of the user's adds or scales by, if it has two axes.
     """
     found = {}
-    for name, layer in all_layers(model).items():
-        for number, (attribute, is_matrix) in enumerate(kernel_variables(layer)):
-            key = f"{name}:{attribute}" if number else name
-            found[key] = Kernel(key, name, layer, _variables(layer)[attribute], is_matrix)
+    for weight in layer_weights(model):
+        kind = type(weight.layer)
+        slopes = kind.__name__ == "PReLU"
+        own = not kind.__module__.startswith("keras.") and len(weight.variable.shape) > 1
+        if weight.axes is None and (slopes or own) and _is_trained(weight):
+            name = f"{weight.path}:{weight.name}"
+            found[name] = _kernel(name, weight)
     return found
 
 
-def kernel_variables(layer: Any) -> tuple[tuple[str, bool], ...]:
-    """The names of the prunable variables of `layer`, and whether each is a matrix."""
-    module = type(layer).__module__ or ""
-    return _KINDS.get(type(layer).__name__, ()) if module.startswith("keras.") else ()
+def _is_trained(weight: LayerWeight) -> bool:
+    return any(weight.variable is own for own in weight.layer.trainable_weights)
 
 
-def _variables(layer: Any) -> dict[str, Any]:
-    """Name -> the first variable of that name, also those in the cell of a recurrent layer."""
-    return {variable.name: variable for variable in reversed(layer.weights)}
+def _kernel(name: str, weight: LayerWeight) -> Kernel:
+    axes = weight.axes or _NO_KERNEL
+    return Kernel(name, weight.path, weight.outer, weight.layer, weight.variable, axes)
 
 
-def variable_at(model: Any, key: str) -> Any:
-    """The variable that a mask's key means, LAYER or LAYER:VARIABLE; None if there is none."""
-    path, _, attribute = key.partition(":")
-    layer = all_layers(model).get(path)
-    if layer is None:
-        return None
-    if not attribute:
-        kinds = kernel_variables(layer)
-        attribute = kinds[0][0] if kinds else ""
-    return _variables(layer).get(attribute)
+def weights_by_key(model: Any) -> dict[str, Any]:
+    """Every key of a mask -> its variable: PATH the first kernel, PATH:VARIABLE any weight."""
+    weights = layer_weights(model)
+    first = {name: weight.variable for name, weight in kernels_of(weights).items()}
+    return {f"{weight.path}:{weight.name}": weight.variable for weight in weights} | first
 
 
 def select_kernels(model: Any, names: Sequence[str], granularity: Granularity) -> Selection:
     """The kernels that `names` mean: layers, kernels, the paper's names (`w_fc1`), or `all`.
 
-    With `all`, layers that this granularity cannot prune are left alone, with the reason. Raises
-    UsageError where such a layer is named, or an unknown one (with the nearest names); ModelError
-    when nothing can be pruned.
+    A layer means all kernels in it. With `all`, those that this granularity cannot prune are left
+    alone, with the reason, and weights that are no kernels. Raises UsageError where such a layer is
+    named, or an unknown one (with the nearest names); ModelError when nothing can be pruned.
     """
     if not names:
         raise UsageError("no layer named", hint="give layer names or 'all'")
-    kernels = all_kernels(model)
-    reasons = {kernel.name: _reason(kernel, granularity) for kernel in kernels.values()}
+    kernels, others = all_kernels(model), _on_request(model)
+    reasons = {k.name: _reason(k, granularity) for k in (*kernels.values(), *others.values())}
     able = {name: kernel for name, kernel in kernels.items() if reasons[name] is None}
     if not kernels:
         raise ModelError(
             "the model has no layer whose kernel can be pruned",
             value=model.name,
-            hint="Dense, convolutions, Embedding, LSTM and GRU can be",
+            hint="Dense, convolutions, attention, recurrent layers and Embedding can be",
         )
     if not any(kernel.variable.trainable for kernel in kernels.values()):
         raise ModelError(
@@ -120,57 +158,64 @@ def select_kernels(model: Any, names: Sequence[str], granularity: Granularity) -
         )
     for name in names:
         if name != ALL:
-            _named(model, name, kernels)
+            _named(model, name, kernels, others)
     if ALL in names:
         if not able:
-            name, reason = next((n, r) for n, r in reasons.items() if r is not None)
+            name, reason = next((n, reasons[n]) for n in kernels)
             raise ModelError(
                 f"no layer of the model can be pruned as {granularity.name}",
                 value=f"{name}: {reason}",
                 hint="choose another granularity",
             )
-        left = {name: reason for name, reason in reasons.items() if reason is not None}
-        return Selection(able, left | _unknown_layers(model))
-    wanted = set()
+        left = {name: why for name in kernels if (why := reasons[name]) is not None}
+        left |= dict.fromkeys(others, _ON_REQUEST)
+    else:
+        left = {}
+    wanted: dict[str, Kernel] = {} if ALL not in names else dict(able)
     for name in names:
-        named = [kernel.name for kernel in _named(model, name, kernels)]
-        if not any(kernel in able for kernel in named):
+        if name == ALL:
+            continue
+        named = _named(model, name, kernels, others)
+        fitting = {kernel.name: kernel for kernel in named if reasons[kernel.name] is None}
+        if not fitting and ALL not in names:
             raise UsageError(
                 f"this layer cannot be pruned as {granularity.name}",
-                value=f"{named[0]}: {reasons[named[0]]}",
+                value=f"{named[0].name}: {reasons[named[0].name]}",
                 hint=f"choose from {', '.join(able)}" if able else "choose another granularity",
             )
-        wanted |= {kernel for kernel in named if kernel in able}
-    return Selection({name: k for name, k in kernels.items() if name in wanted}, {})
+        wanted |= fitting
+    order = {name: k for name, k in (kernels | others).items() if name in wanted}
+    return Selection(order, {name: why for name, why in left.items() if name not in wanted})
 
 
-def layer_of_name(model: Any, name: str) -> str:
-    """The path of the layer that a name means. Raises UsageError with the nearest names."""
-    return _named(model, name, all_kernels(model))[0].layer_name
+def named_kernels(model: Any, name: str) -> list[str]:
+    """The names of the kernels that a name means. Raises UsageError with the nearest names."""
+    return [k.name for k in _named(model, name, all_kernels(model), _on_request(model))]
 
 
-def _named(model: Any, name: str, kernels: Mapping[str, Kernel]) -> list[Kernel]:
-    if ":" in name and name in kernels:
-        return [kernels[name]]
+def _named(
+    model: Any, name: str, kernels: Mapping[str, Kernel], others: Mapping[str, Kernel]
+) -> list[Kernel]:
+    """A kernel by its own name, or all that lie in a layer; its other weights if none does."""
+    for found in (kernels, others):
+        if ":" in name and name in found:
+            return [found[name]]
     layer = name if name in all_layers(model) else PAPER_NAMES.get(name, name)
-    found = [kernel for kernel in kernels.values() if kernel.layer_name == layer]
-    if not found:
-        refuse_name(name, model, list(kernels))
-    return found
+    for found in (kernels, others):
+        inside = [kernel for kernel in found.values() if _lies_in(kernel, layer)]
+        if inside:
+            return inside
+    refuse_name(name, model, list(kernels))
+
+
+def _lies_in(kernel: Kernel, layer: str) -> bool:
+    outer, inner = f"{kernel.outer}/", f"{kernel.layer_name}/"
+    return inner.startswith(f"{layer}/") and f"{layer}/".startswith(outer)
 
 
 def _reason(kernel: Kernel, granularity: Granularity) -> str | None:
     if not kernel.variable.trainable:
         return "it is frozen"
-    return granularity.reason(kernel.shape, kernel.is_matrix)
-
-
-def _unknown_layers(model: Any) -> dict[str, str]:
-    """Layers with weights of two or more axes that no granularity handles."""
-    return {
-        name: f"{type(layer).__name__} layers are not pruned"
-        for name, layer in all_layers(model).items()
-        if not kernel_variables(layer)
-        and type(layer).__name__ not in ("BatchNormalization", "Normalization")
-        and any(len(variable.shape) > 1 for variable in layer.trainable_weights)
-    }
+    # The outputs of a recurrent layer's kernel are gates.
+    gated = isinstance(granularity, Channel) and hasattr(kernel.layer, "state_size")
+    return granularity.reason(kernel.matrix_shape, kernel.is_matrix and not gated)

@@ -12,12 +12,13 @@ import numpy as np
 from compressor.data import load_arrays, save_arrays
 from compressor.errors import CheckpointError
 from compressor.foundation import atomic_path, quiet_tensorflow
-from compressor.pruning.kernels import variable_at
+from compressor.pruning.kernels import weights_by_key
 
 Masks = Mapping[str, np.ndarray]
 """Name -> bool array of the variable's shape; a weight under False stays zero.
 
-LAYER means a layer's kernel, LAYER:VARIABLE another variable, such as the bias of a channel.
+PATH means a layer's kernel, PATH:VARIABLE another variable, such as the bias of a channel. A layer
+inside another has a path, too: attention/query.
 """
 
 
@@ -59,8 +60,9 @@ def apply_masks(model: Any, masks: Masks) -> None:
 def masked_variables(model: Any, masks: Masks) -> list[tuple[Any, np.ndarray]]:
     """Each masked variable with its mask. Raises CheckpointError when a mask does not fit."""
     found = []
+    weights = weights_by_key(model) if masks else {}
     for name, mask in masks.items():
-        variable = variable_at(model, name)
+        variable = weights.get(name)
         if variable is None or tuple(variable.shape) != mask.shape:
             raise CheckpointError(
                 "a mask does not fit the model",

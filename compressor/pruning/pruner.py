@@ -12,8 +12,8 @@ import numpy as np
 from compressor.models import ALL, paper_name
 from compressor.pruning.channels import ChannelPlan, channel_masks, plan_channels
 from compressor.pruning.criteria import Criterion, get_criterion, scores
-from compressor.pruning.granularity import Channel, parse_granularity
-from compressor.pruning.kernels import Kernel, layer_of_name, select_kernels
+from compressor.pruning.granularity import Channel, Granularity, parse_granularity
+from compressor.pruning.kernels import Kernel, named_kernels, select_kernels
 from compressor.pruning.magnitude import check_weights
 from compressor.pruning.masks import apply_masks
 from compressor.pruning.selection import KeptGroups, SparsityNow, choose_each, choose_global
@@ -50,7 +50,10 @@ def density_of(rows: Sequence[Mapping[str, Any]]) -> float:
 def weight_scores(
     criterion: Criterion, kernels: Mapping[str, Kernel], gradients: Gradients | None = None
 ) -> dict[str, np.ndarray]:
-    """The criterion's scores of `kernels`. Raises ModelError for NaN and infinite weights."""
+    """The criterion's scores of `kernels`, each in the shape of `Kernel.as_matrix`.
+
+    Raises ModelError for NaN and infinite weights.
+    """
     weights = {name: kernel.numpy() for name, kernel in kernels.items()}
     for values in weights.values():
         check_weights(values)
@@ -59,7 +62,20 @@ def weight_scores(
         assert gradients is not None, "the criterion needs calibration data"
         variables = [kernel.variable for kernel in kernels.values()]
         found = dict(zip(kernels, gradients(variables), strict=True))
-    return {name: scores(criterion, values, found[name]) for name, values in weights.items()}
+    return {
+        name: kernels[name].as_matrix(scores(criterion, values, found[name]))
+        for name, values in weights.items()
+    }
+
+
+def masks_of(
+    granularity: Granularity, kernels: Mapping[str, Kernel], choices: Mapping[str, KeptGroups]
+) -> dict[str, np.ndarray]:
+    """The mask of each kernel, bool of its shape, from the groups of its matrix that are kept."""
+    return {
+        name: kernels[name].from_matrix(granularity.spread(keep, kernels[name].matrix_shape))
+        for name, (keep, _) in choices.items()
+    }
 
 
 def what_to_prune(
@@ -132,24 +148,20 @@ class Pruner:
         spec = self._spec
         if not isinstance(spec.sparsity, Mapping):
             return dict.fromkeys(self._kernels, spec.highest_sparsity)
-        by_layer = {
-            name if name in self._kernels else layer_of_name(self._model, name): sparsity
-            for name, sparsity in spec.sparsity.items()
-        }
+        named = {name: named_kernels(self._model, name) for name in spec.sparsity}
+        given: dict[str, float] = {}
+        # A kernel's own sparsity takes precedence over that of its layer.
+        for name in sorted(named, key=lambda name: -len(named[name])):
+            given |= dict.fromkeys(named[name], spec.sparsity[name])
         if self._channels is not None:
             for part in self._channels.sets:
-                given = [by_layer[name] for name in part.layers if name in by_layer]
-                for name in part.layers:
-                    by_layer.setdefault(name, given[0])
-        return {
-            name: by_layer[key]
-            for name, kernel in self._kernels.items()
-            for key in (kernel.layer_name, name)  # a kernel's own sparsity takes precedence
-            if key in by_layer
-        }
+                sparsity = next(given[name] for name in part.layers if name in given)
+                given = dict.fromkeys(part.layers, sparsity) | given
+        return {name: given[name] for name in self._kernels}
 
     def _remember(self, masks: Mapping[str, np.ndarray]) -> None:
-        known = {name: masks[name] for name in self._kernels if name in masks}
+        kernels = self._kernels.items()
+        known = {name: k.as_matrix(masks[name]) for name, k in kernels if name in masks}
         if self._channels is not None:
             self._channels.remember(known)
         else:
@@ -174,11 +186,7 @@ class Pruner:
             targets = {name: level(target) for name, target in self._targets.items()}
             choices = choose_each(pooled, targets, self._granularity)
         self._gone = {name: ~choice.keep for name, choice in choices.items()}
-        masks = {
-            name: self._granularity.spread(choice.keep, judged[name].shape)
-            for name, choice in choices.items()
-        }
-        return masks, choices
+        return masks_of(self._granularity, self._kernels, choices), choices
 
     def _with_threshold(self, name: str, choice: KeptGroups) -> KeptGroups:
         """Keep the last threshold where only what was already gone was pruned (score -1)."""

@@ -34,7 +34,7 @@ from compressor.pruning.criteria import get_criterion
 from compressor.pruning.granularity import Granularity, NOfM, parse_granularity
 from compressor.pruning.kernels import Kernel
 from compressor.pruning.masks import Masks, masked_variables
-from compressor.pruning.pruner import weight_scores, what_to_prune
+from compressor.pruning.pruner import masks_of, weight_scores, what_to_prune
 from compressor.pruning.rounds import calibration_gradients
 from compressor.pruning.selection import choose_each
 from compressor.pruning.spec import PruningSpec
@@ -223,19 +223,20 @@ def _candidates(
     for found in by_layer.values():
         name = found[0].name
         part = {kernel.name: scores[kernel.name] for kernel in found}
-        masks = functools.partial(_kernel_masks, granularity, part)
+        masks = functools.partial(_kernel_masks, granularity, kernels, part)
         candidates.append(_Candidate(name, (name,), found, masks))
     return candidates, left_alone
 
 
 def _kernel_masks(
-    granularity: Granularity, scores: Mapping[str, np.ndarray], sparsity: float
+    granularity: Granularity,
+    kernels: Mapping[str, Kernel],
+    scores: Mapping[str, np.ndarray],
+    sparsity: float,
 ) -> Masks:
     pooled = {name: granularity.pool(found) for name, found in scores.items()}
     chosen = choose_each(pooled, dict.fromkeys(scores, sparsity), granularity)
-    return {
-        name: granularity.spread(choice.keep, scores[name].shape) for name, choice in chosen.items()
-    }
+    return masks_of(granularity, kernels, chosen)
 
 
 def _channel_masks(

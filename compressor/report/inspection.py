@@ -13,15 +13,14 @@ from compressor.exporters import artifact_format, describe_artifact_file, weight
 from compressor.foundation import read_json
 from compressor.models import (
     Uses,
-    all_layers,
     dense_variables,
-    is_weight,
     kernel_uses,
+    layer_weights,
     load_model,
     optimizer_variables,
     paper_name,
 )
-from compressor.pruning import load_masks, masked_variables, variable_at
+from compressor.pruning import load_masks, masked_variables, weights_by_key
 from compressor.runs import (
     IDENTITY,
     MASKS,
@@ -107,12 +106,11 @@ def _describe_dense(source: Path) -> dict[str, Any]:
     thresholds = _by_variable(model, _thresholds(source))
     uses = kernel_uses(model)
     rows = []
-    for name, layer in all_layers(model).items():
-        for variable in filter(is_weight, layer.weights):
-            array = variable.numpy()
-            row = _row(name, variable.name, array.shape, int((array == 0).sum()), array.nbytes)
-            extra = {"threshold": thresholds.get(id(variable)), "storage": "dense"}
-            rows.append(row | _row_macs(row, uses) | {"masked": masked.get(id(variable))} | extra)
+    for weight in layer_weights(model):
+        key, array = id(weight.variable), weight.variable.numpy()
+        row = _row(weight.path, weight.name, array.shape, int((array == 0).sum()), array.nbytes)
+        extra = {"threshold": thresholds.get(key), "storage": "dense"}
+        rows.append(row | _row_macs(row, uses) | {"masked": masked.get(key)} | extra)
     optimizer = optimizer_variables(source)
     return {"kind": "dense", "layers": rows, "optimizer_values": optimizer, **_sums(rows, uses)}
 
@@ -126,6 +124,7 @@ def _describe_sparse(source: Path) -> dict[str, Any]:
         model = None
     uses = None if model is None else kernel_uses(model)
     names = {} if model is None else dense_variables(model, checkpoint.sparse)
+    weights = {} if model is None else {id(w.variable): w for w in layer_weights(model)}
     recorded = _thresholds(source)
     thresholds = _by_variable(model, recorded)
     rows = []
@@ -137,12 +136,13 @@ def _describe_sparse(source: Path) -> dict[str, Any]:
         rows.append(row | _row_macs(row, uses) | {"masked": None} | extra)
     for key, array in checkpoint.dense.items():
         name, _, stored = key.rpartition("/")
-        row = _row(name, stored, array.shape, int((array == 0).sum()), array.nbytes)
         variable = names.get(key)
         # A name that a layer uses twice is numbered in the file, but not in the model.
-        macs = _row_macs(row, uses, None if variable is None else variable.name)
+        if (weight := weights.get(id(variable))) is not None:
+            name, stored = weight.path, weight.name
+        row = _row(name, stored, array.shape, int((array == 0).sum()), array.nbytes)
         extra = {"threshold": thresholds.get(id(variable)), "storage": "dense"}
-        rows.append(row | macs | {"masked": None} | extra)
+        rows.append(row | _row_macs(row, uses) | {"masked": None} | extra)
     return {"kind": "sparse", "layers": rows, "optimizer_values": 0, **_sums(rows, uses)}
 
 
@@ -160,10 +160,8 @@ def _row(
     }
 
 
-def _row_macs(
-    row: Mapping[str, Any], uses: Mapping[str, Uses] | None, variable: str | None = None
-) -> dict[str, int | None]:
-    times = (uses or {}).get(row["layer"], {}).get(variable or row["variable"])
+def _row_macs(row: Mapping[str, Any], uses: Mapping[str, Uses] | None) -> dict[str, int | None]:
+    times = (uses or {}).get(row["layer"], {}).get(row["variable"])
     if times is None:
         return {"macs": None, "macs_nonzero": None}
     total, zeros = row["parameters"], row["zeros"]
@@ -193,11 +191,11 @@ def _masked(source: Path, model: Any) -> dict[int, int]:
 
 
 def _by_variable(model: Any, values: Mapping[str, Any]) -> dict[int, Any]:
-    """Values by the name of a kernel, LAYER or LAYER:VARIABLE -> by id of the variable."""
-    if model is None:
+    """Values by the name of a kernel, PATH or PATH:VARIABLE -> by id of the variable."""
+    if model is None or not values:
         return {}
-    found = {name: variable_at(model, name) for name in values}
-    return {id(found[name]): value for name, value in values.items() if found[name] is not None}
+    found = weights_by_key(model)
+    return {id(found[name]): value for name, value in values.items() if name in found}
 
 
 def _compare(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:

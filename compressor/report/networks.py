@@ -34,7 +34,7 @@ class KernelValues:
     kind: str
     """the class of its layer"""
     values: np.ndarray
-    """as the layer keeps them; (..., inputs, outputs) where `is_matrix`"""
+    """(..., inputs, outputs) where `is_matrix`, else as the layer keeps them"""
     is_matrix: bool
 
     @property
@@ -82,8 +82,8 @@ def read_network(path: Path, title: str) -> Network:
 
     model = load_model(path)
     kernels = [
-        KernelValues(kernel.name, type(kernel.layer).__name__, kernel.numpy(), kernel.is_matrix)
-        for kernel in all_kernels(model).values()
+        KernelValues(k.name, type(k.layer).__name__, k.as_matrix(k.numpy()), k.is_matrix)
+        for k in all_kernels(model).values()
     ]
     return Network(title, _layers(model), kernels)
 

@@ -99,6 +99,17 @@ def test_weights_that_are_zero_count_only_as_dense():
         ("GRU", {"units": 3, "return_sequences": True}, (7, 5), 7 * 3 * (5 * 3 + 3 * 3)),
         ("SimpleRNN", {"units": 3}, (7, 5), 7 * (15 + 9)),
         ("Embedding", {"input_dim": 9, "output_dim": 4}, (7,), 0),
+        ("EinsumDense", {"equation": "abc,cd->abd", "output_shape": (None, 3)}, (7, 5), 7 * 15),
+        ("EinsumDense", {"equation": "abc,bcd->abd", "output_shape": (7, 3)}, (7, 5), 7 * 15),
+        ("EinsumDense", {"equation": "...x,xy->...y", "output_shape": 3}, (7, 2, 5), 14 * 15),
+        ("Conv1DTranspose", {"filters": 4, "kernel_size": 3}, (7, 5), 7 * 3 * 5 * 4),
+        ("ConvLSTM1D", {"filters": 2, "kernel_size": 3}, (4, 8, 3), 4 * 6 * 3 * 8 * (3 + 2)),
+        (
+            "ConvLSTM2D",
+            {"filters": 2, "kernel_size": 3, "padding": "same", "return_sequences": True},
+            (4, 6, 5, 3),
+            4 * 6 * 5 * 9 * 8 * (3 + 2),
+        ),
     ],
 )
 def test_a_layer(keras, one_layer, kind, options, shape, macs):
@@ -117,6 +128,20 @@ def test_wrapped_layers(keras, one_layer):
     assert one_layer(both, 7, 5) == all_nonzero(2 * 7 * 4 * (5 * 3 + 3 * 3))
     steps = layers.TimeDistributed(layers.Conv2D(4, 3, name="inner"), name="x")
     assert one_layer(steps, 7, 8, 8, 2) == all_nonzero(7 * 36 * 72)
+    normed = layers.SpectralNormalization(layers.Dense(3), name="x")
+    assert one_layer(normed, 7, 5) == all_nonzero(7 * 15)
+    cells = layers.RNN([layers.LSTMCell(3), layers.GRUCell(2)], name="x")
+    assert one_layer(cells, 7, 5) == all_nonzero(7 * (12 * (5 + 3) + 6 * (3 + 2)))
+
+
+def test_a_model_at_every_step(keras):
+    layers = keras.layers
+    frame = keras.Sequential([keras.Input((8, 8, 2)), layers.Conv2D(4, 3, name="c")], name="frame")
+    frames = keras.Input((7, 8, 8, 2))
+    model = keras.Model(frames, layers.TimeDistributed(frame, name="steps")(frames))
+
+    assert macs_of(model) == {"steps": all_nonzero(7 * 36 * 72)}
+    assert kernel_uses(model) == {"steps/c": {"kernel": 7 * 36}}
 
 
 def test_nested_models_and_layers_that_are_called_twice(keras):
@@ -173,12 +198,35 @@ def test_sizes_that_are_not_fixed_are_not_guessed(keras):
 
 def test_layers_of_other_kinds_are_not_guessed(keras):
     layers = keras.layers
+
+    class Mixed(layers.Layer):
+        def build(self, shape):
+            self.mixing = self.add_weight(shape=(6, 6), name="mixing")
+
+        def call(self, inputs):
+            return inputs @ self.mixing
+
     words = keras.Input((4, 6))
-    x = layers.MultiHeadAttention(2, 3, name="attention")(words, words)
+    x = Mixed(name="mixed")(words)
     x = layers.LayerNormalization(name="norm")(x)
     x = layers.PReLU(name="rectify")(x)
 
-    assert macs_of(keras.Model(words, x)) == {"attention": None}
+    assert macs_of(keras.Model(words, x)) == {"mixed": None}
+
+
+def test_the_projections_of_attention(keras):
+    layers = keras.layers
+    asked, told = keras.Input((5, 6)), keras.Input((9, 6))
+    x = layers.MultiHeadAttention(2, 3, name="many")(asked, told)
+    x = layers.GroupQueryAttention(4, 4, 2, name="few")(value=told, query=x)
+    model = keras.Model([asked, told], x)
+
+    assert macs_of(model) == {
+        "many": all_nonzero(5 * 6 * 6 + 2 * 9 * 6 * 6 + 5 * 6 * 6),
+        "few": all_nonzero(5 * 6 * 16 + 2 * 9 * 6 * 8 + 5 * 16 * 6),
+    }
+    assert kernel_uses(model)["many/key"] == {"kernel": 9}
+    assert kernel_uses(model)["few/attention_output"] == {"kernel": 5}
 
 
 def test_a_model_with_code_of_its_own_is_not_guessed(keras):

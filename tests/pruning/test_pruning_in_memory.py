@@ -12,7 +12,7 @@ from compressor import Distillation, PruningSpec, TrainingOptions
 from compressor.data import Dataset
 from compressor.errors import DataError, ModelError, UsageError
 from compressor.pruning import kept_weights
-from compressor.pruning.kernels import variable_at
+from compressor.pruning.kernels import weights_by_key
 
 OPTIONS = TrainingOptions(steps=30, batch_size=32, learning_rate=0.01)
 
@@ -23,7 +23,7 @@ def prune(model, data, *arguments, **options):
 
 def assert_masked(found) -> None:
     for row in found.layers:
-        kernel, mask = variable_at(found.model, row["layer"]).numpy(), found.masks[row["layer"]]
+        kernel, mask = weights_by_key(found.model)[row["layer"]].numpy(), found.masks[row["layer"]]
         assert not kernel[~mask].any() and kernel[mask].all()
         assert np.count_nonzero(mask) == row["kept"]
 

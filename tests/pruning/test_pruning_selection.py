@@ -10,7 +10,7 @@ import pytest
 from compressor.errors import ModelError, UsageError
 from compressor.models.paper import paper_cnn
 from compressor.pruning import kept_weights, magnitude_prune
-from compressor.pruning.kernels import variable_at
+from compressor.pruning.kernels import weights_by_key
 from compressor.pruning.pruner import Pruner, Pruning
 from compressor.pruning.spec import PruningSpec
 
@@ -172,7 +172,7 @@ def test_every_kind_of_kernel_loses_single_weights(sequence_net):
     found = pruned(model, 0.5)
     assert {row["layer"]: row["parameters"] for row in found.rows} == SIZES
     for name, size in SIZES.items():
-        assert np.count_nonzero(variable_at(model, name).numpy()) == kept_weights(size, 0.5)
+        assert np.count_nonzero(weights_by_key(model)[name].numpy()) == kept_weights(size, 0.5)
 
 
 def test_a_layer_means_all_its_kernels_and_a_kernel_itself(sequence_net):
@@ -204,18 +204,18 @@ def test_a_model_that_is_frozen_altogether(rejected, residual):
     assert "all its layers are frozen: residual" in message
 
 
-def test_layers_that_nobody_prunes_are_said(keras):
+def test_weights_that_are_no_kernels_are_said(keras):
     layers = keras.layers
     model = keras.Sequential(
         [
             keras.Input((8, 8, 1)),
-            layers.Conv2DTranspose(3, 3, name="up"),
+            layers.PReLU(name="bend"),
             layers.Flatten(),
             layers.Dense(4, name="out"),
         ]
     )
     found = pruned(model, 0.5)
-    assert found.left_alone == {"up": "Conv2DTranspose layers are not pruned"}
+    assert found.left_alone == {"bend:alpha": "pruned only where it is named"}
 
 
 def test_a_layer_that_is_pruned_away_is_said(keras):

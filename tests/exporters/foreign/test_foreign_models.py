@@ -11,7 +11,7 @@ import pytest
 import compressor
 from compressor import PruningSpec, TrainingOptions
 from compressor.models.preprocessing import preprocessing_of
-from compressor.pruning.kernels import variable_at
+from compressor.pruning.kernels import weights_by_key
 
 RETRAINED = TrainingOptions(steps=80, batch_size=32, learning_rate=5e-3)
 LONGER = TrainingOptions(steps=140, batch_size=32, learning_rate=1e-2)
@@ -49,7 +49,7 @@ def test_four_fifths_of_the_weights_go_and_the_accuracy_stays(foreign: Callable,
 
     assert found.accuracy > given.accuracy - CLOSE
     for row in found.layers:
-        kernel = variable_at(found.model, row["layer"]).numpy()
+        kernel = weights_by_key(found.model)[row["layer"]].numpy()
         assert np.count_nonzero(kernel) == row["kept"] == compressor.kept_weights(kernel.size, 0.8)
         assert not kernel[~found.masks[row["layer"]]].any()
     assert not found.left_alone

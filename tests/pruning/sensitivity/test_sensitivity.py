@@ -190,7 +190,7 @@ def test_layers_of_several_kernels(keras, tiny_data):
     sizes = {row.layer: row.parameters for row in every.layers}
     assert sizes == {"first": 36, "parted": 24 + 36, "memory": 96 + 64, "scores": 16}
     assert [(row.layer, row.parameters) for row in one.layers] == [("memory:recurrent_kernel", 64)]
-    assert [row.layer for row in blocks.layers] == ["parted", "scores"]
+    assert [row.layer for row in blocks.layers] == ["parted", "memory:recurrent_kernel", "scores"]
     assert blocks.layers[0].measurements[0].sparsity == 0.5
     assert "parted:depthwise_kernel" in blocks.left_alone
 
