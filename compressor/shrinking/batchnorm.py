@@ -65,7 +65,7 @@ def _pairs(traced: Trace) -> list[tuple[Call, Call]]:
 
 
 def _can_take(call: Call, rule: Rule | None) -> bool:
-    return isinstance(rule, (Linear, Depthwise)) and is_linear(call.layer.activation)
+    return isinstance(rule, (Linear, Depthwise)) and is_linear(rule.activation(call.layer))
 
 
 def _folded(kernel: Call, norm: Call) -> Edit:
@@ -74,4 +74,5 @@ def _folded(kernel: Call, norm: Call) -> Edit:
     scale, shift = scale_and_shift(norm.layer)
     values = values_of(kernel.layer)
     bias = np.asarray(values.get("bias", 0.0), np.float64) * scale + shift
-    return Edit({"use_bias": True}, {**values, **rule.scaled(kernel.layer, scale), "bias": bias})
+    config = rule.config(kernel.layer, len(scale), bias=True)
+    return Edit(config, {**values, **rule.scaled(kernel.layer, scale), "bias": bias})

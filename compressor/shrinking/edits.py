@@ -21,19 +21,18 @@ def edits_of(graph: Graph, uses: list[Use], choice: Liveness) -> dict[int, Edit]
         if not rule.joins_calls:
             continue
         inputs, outputs = graph.channels[call.inputs[0]], graph.channels[call.outputs[0]]
-        config = rule.config(call.layer, int(choice.kept[outputs].sum()))
+        width, bias = int(choice.kept[outputs].sum()), None
         axes = rule.axes(call.layer, inputs, outputs)
         values = values_of(call.layer) if axes else {}
         if isinstance(rule, Linear):
             bias = folded_bias(by_layer[key], choice)
             if bias is not None:
-                config["use_bias"] = True
                 values["bias"] = bias
                 axes = [axis for axis in axes if axis.name != "bias"]
                 axes.append(Axis("bias", 0, outputs, "producer"))
         for axis in axes:
             values[axis.name] = _cut(values[axis.name], axis, choice)
-        edits[key] = Edit(config, values)
+        edits[key] = Edit(rule.config(call.layer, width, bias=bias is not None), values)
     return edits
 
 

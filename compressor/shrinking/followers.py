@@ -113,7 +113,7 @@ class Reshape(Flatten):
     def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
         return [np.tile(inputs[0], _positions(call)) if _flattens(call) else inputs[0]]
 
-    def config(self, layer: Any, width: int) -> dict[str, Any]:
+    def config(self, layer: Any, width: int, *, bias: bool = False) -> dict[str, Any]:
         target = list(layer.target_shape)
         if target[-1] != -1:
             target[-1] = width
@@ -139,6 +139,29 @@ class BatchNormalization(Follow):
 
     def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
         return [Axis(name, 0, outputs, "follower") for name in values_of(layer)]
+
+
+class PReLU(Follow):
+    """A slope for negative values, of each element, or of axes that share one."""
+
+    joins_calls = True
+    spoils = "has other slopes at other positions"
+
+    def refusal(self, call: Call) -> str:
+        if not has_only(call.layer, "alpha"):
+            return "holds variables that are not known"
+        return super().refusal(call)
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        alpha = values_of(call.layer)["alpha"].astype(np.float64)
+        slopes = alpha.reshape(-1, alpha.shape[-1])
+        slope = np.where((slopes == slopes[0]).all(axis=0), slopes[0], np.nan)
+        return [np.where(inputs[0] < 0, inputs[0] * slope, inputs[0])]
+
+    def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
+        shape = tuple(layer.alpha.shape)
+        own = shape[-1] == len(outputs)
+        return [Axis("alpha", len(shape) - 1, outputs, "follower")] if own else []
 
 
 def scale_and_shift(layer: Any) -> tuple[np.ndarray, np.ndarray]:

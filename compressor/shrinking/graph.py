@@ -119,6 +119,7 @@ def find_constants(graph: Graph) -> Constants:
             before = graph.channels[call.inputs[0]][~np.isnan(given[0])]
             after = graph.channels[call.outputs[0]][np.isnan(values[call.outputs[0]])]
             for channel in np.intersect1d(before, after).tolist():
-                reason = f"a non-zero constant enters {kind_name(call)} '{call.path}', which pads"
+                name = f"{kind_name(call)} '{call.path}'"
+                reason = f"a non-zero constant enters {name}, which {rule.spoils}"
                 spoiled.setdefault(channel, reason)
     return Constants([values[number] for number in range(len(graph.channels))], spoiled)

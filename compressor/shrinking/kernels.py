@@ -1,7 +1,9 @@
-"""Layers with kernels: Dense, convolutions, depthwise and separable convolutions."""
+"""Layers with kernels: Dense and convolutions of all kinds."""
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,9 @@ from compressor.shrinking.rule import Axis, Role, Rule, has_only, kind_name, val
 
 class Linear(Rule):
     """Dense and ordinary convolutions, with a kernel (*window, in, out) and a bias (out,)."""
+
+    _inputs, _outputs = -2, -1
+    """axes of the kernel"""
 
     joins_calls = True
 
@@ -44,7 +49,7 @@ class Linear(Rule):
         layer, given = call.layer, inputs[0]
         if not is_elementwise(layer.activation):
             return [np.full(call.widths[-1] or 0, np.nan)]
-        varying = ~foldable(given, pads(layer))
+        varying = ~foldable(given, self.pads(layer))
         varies = self.used(layer)[varying].any(axis=0)
         known = np.where(varying, 0.0, given)
         values = self.apply(layer, known) + values_of(layer).get("bias", np.float64(0))
@@ -53,29 +58,114 @@ class Linear(Rule):
     def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
         rank = len(layer.kernel.shape)
         return [
-            Axis("kernel", rank - 2, inputs, "consumer"),
-            Axis("kernel", rank - 1, outputs, "producer"),
+            Axis("kernel", rank + self._inputs, inputs, "consumer"),
+            Axis("kernel", rank + self._outputs, outputs, "producer"),
             *_bias_axis(layer, outputs, "producer"),
         ]
 
-    def config(self, layer: Any, width: int) -> dict[str, Any]:
-        return {self._width: width}
+    def config(self, layer: Any, width: int, *, bias: bool = False) -> dict[str, Any]:
+        return {self._width: width} | ({"use_bias": True} if bias else {})
+
+    def activation(self, layer: Any) -> Any:
+        return layer.activation
+
+    def pads(self, layer: Any) -> bool:
+        """Whether a constant input may add something else at some positions."""
+        return pads(layer)
+
+    def _kernel(self, layer: Any) -> np.ndarray:
+        """(*window, in, out)"""
+        return np.moveaxis(values_of(layer)["kernel"], (self._inputs, self._outputs), (-2, -1))
 
     def used(self, layer: Any) -> np.ndarray:
         """Which output uses which input: bool (in, out)."""
-        kernel = values_of(layer)["kernel"]
+        kernel = self._kernel(layer)
         return (kernel != 0).reshape(-1, *kernel.shape[-2:]).any(axis=0)
 
     def apply(self, layer: Any, constants: np.ndarray) -> np.ndarray:
         """What constant inputs, float64 (in,), add to the outputs: float64 (out,)."""
-        kernel = values_of(layer)["kernel"]
+        kernel = self._kernel(layer)
         rows = np.flatnonzero(constants)
         kernel = kernel.reshape(-1, *kernel.shape[-2:])[:, rows].astype(np.float64)
         return np.asarray(constants[rows] @ kernel.sum(axis=0))
 
     def scaled(self, layer: Any, scale: np.ndarray) -> dict[str, np.ndarray]:
         """The kernels that make the outputs, before the bias, `scale` times as large."""
-        return {"kernel": values_of(layer)["kernel"].astype(np.float64) * scale}
+        kernel = self._kernel(layer).astype(np.float64) * scale
+        return {"kernel": np.moveaxis(kernel, (-2, -1), (self._inputs, self._outputs))}
+
+
+class Transposed(Linear):
+    """A transposed convolution: a kernel (*window, out, in)."""
+
+    _inputs, _outputs = -1, -2
+
+    def pads(self, layer: Any) -> bool:
+        """Unless every input gives one output, windows overlap less at the borders."""
+        return any(size > 1 for size in (*layer.kernel_size, *layer.strides))
+
+
+class Einsum(Linear):
+    """EinsumDense that is a Dense on the last axis: a kernel (in, out), such as `abc,cd->abd`."""
+
+    _EQUATION = re.compile(r"(\.\.\.|[a-zA-Z]*)([a-zA-Z]),\2([a-zA-Z])->\1\3")
+
+    def refusal(self, call: Call) -> str:
+        found = self._EQUATION.fullmatch(call.layer.equation.replace(" ", ""))
+        if found is None or found[3] in found[1] + found[2]:
+            return "mixes channels"
+        if call.layer.bias_axes not in (None, found[3]):
+            return "holds variables that are not known"
+        return super().refusal(call)
+
+    def config(self, layer: Any, width: int, *, bias: bool = False) -> dict[str, Any]:
+        axes = layer.equation.strip()[-1] if bias else layer.bias_axes
+        return {"output_shape": (*layer.partial_output_shape[:-1], width), "bias_axes": axes}
+
+
+class TimeDistributed(Linear):
+    """A layer with a kernel, at every step of time."""
+
+    def __init__(self, rule: Linear) -> None:
+        self._rule = rule
+
+    def refusal(self, call: Call) -> str:
+        return self._rule.refusal(_inside(call))
+
+    def link(self, call: Call, inputs: list[np.ndarray], atoms: Atoms) -> list[np.ndarray]:
+        return self._rule.link(_inside(call), inputs, atoms)
+
+    def constants(self, call: Call, inputs: list[np.ndarray]) -> list[np.ndarray]:
+        return self._rule.constants(_inside(call), inputs)
+
+    def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
+        return self._rule.axes(layer.layer, inputs, outputs)
+
+    def config(self, layer: Any, width: int, *, bias: bool = False) -> dict[str, Any]:
+        inner = layer.get_config()["layer"]
+        config = inner["config"] | self._rule.config(layer.layer, width, bias=bias)
+        # Without the shapes that it was built with, which may have changed.
+        kept = {key: value for key, value in inner.items() if key != "build_config"}
+        return {"layer": kept | {"config": config}}
+
+    def activation(self, layer: Any) -> Any:
+        return self._rule.activation(layer.layer)
+
+    def pads(self, layer: Any) -> bool:
+        return self._rule.pads(layer.layer)
+
+    def used(self, layer: Any) -> np.ndarray:
+        return self._rule.used(layer.layer)
+
+    def apply(self, layer: Any, constants: np.ndarray) -> np.ndarray:
+        return self._rule.apply(layer.layer, constants)
+
+    def scaled(self, layer: Any, scale: np.ndarray) -> dict[str, np.ndarray]:
+        return self._rule.scaled(layer.layer, scale)
+
+
+def _inside(call: Call) -> Call:
+    return dataclasses.replace(call, layer=call.layer.layer)
 
 
 class Separable(Linear):
@@ -148,6 +238,12 @@ class Depthwise(Follow):
     def axes(self, layer: Any, inputs: np.ndarray, outputs: np.ndarray) -> list[Axis]:
         kernel = Axis("kernel", len(layer.kernel.shape) - 2, inputs, "follower")
         return [kernel, *_bias_axis(layer, outputs, "follower")]
+
+    def config(self, layer: Any, width: int, *, bias: bool = False) -> dict[str, Any]:
+        return {"use_bias": True} if bias else {}
+
+    def activation(self, layer: Any) -> Any:
+        return layer.activation
 
     def scaled(self, layer: Any, scale: np.ndarray) -> dict[str, np.ndarray]:
         """As `Linear.scaled`."""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from compressor.shrinking.graph import Constants, Graph
-from compressor.shrinking.kernels import Linear, foldable, pads
+from compressor.shrinking.kernels import Linear, foldable
 from compressor.shrinking.rule import kind_name
 
 
@@ -31,7 +31,7 @@ class Use:
     @property
     def foldable(self) -> np.ndarray:
         """Inputs that can be folded into the bias, bool (in,)."""
-        return foldable(self.constants, pads(self.layer))
+        return foldable(self.constants, self.rule.pads(self.layer))
 
 
 @dataclass(frozen=True)

@@ -118,8 +118,7 @@ def _again(operation: Any, edit: Edit | None) -> Any:
             )
         config = operation.get_config()
         if edit is not None:
-            config |= edit.config
-            config |= {key: "zeros" for key in config if _is_array_initializer(key, config[key])}
+            config = _without_arrays(config | edit.config)
         return type(operation).from_config(config)
     except CompressorError:
         raise
@@ -129,6 +128,15 @@ def _again(operation: Any, edit: Edit | None) -> Any:
             value=f"{operation.name} ({reason_of(error)})",
             hint="give its class a get_config that names all arguments",
         ) from error
+
+
+def _without_arrays(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration, and that of a wrapped layer, with zeros for initial values by an array."""
+    inner = config.get("layer")
+    if isinstance(inner, dict) and isinstance(inner.get("config"), dict):
+        config = config | {"layer": inner | {"config": _without_arrays(inner["config"])}}
+    arrays = (key for key, value in config.items() if _is_array_initializer(key, value))
+    return config | dict.fromkeys(arrays, "zeros")
 
 
 def _is_array_initializer(key: str, value: Any) -> bool:

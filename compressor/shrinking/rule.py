@@ -29,6 +29,8 @@ class Rule:
     of the model; NaN where it varies.
     """
 
+    spoils = "pads"
+    """why it may make a constant vary, as the end of `it enters NAME, which ...`"""
     joins_calls = False
     """whether all calls of a layer must agree on the channels, as its variables depend on them"""
 
@@ -50,8 +52,8 @@ class Rule:
         """The axes of the layer's variables that run over the channels of input and output."""
         return []
 
-    def config(self, layer: Any, width: int) -> dict[str, Any]:
-        """What changes in the layer's configuration when its output has `width` channels."""
+    def config(self, layer: Any, width: int, *, bias: bool = False) -> dict[str, Any]:
+        """What changes in the layer's configuration for `width` channels of output, or a `bias`."""
         return {}
 
 

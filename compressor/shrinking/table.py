@@ -16,10 +16,18 @@ from compressor.shrinking.followers import (
     Flatten,
     Follow,
     Padding,
+    PReLU,
     Reshape,
     UpSampling,
 )
-from compressor.shrinking.kernels import Depthwise, Linear, Separable
+from compressor.shrinking.kernels import (
+    Depthwise,
+    Einsum,
+    Linear,
+    Separable,
+    TimeDistributed,
+    Transposed,
+)
 from compressor.shrinking.merges import Concatenate, Merge, difference, product
 from compressor.shrinking.rule import Barrier, Rule
 
@@ -43,9 +51,12 @@ _MERGES: dict[str, Rule] = {
 _LAYERS: dict[str, Rule] = {
     **_named(Linear("units"), "Dense"),
     **_named(Linear("filters"), "Conv1D Conv2D Conv3D"),
+    **_named(Transposed("filters"), "Conv1DTranspose Conv2DTranspose Conv3DTranspose"),
+    **_named(Einsum(""), "EinsumDense"),
     **_named(Separable("filters"), "SeparableConv1D SeparableConv2D"),
     **_named(Depthwise(), "DepthwiseConv1D DepthwiseConv2D"),
     **_named(BatchNormalization(), "BatchNormalization"),
+    **_named(PReLU(), "PReLU"),
     **_named(Elementwise(), "Activation ReLU LeakyReLU ELU Rescaling"),
     **_named(
         Dropout(),
@@ -77,6 +88,9 @@ def rule_named(operation: Any, inputs: int) -> Rule:
     """The rule for a layer or operation on `inputs` tensors; the user's classes are barriers."""
     module, name = type(operation).__module__, type(operation).__name__
     if module.startswith("keras.src.layers."):
+        if name == "TimeDistributed":
+            inner = rule_named(operation.layer, inputs)
+            return TimeDistributed(inner) if isinstance(inner, Linear) else Barrier()
         return _LAYERS.get(name, Barrier())
     if module.startswith("keras.src.ops."):
         if inputs == 1 and name in _WITH_NUMBERS:
