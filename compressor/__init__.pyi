@@ -12,6 +12,7 @@ from .experiment import (
     train as train,
 )
 from .exporters import export as export, export_all as export_all
+from .foundation import load_custom as load_custom
 from .measuring import bench as bench
 from .pruning import (
     Criterion as Criterion,

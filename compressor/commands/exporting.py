@@ -9,6 +9,7 @@ import click
 
 import compressor
 from compressor.commands.options import (
+    CUSTOM,
     FORCE,
     JSON,
     PATH,
@@ -84,6 +85,7 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
 )
 @host_options("Measure the latency on this machine, over ssh. Default: here.")
 @THREADS
+@CUSTOM
 @FORCE
 @JSON
 def export(

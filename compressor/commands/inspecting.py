@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import compressor
-from compressor.commands.options import JSON, PATH
+from compressor.commands.options import CUSTOM, JSON, PATH
 from compressor.commands.output import print_results
 from compressor.commands.parameters import Command
 
@@ -15,6 +15,7 @@ from compressor.commands.parameters import Command
 @click.command(cls=Command)
 @click.argument("path", type=PATH)
 @click.argument("other", type=PATH, required=False)
+@CUSTOM
 @JSON
 def inspect(path: Path, other: Path | None, as_json: bool) -> None:
     """Show what is in a model or an artefact, or compare two.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from compressor.commands import parameters
 from compressor.commands.parameters import Decorator, List, options
 from compressor.errors import UsageError
 
@@ -84,6 +85,15 @@ DATA = data_option("the embedded MNIST")
 MODEL_DATA = data_option("the embedded MNIST, for a model that was trained on it")
 JSON = click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 FORCE = force_option("Redo finished work, and overwrite existing files.")
+CUSTOM = click.option(
+    "--custom",
+    parameters.CUSTOM,
+    type=PATH,
+    multiple=True,
+    metavar="FILE",
+    help="Python file with layers, losses or metrics of your own that the model needs. It is "
+    "executed. May be repeated.",
+)
 THREADS = click.option(
     "--threads", type=COUNT, help="Threads per operation. Default: one per core."
 )

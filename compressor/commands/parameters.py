@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from compressor.foundation import NativeOutput, confine_libraries
+from compressor.foundation import NativeOutput, confine_libraries, load_custom
 
 _UNICODE_MINUS = "\N{MINUS SIGN}"
 
@@ -20,6 +20,10 @@ ALIASES = {
     "pruning-variable-names": "layers",
 }
 """The paper's names of options, and the names under which --help lists them."""
+
+
+CUSTOM = "custom_modules"
+"""The parameter of --custom, which a command does not see."""
 
 
 def canonical(name: str) -> str:
@@ -55,12 +59,17 @@ class Command(click.Command):
         return super().parse_args(ctx, _join_lists([_hyphens(word) for word in args]))
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Confine libraries, and hold native output back, unless the user wants to see it."""
-        verbose = ctx.params.pop("verbose")
+        """Confine libraries, and hold native output back, unless the user wants to see it.
+
+        Then the modules of --custom are executed.
+        """
+        verbose, custom = ctx.params.pop("verbose"), ctx.params.pop(CUSTOM, ())
         if isinstance(ctx.obj, NativeOutput):
             confine_libraries()
             if not verbose:
                 ctx.obj.hold_back()
+        for module in custom:
+            load_custom(module)
         return super().invoke(ctx)
 
 

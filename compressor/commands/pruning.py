@@ -11,6 +11,7 @@ import compressor
 from compressor.commands.options import (
     COUNT,
     CRITERION,
+    CUSTOM,
     FORCE,
     GRANULARITY,
     JSON,
@@ -78,6 +79,7 @@ from compressor.commands.progress import TerminalProgress
 @click.option("--temperature", type=float, help="Temperature of the distillation. Default: 2.")
 @training_options("quick")
 @SEED
+@CUSTOM
 @FORCE
 @JSON
 def prune(
@@ -173,6 +175,7 @@ def _refuse_idle(options: dict[str, Any], *, retrain: bool) -> None:
     help="Fold BatchNormalization into the preceding kernel, or keep it for further training.",
 )
 @THREADS
+@CUSTOM
 @FORCE
 @JSON
 def shrink(
@@ -222,6 +225,7 @@ def shrink(
 )
 @VALIDATION
 @THREADS
+@CUSTOM
 @JSON
 def sensitivity(
     model: Path, output: Path | None, data_dir: Path | None, as_json: bool, **options: Any

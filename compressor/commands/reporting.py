@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 import compressor
-from compressor.commands.options import JSON, PATH
+from compressor.commands.options import CUSTOM, JSON, PATH
 from compressor.commands.output import print_results
 from compressor.commands.parameters import Command
 from compressor.commands.progress import TerminalProgress
@@ -15,6 +15,7 @@ from compressor.commands.progress import TerminalProgress
 
 @click.command(cls=Command)
 @click.argument("run", type=PATH)
+@CUSTOM
 @JSON
 def report(run: Path, as_json: bool) -> None:
     """Write a report of a run, on one HTML page.

@@ -10,6 +10,7 @@ import click
 import compressor
 from compressor.commands.options import (
     COUNT,
+    CUSTOM,
     DATA,
     FORCE,
     JSON,
@@ -55,6 +56,7 @@ from compressor.errors import CheckFailedError
 @layers_option("w_fc1,w_fc2")
 @training_options("paper")
 @SEED
+@CUSTOM
 @FORCE
 @JSON
 def train(
@@ -96,6 +98,7 @@ def train(
 @data_option("none; no accuracy is measured")
 @layers_option(None, "Layers to store sparse. Default: the pruned ones.")
 @THREADS
+@CUSTOM
 @FORCE
 @JSON
 def sparsify(
@@ -136,6 +139,7 @@ def sparsify(
 @click.option("--batch-size", type=COUNT, default=32, help="Images per batch.")
 @click.option("--max-steps", type=COUNT, default=10, help="Batches to measure prediction time on.")
 @THREADS
+@CUSTOM
 @JSON
 def evaluate(
     checkpoint: Path | None,

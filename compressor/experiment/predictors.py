@@ -24,6 +24,7 @@ from compressor.models import (
     check_asked,
     dense_variables,
     load_model,
+    missing_class,
     preprocessing,
     reason_of,
     sparse_layer_classes,
@@ -176,10 +177,11 @@ def _sparse_model(checkpoint: SparseCheckpoint, path: Path) -> Any:
     except CheckpointError:
         raise
     except Exception as error:  # Keras raises whatever a damaged configuration makes it raise
-        raise CheckpointError(
+        unknown = CheckpointError(
             "the sparse checkpoint does not hold a model that can be built",
             value=f"{path} ({reason_of(error)})",
-        ) from error
+        )
+        raise missing_class(error, path) or unknown from error
     return model
 
 

@@ -1,4 +1,9 @@
 from .confinement import confine_libraries as confine_libraries
+from .custom_modules import (
+    custom_digests as custom_digests,
+    custom_names as custom_names,
+    load_custom as load_custom,
+)
 from .device_errors import deploy_errors as deploy_errors
 from .files import (
     LOCK as LOCK,

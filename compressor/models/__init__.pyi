@@ -1,5 +1,6 @@
 from .asked_sizes import check_asked as check_asked
 from .batches import largest_difference as largest_difference, random_inputs as random_inputs
+from .custom_classes import missing_class as missing_class
 from .evaluation import (
     EVALUATION_BATCH as EVALUATION_BATCH,
     accuracies as accuracies,

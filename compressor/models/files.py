@@ -14,6 +14,7 @@ from typing import Any
 from compressor.errors import ModelError
 from compressor.foundation import atomic_path, deploy_errors, quiet_tensorflow
 from compressor.models.asked_sizes import MOST_OF_CONFIG, check_asked, stored_shapes
+from compressor.models.custom_classes import missing_class
 from compressor.models.objective import restore_compilation
 from deploy.archive import Archive, damage, open_archive
 from deploy.files import open_regular
@@ -37,7 +38,8 @@ def load_model(path: Path | str) -> Any:
     The model is compiled with its saved loss and metrics, as far as safe mode can make them,
     without the optimizer's state; one saved uncompiled stays so. Raises ModelError for a file that
     is truncated, is no Keras model, would unpack to far more than its size, asks for more weights
-    than it holds, or needs code of its own (Lambda, custom classes).
+    than it holds, or needs code of its own: Lambda, or classes that are not registered with Keras
+    (`load_custom`).
     """
     path = Path(path)
     content, stored, digest = _content(path)
@@ -52,7 +54,8 @@ def load_model(path: Path | str) -> Any:
             hint = "replace the Lambda layer by a standard layer and save the model again"
             what = "the model holds Lambda code, which is never run"
             raise ModelError(what, value=path, hint=hint) from error
-        raise ModelError(_NO_MODEL, value=f"{path} ({reason_of(error)})", hint=_AGAIN) from error
+        unknown = ModelError(_NO_MODEL, value=f"{path} ({reason_of(error)})", hint=_AGAIN)
+        raise missing_class(error, path) or unknown from error
     config = json.loads(content)
     if isinstance(config, dict):
         restore_compilation(model, config.get("compile_config"))

@@ -20,6 +20,7 @@ from typing import Any
 from compressor.errors import CheckpointError, RunDirectoryError
 from compressor.foundation import (
     LOCK,
+    custom_digests,
     experiment_versions,
     lock_folder,
     read_json,
@@ -35,6 +36,7 @@ from deploy.text import clean
 IDENTITY = "experiment.json"
 RECORD = "record.json"
 VERSIONS = "versions"
+CUSTOM = "custom"
 NEW, OLD = ".new", ".old"
 _STEP = r"dense|round-\d+|step_(1|2_1|2_2|3)|artefacts|break_even|prediction_time"
 _OURS = re.compile(
@@ -114,11 +116,14 @@ class RunDirectory:
         with the sha256 of every file, is written last, and only then does the folder get the
         step's name: a step is either finished or absent, and one that is redone with `force` stays
         until the new one is finished. `config` is what decides the result beyond the identity of
-        the run and the versions of the libraries, which are added: a finished step with others
-        raises RunDirectoryError, which names the difference, unless `force`.
+        the run, the versions of the libraries and the modules of the user's own (`load_custom`),
+        which are added: a finished step with others raises RunDirectoryError, which names the
+        difference, unless `force`.
         """
         directory = self.path / name
-        config = json.loads(json.dumps({**(config or {}), VERSIONS: experiment_versions()}))
+        custom = {CUSTOM: found} if (found := custom_digests()) else {}
+        added = {**(config or {}), **custom, VERSIONS: experiment_versions()}
+        config = json.loads(json.dumps(added))
         if (directory / RECORD).is_file() and not force:
             return self._reuse(directory, config)
         new, old = _beside(directory, NEW), _beside(directory, OLD)
@@ -162,7 +167,8 @@ class RunDirectory:
         before = {VERSIONS: {}, **read_record(directory)["config"]}
         difference = first_difference(before, config)
         if difference:
-            what = "versions" if difference.startswith(f"{VERSIONS}.") else "options"
+            part = difference.partition(".")[0].partition(" ")[0]
+            what = {VERSIONS: "versions", CUSTOM: "modules of your own"}.get(part, "options")
             raise RunDirectoryError(
                 f"this step was done before with other {what}",
                 value=f"{directory} ({difference})",

@@ -22,10 +22,12 @@ HOST = ["--host", "--python", "--ssh-option", "--ssh-config"]
 OPTIONS = {
     "train": [
         *("-1", "-2", "-3", "--train-dir", "--variables-dir", "--seed", "--threads", "--force"),
+        "--custom",
         *("--data", "--sparsity", "--layers", *TRAINING, *ALWAYS),
     ],
     "prune": [
         *("MODEL", "-o", "--output", "--retrain", "--no-retrain", "--seed", "--threads"),
+        "--custom",
         *("--global", "--granularity", "--criterion", "--calibration", "--pruning-schedule"),
         *("--rounds", "--ramp", "--epochs", "--rewind"),
         *("--distill", "--distill-weight", "--temperature"),
@@ -33,27 +35,30 @@ OPTIONS = {
     ],
     "shrink": [
         *("MODEL", "-o", "--output", "--round-to", "--fold-batchnorm", "--no-fold-batchnorm"),
-        *("--threads", "--force", "--data", *ALWAYS),
+        *("--threads", "--force", "--custom", "--data", *ALWAYS),
     ],
     "sensitivity": [
         *("MODEL", "-o", "--output", "--sparsities", "--granularity", "--criterion", "--images"),
-        *("--validation", "--threads", "--data", "--layers", *ALWAYS),
+        *("--validation", "--threads", "--custom", "--data", "--layers", *ALWAYS),
     ],
-    "sparsify": ["MODEL", "-o", "--output", "--threads", "--force", "--data", "--layers", *ALWAYS],
+    "sparsify": [
+        *("MODEL", "-o", "--output", "--threads", "--force", "--custom", "--data", "--layers"),
+        *ALWAYS,
+    ],
     "evaluate": [
         *("CHECKPOINT", "--checkpoint-dir", "--batch-size", "--max-steps", "--threads"),
-        *("--data", *ALWAYS),
+        *("--custom", "--data", *ALWAYS),
     ],
     "sweep": [
         *("-o", "--output", "--sparsities", "--layers", "--seeds", "--export", "--threads"),
         "--force",
         *("--data", *TRAINING, *ALWAYS),
     ],
-    "inspect": ["PATH", "OTHER", *ALWAYS],
+    "inspect": ["PATH", "OTHER", "--custom", *ALWAYS],
     "export": [
         *("MODEL", "-o", "--output", "--format", "--for", "--quantize", "--optimize"),
         *("--encoding", "--labels", "--threads", "--force", "--data", "--max-slowdown", *HOST),
-        *ALWAYS,
+        *("--custom", *ALWAYS),
     ],
     "devices": ["DEVICE", *ALWAYS],
     "keygen": ["NAME", *ALWAYS],
@@ -66,7 +71,7 @@ OPTIONS = {
     "deploy": ["BUNDLE", *HOST, "--folder", "--rollback", "--remove", *ALWAYS],
     "runtimes list": ALWAYS,
     "runtimes install": ["NAME", *ALWAYS],
-    "report": ["RUN", *ALWAYS],
+    "report": ["RUN", "--custom", *ALWAYS],
     "bench": [
         *("ARTEFACTS", "--runtime", "--threads", "--batch", "--examples", "--rounds", "--starts"),
         *("--round-seconds", "--time-limit", "-o", "--output", *HOST, "--data", *ALWAYS),

@@ -18,6 +18,7 @@ NAMES = {
     *("CompressorError", "Criterion", "Dataset", "Distillation", "Plan", "Predictor", "Pruned"),
     *("PruningSpec", "Shrunk", "Sweep", "TrainingOptions", "__version__", "apply_masks"),
     *("bench", "evaluate", "export", "export_all", "inspect", "kept_weights", "load_dataset"),
+    "load_custom",
     *(
         "SshHost",
         "deploy",
