@@ -3,7 +3,8 @@
 The steps:
 
 1. `tracing`: the model as a function, in float32, with an open batch axis.
-2. `convert`: TensorFlow's converter makes a graph of built-in operators.
+2. `convert`: TensorFlow's converter makes a graph of built-in operators; in int8, `scales` gives
+   weights one scale where that costs little.
 3. `passes`: constant reshapes, so that XNNPACK takes the graph; no dead operators.
 4. `names`: which constant is which variable of the model.
 5. `weights`: every weight is quantised and stored in the encoding that the runtime runs.
@@ -35,6 +36,7 @@ def export(model: Any, request: Request) -> ExportedFile:
         names,
         operators,
         passes,
+        scales,
         tracing,
         weights,
     )
@@ -49,6 +51,7 @@ def export(model: Any, request: Request) -> ExportedFile:
         )
     if request.quantize == "int8":
         plain = convert.convert_int8(model, request.calibration, request.runtime)
+        scales.share_scales(plain, request.calibration)
     else:
         plain = convert.convert(model)
     passes.fix_reshapes(plain)
