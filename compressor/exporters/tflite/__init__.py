@@ -4,7 +4,7 @@ The steps:
 
 1. `tracing`: the model as a function, in float32, with an open batch axis.
 2. `convert`: TensorFlow's converter makes a graph of built-in operators; in int8, `scales` gives
-   weights one scale where that costs little.
+   weights one scale where that costs little, and `hard_swish` is computed by what XNNPACK takes.
 3. `passes`: constant reshapes, so that XNNPACK takes the graph; no dead operators.
 4. `names`: which constant is which variable of the model.
 5. `weights`: every weight is quantised and stored in the encoding that the runtime runs.
@@ -33,6 +33,7 @@ def export(model: Any, request: Request) -> ExportedFile:
     from compressor.exporters.tflite import (
         convert,
         graph,
+        hard_swish,
         names,
         operators,
         passes,
@@ -52,6 +53,7 @@ def export(model: Any, request: Request) -> ExportedFile:
     if request.quantize == "int8":
         plain = convert.convert_int8(model, request.calibration, request.runtime)
         scales.share_scales(plain, request.calibration)
+        hard_swish.split_hard_swish(plain, request.runtime)
     else:
         plain = convert.convert(model)
     passes.fix_reshapes(plain)
