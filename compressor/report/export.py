@@ -6,7 +6,16 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compressor.report.formatting import NOTHING, count, fed, known, percent, size, text_table
+from compressor.report.formatting import (
+    NOTHING,
+    count,
+    fed,
+    known,
+    percent,
+    size,
+    text_table,
+    times_less,
+)
 from compressor.runs import is_slower
 from deploy.operator_table import find_table
 
@@ -23,10 +32,10 @@ def export_text(record: Mapping[str, Any]) -> str:
         stored, dense = (sum(tensor[key] for tensor in left) for key in ("bytes", "dense_bytes"))
         rows.append([f"{len(left)} more", "", "", "", "", count(stored), count(dense)])
     text = text_table(_HEADER, rows) if rows else ""
-    ratio = record["dense_bytes"] / record["bytes"]
+    ratio = " times ".join(_beside_dense(record))
     text += (
         f"\n{record['format']}, {record['quantize']}: {count(record['bytes'])} bytes, "
-        f"{ratio:.1f} times smaller than the model's {count(record['dense_bytes'])} bytes of "
+        f"{ratio} than the model's {count(record['dense_bytes'])} bytes of "
         "float32 weights\n"
     )
     removed = [f"{name} {count(units)}" for name, units in record["removed"].items()]
@@ -100,14 +109,21 @@ def exports_text(records: Sequence[Mapping[str, Any]]) -> str:
             [
                 *name,
                 count(record["bytes"]),
-                f"{record['dense_bytes'] / record['bytes']:.1f}",
+                " ".join(_beside_dense(record)),
                 known(verdict["accuracy"], percent),
                 f"{verdict['difference']:.2g}",
                 record["runtime"],
                 "smallest" if record is smallest[record["format"]] else "right",
             ]
         )
-    header = ["format", "quantize", "bytes", "times\nsmaller", "accuracy\n%", "largest\ndifference"]
+    header = [
+        "format",
+        "quantize",
+        "bytes",
+        "times the\nweights",
+        "accuracy\n%",
+        "largest\ndifference",
+    ]
     how = next((f"fed: {fed(one['inputs'])}\n" for one in records if "inputs" in one), "")
     how += f"speed: {_NOT_MEASURED}\n" if smallest else ""
     return text_table([*header, "runtime", "verdict"], rows) + "".join(reasons) + how
@@ -120,6 +136,11 @@ def runtimes_text(rows: Sequence[Mapping[str, Any]]) -> str:
         for row in rows
     ]
     return text_table(["runtime", "runs", "version", "state", ""], cells)
+
+
+def _beside_dense(record: Mapping[str, Any]) -> tuple[str, str]:
+    """How many times a file is smaller than the weights dense in float32, or larger."""
+    return times_less(record["dense_bytes"], record["bytes"], "smaller", "larger")
 
 
 def _tensor_cells(tensor: Mapping[str, Any]) -> list[str]:

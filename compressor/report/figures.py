@@ -136,7 +136,8 @@ def _size_caption(results: Results) -> str:
     if smallest is not None:
         text += (
             f" At {form.proportion(highest)} the smallest artefact takes {form.size(smallest)}, "
-            f"{form.times(means[highest] / smallest)} times less than the paper's file."
+            f"{' times '.join(form.times_less(means[highest], smallest, 'less', 'more'))} than the "
+            "paper's file."
         )
     return f"{text} The axis is logarithmic.{_range_note(results)}"
 

@@ -128,6 +128,13 @@ def times(ratio: float) -> str:
     return f"{ratio:.0f}" if ratio >= 100 else f"{ratio:#.3g}"
 
 
+def times_less(before: float, now: float, less: str, more: str) -> tuple[str, str]:
+    """How many times less `now` is than `before`, or more: (8, 2, "smaller", "larger") gives
+    ("4.00", "smaller"), and (2, 8, "smaller", "larger") gives ("4.00", "larger").
+    """
+    return (times(before / now), less) if now <= before else (times(now / before), more)
+
+
 def size(number: float) -> str:
     """Bytes as people say them: 50907 -> "50.9 kB", 13100720 -> "13.1 MB"."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

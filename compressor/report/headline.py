@@ -84,9 +84,9 @@ def headline(contents: RunContents) -> Facts:
         note = f"accuracy {form.percent(dense.accuracy)} %"
         facts.append(Fact(form.size(dense.size), "dense, in float32", note))
         if (best := _best(contents, dense)) is not None:
-            times = dense.size / best.size
+            times, less = form.times_less(dense.size, best.size, "smaller", "larger")
             facts += [
-                Fact(f"{form.times(times)}×", "smaller", f"{form.size(best.size)}: {best.name}"),
+                Fact(f"{times}×", less, f"{form.size(best.size)}: {best.name}"),
                 Fact(
                     f"{form.percent(best.accuracy)} %",
                     "accuracy of that file",
@@ -202,5 +202,6 @@ def _speed(contents: RunContents) -> list[Fact]:
     if ratio is None or first is found:
         return [Fact(time, "a batch, the fastest", where)]
     before = form.short(run["artefacts"][first["artefact"]]["name"])
-    times = f"{form.times(1 / ratio['value'])}×"
-    return [Fact(times, "faster", f"{time}: {where}, against {before} in {first['runtime']}")]
+    times, less = form.times_less(1, ratio["value"], "faster", "slower")
+    against = f"{time}: {where}, against {before} in {first['runtime']}"
+    return [Fact(f"{times}×", less, against)]

@@ -9,7 +9,7 @@ from results_documents import make_results
 
 from compressor.report import artefact_text
 from compressor.report.artefacts import artefact_table
-from compressor.report.export import exports_text, speed_text
+from compressor.report.export import export_text, exports_text, speed_text
 
 
 def speed(low: float, host: str | None = None) -> dict[str, Any]:
@@ -35,6 +35,26 @@ def test_a_table_of_exports_says_that_speed_was_not_measured() -> None:
 
     assert "speed: not measured; compressor bench does" in exports_text([made, failed])
     assert "speed" not in exports_text([failed])
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        (4_000, "4.00 times smaller than the model's 16,000 bytes"),
+        (80_000, "5.00 times larger than the model's 16,000 bytes"),
+    ],
+)
+def test_a_file_that_is_larger_than_the_weights_is_not_called_smaller(size: int, said: str) -> None:
+    """A few weights in a large graph: 0.2 times smaller says nothing."""
+    verdict = {"passed": True, "validation": None, "difference": 0.0, "accuracy": None}
+    verdict |= {"examples": 9, "scale": 1.0, "computation": None}
+    record = {"format": "tflite", "quantize": "none", "bytes": size, "dense_bytes": 16_000}
+    record |= {"runtime": "litert", "runtime_version": "2", "verdict": verdict, "speed": None}
+    parts = {"tensors": [], "removed": {}, "notes": [], "inputs": []}
+
+    assert said in export_text(record | parts)
+    few = " ".join(said.split()[0:3:2])  # without "times"
+    assert few in exports_text([record])
 
 
 @pytest.mark.parametrize(
