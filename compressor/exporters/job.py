@@ -20,7 +20,7 @@ from compressor.exporters.parity import Reference
 from compressor.exporters.request import ExportedFile, Request
 from compressor.exporters.speed import Speed
 from compressor.exporters.verdict import Verdict
-from compressor.foundation import quiet_tensorflow, temporary_folder
+from compressor.foundation import quiet_tensorflow, release_memory, temporary_folder
 from compressor.models import (
     FLOAT32_BYTES,
     ROUNDING,
@@ -129,6 +129,7 @@ class ExportJob:
         scores = self._scores(x, feed, "random inputs" if data is None else "examples")
         self.reference = Reference(x, feed, scores, y, objective, rounding)
         self.shrunk: Shrunk = shrink(self.model)
+        release_memory(self.dense_bytes)
         self._calibration: tuple[np.ndarray, ...] | None = None
         self._kept: contextlib.ExitStack | None = None
         self._runners: dict[str, Runner] = {}
@@ -187,6 +188,7 @@ class ExportJob:
         """The artefact in memory, not yet run."""
         exporter = importlib.import_module(f"compressor.exporters.{file_format}")
         exported: ExportedFile = exporter.export(self.shrunk.model, request)
+        release_memory(self.dense_bytes)
         return exported
 
     def check(self, file_format: str, request: Request, file: ExportedFile) -> Checked:

@@ -22,6 +22,7 @@ from .files import (
 )
 from .interrupts import Interrupts as Interrupts
 from .listener import Listener as Listener, SilentListener as SilentListener
+from .memory import release_memory as release_memory
 from .quiet_tensorflow import NativeOutput as NativeOutput
 from .versions import (
     experiment_versions as experiment_versions,

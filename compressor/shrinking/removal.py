@@ -88,7 +88,10 @@ def _attempt(model: Any, batch: Any, fold_batchnorm: bool, round_to: int) -> Shr
     constants = find_constants(graph)
     uses = uses_of(graph, constants)
     choice = choose(graph, constants, uses, round_to)
-    shrunk = rebuild(start, edits_of(graph, uses, choice), entries_of(graph, choice))
+    if folded and choice.needed.all() and choice.kept.all():
+        shrunk = start  # a new model already, of which nothing goes
+    else:
+        shrunk = rebuild(start, edits_of(graph, uses, choice), entries_of(graph, choice))
     return Shrunk(
         model=shrunk,
         removed=_removed(graph, choice),

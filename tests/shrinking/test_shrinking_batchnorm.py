@@ -78,3 +78,18 @@ def test_a_fold_that_costs_accuracy_is_taken_back(keras, seeded) -> None:
     assert result.folded == ()
     assert result.difference <= 1e-5
     assert "norm" in [layer.name for layer in result.model.layers]
+
+
+def test_a_model_of_which_nothing_goes_is_built_once(keras, seeded, monkeypatch) -> None:
+    layers = keras.layers
+    model = keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Conv2D(4, 3), layers.BatchNormalization(), layers.ReLU()]
+    )
+    built: list[str] = []
+    from_config = layers.Conv2D.from_config
+    monkeypatch.setattr(
+        layers.Conv2D, "from_config", lambda config: built.append("conv") or from_config(config)
+    )
+    shrunk = shrink(model)
+    assert shrunk.folded and not shrunk.removed and shrunk.model is not model
+    assert built == ["conv"]

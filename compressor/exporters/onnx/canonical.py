@@ -6,12 +6,12 @@ and iterates over sets.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import onnx
 
+from compressor.exporters.fingerprint import fingerprint
 from compressor.exporters.onnx import graphs
 from compressor.models import all_layers
 
@@ -24,16 +24,15 @@ def name_after_layers(graph: Any, model: Any) -> set[str]:
     """
     used = {entry.name for entry in (*graph.input, *graph.output)}
     mapping = {name: name for name in used}
-    weights = list(_weights(model))
+    variables = _Variables(model)
     found: set[str] = set()
     used_by = graphs.consumers(graph)
     for entry in graph.initializer:
         place = [entry.name, *(node.name for node, _ in used_by.get(entry.name, ()))]
-        match = _match(graphs.array_of(entry), weights, place)
-        if match is not None:
-            mapping[entry.name] = graphs.unique(weights[match][0], used)
+        name = variables.take(graphs.array_of(entry), place)
+        if name is not None:
+            mapping[entry.name] = graphs.unique(name, used)
             found.add(mapping[entry.name])
-            del weights[match]
     for inner in graphs.all_graphs(graph):
         for node in inner.node:
             layer = next(
@@ -66,33 +65,29 @@ def _role(name: str, used_by: dict[str, list[tuple[Any, int]]]) -> str:
     return f"{node.name}/{inputs[min(position, len(inputs) - 1)].name}"
 
 
-def _weights(model: Any) -> Iterator[tuple[str, np.ndarray]]:
-    for path, layer in all_layers(model).items():
-        for variable in layer.variables:
-            # In front of the layer's name Keras puts those of the models around it.
-            _, found, tail = f"/{variable.path}".rpartition(f"/{layer.name}/")
-            yield f"{path}/{tail if found else variable.name}", np.asarray(variable)
+class _Variables:
+    """The variables of a model that no initializer was named after yet, by their values."""
 
+    def __init__(self, model: Any) -> None:
+        self._names: dict[bytes, list[str]] = {}
+        for path, layer in all_layers(model).items():
+            for variable in layer.variables:
+                # In front of the layer's name Keras puts those of the models around it.
+                _, found, tail = f"/{variable.path}".rpartition(f"/{layer.name}/")
+                key = fingerprint(np.asarray(variable))
+                self._names.setdefault(key, []).append(f"{path}/{tail if found else variable.name}")
 
-def _match(
-    values: np.ndarray, weights: list[tuple[str, np.ndarray]], place: list[str]
-) -> int | None:
-    """The position in `weights` of the variable of these values, if possible of its own layer."""
-    if values.dtype != np.float32 or values.ndim == 0:
-        return None
-    fitting = [i for i, (_, weight) in enumerate(weights) if _same_values(weight, values)]
-    for position in fitting:
-        layer = weights[position][0].rpartition("/")[0]
-        if any(layer in where for where in place):
-            return position
-    return fitting[0] if fitting else None
-
-
-def _same_values(one: np.ndarray, other: np.ndarray) -> bool:
-    return one.size == other.size and (
-        np.array_equal(one.ravel(), other.ravel())
-        or np.array_equal(np.sort(one, None), np.sort(other, None))
-    )
+    def take(self, values: np.ndarray, place: list[str]) -> str | None:
+        """The variable of these values, if possible of the layer of this place; only once."""
+        if values.dtype != np.float32 or values.ndim == 0:
+            return None
+        fitting = self._names.get(fingerprint(values), [])
+        for name in fitting:
+            layer = name.rpartition("/")[0]
+            if any(layer in where for where in place):
+                fitting.remove(name)
+                return name
+        return fitting.pop(0) if fitting else None
 
 
 def put_in_order(graph: Any) -> None:

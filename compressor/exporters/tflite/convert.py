@@ -17,8 +17,8 @@ from compressor.errors import ModelError, UsageError
 from compressor.exporters.half_precision import input_type
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.tracing import INPUT_PREFIX, concrete_function
-from compressor.foundation import quiet_tensorflow
-from compressor.models import input_names, numbered
+from compressor.foundation import quiet_tensorflow, release_memory
+from compressor.models import FLOAT32_BYTES, count_parameters, input_names, numbered
 
 OUTPUT = "scores"
 """the name of the output of a model that has one"""
@@ -39,6 +39,7 @@ def convert(model: Any, options: Mapping[str, Any] | None = None) -> Any:
     """
     tensorflow, _ = quiet_tensorflow.load()
     function = concrete_function(model)
+    release_memory(FLOAT32_BYTES * count_parameters(model))
     with warnings.catch_warnings():
         # It asks for the object that owns the variables; there are none any more.
         warnings.simplefilter("ignore")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from compressor.exporters.fingerprint import fingerprint
 from compressor.exporters.tflite import graph as graphs
 from compressor.models import dense_variables, numbered
 
@@ -37,7 +37,7 @@ def weight_names(graph: Any, model: Any) -> dict[int, str]:
         layer, _, own = name.rpartition("/")
         values = np.asarray(variable.numpy(), np.float32)
         variables.setdefault(layer, {})[own] = values
-        by_values.setdefault(_fingerprint(values), []).append(name)
+        by_values.setdefault(fingerprint(values), []).append(name)
     users = graphs.users(graph)
     found: dict[int, str] = {}
     for index, tensor in enumerate(main.tensors):
@@ -48,7 +48,7 @@ def weight_names(graph: Any, model: Any) -> dict[int, str]:
         part = _PARTS.get(graphs.operator_name(graph, operator), {}).get(position, "")
         output = main.tensors[graphs.indices(operator.outputs)[0]]
         layer = _layer(variables, f"{graphs.text(tensor.name)};{graphs.text(output.name)}", part)
-        same = by_values.get(_fingerprint(constant), []) if constant.dtype == np.float32 else []
+        same = by_values.get(fingerprint(constant), []) if constant.dtype == np.float32 else []
         # Several variables may be equal, as fresh biases are: the layer's own comes first.
         same = sorted(same, key=lambda name: _owner(name) != layer)
         if same and layer and np.ptp(constant) == 0 and _owner(same[0]) != layer:
@@ -72,11 +72,6 @@ def weight_names(graph: Any, model: Any) -> dict[int, str]:
 
 def _owner(name: str) -> str:
     return name.rpartition("/")[0]
-
-
-def _fingerprint(values: np.ndarray) -> bytes:
-    ordered = np.sort(values, axis=None) + np.float32(0)  # -0 becomes 0
-    return hashlib.sha256(ordered.tobytes()).digest()
 
 
 def _layer(variables: Mapping[str, Mapping[str, np.ndarray]], name: str, part: str) -> str:
