@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from compressor.exporters.request import (
 )
 from compressor.exporters.speed import Speed
 from compressor.foundation import Listener
+from compressor.models import FLOAT32_BYTES
 from compressor.remote import SshHost
 from compressor.runtimes import find, median_latencies
 from deploy.statistics import ratio_interval
@@ -29,6 +30,8 @@ MAX_SLOWDOWN = 1.05
 """How many times dense float32's latency the smallest variant may take by default."""
 
 _ROUNDS = 7
+_TOLERATED_NODES = 1
+"""that no delegate takes: LiteRT's XNNPACK leaves SOFTMAX in int8 to a plain kernel"""
 _TIE = 1.02
 """of the smallest median latency; within it the smaller file is taken"""
 
@@ -57,8 +60,10 @@ class Variants:
         Where its encodings are too slow, dense weights; the faster one where both are.
         """
         checked = self._check(*self._build(quantize))
-        if not checked.verdict.passed or not self._measures:
+        if not checked.verdict.passed:
             return checked
+        if not self._measures:
+            return _with_notes(checked, *self._drawbacks(checked))
         found = [self._timed(checked)]
         if not self._is_fast(found[0]) and self.encoding is None:
             found += self._passing(*self._build(quantize, "dense"))
@@ -73,7 +78,7 @@ class Variants:
         """
         if self.job.data is None:
             note = "without data it was chosen among full precision and float16 only"
-            return _with_note(self._best(tuple(OUTPUT_TOLERANCE)), note)
+            return _with_notes(self._best(tuple(OUTPUT_TOLERANCE)), note)
         return self._best(QUANTIZATIONS)
 
     def _best(self, quantizations: Sequence[Quantize]) -> Checked:
@@ -114,6 +119,29 @@ class Variants:
             return self._least_slow([fastest, *self._passing(*self._dense)])
         return self._least_slow([fastest])
 
+    def _drawbacks(self, checked: Checked) -> Iterator[str]:
+        """What speaks against a quantisation, as far as that is known without measuring."""
+        taken = checked.facts.get("delegate")
+        if checked.request.quantize == "int8" and taken is not None:
+            left = taken["of"] - taken["nodes"]
+            if left > max(_TOLERATED_NODES, taken["of"] // 10):
+                yield (
+                    f"{taken['name']} computes {taken['nodes']} of its {taken['of']} nodes, and "
+                    "plain kernels the rest: it may be slower than float32, which "
+                    f"--max-slowdown {MAX_SLOWDOWN} measures"
+                )
+        # A file in float32 holds at least the weights that are not zero.
+        least = sum(
+            tensor.dense_bytes - FLOAT32_BYTES * tensor.zeros for tensor in checked.file.tensors
+        )
+        if checked.request.quantize != "none" and checked.size > least:
+            _, plain = self._build("none")
+            if checked.size > len(plain.content):
+                yield (
+                    f"it is larger than in float32, {checked.size:,} bytes against "
+                    f"{len(plain.content):,}: leave --quantize out, or choose auto"
+                )
+
     def _passing(self, request: Request, file: ExportedFile) -> list[Checked]:
         """The variant with its speed, if it passes."""
         checked = self._check(request, file)
@@ -125,7 +153,7 @@ class Variants:
         if self._is_fast(fastest):
             return fastest
         note = f"no variant keeps to a slowdown of {self.max_slowdown:g}: this is the fastest"
-        return _with_note(fastest, note)
+        return _with_notes(fastest, note)
 
     @property
     def _measures(self) -> bool:
@@ -173,8 +201,8 @@ class Variants:
         return self.job.check(self.format, request, file)
 
 
-def _with_note(checked: Checked, note: str) -> Checked:
-    file = dataclasses.replace(checked.file, notes=(*checked.file.notes, note))
+def _with_notes(checked: Checked, *notes: str) -> Checked:
+    file = dataclasses.replace(checked.file, notes=(*checked.file.notes, *notes))
     return dataclasses.replace(checked, file=file)
 
 

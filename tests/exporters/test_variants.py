@@ -31,6 +31,7 @@ def timed_variants(monkeypatch) -> Callable[..., exporters.Variants]:
         encoding=None,
         host=None,
         known_data=True,
+        delegate=None,
     ):
         contents = [bytes([number]) * size for number, size in enumerate(sizes)]
         times = dict(zip(contents, milliseconds, strict=True)) | {b"dense": dense}
@@ -54,7 +55,7 @@ def timed_variants(monkeypatch) -> Callable[..., exporters.Variants]:
 
             def check(self, file_format, request, file):
                 verdict = SimpleNamespace(passed=True)
-                return Checked(file_format, request, file, verdict, {}, None)
+                return Checked(file_format, request, file, verdict, {"delegate": delegate}, None)
 
         def measured(given, runtime, *, rounds, host):
             assert runtime == "litert" and host is place
@@ -206,3 +207,35 @@ def test_the_limit_is_1_05_where_variants_are_chosen_among(
     exporting.export(tmp_path / "model.keras", tmp_path / "model.tflite", **options)
 
     assert given[-2:] == [limit, None]
+
+
+def test_a_quantisation_that_makes_the_file_larger_says_so(timed_variants) -> None:
+    quantised = timed_variants([1.0, 1.0], [1200, 1500], dense=1.0).one("float16")
+
+    (note,) = quantised.file.notes
+    assert note.startswith("it is larger than in float32, 1,500 bytes against 1,200")
+    assert timed_variants([1.0, 1.0], [1200, 900], dense=1.0).one("float16").file.notes == ()
+    assert timed_variants([1.0, 1.0], [1200, 1500], dense=1.0).one("none").file.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("nodes", "of", "told"), [(50, 61, True), (0, 5, True), (60, 66, False), (7, 8, False)]
+)
+def test_int8_that_plain_kernels_compute_in_part_says_so(timed_variants, nodes, of, told) -> None:
+    delegate = {"name": "XNNPACK", "nodes": nodes, "of": of}
+    variants = timed_variants([1.0] * 4, [9, 5, 4, 3], dense=1.0, delegate=delegate)
+
+    notes = variants.one("int8").file.notes
+    assert [note.partition(" nodes")[0] for note in notes] == (
+        [f"XNNPACK computes {nodes} of its {of}"] if told else []
+    )
+    assert not any("plain kernels" in note for note in variants.one("float16").file.notes)
+
+
+def test_what_was_measured_to_be_slow_needs_no_guess(timed_variants) -> None:
+    delegate = {"name": "XNNPACK", "nodes": 0, "of": 9}
+    variants = timed_variants(
+        [1.0] * 4, [9, 5, 4, 3], dense=1.0, delegate=delegate, max_slowdown=1.05
+    )
+
+    assert variants.one("int8").file.notes == ()
