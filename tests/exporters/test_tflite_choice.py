@@ -225,8 +225,14 @@ def foreign(keras) -> dict[str, tuple[Any, Any, np.ndarray]]:
         x = layers.LayerNormalization()(layers.MultiHeadAttention(2, 16)(steps, steps) + steps)
         return keras.Model(steps, layers.Dense(700)(layers.Flatten()(x)))
 
+    def volume() -> Any:
+        video = keras.Input((5, 5, 5, 16))
+        x = layers.Conv3D(32, 3, activation="relu")(video)
+        return keras.Model(video, layers.Flatten()(layers.Conv3DTranspose(16, 3)(x)))
+
     generator = np.random.default_rng(7)
     examples = {
+        "volume": (volume(), generator.normal(size=(4, 5, 5, 5, 16)).astype(np.float32)),
         "mobile": (mobile(), generator.normal(size=(4, 16, 16, 8)).astype(np.float32)),
         "text": (text(), generator.integers(0, 500, (4, 12)).astype(np.int32)),
         "attention": (attention(), generator.normal(size=(4, 6, 32)).astype(np.float32)),
@@ -243,7 +249,7 @@ def foreign(keras) -> dict[str, tuple[Any, Any, np.ndarray]]:
     return found
 
 
-@pytest.mark.parametrize("name", ["mobile", "text", "attention"])
+@pytest.mark.parametrize("name", ["mobile", "text", "attention", "volume"])
 @pytest.mark.parametrize("quantize", QUANTIZATIONS)
 @pytest.mark.parametrize("optimize", ["size", "latency"])
 def test_other_models_get_smaller_and_stay_right(foreign, name, quantize, optimize):

@@ -101,7 +101,10 @@ DECODED: dict[str, tuple[WeightEncoding, ...]] = {
     **dict.fromkeys(
         ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D"), _LOSSLESS + _DEQUANTIZED + _BOTH
     ),
-    **dict.fromkeys(("TRANSPOSE_CONV", "BATCH_MATMUL", "GATHER"), _LOSSLESS + _DEQUANTIZED),
+    **dict.fromkeys(
+        ("TRANSPOSE_CONV", "CONV_3D", "CONV_3D_TRANSPOSE", "BATCH_MATMUL", "GATHER"),
+        _LOSSLESS + _DEQUANTIZED,
+    ),
 }
 """For any runtime: DENSIFY or DEQUANTIZE, or both, in front of the float32 operator."""
 

@@ -13,11 +13,14 @@ from compressor.exporters.tflite.choice import Operand
 
 _POSITIONS = {
     **dict.fromkeys(("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"), 1),
-    **{"BATCH_MATMUL": 1, "GATHER": 0},
+    **{"CONV_3D": 1, "CONV_3D_TRANSPOSE": 1, "BATCH_MATMUL": 1, "GATHER": 0},
 }
 """operator -> which of its inputs is a weight"""
 
-_AXES = {"FULLY_CONNECTED": 0, "CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0}
+_AXES = {
+    **{"FULLY_CONNECTED": 0, "CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "TRANSPOSE_CONV": 0},
+    **{"CONV_3D": 4, "CONV_3D_TRANSPOSE": 3},
+}
 """operator -> the axis of the output channels of its weight, where integers have scales"""
 
 _SHAPES = ("SHAPE", "IF", "WHILE")
