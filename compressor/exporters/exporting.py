@@ -88,6 +88,7 @@ def export(
             runner.probe()
     with _job(model, data, labels, threads, listener) as job:
         variants = Variants(job, chosen, runtime, optimize, encoding, listener, limit, place)
+        variants.loops = (chosen, optimize) == ("tflite", "latency")
         checked = variants.best() if quantize == "auto" else variants.one(quantize)
         return write_artifact(job, checked, target)
 

@@ -12,6 +12,7 @@ import numpy as np
 from compressor.errors import ModelError, UsageError
 from compressor.exporters.job import Checked, ExportJob
 from compressor.exporters.parity import OUTPUT_TOLERANCE
+from compressor.exporters.recurrence import worth_measuring
 from compressor.exporters.request import (
     QUANTIZATIONS,
     ExportedFile,
@@ -53,18 +54,22 @@ class Variants:
     listener: Listener
     max_slowdown: float | None = None
     host: SshHost | None = None
+    loops: bool = False
+    """whether recurrent layers are to be tried as loops and unrolled, which is measured"""
 
     def one(self, quantize: Quantize) -> Checked:
         """The variant with this quantisation, run and judged.
 
         Where its encodings are too slow, dense weights; the faster one where both are.
         """
-        checked = self._check(*self._build(quantize))
+        checked = self._check(*self._build(quantize, unrolled=self.unrolled[0]))
         if not checked.verdict.passed:
             return checked
         if not self._measures:
             return _with_notes(checked, *self._drawbacks(checked))
         found = [self._timed(checked)]
+        for unrolled in self.unrolled[1:]:
+            found += self._passing(*self._build(quantize, unrolled=unrolled))
         if not self._is_fast(found[0]) and self.encoding is None:
             found += self._passing(*self._build(quantize, "dense"))
         return self._least_slow(found)
@@ -82,14 +87,15 @@ class Variants:
         return self._best(QUANTIZATIONS)
 
     def _best(self, quantizations: Sequence[Quantize]) -> Checked:
-        built = {}
+        built = []
         for quantize in quantizations:
-            with contextlib.suppress(ModelError, UsageError):  # this variant cannot be made
-                built[quantize] = self._build(quantize)
+            for unrolled in self.unrolled:
+                with contextlib.suppress(ModelError, UsageError):  # this variant cannot be made
+                    built.append(self._build(quantize, unrolled=unrolled))
         if self.optimize == "latency":
             return self._fastest(built)
         slow = []
-        for request, file in sorted(built.values(), key=lambda made: len(made[1].content)):
+        for request, file in sorted(built, key=lambda made: len(made[1].content)):
             checked = self._check(request, file)
             if checked.verdict.passed:
                 if self._measures:
@@ -103,8 +109,8 @@ class Variants:
             slow += self._passing(*self._dense)
         return self._least_slow(slow)
 
-    def _fastest(self, built: dict[Quantize, tuple[Request, ExportedFile]]) -> Checked:
-        checks = [self._check(*made) for made in built.values()]
+    def _fastest(self, built: Sequence[tuple[Request, ExportedFile]]) -> Checked:
+        checks = [self._check(*made) for made in built]
         passed = [checked for checked in checks if checked.verdict.passed]
         if not passed:
             return self.one("none")
@@ -155,6 +161,11 @@ class Variants:
         note = f"no variant keeps to a slowdown of {self.max_slowdown:g}: this is the fastest"
         return _with_notes(fastest, note)
 
+    @functools.cached_property
+    def unrolled(self) -> Sequence[int | None]:
+        """The values of `Request.unrolled` to try."""
+        return worth_measuring(self.job.shrunk.model) if self.loops else (None,)
+
     @property
     def _measures(self) -> bool:
         return self.max_slowdown is not None or self.host is not None
@@ -189,11 +200,12 @@ class Variants:
         return self._build("none", "dense")
 
     def _build(
-        self, quantize: Quantize, encoding: str | None = None
+        self, quantize: Quantize, encoding: str | None = None, unrolled: int | None = None
     ) -> tuple[Request, ExportedFile]:
         self.listener.stage(f"{self.format}, {quantize}: build")
         encoding = encoding or self.encoding
         request = self.job.request(self.runtime, quantize, self.optimize, encoding)
+        request = dataclasses.replace(request, unrolled=unrolled)
         return request, self.job.build(self.format, request)
 
     def _check(self, request: Request, file: ExportedFile) -> Checked:

@@ -239,3 +239,26 @@ def test_what_was_measured_to_be_slow_needs_no_guess(timed_variants) -> None:
     )
 
     assert variants.one("int8").file.notes == ()
+
+
+@pytest.mark.parametrize("ask", ["best", "one"])
+def test_loops_and_unrolled_layers_are_measured_where_the_latency_counts(
+    timed_variants, ask
+) -> None:
+    variants = timed_variants([3.0, 4.0], [5, 9], dense=4.0, optimize="latency", max_slowdown=9)
+    variants.unrolled = (32, 1)
+    build, built = variants.job.build, []
+
+    def numbered(file_format, request):
+        built.append((request.quantize, request.unrolled))
+        file = build(file_format, request)
+        # A loop takes as long as float16.
+        loop = request.unrolled == 1 and request.encoding != "dense"
+        return build(file_format, Request("litert", "float16")) if loop else file
+
+    variants.job.build = numbered
+    chosen = variants.best() if ask == "best" else variants.one("none")
+
+    assert {("none", 32), ("none", 1)} <= set(built)
+    assert (chosen.request.quantize, chosen.request.unrolled) == ("none", 32)
+    assert chosen.speed.ratio["value"] == pytest.approx(0.75)

@@ -18,7 +18,7 @@ import dataclasses
 from typing import Any
 
 from compressor.errors import UsageError
-from compressor.exporters.request import ExportedFile, Request
+from compressor.exporters.request import EncodedTensor, ExportedFile, Request
 from compressor.models import input_names
 
 
@@ -30,6 +30,25 @@ def export(model: Any, request: Request) -> ExportedFile:
     UsageError for a quantisation or an encoding that TFLite does not have, and ModelError for a
     model that it, or the runtime, cannot execute.
     """
+    from compressor.exporters.recurrence import worth_building
+    from compressor.exporters.tflite import weights
+
+    if request.quantize == "codebook":
+        raise UsageError("TFLite has no codebook", hint="choose --quantize int4")
+    if request.encoding is not None and request.encoding not in weights.ENCODINGS:
+        raise UsageError(
+            "TFLite has no such encoding",
+            value=request.encoding,
+            hint=f"choose one of {', '.join(weights.ENCODINGS)}",
+        )
+    given = request.unrolled
+    variants = worth_building(model, request.optimize) if given is None else (given,)
+    files = [_exported(model, request, unrolled) for unrolled in variants]
+    return min(files, key=lambda file: len(file.content))
+
+
+def _exported(model: Any, request: Request, unrolled: int) -> ExportedFile:
+    """The file in which recurrent layers of at most `unrolled` steps are unrolled."""
     from compressor.exporters.tflite import (
         convert,
         graph,
@@ -42,20 +61,12 @@ def export(model: Any, request: Request) -> ExportedFile:
         weights,
     )
 
-    if request.quantize == "codebook":
-        raise UsageError("TFLite has no codebook", hint="choose --quantize int4")
-    if request.encoding is not None and request.encoding not in weights.ENCODINGS:
-        raise UsageError(
-            "TFLite has no such encoding",
-            value=request.encoding,
-            hint=f"choose one of {', '.join(weights.ENCODINGS)}",
-        )
     if request.quantize == "int8":
-        plain = convert.convert_int8(model, request.calibration, request.runtime)
+        plain = convert.convert_int8(model, request.calibration, request.runtime, unrolled=unrolled)
         scales.share_scales(plain, request.calibration)
         hard_swish.split_hard_swish(plain, request.runtime)
     else:
-        plain = convert.convert(model)
+        plain = convert.convert(model, unrolled=unrolled)
     passes.fix_reshapes(plain)
     passes.drop_dead_operators(plain)
     found = names.weight_names(plain, model)
@@ -63,14 +74,19 @@ def export(model: Any, request: Request) -> ExportedFile:
 
     def write(request: Request) -> ExportedFile:
         encoded = graph.copied(plain)
-        tensors, notes = weights.encode_weights(encoded, found, request)
+        tensors: list[EncodedTensor] = []
+        notes = [*tracing.notes(model, unrolled)]
+        for view, known in zip(graph.views(encoded), found, strict=True):
+            some, more = weights.encode_weights(view, known, request)
+            tensors += some
+            notes += more
         operators.check_runtime(encoded, request.runtime)
         return ExportedFile(
             content=graph.write_graph(encoded),
             inputs=input_names(model),
             tensors=tuple(sorted(tensors, key=lambda tensor: (-tensor.bytes, tensor.name))),
             needs=operators.needs(encoded),
-            notes=(*tracing.notes(model), *notes),
+            notes=tuple(notes),
         )
 
     chosen = write(request)

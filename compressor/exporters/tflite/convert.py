@@ -15,6 +15,7 @@ import numpy as np
 
 from compressor.errors import ModelError, UsageError
 from compressor.exporters.half_precision import input_type
+from compressor.exporters.recurrence import SHORT
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.tracing import INPUT_PREFIX, concrete_function
 from compressor.foundation import quiet_tensorflow, release_memory
@@ -29,16 +30,17 @@ for each row where the weights are dense, and silently wrong where they are spar
 _INPUT = re.compile(rf"{INPUT_PREFIX}(\d+)(?::\d+)?$")
 
 
-def convert(model: Any, options: Mapping[str, Any] | None = None) -> Any:
+def convert(model: Any, options: Mapping[str, Any] | None = None, *, unrolled: int = SHORT) -> Any:
     """Convert a built Keras model to a ModelT, in float32 unless `options` say otherwise.
 
-    `options` are attributes of `tf.lite.TFLiteConverter` to set. The inputs have the names of
+    `options` are attributes of `tf.lite.TFLiteConverter` to set; recurrent layers of at most
+    `unrolled` steps are unrolled, longer ones become loops. The inputs have the names of
     `input_names`, the output is `scores`, or several are named after their layers. Raises
     ModelError for a model that needs operators that TFLite does not have built in, and as
     `tracing.concrete_function` does.
     """
     tensorflow, _ = quiet_tensorflow.load()
-    function = concrete_function(model)
+    function = concrete_function(model, unrolled)
     release_memory(FLOAT32_BYTES * count_parameters(model))
     with warnings.catch_warnings():
         # It asks for the object that owns the variables; there are none any more.
@@ -59,7 +61,9 @@ def convert(model: Any, options: Mapping[str, Any] | None = None) -> Any:
     return graph
 
 
-def convert_int8(model: Any, calibration: Sequence[np.ndarray], runtime: str) -> Any:
+def convert_int8(
+    model: Any, calibration: Sequence[np.ndarray], runtime: str, *, unrolled: int = SHORT
+) -> Any:
     """Convert a Keras model to a ModelT in int8, with float32 inputs and outputs.
 
     `calibration` has one array (examples, *shape) an input, in the order of model.inputs; running
@@ -90,7 +94,7 @@ def convert_int8(model: Any, calibration: Sequence[np.ndarray], runtime: str) ->
         "representative_dataset": examples,
         "_experimental_disable_per_channel_quantization_for_dense_layers": runtime in ONE_SCALE,
     }
-    return convert(model, options)
+    return convert(model, options, unrolled=unrolled)
 
 
 def _output_names(model: Any) -> tuple[str, ...]:

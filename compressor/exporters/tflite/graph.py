@@ -8,6 +8,7 @@ as the specification demands; tensors that are no constants refer to it.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -33,6 +34,20 @@ def read_graph(content: bytes) -> Any:
 def main(graph: Any) -> Any:
     """The subgraph that an interpreter runs; others are bodies of loops and branches."""
     return graph.subgraphs[0]
+
+
+def views(graph: Any) -> list[Any]:
+    """A graph for each subgraph in which that one is the main one.
+
+    Subgraphs, buffers and operator codes are those of `graph`: what changes a view changes it. A
+    view cannot be written, since operators name subgraphs by their numbers.
+    """
+    found = []
+    for subgraph in graph.subgraphs:
+        view = copy.copy(graph)
+        view.subgraphs = [subgraph]
+        found.append(view)
+    return found
 
 
 def operator_name(graph: Any, operator: Any) -> str:

@@ -22,15 +22,14 @@ _PARTS = {
 """operator -> position of an input -> what a layer calls it"""
 
 
-def weight_names(graph: Any, model: Any) -> dict[int, str]:
-    """Constant tensor of the main subgraph -> "layer/variable" of the model.
+def weight_names(graph: Any, model: Any) -> list[dict[int, str]]:
+    """For each subgraph: constant tensor -> "layer/variable" of the model.
 
     A tensor is a variable if both hold the same values in any order, since TFLite transposes
     kernels. What the converter changed (a BatchNorm folded into a kernel, int8) is named by the
     layer in the converter's name of the tensor or its operator, and by its place in the operator;
     failing that, it is left out. Names are unique: a second tensor is numbered, kernel_1.
     """
-    main = graphs.main(graph)
     by_values: dict[bytes, list[str]] = {}
     variables: dict[str, dict[str, np.ndarray]] = {}
     for name, variable in dense_variables(model, ()).items():
@@ -38,6 +37,18 @@ def weight_names(graph: Any, model: Any) -> dict[int, str]:
         values = np.asarray(variable.numpy(), np.float32)
         variables.setdefault(layer, {})[own] = values
         by_values.setdefault(fingerprint(values), []).append(name)
+    given: list[str] = []
+    return [_names(view, variables, by_values, given) for view in graphs.views(graph)]
+
+
+def _names(
+    graph: Any,
+    variables: Mapping[str, Mapping[str, np.ndarray]],
+    by_values: Mapping[bytes, list[str]],
+    given: list[str],
+) -> dict[int, str]:
+    """Of the main subgraph; names that are `given` already are numbered, and new ones added."""
+    main = graphs.main(graph)
     users = graphs.users(graph)
     found: dict[int, str] = {}
     for index, tensor in enumerate(main.tensors):
@@ -53,9 +64,10 @@ def weight_names(graph: Any, model: Any) -> dict[int, str]:
         same = sorted(same, key=lambda name: _owner(name) != layer)
         if same and layer and np.ptp(constant) == 0 and _owner(same[0]) != layer:
             same = []  # zeros that stand for a bias which the layer does not have
-        free = [name for name in same if name not in found.values()] or same
+        free = [name for name in same if name not in given] or same
         if free:
-            found[index] = numbered(free[0], found.values())
+            found[index] = numbered(free[0], given)
+            given.append(found[index])
         elif layer and part:
             if part == "kernel":
                 part = next(
@@ -66,7 +78,8 @@ def weight_names(graph: Any, model: Any) -> dict[int, str]:
                     ),
                     part,
                 )
-            found[index] = numbered(f"{layer}/{part}", found.values())
+            found[index] = numbered(f"{layer}/{part}", given)
+            given.append(found[index])
     return found
 
 

@@ -5,7 +5,7 @@ They run in the order in which they are defined here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -86,16 +86,18 @@ def drop_dead_operators(graph: Any) -> None:
         subgraph.operators = kept[::-1]
 
 
-def shorten_names(graph: Any, names: Mapping[int, str]) -> None:
+def shorten_names(graph: Any, names: Sequence[Mapping[int, str]]) -> None:
     """Name the weights as the model does, and remove all names but those of inputs and outputs.
 
-    `names` maps tensors of the main subgraph to names. The converter's names list every operator
-    that was fused, and can be a third of a small file.
+    `names` maps the tensors of each subgraph to names. Only the main one has public inputs. The
+    converter's names list every operator that was fused, and can be a third of a small file.
     """
-    for number, subgraph in enumerate(graph.subgraphs):
-        public = {*graphs.indices(subgraph.inputs), *graphs.indices(subgraph.outputs)}
+    main = graphs.main(graph)
+    public = {*graphs.indices(main.inputs), *graphs.indices(main.outputs)}
+    for subgraph, known in zip(graph.subgraphs, names, strict=True):
+        subgraph.name = None
         for index, tensor in enumerate(subgraph.tensors):
-            if number == 0 and index in names:
-                tensor.name = names[index]
-            elif index not in public:
+            if index in known:
+                tensor.name = known[index]
+            elif subgraph is not main or index not in public:
                 tensor.name = None

@@ -4,22 +4,20 @@ TFLite's built-in operators compute in float32 and have no lists of tensors, so 
 changed while it is traced, and restored afterwards:
 
 1. Layers of another float type compute in float32; their values are kept.
-2. Recurrent layers are unrolled, with shared weights, so the number of steps must be fixed; a loop
-   would fix the batch size.
+2. Recurrent layers become loops over their steps, or are unrolled, as `recurrence` says.
 """
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import re
-from collections.abc import Iterator
 from typing import Any
 
 from compressor.data import listed
 from compressor.errors import ModelError
 from compressor.exporters import half_precision
-from compressor.exporters.half_precision import changed, computing_in_float32, input_type
+from compressor.exporters.half_precision import computing_in_float32, input_type
+from compressor.exporters.recurrence import looping, recurrent_layers, unrolled_layers
 from compressor.foundation import quiet_tensorflow
 from compressor.models import structure
 
@@ -27,17 +25,17 @@ INPUT_PREFIX = "input_"
 """of the names of the function's inputs, which are numbered in the order of model.inputs"""
 
 
-def concrete_function(model: Any) -> Any:
+def concrete_function(model: Any, unrolled: int) -> Any:
     """The inference of `model` as a concrete function without variables.
 
     It takes model.inputs in their order, with an open batch axis and any float type as float32,
-    and returns the outputs in their order, even those of a dictionary. Raises ModelError for a
-    recurrent layer that is stateful or has an open number of steps, and for a model that
+    and returns the outputs in their order, even those of a dictionary. Recurrent layers of at most
+    `unrolled` steps are unrolled. Raises ModelError for one that is stateful, and for a model that
     TensorFlow cannot trace.
     """
     tensorflow, keras = quiet_tensorflow.load()
     constants = importlib.import_module("tensorflow.python.framework.convert_to_constants")
-    for layer in _recurrent(model):
+    for layer in recurrent_layers(model):
         if layer.stateful:
             raise ModelError(
                 "a recurrent layer that keeps its state between batches cannot be exported",
@@ -56,7 +54,7 @@ def concrete_function(model: Any) -> Any:
         outputs = model(keras.tree.pack_sequence_as(layout, list(tensors)), training=False)
         return keras.tree.flatten(outputs)
 
-    with computing_in_float32(model), _unrolled(model):
+    with computing_in_float32(model), looping(model, unrolled):
         try:
             # Without AutoGraph: the model runs as it does in Keras, and its source is not read.
             function = tensorflow.function(infer, input_signature=specs, autograph=False)
@@ -73,28 +71,16 @@ def concrete_function(model: Any) -> Any:
             ) from error
 
 
-def notes(model: Any) -> tuple[str, ...]:
+def notes(model: Any, unrolled: int) -> tuple[str, ...]:
     """How `concrete_function` changes the model, for the user, a sentence each."""
     found = list(half_precision.notes(model))
-    recurrent = [layer.name for layer in _recurrent(model)]
-    if recurrent:
-        found.append(f"Unrolled, every step an operator of its own: {listed(recurrent)}.")
+    short = unrolled_layers(model, unrolled)
+    if short:
+        names = listed([layer.name for layer in short])
+        found.append(f"Unrolled, every step with operators of its own: {names}.")
+    if loops := [layer.name for layer in recurrent_layers(model) if layer not in short]:
+        found.append(f"A loop over the steps: {listed(loops)}.")
     return tuple(found)
-
-
-def _recurrent(model: Any) -> list[Any]:
-    _, keras = quiet_tensorflow.load()
-    return [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.RNN)]
-
-
-@contextlib.contextmanager
-def _unrolled(model: Any) -> Iterator[None]:
-    with contextlib.ExitStack() as changes:
-        for layer in _recurrent(model):
-            changes.enter_context(changed(layer, "unroll", True))
-            if hasattr(layer, "use_cudnn"):
-                changes.enter_context(changed(layer, "use_cudnn", False))
-        yield
 
 
 def _cause(error: Exception) -> str:
