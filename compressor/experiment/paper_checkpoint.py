@@ -24,7 +24,7 @@ from compressor.data import load_arrays
 from compressor.encodings import SparseKernel
 from compressor.errors import CheckFailedError, CheckpointError, ModelError
 from compressor.foundation import atomic_path, quiet_tensorflow
-from compressor.models import data_digest, dense_variables, resolve_layers
+from compressor.models import data_digest, dense_variables, refuse_opaque, resolve_layers
 from deploy.text import clean
 
 SCHEMA = "compressor.sparse-checkpoint"
@@ -59,6 +59,7 @@ def write_sparse_checkpoint(model: Any, layers: Sequence[str], path: Path | str)
     is read back and compared with the model; a difference raises CheckFailedError.
     """
     _, keras = quiet_tensorflow.load()
+    refuse_opaque(model, "a sparse checkpoint")
     chosen = resolve_layers(model, layers)
     for name, layer in chosen.items():
         if not has_sparse_form(layer):

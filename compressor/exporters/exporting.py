@@ -54,8 +54,9 @@ def export(
     """Export a model as the artefact `output`, and prove it in the runtime that will execute it.
 
     `model` is a Keras model, a .keras file, the folder of a step, or a run directory with step_2_2.
-    It is first shrunk, exactly. `format` defaults to the suffix of `output`, `runtime` to litert
-    for TFLite and onnxruntime for ONNX. `quantize` "auto" is the smallest (with `optimize`
+    It is first shrunk, exactly; a subclassed model, or one with a layer that cannot be rebuilt, is
+    exported as it is, and `notes` say so. `format` defaults to the suffix of `output`, `runtime` to
+    litert for TFLite and onnxruntime for ONNX. `quantize` "auto" is the smallest (with `optimize`
     "latency": the fastest, measured) whose accuracy holds. `encoding` forces one for every tensor
     that it can store. `labels` are the names of the classes. `data` gives the examples to choose on
     (its validation set), the calibration of int8, and the test examples, which report on the
@@ -152,7 +153,7 @@ def write_artifact(job: ExportJob, checked: Checked, target: Path) -> Record:
             for one in checked.file.tensors
         ],
         "needs": checked.file.needs,
-        "notes": list(checked.file.notes),
+        "notes": [*job.notes, *checked.file.notes],
         "inputs": job.reference.feed.describe(),
         "removed": job.shrunk.removed,
         "verdict": checked.verdict.describe(),

@@ -27,6 +27,7 @@ from compressor.models import (
     Preprocessing,
     check_fit,
     count_parameters,
+    framed,
     half_types,
     input_names,
     layer_macs,
@@ -93,10 +94,11 @@ class Checked:
 class ExportJob:
     """A model with the data that its artefacts are compared on; the model is shrunk once.
 
-    `model` is a Keras model or a .keras file. Without `data` the artefacts are compared on random
-    inputs, and there is no calibration. `labels` name the classes. Raises ModelError or DataError
-    where model and data do not fit, ModelError where the model's own outputs are no numbers, and
-    UsageError where there is not one label a class.
+    `model` is a Keras model or a .keras file; where its own code keeps the graph of its layers
+    hidden, or a layer cannot be rebuilt, it is exported as it is, and `notes` say so. Without
+    `data` the artefacts are compared on random inputs, and there is no calibration. `labels` name
+    the classes. Raises ModelError or DataError where model and data do not fit, ModelError where
+    the model's own outputs are no numbers, and UsageError where there is not one label a class.
     """
 
     def __init__(
@@ -111,7 +113,7 @@ class ExportJob:
         quiet_tensorflow.load(threads)
         self.source = Path(model) if isinstance(model, (str, Path)) else None
         self.threads = threads
-        self.model = load_model(self.source) if self.source else model
+        self.model = load_model(self.source) if self.source else framed(model)
         self.data = data
         objective = objective_of(self.model)
         classes = max(objective.classes, 2)
@@ -128,11 +130,19 @@ class ExportJob:
         rounding = max((4 * ROUNDING[dtype] for dtype in halves), default=0.0)
         scores = self._scores(x, feed, "random inputs" if data is None else "examples")
         self.reference = Reference(x, feed, scores, y, objective, rounding)
-        self.shrunk: Shrunk = shrink(self.model)
+        self.notes: tuple[str, ...] = ()
+        self.shrunk = self._shrunk()
         release_memory(self.dense_bytes)
         self._calibration: tuple[np.ndarray, ...] | None = None
         self._kept: contextlib.ExitStack | None = None
         self._runners: dict[str, Runner] = {}
+
+    def _shrunk(self) -> Shrunk:
+        try:
+            return shrink(self.model)
+        except ModelError as error:
+            self.notes += (f"no unit or channel was removed: {error}",)
+            return Shrunk(self.model, {}, (), 0.0, {})
 
     def _scores(self, x: Inputs, feed: Preprocessing, called: str) -> np.ndarray:
         """The outputs of the model on these examples, which messages call so."""

@@ -15,6 +15,11 @@ from .files import (
     save_model as save_model,
     trained_on as trained_on,
 )
+from .framing import (
+    framed as framed,
+    has_own_layers as has_own_layers,
+    refuse_opaque as refuse_opaque,
+)
 from .layer_weights import (
     KernelAxes as KernelAxes,
     LayerWeight as LayerWeight,
@@ -25,6 +30,7 @@ from .layers import (
     ALL as ALL,
     FLOAT32_BYTES as FLOAT32_BYTES,
     all_layers as all_layers,
+    around as around,
     count_parameters as count_parameters,
     dense_variables as dense_variables,
     is_weight as is_weight,
@@ -33,6 +39,7 @@ from .layers import (
     prunable_layers as prunable_layers,
     refuse_name as refuse_name,
     resolve_layers as resolve_layers,
+    unframed as unframed,
 )
 from .macs import Uses as Uses, kernel_uses as kernel_uses, layer_macs as layer_macs
 from .objective import (

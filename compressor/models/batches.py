@@ -9,7 +9,7 @@ import numpy as np
 from compressor.errors import DataError, ModelError
 from compressor.foundation import quiet_tensorflow
 from compressor.models.files import reason_of
-from compressor.models.input_uses import is_embedding
+from compressor.models.input_uses import embeddings_in
 from compressor.models.tracing import graph_of, trace
 
 SAMPLES = 64
@@ -26,9 +26,9 @@ def random_inputs(model: Any, samples: int = SAMPLES, seed: int = 0) -> Any:
     _, keras = quiet_tensorflow.load()
     graph = graph_of(model)
     traced = trace(model)
-    embeddings = [call for call in traced.calls if is_embedding(call.layer)]
-    sizes = [call.layer.input_dim for call in embeddings]
-    whole = {number for call in embeddings for number in call.inputs}
+    embeddings = [(call, embeddings_in(call.layer)) for call in traced.calls]
+    sizes = [layer.input_dim for _, found in embeddings for layer in found]
+    whole = {number for call, found in embeddings if found for number in call.inputs}
     generator = np.random.default_rng(seed)
 
     def draw(tensor: Any, number: int) -> np.ndarray:

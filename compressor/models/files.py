@@ -15,6 +15,8 @@ from compressor.errors import ModelError
 from compressor.foundation import atomic_path, deploy_errors, quiet_tensorflow
 from compressor.models.asked_sizes import MOST_OF_CONFIG, check_asked, stored_shapes
 from compressor.models.custom_classes import missing_class
+from compressor.models.framing import framed
+from compressor.models.layers import unframed
 from compressor.models.objective import restore_compilation
 from deploy.archive import Archive, damage, open_archive
 from deploy.files import open_regular
@@ -36,10 +38,10 @@ def load_model(path: Path | str) -> Any:
     """Load a .keras file in safe mode: code stored in it is never run.
 
     The model is compiled with its saved loss and metrics, as far as safe mode can make them,
-    without the optimizer's state; one saved uncompiled stays so. Raises ModelError for a file that
-    is truncated, is no Keras model, would unpack to far more than its size, asks for more weights
-    than it holds, or needs code of its own: Lambda, or classes that are not registered with Keras
-    (`load_custom`).
+    without the optimizer's state; one saved uncompiled stays so. A subclassed one is `framed`.
+    Raises ModelError for a file that is truncated, is no Keras model, would unpack to far more than
+    its size, asks for more weights than it holds, or needs code of its own: Lambda, or classes that
+    are not registered with Keras (`load_custom`).
     """
     path = Path(path)
     content, stored, digest = _content(path)
@@ -59,7 +61,7 @@ def load_model(path: Path | str) -> Any:
     config = json.loads(content)
     if isinstance(config, dict):
         restore_compilation(model, config.get("compile_config"))
-    return trained_on(model, digest)
+    return framed(trained_on(model, digest))
 
 
 def save_model(model: Any, path: Path | str) -> None:
@@ -69,7 +71,7 @@ def save_model(model: Any, path: Path | str) -> None:
     Keras does not read.
     """
     with atomic_path(Path(path)) as temporary:
-        model.save(temporary, overwrite=True)
+        unframed(model).save(temporary, overwrite=True)
         digest = data_digest(model)
         if digest is not None:
             with zipfile.ZipFile(temporary, "a") as archive:
@@ -79,7 +81,7 @@ def save_model(model: Any, path: Path | str) -> None:
 
 def trained_on(model: Any, digest: str | None) -> Any:
     """`model`, once it is known which data it was trained on: the digest of a `Dataset`."""
-    setattr(model, _DATA, digest)
+    setattr(unframed(model), _DATA, digest)
     return model
 
 
@@ -89,7 +91,7 @@ def data_digest(model: Any) -> str | None:
     Raises ModelError for a file that is no model.
     """
     if not isinstance(model, (str, Path)):
-        return getattr(model, _DATA, None)
+        return getattr(unframed(model), _DATA, None)
     with _open_archive(Path(model)) as (archive, members):
         return _noted_digest(archive, members, Path(model))
 

@@ -23,7 +23,19 @@ def layers_for_raw_values(model: Any, tensor: Any) -> list[Any]:
     """The layers and operations that an input reaches and that take raw values."""
     reached: list[tuple[Any, Any]] = []
     _follow(model, tensor, reached)
-    return [operation for operation, node in reached if _takes_raw_values(operation, node)]
+    found = [
+        layer
+        for operation, node in reached
+        for layer in _inside(operation)
+        if _takes_raw_values(layer, node)
+    ]
+    # Of several Embeddings in one layer, the others may be of positions.
+    return sorted(found, key=lambda layer: -layer.input_dim if is_embedding(layer) else 0)
+
+
+def embeddings_in(operation: Any) -> list[Any]:
+    """The Embedding that an operation is, or those that a layer of the user's own holds."""
+    return [layer for layer in _inside(operation) if is_embedding(layer)]
 
 
 def is_embedding(layer: Any) -> bool:
@@ -69,6 +81,14 @@ def _follow(model: Any, tensor: Any, reached: list[tuple[Any, Any]]) -> set[int]
             else:
                 reached.append((operation, node))
     return unchanged
+
+
+def _inside(operation: Any) -> list[Any]:
+    """A layer or operation; in place of a layer of the user's own, also all that it holds."""
+    is_own = operation is not None and not type(operation).__module__.startswith("keras.")
+    if is_own and hasattr(operation, "_flatten_layers"):
+        return list(operation._flatten_layers())
+    return [operation]
 
 
 def _takes_raw_values(operation: Any, node: Any) -> bool:

@@ -12,6 +12,7 @@ from compressor.foundation import quiet_tensorflow
 from compressor.models.paper import PAPER_NAMES
 
 ALL = "all"
+_INSIDE = "_compressor_inside"
 
 
 def prunable_layers(model: Any) -> dict[str, Any]:
@@ -70,11 +71,26 @@ def refuse_name(name: str, model: Any, prunable: Sequence[str]) -> NoReturn:
     )
 
 
+def unframed(model: Any) -> Any:
+    """The user's own model in a frame (`framing.framed`); `model` itself where there is none."""
+    return getattr(model, _INSIDE, model)
+
+
+def around(frame: Any, inside: Any) -> Any:
+    """Note that `frame` is a model around the user's own, `inside`; returns it."""
+    # Not by Keras's own setattr, for which it would be one more layer.
+    object.__setattr__(frame, _INSIDE, inside)
+    return frame
+
+
 def all_layers(model: Any, prefix: str = "") -> dict[str, Any]:
-    """Every layer that is not itself a model, by path, `outer/inner`; a shared one by its first."""
+    """Every layer that is not itself a model, by path, `outer/inner`; a shared one by its first.
+
+    Those in a frame have the paths that they have in the user's own model.
+    """
     found: dict[str, Any] = {}
     seen: set[int] = set()
-    for layer in model.layers:
+    for layer in unframed(model).layers:
         if hasattr(layer, "layers"):
             inner = all_layers(layer, f"{prefix}{layer.name}/")
         else:

@@ -9,7 +9,8 @@ import numpy as np
 
 from compressor.data import Dataset
 from compressor.foundation import quiet_tensorflow
-from compressor.models.preprocessing import check_fit, output_size
+from compressor.models.layers import unframed
+from compressor.models.preprocessing import check_fit, output_size, structure
 from deploy.examples import predicted_classes
 
 Outputs = Literal["logits", "probabilities"]
@@ -74,6 +75,8 @@ class Objective:
         if not any(_name(metric) in _ACCURACIES for metric in metrics):
             metrics.append(self._accuracy())
         model.compile(optimizer=optimizer, loss=self.loss, metrics=metrics)
+        if unframed(model) is not model:  # the user's own, which is saved and handed back
+            self.compile(unframed(model), model.optimizer)
 
     def _accuracy(self) -> Any:
         _, keras = quiet_tensorflow.load()
@@ -96,6 +99,7 @@ def objective_of(model: Any) -> Objective:
     """
     _, keras = quiet_tensorflow.load()
     classes, outputs = output_size(model), output_kind(model)
+    model = unframed(model)
     notes = list(getattr(model, _NOTES, ()))
     loss = _compiled_loss(keras, model, notes)
     if loss is not None:
@@ -119,8 +123,14 @@ def objective_for(model: Any, data: Dataset) -> Objective:
 
 
 def output_kind(model: Any) -> Outputs:
-    """`probabilities` for an output of softmax or sigmoid, in a layer or as an operation."""
-    return "probabilities" if _is_probability(model.outputs[0]) else "logits"
+    """`probabilities` for an output of softmax or sigmoid, in a layer or as an operation.
+
+    Where code of the user's own gives the output, the operations count that it runs.
+    """
+    tensor = model.outputs[0]
+    is_own = not type(tensor._keras_history.operation).__module__.startswith("keras.")
+    found = _ends_in_probability(model) if is_own else _is_probability(tensor)
+    return "probabilities" if found else "logits"
 
 
 def restore_compilation(model: Any, config: Any) -> None:
@@ -146,6 +156,22 @@ _NOTES = "_compressor_notes"
 _PROBABILITIES = {"softmax", "sigmoid", "hard_sigmoid", "hardsigmoid"}
 # Operations that keep probabilities probabilities.
 _PASSING = {"dropout", "identity", "reshape", "average", "flatten", "squeeze"}
+_PASSING_OPERATIONS = {"Identity", "Reshape", "Squeeze", "Cast"}
+
+
+def _ends_in_probability(model: Any) -> bool:
+    tensorflow, keras = quiet_tensorflow.load()
+    specs = keras.tree.map_structure(
+        lambda tensor: tensorflow.TensorSpec((None, *tensor.shape[1:]), tensor.dtype),
+        structure(model),
+    )
+    function = tensorflow.function(
+        lambda inputs: model(inputs, training=False), input_signature=[specs], autograph=False
+    )
+    operation = function.get_concrete_function().outputs[0].op
+    while operation.type in _PASSING_OPERATIONS:
+        operation = operation.inputs[0].op
+    return operation.type in ("Softmax", "Sigmoid")
 
 
 def _is_probability(tensor: Any) -> bool:

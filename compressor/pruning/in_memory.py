@@ -10,13 +10,24 @@ from typing import Any
 import numpy as np
 
 from compressor.data import Dataset, TrainingData
-from compressor.errors import UsageError
-from compressor.models import accuracies, objective_for
+from compressor.errors import ModelError, UsageError
+from compressor.models import (
+    accuracies,
+    framed,
+    has_own_layers,
+    largest_difference,
+    objective_for,
+    preprocessing_of,
+    unframed,
+)
 from compressor.pruning.pruner import Pruning
 from compressor.pruning.rounds import Outcome, PruningStep, prune_and_retrain, remove_channels
 from compressor.pruning.spec import PruningSpec
 from compressor.shrinking import rebuild
 from compressor.training import PRESETS, Progress, TrainingOptions, derive_seed
+
+_COMPARED = 32
+_COPY_TOLERANCE = 1e-2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,7 +64,9 @@ def prune(
 ) -> Pruned:
     """Prune a Keras classifier in memory, and retrain it; `model` itself is not changed.
 
-    `model` has one output of scores, (n, classes); `data` fits its inputs. `options` are those of
+    `model` has one output of scores, (n, classes); `data` fits its inputs. A subclassed one must be
+    built, and have a `get_config` that names the arguments of its class; its layers' kernels are
+    pruned, but no channels. `options` are those of
     the retraining, with Adam, by default the preset `quick`'s at this sparsity. Masked weights are
     exactly zero; to keep them so in further training, apply the masks with
     `compressor.apply_masks`. Warns of a layer that loses all of its weights. Seeds the random state
@@ -70,9 +83,12 @@ def prune(
     options = options or PRESETS["quick"].retraining_at(spec.highest_sparsity, part)
     if not retrain and spec.schedule != "one-shot":
         raise UsageError(f"{spec.schedule} pruning retrains", value="retrain=False")
+    model = framed(model)
     objective = objective_for(model, data)
     # Not Keras's clone_model, which would instantiate the user's own loss and metrics again.
     student = rebuild(model, {}, {})
+    if has_own_layers(model):
+        _check_copy(model, student, part)
     objective.compile(student, "sgd")
     done = Outcome(student, {})
     prunings: list[Pruning] = []
@@ -100,7 +116,7 @@ def prune(
     for text in pruning.warnings:
         warnings.warn(text, stacklevel=2)
     return Pruned(
-        student,
+        unframed(student),
         masks,
         pruning.rows,
         pruning.left_alone,
@@ -108,3 +124,15 @@ def prune(
         **accuracies(student, part, objective),
         objective=objective.describe(),
     )
+
+
+def _check_copy(model: Any, copy: Any, data: TrainingData) -> None:
+    """Raise ModelError where a configuration of the user's own forgets what its layer computes."""
+    x, _ = data.validation_part(_COMPARED)
+    difference = largest_difference(model, copy, preprocessing_of(model, x)(x))
+    if not difference <= _COPY_TOLERANCE:
+        raise ModelError(
+            "a copy of the model by its configuration does not compute what the model does",
+            value=f"{model.name}, difference {difference:.3g} of the output's scale",
+            hint="give the classes of its layers a get_config that names all arguments",
+        )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.models import ALL, paper_name
+from compressor.models import ALL, paper_name, refuse_opaque
 from compressor.pruning.channels import ChannelPlan, channel_masks, plan_channels
 from compressor.pruning.criteria import Criterion, get_criterion, scores
 from compressor.pruning.granularity import Channel, Granularity, parse_granularity
@@ -89,6 +89,7 @@ def what_to_prune(
     selection = select_kernels(model, spec.layers, granularity)
     if not isinstance(granularity, Channel):
         return dict(selection.kernels), dict(selection.left_alone), None
+    refuse_opaque(model, "the removal of channels")
     plan = plan_channels(model, selection.kernels, named=ALL not in spec.layers)
     return plan.kernels(model), plan.left_alone(selection.left_alone), plan
 

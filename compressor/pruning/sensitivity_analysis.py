@@ -23,6 +23,7 @@ from compressor.foundation import Listener, SilentListener, library_versions, qu
 from compressor.models import (
     ALL,
     accuracy_of,
+    framed,
     load_model,
     needed_data,
     objective_for,
@@ -193,7 +194,7 @@ def _specs(
 
 def _load(model: Any) -> tuple[Any, str]:
     if not isinstance(model, (str, Path)):
-        return model, str(model.name)
+        return framed(model), str(model.name)
     source = keras_file(Path(model), "a .keras file or the folder of a step")
     return load_model(source), str(model)
 

@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import CheckpointError, CompressorError, UsageError
+from compressor.errors import CheckpointError, CompressorError, ModelError, UsageError
 from compressor.experiment import is_sparse_checkpoint, read_sparse_checkpoint, sparse_predictor
 from compressor.exporters import artifact_format, describe_artifact_file, weight_totals
 from compressor.foundation import read_json
 from compressor.models import (
     Uses,
     dense_variables,
+    framed,
     kernel_uses,
     layer_weights,
     load_model,
@@ -34,8 +35,11 @@ from compressor.runs import (
 )
 
 
-def inspect(path: Path | str, other: Path | str | None = None) -> dict[str, Any]:
+def inspect(path: Any, other: Any = None) -> dict[str, Any]:
     """Describe a model, a checkpoint, the folder of a step, a run directory, or an artefact.
+
+    `path` and `other` are paths, or Keras models in memory: of those `path` is the name, and
+    `file_bytes` is None.
 
     A JSON object: for a file `kind` (dense or sparse), `path`, `file_bytes`, `parameters`,
     `nonzeros`, `macs`, `macs_nonzero` and `layers`, a row for each variable: layer, variable,
@@ -62,12 +66,27 @@ def inspect(path: Path | str, other: Path | str | None = None) -> dict[str, Any]
     Raises CheckpointError or ModelError when it is none of these, or damaged; UsageError for a
     whole run with `other`.
     """
-    path = Path(path)
     if other is None:
-        return _describe_run(path) if _is_run(path) else _describe_file(path)
-    for compared in (path, Path(other)):
-        _refuse_run(compared)
-    return _compare(_describe_file(path), _describe_file(Path(other)))
+        is_run = not hasattr(path, "layers") and _is_run(Path(path))
+        return _describe_run(Path(path)) if is_run else _describe(path)
+    for compared in (path, other):
+        if not hasattr(compared, "layers"):
+            _refuse_run(Path(compared))
+    return _compare(_describe(path), _describe(other))
+
+
+def _describe(model: Any) -> dict[str, Any]:
+    """Of a file, or of a Keras model in memory."""
+    if not hasattr(model, "layers"):
+        return _describe_file(Path(model))
+    if not model.built:
+        what = "the model was never built, so its weights have no shapes"
+        raise ModelError(what, value=model.name, hint="call it once on a batch of its inputs")
+    optimizer = getattr(model.optimizer, "variables", ()) if model.compiled else ()
+    values = sum(math.prod(variable.shape) for variable in optimizer if variable.shape)
+    described = _describe_model(framed(model), {}, {}) | {"optimizer_values": values}
+    place = {"path": str(model.name), "file_bytes": None}
+    return {**described, **place, **weight_totals(described["layers"])}
 
 
 def _is_run(path: Path) -> bool:
@@ -102,8 +121,15 @@ def _describe_file(path: Path) -> dict[str, Any]:
 
 def _describe_dense(source: Path) -> dict[str, Any]:
     model = load_model(source)
-    masked = _masked(source, model)
     thresholds = _by_variable(model, _thresholds(source))
+    described = _describe_model(model, _masked(source, model), thresholds)
+    return described | {"optimizer_values": optimizer_variables(source)}
+
+
+def _describe_model(
+    model: Any, masked: Mapping[int, int], thresholds: Mapping[int, Any]
+) -> dict[str, Any]:
+    """The rows of a model; masked weights and thresholds by id of a variable."""
     uses = kernel_uses(model)
     rows = []
     for weight in layer_weights(model):
@@ -111,8 +137,7 @@ def _describe_dense(source: Path) -> dict[str, Any]:
         row = _row(weight.path, weight.name, array.shape, int((array == 0).sum()), array.nbytes)
         extra = {"threshold": thresholds.get(key), "storage": "dense"}
         rows.append(row | _row_macs(row, uses) | {"masked": masked.get(key)} | extra)
-    optimizer = optimizer_variables(source)
-    return {"kind": "dense", "layers": rows, "optimizer_values": optimizer, **_sums(rows, uses)}
+    return {"kind": "dense", "layers": rows, **_sums(rows, uses)}
 
 
 def _describe_sparse(source: Path) -> dict[str, Any]:

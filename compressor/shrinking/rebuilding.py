@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+import types
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +13,11 @@ import numpy as np
 
 from compressor.errors import CompressorError, ModelError
 from compressor.foundation import quiet_tensorflow
-from compressor.models import graph_of, reason_of
+from compressor.models import around, graph_of, reason_of, unframed
+
+_LAMBDA = "<lambda>"
+_OF_EVERY_LAYER = ("name", "trainable", "dtype")
+_LIBRARIES = ("builtins", "keras", "ml_dtypes", "numpy", "tensorflow")
 
 
 @dataclass(frozen=True)
@@ -26,10 +33,11 @@ class Edit:
 
 
 def rebuild(model: Any, edits: Mapping[int, Edit], entries: Mapping[int, int]) -> Any:
-    """Build a new Functional or Sequential model, not compiled.
+    """Build a new Functional or Sequential model, not compiled; a frame is one again.
 
     `edits` are by id of layer, `entries` are numbers of channels by id of InputLayer. Layers
-    without an edit keep their weights. Raises ModelError when a layer cannot be rebuilt from its
+    without an edit keep their weights; one without weights that cannot be rebuilt is shared with
+    the old model. Raises ModelError when a layer cannot be rebuilt from its
     configuration.
     """
     builder = _Builder(edits, entries)
@@ -45,7 +53,10 @@ def rebuild(model: Any, edits: Mapping[int, Edit], entries: Mapping[int, int]) -
         if hasattr(old, "trainable"):
             new.trainable = old.trainable
     for old, new in builder.pairs:
-        _fill(old, new, edits.get(id(old)))
+        if new is not old:
+            _fill(old, new, edits.get(id(old)))
+    if unframed(model) is not model:
+        around(rebuilt, builder.made(unframed(model)))
     return rebuilt
 
 
@@ -56,6 +67,10 @@ class _Builder:
         self._made: dict[int, Any] = {}
         self.pairs: list[tuple[Any, Any]] = []
         self.models: list[tuple[Any, Any]] = []
+
+    def made(self, operation: Any) -> Any:
+        """The new layer for an old one."""
+        return self._made[id(operation)]
 
     def model(self, model: Any) -> Any:
         new = self._model(model)
@@ -116,13 +131,24 @@ def _again(operation: Any, edit: Edit | None) -> Any:
                 name=operation.name,
                 dtype=operation.dtype_policy,
             )
-        config = operation.get_config()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of lambdas, which no file is to hold
+            config = operation.get_config()
         if edit is not None:
             config = _without_arrays(config | edit.config)
-        return type(operation).from_config(config)
+        # A configuration cannot hold these; here they are at hand.
+        config |= {
+            key: value
+            for key in config
+            if getattr(value := getattr(operation, key, None), "__name__", "") == _LAMBDA
+        }
+        with keras.saving.custom_object_scope(_own_objects(operation)):
+            return _from_config(operation, config)
     except CompressorError:
         raise
     except Exception as error:  # user code may raise anything
+        if edit is None and not getattr(operation, "variables", ()):
+            return operation
         raise ModelError(
             "a layer cannot be rebuilt from its configuration",
             value=f"{operation.name} ({reason_of(error)})",
@@ -137,6 +163,39 @@ def _without_arrays(config: dict[str, Any]) -> dict[str, Any]:
         config = config | {"layer": inner | {"config": _without_arrays(inner["config"])}}
     arrays = (key for key, value in config.items() if _is_array_initializer(key, value))
     return config | dict.fromkeys(arrays, "zeros")
+
+
+def _from_config(operation: Any, config: dict[str, Any]) -> Any:
+    """A layer of its configuration; of a class that does not take Keras's own arguments, too."""
+    kind = type(operation)
+    try:
+        return kind.from_config(config)
+    except TypeError:
+        taken = inspect.signature(kind).parameters
+        if config.keys() - taken.keys() > set(_OF_EVERY_LAYER):
+            raise
+        made = kind(**{key: value for key, value in config.items() if key in taken})
+        made.name = operation.name
+        return made
+
+
+def _own_objects(operation: Any) -> dict[str, Any]:
+    """The classes and functions of the user's own that a layer uses, by their names.
+
+    Its configuration only names them. Raises ModelError where two have one name.
+    """
+    parts = operation._flatten_layers() if hasattr(operation, "_flatten_layers") else [operation]
+    found: dict[str, Any] = {}
+    for part in parts:
+        for value in (part, *vars(part).values()):
+            own = value if isinstance(value, types.FunctionType) else type(value)
+            if str(own.__module__).partition(".")[0] in _LIBRARIES or own.__name__ == _LAMBDA:
+                continue
+            if found.setdefault(own.__name__, own) is not own:
+                what = "two functions or classes of a layer have one name"
+                hint = "give them names of their own"
+                raise ModelError(what, value=f"{own.__name__} in {part.name}", hint=hint)
+    return found
 
 
 def _is_array_initializer(key: str, value: Any) -> bool:

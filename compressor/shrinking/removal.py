@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from compressor.errors import CheckFailedError, ModelError, UsageError
-from compressor.models import ROUNDING, all_layers, half_types, largest_difference, random_inputs
+from compressor.models import (
+    ROUNDING,
+    all_layers,
+    framed,
+    half_types,
+    largest_difference,
+    random_inputs,
+    refuse_opaque,
+)
 from compressor.shrinking.batchnorm import fold_batchnorm as fold
 from compressor.shrinking.edits import edits_of, entries_of
 from compressor.shrinking.graph import Constants, Graph, find_constants, graph_of_channels
@@ -66,6 +74,8 @@ def shrink(
         raise ModelError("this takes a Keras model", value=repr(model)[:80], hint=hint)
     if isinstance(round_to, bool) or not isinstance(round_to, int) or round_to < 1:
         raise UsageError("widths must be rounded to 1 or more", value=round_to, hint="try 8")
+    model = framed(model)
+    refuse_opaque(model, "exact removal")
     batch = random_inputs(model) if inputs is None else inputs
     shrunk = _attempt(model, batch, fold_batchnorm, round_to)
     # Folding rounds weights that are stored in half precision once more.
