@@ -11,6 +11,7 @@ import compressor
 from compressor.commands.options import (
     CUSTOM,
     FORCE,
+    INPUT_SIZE,
     JSON,
     PATH,
     THREADS,
@@ -85,6 +86,7 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
 )
 @host_options("Measure the latency on this machine, over ssh. Default: here.")
 @THREADS
+@INPUT_SIZE
 @CUSTOM
 @FORCE
 @JSON

@@ -94,6 +94,13 @@ CUSTOM = click.option(
     help="Python file with layers, losses or metrics of your own that the model needs. It is "
     "executed. May be repeated.",
 )
+INPUT_SIZE = click.option(
+    "--input-size",
+    type=parameters.InputSize(),
+    metavar="SIZE",
+    help="Without data: the sizes that the model's input leaves open, such as 224x224; by name if "
+    "several do: image=224x224,steps=100.",
+)
 THREADS = click.option(
     "--threads", type=COUNT, help="Threads per operation. Default: one per core."
 )

@@ -116,6 +116,27 @@ class Sparsities(click.ParamType):
         return found
 
 
+class InputSize(click.ParamType):
+    """The size of an input, 224x224, or of several by their names: image=224x224,steps=100."""
+
+    name = "size"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...] | dict[str, tuple[int, ...]]:
+        """Turn `224x224` into (224, 224), and `steps=100` into {'steps': (100,)}."""
+        if not isinstance(value, str):
+            return value
+        parts = [part.rpartition("=") for part in _split(value)]
+        try:
+            sizes = {name: tuple(map(int, size.split("x"))) for name, _, size in parts}
+        except ValueError:
+            sizes = {}
+        if not sizes or len(sizes) < len(parts) or (len(sizes) > 1 and "" in sizes):
+            self.fail(f"{value!r} is neither like 224x224 nor image=224x224,steps=100", param, ctx)
+        return sizes.get("", sizes)
+
+
 class Slowdown(click.ParamType):
     """A ratio such as 1.05, none, or auto."""
 

@@ -14,6 +14,7 @@ from compressor.commands.options import (
     CUSTOM,
     FORCE,
     GRANULARITY,
+    INPUT_SIZE,
     JSON,
     MODEL_DATA,
     PATH,
@@ -175,6 +176,7 @@ def _refuse_idle(options: dict[str, Any], *, retrain: bool) -> None:
     help="Fold BatchNormalization into the preceding kernel, or keep it for further training.",
 )
 @THREADS
+@INPUT_SIZE
 @CUSTOM
 @FORCE
 @JSON

@@ -13,6 +13,7 @@ from compressor.commands.options import (
     CUSTOM,
     DATA,
     FORCE,
+    INPUT_SIZE,
     JSON,
     MODEL_DATA,
     PATH,
@@ -98,6 +99,7 @@ def train(
 @data_option("none; no accuracy is measured")
 @layers_option(None, "Layers to store sparse. Default: the pruned ones.")
 @THREADS
+@INPUT_SIZE
 @CUSTOM
 @FORCE
 @JSON
@@ -106,6 +108,7 @@ def sparsify(
     output: Path | None,
     data_dir: Path | None,
     layers: tuple[str, ...] | None,
+    input_size: Any,
     threads: int | None,
     force: bool,
     as_json: bool,
@@ -125,6 +128,7 @@ def sparsify(
             output,
             given_data(data_dir),
             layers=layers,
+            input_size=input_size,
             threads=threads,
             force=force,
             listener=progress,

@@ -33,6 +33,7 @@ from compressor.foundation import quiet_tensorflow
 from compressor.models import (
     ALL,
     PAPER_NAMES,
+    InputSize,
     check_image_shape,
     count_parameters,
     load_model,
@@ -75,7 +76,12 @@ def train_step(
 
 
 def sparsify_step(
-    directory: Path, source: Path, data: TrainingData | None, *, layers: Sequence[str]
+    directory: Path,
+    source: Path,
+    data: TrainingData | None,
+    *,
+    layers: Sequence[str],
+    input_size: InputSize | None = None,
 ) -> dict[str, Any]:
     """step_3: write the sparse checkpoint of `layers` of the model file `source`, and check it."""
     model = load_model(source)
@@ -85,7 +91,7 @@ def sparsify_step(
     kernels, stay_dense = kernels_and_rest(model, layers)
     record: dict[str, Any] = {"bytes": size, "encodings": model_bytes(kernels, stay_dense)}
     predictor = load_predictor(directory / SPARSE)
-    check_parity(dense_predictor(model, source), predictor, data)
+    check_parity(dense_predictor(model, source), predictor, data, input_size)
     if data is not None:
         record["accuracy"] = predictor_accuracy(predictor, data.data)
         record["inputs"] = preprocessing.preprocessing_of(model, data.data.x_test).describe()
@@ -98,13 +104,19 @@ def kernels_and_rest(model: Any, layers: Sequence[str]) -> tuple[dict[str, np.nd
     return kernels, count_parameters(model) - sum(kernel.size for kernel in kernels.values())
 
 
-def check_parity(dense: Predictor, sparse: Predictor, data: TrainingData | None) -> None:
+def check_parity(
+    dense: Predictor,
+    sparse: Predictor,
+    data: TrainingData | None,
+    input_size: InputSize | None = None,
+) -> None:
     """Raise CheckFailedError where scores differ by more than 1e-4 of their scale.
 
-    On up to 64 validation images of `data`, or as many random inputs.
+    On up to 64 validation images of `data`, or as many random inputs, of this size where it is
+    open.
     """
     if data is None:
-        inputs = random_inputs(dense.model, _PARITY_INPUTS)
+        inputs = random_inputs(dense.model, _PARITY_INPUTS, input_size=input_size)
     else:
         x, _ = data.validation_part(_PARITY_INPUTS)
         inputs = preprocessing.preprocessing_of(dense.model, x)(x)

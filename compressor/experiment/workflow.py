@@ -14,7 +14,7 @@ from compressor.experiment.predictors import Evaluation, evaluate_predictor, loa
 from compressor.experiment.steps import check_paper_model
 from compressor.experiment.variables import Variables, hold_variables
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
-from compressor.models import load_model, needed_data, prunable_layers
+from compressor.models import InputSize, load_model, needed_data, prunable_layers
 from compressor.pruning import (
     Plan,
     PruningSpec,
@@ -102,6 +102,7 @@ def sparsify(
     data: Dataset | None = None,
     *,
     layers: Sequence[str] | None = None,
+    input_size: InputSize | None = None,
     threads: int | None = None,
     force: bool = False,
     listener: Listener | None = None,
@@ -110,14 +111,15 @@ def sparsify(
 
     `model` is a .keras file or a run directory with step_2_2; `output` as in `prune_run`, with the
     suffix -sparse. `layers` are by default those with masks beside the model, or else those with
-    any zero. The accuracy is measured when `data` is given.
+    any zero. The accuracy is measured when `data` is given; without them `input_size` gives the
+    sizes that the model's inputs leave open.
     """
     source, folder = model_and_output(Path(model), "step_2_2", output, "-sparse")
     listener = listener or SilentListener()
     part = None if data is None else TrainingData.of(data)
     with RunDirectory(folder, MODEL_RUN) as run:
         quiet_tensorflow.load(threads)
-        return _sparsify(run, source, part, force, listener, layers)
+        return _sparsify(run, source, part, force, listener, layers, input_size)
 
 
 def evaluate(
@@ -146,13 +148,14 @@ def _sparsify(
     force: bool,
     listener: Listener,
     layers: Sequence[str] | None = None,
+    input_size: InputSize | None = None,
 ) -> Records:
     listener.stage("sparsify")
     chosen = list(layers) if layers else _sparse_layers(source)
     digest = None if data is None else data.data.digest
     record = run.step(
         "step_3",
-        lambda here: steps.sparsify_step(here, source, data, layers=chosen),
+        lambda here: steps.sparsify_step(here, source, data, layers=chosen, input_size=input_size),
         config={"model": model_digest(source), "layers": chosen, "data": digest},
         force=force,
     )

@@ -25,7 +25,7 @@ from compressor.exporters.request import (
 )
 from compressor.exporters.variants import MAX_SLOWDOWN, Variants
 from compressor.foundation import Listener, SilentListener, json_text, write_files
-from compressor.models import known_data
+from compressor.models import InputSize, known_data
 from compressor.remote import SshHost
 from compressor.runs import artefact_path, artefact_stem, artefacts_folder, model_to_shrink
 from compressor.runtimes import Runner, find, python_of
@@ -45,6 +45,7 @@ def export(
     optimize: Optimize = "size",
     encoding: str | None = None,
     labels: Sequence[str] | None = None,
+    input_size: InputSize | None = None,
     threads: int | None = None,
     max_slowdown: float | Literal["auto"] | None = "auto",
     host: SshHost | str | None = None,
@@ -58,9 +59,13 @@ def export(
     exported as it is, and `notes` say so. `format` defaults to the suffix of `output`, `runtime` to
     litert for TFLite and onnxruntime for ONNX. `quantize` "auto" is the smallest (with `optimize`
     "latency": the fastest, measured) whose accuracy holds. `encoding` forces one for every tensor
-    that it can store. `labels` are the names of the classes. `data` gives the examples to choose on
-    (its validation set), the calibration of int8, and the test examples, which report on the
-    artefact and decide nothing; by default the embedded MNIST, for a model that was trained on it.
+    that it can store. `labels` are the names of the classes. Sizes that the inputs leave open
+    are those of the data, without data `input_size`, (64, 64) or by the inputs' names: a TFLite
+    file is fixed to them, an ONNX file is not where it is right at another size, too.
+
+    `data` gives the examples to choose on (its validation set), the calibration of int8, and the
+    test examples, which report on the artefact and decide nothing; by default the embedded MNIST,
+    for a model that was trained on it.
     Without data the artefact is compared on random inputs, accuracy is not measured, and "auto" is
     "none" or "float16".
 
@@ -87,7 +92,7 @@ def export(
     if place is not None:
         with Runner(runtime, host=place) as runner:  # fails before any work is done
             runner.probe()
-    with _job(model, data, labels, threads, listener) as job:
+    with _job(model, data, labels, threads, listener, input_size) as job:
         variants = Variants(job, chosen, runtime, optimize, encoding, listener, limit, place)
         variants.loops = (chosen, optimize) == ("tflite", "latency")
         checked = variants.best() if quantize == "auto" else variants.one(quantize)
@@ -103,6 +108,7 @@ def export_all(
     optimize: Optimize = "size",
     encoding: str | None = None,
     labels: Sequence[str] | None = None,
+    input_size: InputSize | None = None,
     threads: int | None = None,
     force: bool = False,
     listener: Listener | None = None,
@@ -122,7 +128,7 @@ def export_all(
             _check_free(target, force)
             jobs.append((chosen, runtime, quantize, target))
     records = []
-    with _job(model, data, labels, threads, listener) as job:
+    with _job(model, data, labels, threads, listener, input_size) as job:
         for chosen, runtime, quantize, target in jobs:
             variants = Variants(job, chosen, runtime, optimize, encoding, listener)
             try:
@@ -184,11 +190,12 @@ def _job(
     labels: Sequence[str] | None,
     threads: int | None,
     listener: Listener,
+    input_size: InputSize | None,
 ) -> ExportJob:
     listener.stage("run and shrink the model")
     given = model if hasattr(model, "layers") else model_to_shrink(Path(model))
     data = known_data(given) if data is None else data
-    return ExportJob(given, data, labels=labels, threads=threads)
+    return ExportJob(given, data, labels=labels, threads=threads, input_size=input_size)
 
 
 def _limit(

@@ -16,14 +16,16 @@ from compressor import runtimes
 from compressor.data import Dataset, Inputs, TrainingData, draw_examples
 from compressor.errors import CheckFailedError, CheckpointError, ModelError, UsageError
 from compressor.exporters import parity
+from compressor.exporters.open_inputs import OpenInputs, stored_inputs
 from compressor.exporters.parity import Reference
-from compressor.exporters.request import ExportedFile, Request
+from compressor.exporters.request import ExportedFile, Request, checked_labels
 from compressor.exporters.speed import Speed
 from compressor.exporters.verdict import Verdict
 from compressor.foundation import quiet_tensorflow, release_memory, temporary_folder
 from compressor.models import (
     FLOAT32_BYTES,
     ROUNDING,
+    InputSize,
     Preprocessing,
     check_fit,
     count_parameters,
@@ -35,12 +37,11 @@ from compressor.models import (
     objective_of,
     predict_scores,
     preprocessing_of,
-    random_inputs,
+    sizes_fed,
 )
 from compressor.runtimes import Runner
 from compressor.shrinking import Shrunk, shrink
 from deploy import CheckVectors, describe_machine
-from deploy.fields import LONGEST_TEXT
 
 CALIBRATION = 256
 """Training examples on which the ranges of activations are found."""
@@ -108,8 +109,9 @@ class ExportJob:
         *,
         labels: Sequence[str] | None = None,
         threads: int | None = None,
+        input_size: InputSize | None = None,
     ) -> None:
-        self.labels = _checked(labels)
+        self.labels = checked_labels(labels)
         quiet_tensorflow.load(threads)
         self.source = Path(model) if isinstance(model, (str, Path)) else None
         self.threads = threads
@@ -121,11 +123,12 @@ class ExportJob:
             count = f"{len(self.labels)} labels, {classes} classes"
             raise UsageError("there is not one label a class", value=count)
         if data is None:
-            x = _stored(self.model)
+            x = stored_inputs(self.model, RANDOM_INPUTS, input_size)
             feed, y = preprocessing_of(self.model, x), None
         else:
             feed = check_fit(self.model, data)
             x, y = TrainingData.of(data).choosing_part(CHOSEN_ON)
+        self.open = OpenInputs(self.model, sizes_fed(self.model, feed, input_size))
         halves = half_types(self.model, "compute_dtype")
         rounding = max((4 * ROUNDING[dtype] for dtype in halves), default=0.0)
         scores = self._scores(x, feed, "random inputs" if data is None else "examples")
@@ -139,7 +142,8 @@ class ExportJob:
 
     def _shrunk(self) -> Shrunk:
         try:
-            return shrink(self.model)
+            sizes = self.open.sizes or None
+            return shrink(self.model, input_size=sizes)
         except ModelError as error:
             self.notes += (f"no unit or channel was removed: {error}",)
             return Shrunk(self.model, {}, (), 0.0, {})
@@ -165,7 +169,8 @@ class ExportJob:
     @functools.cached_property
     def _plain_examples(self) -> int:
         """How many examples plain kernels run."""
-        macs = [found.dense for found in layer_macs(self.shrunk.model).values() if found]
+        model = self.open.closed(self.shrunk.model)
+        macs = [found.dense for found in layer_macs(model).values() if found]
         return int(np.clip(PLAIN_MACS // max(sum(macs), 1), 2, PLAIN))
 
     def __enter__(self) -> ExportJob:
@@ -197,9 +202,34 @@ class ExportJob:
     def build(self, file_format: str, request: Request) -> ExportedFile:
         """The artefact in memory, not yet run."""
         exporter = importlib.import_module(f"compressor.exporters.{file_format}")
-        exported: ExportedFile = exporter.export(self.shrunk.model, request)
-        release_memory(self.dense_bytes)
-        return exported
+
+        def exported(model: Any, note: str = "") -> ExportedFile:
+            file: ExportedFile = exporter.export(model, request)
+            release_memory(self.dense_bytes)
+            notes = (note, *file.notes) if note else file.notes
+            return dataclasses.replace(file, notes=notes)
+
+        if not self.open.sizes:
+            return exported(self.shrunk.model)
+        if file_format == "onnx" and self._elsewhere is not None:
+            return exported(self.shrunk.model, self.open.proven(self._elsewhere))
+        return exported(self.open.closed(self.shrunk.model), self.open.fixed)
+
+    @functools.cached_property
+    def _elsewhere(self) -> Reference | None:
+        """The model's outputs at another size, where an ONNX file that is open gives them, too."""
+        reference = self.open.elsewhere(self.reference)
+        if reference is None:
+            return None
+        from compressor.exporters import onnx
+
+        try:
+            file = onnx.export(self.shrunk.model, Request(FORMATS["onnx"]))
+            with self._loaded(FORMATS["onnx"], "onnx", file) as (_, run):
+                passed = parity.judge(run(reference, BATCH), reference, "none").passed
+        except (ModelError, CheckFailedError):
+            return None
+        return reference if passed else None
 
     def check(self, file_format: str, request: Request, file: ExportedFile) -> Checked:
         """Read the file back, run it in its runtime and in plain kernels, and judge it.
@@ -214,27 +244,36 @@ class ExportJob:
         few = [(self._drawn(count), BATCH), (self._drawn(min(count, PLAIN_SINGLE)), 1)]
         runtime = runtimes.find(request.runtime).verified_in
         facts = {"runtime": runtime, "version": runtimes.state(runtime).version or ""}
+        other = self._elsewhere if file_format == "onnx" and self.open.sizes else None
+        away: np.ndarray | None = None
         try:
             _read_back(file_format, file.content)
             with self._loaded(runtime, file_format, file) as (facts, run):
                 scores = run(whole, BATCH)
                 one_by_one = run(whole.only(single), 1)
                 found = [run(whole.only(drawn), batch) for drawn, batch in few]
+                away = None if other is None else run(other, BATCH)
         except (CheckFailedError, CheckpointError) as error:
             failed = parity.failure(str(error), whole, quantize)
             return Checked(file_format, request, file, failed, facts, None)
         plain: list[np.ndarray] = []
+        plain_away: np.ndarray | None = None
         # Without plain kernels for it, outputs are held against the model's alone.
         with (
             contextlib.suppress(CheckFailedError),
             self._loaded(FORMATS[file_format], file_format, file, reference=True) as (_, run),
         ):
             plain += [run(whole.only(drawn), batch) for drawn, batch in few]
+            plain_away = None if other is None else run(other, BATCH)
         pairs = list(zip(found, plain, strict=True)) if plain else []
         verdict = parity.judge(scores, whole, quantize, pairs)
         if verdict.passed:
             part = whole.only(single)
             verdict = parity.judge_single(verdict, one_by_one, scores[single], part)
+        if verdict.passed and other is not None and away is not None:
+            both = [] if plain_away is None else [(away, plain_away)]
+            if reason := parity.judge(away, other, quantize, both).reason:
+                verdict = verdict.failed(f"with inputs of another size, {reason}")
         tolerance = VECTOR_TOLERANCE.get(quantize, OTHER_VECTOR_TOLERANCE)
         check = CheckVectors(
             whole.only(vectors).inputs(file.inputs, slice(None)),
@@ -303,26 +342,7 @@ class ExportJob:
         return self._calibration
 
 
-def _checked(labels: Sequence[str] | None) -> tuple[str, ...] | None:
-    if labels is None:
-        return None
-    for place, label in enumerate(labels):
-        if not label.isprintable() or not 0 < len(label) <= LONGEST_TEXT:
-            raise UsageError("a label is a printable text", value=repr(label))
-        if label in labels[:place]:
-            raise UsageError("two classes have one label", value=label)
-    return tuple(labels)
-
-
 def _read_back(file_format: str, content: bytes) -> None:
     """Raise CheckpointError for a file that violates its format; nothing is executed."""
     reading = importlib.import_module(f"compressor.exporters.{file_format}.reading")
     getattr(reading, f"read_{file_format}")(content)
-
-
-def _stored(model: Any) -> Any:
-    """Random inputs for `model`, as a data set stores them."""
-    _, keras = quiet_tensorflow.load()
-    arrays = keras.tree.flatten(random_inputs(model, RANDOM_INPUTS))
-    names = input_names(model)
-    return arrays[0] if len(arrays) == 1 else dict(zip(names, arrays, strict=True))

@@ -9,7 +9,9 @@ from typing import Literal
 
 import numpy as np
 
+from compressor.errors import UsageError
 from deploy.artifact_parts import StoredTensor
+from deploy.fields import LONGEST_TEXT
 
 Quantize = Literal["none", "float16", "dynamic", "int8", "int4", "codebook"]
 Optimize = Literal["size", "latency"]
@@ -66,3 +68,15 @@ class ExportedFile:
     """operator (TFLite) or operator set (ONNX) -> version"""
     notes: tuple[str, ...] = ()
     """for the user, a sentence each: why something was not encoded as asked, ..."""
+
+
+def checked_labels(labels: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The names of the classes; raises UsageError for one that is no text, or is there twice."""
+    if labels is None:
+        return None
+    for place, label in enumerate(labels):
+        if not label.isprintable() or not 0 < len(label) <= LONGEST_TEXT:
+            raise UsageError("a label is a printable text", value=repr(label))
+        if label in labels[:place]:
+            raise UsageError("two classes have one label", value=label)
+    return tuple(labels)

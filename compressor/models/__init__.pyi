@@ -47,6 +47,13 @@ from .objective import (
     objective_for as objective_for,
     objective_of as objective_of,
 )
+from .open_sizes import (
+    InputSize as InputSize,
+    Sizes as Sizes,
+    sized as sized,
+    sizes_fed as sizes_fed,
+    sizes_given as sizes_given,
+)
 from .paper import (
     PAPER_NAMES as PAPER_NAMES,
     check_image_shape as check_image_shape,

@@ -10,18 +10,21 @@ from compressor.errors import DataError, ModelError
 from compressor.foundation import quiet_tensorflow
 from compressor.models.files import reason_of
 from compressor.models.input_uses import embeddings_in
+from compressor.models.open_sizes import InputSize, sizes_given
+from compressor.models.preprocessing import input_names
 from compressor.models.tracing import graph_of, trace
 
 SAMPLES = 64
 _BATCH = 256
-_UNKNOWN_SIZE = 8
 
 
-def random_inputs(model: Any, samples: int = SAMPLES, seed: int = 0) -> Any:
+def random_inputs(
+    model: Any, samples: int = SAMPLES, seed: int = 0, *, input_size: InputSize | None = None
+) -> Any:
     """Random inputs in the structure that `model(...)` takes, each (samples, ...).
 
     float32 in 0 to 1; where the dtype is not a float's or an Embedding follows, integers that every
-    Embedding accepts. Sizes that are not fixed are 8.
+    Embedding accepts. Open sizes are as named; raises UsageError where they are not.
     """
     _, keras = quiet_tensorflow.load()
     graph = graph_of(model)
@@ -30,16 +33,17 @@ def random_inputs(model: Any, samples: int = SAMPLES, seed: int = 0) -> Any:
     sizes = [layer.input_dim for _, found in embeddings for layer in found]
     whole = {number for call, found in embeddings if found for number in call.inputs}
     generator = np.random.default_rng(seed)
+    named = sizes_given(model, input_size)
 
-    def draw(tensor: Any, number: int) -> np.ndarray:
-        batch, *sizes_of_one = tensor.shape
-        shape = (batch or samples, *(size or _UNKNOWN_SIZE for size in sizes_of_one))
+    def draw(tensor: Any, number: int, name: str) -> np.ndarray:
+        shape = (tensor.shape[0] or samples, *named.get(name, tensor.shape[1:]))
         dtype = keras.backend.standardize_dtype(tensor.dtype)
         if dtype == "bool" or not dtype.startswith(("float", "bfloat")) or number in whole:
             return generator.integers(0, min(sizes, default=2), shape).astype(dtype)
         return generator.random(shape, np.float32).astype(dtype)
 
-    drawn = [draw(t, n) for t, n in zip(graph.inputs, traced.inputs, strict=True)]
+    names = input_names(model)
+    drawn = [draw(*each) for each in zip(graph.inputs, traced.inputs, names, strict=True)]
     return keras.tree.pack_sequence_as(graph.input, drawn)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 from compressor.data import Dataset
 from compressor.foundation import quiet_tensorflow
 from compressor.models.layers import unframed
+from compressor.models.open_sizes import sizes_fed
 from compressor.models.preprocessing import check_fit, output_size, structure
 from deploy.examples import predicted_classes
 
@@ -118,7 +119,7 @@ def objective_of(model: Any) -> Objective:
 
 def objective_for(model: Any, data: Dataset) -> Objective:
     """The objective of `model`. Raises DataError or ModelError where `data` do not fit it."""
-    check_fit(model, data)
+    sizes_fed(model, check_fit(model, data))
     return objective_of(model)
 
 

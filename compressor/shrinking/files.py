@@ -11,6 +11,7 @@ from compressor.data import Dataset, TrainingData, rows
 from compressor.errors import ModelError, RunDirectoryError, UsageError
 from compressor.foundation import quiet_tensorflow
 from compressor.models import (
+    InputSize,
     accuracy_of,
     data_digest,
     load_model,
@@ -18,6 +19,7 @@ from compressor.models import (
     objective_of,
     preprocessing_of,
     save_model,
+    sizes_fed,
     trained_on,
 )
 from compressor.runs import model_to_shrink, shrunk_path
@@ -31,6 +33,7 @@ def shrink_file(
     *,
     round_to: int = 1,
     fold_batchnorm: bool = True,
+    input_size: InputSize | None = None,
     threads: int | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
@@ -39,9 +42,9 @@ def shrink_file(
     `model` is a .keras file, the folder of a step, or a run directory with step_2_2. `output` is by
     default NAME-shrunk.keras beside the file, or shrunk.keras in the run directory. The models are
     compared on validation examples of `data`, which also gives their accuracies, or on random
-    inputs. Returns a JSON object: removed, folded, kept, difference, checked_on, source, output,
-    and accuracy with `data`. Raises RunDirectoryError when `output` exists, unless `force`, and
-    CheckFailedError when the models do not compute the same.
+    inputs, with `input_size` for open sizes. Returns a JSON object: removed, folded, kept,
+    difference, checked_on, source, output, and accuracy with `data`. Raises RunDirectoryError when
+    `output` exists, unless `force`, and CheckFailedError when the models do not compute the same.
     """
     source = model_to_shrink(Path(model))
     target = Path(output) if output is not None else shrunk_path(Path(model), source)
@@ -65,9 +68,11 @@ def shrink_file(
             raise ModelError(error.what, value=error.value, hint=hint) from error
         x, _ = part.validation_part(COMPARED_EXAMPLES)
         feed = preprocessing_of(before, x)
+        sizes_fed(before, feed, input_size)
         inputs, record["inputs"] = feed(x), feed.describe()
         record["checked_on"] = f"{rows(x)} validation examples"
-    shrunk = shrink(before, inputs, fold_batchnorm=fold_batchnorm, round_to=round_to)
+    how: dict[str, Any] = {"fold_batchnorm": fold_batchnorm, "round_to": round_to}
+    shrunk = shrink(before, inputs, **how, input_size=input_size)
     record |= {
         "removed": shrunk.removed,
         "folded": list(shrunk.folded),

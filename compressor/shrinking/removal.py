@@ -10,6 +10,7 @@ import numpy as np
 from compressor.errors import CheckFailedError, ModelError, UsageError
 from compressor.models import (
     ROUNDING,
+    InputSize,
     all_layers,
     framed,
     half_types,
@@ -51,6 +52,7 @@ def shrink(
     fold_batchnorm: bool = True,
     round_to: int = 1,
     tolerance: float = 1e-5,
+    input_size: InputSize | None = None,
 ) -> Shrunk:
     """Remove every unit and channel that does not matter from a Functional or Sequential model.
 
@@ -63,7 +65,8 @@ def shrink(
     4. BatchNormalization is folded into the kernel before it, unless the check then fails.
 
     The new model, not compiled, is compared with the old one on `inputs`, a preprocessed batch as
-    `model(...)` takes it, by default random. Names, nesting, shared layers and trainable flags
+    `model(...)` takes it, by default random; open sizes are then `input_size`: (64, 64), or by the
+    inputs' names. Names, nesting, shared layers and trainable flags
     stay. Raises UsageError for a `round_to` below 1, ModelError for a model that cannot be rebuilt,
     DataError for inputs that do not fit, and CheckFailedError when the outputs differ by more than
     `tolerance` of their scale, computed in float32; where weights are stored in half precision, by
@@ -76,7 +79,7 @@ def shrink(
         raise UsageError("widths must be rounded to 1 or more", value=round_to, hint="try 8")
     model = framed(model)
     refuse_opaque(model, "exact removal")
-    batch = random_inputs(model) if inputs is None else inputs
+    batch = random_inputs(model, input_size=input_size) if inputs is None else inputs
     shrunk = _attempt(model, batch, fold_batchnorm, round_to)
     # Folding rounds weights that are stored in half precision once more.
     stored = half_types(model, "variable_dtype")

@@ -129,3 +129,10 @@ def test_a_full_disk_behind_standard_output() -> None:
         done = subprocess.run([script, "--version"], stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2
     assert done.stderr.splitlines() == ["error: No space left on device: standard output"]
+
+
+@pytest.mark.parametrize("size", ["64xx64", "image=64,32", "a=1,a=2", "64x-", ""])
+def test_a_size_that_is_none_is_refused(tmp_path: Path, size: str) -> None:
+    message = compressor("export", tmp_path / "m.keras", "--input-size", size).refusal()
+
+    assert "224x224" in message

@@ -35,7 +35,7 @@ OPTIONS = {
     ],
     "shrink": [
         *("MODEL", "-o", "--output", "--round-to", "--fold-batchnorm", "--no-fold-batchnorm"),
-        *("--threads", "--force", "--custom", "--data", *ALWAYS),
+        *("--threads", "--force", "--custom", "--input-size", "--data", *ALWAYS),
     ],
     "sensitivity": [
         *("MODEL", "-o", "--output", "--sparsities", "--granularity", "--criterion", "--images"),
@@ -43,7 +43,7 @@ OPTIONS = {
     ],
     "sparsify": [
         *("MODEL", "-o", "--output", "--threads", "--force", "--custom", "--data", "--layers"),
-        *ALWAYS,
+        *("--input-size", *ALWAYS),
     ],
     "evaluate": [
         *("CHECKPOINT", "--checkpoint-dir", "--batch-size", "--max-steps", "--threads"),
@@ -58,7 +58,7 @@ OPTIONS = {
     "export": [
         *("MODEL", "-o", "--output", "--format", "--for", "--quantize", "--optimize"),
         *("--encoding", "--labels", "--threads", "--force", "--data", "--max-slowdown", *HOST),
-        *("--custom", *ALWAYS),
+        *("--custom", "--input-size", *ALWAYS),
     ],
     "devices": ["DEVICE", *ALWAYS],
     "keygen": ["NAME", *ALWAYS],

@@ -1,0 +1,83 @@
+"""Models whose inputs have open sizes: what a file is fixed to, and where else it is right."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from compressor.exporters.parity import Reference
+from compressor.foundation import quiet_tensorflow
+from compressor.models import (
+    InputSize,
+    Sizes,
+    input_names,
+    predict_scores,
+    preprocessing_of,
+    random_inputs,
+    sized,
+)
+
+_EXAMPLES = 4
+_FACTORS = (2.0, 0.5, 1.5)
+"""By which open sizes are changed to prove that a file takes others; the first that the model
+takes. Twice the size is divisible by what the size is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class OpenInputs:
+    """A model, and the sizes of those inputs that leave some open; none where `sizes` is empty."""
+
+    model: Any
+    sizes: Sizes
+
+    def closed(self, model: Any) -> Any:
+        """`model`, which has the same inputs, with these sizes."""
+        return sized(model, self.sizes) if self.sizes else model
+
+    @property
+    def fixed(self) -> str:
+        """The note on a file that is fixed to these sizes."""
+        return f"Inputs of any other size are refused: it is fixed to {_shown(self.sizes)}."
+
+    def proven(self, other: Reference) -> str:
+        """The note on a file that takes any size, and was run on the examples `other`, too."""
+        found = dict(zip(input_names(self.model), other.feed.row_shapes, strict=True))
+        there = _shown({name: found[name] for name in self.sizes})
+        return f"Inputs have open sizes: right at {_shown(self.sizes)} and at {there}."
+
+    def elsewhere(self, reference: Reference) -> Reference | None:
+        """The outputs of the model on random inputs of another size; None if it takes no other."""
+        shapes = dict(zip(input_names(self.model), self.model.inputs, strict=True))
+        for factor in _FACTORS:
+            sizes = {
+                name: tuple(
+                    max(int(factor * size), 1) if shapes[name].shape[place] is None else size
+                    for place, size in enumerate(shape, 1)
+                )
+                for name, shape in self.sizes.items()
+            }
+            if sizes == self.sizes:
+                continue
+            x = stored_inputs(self.model, _EXAMPLES, sizes)
+            feed = preprocessing_of(self.model, x)
+            try:
+                scores = predict_scores(self.model.predict_on_batch, x, feed)
+            except Exception:  # Keras raises whatever a layer makes it raise
+                continue
+            if scores.shape[1:] == reference.scores.shape[1:] and np.isfinite(scores).all():
+                return dataclasses.replace(reference, x=x, feed=feed, scores=scores, labels=None)
+        return None
+
+
+def stored_inputs(model: Any, count: int, input_size: InputSize | None) -> Any:
+    """Random inputs for `model`, `count` of them, as a data set stores them."""
+    _, keras = quiet_tensorflow.load()
+    arrays = keras.tree.flatten(random_inputs(model, count, input_size=input_size))
+    names = input_names(model)
+    return arrays[0] if len(arrays) == 1 else dict(zip(names, arrays, strict=True))
+
+
+def _shown(sizes: Sizes) -> str:
+    return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in sizes.items())
