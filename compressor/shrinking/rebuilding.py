@@ -37,8 +37,7 @@ def rebuild(model: Any, edits: Mapping[int, Edit], entries: Mapping[int, int]) -
 
     `edits` are by id of layer, `entries` are numbers of channels by id of InputLayer. Layers
     without an edit keep their weights; one without weights that cannot be rebuilt is shared with
-    the old model. Raises ModelError when a layer cannot be rebuilt from its
-    configuration.
+    the old model. Raises ModelError when a layer cannot be rebuilt from its configuration.
     """
     builder = _Builder(edits, entries)
     try:
