@@ -14,12 +14,19 @@ import numpy as np
 
 from compressor import runtimes
 from compressor.data import Dataset, Inputs, TrainingData, draw_examples
-from compressor.errors import CheckFailedError, CheckpointError, ModelError, UsageError
+from compressor.errors import (
+    CheckFailedError,
+    CheckpointError,
+    CompressorError,
+    ModelError,
+    UsageError,
+)
 from compressor.exporters import parity
 from compressor.exporters.open_inputs import OpenInputs, stored_inputs
 from compressor.exporters.parity import Reference
 from compressor.exporters.request import ExportedFile, Request, checked_labels
 from compressor.exporters.speed import Speed
+from compressor.exporters.tracing import cause, refuse_tables
 from compressor.exporters.verdict import Verdict
 from compressor.foundation import quiet_tensorflow, release_memory, temporary_folder
 from compressor.models import (
@@ -116,6 +123,7 @@ class ExportJob:
         self.source = Path(model) if isinstance(model, (str, Path)) else None
         self.threads = threads
         self.model = load_model(self.source) if self.source else framed(model)
+        refuse_tables(self.model)
         self.data = data
         objective = objective_of(self.model)
         classes = max(objective.classes, 2)
@@ -150,7 +158,13 @@ class ExportJob:
 
     def _scores(self, x: Inputs, feed: Preprocessing, called: str) -> np.ndarray:
         """The outputs of the model on these examples, which messages call so."""
-        scores = predict_scores(self.model.predict_on_batch, x, feed)
+        try:
+            scores = predict_scores(self.model.predict_on_batch, x, feed)
+        except CompressorError:
+            raise
+        except Exception as error:  # its layers raise what they like
+            what = f"the model fails on {called}"
+            raise ModelError(what, value=cause(error)) from error
         broken = int(np.sum(~np.isfinite(scores).all(axis=1)))
         if broken:
             what = "the model's own outputs are NaN or infinite"

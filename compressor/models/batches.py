@@ -38,6 +38,9 @@ def random_inputs(
     def draw(tensor: Any, number: int, name: str) -> np.ndarray:
         shape = (tensor.shape[0] or samples, *named.get(name, tensor.shape[1:]))
         dtype = keras.backend.standardize_dtype(tensor.dtype)
+        if dtype == "string":
+            hint = "turn the text into numbers before the model"
+            raise ModelError("an input of the model is text", value=tensor.name, hint=hint)
         if dtype == "bool" or not dtype.startswith(("float", "bfloat")) or number in whole:
             return generator.integers(0, min(sizes, default=2), shape).astype(dtype)
         return generator.random(shape, np.float32).astype(dtype)

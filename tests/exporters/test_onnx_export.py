@@ -399,22 +399,6 @@ def test_weights_that_float16_would_lose_stay_float32(keras):
     np.testing.assert_allclose(outputs(file, inputs), right, rtol=1e-3, atol=1e-24)
 
 
-def test_a_grouped_convolution_is_refused_by_name(keras, rejected):
-    model = sequential(keras, (8, 8, 4), keras.layers.Conv2D(6, 3, groups=2, name="halves"))
-    line = rejected(ModelError, export, model, Request("onnxruntime"))
-    assert "grouped convolution" in line and "halves" in line
-
-
-def test_a_value_that_nothing_gives_is_refused(rejected):
-    from compressor.exporters.onnx.convert import _check_values
-
-    node = onnx.helper.make_node("Add", ["x", "lost"], ["y"])
-    floats = onnx.TensorProto.FLOAT
-    x, y = (onnx.helper.make_tensor_value_info(name, floats, [1]) for name in "xy")
-    graph = onnx.helper.make_graph([node], "graph", [x], [y])
-    assert "lost, which Add takes" in rejected(ModelError, _check_values, graph)
-
-
 def test_quantising_leaves_nothing_in_an_empty_home(tmp_path: Path) -> None:
     runnable_files.write_onnx(tmp_path / "model.onnx", batch=3)
     home = EmptyHome(tmp_path / "empty")

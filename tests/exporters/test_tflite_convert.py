@@ -378,10 +378,9 @@ def test_constants_of_four_bits_are_read_as_they_were_set(small_net):
 
 def test_an_operator_that_tflite_does_not_have_is_named(keras, rejected):
     layers = keras.layers
-    model = keras.Sequential(
-        [keras.Input((6, 6, 6, 2)), layers.MaxPooling3D(), layers.Flatten(), layers.Dense(4)]
-    )
-    assert "MaxPool3D" in rejected(ModelError, convert.convert, model)
+    odd = layers.Conv2DTranspose(2, 3, dilation_rate=2, name="odd")
+    model = keras.Sequential([keras.Input((6, 6, 2)), odd, layers.Flatten(), layers.Dense(4)])
+    assert "Conv2DBackpropInput (odd)" in rejected(ModelError, convert.convert, model)
 
 
 def test_a_model_that_gives_back_its_input_is_refused(keras, rejected):

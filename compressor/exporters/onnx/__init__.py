@@ -12,7 +12,7 @@ from compressor.errors import ModelError, UsageError
 from compressor.exporters import half_precision
 from compressor.exporters.onnx import integer
 from compressor.exporters.onnx.canonical import name_after_layers, put_in_order
-from compressor.exporters.onnx.convert import OPSET, check_operators, convert
+from compressor.exporters.onnx.convert import OPSET, convert
 from compressor.exporters.onnx.decoding import (
     CHOSEN_FROM,
     ENCODINGS,
@@ -52,7 +52,6 @@ def export(model: Any, request: Request) -> ExportedFile:
     put_in_order(proto.graph)
     named = name_after_layers(proto.graph, model)
     tidy(proto, channels_last=request.quantize == "int8")
-    check_operators(proto)
     notes = half_precision.notes(model)
     if request.quantize == "int8":
         proto = integer.quantize_static(proto, request.calibration)

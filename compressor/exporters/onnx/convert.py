@@ -1,18 +1,20 @@
-"""From a Keras model to an ONNX model, by Keras's own exporter; no file is left behind."""
+"""From a Keras model to an ONNX model: traced and frozen as for TFLite, then tf2onnx."""
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 import numpy as np
 import onnx
 
 from compressor.errors import ModelError
-from compressor.exporters.half_precision import computing_in_float32, input_type
-from compressor.exporters.onnx.graphs import all_graphs, all_nodes, rename
+from compressor.exporters.half_precision import input_type
+from compressor.exporters.onnx.graphs import all_nodes, rename
+from compressor.exporters.onnx.operators import handlers
 from compressor.exporters.onnx.quiet import quiet
-from compressor.foundation import quiet_tensorflow, temporary_folder
-from compressor.models import input_names, structure
+from compressor.exporters.tracing import concrete_function, layer_of
+from compressor.models import input_names
 
 OPSET = 18
 """The newest operator set that tf2onnx writes."""
@@ -25,37 +27,37 @@ def convert(model: Any) -> Any:
 
     Its inputs are named and ordered as `input_names(model)`, its output is `scores`; the first axis
     of each is the batch, of any size. Every float type becomes float32. Raises ModelError, in one
-    line, for what Keras's exporter cannot convert; see also `check_operators`.
+    line, for what tf2onnx cannot convert, for operators that ONNX does not have, and as
+    `concrete_function` does.
     """
-    tensorflow, keras = quiet_tensorflow.load()
-    _check_groups(model)
-    names = input_names(model)
-    # Functional models need the structure they were built with; the names must be unique.
-    tensors = keras.tree.flatten(structure(model))
-    specs = [
-        tensorflow.TensorSpec((None, *tensor.shape[1:]), input_type(tensor), name=f"input_{number}")
-        for number, tensor in enumerate(tensors)
-    ]
-    signature = [keras.tree.pack_sequence_as(structure(model), specs)]
-    scratch = temporary_folder("compressor-onnx-")
-    with scratch as folder, computing_in_float32(model), quiet():
-        path = folder / "model.onnx"
+    with quiet():
+        function = concrete_function(model, "onnx")
         try:
-            model.export(
-                path, format="onnx", opset_version=OPSET, verbose=False, input_signature=signature
-            )
+            converted = _from_frozen(function)
         except Exception as error:  # tf2onnx raises whatever an operator makes it raise
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ModelError(
                 "the model cannot be converted to ONNX", value=f"{model.name} ({reason})"
             ) from error
-        converted = onnx.load(path)
-    _check_values(converted.graph)
-    _name_boundary(converted, [spec.name for spec in specs], names, tensors)
+    _check_operators(converted, model)
+    _name_boundary(converted, [tensor.name for tensor in function.inputs], model)
     return converted
 
 
-def check_operators(model: Any) -> None:
+def _from_frozen(function: Any) -> Any:
+    tf2onnx = importlib.import_module("tf2onnx")
+    converted, _ = tf2onnx.convert.from_graph_def(
+        function.graph.as_graph_def(add_shapes=True),
+        name="model",
+        input_names=[tensor.name for tensor in function.inputs],
+        output_names=[tensor.name for tensor in function.outputs],
+        opset=OPSET,
+        custom_op_handlers=handlers(),
+    )
+    return converted
+
+
+def _check_operators(model: Any, source: Any) -> None:
     """Raise ModelError for an operator that ONNX does not have: tf2onnx copies those unchanged."""
     versions = {entry.domain: entry.version for entry in model.opset_import}
     for node in all_nodes(model.graph):
@@ -65,49 +67,19 @@ def check_operators(model: Any) -> None:
         if not known:
             raise ModelError(
                 "the model needs an operator that ONNX does not have",
-                value=f"{node.op_type} ({node.name})",
+                value=f"{node.op_type} ({layer_of(source, node.name) or node.name})",
                 hint="replace the layer or its activation",
             )
 
 
-def _check_groups(model: Any) -> None:
-    """Keras compiles grouped convolutions with XLA, which tf2onnx cannot convert."""
-    _, keras = quiet_tensorflow.load()
-    kinds = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
-    for layer in model._flatten_layers():
-        if isinstance(layer, kinds) and layer.groups > 1:
-            raise ModelError(
-                "a grouped convolution cannot be converted to ONNX",
-                value=f"{layer.name} ({layer.groups} groups)",
-                hint="replace it with one convolution for each group, or export to TFLite",
-            )
-
-
-def _check_values(graph: Any) -> None:
-    """Raise ModelError for a value without a source: tf2onnx loses some captured constants."""
-    given = {""}
-    for inner in all_graphs(graph):
-        given |= {entry.name for entry in (*inner.initializer, *inner.input)}
-        given.update(name for node in inner.node for name in node.output)
-    for node in all_nodes(graph):
-        for name in node.input:
-            if name not in given:
-                raise ModelError(
-                    "tf2onnx lost a constant of the model",
-                    value=f"{name}, which {node.op_type} takes",
-                    hint="make the constant a weight of a layer",
-                )
-
-
-def _name_boundary(model: Any, specs: list[str], names: tuple[str, ...], tensors: Any) -> None:
+def _name_boundary(model: Any, given: list[str], source: Any) -> None:
     """Set names, order and batch axis of inputs and output; unused inputs are kept."""
-    graph = model.graph
-    given = {entry.name.partition(":")[0]: entry.name for entry in graph.input}
-    mapping = {given[spec]: name for spec, name in zip(specs, names, strict=True) if spec in given}
+    graph, names = model.graph, input_names(source)
+    mapping = dict(zip(given, names, strict=True))
     mapping[graph.output[0].name] = OUTPUT
     rename(graph, mapping)
     del graph.input[:]
-    for name, tensor in zip(names, tensors, strict=True):
+    for name, tensor in zip(names, source.inputs, strict=True):
         dtype = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(input_type(tensor)))
         sizes = [
             f"{name}_axis_{axis}" if size is None else size

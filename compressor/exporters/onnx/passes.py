@@ -21,7 +21,6 @@ def tidy(model: Any, *, channels_last: bool = False) -> None:
     `channels_last` is for runtimes that compute convolutions in NHWC, as ONNX Runtime does in
     integers: transpositions are then left for it to cancel against its own.
     """
-    replace_erfc(model)
     make_reshapes_static(model)
     order = restore_transposes if channels_last else move_transposes
     for operator in ("Mul", "Add"):
@@ -31,25 +30,6 @@ def tidy(model: Any, *, channels_last: bool = False) -> None:
     remove_unused(model.graph)
     # The passes needed the sizes; a runtime infers them anew.
     del model.graph.value_info[:]
-
-
-def replace_erfc(model: Any) -> None:
-    """Erfc(x) -> 1 - Erf(x). Ensures: no Erfc, which ONNX does not have, in the main graph.
-
-    tf2onnx writes it for the exact GELU, which needs the absolute precision of erfc; the relative
-    one is lost for large x.
-    """
-    graph = model.graph
-    nodes = []
-    for node in graph.node:
-        if node.op_type != "Erfc":
-            nodes.append(node)
-            continue
-        one, inner = (graphs.fresh(graph, f"{node.output[0]}/{part}") for part in ("one", "erf"))
-        graph.initializer.append(graphs.tensor(one, np.asarray(1, np.float32)))
-        nodes.append(helper.make_node("Erf", list(node.input), [inner], name=inner))
-        nodes.append(helper.make_node("Sub", [one, inner], list(node.output), name=node.name))
-    graphs.replace_all(graph.node, nodes)
 
 
 def make_reshapes_static(model: Any) -> None:

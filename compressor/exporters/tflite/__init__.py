@@ -18,6 +18,7 @@ import dataclasses
 from typing import Any
 
 from compressor.errors import UsageError
+from compressor.exporters import tracing
 from compressor.exporters.request import EncodedTensor, ExportedFile, Request
 from compressor.models import input_names
 
@@ -57,7 +58,6 @@ def _exported(model: Any, request: Request, unrolled: int) -> ExportedFile:
         operators,
         passes,
         scales,
-        tracing,
         weights,
     )
 

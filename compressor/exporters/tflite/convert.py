@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
+from compressor.data import listed
 from compressor.errors import ModelError, UsageError
 from compressor.exporters.half_precision import input_type
 from compressor.exporters.recurrence import SHORT
 from compressor.exporters.tflite import graph as graphs
-from compressor.exporters.tflite.tracing import INPUT_PREFIX, concrete_function
+from compressor.exporters.tracing import INPUT_PREFIX, concrete_function, layer_of
 from compressor.foundation import quiet_tensorflow, release_memory
 from compressor.models import FLOAT32_BYTES, count_parameters, input_names, numbered
 
@@ -40,7 +41,7 @@ def convert(model: Any, options: Mapping[str, Any] | None = None, *, unrolled: i
     `tracing.concrete_function` does.
     """
     tensorflow, _ = quiet_tensorflow.load()
-    function = concrete_function(model, unrolled)
+    function = concrete_function(model, "tflite", unrolled)
     release_memory(FLOAT32_BYTES * count_parameters(model))
     with warnings.catch_warnings():
         # It asks for the object that owns the variables; there are none any more.
@@ -52,7 +53,7 @@ def convert(model: Any, options: Mapping[str, Any] | None = None, *, unrolled: i
         try:
             content = converter.convert()
         except Exception as error:  # the converter raises what it likes
-            raise _refusal(error) from error
+            raise _refusal(error, function, model) from error
     graph = graphs.read_graph(content)
     for code in graph.operatorCodes:
         if graphs.code_name(code) == "CUSTOM":
@@ -106,13 +107,16 @@ def _output_names(model: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _refusal(error: Exception) -> ModelError:
+def _refusal(error: Exception, function: Any, model: Any) -> ModelError:
     text = str(error)
     missing = re.search(
         r"'tf\.(\w+)' op (?:is neither a custom op nor a flex op|requires element_shape)", text
     )
     if missing:
-        return _no_operator(missing.group(1))
+        name = missing.group(1)
+        same = [one.name for one in function.graph.get_operations() if one.type == name]
+        layers = [layer for layer in dict.fromkeys(layer_of(model, one) for one in same) if layer]
+        return _no_operator(f"{name} ({listed(layers)})" if layers else name)
     line = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
     return ModelError("TensorFlow's converter to TFLite cannot convert the model", value=line[:200])
 

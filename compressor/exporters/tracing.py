@@ -1,0 +1,141 @@
+"""From a Keras model to one TensorFlow function that a converter can take.
+
+It holds the inference alone: its inputs are the model's, what only trains is gone, and every
+variable and captured tensor is a constant. The model is changed while it is traced, and restored
+afterwards:
+
+1. Layers of another float type compute in float32; their values are kept.
+2. For TFLite recurrent layers become loops over their steps, or are unrolled, as `recurrence` says.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from typing import Any, Literal
+
+from compressor.data import listed
+from compressor.errors import ModelError
+from compressor.exporters import half_precision
+from compressor.exporters.half_precision import computing_in_float32, input_type
+from compressor.exporters.portable import portable_operators
+from compressor.exporters.recurrence import (
+    SHORT,
+    in_inference,
+    looping,
+    recurrent_layers,
+    unrolled_layers,
+)
+from compressor.foundation import quiet_tensorflow
+from compressor.models import FLOAT32_BYTES, count_parameters, structure
+
+INPUT_PREFIX = "input_"
+"""of the names of the function's inputs, which are numbered in the order of model.inputs"""
+LARGEST = 2**31
+"""Bytes: both TensorFlow's graphs and ONNX's files are protocol buffers."""
+_TABLES = ("Hashing", "HashedCrossing", "IntegerLookup", "StringLookup", "TextVectorization")
+"""Keras layers of which TensorFlow's operators have no counterpart elsewhere."""
+
+
+def concrete_function(
+    model: Any, file_format: Literal["onnx", "tflite"], unrolled: int = SHORT
+) -> Any:
+    """The inference of `model` as a concrete function without variables.
+
+    It takes model.inputs in their order, with an open batch axis and any float type as float32,
+    and returns the outputs in their order, even those of a dictionary. For TFLite recurrent layers
+    of at most `unrolled` steps are unrolled. Raises ModelError for one that is stateful, for a
+    model that TensorFlow cannot trace, and for more than `LARGEST` weights.
+    """
+    tensorflow, keras = quiet_tensorflow.load()
+    constants = importlib.import_module("tensorflow.python.framework.convert_to_constants")
+    weights = FLOAT32_BYTES * count_parameters(model)
+    if weights > LARGEST:
+        raise ModelError(
+            "a file holds at most 2 GB of weights while it is made",
+            value=f"{weights / 1e9:.2f} GB in float32",
+            hint="remove channels first, with prune --granularity channel",
+        )
+    for layer in recurrent_layers(model):
+        if layer.stateful:
+            raise ModelError(
+                "a recurrent layer that keeps its state between batches cannot be exported",
+                value=layer.name,
+                hint="build it with stateful=False",
+            )
+    layout = structure(model)
+    specs = [
+        tensorflow.TensorSpec(
+            (None, *tensor.shape[1:]), input_type(tensor), name=f"{INPUT_PREFIX}{number}"
+        )
+        for number, tensor in enumerate(model.inputs)
+    ]
+
+    def infer(*tensors: Any) -> list[Any]:
+        # Without updates of variables, such as the states of random generators.
+        with keras.StatelessScope():
+            outputs = model(keras.tree.pack_sequence_as(layout, list(tensors)), training=False)
+        return keras.tree.flatten(outputs)
+
+    # Without AutoGraph: the model runs as it does in Keras, and its source is not read.
+    function = tensorflow.function(infer, input_signature=specs, autograph=False)
+    flat = file_format == "tflite"
+    recurrence = looping(model, unrolled) if flat else in_inference(model)
+    with computing_in_float32(model), recurrence, portable_operators(flat=flat):
+        try:
+            # Loops stay operators of their own; the converters know them.
+            return constants.convert_variables_to_constants_v2(
+                function.get_concrete_function(), lower_control_flow=False, aggressive_inlining=True
+            )
+        except (ValueError, TypeError, NotImplementedError) as error:
+            if "Cannot unroll" in str(error):
+                raise ModelError(
+                    "a recurrent layer that takes an open number of steps cannot be exported",
+                    value=", ".join(tensor.name for tensor in model.inputs),
+                    hint="give the Input layer a fixed number of steps",
+                ) from error
+            raise ModelError(
+                "the model cannot be traced in float32 with an open batch size", value=cause(error)
+            ) from error
+
+
+def refuse_tables(model: Any) -> None:
+    """Raise ModelError for a layer that works on text or looks values up in a table."""
+    _, keras = quiet_tensorflow.load()
+    kinds = tuple(getattr(keras.layers, name) for name in _TABLES)
+    found = [layer for layer in model._flatten_layers() if isinstance(layer, kinds)]
+    if found:
+        raise ModelError(
+            "a layer that works on text or looks values up in a table cannot be exported",
+            value=listed(dict.fromkeys(f"{one.name} ({type(one).__name__})" for one in found)),
+            hint="do its work before the model, and give the model numbers",
+        )
+
+
+def layer_of(model: Any, operator: str) -> str:
+    """The layer that an operator comes from by its name, such as net/conv/Conv2D, or ''."""
+    outer, *scopes = operator.split("/")
+    if outer != model.name:  # TensorFlow numbers scopes that are entered again
+        scopes = [re.sub(r"_\d+$", "", scope) for scope in scopes]
+    names = {layer.name for layer in model._flatten_layers()}
+    return next((scope for scope in reversed(scopes) if scope in names), "")
+
+
+def notes(model: Any, unrolled: int) -> tuple[str, ...]:
+    """How `concrete_function` changes the model, for the user, a sentence each."""
+    found = list(half_precision.notes(model))
+    short = unrolled_layers(model, unrolled)
+    if short:
+        names = listed([layer.name for layer in short])
+        found.append(f"Unrolled, every step with operators of its own: {names}.")
+    if loops := [layer.name for layer in recurrent_layers(model) if layer not in short]:
+        found.append(f"A loop over the steps: {listed(loops)}.")
+    return tuple(found)
+
+
+def cause(error: Exception) -> str:
+    """The line of an error that says why; Keras puts the name of the layer in front."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if len(lines) > 1 and lines[0].startswith("Exception encountered"):
+        lines = lines[1:]
+    return re.sub("\x1b\\[[0-9]*m", "", lines[0]) if lines else type(error).__name__
