@@ -21,7 +21,7 @@ from compressor.exporters.half_precision import computing_in_float32, input_type
 from compressor.exporters.portable import portable_operators
 from compressor.exporters.recurrence import (
     SHORT,
-    in_inference,
+    known_to_onnx,
     looping,
     recurrent_layers,
     unrolled_layers,
@@ -80,7 +80,7 @@ def concrete_function(
     # Without AutoGraph: the model runs as it does in Keras, and its source is not read.
     function = tensorflow.function(infer, input_signature=specs, autograph=False)
     flat = file_format == "tflite"
-    recurrence = looping(model, unrolled) if flat else in_inference(model)
+    recurrence = looping(model, unrolled) if flat else known_to_onnx(model)
     with computing_in_float32(model), recurrence, portable_operators(flat=flat):
         try:
             # Loops stay operators of their own; the converters know them.
