@@ -11,6 +11,7 @@ import onnx
 from compressor.errors import ModelError
 from compressor.exporters.half_precision import input_type
 from compressor.exporters.onnx.graphs import all_nodes, rename
+from compressor.exporters.onnx.light_copies import light_copies
 from compressor.exporters.onnx.operators import handlers
 from compressor.exporters.onnx.quiet import quiet
 from compressor.exporters.tracing import concrete_function, layer_of
@@ -30,7 +31,7 @@ def convert(model: Any) -> Any:
     line, for what tf2onnx cannot convert, for operators that ONNX does not have, and as
     `concrete_function` does.
     """
-    with quiet():
+    with quiet(), light_copies():
         function = concrete_function(model, "onnx")
         try:
             converted = _from_frozen(function)

@@ -31,6 +31,7 @@ MIN_INTEGER_SIZE = 65_536
 
 _QUANTIZED = "_quantized"
 """the suffix of a quantised weight in onnxruntime.quantization"""
+_ENDINGS = {"QuantizeLinear": "/q", "DequantizeLinear": "/dq"}
 _BATCH = 32
 _OPERATORS = (
     # Products, and operators that pass integers on; the rest stays float32.
@@ -74,6 +75,7 @@ def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
     graph = quantized.graph
     _keep_output_exact(graph)
     _name_integers(graph)
+    _shorten(graph)
     return quantized
 
 
@@ -143,6 +145,31 @@ def _name_integers(graph: Any) -> None:
             plain = name.removesuffix(_QUANTIZED)
             mapping |= {name: plain, plain: f"{plain}/float"}
     graphs.rename(graph, mapping)
+
+
+def _shorten(graph: Any) -> None:
+    """Remove what nothing needs: names of names, repeated zero points, inferred sizes.
+
+    The quantiser adds two nodes and five names to every value, together a third of a small file.
+    """
+    mapping = {}
+    for node in graph.node:
+        ending = _ENDINGS.get(node.op_type)
+        if ending is not None:
+            node.ClearField("name")
+            output, long = node.output[0], f"_{node.op_type}_Output"
+            if output.endswith(long):
+                mapping[output] = graphs.fresh(graph, output.removesuffix(long) + ending)
+    points: dict[tuple[Any, ...], str] = {}
+    for entry in graph.initializer:
+        if entry.name.endswith("_zero_point"):
+            values = graphs.array_of(entry)
+            key = (values.dtype.str, values.shape, values.tobytes())
+            mapping[entry.name] = points.setdefault(key, f"zero_point_{len(points)}")
+    graphs.rename(graph, mapping)
+    kept = {entry.name: entry for entry in graph.initializer}
+    graphs.replace_all(graph.initializer, kept.values())
+    del graph.value_info[:]
 
 
 def _keep_output_exact(graph: Any) -> None:

@@ -13,19 +13,23 @@ import onnx
 from onnx import helper
 
 from compressor.exporters.onnx import graphs
+from compressor.exporters.onnx.hard_swish import fuse_hard_swish
 
 
 def tidy(model: Any, *, channels_last: bool = False) -> None:
     """All passes, in order, over an opset-18 model.
 
     `channels_last` is for runtimes that compute convolutions in NHWC, as ONNX Runtime does in
-    integers: transpositions are then left for it to cancel against its own.
+    integers: transpositions are then left for it to cancel against its own. Nor is hard-swish then
+    one operator, since it would compute that in float32.
     """
     make_reshapes_static(model)
     order = restore_transposes if channels_last else move_transposes
     for operator in ("Mul", "Add"):
         fold_into_convolutions(model.graph, operator)
     fuse_gemm(model.graph)
+    if not channels_last:
+        fuse_hard_swish(model.graph)
     order(model.graph)
     remove_unused(model.graph)
     # The passes needed the sizes; a runtime infers them anew.
