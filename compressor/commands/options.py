@@ -115,8 +115,9 @@ GRANULARITY = click.option(
 CRITERION = click.option(
     "--criterion",
     default="magnitude",
-    help="How weights are scored; the lowest scores are removed: magnitude, taylor "
-    "(|weight x gradient|), or an installed criterion.",
+    help="How weights are chosen: magnitude, taylor (|weight x gradient|), or an installed "
+    "criterion remove the lowest scores; reconstruct also changes what is left, so that each "
+    "layer's outputs change least (needs no labels).",
 )
 VALIDATION = click.option(
     "--validation",

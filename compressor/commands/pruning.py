@@ -53,8 +53,9 @@ from compressor.commands.progress import TerminalProgress
 @click.option(
     "--calibration",
     type=COUNT,
-    metavar="IMAGES",
-    help="Training images for taylor's gradients. Default: 1024.",
+    metavar="N",
+    help="Training inputs for the criterion: with labels for taylor's gradients (default: 1024), "
+    "without for reconstruct (default: 8192).",
 )
 @click.option(
     "--pruning-schedule",
@@ -102,6 +103,7 @@ def prune(
     Examples:
       compressor prune model.keras --data data.npz --sparsity 0.8 -o pruned
       compressor prune model.keras --granularity channel --sparsity 0.5 -o narrow
+      compressor prune model.keras --criterion reconstruct --no-retrain -o fast
       compressor prune model.keras --pruning-schedule gradual --sparsity 0.98 --epochs 4 --distill
     """
     _refuse_idle(options, retrain=retrain)
@@ -146,7 +148,7 @@ def _refuse_idle(options: dict[str, Any], *, retrain: bool) -> None:
     if schedule != "gradual":
         idle["ramp"] = "--pruning-schedule gradual"
     if options["criterion"] == "magnitude":
-        idle["calibration"] = "--criterion taylor"
+        idle["calibration"] = "--criterion taylor or reconstruct"
     if not options["distill"]:
         idle |= dict.fromkeys(_DISTILLATION, "--distill")
     if not retrain:

@@ -1,4 +1,4 @@
-"""Pruning criteria score every weight; the lowest scores are pruned.
+"""Pruning criteria score every weight; the lowest scores are pruned. Some also change the others.
 
 `register_criterion` adds one, and so does an installed package with an entry point in the group
 `compressor.criteria`:
@@ -17,6 +17,7 @@ from collections.abc import Callable
 import numpy as np
 
 from compressor.errors import CompressorError, UsageError
+from compressor.pruning.reconstruction_solver import LayerProblem, solve
 
 _GROUP = "compressor.criteria"
 
@@ -27,11 +28,22 @@ class Criterion:
 
     `gradients` is the mean gradient of the loss on calibration data, of the weights' shape, or
     None where `needs_gradients` is False. A group's score is the mean of its weights'.
+
+    With `solve`, kernels are pruned one after another by it, on calibration inputs without labels,
+    and `score` is not called: `solve(problem)` -> (weights, mask), float32 and bool, each (groups,
+    in, out), of a `LayerProblem`. The mask is one that `problem.keep` gave. Biases are refitted,
+    and a kernel for which magnitude pruning changes its outputs less is pruned by that.
     """
 
     name: str
     score: Callable[[np.ndarray, np.ndarray | None], np.ndarray]
     needs_gradients: bool = False
+    solve: Callable[[LayerProblem], tuple[np.ndarray, np.ndarray]] | None = None
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it looks at examples."""
+        return self.needs_gradients or self.solve is not None
 
 
 def _magnitude(weights: np.ndarray, gradients: np.ndarray | None) -> np.ndarray:
@@ -51,6 +63,8 @@ _CRITERIA = {
         # The first-order Taylor term of the loss when the weight becomes zero: Molchanov et al.,
         # Importance Estimation for Neural Network Pruning (2019), equation 8.
         Criterion("taylor", _taylor, needs_gradients=True),
+        # Layer-wise least squares: see `compressor.pruning.reconstruction`.
+        Criterion("reconstruct", _magnitude, solve=solve),
     )
 }
 

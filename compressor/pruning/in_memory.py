@@ -49,6 +49,8 @@ class Pruned:
     """on the validation examples, 0 to 1"""
     objective: Mapping[str, Any]
     """loss, metrics, and whether they were compiled or inferred"""
+    reconstruction: Mapping[str, Mapping[str, Any]]
+    """as in `Pruning.reconstruction`; empty for a criterion that changes no weights"""
 
 
 def prune(
@@ -123,6 +125,7 @@ def prune(
         pruning.warnings,
         **accuracies(student, part, objective),
         objective=objective.describe(),
+        reconstruction=pruning.reconstruction,
     )
 
 

@@ -13,9 +13,11 @@ from compressor.models import ALL, paper_name, refuse_opaque
 from compressor.pruning.channels import ChannelPlan, channel_masks, plan_channels
 from compressor.pruning.criteria import Criterion, get_criterion, scores
 from compressor.pruning.granularity import Channel, Granularity, parse_granularity
-from compressor.pruning.kernels import Kernel, named_kernels, select_kernels
-from compressor.pruning.magnitude import check_weights
+from compressor.pruning.kernels import Kernel, all_kernels, named_kernels, select_kernels
+from compressor.pruning.magnitude import check_weights, keep_highest
 from compressor.pruning.masks import apply_masks
+from compressor.pruning.reconstruction import Reconstructed, Reconstruction, Solver
+from compressor.pruning.reconstruction_inputs import Calibration
 from compressor.pruning.selection import KeptGroups, SparsityNow, choose_each, choose_global
 from compressor.pruning.spec import PruningSpec
 
@@ -35,10 +37,16 @@ class Pruning:
     """layers that this granularity cannot prune, and why"""
     warnings: tuple[str, ...]
     """about layers that lost all weights"""
+    reconstruction: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)
+    """kernel -> how well it makes up for what went, a JSON object; see `Reconstructed`"""
 
     def describe(self) -> dict[str, Any]:
-        """As a JSON object: layers (the rows), left_alone and warnings where there are any."""
-        more = {"left_alone": dict(self.left_alone), "warnings": list(self.warnings)}
+        """As a JSON object: layers (the rows), and all else that there is any of."""
+        more = {
+            "reconstruction": {name: dict(found) for name, found in self.reconstruction.items()},
+            "left_alone": dict(self.left_alone),
+            "warnings": list(self.warnings),
+        }
         return {"layers": self.rows, **{name: value for name, value in more.items() if value}}
 
 
@@ -97,9 +105,9 @@ def what_to_prune(
 class Pruner:
     """Prunes one model by one specification; each call removes more than the one before.
 
-    `gradients` is called only for a criterion that needs it. What `masks` of an earlier pruning
-    removed stays removed. Raises UsageError for named layers that cannot be pruned so, ModelError
-    when nothing can be.
+    `gradients` and `calibration` are called only for a criterion that needs them. What `masks` of
+    an earlier pruning removed stays removed. Raises UsageError for named layers that cannot be
+    pruned so, ModelError when nothing can be.
     """
 
     def __init__(
@@ -108,8 +116,10 @@ class Pruner:
         spec: PruningSpec,
         gradients: Gradients | None = None,
         masks: Mapping[str, np.ndarray] | None = None,
+        calibration: Callable[[], Calibration] | None = None,
     ) -> None:
         self._model, self._spec, self._gradients = model, spec, gradients
+        self._calibration = calibration
         self._granularity = parse_granularity(spec.granularity)
         self._criterion = get_criterion(spec.criterion)
         self._kernels, self.left_alone, self._channels = what_to_prune(model, spec)
@@ -121,21 +131,24 @@ class Pruner:
 
     def prune(self, level: SparsityNow = lambda target: target) -> Pruning:
         """Prune to `level` of each target sparsity, and leave the masks on the model."""
-        judged, plan = (
-            weight_scores(self._criterion, self._kernels, self._gradients),
-            self._channels,
-        )
-        if plan is not None:
-            masks, choices = channel_masks(plan, judged, self._targets, level, self._spec.scope)
+        done: Mapping[str, Reconstructed] = {}
+        if self._criterion.solve is not None:
+            masks, choices, done = self._reconstruct(self._criterion.solve, level)
         else:
-            masks, choices = self._choose(judged, level)
+            judged = weight_scores(self._criterion, self._kernels, self._gradients)
+            if self._channels is not None:
+                scope = self._spec.scope
+                masks, choices = channel_masks(self._channels, judged, self._targets, level, scope)
+            else:
+                masks, choices = self._choose(judged, level)
         apply_masks(self._model, masks)
         choices = {name: self._with_threshold(name, choice) for name, choice in choices.items()}
         kernels = self._kernels.items()
         rows = [self._row(name, kernel, masks[name], choices[name]) for name, kernel in kernels]
         lost = [row["layer"] for row in rows if not row["kept"]]
         warnings = tuple(f"all weights of layer {layer} were pruned away" for layer in lost)
-        return Pruning(masks, rows, self.left_alone, warnings)
+        reports = {name: found.report for name, found in done.items()}
+        return Pruning(masks, rows, self.left_alone, warnings, reports)
 
     @property
     def target_density(self) -> float:
@@ -174,13 +187,7 @@ class Pruner:
     def _choose(
         self, judged: Mapping[str, np.ndarray], level: SparsityNow
     ) -> tuple[dict[str, np.ndarray], dict[str, KeptGroups]]:
-        pooled = {}
-        for name, score in judged.items():
-            values = self._granularity.pool(score)
-            if name in self._gone:
-                # What was pruned before stays pruned.
-                values = np.where(self._gone[name], np.array(-1, values.dtype), values)
-            pooled[name] = values
+        pooled = {name: self._pooled(name, score) for name, score in judged.items()}
         if self._spec.scope == "global":
             choices = choose_global(pooled, level(self._spec.highest_sparsity), self._granularity)
         else:
@@ -188,6 +195,67 @@ class Pruner:
             choices = choose_each(pooled, targets, self._granularity)
         self._gone = {name: ~choice.keep for name, choice in choices.items()}
         return masks_of(self._granularity, self._kernels, choices), choices
+
+    def _pooled(self, name: str, score: np.ndarray) -> np.ndarray:
+        values = self._granularity.pool(score)
+        if name not in self._gone:
+            return values
+        # What was pruned before stays pruned.
+        return np.where(self._gone[name], np.array(-1, values.dtype), values)
+
+    def _reconstruct(
+        self, solver: Solver, level: SparsityNow
+    ) -> tuple[dict[str, np.ndarray], dict[str, KeptGroups], Mapping[str, Reconstructed]]:
+        assert self._calibration is not None, "the criterion needs calibration data"
+        if self._channels is not None:
+            return self._reconstruct_channels(self._channels, self._calibration(), solver, level)
+        work = Reconstruction(self._model, self._kernels, self._calibration(), solver)
+        counts: dict[str, int] = {}
+        if self._spec.scope == "global":
+            # A threshold over all kernels needs scores that can be compared.
+            judged = work.sensitivities().items()
+            judged_matrices = {name: self._kernels[name].as_matrix(found) for name, found in judged}
+            gone = self._gone
+            _, choices = self._choose(judged_matrices, level)
+            self._gone = gone  # how many stay is decided, not yet which
+            counts = {name: int(choice.keep.sum()) for name, choice in choices.items()}
+
+        def keep(name: str, scores: np.ndarray, progress: float) -> np.ndarray:
+            values = self._pooled(name, self._kernels[name].as_matrix(scores))
+            if counts:
+                gone = round((values.size - counts[name]) * progress)
+                choice = KeptGroups(keep_highest(values, values.size - gone)[1], None)
+            else:
+                target = level(self._targets[name]) * progress
+                choice = choose_each({name: values}, {name: target}, self._granularity)[name]
+            return masks_of(self._granularity, self._kernels, {name: choice})[name]
+
+        done = work.run(keep)
+        masks = {name: done[name].mask for name in self._kernels}
+        kept = {
+            name: KeptGroups(self._granularity.pool(kernel.as_matrix(masks[name])) > 0, None)
+            for name, kernel in self._kernels.items()
+        }
+        self._gone = {name: ~choice.keep for name, choice in kept.items()}
+        return masks, kept, done
+
+    def _reconstruct_channels(
+        self, plan: ChannelPlan, calibration: Calibration, solver: Solver, level: SparsityNow
+    ) -> tuple[dict[str, np.ndarray], dict[str, KeptGroups], Mapping[str, Reconstructed]]:
+        kernels = all_kernels(self._model)
+        work = Reconstruction(self._model, kernels, calibration, solver)
+        judged, scope = work.channel_scores(plan).items(), self._spec.scope
+        scores = {name: kernels[name].as_matrix(found) for name, found in judged}
+        masks, choices = channel_masks(plan, scores, self._targets, level, scope)
+        gone = np.concatenate([part.gone for part in plan.sets])
+        narrowed = {
+            id(axis.variable)
+            for axis in plan.map.axes
+            if axis.role == "consumer" and np.isin(axis.channels, gone).any()
+        }
+        refitted = [name for name, kernel in kernels.items() if id(kernel.variable) in narrowed]
+        done = work.run(lambda name, scores, progress: masks[name], refitted, masks)
+        return masks, choices, done
 
     def _with_threshold(self, name: str, choice: KeptGroups) -> KeptGroups:
         """Keep the last threshold where only what was already gone was pruned (score -1)."""

@@ -14,16 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from compressor import training
-from compressor.data import TrainingData
+from compressor.data import TrainingData, draw_examples, take
 from compressor.models import Objective, predict_scores, preprocessing_of
 from compressor.pruning.granularity import Channel
 from compressor.pruning.masks import Masks, apply_masks, remove_masks
 from compressor.pruning.pruner import Gradients, Pruner, Pruning, density_of
+from compressor.pruning.reconstruction_inputs import Calibration
 from compressor.pruning.schedules import cubic_sparsity, round_sparsity, update_steps
 from compressor.pruning.selection import SparsityNow
 from compressor.pruning.spec import PruningSpec
 from compressor.shrinking import COMPARED_EXAMPLES, shrink
-from compressor.training import Progress, TrainingOptions, gradient_function
+from compressor.training import Progress, TrainingOptions, as_logits, gradient_function
 
 
 class Outcome(NamedTuple):
@@ -53,6 +54,9 @@ class PruningStep:
     """changes the model that it is given"""
 
 
+_BATCH, _BATCH_VALUES = 256, 2**21
+"""Calibration inputs that the model computes at a time, and how many values those may have."""
+
 Do = Callable[[PruningStep], Mapping[str, Any]]
 """Does a step unless it is finished; returns its record, with the `layers` of `Pruning.describe`
 where it only prunes."""
@@ -81,8 +85,10 @@ def prune_and_retrain(
         scores = teacher_scores(teacher(), data) if options.distillation else None
         return {"seed": seed(number), "teacher": scores, "progress": progress}
 
-    def prune(level: SparsityNow, model: Any, masks: Masks, objective: Objective) -> Outcome:
-        pruning = make_pruner(model, data, spec, objective, masks).prune(level)
+    def prune(
+        number: int, level: SparsityNow, model: Any, masks: Masks, objective: Objective
+    ) -> Outcome:
+        pruning = make_pruner(model, data, spec, objective, masks, seed=seed(number)).prune(level)
         remove_masks(model)
         return Outcome(model, pruning.masks, pruning)
 
@@ -108,7 +114,7 @@ def prune_and_retrain(
         if spec.schedule == "gradual":
             do(step(options, prune_while_training))
             continue
-        density = density_of(do(step(None, functools.partial(prune, level)))["layers"])
+        density = density_of(do(step(None, functools.partial(prune, number, level)))["layers"])
         if retrain:
             scaled = with_scaled_dropout(options, density)
             do(step(scaled, functools.partial(train, number, scaled)))
@@ -120,10 +126,16 @@ def make_pruner(
     spec: PruningSpec,
     objective: Objective,
     masks: Masks | None = None,
+    seed: int = 0,
 ) -> Pruner:
-    """A pruner of `model`, calibrated on `spec.calibration` training examples."""
+    """A pruner of `model`, calibrated on `spec.calibration` training examples.
+
+    Which ones a criterion without labels is given depends on `seed`.
+    """
+    assert spec.calibration is not None
     gradients = calibration_gradients(model, data, objective, spec.calibration)
-    return Pruner(model, spec, gradients, masks)
+    inputs = functools.partial(calibration_inputs, model, data, objective, spec.calibration, seed)
+    return Pruner(model, spec, gradients, masks, inputs)
 
 
 def calibration_gradients(
@@ -143,6 +155,24 @@ def calibration_gradients(
         return function()
 
     return gradients
+
+
+def calibration_inputs(
+    model: Any, data: TrainingData, objective: Objective, examples: int, seed: int
+) -> Calibration:
+    """`examples` training inputs, drawn by `seed` without a look at their labels."""
+    chosen = data.train[draw_examples(data.train, None, examples, seed)]
+    feed = preprocessing_of(model, data.data.x_train)
+    size = max(min(_BATCH, _BATCH_VALUES // max(math.prod(s) for s in feed.row_shapes)), 1)
+
+    def batch(start: int) -> Any:
+        return feed(take(data.data.x_train, chosen[start : start + size]))
+
+    return Calibration(
+        [functools.partial(batch, start) for start in range(0, len(chosen), size)],
+        functools.partial(as_logits, objective=objective),
+        seed,
+    )
 
 
 def prune_gradually(

@@ -123,7 +123,7 @@ def sensitivity(
     layers: Sequence[str] = (ALL,),
     granularity: str = "weight",
     criterion: str = "magnitude",
-    calibration: int = 1024,
+    calibration: int | None = None,
     images: int = 1000,
     validation: int | None = None,
     threads: int | None = None,
@@ -141,6 +141,12 @@ def sensitivity(
     """
     chosen = {"criterion": criterion, "calibration": calibration}
     specs = _specs(sparsities, tuple(layers), granularity, **chosen)
+    if get_criterion(criterion).solve is not None:
+        raise UsageError(
+            "sensitivity takes a criterion that scores weights, not one that changes them",
+            value=criterion,
+            hint="choose magnitude or taylor",
+        )
     if images < 1:
         raise UsageError("the number of images must be at least 1", value=images)
     quiet_tensorflow.load(threads)
@@ -204,6 +210,7 @@ def _candidates(
 ) -> tuple[list[_Candidate], dict[str, str]]:
     """The candidates in the order of the model; and the layers left alone, and why."""
     kernels, left_alone, plan = what_to_prune(model, spec)
+    assert spec.calibration is not None
     gradients = calibration_gradients(model, data, objective_of(model), spec.calibration)
     scores = weight_scores(get_criterion(spec.criterion), kernels, gradients)
     if plan is not None:

@@ -23,10 +23,11 @@ class PruningSpec:
     `sparsity`: the fraction to remove from each layer, or a mapping layer -> fraction, which also
     names the layers; by default 0.9. `layers`: layer names, the paper's names, or `all`.
     `granularity`: `weight`, `1x4`, `1x16`, `2:4`, ..., or `channel`; n:m fixes the sparsity.
-    `scope`: `layer`, or `global`, one threshold over all. `criterion`: `magnitude`, `taylor` or a
-    registered one. `schedule`: `one-shot`; `gradual`, the cubic schedule of Zhu and Gupta over the
-    first `ramp` of the retraining's steps; `iterative`, `rounds` of pruning and retraining.
-    `calibration`: training examples for the criterion's gradients.
+    `scope`: `layer`, or `global`, one threshold over all. `criterion`: `magnitude`, `taylor`,
+    `reconstruct` (layer-wise least squares) or a registered one. `schedule`: `one-shot`; `gradual`,
+    the cubic schedule of Zhu and Gupta over the first `ramp` of the retraining's steps;
+    `iterative`, `rounds` of pruning and retraining. `calibration`: training examples for the
+    criterion, by default 1,024 for gradients and 8,192, without their labels, for `reconstruct`.
 
     Raises UsageError for a value that cannot be used.
     """
@@ -39,11 +40,11 @@ class PruningSpec:
     schedule: Literal["one-shot", "gradual", "iterative"] = "one-shot"
     rounds: int = 3
     ramp: float = 0.6
-    calibration: int = 1024
+    calibration: int | None = None
 
     def __post_init__(self) -> None:
         granularity = parse_granularity(self.granularity)
-        get_criterion(self.criterion)
+        criterion = get_criterion(self.criterion)
         if isinstance(granularity, NOfM):
             self._fix_n_of_m(granularity)
         elif self.sparsity is None:
@@ -67,8 +68,16 @@ class PruningSpec:
         if not 0 < self.ramp <= 1:
             what = "the ramp of gradual pruning must be above 0 and at most 1"
             raise UsageError(what, value=self.ramp)
-        if self.calibration < 1:
+        if self.calibration is None:
+            object.__setattr__(self, "calibration", 8192 if criterion.solve else 1024)
+        elif self.calibration < 1:
             raise UsageError("at least one calibration example is needed", value=self.calibration)
+        if criterion.solve is not None and self.schedule == "gradual":
+            raise UsageError(
+                "this criterion prunes at once or in rounds, not at every step",
+                value=f"{self.criterion}, gradual",
+                hint="choose the pruning schedule one-shot or iterative",
+            )
 
     def _fix_n_of_m(self, granularity: NOfM) -> None:
         given = granularity.sparsity if self.sparsity is None else self.sparsity
@@ -134,6 +143,6 @@ class PruningSpec:
             described["rounds"] = self.rounds
         if self.schedule == "gradual":
             described["ramp"] = self.ramp
-        if get_criterion(self.criterion).needs_gradients:
+        if get_criterion(self.criterion).calibrated:
             described["calibration"] = self.calibration
         return described

@@ -31,6 +31,7 @@ def records_text(records: Mapping[str, Mapping[str, Any]]) -> str:
         rows = [row for row in _pruning(record).get("layers", []) if "kept" in row]
         if rows:
             text += _indented(_pruned_table(rows))
+        text += _reconstructed(_pruning(record).get("reconstruction", {}))
         for name, reason in _pruning(record).get("left_alone", {}).items():
             text += f"  left alone: {name}: {reason}\n"
         for warning in _pruning(record).get("warnings", []):
@@ -124,6 +125,28 @@ def _pruned_table(rows: Sequence[Mapping[str, Any]]) -> str:
             cells += [known(row.get("units")), known(row.get("units_kept"))]
         table.append([*cells, known(row["threshold"], threshold)])
     return text_table(header, table)
+
+
+def _reconstructed(reports: Mapping[str, Mapping[str, Any]]) -> str:
+    """How well what is left of each layer makes up for what went."""
+    header = ["layer", "error by\nmagnitude", "error", "rows", "s", "MiB"]
+    table = [
+        [
+            name,
+            proportion(report["magnitude_error"]),
+            proportion(report["error"]),
+            count(report["rows"]),
+            f"{report['seconds']:.1f}",
+            mib(report["bytes"]),
+        ]
+        for name, report in reports.items()
+        if "error" in report
+    ]
+    text = _indented(text_table(header, table)) if table else ""
+    for name, report in reports.items():
+        if "note" in report:
+            text += f"  {name}: pruned {report['note']}\n"
+    return text
 
 
 def _macs_line(inspection: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-from .distillation import Distillation as Distillation
+from .distillation import Distillation as Distillation, as_logits as as_logits
 from .gradients import gradient_function as gradient_function
 from .loop import (
     Progress as Progress,

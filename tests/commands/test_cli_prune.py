@@ -252,3 +252,17 @@ def test_what_is_written_loads_in_stock_keras(
     assert network.loss == "categorical_crossentropy"
     found = network.evaluate(x, np.eye(4)[y], verbose=0, return_dict=True)
     assert found["accuracy"] == pytest.approx(records["step_2_2"]["accuracy"])
+
+
+def test_reconstruct_says_how_well_it_did_by_layer(prune, tmp_path):
+    words = ("--criterion", "reconstruct", "--calibration", 40, "--no-retrain", "--sparsity", 0.5)
+    text = prune(*words).stdout
+    heading = next(line for line in text.splitlines() if "rows" in line)
+    assert heading.split() == ["layer", "magnitude", "error", "rows", "s", "MiB"]
+    assert not (tmp_path / "out" / "step_2_2").exists()
+    record = json.loads(prune(*words, "--json").stdout)["step_2_1"]
+    assert _kept(record) == {name: kept_weights(size, 0.5) for name, size in SIZES.items()}
+    for report in record["reconstruction"].values():
+        assert report["error"] <= report["magnitude_error"]
+    kernel = load_model(tmp_path / "out" / "step_2_1" / "model.keras").get_layer("third").kernel
+    assert np.count_nonzero(kernel) == record["layers"][2]["kept"]

@@ -9,7 +9,7 @@ from command_line import compressor
     [
         (["--rounds", "2"], "--pruning-schedule iterative"),
         (["--ramp", "0.5"], "--pruning-schedule gradual"),
-        (["--calibration", "64"], "--criterion taylor"),
+        (["--calibration", "64"], "--criterion taylor or reconstruct"),
         (["--temperature", "3"], "--distill"),
         (["--distill-weight", "0.5"], "--distill"),
         (["--no-retrain", "--distill"], "retraining"),

@@ -1,0 +1,303 @@
+"""Pruning layer after layer, so that what is left makes up for what goes.
+
+Layers are done in the order of the model. Each is to give what it gave in the dense model, from
+inputs that the layers before it, already pruned, give now: so each also makes up for those. Never
+worse than magnitude pruning on the calibration inputs: a kernel for which it would be is pruned by
+magnitude, and the reason is reported. Sources: see `compressor.pruning.reconstruction_solver`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from compressor.errors import CompressorError, UsageError
+from compressor.pruning.channels import ChannelPlan
+from compressor.pruning.kernels import Kernel
+from compressor.pruning.magnitude import check_weights
+from compressor.pruning.masks import Masks, masked_variables
+from compressor.pruning.reconstruction_channels import Consumer, removal_costs
+from compressor.pruning.reconstruction_inputs import Calibration, Seen, most_rows, rows_of, survey
+from compressor.pruning.reconstruction_layouts import layout_of
+from compressor.pruning.reconstruction_solver import LayerProblem, rectified_targets, solve
+
+Solver = Callable[[LayerProblem], tuple[np.ndarray, np.ndarray]]
+"""Problem -> weights and bool mask, each (groups, in, out)."""
+Keep = Callable[[str, np.ndarray, float], np.ndarray]
+"""Kernel's name, scores of its shape, progress 0 to 1 -> bool mask of its shape."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reconstructed:
+    """What became of one kernel."""
+
+    mask: np.ndarray
+    """bool, the kernel's shape"""
+    report: Mapping[str, Any]
+    """a JSON object: error, magnitude_error, rows, seconds, bytes; note where there is one"""
+
+
+class Reconstruction:
+    """Prunes the kernels of one model by a solver, on calibration inputs."""
+
+    def __init__(
+        self,
+        model: Any,
+        kernels: Mapping[str, Kernel],
+        calibration: Calibration,
+        solver: Solver = solve,
+    ) -> None:
+        self._model, self._kernels = model, kernels
+        self._calibration, self._solver = calibration, solver
+        found = {name: layout_of(k.layer, k.variable) for name, k in kernels.items()}
+        self._layouts = {name: layout for name, layout in found.items() if layout is not None}
+        self._seen = survey(model, self._layouts, calibration)
+
+    def sensitivities(self) -> dict[str, np.ndarray]:
+        """What zeroing each weight alone costs: an estimate of the squared change of the logits.
+
+        Arrays of the kernels' shapes, comparable between kernels. For a kernel whose inputs are
+        not known, the squared weights.
+        """
+        found = {}
+        for place, (name, kernel) in enumerate(self._kernels.items()):
+            values = np.square(kernel.numpy().astype(np.float64))
+            if name in self._seen:
+                layout, seen = self._layouts[name], self._seen[name]
+                rows = self._rows(name, place)
+                rows = np.where(np.isfinite(rows), rows, 0).astype(np.float64)
+                spread = rows.var(axis=1) if layout.bias is not None else (rows**2).mean(axis=1)
+                weights = layout.to_matrix(values)
+                importance = _importance(seen, weights.shape)[:, None, :].astype(np.float64)
+                scale = spread[..., None] * np.square(importance) * seen.places
+                values = layout.to_kernel(weights * scale)
+            found[name] = values
+        return found
+
+    def channel_scores(self, plan: ChannelPlan) -> dict[str, np.ndarray]:
+        """What it costs to remove each channel of `plan`, in the best order.
+
+        By layer of the plan, arrays of its kernel's shape, the same for all weights of a channel.
+        """
+        found = {}
+        for part in plan.sets:
+            consumers = list(self._consumers(plan, part.channels))
+            costs = removal_costs(consumers, part.channels, part.gone)
+            for name, ids in part.layers.items():
+                kernel = self._kernels[name]
+                if consumers:
+                    scores = costs[np.searchsorted(part.channels, ids)]
+                    line = np.broadcast_to(scores, kernel.matrix_shape)
+                    found[name] = kernel.from_matrix(line)
+                else:
+                    found[name] = np.abs(kernel.numpy())
+        return found
+
+    def _consumers(self, plan: ChannelPlan, channels: np.ndarray) -> Iterator[Consumer]:
+        names = {id(kernel.variable): name for name, kernel in self._kernels.items()}
+        for axis in plan.map.axes:
+            name = names.get(id(axis.variable))
+            if axis.role != "consumer" or name not in self._seen:
+                continue
+            layout, seen = self._layouts[name], self._seen[name]
+            shape = [1] * len(axis.variable.shape)
+            shape[axis.axis] = -1
+            ids = np.broadcast_to(axis.channels.reshape(shape), tuple(axis.variable.shape))
+            lines, weights = layout.to_matrix(ids), layout.to_matrix(self._kernels[name].numpy())
+            if len(lines) > 1 or not np.isin(axis.channels, channels).any():
+                continue
+            rows = self._rows(name, list(self._kernels).index(name))[0]
+            rows = rows[np.isfinite(rows).all(axis=1)]
+            if layout.bias is not None and len(rows):
+                rows = rows - rows.mean(axis=0)
+            importance = _importance(seen, weights.shape)[0] * np.sqrt(seen.places)
+            yield Consumer(rows, weights[0], importance, lines[0, :, 0])
+
+    def run(
+        self, keep: Keep, names: Collection[str] | None = None, masks: Masks | None = None
+    ) -> dict[str, Reconstructed]:
+        """Prune all kernels, or those of `names`, and change their weights and biases.
+
+        `masks` of whole channels decide already what stays, of these kernels and of others.
+        """
+        for kernel in self._kernels.values():
+            check_weights(kernel.numpy())
+        order = [*self._seen, *(name for name in self._kernels if name not in self._seen)]
+        order = [name for name in order if names is None or name in names]
+        dense = _Dense(self._model)
+        try:
+            for variable, mask in masked_variables(self._model, masks or {}):
+                variable.assign(np.where(mask, variable.numpy(), 0))
+            return {
+                name: self._one(name, place, dense, keep, decided=bool(masks))
+                for place, name in enumerate(order)
+            }
+        except BaseException:
+            dense.restore()  # a model is pruned as a whole or not at all
+            raise
+
+    def _one(
+        self, name: str, place: int, dense: _Dense, keep: Keep, *, decided: bool
+    ) -> Reconstructed:
+        start = time.perf_counter()
+        variable = self._kernels[name].variable
+        before = dense.of(variable)
+        by_magnitude = keep(name, np.abs(before), 1.0)
+        plain = np.where(by_magnitude, before, np.float32(0))
+        if name not in self._seen:
+            variable.assign(plain)
+            note = "by magnitude: what its kernel multiplies is not known"
+            return Reconstructed(by_magnitude, {"note": note})
+        layout = self._layouts[name]
+        problem = self._problem(name, place, dense, keep)
+        if decided:
+            problem = _with_decided(problem, layout.to_matrix(by_magnitude))
+        bias, product = layout.bias_values(dense.of), problem.inputs @ layout.to_matrix(plain)
+        least = _error(problem, product if bias is None else product + _grouped(bias, product))
+        report: dict[str, Any] = {"magnitude_error": least, "error": least}
+        mask, weights = by_magnitude, plain
+        if problem.inputs.shape[1] == 0:
+            report["note"] = "by magnitude: no finite inputs reach it"
+        else:
+            found, chosen = self._solve(name, problem)
+            product = problem.inputs @ found
+            shift = problem.centres(problem.made(found)[1] - product)
+            error = _error(problem, product + shift)
+            if np.isfinite(found).all() and error <= least:
+                report["error"] = error
+                mask, weights = layout.to_kernel(chosen), layout.to_kernel(found)
+                if bias is not None:
+                    left = chosen.any(axis=1) if decided else np.True_
+                    layout.add_to_bias((shift[:, 0] - bias.reshape(shift[:, 0].shape)) * left)
+            else:
+                report["note"] = "by magnitude, whose error is smaller"
+        variable.assign(np.where(mask, weights, np.float32(0)))
+        report |= {
+            "rows": problem.inputs.shape[1],
+            "seconds": round(time.perf_counter() - start, 2),
+            "bytes": _bytes(problem),
+        }
+        return Reconstructed(mask, report)
+
+    def _problem(self, name: str, place: int, dense: _Dense, keep: Keep) -> LayerProblem:
+        layout = self._layouts[name]
+        weights = layout.to_matrix(dense.of(self._kernels[name].variable))
+        inputs = self._rows(name, place)
+        with dense.back() as changed:
+            wanted = self._rows(name, place) if changed else inputs
+        outputs = wanted @ weights
+        bias = layout.bias_values(dense.of)
+        if bias is not None:
+            outputs += _grouped(bias, weights)
+        finite = np.isfinite(inputs).all(axis=(0, 2)) & np.isfinite(outputs).all(axis=(0, 2))
+        if not finite.all():
+            inputs, outputs = inputs[:, finite], outputs[:, finite]
+        return LayerProblem(
+            inputs,
+            outputs,
+            weights,
+            _importance(self._seen[name], weights.shape),
+            bias is not None,
+            layout.rectified,
+            lambda scores, progress: layout.to_matrix(
+                keep(name, layout.to_kernel(scores), progress)
+            ),
+        )
+
+    def _rows(self, name: str, place: int) -> np.ndarray:
+        layout, seen = self._layouts[name], self._seen[name]
+        groups, inputs, outputs = layout.to_matrix(self._kernels[name].numpy()).shape
+        most = most_rows(groups, inputs, outputs)
+        return rows_of(self._model, layout, seen, self._calibration, most, place)
+
+    def _solve(self, name: str, problem: LayerProblem) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            weights, mask = self._solver(problem)
+            weights, mask = np.asarray(weights, np.float32), np.asarray(mask)
+        except Exception as error:  # it may be code of the user's
+            value = f"{name} ({type(error).__name__}: {error})"
+            raise UsageError("the criterion failed to reconstruct", value=value) from error
+        shape = problem.weights.shape
+        if weights.shape != shape or mask.shape != shape or mask.dtype != np.bool_:
+            raise CompressorError(
+                "the criterion's weights and mask do not have the kernel's shape",
+                value=f"{name}: {weights.shape}, {mask.shape} {mask.dtype}, kernel {shape}",
+            )
+        if (problem.keep(mask.astype(np.float32), 1.0) != mask).any():
+            what = "the criterion's mask does not keep what was asked"
+            raise CompressorError(what, value=name, hint="return a mask that `keep` gave")
+        return np.where(mask, weights, np.float32(0)), mask
+
+
+def _importance(seen: Seen, shape: tuple[int, ...]) -> np.ndarray:
+    groups, _, outputs = shape
+    if seen.importance is None or seen.importance.size != groups * outputs:
+        return np.ones((groups, outputs), np.float32)
+    return seen.importance.reshape(groups, outputs)
+
+
+def _grouped(bias: np.ndarray, array: np.ndarray) -> np.ndarray:
+    """A bias (groups * out,) as (groups, 1, out), to be added to an array of as many groups."""
+    return bias.reshape(len(array), 1, -1)
+
+
+def _error(problem: LayerProblem, made: np.ndarray) -> float:
+    """The squared error of outputs, relative to how much the dense ones vary, 0 to about 1."""
+    if problem.outputs.shape[1] == 0:
+        return 0.0
+    wanted = rectified_targets(problem.outputs, made) if problem.rectified else problem.outputs
+    reference = np.maximum(problem.outputs, 0) if problem.rectified else problem.outputs
+    size = float(np.square(reference - problem.centres(reference), dtype=np.float64).sum())
+    return float(np.square(made - wanted, dtype=np.float64).sum()) / (size or 1.0)
+
+
+def _bytes(problem: LayerProblem) -> int:
+    """About what solving takes at its peak: rows, outputs, statistics and iterates."""
+    groups, rows, inputs = problem.inputs.shape
+    outputs = problem.outputs.shape[2]
+    small = min(rows, inputs)
+    return (
+        4 * groups * (2 * rows * inputs + 4 * rows * outputs + 6 * small**2 + 9 * inputs * outputs)
+    )
+
+
+def _with_decided(problem: LayerProblem, mask: np.ndarray) -> LayerProblem:
+    """The problem with this mask; outputs that nothing is left of do not count."""
+    left = mask.any(axis=1, keepdims=True)
+    return dataclasses.replace(problem, outputs=problem.outputs * left, decided=mask)
+
+
+class _Dense:
+    """The values of a model's variables before it was pruned."""
+
+    def __init__(self, model: Any) -> None:
+        self._variables = list(model.variables)
+        self._values = {id(v): np.array(v.numpy()) for v in self._variables}
+
+    def of(self, variable: Any) -> np.ndarray:
+        """The values of one of them, float32."""
+        return self._values[id(variable)].astype(np.float32)
+
+    def restore(self) -> None:
+        for variable in self._variables:
+            variable.assign(self._values[id(variable)])
+
+    @contextlib.contextmanager
+    def back(self) -> Iterator[bool]:
+        """Give the variables these values for the body; yields whether any had others."""
+        now = {id(v): np.array(v.numpy()) for v in self._variables}
+        changed = [
+            v for v in self._variables if not np.array_equal(now[id(v)], self._values[id(v)])
+        ]
+        try:
+            for variable in changed:
+                variable.assign(self._values[id(variable)])
+            yield bool(changed)
+        finally:
+            for variable in changed:
+                variable.assign(now[id(variable)])

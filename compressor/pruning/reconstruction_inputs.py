@@ -1,0 +1,163 @@
+"""What enters the layers of a model while it computes calibration inputs."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from compressor.foundation import quiet_tensorflow
+from compressor.pruning.reconstruction_layouts import Layout
+
+MOST_ROWS = 8192
+_MOST_VALUES = 2**26
+"""Of the rows of one kernel, with what they are to make: 256 MiB."""
+_LEAST_ROWS = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibration:
+    """Inputs without labels, as the model takes them, and what its outputs mean."""
+
+    batches: Sequence[Callable[[], Any]]
+    """each makes a batch"""
+    logits: Callable[[Any], Any]
+    """the model's outputs, a tensor -> logits"""
+    seed: int
+
+
+@dataclasses.dataclass
+class Seen:
+    """What one batch tells about a kernel."""
+
+    calls: int = 0
+    """of its layer, in one run of the model"""
+    importance: np.ndarray | None = None
+    """float32 (groups * out,): root mean square of the change of the logits with each output"""
+    places: int = 1
+    """outputs of one example that each weight adds to"""
+
+
+class _Entered(BaseException):
+    """Ends a run of the model; no Exception, which Keras would wrap."""
+
+
+def survey(model: Any, layouts: Mapping[str, Layout], calibration: Calibration) -> dict[str, Seen]:
+    """What the first batch tells, for each kernel whose layer it enters, in the order of calls."""
+    tensorflow, keras = quiet_tensorflow.load()
+    outputs: dict[int, list[Any]] = {}
+    watched = {id(layout.layer): layout.layer for layout in layouts.values()}
+    batch = calibration.batches[0]()
+    with tensorflow.GradientTape() as tape, contextlib.ExitStack() as stack:
+        for key, layer in watched.items():
+
+            def note(_: Any, output: Any, key: int = key) -> None:
+                if tensorflow.is_tensor(output) and not tensorflow.is_symbolic_tensor(output):
+                    tape.watch(output)
+                    outputs.setdefault(key, []).append(output)
+
+            stack.enter_context(_watching(layer, note))
+        made = keras.tree.flatten(model(batch, training=False))
+        logits = [calibration.logits(part) for part in made]
+        generator = np.random.default_rng([calibration.seed, 1])
+        total = sum(
+            tensorflow.reduce_sum(part * _signs(generator, part.shape, part.dtype))
+            for part in logits
+        )
+    zero = tensorflow.UnconnectedGradients.ZERO
+    gradients = tape.gradient(total, outputs, unconnected_gradients=zero)
+    found = {}
+    for key, tensors in outputs.items():
+        for name, layout in sorted(layouts.items(), key=lambda pair: pair[1].stage):
+            if id(layout.layer) == key:
+                examples = len(tensors[0])
+                found[name] = Seen(
+                    len(tensors),
+                    _importance(layout, tensors, gradients[key]),
+                    max(sum(math.prod(t.shape[1:-1]) for t in tensors), 1) if examples else 1,
+                )
+    return found
+
+
+def _signs(generator: np.random.Generator, shape: Any, dtype: Any) -> Any:
+    tensorflow, _ = quiet_tensorflow.load()
+    signs = generator.integers(0, 2, tuple(shape)) * 2.0 - 1.0
+    return tensorflow.cast(tensorflow.constant(signs), dtype)
+
+
+def _importance(layout: Layout, tensors: list[Any], gradients: list[Any]) -> np.ndarray | None:
+    if not layout.per_output:
+        return None
+    squares = []
+    for tensor, gradient in zip(tensors, gradients, strict=True):
+        change = np.asarray(gradient, np.float64)
+        if layout.rectified:
+            change = change * (np.asarray(tensor, np.float32) > 0)
+        if getattr(layout.layer, "data_format", None) == "channels_first":
+            change = np.moveaxis(change, 1, -1)
+        squares.append(np.square(change).reshape(-1, change.shape[-1]))
+    found = np.sqrt(np.concatenate(squares).mean(axis=0)).astype(np.float32)
+    return found if np.isfinite(found).all() and found.any() else None
+
+
+def rows_of(
+    model: Any, layout: Layout, seen: Seen, calibration: Calibration, most: int, place: int
+) -> np.ndarray:
+    """The rows that enter a kernel, float32 (groups, rows, in), at most about `most`.
+
+    Which ones are drawn depends on the seed and on `place`, the number of the kernel, alone.
+    """
+    generator = np.random.default_rng([calibration.seed, 2, place])
+    share = -(-most // (len(calibration.batches) * seen.calls))
+
+    def draw(count: int) -> np.ndarray:
+        if count <= share:
+            return np.arange(count)
+        return np.sort(generator.choice(count, share, replace=False))
+
+    found = []
+    for batch in calibration.batches:
+        for entered in _entered(model, layout.layer, batch(), seen.calls):
+            found.append(layout.rows(entered, draw))
+    return np.concatenate(found, axis=1)
+
+
+def most_rows(groups: int, inputs: int, outputs: int) -> int:
+    """How many rows of a kernel are taken at most: MOST_ROWS, or fewer of long ones."""
+    fit = _MOST_VALUES // (groups * (inputs + outputs))
+    return max(min(MOST_ROWS, fit), _LEAST_ROWS)
+
+
+def _entered(model: Any, layer: Any, batch: Any, calls: int) -> Iterable[np.ndarray]:
+    """What `layer` is called with in one run of the model, float32, in the order of its calls."""
+    found: list[np.ndarray] = []
+
+    def note(given: Any, _: Any) -> None:
+        found.append(np.asarray(given, np.float32))
+        if len(found) == calls:
+            raise _Entered
+
+    with _watching(layer, note), contextlib.suppress(_Entered):
+        model(batch, training=False)
+    return found
+
+
+@contextlib.contextmanager
+def _watching(layer: Any, note: Callable[[Any, Any], None]) -> Iterator[None]:
+    """Call `note` with the input and the output of every call of `layer` in the body."""
+    original = layer.call
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        output = original(*arguments, **options)
+        note(arguments[0] if arguments else next(iter(options.values())), output)
+        return output
+
+    vars(layer)["call"] = call
+    try:
+        yield
+    finally:
+        del vars(layer)["call"]

@@ -1,0 +1,239 @@
+"""compressor.prune by layer-wise least squares: what it promises on models of every kind."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import compressor
+from compressor import Criterion, PruningSpec, register_criterion
+from compressor.data import Dataset
+from compressor.errors import CompressorError, UsageError
+from compressor.pruning import criteria
+from compressor.pruning.kernels import weights_by_key
+
+
+@pytest.fixture(autouse=True)
+def own_registry(monkeypatch):
+    monkeypatch.setattr(criteria, "_CRITERIA", dict(criteria._CRITERIA))
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Dataset:
+    """96 + 40 smooth pictures of 8 x 8, float32, four classes."""
+    generator = np.random.default_rng(5)
+
+    def part(count):
+        labels = np.arange(count) % 4
+        coarse = generator.normal(size=(count, 3, 3))
+        x = coarse.repeat(3, axis=1).repeat(3, axis=2)[:, :8, :8] + labels[:, None, None]
+        return x.astype(np.float32), labels
+
+    return Dataset.from_arrays("pictures", *part(96), *part(40))
+
+
+def prune(model, data, *arguments, seed=0, **options):
+    spec = PruningSpec(*arguments, **{"criterion": "reconstruct", **options})
+    return compressor.prune(model, data, spec, retrain=False, seed=seed)
+
+
+def outputs(model, data):
+    return np.asarray(model(data.x_test.reshape(-1, *model.input_shape[1:])))
+
+
+def distance(model, other, data):
+    return float(np.square(outputs(model, data) - outputs(other, data)).mean())
+
+
+@pytest.fixture(scope="module")
+def every_kind(keras):
+    """A model of many kinds of layers."""
+    layers = keras.layers
+    keras.utils.set_random_seed(1)
+    x = image = keras.Input((8, 8, 1))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="conv")(x)
+    x = layers.Conv2D(8, 3, strides=2, groups=2, use_bias=False, name="grouped")(x)
+    x = layers.ReLU()(layers.BatchNormalization()(x))
+    x = layers.DepthwiseConv2D(2, name="depthwise")(x)
+    x = layers.SeparableConv2D(8, 2, padding="same", activation="relu", name="separable")(x)
+    x = layers.Reshape((-1, 8))(x)
+    x = layers.LSTM(8, return_sequences=True, name="lstm")(x)
+    x = layers.GRU(8, return_sequences=True, name="gru")(x)
+    x = layers.TimeDistributed(layers.Dense(8, activation="relu"), name="steps")(x)
+    x = layers.MultiHeadAttention(2, 4, name="attention")(x, x)
+    x = layers.Conv1D(8, 2, padding="causal", name="line")(x)
+    x = layers.Dense(16, activation="relu", name="dense")(layers.Flatten()(x))
+    return keras.Model(image, layers.Dense(4, name="scores")(x))
+
+
+@pytest.mark.parametrize("granularity", ["weight", "2:4", "1x4"])
+def test_outputs_change_far_less_than_by_magnitude(every_kind, pictures, granularity):
+    options = {"granularity": granularity, "sparsity": None if granularity == "2:4" else 0.5}
+    found = prune(every_kind, pictures, **options)
+    other = prune(every_kind, pictures, criterion="magnitude", **options)
+    assert [row["kept"] for row in found.layers] == [row["kept"] for row in other.layers]
+    for row in found.layers:
+        kernel, mask = weights_by_key(found.model)[row["layer"]].numpy(), found.masks[row["layer"]]
+        assert not kernel[~mask].any() and mask.sum() == row["kept"]
+        report = found.reconstruction[row["layer"]]
+        assert report["error"] <= report["magnitude_error"]
+        assert report["seconds"] >= 0 and report["bytes"] > 0 and report["rows"] > 0
+    assert distance(found.model, every_kind, pictures) < 0.34 * distance(
+        other.model, every_kind, pictures
+    )
+
+
+def test_channels_go_whole_and_the_next_layer_makes_up_for_them(every_kind, pictures):
+    options = {"granularity": "channel", "layers": ("line", "dense"), "sparsity": 0.5}
+    found = prune(every_kind, pictures, **options)
+    other = prune(every_kind, pictures, criterion="magnitude", **options)
+    assert found.model.get_layer("dense").units == 8
+    assert set(found.reconstruction) == {"dense", "scores"}
+    assert distance(found.model, every_kind, pictures) < 0.34 * distance(
+        other.model, every_kind, pictures
+    )
+
+
+def test_coupled_layers_and_a_global_threshold(residual_net, pictures):
+    model = residual_net()
+    narrow = prune(model, pictures, 0.5, granularity="channel")
+    assert narrow.model.get_layer("stem").filters == 3
+    found = prune(model, pictures, 0.6, scope="global")
+    kept, all_weights = (sum(row[key] for row in found.layers) for key in ("kept", "parameters"))
+    assert kept == compressor.kept_weights(all_weights, 0.6)
+    other = prune(model, pictures, 0.6, scope="global", criterion="magnitude")
+    assert distance(found.model, model, pictures) < 0.34 * distance(other.model, model, pictures)
+
+
+def test_the_seed_decides(residual_net, pictures):
+    first, again, other = (
+        prune(residual_net(), pictures, 0.5, calibration=60, seed=seed).model.get_weights()
+        for seed in (0, 0, 1)
+    )
+    for one, same in zip(first, again, strict=True):
+        np.testing.assert_array_equal(one, same)
+    assert any((one != changed).any() for one, changed in zip(first, other, strict=True))
+
+
+def test_labels_are_not_looked_at(residual_net, pictures):
+    shuffled = dataclasses.replace(
+        pictures, y_train=np.random.default_rng(0).permutation(pictures.y_train)
+    )
+    for one, other in zip(
+        prune(residual_net(), pictures, 0.5, calibration=50).model.get_weights(),
+        prune(residual_net(), shuffled, 0.5, calibration=50).model.get_weights(),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_layers_that_cannot_be_seen_into_are_pruned_by_magnitude(keras, pictures):
+    @keras.saving.register_keras_serializable("tests")
+    class Odd(keras.layers.Layer):
+        def call(self, x):
+            return keras.ops.log(x)  # not a number for negative ones
+
+    layers = keras.layers
+    keras.utils.set_random_seed(0)
+    shared = layers.Dense(6, activation="relu", name="shared")
+    x = inputs = keras.Input((8, 8))
+    x = shared(shared(layers.Dense(6, name="first")(layers.Flatten()(x))))
+    x = Odd()(-1 - keras.ops.relu(x))
+    model = keras.Model(inputs, layers.Dense(4, name="last")(x))
+    found = prune(model, pictures, 0.5)
+    assert "no finite inputs" in found.reconstruction["last"]["note"]
+    mask = found.masks["last"]
+    np.testing.assert_array_equal(
+        found.model.get_layer("last").kernel.numpy(), model.get_layer("last").kernel * mask
+    )
+    assert np.count_nonzero(mask) == compressor.kept_weights(24, 0.5)
+    assert "note" not in found.reconstruction["shared"]
+
+
+def test_embeddings_and_words(keras):
+    generator = np.random.default_rng(0)
+    x = generator.integers(0, 20, (100, 6)).astype(np.int32)
+    words = Dataset.from_arrays("words", x[:80], x[:80, 0] % 2, x[80:], x[80:, 0] % 2)
+    keras.utils.set_random_seed(0)
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            keras.Input((6,), dtype="int32"),
+            layers.Embedding(20, 8, name="words"),
+            layers.LSTM(6, name="lstm"),
+            layers.Dense(2, activation="softmax", name="scores"),
+        ]
+    )
+    found = prune(model, words, 0.5)
+    assert "not known" in found.reconstruction["words"]["note"]
+    assert found.reconstruction["lstm:recurrent_kernel"]["error"] < 0.5
+
+
+def test_never_worse_than_magnitude(residual_net, pictures):
+    """A solver that makes things worse is not believed."""
+    bad = Criterion(
+        "bad", criteria.get_criterion("magnitude").score, solve=lambda p: (-p.weights * 9, _all(p))
+    )
+    register_criterion(bad)
+    found = prune(residual_net(), pictures, 0.5, criterion="bad")
+    assert found.reconstruction["head"]["note"] == "by magnitude, whose error is smaller"
+    by_magnitude = prune(residual_net(), pictures, 0.5, criterion="magnitude")
+    np.testing.assert_array_equal(found.masks["head"], by_magnitude.masks["head"])
+    for one, other in zip(found.model.get_weights(), by_magnitude.model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def _all(problem):
+    return problem.keep(np.abs(problem.weights), 1.0)
+
+
+def _wanda(problem):
+    norms = np.sqrt(np.square(problem.inputs).mean(axis=1))[..., None]
+    mask = problem.keep(np.abs(problem.weights) * norms, 1.0)
+    return problem.weights * mask, mask
+
+
+def test_a_criterion_of_ones_own_may_return_weights(residual_net, pictures):
+    register_criterion(Criterion("wanda", lambda weights, _: np.abs(weights), solve=_wanda))
+    model = residual_net()
+    found = prune(model, pictures, 0.5, criterion="wanda", layers=("head",))
+    assert "note" not in found.reconstruction["head"]
+    kernel, mask = found.model.get_layer("head").kernel.numpy(), found.masks["head"]
+    np.testing.assert_array_equal(kernel, model.get_layer("head").kernel.numpy() * mask)
+
+
+@pytest.mark.parametrize(
+    ("solve", "said"),
+    [
+        (lambda p: 1 / 0, "failed to reconstruct: head (ZeroDivisionError"),
+        (lambda p: (p.weights[:, :1], _all(p)), "do not have the kernel's shape: head"),
+        (lambda p: (p.weights, np.ones(p.weights.shape)), "do not have the kernel's shape: head"),
+        (lambda p: (p.weights, ~_all(p)), "does not keep what was asked: head"),
+    ],
+)
+def test_solvers_that_cannot_be_used(rejected, residual_net, pictures, solve, said):
+    register_criterion(Criterion("bad", lambda weights, _: np.abs(weights), solve=solve))
+    assert said in rejected(
+        CompressorError, prune, residual_net(), pictures, 0.45, criterion="bad", layers=("head",)
+    )
+
+
+def test_schedules_that_do_not_fit(rejected, small_net, tiny_data):
+    said = rejected(UsageError, PruningSpec, criterion="reconstruct", schedule="gradual")
+    assert said.endswith("reconstruct, gradual; choose the pruning schedule one-shot or iterative")
+    said = rejected(
+        UsageError, compressor.sensitivity, small_net(), tiny_data, criterion="reconstruct"
+    )
+    assert "reconstruct; choose magnitude or taylor" in said
+
+
+def test_retraining_starts_from_there(small_net, tiny_data):
+    spec = PruningSpec(0.7, criterion="reconstruct", schedule="iterative", rounds=2)
+    options = compressor.TrainingOptions(steps=5, learning_rate=1e-3)
+    found = compressor.prune(small_net(), tiny_data, spec, options=options)
+    for row in found.layers:
+        kernel = weights_by_key(found.model)[row["layer"]].numpy()
+        assert np.count_nonzero(kernel) == row["kept"]
+        assert row["kept"] == compressor.kept_weights(row["parameters"], 0.7)
