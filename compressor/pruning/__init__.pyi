@@ -1,6 +1,10 @@
 from .criteria import Criterion as Criterion, register_criterion as register_criterion
 from .in_memory import Pruned as Pruned, prune as prune
-from .kernels import all_kernels as all_kernels, weights_by_key as weights_by_key
+from .kernels import (
+    FROZEN as FROZEN,
+    all_kernels as all_kernels,
+    weights_by_key as weights_by_key,
+)
 from .magnitude import kept_weights as kept_weights, magnitude_prune as magnitude_prune
 from .masks import (
     apply_masks as apply_masks,

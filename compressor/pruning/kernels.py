@@ -22,6 +22,7 @@ from compressor.models import (
 )
 from compressor.pruning.granularity import Channel, Granularity
 
+FROZEN = "it is frozen"
 _ON_REQUEST = "pruned only where it is named"
 _NO_KERNEL = KernelAxes((), ())
 
@@ -215,7 +216,7 @@ def _lies_in(kernel: Kernel, layer: str) -> bool:
 
 def _reason(kernel: Kernel, granularity: Granularity) -> str | None:
     if not kernel.variable.trainable:
-        return "it is frozen"
+        return FROZEN
     # The outputs of a recurrent layer's kernel are gates.
     gated = isinstance(granularity, Channel) and hasattr(kernel.layer, "state_size")
     return granularity.reason(kernel.matrix_shape, kernel.is_matrix and not gated)

@@ -7,6 +7,8 @@ import io
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeGuard
 
+from compressor.data import listed
+from compressor.pruning import FROZEN
 from deploy.text import clean
 
 MIB = 2**20
@@ -39,6 +41,20 @@ def count(number: float) -> str:
 def fed(inputs: Sequence[Mapping[str, Any]]) -> str:
     """How each input of a model is fed, in words."""
     return "; ".join(f"{clean(rule['name'])}: {clean(rule['reason'])}" for rule in inputs)
+
+
+def left_alone(reasons: Mapping[str, str]) -> list[str]:
+    """Lines on the layers that were not pruned, one for each reason."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    lines = []
+    for reason, found in names.items():
+        few = found[0] if len(found) == 1 else f"{len(found)} layers ({listed(found)})"
+        if reason == FROZEN:
+            reason = "frozen; set trainable = True to prune them, and save the model again"
+        lines.append(f"left alone: {few}: {reason}")
+    return lines
 
 
 def known(number: float | None, text: Callable[[float], str] = count) -> str:

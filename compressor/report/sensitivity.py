@@ -55,7 +55,7 @@ def sensitivity_text(described: _Described) -> str:
             if len(row["layers"]) > 1
         ),
         *_reached(described),
-        *(f"left alone: {name}: {reason}" for name, reason in described["left_alone"].items()),
+        *form.left_alone(described["left_alone"]),
     ]
     return "".join(f"{line}\n" for line in lines)
 

@@ -11,6 +11,7 @@ from compressor.report.formatting import (
     count,
     fed,
     known,
+    left_alone,
     mib,
     milliseconds,
     percent,
@@ -32,8 +33,8 @@ def records_text(records: Mapping[str, Mapping[str, Any]]) -> str:
         if rows:
             text += _indented(_pruned_table(rows))
         text += _reconstructed(_pruning(record).get("reconstruction", {}))
-        for name, reason in _pruning(record).get("left_alone", {}).items():
-            text += f"  left alone: {name}: {reason}\n"
+        for line in left_alone(_pruning(record).get("left_alone", {})):
+            text += f"  {line}\n"
         for warning in _pruning(record).get("warnings", []):
             text += f"  warning: {warning}\n"
         if isinstance(record.get("encodings"), Mapping):
