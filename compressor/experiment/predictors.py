@@ -151,7 +151,9 @@ def _compiled(tensorflow: Any, model: Any) -> Callable[[Any], np.ndarray]:
     if len(model.outputs) != 1:
         raise ModelError("only models with one output are supported", value=len(model.outputs))
     specs = tensorflow.nest.map_structure(
-        lambda part: tensorflow.TensorSpec(part.shape, part.dtype), preprocessing.structure(model)
+        # The last batch of the data may be smaller than the size that an Input layer names.
+        lambda part: tensorflow.TensorSpec((None, *part.shape[1:]), part.dtype),
+        preprocessing.structure(model),
     )
     function = tensorflow.function(
         lambda inputs: model(inputs, training=False), input_signature=[specs]

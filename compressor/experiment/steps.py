@@ -44,6 +44,7 @@ from compressor.models import (
     random_inputs,
     resolve_layers,
     save_model,
+    sizes_given,
     trained_on,
 )
 from compressor.pruning import Plan, dense_record
@@ -116,7 +117,8 @@ def check_parity(
     open.
     """
     if data is None:
-        inputs = random_inputs(dense.model, _PARITY_INPUTS, input_size=input_size)
+        sizes = sizes_given(dense.model, input_size)
+        inputs = random_inputs(dense.model, _PARITY_INPUTS, sizes=sizes)
     else:
         x, _ = data.validation_part(_PARITY_INPUTS)
         inputs = preprocessing.preprocessing_of(dense.model, x)(x)

@@ -45,6 +45,7 @@ from compressor.models import (
     predict_scores,
     preprocessing_of,
     sizes_fed,
+    sizes_given,
 )
 from compressor.runtimes import Runner
 from compressor.shrinking import Shrunk, shrink
@@ -131,7 +132,7 @@ class ExportJob:
             count = f"{len(self.labels)} labels, {classes} classes"
             raise UsageError("there is not one label a class", value=count)
         if data is None:
-            x = stored_inputs(self.model, RANDOM_INPUTS, input_size)
+            x = stored_inputs(self.model, RANDOM_INPUTS, sizes_given(self.model, input_size))
             feed, y = preprocessing_of(self.model, x), None
         else:
             feed = check_fit(self.model, data)

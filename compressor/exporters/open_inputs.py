@@ -10,7 +10,6 @@ import numpy as np
 from compressor.exporters.parity import Reference
 from compressor.foundation import quiet_tensorflow
 from compressor.models import (
-    InputSize,
     Sizes,
     input_names,
     predict_scores,
@@ -71,10 +70,10 @@ class OpenInputs:
         return None
 
 
-def stored_inputs(model: Any, count: int, input_size: InputSize | None) -> Any:
+def stored_inputs(model: Any, count: int, sizes: Sizes) -> Any:
     """Random inputs for `model`, `count` of them, as a data set stores them."""
     _, keras = quiet_tensorflow.load()
-    arrays = keras.tree.flatten(random_inputs(model, count, input_size=input_size))
+    arrays = keras.tree.flatten(random_inputs(model, count, sizes=sizes))
     names = input_names(model)
     return arrays[0] if len(arrays) == 1 else dict(zip(names, arrays, strict=True))
 

@@ -38,6 +38,7 @@ from .layers import (
     paper_name as paper_name,
     prunable_layers as prunable_layers,
     refuse_name as refuse_name,
+    refuse_stateful as refuse_stateful,
     resolve_layers as resolve_layers,
     unframed as unframed,
 )

@@ -10,39 +10,42 @@ from compressor.errors import DataError, ModelError
 from compressor.foundation import quiet_tensorflow
 from compressor.models.files import reason_of
 from compressor.models.input_uses import embeddings_in
-from compressor.models.open_sizes import InputSize, sizes_given
+from compressor.models.open_sizes import Sizes
 from compressor.models.preprocessing import input_names
 from compressor.models.tracing import graph_of, trace
 
 SAMPLES = 64
 _BATCH = 256
+_UNKNOWN_SIZE = 8
 
 
 def random_inputs(
-    model: Any, samples: int = SAMPLES, seed: int = 0, *, input_size: InputSize | None = None
+    model: Any, samples: int = SAMPLES, seed: int = 0, *, sizes: Sizes | None = None
 ) -> Any:
     """Random inputs in the structure that `model(...)` takes, each (samples, ...).
 
     float32 in 0 to 1; where the dtype is not a float's or an Embedding follows, integers that every
-    Embedding accepts. Open sizes are as named; raises UsageError where they are not.
+    Embedding accepts. Open sizes are those of `sizes`, whole shapes by the names of the inputs,
+    else 8.
     """
     _, keras = quiet_tensorflow.load()
     graph = graph_of(model)
     traced = trace(model)
     embeddings = [(call, embeddings_in(call.layer)) for call in traced.calls]
-    sizes = [layer.input_dim for _, found in embeddings for layer in found]
+    tables = [layer.input_dim for _, found in embeddings for layer in found]
     whole = {number for call, found in embeddings if found for number in call.inputs}
     generator = np.random.default_rng(seed)
-    named = sizes_given(model, input_size)
 
     def draw(tensor: Any, number: int, name: str) -> np.ndarray:
-        shape = (tensor.shape[0] or samples, *named.get(name, tensor.shape[1:]))
+        batch, *own = tensor.shape
+        given = (sizes or {}).get(name, own)
+        shape = (batch or samples, *(size or _UNKNOWN_SIZE for size in given))
         dtype = keras.backend.standardize_dtype(tensor.dtype)
         if dtype == "string":
             hint = "turn the text into numbers before the model"
             raise ModelError("an input of the model is text", value=tensor.name, hint=hint)
         if dtype == "bool" or not dtype.startswith(("float", "bfloat")) or number in whole:
-            return generator.integers(0, min(sizes, default=2), shape).astype(dtype)
+            return generator.integers(0, min(tables, default=2), shape).astype(dtype)
         return generator.random(shape, np.float32).astype(dtype)
 
     names = input_names(model)

@@ -83,6 +83,18 @@ def around(frame: Any, inside: Any) -> Any:
     return frame
 
 
+def refuse_stateful(model: Any) -> None:
+    """Raise ModelError for a recurrent layer whose outputs depend on the batch before."""
+    _, keras = quiet_tensorflow.load()
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.RNN) and layer.stateful:
+            raise ModelError(
+                "a recurrent layer keeps its state between batches, so no result could be repeated",
+                value=layer.name,
+                hint="build it with stateful=False, and load the same weights",
+            )
+
+
 def all_layers(model: Any, prefix: str = "") -> dict[str, Any]:
     """Every layer that is not itself a model, by path, `outer/inner`; a shared one by its first.
 

@@ -21,7 +21,7 @@ from compressor.data import Array, Dataset, Inputs, listed, named
 from compressor.errors import DataError, ModelError
 from compressor.foundation import quiet_tensorflow
 from compressor.models.input_uses import is_embedding, layers_for_raw_values, looks_up
-from compressor.models.layers import all_layers
+from compressor.models.layers import all_layers, refuse_stateful
 from compressor.models.tracing import Shape
 from deploy.examples import row_shape
 from deploy.text import clean
@@ -102,10 +102,12 @@ class Preprocessing:
 def preprocessing_of(model: Any, x: Inputs) -> Preprocessing:
     """Decide how the stored inputs `x` are fed to `model`, and check that they fit.
 
-    Raises ModelError as `output_size` does, for an input of text, and for a layer's name that
-    TensorFlow cannot run; DataError when the names, shapes or values of `x` do not fit.
+    Raises ModelError as `output_size` does, for an input of text, for a stateful recurrent layer,
+    and for a layer's name that TensorFlow cannot run; DataError when the names, shapes or values of
+    `x` do not fit.
     """
     output_size(model)
+    refuse_stateful(model)
     _check_names(model)
     _, keras = quiet_tensorflow.load()
     arrays, tensors = named(x), _inputs_by_name(model)

@@ -89,7 +89,7 @@ def prune(
     model = framed(model)
     objective = objective_for(model, data)
     # Not Keras's clone_model, which would instantiate the user's own loss and metrics again.
-    student = rebuild(model, {}, {})
+    student = rebuild(model, {}, {}, share=True)
     if has_own_layers(model):
         _check_copy(model, student, part)
     objective.compile(student, "sgd")

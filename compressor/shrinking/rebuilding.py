@@ -32,14 +32,17 @@ class Edit:
     """whether the layer is removed and its input passed on"""
 
 
-def rebuild(model: Any, edits: Mapping[int, Edit], entries: Mapping[int, int]) -> Any:
+def rebuild(
+    model: Any, edits: Mapping[int, Edit], entries: Mapping[int, int], *, share: bool = False
+) -> Any:
     """Build a new Functional or Sequential model, not compiled; a frame is one again.
 
     `edits` are by id of layer, `entries` are numbers of channels by id of InputLayer. Layers
-    without an edit keep their weights; one without weights that cannot be rebuilt is shared with
-    the old model. Raises ModelError when a layer cannot be rebuilt from its configuration.
+    without an edit keep their weights. With `share`, one without weights that cannot be rebuilt is
+    shared with the old model. Raises ModelError when a layer cannot be rebuilt from its
+    configuration.
     """
-    builder = _Builder(edits, entries)
+    builder = _Builder(edits, entries, share)
     try:
         rebuilt = builder.model(model)
     except CompressorError:
@@ -60,8 +63,9 @@ def rebuild(model: Any, edits: Mapping[int, Edit], entries: Mapping[int, int]) -
 
 
 class _Builder:
-    def __init__(self, edits: Mapping[int, Edit], entries: Mapping[int, int]) -> None:
+    def __init__(self, edits: Mapping[int, Edit], entries: Mapping[int, int], share: bool) -> None:
         self._edits = edits
+        self._share = share
         self._entries = entries
         self._made: dict[int, Any] = {}
         self.pairs: list[tuple[Any, Any]] = []
@@ -106,7 +110,7 @@ class _Builder:
             if graph_of(operation) is not None:
                 self._made[id(operation)] = self.model(operation)
             else:
-                new = _again(operation, edit)
+                new = _again(operation, edit, self._share)
                 self._made[id(operation)] = new
                 self.pairs.append((operation, new))
         return self._made[id(operation)]
@@ -118,7 +122,7 @@ class _Builder:
         return operation(*arguments, **options)
 
 
-def _again(operation: Any, edit: Edit | None) -> Any:
+def _again(operation: Any, edit: Edit | None, share: bool) -> Any:
     _, keras = quiet_tensorflow.load()
     try:
         if type(operation) is keras.layers.Lambda:
@@ -146,7 +150,7 @@ def _again(operation: Any, edit: Edit | None) -> Any:
     except CompressorError:
         raise
     except Exception as error:  # user code may raise anything
-        if edit is None and not getattr(operation, "variables", ()):
+        if share and not getattr(operation, "variables", ()):
             return operation
         raise ModelError(
             "a layer cannot be rebuilt from its configuration",

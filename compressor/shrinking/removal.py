@@ -17,6 +17,8 @@ from compressor.models import (
     largest_difference,
     random_inputs,
     refuse_opaque,
+    refuse_stateful,
+    sizes_given,
 )
 from compressor.shrinking.batchnorm import fold_batchnorm as fold
 from compressor.shrinking.edits import edits_of, entries_of
@@ -79,7 +81,10 @@ def shrink(
         raise UsageError("widths must be rounded to 1 or more", value=round_to, hint="try 8")
     model = framed(model)
     refuse_opaque(model, "exact removal")
-    batch = random_inputs(model, input_size=input_size) if inputs is None else inputs
+    refuse_stateful(model)
+    batch = inputs
+    if batch is None:
+        batch = random_inputs(model, sizes=sizes_given(model, input_size))
     shrunk = _attempt(model, batch, fold_batchnorm, round_to)
     # Folding rounds weights that are stored in half precision once more.
     stored = half_types(model, "variable_dtype")

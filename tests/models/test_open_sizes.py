@@ -35,10 +35,13 @@ def two_inputs(keras: Any) -> Any:
 def test_random_inputs_have_the_size_that_was_named(keras: Any) -> None:
     model = image_model(keras)
 
-    assert random_inputs(model, 2, input_size=(48, 32)).shape == (2, 48, 32, 3)
-    assert random_inputs(model, 2, input_size=(48, 32, 3)).shape == (2, 48, 32, 3)
-    assert random_inputs(model, 2, input_size={"image": (48, 32)}).shape == (2, 48, 32, 3)
-    image, steps = random_inputs(two_inputs(keras), input_size={"image": (9, 7), "steps": (5,)})
+    for given in ((48, 32), (48, 32, 3), {"image": (48, 32)}):
+        sizes = sizes_given(model, given)
+        assert sizes == {"image": (48, 32, 3)}
+        assert random_inputs(model, 2, sizes=sizes).shape == (2, 48, 32, 3)
+    model = two_inputs(keras)
+    sizes = sizes_given(model, {"image": (9, 7), "steps": (5,)})
+    image, steps = random_inputs(model, sizes=sizes)
     assert (image.shape[1:], steps.shape[1:]) == ((9, 7, 3), (5, 2))
 
 
