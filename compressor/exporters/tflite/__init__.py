@@ -76,8 +76,8 @@ def _exported(model: Any, request: Request, unrolled: int) -> ExportedFile:
         encoded = graph.copied(plain)
         tensors: list[EncodedTensor] = []
         notes = [*tracing.notes(model, unrolled)]
-        for view, known in zip(graph.views(encoded), found, strict=True):
-            some, more = weights.encode_weights(view, known, request)
+        for number, view in enumerate(graph.views(encoded)):
+            some, more = weights.encode_weights(view, found[number], request, looped=number > 0)
             tensors += some
             notes += more
         operators.check_runtime(encoded, request.runtime)

@@ -58,14 +58,16 @@ class EncodableWeight:
         return self._quantized[bits, axis]
 
 
-def encodable_weights(graph: Any) -> list[EncodableWeight]:
+def encodable_weights(graph: Any, *, looped: bool = False) -> list[EncodableWeight]:
     """The weights of the main subgraph, in the order of their tensors.
 
     A tensor counts if all its users are operators of one kind that take it as their weight, in
-    float32, or in int8 where the operator computes in integers.
+    float32, or in int8 where the operator computes in integers. The body of a loop, which is
+    `looped`, gets its shapes when the file is run.
     """
     main = graphs.main(graph)
-    static = all(graphs.operator_name(graph, op) not in _SHAPES for op in main.operators)
+    computed = any(graphs.operator_name(graph, op) in _SHAPES for op in main.operators)
+    static = not (computed or looped)
     fixed = {*graphs.indices(main.inputs), *graphs.indices(main.outputs)}
     found = []
     for index, users in sorted(graphs.users(graph).items()):

@@ -25,20 +25,20 @@ _BIASES = {"FULLY_CONNECTED": 2, "CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "TRANSPOS
 
 
 def encode_weights(
-    graph: Any, names: Mapping[int, str], request: Request
+    graph: Any, names: Mapping[int, str], request: Request, *, looped: bool = False
 ) -> tuple[tuple[EncodedTensor, ...], tuple[str, ...]]:
     """Quantise and encode the weights of a ModelT in place; describes them all, with notes.
 
     `graph` is float32, or in integers already where request.quantize is `int8`; `names` maps
-    tensors of its main subgraph to names. A value that is zero stays exactly zero. Raises
-    ModelError for weights that are not finite.
+    tensors of its main subgraph to names; `looped` says that this is the body of a loop. A value
+    that is zero stays exactly zero. Raises ModelError for weights that are not finite.
     """
     described = {
         index: _unchanged(graph, _name(graph, names, index), index, values)
         for index, values in _constants(graph, names).items()
     }
     refused = []
-    for weight in encodable_weights(graph):
+    for weight in encodable_weights(graph, looped=looped):
         options = candidates(weight, request.runtime, request.quantize)
         chosen = best(options, request.optimize, request.encoding)
         if chosen is None:
