@@ -154,7 +154,7 @@ def _read_all(paths: Sequence[Path]) -> dict[Path, Artifact]:
         if path.is_dir():
             raise UsageError("a folder is no artefact", value=path, hint="name the files in it")
         if not path.is_file():
-            raise UsageError("there is no such artefact", value=path)
+            raise UsageError("no such file", value=path)
         with deploy_errors():
             found[path] = read_artifact(path)
         if not is_member_name(path.name):
@@ -223,7 +223,7 @@ def _latencies(path: Path, artifact: Artifact) -> tuple[Latency, ...]:
     from compressor.runs import read_bench
 
     if not path.is_file():
-        raise UsageError("there is no such bench.json", value=path)
+        raise UsageError("no such file", value=path)
     found: dict[tuple[str, int, int], Latency] = {}
     for run in read_bench(path)["runs"]:
         digests = [measured["sha256"] for measured in run["artefacts"]]

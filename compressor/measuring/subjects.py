@@ -112,7 +112,7 @@ def _in_folder(folder: Path) -> list[Path]:
 
 def _read(path: Path) -> tuple[Path, str, Artifact | None]:
     if not path.is_file():
-        raise UsageError("there is no such artefact", value=path)
+        raise UsageError("no such file", value=path)
     if not os.access(path, os.R_OK):
         raise UsageError("the artefact cannot be read", value=path)
     if not path.stat().st_size:

@@ -18,6 +18,13 @@ from .bench_document import (
     runtimes_of as runtimes_of,
     settings_of as settings_of,
 )
+from .kinds import (
+    GRAPH as GRAPH,
+    is_saved_model as is_saved_model,
+    model_bytes as model_bytes,
+    model_kind as model_kind,
+    refuse_foreign as refuse_foreign,
+)
 from .results_document import (
     RESULTS_SCHEMA as RESULTS_SCHEMA,
     RESULTS_SCHEMA_VERSION as RESULTS_SCHEMA_VERSION,

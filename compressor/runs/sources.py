@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 from typing import Any
 
 from compressor.errors import CheckpointError, UsageError
 from compressor.foundation import sha256
+from compressor.runs.kinds import is_saved_model, model_files, model_kind, refuse_foreign
 from compressor.runs.run_directory import RECORD, same_pruning
 
 MODEL, MASKS, SPARSE = "model.keras", "masks.npz", "sparse.npz"
@@ -17,7 +19,7 @@ MODEL_RUN = {"kind": "model"}
 
 def same_model(source: Path, digest: str) -> Path:
     """`source`, if it still has this sha256; else raises CheckpointError."""
-    if not source.is_file() or model_digest(source) != digest:
+    if not source.exists() or model_digest(source) != digest:
         raise CheckpointError(
             "the model that was pruned is gone or has changed",
             value=source,
@@ -32,20 +34,33 @@ def is_finished(step: Path) -> bool:
 
 
 def model_digest(source: Path) -> str:
-    """The sha256 of a model file; raises CheckpointError when it cannot be read."""
-    return sha256(source)
+    """The sha256 of a model file, or of those of a SavedModel folder's files, in order of names.
+
+    Raises CheckpointError when one cannot be read.
+    """
+    if not source.is_dir():
+        return sha256(source)
+    lines = (
+        f"{sha256(file)} {file.relative_to(source).as_posix()}" for file in model_files(source)
+    )
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def keras_file(model: Path, takes: str = "a .keras file or a run directory") -> Path:
-    """The .keras file that `model` is or holds; raises UsageError with what the command `takes`."""
+def keras_file(model: Path, takes: str = "a Keras model or a run directory") -> Path:
+    """The model file (.keras, .h5, a SavedModel folder) that `model` is or holds.
+
+    Raises UsageError with what the command `takes`, ModelError for a model of another program.
+    """
     source = find_checkpoint(model)
-    if source.suffix != ".keras":
+    sparse = source.suffix == ".npz"
+    if sparse or (model_kind(source) is None and source.suffix != ".keras"):
+        refuse_foreign(source)
         raise UsageError(f"this takes {takes}", value=model)
     return source
 
 
 def model_to_shrink(model: Path) -> Path:
-    """The model file that a .keras file, the folder of a step or a run directory means."""
+    """The model file that a model, the folder of a step or a run directory means."""
     if model.is_dir() and (model / "step_2_2" / MODEL).is_file():
         return model / "step_2_2" / MODEL
     return keras_file(model)
@@ -53,7 +68,7 @@ def model_to_shrink(model: Path) -> Path:
 
 def shrunk_path(model: Path, source: Path) -> Path:
     """Where the shrunk version of `source`, which the user named as `model`, goes by default."""
-    if model.is_dir() and source.parent != model:
+    if source not in (model, model / MODEL):
         return model / "shrunk.keras"
     return _artefact_parent(model) / f"{source.stem}-shrunk.keras"
 
@@ -83,7 +98,7 @@ def _artefact_parent(model: Any) -> Path:
     if not isinstance(model, (str, Path)):
         raise UsageError("a model in memory needs an output", hint="name a file")
     given, source = Path(model), model_to_shrink(Path(model))
-    if given.is_dir() and source.parent != given:
+    if source not in (given, given / MODEL):
         return given
     if is_finished(source.parent):
         raise UsageError(
@@ -98,7 +113,7 @@ def model_and_output(
     """The model file that `model` (a file or a run directory with `step`) means, and the run
     directory to write to. Raises CheckpointError if the step is missing.
     """
-    if not model.is_dir() or (model / MODEL).is_file():
+    if not _is_run(model):
         return keras_file(model), output_directory(model, output, suffix)
     source = model / step / MODEL
     if not source.is_file():
@@ -124,7 +139,7 @@ def output_directory(model: Path, output: Path | str | None, suffix: str) -> Pat
     """
     if output is not None:
         return Path(output)
-    if model.is_dir() and not (model / MODEL).is_file():
+    if _is_run(model):
         return model
     source = find_checkpoint(model)
     if is_finished(source.parent):
@@ -134,17 +149,23 @@ def output_directory(model: Path, output: Path | str | None, suffix: str) -> Pat
     return source.with_name(source.stem + suffix)
 
 
+def _is_run(model: Path) -> bool:
+    """Whether this is the folder of several steps, not a model or the folder of one."""
+    return model.is_dir() and not (model / MODEL).is_file() and not is_saved_model(model)
+
+
 def find_checkpoint(path: Path) -> Path:
-    """The one model.keras or sparse.npz that `path` is or holds."""
-    if path.is_file():
+    """The model, or the one model.keras or sparse.npz, that `path` is or holds."""
+    if path.is_file() or is_saved_model(path):
         return path
     if not path.is_dir():
-        what = "not a regular file" if path.exists() else "no such checkpoint"
+        what = "not a regular file" if path.exists() else "no such file"
         raise CheckpointError(what, value=path)
+    refuse_foreign(path)
     found = [path / name for name in (MODEL, SPARSE) if (path / name).is_file()]
     if len(found) != 1:
         steps = sorted(child.name for child in path.glob("step_*"))
-        hint = "give a .keras file, a sparse .npz, or a folder with one of them"
+        hint = "give a Keras model, a sparse .npz, or a folder with one of them"
         if steps:
             hint = f"name one of its steps: {', '.join(steps)}"
         what = f"the folder holds {'two checkpoints' if found else 'no checkpoint'}"

@@ -82,7 +82,7 @@ def test_json_is_the_run_that_was_kept(artefacts, tiny_file, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("missing.onnx",), "there is no such artefact: missing.onnx"),
+        (("missing.onnx",), "no such file: missing.onnx"),
         (("{}", "--runtime", "cobol"), "cobol; choose from litert"),
         (("{}", "--threads", "4096"), "4096"),
         (("{}", "--threads", "two"), "'two' is not a list of numbers"),

@@ -236,7 +236,7 @@ def test_what_cannot_be_asked_for(small_net, trained, tiny_data, rejected, tmp_p
     (tmp_path / "sparse.npz").write_bytes(b"")
     assert "takes a .keras file" in rejected(UsageError, sensitivity, tmp_path, tiny_data)
     missing = tmp_path / "missing.keras"
-    assert "no such checkpoint" in rejected(CheckpointError, sensitivity, missing, tiny_data)
+    assert "no such file" in rejected(CheckpointError, sensitivity, missing, tiny_data)
 
 
 def test_data_and_models_that_do_not_fit(keras, small_net, tiny_data, rejected):
