@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks._record import run_command, save
 from compressor.foundation import quiet_tensorflow
-from compressor.models import load_model
+from compressor.importing import load_model
 from compressor.shrinking import shrink
 
 SEEDS = (0, 1, 2)

@@ -25,7 +25,8 @@ from benchmarks.tables import print_tables
 from compressor import Dataset, load_dataset
 from compressor.data import TrainingData
 from compressor.foundation import quiet_tensorflow, write_json
-from compressor.models import accuracy_of, load_model, objective_of, paper_cnn
+from compressor.importing import load_model
+from compressor.models import accuracy_of, objective_of, paper_cnn
 from compressor.pruning.schedules import update_steps
 from compressor.runs import MODEL, is_finished, model_digest, sparsity_name
 from compressor.training import TrainingOptions, derive_seed

@@ -13,6 +13,7 @@ from .experiment import (
 )
 from .exporters import export as export, export_all as export_all
 from .foundation import load_custom as load_custom
+from .importing import import_model as import_model
 from .measuring import bench as bench
 from .pruning import (
     Criterion as Criterion,

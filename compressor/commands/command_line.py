@@ -16,6 +16,7 @@ from compressor.commands.benching import bench
 from compressor.commands.deploying import deploy, runner
 from compressor.commands.devices import devices
 from compressor.commands.exporting import export, runtimes
+from compressor.commands.importing import import_command
 from compressor.commands.inspecting import inspect
 from compressor.commands.output import say
 from compressor.commands.packaging import keygen, package, verify
@@ -58,7 +59,7 @@ def cli() -> None:
     """
 
 
-cli.add_section("Make small", prune, sensitivity, shrink, export)
+cli.add_section("Make small", import_command, prune, sensitivity, shrink, export)
 cli.add_section("Prove and measure", bench, inspect, report, runtimes)
 cli.add_section("Ship", devices, package, verify, keygen, runner, deploy)
 cli.add_section("Reproduce the paper", sweep, train, sparsify, evaluate)

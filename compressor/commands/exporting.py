@@ -102,11 +102,12 @@ def export(
 ) -> None:
     """Export a model to TFLite or ONNX, verified in its runtime.
 
-    MODEL is a .keras file or a run directory. Units and channels that no longer matter are removed,
-    each tensor gets the smallest encoding that the runtime executes correctly, and the runtime runs
-    the artefact on validation examples; test examples only report. If it does not compute what the
-    file says, or accuracy falls too far, the artefact is kept as FILE.rejected, and the exit code
-    is 1. Its description, FILE.json, and check vectors, FILE.check.npz, are written next to FILE.
+    MODEL is a Keras model (.keras, .h5 or SavedModel) or a run directory. Units and channels that
+    no longer matter are removed, each tensor gets the smallest encoding that the runtime executes
+    correctly, and the runtime runs the artefact on validation examples; test examples only report.
+    If it does not compute what the file says, or accuracy falls too far, the artefact is kept as
+    FILE.rejected, and the exit code is 1. Its description, FILE.json, and check vectors,
+    FILE.check.npz, are written next to FILE.
 
     \b
     Examples:
@@ -183,8 +184,9 @@ def list_runtimes(as_json: bool) -> None:
 def install(name: str, as_json: bool) -> None:
     """Install RUNTIME in your cache folder, at a pinned version, checked by hash.
 
-    tflite-runtime gets its own environment. onnxruntime-web, which is packed into bundles for
-    browsers, is downloaded as one package by npm.
+    tflite-runtime gets its own environment, and so does tf-keras, which reads the legacy .h5 files
+    of Keras 2 for compressor import. onnxruntime-web, which is packed into bundles for browsers, is
+    downloaded as one package by npm.
 
     \b
     Example:

@@ -97,7 +97,7 @@ def prune(
 ) -> None:
     """Remove most weights of a model, and retrain the rest.
 
-    MODEL is a .keras file or a run directory.
+    MODEL is a Keras model (.keras, .h5 or SavedModel) or a run directory.
 
     \b
     Examples:
@@ -191,8 +191,9 @@ def shrink(
 ) -> None:
     """Remove units and channels that no longer matter, exactly.
 
-    MODEL is a .keras file or a run directory. The smaller model computes the same function: both
-    run on the same inputs, and it is refused if an output differs by more than 1e-5 of their scale.
+    MODEL is a Keras model (.keras, .h5 or SavedModel) or a run directory. The smaller model
+    computes the same function: both run on the same inputs, and it is refused if an output differs
+    by more than 1e-5 of their scale.
 
     \b
     Example:
@@ -236,9 +237,9 @@ def sensitivity(
 ) -> None:
     """Measure how pruning each layer alone affects accuracy.
 
-    MODEL is a .keras file or the folder of a step; it is neither retrained nor changed. Layers
-    that tolerate a high sparsity can be pruned more than the others: `compressor prune` takes a
-    sparsity per layer.
+    MODEL is a Keras model (.keras, .h5 or SavedModel) or the folder of a step; it is neither
+    retrained nor changed. Layers that tolerate a high sparsity can be pruned more than the others:
+    `compressor prune` takes a sparsity per layer.
 
     \b
     Example:

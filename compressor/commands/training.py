@@ -156,7 +156,7 @@ def evaluate(
 ) -> None:
     """Measure a checkpoint with the paper's two predictors.
 
-    CHECKPOINT is a .keras file, a sparse .npz file, or the folder of a step: the dense predictor
+    CHECKPOINT is a model, a sparse .npz file, or the folder of a step: the dense predictor
     runs step_1, step_2_1 and step_2_2, the sparse one step_3. Accuracy and prediction time are
     measured.
 

@@ -18,12 +18,12 @@ from compressor.experiment.paper_checkpoint import (
     read_sparse_checkpoint,
 )
 from compressor.foundation import quiet_tensorflow
+from compressor.importing import load_model
 from compressor.models import (
     accuracy_of,
     all_layers,
     check_asked,
     dense_variables,
-    load_model,
     missing_class,
     preprocessing,
     reason_of,
@@ -52,7 +52,7 @@ class Predictor:
 
 
 def load_predictor(checkpoint: Path | str) -> Predictor:
-    """Load the predictor of a .keras file, a sparse checkpoint (.npz), or a step's folder.
+    """Load the predictor of a model file, a sparse checkpoint (.npz), or a step's folder.
 
     step_1, step_2_1 and step_2_2 are dense, step_3 is sparse. Raises CheckpointError or ModelError.
     """

@@ -30,13 +30,13 @@ from compressor.experiment.predictors import (
     predictor_accuracy,
 )
 from compressor.foundation import quiet_tensorflow
+from compressor.importing import load_model
 from compressor.models import (
     ALL,
     PAPER_NAMES,
     InputSize,
     check_image_shape,
     count_parameters,
-    load_model,
     objective_for,
     objective_of,
     paper_cnn,

@@ -16,7 +16,8 @@ from compressor.experiment.results import assemble_results
 from compressor.experiment.steps import check_paper_model
 from compressor.exporters import FORMATS, MAX_SLOWDOWN, ExportJob, Variants, write_artifact
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow, write_json
-from compressor.models import FLOAT32_BYTES, count_parameters, load_model
+from compressor.importing import load_model
+from compressor.models import FLOAT32_BYTES, count_parameters
 from compressor.pruning import Plan, PruningSpec, PruningStep, prune_in_folders
 from compressor.runs import (
     MODEL,

@@ -14,7 +14,8 @@ from compressor.experiment.predictors import Evaluation, evaluate_predictor, loa
 from compressor.experiment.steps import check_paper_model
 from compressor.experiment.variables import Variables, hold_variables
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
-from compressor.models import InputSize, load_model, needed_data, prunable_layers
+from compressor.importing import load_model
+from compressor.models import InputSize, needed_data, prunable_layers
 from compressor.pruning import (
     Plan,
     PruningSpec,
@@ -109,7 +110,7 @@ def sparsify(
 ) -> Records:
     """Write the paper's sparse checkpoint of a pruned model: step_3 in `output`.
 
-    `model` is a .keras file or a run directory with step_2_2; `output` as in `prune_run`, with the
+    `model` is a model file or a run directory with step_2_2; `output` as in `prune_run`, with the
     suffix -sparse. `layers` are by default those with masks beside the model, or else those with
     any zero. The accuracy is measured when `data` is given; without them `input_size` gives the
     sizes that the model's inputs leave open.

@@ -54,7 +54,7 @@ def export(
 ) -> Record:
     """Export a model as the artefact `output`, and prove it in the runtime that will execute it.
 
-    `model` is a Keras model, a .keras file, the folder of a step, or a run directory with step_2_2.
+    `model` is a Keras model, a model file, the folder of a step, or a run directory with step_2_2.
     It is first shrunk, exactly; a subclassed model, or one with a layer that cannot be rebuilt, is
     exported as it is, and `notes` say so. `format` defaults to the suffix of `output`, `runtime` to
     litert for TFLite and onnxruntime for ONNX. `quantize` "auto" is the smallest (with `optimize`
@@ -209,6 +209,8 @@ def _limit(
 
 
 def _target(model: Any, output: Path | str | None, file_format: str | None) -> tuple[str, Path]:
+    if isinstance(model, (str, Path)):
+        model_to_shrink(Path(model))  # a model that is not there is said first
     suffix = Path(output).suffix.removeprefix(".") if output is not None else ""
     chosen = file_format or suffix
     if chosen not in FORMATS:

@@ -29,6 +29,7 @@ from compressor.exporters.speed import Speed
 from compressor.exporters.tracing import cause, refuse_tables
 from compressor.exporters.verdict import Verdict
 from compressor.foundation import quiet_tensorflow, release_memory, temporary_folder
+from compressor.importing import load_model
 from compressor.models import (
     FLOAT32_BYTES,
     ROUNDING,
@@ -40,7 +41,6 @@ from compressor.models import (
     half_types,
     input_names,
     layer_macs,
-    load_model,
     objective_of,
     predict_scores,
     preprocessing_of,
@@ -103,7 +103,7 @@ class Checked:
 class ExportJob:
     """A model with the data that its artefacts are compared on; the model is shrunk once.
 
-    `model` is a Keras model or a .keras file; where its own code keeps the graph of its layers
+    `model` is a Keras model or a model file; where its own code keeps the graph of its layers
     hidden, or a layer cannot be rebuilt, it is exported as it is, and `notes` say so. Without
     `data` the artefacts are compared on random inputs, and there is no calibration. `labels` name
     the classes. Raises ModelError or DataError where model and data do not fit, ModelError where

@@ -1,6 +1,12 @@
-from .asked_sizes import check_asked as check_asked
+from .asked_sizes import (
+    MOST_OF_CONFIG as MOST_OF_CONFIG,
+    check_asked as check_asked,
+    check_made as check_made,
+    restrained as restrained,
+    stored_shapes as stored_shapes,
+)
 from .batches import largest_difference as largest_difference, random_inputs as random_inputs
-from .custom_classes import missing_class as missing_class
+from .custom_classes import missing_class as missing_class, needs_custom as needs_custom
 from .evaluation import (
     EVALUATION_BATCH as EVALUATION_BATCH,
     accuracies as accuracies,
@@ -9,7 +15,6 @@ from .evaluation import (
 )
 from .files import (
     data_digest as data_digest,
-    load_model as load_model,
     optimizer_variables as optimizer_variables,
     reason_of as reason_of,
     save_model as save_model,
@@ -47,6 +52,7 @@ from .objective import (
     Objective as Objective,
     objective_for as objective_for,
     objective_of as objective_of,
+    restore_compilation as restore_compilation,
 )
 from .open_sizes import (
     InputSize as InputSize,

@@ -12,7 +12,7 @@ import importlib
 import json
 import math
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import IO, Any
 
 from compressor.errors import ModelError
@@ -79,9 +79,30 @@ def check_asked(
     `config` is config.json; `custom_objects` has classes of ours, by name. Raises ModelError, and
     whatever Keras raises for a configuration that it cannot make.
     """
+    content = restrained(config)
+
+    def make() -> Any:
+        _, keras = quiet_tensorflow.load()
+        return keras.saving.deserialize_keras_object(
+            content, custom_objects=custom_objects, safe_mode=True
+        )
+
+    check_made(make, stored)
+
+
+def restrained(config: bytes) -> Any:
+    """The JSON of a model's configuration, altered so that nothing repeats for ever.
+
+    Raises ModelError for one of too many objects, ValueError for what is no JSON.
+    """
     if config.count(b'"class_name"') > _MOST_OBJECTS:
         raise ModelError("the model has too many layers", value=f"more than {_MOST_OBJECTS:,}")
-    made = _without_values(json.loads(config, object_hook=_restrained), custom_objects)
+    return json.loads(config, object_hook=_restrained)
+
+
+def check_made(make: Callable[[], Any], stored: int) -> None:
+    """Refuse the model that `make` makes as `check_asked` does; it is made of shapes alone."""
+    made = _without_values(make)
     asked = sum(math.prod(variable.shape) for variable in getattr(made, "variables", ()))
     if asked > stored + _FREE:
         raise ModelError(
@@ -107,8 +128,8 @@ def _restrained(content: dict[str, Any]) -> dict[str, Any]:
     return content | {name: None for name in ("compile_config", "stateful") if content.get(name)}
 
 
-def _without_values(config: Any, custom_objects: Mapping[str, Any] | None) -> Any:
-    """The model of a configuration, made of shapes alone; raises what Keras does."""
+def _without_values(make_model: Callable[[], Any]) -> Any:
+    """The model, made of shapes alone; raises what Keras does."""
     _, keras = quiet_tensorflow.load()
     done: list[Any] = []
 
@@ -116,11 +137,7 @@ def _without_values(config: Any, custom_objects: Mapping[str, Any] | None) -> An
         try:
             # Here variables have no values until the scope ends, and then neither.
             with keras.StatelessScope(initialize_variables=False):
-                done.append(
-                    keras.saving.deserialize_keras_object(
-                        config, custom_objects=custom_objects, safe_mode=True
-                    )
-                )
+                done.append(make_model())
         except BaseException as error:
             done.append(error)
 

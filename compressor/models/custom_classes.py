@@ -18,8 +18,13 @@ def missing_class(error: BaseException, path: Any) -> ModelError | None:
     if found is None:
         return None
     kind, name = found.groups()
+    return needs_custom(kind, name, path)
+
+
+def needs_custom(kind: str, name: str, where: Any) -> ModelError:
+    """The refusal of a class or function `name` that the user's own module would bring."""
     hint = "name its module: --custom FILE.py, or compressor.load_custom('FILE.py') in Python"
     if known := custom_names():
         hint = f"your modules give {listed(known)}"
     what = f"the model needs a {kind} that is not one of Keras's"
-    return ModelError(what, value=f"{name.rpartition('>')[2]} ({path})", hint=hint)
+    return ModelError(what, value=f"{name.rpartition('>')[2]} ({where})", hint=hint)

@@ -6,6 +6,7 @@ import contextlib
 import json
 import math
 import re
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ from compressor.models.custom_classes import missing_class
 from compressor.models.framing import framed
 from compressor.models.layers import unframed
 from compressor.models.objective import restore_compilation
+from compressor.runs import model_kind
 from deploy.archive import Archive, damage, open_archive
 from deploy.files import open_regular
 from deploy.manifest import MANIFEST, VECTORS
@@ -26,7 +28,8 @@ from deploy.manifest import MANIFEST, VECTORS
 _MAX_EXPANSION = 100
 _MAX_UNPACKED_BYTES = 64 * 2**30
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
-_MEMBERS = (_CONFIG, "metadata.json", _WEIGHTS)
+_METADATA = "metadata.json"
+_MEMBERS = (_CONFIG, _METADATA, _WEIGHTS)
 _PROVENANCE = "compressor.json"
 _DATA = "_compressor_data"
 _NO_MODEL = "Keras cannot load the model"
@@ -92,6 +95,8 @@ def data_digest(model: Any) -> str | None:
     """
     if not isinstance(model, (str, Path)):
         return getattr(unframed(model), _DATA, None)
+    if model_kind(Path(model)) in ("h5", "saved_model"):
+        return None
     with _open_archive(Path(model)) as (archive, members):
         return _noted_digest(archive, members, Path(model))
 
@@ -104,6 +109,26 @@ def optimizer_variables(path: Path | str) -> int:
         for name, shape in stored.items()
         if shape and name.startswith("optimizer/")
     )
+
+
+def keras_version(path: Path) -> str:
+    """The version of Keras that a .keras file says it was written by; raises ModelError."""
+    with _open_archive(path) as (archive, members), damage(_NO_MODEL, path, _AGAIN):
+        metadata = json.loads(_part(archive, members[_METADATA], path))
+        return str(metadata.get("keras_version", ""))
+
+
+def unpack(path: Path, folder: Path) -> tuple[bytes, Path, int]:
+    """The config.json of a .keras file, its weights as a file in `folder`, and how many they are.
+
+    Raises ModelError as `load_model` does.
+    """
+    content, stored, _ = _content(path)
+    with _open_archive(path) as (archive, members), archive.open(members[_WEIGHTS]) as stream:
+        weights = folder / _WEIGHTS
+        with damage(_NO_WEIGHTS, path, _AGAIN), open(weights, "wb") as file:
+            shutil.copyfileobj(stream, file)
+    return content, weights, sum(map(math.prod, stored.values()))
 
 
 def _content(path: Path) -> tuple[bytes, dict[str, tuple[int, ...]], str | None]:
@@ -138,7 +163,8 @@ def _part(archive: Archive, member: zipfile.ZipInfo, path: Path) -> bytes:
 def _open_archive(path: Path) -> Iterator[tuple[Archive, dict[str, zipfile.ZipInfo]]]:
     """A .keras file whose members can be unpacked, and these by name; raises ModelError."""
     if not path.is_file():
-        raise ModelError("no such model file", value=path, hint="give a .keras file")
+        what = "not a model file" if path.exists() else "no such file"
+        raise ModelError(what, value=path, hint="give a .keras file")
     with (
         deploy_errors(ModelError),
         open_regular(path, _MAX_UNPACKED_BYTES) as (file, size),
@@ -148,6 +174,9 @@ def _open_archive(path: Path) -> Iterator[tuple[Archive, dict[str, zipfile.ZipIn
         missing = [name for name in _MEMBERS if name not in members]
         if missing:
             bundle = {MANIFEST, VECTORS} <= members.keys()
+            if any(name.rpartition("/")[2] == "data.pkl" for name in members):
+                what = "this is a PyTorch file, which is code and never run, not a Keras model"
+                raise ModelError(what, value=path, hint="convert it to ONNX or Keras elsewhere")
             raise ModelError(
                 "the file is not a Keras model, it lacks",
                 value=f"{', '.join(missing)} ({path})",

@@ -35,7 +35,7 @@ def prune_run(
 ) -> Records:
     """Prune a model file by `spec` and retrain it: step_2_1 and step_2_2 in a run directory.
 
-    `model` is a .keras file or a run directory with step_1. `output` is by default that run
+    `model` is a model file or a run directory with step_1. `output` is by default that run
     directory, or, for a file, NAME-pruned beside it. The plan gives data, retraining and seed; the
     default one, and one made without data, the embedded MNIST for a model that was trained on it
     (UsageError for any other). `spec` takes precedence over its sparsities and layers. Gradual

@@ -20,11 +20,11 @@ from compressor._version import __version__
 from compressor.data import Dataset, TrainingData
 from compressor.errors import UsageError
 from compressor.foundation import Listener, SilentListener, library_versions, quiet_tensorflow
+from compressor.importing import load_model
 from compressor.models import (
     ALL,
     accuracy_of,
     framed,
-    load_model,
     needed_data,
     objective_for,
     objective_of,
@@ -201,7 +201,7 @@ def _specs(
 def _load(model: Any) -> tuple[Any, str]:
     if not isinstance(model, (str, Path)):
         return framed(model), str(model.name)
-    source = keras_file(Path(model), "a .keras file or the folder of a step")
+    source = keras_file(Path(model), "a Keras model or the folder of a step")
     return load_model(source), str(model)
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from compressor.data import TrainingData
+from compressor.importing import load_model
 from compressor.models import (
     FLOAT32_BYTES,
     Objective,
     accuracies,
     count_parameters,
-    load_model,
     objective_for,
     optimizer_variables,
     paper_name,

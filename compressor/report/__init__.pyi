@@ -16,6 +16,7 @@ from .sensitivity import (
 from .tables import summary_text as summary_text
 from .terminal import (
     evaluation_text as evaluation_text,
+    import_text as import_text,
     inspection_text as inspection_text,
     records_text as records_text,
     shrinking_text as shrinking_text,

@@ -11,14 +11,13 @@ from compressor.errors import CheckpointError, CompressorError, ModelError, Usag
 from compressor.experiment import is_sparse_checkpoint, read_sparse_checkpoint, sparse_predictor
 from compressor.exporters import artifact_format, describe_artifact_file, weight_totals
 from compressor.foundation import read_json
+from compressor.importing import load_model, optimizer_variables
 from compressor.models import (
     Uses,
     dense_variables,
     framed,
     kernel_uses,
     layer_weights,
-    load_model,
-    optimizer_variables,
     paper_name,
 )
 from compressor.pruning import load_masks, masked_variables, weights_by_key
@@ -99,7 +98,7 @@ def _refuse_run(path: Path) -> None:
         raise UsageError(
             "a whole run cannot be compared",
             value=path,
-            hint=f"name one of its steps: {', '.join(named)}" if named else "name a .keras file",
+            hint=f"name one of its steps: {', '.join(named)}" if named else "name a model file",
         )
 
 

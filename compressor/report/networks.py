@@ -77,7 +77,7 @@ class Network:
 
 def read_network(path: Path, title: str) -> Network:
     """Read the model file at `path`, in Keras's safe mode; raises ModelError in one line."""
-    from compressor.models import load_model
+    from compressor.importing import load_model
     from compressor.pruning import all_kernels
 
     model = load_model(path)

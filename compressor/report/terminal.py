@@ -43,6 +43,15 @@ def records_text(records: Mapping[str, Mapping[str, Any]]) -> str:
     return text
 
 
+def import_text(record: Mapping[str, Any]) -> str:
+    """What was imported, and how far its outputs are from those of the source."""
+    return (
+        f"{record['kind']}, {count(record['parameters'])} parameters\n"
+        f"outputs differ from {record['proven_by']} by {record['difference']:.2g} of their scale, "
+        f"checked on {count(record['examples'])} random inputs\n"
+    )
+
+
 def shrinking_text(record: Mapping[str, Any]) -> str:
     """What shrinking removed, that the function is the same, and the model before and after."""
     lines = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from compressor.errors import CompressorError, MissingRuntimeError
-from compressor.runtimes import registry
+from compressor.runtimes import keras2, registry
 from compressor.runtimes.registry import Runtime, State, find, python_of, state
 
 _PROBE_SECONDS = 120.0  # TensorRT compiles what it tries
@@ -22,8 +22,11 @@ def install(name: str) -> dict[str, Any]:
     Returns name, format, version (null where missing), state (`installed`, `missing`, or
     `substituted` by another that verifies its artefacts), reason (of the state, or null), python
     (that executes its artefacts, or null). Raises UsageError for an unknown name,
-    MissingRuntimeError where the runtime cannot be installed here.
+    MissingRuntimeError where the runtime cannot be installed here. `tf-keras`, which reads legacy
+    .h5 files, is installed in the same way.
     """
+    if name == keras2.NAME:
+        return _install_keras2()
     runtime = find(name)
     if runtime.environment is not None:
         runtime.environment.install()
@@ -34,6 +37,13 @@ def install(name: str) -> dict[str, Any]:
     if runtime.gpu and described["version"] is None:
         raise MissingRuntimeError(f"{name} cannot run here", value=described["reason"])
     return described
+
+
+def _install_keras2() -> dict[str, Any]:
+    found = keras2.environment()
+    found.install()
+    installed = {"name": found.name, "format": "h5", "version": found.version}
+    return {**installed, "state": "installed", "reason": None, "python": str(found.python())}
 
 
 def _tried(runtime: Runtime) -> State:

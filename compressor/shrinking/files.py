@@ -10,11 +10,11 @@ from typing import Any
 from compressor.data import Dataset, TrainingData, rows
 from compressor.errors import ModelError, RunDirectoryError, UsageError
 from compressor.foundation import quiet_tensorflow
+from compressor.importing import load_model
 from compressor.models import (
     InputSize,
     accuracy_of,
     data_digest,
-    load_model,
     objective_for,
     objective_of,
     preprocessing_of,
@@ -39,7 +39,7 @@ def shrink_file(
 ) -> dict[str, Any]:
     """Shrink a model file exactly, and write the smaller model to `output`.
 
-    `model` is a .keras file, the folder of a step, or a run directory with step_2_2. `output` is by
+    `model` is a model file, the folder of a step, or a run directory with step_2_2. `output` is by
     default NAME-shrunk.keras beside the file, or shrunk.keras in the run directory. The models are
     compared on validation examples of `data`, which also gives their accuracies, or on random
     inputs, with `input_size` for open sizes. Returns a JSON object: removed, folded, kept,

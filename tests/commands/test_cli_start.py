@@ -54,6 +54,7 @@ OPTIONS = {
         "--force",
         *("--data", *TRAINING, *ALWAYS),
     ],
+    "import": ["MODEL", "-o", "--output", "--custom", "--force", *ALWAYS],
     "inspect": ["PATH", "OTHER", "--custom", *ALWAYS],
     "export": [
         *("MODEL", "-o", "--output", "--format", "--for", "--quantize", "--optimize"),

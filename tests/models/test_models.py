@@ -94,8 +94,8 @@ def test_values_of_the_optimizer_of_no_model(rejected, tmp_path):
 
 
 def test_no_file_and_a_folder(rejected, tmp_path):
-    assert "no such model" in rejected(ModelError, load_model, tmp_path / "none.keras")
-    assert "no such model" in rejected(ModelError, load_model, tmp_path)
+    assert "no such file" in rejected(ModelError, load_model, tmp_path / "none.keras")
+    assert "not a model" in rejected(ModelError, load_model, tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x00" * 100, b"PK\x03\x04rest", bytes(range(256)) * 40])

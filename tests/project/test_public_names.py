@@ -17,8 +17,8 @@ import deploy
 NAMES = {
     *("CompressorError", "Criterion", "Dataset", "Distillation", "Plan", "Predictor", "Pruned"),
     *("PruningSpec", "Shrunk", "Sweep", "TrainingOptions", "__version__", "apply_masks"),
-    *("bench", "evaluate", "export", "export_all", "inspect", "kept_weights", "load_dataset"),
-    "load_custom",
+    *("bench", "evaluate", "export", "export_all", "import_model", "inspect"),
+    *("kept_weights", "load_custom", "load_dataset"),
     *(
         "SshHost",
         "deploy",

@@ -26,12 +26,14 @@ class Watch:
 
     def __init__(self, folder: Path) -> None:
         self._inside = f"{os.path.realpath(folder)}/"
-        self.on = False
+        self.on = self.starts = False
         self.seen: list[str] = []
         sys.addaudithook(self._hear)
 
     def _hear(self, event: str, arguments: tuple[Any, ...]) -> None:
         if not self.on:
+            return
+        if self.starts and event in ("subprocess.Popen", "os.posix_spawn"):
             return
         if event in self._NEVER:
             self.seen.append(f"{event} {arguments[:2]!r:.200}")

@@ -60,6 +60,8 @@ class Target:
     """inputs in `make test`"""
     chatty: bool = False
     """whether a library writes to standard error"""
+    starts: bool = False
+    """whether it reads in processes of its own"""
 
 
 @dataclasses.dataclass
@@ -111,7 +113,7 @@ def _tried(
         struct.pack_into("<q", progress, 0, number)
         signal.setitimer(signal.ITIMER_PROF, cpu_seconds)
         signal.setitimer(signal.ITIMER_REAL, _WALL_SECONDS)
-        watch.on = True
+        watch.on, watch.starts = True, target.starts
         try:
             taken, fault = attempt(chance_of(seed, name, number)), None
         except BaseException as error:

@@ -11,7 +11,8 @@ from command_line import compressor
 
 from compressor import export
 from compressor.data import load_dataset
-from compressor.models import accuracy_of, load_model
+from compressor.importing import load_model
+from compressor.models import accuracy_of
 from deploy import CheckVectors, read_artifact
 
 FED = "features: as stored: int32"
