@@ -32,6 +32,12 @@ from compressor.commands.output import print_records, print_results, run_directo
 from compressor.commands.parameters import Command, List, Sparsities
 from compressor.commands.progress import TerminalProgress
 
+LAYERS = layers_option(
+    "all",
+    "Layers to prune: names as inspect shows them, such as fc1 or attention/query (a part of a "
+    "layer), or all.",
+)
+
 
 @click.command(cls=Command)
 @click.argument("model", type=PATH)
@@ -47,7 +53,7 @@ from compressor.commands.progress import TerminalProgress
 @click.option(
     "--global", "is_global", is_flag=True, help="One threshold for all layers, not one per layer."
 )
-@layers_option("all")
+@LAYERS
 @GRANULARITY
 @CRITERION
 @click.option(
@@ -222,7 +228,7 @@ def shrink(
     help="Sparsities to measure at. Default: 0.1 to 0.9 in tenths, 0.95 and 0.99; n:m "
     "implies its own.",
 )
-@layers_option("all")
+@LAYERS
 @GRANULARITY
 @CRITERION
 @click.option(

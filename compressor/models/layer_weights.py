@@ -154,6 +154,8 @@ def _kernel_axes(layer: Any, variable: Any, name: str) -> KernelAxes | None:
     layers, rank = keras.layers, len(variable.shape)
     if rank < 2 or not any(variable is own for own in layer._trainable_variables):
         return None
+    if isinstance(layer, layers.STFTSpectrogram):
+        return None  # the waves of a Fourier transform, not learnt
     known = name in ("kernel", "embeddings") or name.endswith("_kernel")
     if not known and name != "reverse_embeddings":
         own = not type(layer).__module__.startswith("keras.")

@@ -104,14 +104,15 @@ def all_kernels(model: Any) -> dict[str, Kernel]:
 def _on_request(model: Any) -> dict[str, Kernel]:
     """Weights that are no kernels but may be pruned by name, as PATH:VARIABLE.
 
-    The slopes of PReLU, and what a layer of the user's adds or scales by, if it has two axes.
+    The slopes of PReLU, the waves of STFTSpectrogram, and what a layer of the user's adds or scales
+    by, if it has two axes.
     """
     found = {}
     for weight in layer_weights(model):
         kind = type(weight.layer)
-        slopes = kind.__name__ == "PReLU"
+        known = kind.__name__ in ("PReLU", "STFTSpectrogram")
         own = not kind.__module__.startswith("keras.") and len(weight.variable.shape) > 1
-        if weight.axes is None and (slopes or own) and _is_trained(weight):
+        if weight.axes is None and (known or own) and _is_trained(weight):
             name = f"{weight.path}:{weight.name}"
             found[name] = _kernel(name, weight)
     return found

@@ -68,6 +68,8 @@ _LAYERS: dict[str, Rule] = {
         "MaxPooling1D MaxPooling2D MaxPooling3D AveragePooling1D AveragePooling2D"
         " AveragePooling3D GlobalMaxPooling1D GlobalMaxPooling2D GlobalMaxPooling3D"
         " GlobalAveragePooling1D GlobalAveragePooling2D GlobalAveragePooling3D"
+        " AdaptiveMaxPooling1D AdaptiveMaxPooling2D AdaptiveMaxPooling3D"
+        " AdaptiveAveragePooling1D AdaptiveAveragePooling2D AdaptiveAveragePooling3D"
         " Cropping1D Cropping2D Cropping3D RepeatVector",
     ),
     **_named(Padding(), "ZeroPadding1D ZeroPadding2D ZeroPadding3D"),

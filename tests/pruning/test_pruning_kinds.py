@@ -215,6 +215,16 @@ def test_layers_of_the_user_s_own(keras, tmp_path):
     compressor.apply_masks(again, found.masks)
 
 
+def test_the_waves_of_a_fourier_transform_are_left_alone(keras):
+    layers = keras.layers
+    sound = keras.Input((64, 1))
+    x = layers.STFTSpectrogram(frame_length=16, frame_step=8, fft_length=16, name="waves")(sound)
+    model = keras.Model(sound, layers.Dense(2, name="out")(layers.Flatten()(x)))
+    found = Pruner(model, PruningSpec(0.5)).prune()
+    assert list(found.masks) == ["out"]
+    assert found.left_alone.keys() == {"waves:real_kernel", "waves:imag_kernel"}
+
+
 def test_a_model_of_slopes_alone_has_nothing_to_prune(rejected, keras):
     model = keras.Sequential([keras.Input((4,)), keras.layers.PReLU(name="bend")])
     assert "no layer whose kernel can be pruned" in rejected(

@@ -204,7 +204,7 @@ def test_a_model_that_is_frozen_altogether(rejected, residual):
     assert "all its layers are frozen: residual" in message
 
 
-def test_weights_that_are_no_kernels_are_said(keras):
+def test_layers_that_nobody_prunes_are_said(keras):
     layers = keras.layers
     model = keras.Sequential(
         [

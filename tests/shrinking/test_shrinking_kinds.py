@@ -161,3 +161,15 @@ def test_their_channels_are_pruned(keras) -> None:
     assert not model.get_layer("up").kernel.numpy()[:, weakest].any()
     assert small.removed == {"up": 4, "einsum": 3, "steps": 2}
     assert small.model.get_layer("bend").alpha.shape[-1] == 4
+
+
+@pytest.mark.parametrize("kind", ["AdaptiveMaxPooling1D", "AdaptiveAveragePooling1D"])
+def test_adaptive_pooling(keras, seeded, liven, kill, shrunk_alike, kind) -> None:
+    layers = keras.layers
+    series = keras.Input((7, 3))
+    x = getattr(layers, kind)(2)(layers.Conv1D(5, 3, activation="relu", name="c")(series))
+    model = keras.Model(series, layers.Dense(2, name="out")(layers.Flatten()(x)))
+    liven(model)
+    kill(model.get_layer("c"), [1, 3], bias=0.5)
+
+    assert shrunk_alike(model).removed == {"c": 2}
