@@ -7,13 +7,15 @@ JOBS ?= 2
 # Compiled once, TensorFlow starts three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo setup runtimes system emulators test test-all test-races fuzz lint format benchmarks clean
+.PHONY: help demo setup runtimes system emulators test test-all test-races fuzz layers lint format \
+    benchmarks clean
 
 help:
 	@echo "make demo        set up, and run the paper's experiment on the embedded MNIST"
 	@echo "make test        set up, and run the tests (make test-all: the long ones, too)"
 	@echo "make test-races  the tests of cut connections, interrupts and kills, COUNT=200 times each"
 	@echo "make fuzz        COUNT=1000000 damaged inputs for all that reads what others wrote"
+	@echo "make layers      try every layer of Keras, and write the table of docs/export.md; minutes"
 	@echo "make lint        ruff, mypy, and the order of the rooms"
 	@echo "make benchmarks  measure, and write benchmarks/results/"
 
@@ -72,6 +74,10 @@ fuzz: FIRST ?= 0
 fuzz: setup
 	PYTHONPATH=tests/support $(BIN)/python -m fuzzing --count $(COUNT) --seed $(SEED) \
 	    --first $(FIRST) --processes $(JOBS) --targets $(TARGETS)
+
+# What the table of layers says, found by doing it; NAMES="LSTM GRU" measures those alone.
+layers: setup
+	PYTHONPATH=tests/support $(BIN)/python -m layer_table $(NAMES)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -198,7 +198,8 @@ def _preprocessing() -> list[Entry]:
         ),
         _entry(where, "Resizing", IMAGE, 6, 6, **first),
         _entry(where, "CenterCrop", IMAGE, 6, 6, **first),
-        _entry(where, "RandomCrop", IMAGE, 6, 6, **first),
+        # Keras crops in training only: behind another size no Dense could follow.
+        _entry(where, "RandomCrop", IMAGE, 10, 10, **first),
         _entry(where, "RandomFlip", IMAGE, **first),
         *(
             _entry(where, f"Random{kind}", IMAGE, 0.2, **first)
@@ -207,12 +208,25 @@ def _preprocessing() -> list[Entry]:
         _entry(where, "RandomTranslation", IMAGE, 0.2, 0.2, **first),
         *(
             _entry(where, kind, IMAGE, **scaled)
-            for kind in ("RandomColorJitter", "RandomGrayscale", "RandomErasing", "RandAugment")
-            if kind != "RandomGrayscale"
+            for kind in ("RandomColorJitter", "RandomErasing", "RandAugment")
         ),
         *(
             _entry(where, kind, IMAGE, **first)
             for kind in ("RandomGrayscale", "RandomShear", "RandomPerspective", "MixUp", "CutMix")
+        ),
+        *(
+            _entry(where, kind, IMAGE, 0.2, **scaled)
+            for kind in ("RandomColorDegeneration", "RandomHue", "RandomSaturation")
+        ),
+        *(
+            _entry(where, kind, IMAGE, **scaled)
+            for kind in ("RandomInvert", "RandomGaussianBlur", "RandomElasticTransform", "AugMix")
+        ),
+        _entry(where, "RandomSharpness", IMAGE, 0.2, **scaled),
+        _entry(where, "RandomPosterization", IMAGE, 4, **scaled),
+        *(
+            _entry(where, kind, IMAGE, **scaled)
+            for kind in ("Solarization", "AutoContrast", "Equalization")
         ),
         _entry(where, "Discretization", FLAT, bin_boundaries=[-0.5, 0.0, 0.5], **first),
         _entry(where, "CategoryEncoding", (6,), 20, "multi_hot", inputs_=0, integers_=20),
@@ -247,10 +261,6 @@ ELSEWHERE = {
     "StringLookup, TextVectorization, HashedCrossing": "take strings, or give them to a table",
     "TFSMLayer, JaxLayer, FlaxLayer, TorchModuleWrapper": "run code of another framework",
     "MaxNumBoundingBoxes": "works on boxes, which no classifier has",
-    "AugMix, AutoContrast, ContrastLimitedAdaptiveHistogramEqualization, Equalization, "
-    "RandomColorDegeneration, RandomElasticTransform, RandomGaussianBlur, RandomHue, "
-    "RandomInvert, RandomPosterization, RandomSaturation, RandomSharpness, Solarization": (
-        "augment in training, as the layers of their kind in the table do"
-    ),
+    "ContrastLimitedAdaptiveHistogramEqualization": "wants larger images than a tiny model has",
 }
 """Layers of Keras that are not in the table -> why."""

@@ -38,7 +38,7 @@ COLUMNS = ("prunes", "shrinks", "TFLite", "ONNX", "int8")
 YES, NO, NONE = "yes", "no", ""
 NAMED = "by name"
 
-CLOSE, ROUNDED = 1e-4, 0.1
+CLOSE, ROUNDED = 1e-4, 0.2
 """How far outputs may be off, of their scale: of float32 files, and of int8."""
 
 _EXAMPLES = 8
@@ -190,7 +190,7 @@ def rendered(results: dict[str, Row]) -> str:
 
 def _plain(why: str) -> str:
     """A reason without the name of the model's layer, and as Markdown."""
-    why = re.sub(r"\((\w+) \(.*\)\)$", r"(\1)", why)
+    why = re.sub(r"\((\w+) \(.*\)\)$|\(.{80,}\)$", lambda found: f"({found[1] or '...'})", why)
     return re.sub(r"([\[\]<>|*_`])", r"\\\1", why.replace(f"({LAYER})", "").strip())
 
 
