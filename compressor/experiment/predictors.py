@@ -27,6 +27,7 @@ from compressor.models import (
     missing_class,
     preprocessing,
     reason_of,
+    sizes_fed,
     sparse_layer_classes,
     trained_on,
 )
@@ -106,11 +107,13 @@ def evaluate_predictor(
     The time is taken after a warm-up, over several rounds. Raises DataError when the images do not
     fit the model.
     """
+    feed = preprocessing.preprocessing_of(predictor.model, data.x_test)
+    sizes_fed(predictor.model, feed)
     (time,) = prediction_times(
         {"checkpoint": predictor}, data.x_test, batch_size=batch_size, batches=max_steps
     ).values()
     accuracy = predictor_accuracy(predictor, data)
-    fed = preprocessing.preprocessing_of(predictor.model, data.x_test).describe()
+    fed = feed.describe()
     return Evaluation(predictor.kind, accuracy, len(data.y_test), time, predictor.path, fed)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,9 +75,10 @@ def test_a_size_for_a_model_without_open_sizes_is_refused(
 
 
 def test_a_size_that_the_model_cannot_take_is_refused(
-    keras: Any, rejected: Callable[..., str]
+    keras: Any, rejected: Callable[..., str], tmp_path: Path
 ) -> None:
     model = image_model(keras)
+    model.save(tmp_path / "model.keras")
     small = Dataset.from_arrays(
         *("small", np.zeros((24, 8, 8, 3), np.uint8), np.arange(24) % 4),
         *(np.zeros((8, 8, 8, 3), np.uint8), np.arange(8) % 4),
@@ -84,6 +86,8 @@ def test_a_size_that_the_model_cannot_take_is_refused(
 
     assert "image (8, 8, 3)" in rejected(DataError, sized, model, {"image": (8, 8, 3)})
     assert "image (8, 8, 3)" in rejected(DataError, compressor.prune, model, small)
+    evaluated = rejected(DataError, compressor.evaluate, tmp_path / "model.keras", small)
+    assert "image (8, 8, 3)" in evaluated
 
 
 def test_shrink_asks_for_it(keras: Any, rejected: Callable[..., str]) -> None:
