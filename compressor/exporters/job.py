@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,12 @@ from compressor.errors import (
 from compressor.exporters import parity
 from compressor.exporters.open_inputs import OpenInputs, stored_inputs
 from compressor.exporters.parity import Reference
+from compressor.exporters.processes import Processes
 from compressor.exporters.request import ExportedFile, Request, checked_labels
 from compressor.exporters.speed import Speed
 from compressor.exporters.tracing import cause, refuse_tables
 from compressor.exporters.verdict import Verdict
-from compressor.foundation import quiet_tensorflow, release_memory, temporary_folder
+from compressor.foundation import quiet_tensorflow, release_memory
 from compressor.importing import load_model
 from compressor.models import (
     FLOAT32_BYTES,
@@ -47,9 +48,8 @@ from compressor.models import (
     sizes_fed,
     sizes_given,
 )
-from compressor.runtimes import Runner
 from compressor.shrinking import Shrunk, shrink
-from deploy import CheckVectors, describe_machine
+from deploy import CheckVectors
 
 CALIBRATION = 256
 """Training examples on which the ranges of activations are found."""
@@ -123,6 +123,7 @@ class ExportJob:
         quiet_tensorflow.load(threads)
         self.source = Path(model) if isinstance(model, (str, Path)) else None
         self.threads = threads
+        self.processes = Processes(threads)
         self.model = load_model(self.source) if self.source else framed(model)
         refuse_tables(self.model)
         self.data = data
@@ -146,8 +147,6 @@ class ExportJob:
         self.shrunk = self._shrunk()
         release_memory(self.dense_bytes)
         self._calibration: tuple[np.ndarray, ...] | None = None
-        self._kept: contextlib.ExitStack | None = None
-        self._runners: dict[str, Runner] = {}
 
     def _shrunk(self) -> Shrunk:
         try:
@@ -190,19 +189,11 @@ class ExportJob:
 
     def __enter__(self) -> ExportJob:
         """Keep one process for each runtime, instead of one for each file."""
-        self._kept = contextlib.ExitStack()
+        self.processes.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
-        kept, self._kept = self._kept, None
-        self._runners.clear()
-        if kept is not None:
-            kept.close()
-
-    def pause(self) -> None:
-        """Stop the processes until they are needed, so that their threads do not spin."""
-        for runner in self._runners.values():
-            runner.pause()
+        self.processes.__exit__(*error)
 
     @property
     def dense_bytes(self) -> int:
@@ -240,7 +231,7 @@ class ExportJob:
 
         try:
             file = onnx.export(self.shrunk.model, Request(FORMATS["onnx"]))
-            with self._loaded(FORMATS["onnx"], "onnx", file) as (_, run):
+            with self.processes.loaded(FORMATS["onnx"], "onnx", file) as (_, run):
                 passed = parity.judge(run(reference, BATCH), reference, "none").passed
         except (ModelError, CheckFailedError):
             return None
@@ -263,7 +254,7 @@ class ExportJob:
         away: np.ndarray | None = None
         try:
             _read_back(file_format, file.content)
-            with self._loaded(runtime, file_format, file) as (facts, run):
+            with self.processes.loaded(runtime, file_format, file) as (facts, run):
                 scores = run(whole, BATCH)
                 one_by_one = run(whole.only(single), 1)
                 found = [run(whole.only(drawn), batch) for drawn, batch in few]
@@ -273,10 +264,14 @@ class ExportJob:
             return Checked(file_format, request, file, failed, facts, None)
         plain: list[np.ndarray] = []
         plain_away: np.ndarray | None = None
+        default = FORMATS[file_format]
         # Without plain kernels for it, outputs are held against the model's alone.
         with (
             contextlib.suppress(CheckFailedError),
-            self._loaded(FORMATS[file_format], file_format, file, reference=True) as (_, run),
+            self.processes.loaded(FORMATS[file_format], file_format, file, reference=True) as (
+                _,
+                run,
+            ),
         ):
             plain += [run(whole.only(drawn), batch) for drawn, batch in few]
             plain_away = None if other is None else run(other, BATCH)
@@ -303,7 +298,7 @@ class ExportJob:
             return checked
         runtime = runtimes.find(checked.request.runtime).verified_in
         try:
-            with self._loaded(runtime, checked.format, checked.file) as (_, run):
+            with self.processes.loaded(runtime, checked.format, checked.file) as (_, run):
                 verdict = parity.report(checked.verdict, run(self.test, BATCH), self.test)
         except CheckFailedError as error:
             verdict = checked.verdict.failed(str(error))
@@ -311,36 +306,6 @@ class ExportJob:
 
     def _drawn(self, count: int) -> np.ndarray:
         return draw_examples(self.reference.x, self.reference.labels, count)
-
-    @contextlib.contextmanager
-    def _loaded(
-        self, runtime: str, file_format: str, file: ExportedFile, *, reference: bool = False
-    ) -> Iterator[tuple[dict[str, Any], Callable[[Reference, int], np.ndarray]]]:
-        """A file in a runtime: what the runner says of it, and what runs examples in batches."""
-        with temporary_folder("compressor-check-") as folder, self._runner(runtime) as runner:
-            path = folder / f"artefact.{file_format}"
-            path.write_bytes(file.content)
-            facts = runner.load(path, reference=reference)
-
-            def run(examples: Reference, batch: int) -> np.ndarray:
-                predict = functools.partial(runner.predict, batch=batch)
-                return parity.run(predict, file.inputs, examples)
-
-            yield facts, run
-
-    @contextlib.contextmanager
-    def _runner(self, runtime: str) -> Iterator[Runner]:
-        """A process with the runtime; within the job's context the same one each time."""
-        runner = self._runners.get(runtime)
-        if runner is None:
-            runner = Runner(runtime, threads=self.threads or describe_machine()["cores"])
-            if self._kept is None:
-                with runner:
-                    yield runner
-                return
-            self._runners[runtime] = self._kept.enter_context(runner)
-        runner.resume()
-        yield runner
 
     def _calibration_data(self) -> tuple[np.ndarray, ...]:
         if self._calibration is None:

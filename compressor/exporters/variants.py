@@ -187,7 +187,7 @@ class Variants:
         contents = [file.content for file in (*files, self._dense[1])]
         if len(set(contents)) == 1:
             return np.ones((1, len(contents)))  # the same file is as fast as itself
-        self.job.pause()
+        self.job.processes.pause()
         return median_latencies(contents, self.runtime, rounds=_ROUNDS, host=self.host)
 
     def _speed(self, own: np.ndarray, times: np.ndarray) -> Speed:

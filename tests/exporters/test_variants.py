@@ -39,9 +39,7 @@ def timed_variants(monkeypatch) -> Callable[..., exporters.Variants]:
 
         class Job:
             data = "some" if known_data else None
-
-            def pause(self):
-                pass
+            processes = SimpleNamespace(pause=lambda: None)
 
             def request(self, runtime, quantize, optimize, encoding):
                 if encoding != "dense" and QUANTIZATIONS.index(quantize) >= len(sizes):
