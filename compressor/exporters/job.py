@@ -264,7 +264,6 @@ class ExportJob:
             return Checked(file_format, request, file, failed, facts, None)
         plain: list[np.ndarray] = []
         plain_away: np.ndarray | None = None
-        default = FORMATS[file_format]
         # Without plain kernels for it, outputs are held against the model's alone.
         with (
             contextlib.suppress(CheckFailedError),

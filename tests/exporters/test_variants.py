@@ -202,7 +202,9 @@ def test_the_limit_is_1_05_where_variants_are_chosen_among(
     monkeypatch.setattr(exporting, "Variants", made)
     monkeypatch.setattr(exporting, "write_artifact", lambda *_: {})
 
-    exporting.export(tmp_path / "model.keras", tmp_path / "model.tflite", **options)
+    model = tmp_path / "model.keras"
+    model.touch()
+    exporting.export(model, tmp_path / "model.tflite", **options)
 
     assert given[-2:] == [limit, None]
 
