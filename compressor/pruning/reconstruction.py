@@ -24,7 +24,12 @@ from compressor.pruning.masks import Masks, masked_variables
 from compressor.pruning.reconstruction_channels import Consumer, removal_costs
 from compressor.pruning.reconstruction_inputs import Calibration, Seen, most_rows, rows_of, survey
 from compressor.pruning.reconstruction_layouts import layout_of
-from compressor.pruning.reconstruction_solver import LayerProblem, rectified_targets, solve
+from compressor.pruning.reconstruction_solver import (
+    MOST_INPUTS,
+    LayerProblem,
+    rectified_targets,
+    solve,
+)
 
 Solver = Callable[[LayerProblem], tuple[np.ndarray, np.ndarray]]
 """Problem -> weights and bool mask, each (groups, in, out)."""
@@ -260,10 +265,9 @@ def _bytes(problem: LayerProblem) -> int:
     """About what solving takes at its peak: rows, outputs, statistics and iterates."""
     groups, rows, inputs = problem.inputs.shape
     outputs = problem.outputs.shape[2]
-    small = min(rows, inputs)
-    return (
-        4 * groups * (2 * rows * inputs + 4 * rows * outputs + 6 * small**2 + 9 * inputs * outputs)
-    )
+    values = 2 * rows * inputs + 4 * rows * outputs + 9 * inputs * outputs
+    values += inputs**2 * (inputs <= MOST_INPUTS) + 5 * min(rows, inputs) ** 2
+    return 4 * groups * values
 
 
 def _with_decided(problem: LayerProblem, mask: np.ndarray) -> LayerProblem:

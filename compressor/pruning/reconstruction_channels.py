@@ -13,7 +13,7 @@ import numpy as np
 
 PULL = 0.01
 """Ridge, of the mean square of the inputs."""
-MOST_INPUTS = 6144
+_MOST_INPUTS = 6144
 """Of a kernel whose inputs are all weighed against each other: the inverse takes 300 MB."""
 _STEPS = 1024
 """Removals after which a wide layer is done at the latest; it then loses several at a time."""
@@ -31,7 +31,7 @@ class Consumer:
         gram = (rows.T @ rows).astype(np.float64) / max(len(rows), 1)
         ridge = PULL * max(float(np.trace(gram)) / max(len(gram), 1), 1e-30)
         gram[np.diag_indices_from(gram)] += ridge
-        self._exact = len(gram) <= MOST_INPUTS
+        self._exact = len(gram) <= _MOST_INPUTS
         # Without the others' help a channel costs what its own part of the matrix says.
         self._matrix = np.linalg.inv(gram) if self._exact else gram
         self._weights = weights.astype(np.float64) * importance.astype(np.float64)

@@ -26,6 +26,10 @@ _RAMP = 0.7
 """The part of the iterations in which the sparsity rises, by a cubic schedule."""
 _STEPS = 20
 _ROUNDS = 3
+_MOST_WORK = 1e11
+"""Inputs x inputs x outputs up to which targets behind a ReLU follow what is made."""
+MOST_INPUTS = 10_240
+"""Up to which the matrix of inputs by inputs is held: 420 MB."""
 _SLAB = 512
 """Outputs that the conjugate gradients work on at a time."""
 
@@ -107,13 +111,14 @@ def solve(problem: LayerProblem) -> tuple[np.ndarray, np.ndarray]:
         return aim(problem.made(scaled / (scale * importance))[1])
 
     goal = aim(problem.outputs)
+    follows = problem.rectified and dense.size * float(dense.shape[1]) <= _MOST_WORK
     if problem.decided is not None:
         mask = problem.decided
         kept = np.where(mask, dense, np.float32(0))
     else:
-        kept, mask = _admm(system, problem, dense, goal, follow if problem.rectified else None)
+        kept, mask = _admm(system, problem, dense, goal, follow if follows else None)
     kept = _fitted(system, goal, kept, mask)
-    for _ in range(_ROUNDS if problem.rectified else 0):
+    for _ in range(_ROUNDS if follows else 0):
         kept = _fitted(system, follow(kept), kept, mask)
     return kept / (scale * importance), mask
 
@@ -127,8 +132,8 @@ def _tempered(importance: np.ndarray) -> np.ndarray:
 class _System:
     """The matrix A = X'X + pull, and the inverse of A + _PENALTY; X is float32 (groups, rows, in).
 
-    X'X is only made where it is smaller than XX'. For fewer rows than inputs the inverse is
-    (1 - X' (XX' + p)^-1 X) / p, p = pull + _PENALTY.
+    For fewer rows than inputs the inverse is (1 - X' (XX' + p)^-1 X) / p, p = pull + _PENALTY; and
+    for more than MOST_INPUTS, A is applied by way of the rows, too.
     """
 
     def __init__(self, rows: np.ndarray) -> None:
@@ -136,16 +141,17 @@ class _System:
         self._wide = rows.shape[1] < rows.shape[2]
         self.pull = min(_PULL * rows.shape[2] / rows.shape[1], _STRONGEST_PULL)
         turned = np.swapaxes(rows, 1, 2)
-        gram = rows @ turned if self._wide else turned @ rows
-        places = np.arange(gram.shape[1])
-        shifted = gram.astype(np.float64)
+        small = rows @ turned if self._wide else turned @ rows
+        places = np.arange(small.shape[1])
+        shifted = small.astype(np.float64)
         shifted[:, places, places] += self.pull + _PENALTY
         self._inverse = np.linalg.inv(shifted).astype(np.float32)
         self.gram: np.ndarray | None = None
-        """A, float32 (groups, in, in), where it is the smaller one"""
-        if not self._wide:
-            gram[:, places, places] += self.pull
-            self.gram = gram
+        """A, float32 (groups, in, in), where it is held"""
+        if rows.shape[2] <= MOST_INPUTS:
+            self.gram = turned @ rows if self._wide else small
+            places = np.arange(rows.shape[2])
+            self.gram[:, places, places] += self.pull
 
     def apply(self, weights: np.ndarray) -> np.ndarray:
         if self.gram is not None:
