@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,7 +59,7 @@ def layout_of(layer: Any, variable: Any) -> Layout | None:
     kind = type(holder).__name__
     if not (type(holder).__module__ or "").startswith("keras."):
         return None
-    make = next((make for pattern, make in _MAKERS if re.fullmatch(pattern, kind)), None)
+    make = _MAKERS.get(kind)
     found = make(holder, variable) if make else None
     if found is None or type(layer).__name__ != "TimeDistributed" or layer.layer is not holder:
         return found
@@ -247,15 +246,15 @@ def _states(layer: Any, inputs: np.ndarray) -> np.ndarray:
     return np.concatenate([np.zeros_like(made[:, :1]), made[:, :-1]], axis=1)
 
 
-_MAKERS: tuple[tuple[str, Callable[[Any, Any], Layout | None]], ...] = (
-    ("Dense", _dense),
-    (r"Conv[123]D", _convolution),
-    (r"DepthwiseConv[12]D", _depthwise),
-    (r"SeparableConv[12]D", _separable),
-    (r"Conv[123]DTranspose", _transposed),
-    ("EinsumDense", _einsum),
-    ("LSTM|GRU|SimpleRNN", _recurrent),
-)
+_MAKERS: Mapping[str, Callable[[Any, Any], Layout | None]] = {
+    "Dense": _dense,
+    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D"), _convolution),
+    **dict.fromkeys(("DepthwiseConv1D", "DepthwiseConv2D"), _depthwise),
+    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), _separable),
+    **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), _transposed),
+    "EinsumDense": _einsum,
+    **dict.fromkeys(("LSTM", "GRU", "SimpleRNN"), _recurrent),
+}
 
 
 def _channels_last(layer: Any, inputs: np.ndarray) -> np.ndarray:
