@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from compressor.pruning import reconstruction_solver
 from compressor.pruning.magnitude import keep_highest
 from compressor.pruning.reconstruction_channels import Consumer, removal_costs
 from compressor.pruning.reconstruction_solver import (
@@ -68,10 +69,12 @@ def test_weights_that_are_enough_are_found():
 
 
 @pytest.mark.parametrize("rows", [INPUTS - 4, INPUTS, 4 * INPUTS])
-def test_fewer_rows_than_inputs_are_solved_without_the_matrix_of_inputs(rows):
+@pytest.mark.parametrize("most", [INPUTS, INPUTS - 1])
+def test_the_matrix_and_its_inverse_by_way_of_the_rows(rows, most, monkeypatch):
+    monkeypatch.setattr(reconstruction_solver, "MOST_INPUTS", most)
     scaled = correlated(rows) / np.float32(4 * np.sqrt(rows))
     system = _System(scaled[None])
-    assert (system.gram is None) == (rows < INPUTS)
+    assert (system.gram is None) == (most < INPUTS)
     weights = dense()[None]
     matrix = scaled.T @ scaled + system.pull * np.eye(INPUTS)
     np.testing.assert_allclose(system.apply(weights)[0], matrix @ weights[0], atol=1e-4)
