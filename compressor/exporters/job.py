@@ -274,13 +274,14 @@ class ExportJob:
         ):
             plain += [run(whole.only(drawn), batch) for drawn, batch in few]
             plain_away = None if other is None else run(other, BATCH)
-        pairs = list(zip(found, plain, strict=True)) if plain else []
-        verdict = parity.judge(scores, whole, quantize, pairs)
+        model = [whole.only(drawn).scores for drawn, _ in few]
+        by_both = list(zip(found, plain, model, strict=True)) if plain else []
+        verdict = parity.judge(scores, whole, quantize, by_both)
         if verdict.passed:
             part = whole.only(single)
             verdict = parity.judge_single(verdict, one_by_one, scores[single], part)
         if verdict.passed and other is not None and away is not None:
-            both = [] if plain_away is None else [(away, plain_away)]
+            both = [] if plain_away is None else [(away, plain_away, other.scores)]
             if reason := parity.judge(away, other, quantize, both).reason:
                 verdict = verdict.failed(f"with inputs of another size, {reason}")
         tolerance = VECTOR_TOLERANCE.get(quantize, OTHER_VECTOR_TOLERANCE)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import Any
 
 import numpy as np
@@ -108,13 +107,13 @@ class Transposed(Linear):
 class Einsum(Linear):
     """EinsumDense that is a Dense on the last axis: a kernel (in, out), such as `abc,cd->abd`."""
 
-    _EQUATION = re.compile(r"(\.\.\.|[a-zA-Z]*)([a-zA-Z]),\2([a-zA-Z])->\1\3")
-
     def refusal(self, call: Call) -> str:
-        found = self._EQUATION.fullmatch(call.layer.equation.replace(" ", ""))
-        if found is None or found[3] in found[1] + found[2]:
+        source, _, rest = call.layer.equation.replace(" ", "").partition(",")
+        kernel, _, result = rest.partition("->")
+        last = len(kernel) == 2 and source.endswith(kernel[0]) and kernel[1] not in source
+        if not last or result != source[:-1] + kernel[1]:
             return "mixes channels"
-        if call.layer.bias_axes not in (None, found[3]):
+        if call.layer.bias_axes not in (None, kernel[1]):
             return "holds variables that are not known"
         return super().refusal(call)
 
