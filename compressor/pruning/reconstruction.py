@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -45,6 +45,10 @@ class Reconstructed:
     """bool, the kernel's shape"""
     report: Mapping[str, Any]
     """a JSON object: error, magnitude_error, rows, seconds, bytes; note where there is one"""
+
+
+_MOST_AHEAD = 1e9
+"""Inputs x inputs x outputs of a kernel up to which it is solved twice, to look ahead."""
 
 
 class Reconstruction:
@@ -136,6 +140,8 @@ class Reconstruction:
         order = [name for name in order if names is None or name in names]
         dense = _Dense(self._model)
         try:
+            if not masks and self._solver is solve:
+                self._look_ahead(order, dense, keep)
             for variable, mask in masked_variables(self._model, masks or {}):
                 variable.assign(np.where(mask, variable.numpy(), 0))
             return {
@@ -145,6 +151,33 @@ class Reconstruction:
         except BaseException:
             dense.restore()  # a model is pruned as a whole or not at all
             raise
+
+    def _look_ahead(self, order: Sequence[str], dense: _Dense, keep: Keep) -> None:
+        """Weigh outputs by what becomes of them in a model whose later layers are pruned already.
+
+        Else much of a layer is spent on units that nothing is left of behind it.
+        """
+        costs: dict[str, np.ndarray] = {}
+        found = {}
+        for place, name in enumerate(order):
+            if place == 0 or name not in self._seen:
+                continue
+            layout, before = self._layouts[name], dense.of(self._kernels[name].variable)
+            matrix = layout.to_matrix(before)
+            if matrix.size * matrix.shape[1] > _MOST_AHEAD:
+                costs = costs or self.sensitivities()
+                found[name] = np.where(keep(name, costs[name], 1.0), before, np.float32(0))
+                continue
+            problem = self._problem(name, place, dense, keep)
+            if problem.inputs.shape[1]:
+                found[name] = layout.to_kernel(self._solver(problem)[0])
+        for name, values in found.items():
+            self._kernels[name].variable.assign(values)
+        ahead = survey(self._model, self._layouts, self._calibration)
+        dense.restore()
+        for name, seen in ahead.items():
+            if name in self._seen and seen.importance is not None:
+                self._seen[name].importance = seen.importance
 
     def _one(
         self, name: str, place: int, dense: _Dense, keep: Keep, *, decided: bool
@@ -252,13 +285,23 @@ def _grouped(bias: np.ndarray, array: np.ndarray) -> np.ndarray:
 
 
 def _error(problem: LayerProblem, made: np.ndarray) -> float:
-    """The squared error of outputs, relative to how much the dense ones vary, 0 to about 1."""
+    """The squared error of outputs, relative to how much the dense ones vary, 0 to about 1.
+
+    Outputs count by their importance: those that nothing is left of behind the layer, hardly.
+    """
     if problem.outputs.shape[1] == 0:
         return 0.0
     wanted = rectified_targets(problem.outputs, made) if problem.rectified else problem.outputs
     reference = np.maximum(problem.outputs, 0) if problem.rectified else problem.outputs
-    size = float(np.square(reference - problem.centres(reference), dtype=np.float64).sum())
-    return float(np.square(made - wanted, dtype=np.float64).sum()) / (size or 1.0)
+    importance = np.square(problem.importance, dtype=np.float64)
+    size = _weighted(reference - problem.centres(reference), importance)
+    return _weighted(made - wanted, importance) / (size or 1.0)
+
+
+def _weighted(values: np.ndarray, importance: np.ndarray) -> float:
+    """The sum of squares of (groups, rows, out), each output with its weight, (groups, out)."""
+    squares = np.einsum("gnm,gnm->gm", values, values, dtype=np.float64)
+    return float((squares * importance).sum())
 
 
 def _bytes(problem: LayerProblem) -> int:

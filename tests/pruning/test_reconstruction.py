@@ -117,6 +117,14 @@ def test_the_seed_decides(residual_net, pictures):
     assert any((one != changed).any() for one, changed in zip(first, other, strict=True))
 
 
+def test_weights_go_to_units_that_something_is_left_of(small_net, tiny_data):
+    found = prune(small_net(), tiny_data, {"hidden": 0.8, "scores": 0.8}, layers=("all",))
+    used = found.masks["scores"].any(axis=1)
+    assert 0 < used.sum() < 10
+    hidden = found.masks["hidden"]
+    assert hidden[:, used].sum() > 0.8 * hidden.sum()
+
+
 def test_labels_are_not_looked_at(residual_net, pictures):
     shuffled = dataclasses.replace(
         pictures, y_train=np.random.default_rng(0).permutation(pictures.y_train)
