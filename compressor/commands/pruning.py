@@ -103,7 +103,8 @@ def prune(
 ) -> None:
     """Remove most weights of a model, and retrain the rest.
 
-    MODEL is a Keras model (.keras, .h5 or SavedModel) or a run directory.
+    MODEL is a Keras model (.keras, .h5 or SavedModel) or a run directory. With --no-retrain,
+    magnitude needs no data; no accuracy is measured then.
 
     \b
     Examples:
@@ -124,18 +125,21 @@ def prune(
         schedule=options.pop("pruning_schedule"),
         **chosen,
     )
-    from compressor.models import needed_data
+    from compressor.pruning import data_to_prune
     from compressor.runs import model_and_output
 
     source, _ = model_and_output(model, "step_1", output, "-pruned")
-    plan = compressor.make_plan(
-        needed_data(source, given_data(data_dir)),
-        sparsities=(spec.highest_sparsity,),
-        seeds=(seed,),
-        steps=max_steps,
-        distillation=distillation,
-        **options,
-    )
+    data = data_to_prune(source, given_data(data_dir), spec, retrain=retrain)
+    plan = None
+    if data is not None:
+        plan = compressor.make_plan(
+            data,
+            sparsities=(spec.highest_sparsity,),
+            seeds=(seed,),
+            steps=max_steps,
+            distillation=distillation,
+            **options,
+        )
     with TerminalProgress() as progress:
         records = compressor.prune_run(
             model, output, spec, plan, retrain=retrain, force=force, listener=progress

@@ -14,6 +14,7 @@ from .masks import (
 from .plan import Plan as Plan, make_plan as make_plan
 from .rounds import PruningStep as PruningStep
 from .run import (
+    data_to_prune as data_to_prune,
     prune_into as prune_into,
     prune_run as prune_run,
     step_config as step_config,

@@ -12,6 +12,7 @@ import numpy as np
 
 from compressor.data import Dataset, TrainingData
 from compressor.errors import ModelError, UsageError
+from compressor.foundation import quiet_tensorflow
 from compressor.models import (
     accuracies,
     framed,
@@ -19,9 +20,12 @@ from compressor.models import (
     largest_difference,
     objective_for,
     preprocessing_of,
+    random_inputs,
     unframed,
 )
-from compressor.pruning.pruner import Pruning
+from compressor.pruning.granularity import Channel
+from compressor.pruning.masks import remove_masks
+from compressor.pruning.pruner import Pruner, Pruning
 from compressor.pruning.rounds import Outcome, PruningStep, prune_and_retrain, remove_channels
 from compressor.pruning.spec import PruningSpec
 from compressor.shrinking import rebuild
@@ -44,19 +48,19 @@ class Pruned:
     left_alone: Mapping[str, str]
     """layers that this granularity cannot prune, and why"""
     warnings: tuple[str, ...]
-    accuracy: float
-    """on the test examples, 0 to 1"""
-    validation_accuracy: float
-    """on the validation examples, 0 to 1"""
+    accuracy: float | None
+    """on the test examples, 0 to 1; None without data"""
+    validation_accuracy: float | None
+    """on the validation examples, 0 to 1; None without data"""
     objective: Mapping[str, Any]
-    """loss, metrics, and whether they were compiled or inferred"""
+    """loss, metrics, and whether they were compiled or inferred; empty without data"""
     reconstruction: Mapping[str, Mapping[str, Any]]
     """as in `Pruning.reconstruction`; empty for a criterion that changes no weights"""
 
 
 def prune(
     model: Any,
-    data: Dataset,
+    data: Dataset | None,
     spec: PruningSpec | None = None,
     *,
     retrain: bool = True,
@@ -73,15 +77,19 @@ def prune(
     the retraining, with Adam, by default the preset `quick`'s at this sparsity. Masked weights are
     exactly zero; to keep them so in further training, apply the masks with
     `compressor.apply_masks`. Warns of a layer that loses all of its weights. Seeds the random state
-    of Python, numpy and TensorFlow. Raises UsageError, DataError or ModelError.
+    of Python, numpy and TensorFlow. `data` may be None with `retrain=False`, a criterion that looks
+    at no examples, such as magnitude, and any granularity but channels: no accuracy is measured
+    then, and the result is not compiled. Raises UsageError, DataError or ModelError.
     """
     if not hasattr(model, "layers"):
         hint = "for a file there is prune_run"
         raise UsageError("this takes a Keras model", value=repr(model)[:80], hint=hint)
+    spec = spec or PruningSpec()
+    if data is None and not (retrain or spec.needs_examples or spec.granularity == Channel.name):
+        return _prune_without_data(model, spec)
     if not isinstance(data, Dataset):
         hint = "make it with load_dataset(...) or Dataset.from_arrays(...)"
         raise UsageError("this takes a data set", value=repr(data)[:80], hint=hint)
-    spec = spec or PruningSpec()
     part = TrainingData.of(data, validation)
     options = options or PRESETS["quick"].retraining_at(spec.highest_sparsity, part)
     if not retrain and spec.schedule != "one-shot":
@@ -91,7 +99,8 @@ def prune(
     # Not Keras's clone_model, which would instantiate the user's own loss and metrics again.
     student = rebuild(model, {}, {}, share=True)
     if has_own_layers(model):
-        _check_copy(model, student, part)
+        x, _ = part.validation_part(_COMPARED)
+        _check_copy(model, student, preprocessing_of(model, x)(x))
     objective.compile(student, "sgd")
     done = Outcome(student, {})
     prunings: list[Pruning] = []
@@ -130,10 +139,32 @@ def prune(
     )
 
 
-def _check_copy(model: Any, copy: Any, data: TrainingData) -> None:
+def _prune_without_data(model: Any, spec: PruningSpec) -> Pruned:
+    """Prune once, by the weights alone."""
+    quiet_tensorflow.load()
+    model = framed(model)
+    student = rebuild(model, {}, {}, share=True)
+    if has_own_layers(model):
+        _check_copy(model, student, random_inputs(model, _COMPARED))
+    pruning = Pruner(student, spec).prune()
+    remove_masks(student)
+    for text in pruning.warnings:
+        warnings.warn(text, stacklevel=3)
+    return Pruned(
+        unframed(student),
+        pruning.masks,
+        pruning.rows,
+        pruning.left_alone,
+        pruning.warnings,
+        accuracy=None,
+        validation_accuracy=None,
+        objective={},
+        reconstruction={},
+    )
+
+
+def _check_copy(model: Any, copy: Any, x: Any) -> None:
     """Raise ModelError where a configuration of the user's own forgets what its layer computes."""
-    x, _ = data.validation_part(_COMPARED)
-    x = preprocessing_of(model, x)(x)
     difference = largest_difference(model, copy, x)
     if math.isnan(difference) and math.isnan(largest_difference(model, model, x)):
         return  # the model's own outputs are no numbers

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from compressor.data import Dataset
 from compressor.errors import UsageError
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
-from compressor.models import needed_data
+from compressor.models import known_data, needed_data
 from compressor.pruning import steps
 from compressor.pruning.plan import Plan, make_plan
 from compressor.pruning.rounds import PruningStep
@@ -40,6 +41,8 @@ def prune_run(
     default one, and one made without data, the embedded MNIST for a model that was trained on it
     (UsageError for any other). `spec` takes precedence over its sparsities and layers. Gradual
     pruning has step_2_2 only; iterative pruning keeps earlier rounds in round-1, round-2, ...
+    Without a plan, `retrain=False` and a criterion that looks at no examples, such as magnitude,
+    need no data: where they are not known, no accuracy is measured, and the records say so.
     Returns the records of the steps, and as `dense` that of the model before. `compressor.prune`
     works in memory.
     """
@@ -48,8 +51,12 @@ def prune_run(
         what = f"{spec.schedule} pruning retrains"
         raise UsageError(what, value="--no-retrain", hint="leave it out")
     source, folder = model_and_output(Path(model), "step_1", output, "-pruned")
+    listener = listener or SilentListener()
     if plan is None:
-        plan = make_plan(needed_data(source, None), sparsities=(spec.highest_sparsity,))
+        data = data_to_prune(source, None, spec, retrain=retrain)
+        if data is None:
+            return _prune_without_data(source, folder, spec, force=force, listener=listener)
+        plan = make_plan(data, sparsities=(spec.highest_sparsity,))
     elif not plan.data_given:
         needed_data(source, None)  # raises where they are not known to be the embedded MNIST
     if spec.highest_sparsity not in plan.retraining:
@@ -58,7 +65,6 @@ def prune_run(
             value=f"{spec.highest_sparsity:g}",
             hint="make it with make_plan(data, sparsities=[...])",
         )
-    listener = listener or SilentListener()
     quiet_tensorflow.load(plan.threads)
     steps.check_pruning(source, plan.data, spec, plan.retraining[spec.highest_sparsity])
     with RunDirectory(folder, MODEL_RUN) as run:
@@ -74,6 +80,48 @@ def prune_run(
             run, source, digest, spec, plan, retrain=retrain, force=force, listener=listener
         )
         return {"dense": dense, **records}
+
+
+def data_to_prune(
+    model: Path | str, data: Dataset | None, spec: PruningSpec, *, retrain: bool
+) -> Dataset | None:
+    """`data`, or those that the model file `model` is known to be trained on.
+
+    None where they are not known and this pruning needs none; raises UsageError where it does.
+    """
+    if data is not None or retrain or spec.needs_examples:
+        return needed_data(model, data)
+    return known_data(model)
+
+
+def _prune_without_data(
+    source: Path, folder: Path, spec: PruningSpec, *, force: bool, listener: Listener
+) -> Records:
+    """Prune `source` once, by its weights alone: the steps dense and step_2_1, no accuracy."""
+    quiet_tensorflow.load()
+    steps.check_pruning_without_data(source, spec)
+    with RunDirectory(folder, MODEL_RUN) as run:
+        digest = model_digest(source)
+        config = {"model": digest, "data": None}
+        listener.stage("read the model")
+        dense = run.step(
+            "dense",
+            lambda _: steps.count_step(same_model(source, digest)),
+            config=config,
+            force=force,
+        )
+        listener.stage(f"prune {100 * spec.highest_sparsity:g} %")
+        pruned = run.step(
+            "step_2_1",
+            lambda here: steps.prune_without_data(here, same_model(source, digest), spec),
+            config=config | spec.describe(),
+            force=force,
+        )
+        records = {"dense": dense, "step_2_1": pruned}
+        if force:
+            _discard_others(run, records)
+            run.discard("step_2_2")  # it was retrained from another pruning
+        return records
 
 
 def prune_into(
@@ -119,18 +167,23 @@ def prune_into(
         progress=listener.progress,
     )
     if force:
-        places = {name.partition("/")[0] for name in records}
-        for path in [run.path / "step_2_1", *run.path.glob("round-*")]:
-            if path.name not in places:
-                run.discard(path.name)
+        _discard_others(run, records)
     return records
+
+
+def _discard_others(run: RunDirectory, records: Records) -> None:
+    """Remove the steps of an earlier pruning that are not among `records`."""
+    places = {name.partition("/")[0] for name in records}
+    for path in [run.path / "step_2_1", *run.path.glob("round-*")]:
+        if path.name not in places:
+            run.discard(path.name)
 
 
 def step_config(plan: Plan, what: dict[str, Any]) -> dict[str, Any]:
     """All that decides a step's result: `what`, and the plan's part that every step depends on."""
     return what | {
-        "seed": plan.seeds[0],
         "data": plan.data.data.digest,
+        "seed": plan.seeds[0],
         "validation_images": len(plan.data.validation),
         "threads": plan.threads,
     }

@@ -128,6 +128,11 @@ class PruningSpec:
         """Rounds of pruning and retraining: `rounds` of an iterative schedule, else 1."""
         return self.rounds if self.schedule == "iterative" else 1
 
+    @property
+    def needs_examples(self) -> bool:
+        """Whether pruning alone, without retraining after it, looks at examples or trains."""
+        return self.schedule != "one-shot" or get_criterion(self.criterion).calibrated
+
     def describe(self) -> dict[str, Any]:
         """The specification as a JSON object, without what has no effect."""
         each = self.sparsity

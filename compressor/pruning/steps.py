@@ -24,7 +24,8 @@ from compressor.models import (
     trained_on,
 )
 from compressor.pruning.kernels import all_kernels
-from compressor.pruning.masks import load_masks, save_masks
+from compressor.pruning.masks import load_masks, remove_masks, save_masks
+from compressor.pruning.pruner import Pruner
 from compressor.pruning.rounds import PruningStep, make_pruner, prune_and_retrain
 from compressor.pruning.schedules import update_steps
 from compressor.pruning.spec import PruningSpec
@@ -33,6 +34,8 @@ from compressor.training import Progress, TrainingOptions, derive_seed
 
 Records = dict[str, dict[str, Any]]
 """Step name -> its record."""
+
+_UNMEASURED = {"accuracy_note": "without data, accuracy is not measured"}
 
 
 def measure_step(source: Path, data: TrainingData) -> dict[str, Any]:
@@ -45,6 +48,21 @@ def measure_step(source: Path, data: TrainingData) -> dict[str, Any]:
         "inputs": preprocessing_of(model, data.data.x_train).describe(),
         **accuracies(model, data, objective),
     }
+
+
+def count_step(source: Path) -> dict[str, Any]:
+    """What `measure_step` can say without data: the parameters of the model file `source`."""
+    return {"parameters": count_parameters(load_model(source)), **_UNMEASURED}
+
+
+def prune_without_data(here: Path, source: Path, spec: PruningSpec) -> dict[str, Any]:
+    """Prune the model file `source` at once, by a criterion that looks at no examples."""
+    model = load_model(source)
+    pruning = Pruner(model, spec).prune()
+    remove_masks(model)
+    save_masks(here / MASKS, pruning.masks)
+    save_model(model, here / MODEL)
+    return {"sparsity": spec.highest_sparsity, **pruning.describe(), **_UNMEASURED}
 
 
 def prune_in_folders(
@@ -138,6 +156,11 @@ def check_pruning(
     make_pruner(model, data, spec, objective_for(model, data.data))
     if spec.schedule == "gradual":
         update_steps(options.steps, spec.ramp)
+
+
+def check_pruning_without_data(source: Path, spec: PruningSpec) -> None:
+    """Raise the errors of `prune_without_data` for what cannot be pruned so, without doing it."""
+    Pruner(load_model(source), spec)
 
 
 def dense_record(

@@ -84,6 +84,9 @@ def _steps_table(records: Mapping[str, Mapping[str, Any]], versions: Mapping[str
         text: [step for step in records if versions[step] == text] for text in versions.values()
     }
     note = "Accuracy on the test images; weights of the kernels, biases not counted."
+    unmeasured = [step for step, record in records.items() if "accuracy_note" in record]
+    if unmeasured:
+        note += f" {', '.join(unmeasured)}: {form.short(records[unmeasured[0]]['accuracy_note'])}."
     for text, steps in made.items():
         note += f" {', '.join(steps)}: made with {text}."
     return Table(header, rows, note=note)

@@ -221,6 +221,8 @@ def _facts(record: Mapping[str, Any]) -> list[str]:
         facts.append(f"accuracy {percent(record['accuracy'])} % on the test images")
     if "validation_accuracy" in record:
         facts.append(f"{percent(record['validation_accuracy'])} % on the validation images")
+    if "accuracy_note" in record:
+        facts.append(record["accuracy_note"])
     if "nonzeros" in record:
         facts.append(f"{count(record['nonzeros'])} weights of kernels are not zero")
     facts += [f"fed {fed([rule])}" for rule in record.get("inputs", [])]

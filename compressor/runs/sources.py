@@ -10,7 +10,7 @@ from typing import Any
 from compressor.errors import CheckpointError, UsageError
 from compressor.foundation import sha256
 from compressor.runs.kinds import is_saved_model, model_files, model_kind, refuse_foreign
-from compressor.runs.run_directory import RECORD, same_pruning
+from compressor.runs.run_directory import RECORD, read_record, same_pruning
 
 MODEL, MASKS, SPARSE = "model.keras", "masks.npz", "sparse.npz"
 MODEL_RUN = {"kind": "model"}
@@ -61,8 +61,15 @@ def keras_file(model: Path, takes: str = "a Keras model or a run directory") -> 
 
 def model_to_shrink(model: Path) -> Path:
     """The model file that a model, the folder of a step or a run directory means."""
-    if model.is_dir() and (model / "step_2_2" / MODEL).is_file():
-        return model / "step_2_2" / MODEL
+    pruned, retrained = model / "step_2_1", model / "step_2_2"
+    if model.is_dir() and (retrained / MODEL).is_file():
+        return retrained / MODEL
+    if (
+        _is_run(model)
+        and is_finished(pruned)
+        and read_record(pruned)["config"].get("data", 0) is None
+    ):
+        return pruned / MODEL  # without data nothing is retrained
     return keras_file(model)
 
 
