@@ -11,6 +11,7 @@ import compressor
 from compressor.commands.options import (
     CUSTOM,
     FORCE,
+    INPUT_RANGE,
     INPUT_SIZE,
     JSON,
     PATH,
@@ -87,6 +88,7 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
 @host_options("Measure the latency on this machine, over ssh. Default: here.")
 @THREADS
 @INPUT_SIZE
+@INPUT_RANGE
 @CUSTOM
 @FORCE
 @JSON
@@ -114,6 +116,7 @@ def export(
       compressor export runs/train --format tflite --quantize auto -o mnist.tflite
       compressor export pruned.keras --data data.npz --for tflite-runtime -o model.tflite
       compressor export pruned.keras --format all -o artefacts
+      compressor export net.h5 --quantize int8 --input-range 0,255 -o net.tflite
     """
     if file_format == "all" and quantize is not None:
         raise click.UsageError("--format all covers every quantisation: leave --quantize out.")

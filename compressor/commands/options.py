@@ -101,6 +101,14 @@ INPUT_SIZE = click.option(
     help="Without data: the sizes that the model's input leaves open, such as 224x224; by name if "
     "several do: image=224x224,steps=100.",
 )
+INPUT_RANGE = click.option(
+    "--input-range",
+    type=List(float),
+    metavar="LOW,HIGH",
+    help="Without data: the bounds of the values that the model takes, such as 0,255. The random "
+    "inputs are then drawn between them, and int8 is calibrated on others like them. Default: 0,1, "
+    "and no int8.",
+)
 THREADS = click.option(
     "--threads", type=COUNT, help="Threads per operation. Default: one per core."
 )

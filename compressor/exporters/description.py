@@ -12,6 +12,7 @@ import numpy as np
 
 from compressor._version import __version__
 from compressor.exporters.job import BATCH, Checked, ExportJob
+from compressor.models import real_inputs
 from compressor.pruning import all_kernels
 from compressor.runs import model_digest
 from deploy import Artifact
@@ -30,6 +31,9 @@ def describe_artifact(job: ExportJob, checked: Checked, name: str, vectors: byte
     feed, objective = job.reference.feed, job.reference.objective
     dtypes = {port["name"]: port["dtype"] for port in facts["inputs"]}
     binary = objective.classes == 1
+    made = {}
+    if request.calibration and job.made.shown:
+        made = dict.fromkeys(real_inputs(job.model), f"; calibrated on {job.made.shown}")
     return Artifact(
         format=checked.format,
         file=name,
@@ -42,7 +46,14 @@ def describe_artifact(job: ExportJob, checked: Checked, name: str, vectors: byte
         inputs=_ports(facts["inputs"]),
         outputs=_ports(facts["outputs"]),
         preprocessing=tuple(
-            InputRule(given, source, shape, dtypes[given], rule.scale, rule.reason)
+            InputRule(
+                given,
+                source,
+                shape,
+                dtypes[given],
+                rule.scale,
+                rule.reason + made.get(rule.name, ""),
+            )
             for given, rule, source, shape in zip(
                 checked.file.inputs, feed.rules, feed.sources, feed.row_shapes, strict=True
             )

@@ -17,6 +17,7 @@ from compressor.errors import (
 )
 from compressor.exporters.description import describe_artifact
 from compressor.exporters.job import FORMATS, Checked, ExportJob
+from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.request import (
     QUANTIZATIONS,
     REJECTED,
@@ -46,6 +47,7 @@ def export(
     encoding: str | None = None,
     labels: Sequence[str] | None = None,
     input_size: InputSize | None = None,
+    input_range: tuple[float, float] | None = None,
     threads: int | None = None,
     max_slowdown: float | Literal["auto"] | None = "auto",
     host: SshHost | str | None = None,
@@ -67,7 +69,9 @@ def export(
     test examples, which report on the artefact and decide nothing; by default the embedded MNIST,
     for a model that was trained on it.
     Without data the artefact is compared on random inputs, accuracy is not measured, and "auto" is
-    "none" or "float16".
+    "none" or "float16". `input_range`, (low, high), are the bounds of these inputs, by default 0
+    and 1; where it is given, int8 is calibrated on others like them, and `notes` say so. It is
+    refused where there are data, or no input takes real numbers.
 
     For the size, a variant whose latency is more than `max_slowdown` times that of the model dense
     in float32 is passed over; it is measured in turns with it, here or on the `host`. Where nothing
@@ -92,7 +96,7 @@ def export(
     if place is not None:
         with Runner(runtime, host=place) as runner:  # fails before any work is done
             runner.probe()
-    with _job(model, data, labels, threads, listener, input_size) as job:
+    with _job(model, data, labels, threads, listener, input_size, input_range) as job:
         variants = Variants(job, chosen, runtime, optimize, encoding, listener, limit, place)
         variants.loops = (chosen, optimize) == ("tflite", "latency")
         checked = variants.best() if quantize == "auto" else variants.one(quantize)
@@ -109,6 +113,7 @@ def export_all(
     encoding: str | None = None,
     labels: Sequence[str] | None = None,
     input_size: InputSize | None = None,
+    input_range: tuple[float, float] | None = None,
     threads: int | None = None,
     force: bool = False,
     listener: Listener | None = None,
@@ -128,7 +133,7 @@ def export_all(
             _check_free(target, force)
             jobs.append((chosen, runtime, quantize, target))
     records = []
-    with _job(model, data, labels, threads, listener, input_size) as job:
+    with _job(model, data, labels, threads, listener, input_size, input_range) as job:
         for chosen, runtime, quantize, target in jobs:
             variants = Variants(job, chosen, runtime, optimize, encoding, listener)
             try:
@@ -191,11 +196,20 @@ def _job(
     threads: int | None,
     listener: Listener,
     input_size: InputSize | None,
+    input_range: tuple[float, float] | None,
 ) -> ExportJob:
+    made = MadeInputs.within(input_range)
     listener.stage("run and shrink the model")
     given = model if hasattr(model, "layers") else model_to_shrink(Path(model))
     data = known_data(given) if data is None else data
-    return ExportJob(given, data, labels=labels, threads=threads, input_size=input_size)
+    return ExportJob(
+        given,
+        data,
+        labels=labels,
+        threads=threads,
+        input_size=input_size,
+        made=made,
+    )
 
 
 def _limit(

@@ -22,7 +22,8 @@ from compressor.errors import (
     UsageError,
 )
 from compressor.exporters import parity
-from compressor.exporters.open_inputs import OpenInputs, stored_inputs
+from compressor.exporters.made_inputs import MadeInputs
+from compressor.exporters.open_inputs import OpenInputs
 from compressor.exporters.parity import Reference
 from compressor.exporters.processes import Processes
 from compressor.exporters.request import ExportedFile, Request, checked_labels
@@ -52,7 +53,7 @@ from compressor.shrinking import Shrunk, shrink
 from deploy import CheckVectors
 
 CALIBRATION = 256
-"""Training examples on which the ranges of activations are found."""
+"""Examples on which the ranges of activations are found: of the training set, or made up."""
 RANDOM_INPUTS = 256
 """Random inputs on which an artefact is compared without data."""
 CHOSEN_ON = round(1 / min(parity.ACCURACY_TOLERANCE.values()))
@@ -105,9 +106,10 @@ class ExportJob:
 
     `model` is a Keras model or a model file; where its own code keeps the graph of its layers
     hidden, or a layer cannot be rebuilt, it is exported as it is, and `notes` say so. Without
-    `data` the artefacts are compared on random inputs, and there is no calibration. `labels` name
-    the classes. Raises ModelError or DataError where model and data do not fit, ModelError where
-    the model's own outputs are no numbers, and UsageError where there is not one label a class.
+    `data` the artefacts are compared, and maybe calibrated, on inputs that are `made` up.
+    `labels` name the classes. Raises ModelError or DataError where model and data do not fit,
+    ModelError where the model's own outputs are no numbers, and UsageError where there is not one
+    label a class, or a range that nothing can be drawn in.
     """
 
     def __init__(
@@ -118,14 +120,17 @@ class ExportJob:
         labels: Sequence[str] | None = None,
         threads: int | None = None,
         input_size: InputSize | None = None,
+        made: MadeInputs | None = None,
     ) -> None:
         self.labels = checked_labels(labels)
+        self.made = made or MadeInputs()
         quiet_tensorflow.load(threads)
         self.source = Path(model) if isinstance(model, (str, Path)) else None
         self.threads = threads
         self.processes = Processes(threads)
         self.model = load_model(self.source) if self.source else framed(model)
         refuse_tables(self.model)
+        self.made.refuse_idle(self.model, data)
         self.data = data
         objective = objective_of(self.model)
         classes = max(objective.classes, 2)
@@ -133,12 +138,12 @@ class ExportJob:
             count = f"{len(self.labels)} labels, {classes} classes"
             raise UsageError("there is not one label a class", value=count)
         if data is None:
-            x = stored_inputs(self.model, RANDOM_INPUTS, sizes_given(self.model, input_size))
+            x = self.made.draw(self.model, RANDOM_INPUTS, sizes_given(self.model, input_size))
             feed, y = preprocessing_of(self.model, x), None
         else:
             feed = check_fit(self.model, data)
             x, y = TrainingData.of(data).choosing_part(CHOSEN_ON)
-        self.open = OpenInputs(self.model, sizes_fed(self.model, feed, input_size))
+        self.open = OpenInputs(self.model, sizes_fed(self.model, feed, input_size), self.made)
         halves = half_types(self.model, "compute_dtype")
         rounding = max((4 * ROUNDING[dtype] for dtype in halves), default=0.0)
         scores = self._scores(x, feed, "random inputs" if data is None else "examples")
@@ -212,8 +217,9 @@ class ExportJob:
         def exported(model: Any, note: str = "") -> ExportedFile:
             file: ExportedFile = exporter.export(model, request)
             release_memory(self.dense_bytes)
-            notes = (note, *file.notes) if note else file.notes
-            return dataclasses.replace(file, notes=notes)
+            made = f"Calibrated on {self.made.shown}: give data for the accuracy of real ones."
+            said = (note, made if request.calibration and self.made.shown else "")
+            return dataclasses.replace(file, notes=(*filter(None, said), *file.notes))
 
         if not self.open.sizes:
             return exported(self.shrunk.model)
@@ -310,12 +316,9 @@ class ExportJob:
     def _calibration_data(self) -> tuple[np.ndarray, ...]:
         if self._calibration is None:
             if self.data is None:
-                raise UsageError(
-                    "int8 needs examples to find the ranges of activations on",
-                    value="no data",
-                    hint="give the data that the model was trained on",
-                )
-            x, labels = TrainingData.of(self.data).training_part(CALIBRATION)
+                x, labels = self.made.calibration(self.model, CALIBRATION, self.open.sizes), None
+            else:
+                x, labels = TrainingData.of(self.data).training_part(CALIBRATION)
             examples = dataclasses.replace(self.reference, x=x, labels=labels)
             names = input_names(self.model)
             self._calibration = tuple(examples.inputs(names, slice(None)).values())

@@ -7,14 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.parity import Reference
-from compressor.foundation import quiet_tensorflow
 from compressor.models import (
     Sizes,
     input_names,
     predict_scores,
     preprocessing_of,
-    random_inputs,
     sized,
 )
 
@@ -30,6 +29,7 @@ class OpenInputs:
 
     model: Any
     sizes: Sizes
+    made: MadeInputs
 
     def closed(self, model: Any) -> Any:
         """`model`, which has the same inputs, with these sizes."""
@@ -59,7 +59,7 @@ class OpenInputs:
             }
             if sizes == self.sizes:
                 continue
-            x = stored_inputs(self.model, _EXAMPLES, sizes)
+            x = self.made.draw(self.model, _EXAMPLES, sizes)
             feed = preprocessing_of(self.model, x)
             try:
                 scores = predict_scores(self.model.predict_on_batch, x, feed)
@@ -68,14 +68,6 @@ class OpenInputs:
             if scores.shape[1:] == reference.scores.shape[1:] and np.isfinite(scores).all():
                 return dataclasses.replace(reference, x=x, feed=feed, scores=scores, labels=None)
         return None
-
-
-def stored_inputs(model: Any, count: int, sizes: Sizes) -> Any:
-    """Random inputs for `model`, `count` of them, as a data set stores them."""
-    _, keras = quiet_tensorflow.load()
-    arrays = keras.tree.flatten(random_inputs(model, count, sizes=sizes))
-    names = input_names(model)
-    return arrays[0] if len(arrays) == 1 else dict(zip(names, arrays, strict=True))
 
 
 def _shown(sizes: Sizes) -> str:

@@ -5,7 +5,11 @@ from .asked_sizes import (
     restrained as restrained,
     stored_shapes as stored_shapes,
 )
-from .batches import largest_difference as largest_difference, random_inputs as random_inputs
+from .batches import (
+    largest_difference as largest_difference,
+    random_inputs as random_inputs,
+    real_inputs as real_inputs,
+)
 from .custom_classes import missing_class as missing_class, needs_custom as needs_custom
 from .evaluation import (
     EVALUATION_BATCH as EVALUATION_BATCH,

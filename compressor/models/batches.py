@@ -20,23 +20,27 @@ _UNKNOWN_SIZE = 8
 
 
 def random_inputs(
-    model: Any, samples: int = SAMPLES, seed: int = 0, *, sizes: Sizes | None = None
+    model: Any,
+    samples: int = SAMPLES,
+    seed: int = 0,
+    *,
+    sizes: Sizes | None = None,
+    between: tuple[float, float] = (0.0, 1.0),
 ) -> Any:
     """Random inputs in the structure that `model(...)` takes, each (samples, ...).
 
-    float32 in 0 to 1; where the dtype is not a float's or an Embedding follows, integers that every
-    Embedding accepts. Open sizes are those of `sizes`, whole shapes by the names of the inputs,
-    else 8.
+    `real_inputs` are uniform `between` two bounds, in their own dtype, the others integers that
+    every Embedding accepts. Open sizes are those of `sizes`, whole shapes by the names of the
+    inputs, else 8.
     """
     _, keras = quiet_tensorflow.load()
-    graph = graph_of(model)
-    traced = trace(model)
-    embeddings = [(call, embeddings_in(call.layer)) for call in traced.calls]
-    tables = [layer.input_dim for _, found in embeddings for layer in found]
-    whole = {number for call, found in embeddings if found for number in call.inputs}
+    embeddings = (embeddings_in(call.layer) for call in trace(model).calls)
+    tables = [layer.input_dim for found in embeddings for layer in found]
+    real = real_inputs(model)
+    low, width = np.float32(between[0]), np.float32(between[1] - between[0])
     generator = np.random.default_rng(seed)
 
-    def draw(tensor: Any, number: int, name: str) -> np.ndarray:
+    def draw(tensor: Any, name: str) -> np.ndarray:
         batch, *own = tensor.shape
         given = (sizes or {}).get(name, own)
         shape = (batch or samples, *(size or _UNKNOWN_SIZE for size in given))
@@ -44,13 +48,27 @@ def random_inputs(
         if dtype == "string":
             hint = "turn the text into numbers before the model"
             raise ModelError("an input of the model is text", value=tensor.name, hint=hint)
-        if dtype == "bool" or not dtype.startswith(("float", "bfloat")) or number in whole:
+        if name not in real:
             return generator.integers(0, min(tables, default=2), shape).astype(dtype)
-        return generator.random(shape, np.float32).astype(dtype)
+        return (low + width * generator.random(shape, np.float32)).astype(dtype)
 
-    names = input_names(model)
-    drawn = [draw(*each) for each in zip(graph.inputs, traced.inputs, names, strict=True)]
+    graph = graph_of(model)
+    drawn = [draw(*each) for each in zip(graph.inputs, input_names(model), strict=True)]
     return keras.tree.pack_sequence_as(graph.input, drawn)
+
+
+def real_inputs(model: Any) -> tuple[str, ...]:
+    """The names of the inputs that take real numbers: of a float's dtype, and no Embedding's."""
+    _, keras = quiet_tensorflow.load()
+    traced = trace(model)
+    whole = {number for call in traced.calls if embeddings_in(call.layer) for number in call.inputs}
+    each = zip(graph_of(model).inputs, traced.inputs, input_names(model), strict=True)
+    return tuple(
+        name
+        for tensor, number, name in each
+        if number not in whole
+        and keras.backend.standardize_dtype(tensor.dtype).startswith(("float", "bfloat"))
+    )
 
 
 def largest_difference(model: Any, other: Any, inputs: Any) -> float:

@@ -134,3 +134,26 @@ def test_a_sparse_initializer_is_read_by_onnx(
     x = (tiny_data.x_test.astype(np.float32) / 255)[..., None]
     expected = np.asarray(load_model(pruned_file).predict_on_batch(x))
     np.testing.assert_allclose(run_artefact(path, {"quarters": x}), expected, atol=1e-4)
+
+
+def test_int8_of_a_model_without_data(small_file: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.tflite"
+    asked = ("export", small_file, "--quantize", "int8", "-o", path)
+
+    refused = compressor(*asked)
+    outcome = compressor(*asked, "--input-range", "-3,3")
+
+    assert refused.code == 2
+    assert "--input-range LOW,HIGH" in refused.stderr.splitlines()[-1]
+    assert outcome.code == 0, outcome.stderr
+    assert "note: Calibrated on made-up inputs between -3 and 3: give data" in outcome.stdout
+
+
+@pytest.mark.parametrize("given", ["a,b", "3,1", "nan,1", "0,inf", "5", "1,2,3"])
+def test_a_range_that_is_none_is_refused(small_file: Path, tmp_path: Path, given: str) -> None:
+    path = tmp_path / "m.tflite"
+
+    message = compressor("export", small_file, "-o", path, "--input-range", given).refusal()
+
+    assert "numbers" in message
+    assert list(tmp_path.iterdir()) == []

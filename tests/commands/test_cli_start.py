@@ -59,7 +59,7 @@ OPTIONS = {
     "export": [
         *("MODEL", "-o", "--output", "--format", "--for", "--quantize", "--optimize"),
         *("--encoding", "--labels", "--threads", "--force", "--data", "--max-slowdown", *HOST),
-        *("--custom", "--input-size", *ALWAYS),
+        *("--custom", "--input-size", "--input-range", *ALWAYS),
     ],
     "devices": ["DEVICE", *ALWAYS],
     "keygen": ["NAME", *ALWAYS],
