@@ -182,11 +182,9 @@ def _sparse_model(checkpoint: SparseCheckpoint, path: Path) -> Any:
     except CheckpointError:
         raise
     except Exception as error:  # Keras raises whatever a damaged configuration makes it raise
-        unknown = CheckpointError(
-            "the sparse checkpoint does not hold a model that can be built",
-            value=f"{path} ({reason_of(error)})",
-        )
-        raise missing_class(error, path) or unknown from error
+        what = "the sparse checkpoint does not hold a model that can be built"
+        told = missing_class(error, path) or ModelError(what, value=f"{path} ({reason_of(error)})")
+        raise CheckpointError(told.what, value=told.value, hint=told.hint) from error
     return model
 
 

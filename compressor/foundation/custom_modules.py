@@ -167,6 +167,7 @@ def _importing(folder: Path, registry: dict[str, Any]) -> Iterator[None]:
     If it fails, they and what was put into Keras's registry are taken back.
     """
     before, modules, path = dict(registry), set(sys.modules), os.fspath(folder)
+    caches, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # in the user's folder
     sys.path.append(path)
     try:
         yield
@@ -178,6 +179,7 @@ def _importing(folder: Path, registry: dict[str, Any]) -> Iterator[None]:
                 del sys.modules[name]
         raise
     finally:
+        sys.dont_write_bytecode = caches
         with contextlib.suppress(ValueError):
             sys.path.remove(path)
 

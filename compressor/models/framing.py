@@ -41,14 +41,15 @@ def framed(model: Any) -> Any:
 
 
 def refuse_opaque(model: Any, what: str) -> None:
-    """Raise ModelError where the layers of a built model are called by code of its own.
+    """Raise ModelError where the layers of a model are called by code of its own, or never were.
 
     It may be framed. `what` is what needs to know how they are connected.
     """
     inside = unframed(model)
-    if inside.built and graph_of(inside) is None:
+    if graph_of(inside) is None:
+        own = "a subclassed model does not give" if inside.built else "this model has not got yet"
         raise ModelError(
-            f"{what} needs the graph of the layers, which a subclassed model does not give",
+            f"{what} needs the graph of the layers, which {own}",
             value=f"{inside.name} ({type(inside).__name__})",
             hint="build it with keras.Model(inputs, outputs)",
         )

@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import applications
 from compressor.exporters.request import Request
-from compressor.models import load_model
+from compressor.importing import load_model
 from tests.support.stock_runtimes import run_artefact
 
 MANY_MEGABYTES = 300

@@ -39,6 +39,7 @@ def command_lines(folder: Path, model: Path, data: Path) -> list[list[str]]:
         ["sparsify", f"{pruned}/step_2_2", *with_data, "-o", sparse],
         ["evaluate", f"{sparse}/step_3", *short],
         ["sensitivity", str(model), *with_data],
+        ["import", str(model), "-o", str(folder / "imported.keras")],
         ["shrink", str(model), "-o", str(folder / "shrunk.keras")],
         ["export", pruned, *with_data, "-o", tflite],
         ["export", pruned, *with_data, "--quantize", "int8", "-o", onnx],

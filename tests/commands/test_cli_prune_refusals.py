@@ -109,7 +109,7 @@ def refusal(models: Path, quadrants: Path, tmp_path: Path) -> Refusal:
         (["--granularity", "1x1000"], "no layer of the model can be pruned as 1x1000"),
         (["--granularity", "2:4", "--layers", "first"], "first: its 1 inputs do not divide"),
         (["--granularity", "2:4", "--global"], "n:m has no global threshold"),
-        (["--criterion", "size"], "unknown criterion: size; choose from magnitude, taylor"),
+        (["--criterion", "size"], "size; choose from magnitude, reconstruct, taylor"),
         (["--calibration", "0"], "calibration"),
         (["--pruning-schedule", "often"], "'often' is not one of"),
         (["--pruning-schedule", "gradual", "--no-retrain"], "gradual pruning retrains"),

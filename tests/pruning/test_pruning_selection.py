@@ -116,7 +116,7 @@ def test_the_papers_names_name_layers_in_a_mapping_too():
         (0.5, {"layers": ("fc1", "fc1")}, "and differ"),
         (0.5, {"scope": "model"}, "unknown scope: model; choose layer or global"),
         (0.5, {"schedule": "often"}, "unknown pruning schedule: often"),
-        (0.5, {"criterion": "size"}, "unknown criterion: size; choose from magnitude, taylor"),
+        (0.5, {"criterion": "size"}, "choose from magnitude, reconstruct, taylor"),
         (0.5, {"rounds": 0}, "between 1 and 100: 0"),
         (0.5, {"ramp": 0.0}, "above 0 and at most 1: 0.0"),
         (0.5, {"ramp": 1.5}, "above 0 and at most 1: 1.5"),

@@ -234,7 +234,7 @@ def test_what_cannot_be_asked_for(small_net, trained, tiny_data, rejected, tmp_p
     groups = {"granularity": "2:4", "layers": ("inner",)}
     assert "groups of 4" in rejected(UsageError, sensitivity, trained, tiny_data, **groups)
     (tmp_path / "sparse.npz").write_bytes(b"")
-    assert "takes a .keras file" in rejected(UsageError, sensitivity, tmp_path, tiny_data)
+    assert "takes a Keras model" in rejected(UsageError, sensitivity, tmp_path, tiny_data)
     missing = tmp_path / "missing.keras"
     assert "no such file" in rejected(CheckpointError, sensitivity, missing, tiny_data)
 
