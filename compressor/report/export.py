@@ -126,7 +126,21 @@ def exports_text(records: Sequence[Mapping[str, Any]]) -> str:
     ]
     how = next((f"fed: {fed(one['inputs'])}\n" for one in records if "inputs" in one), "")
     how += f"speed: {_NOT_MEASURED}\n" if smallest else ""
-    return text_table([*header, "runtime", "verdict"], rows) + "".join(reasons) + how
+    table = text_table([*header, "runtime", "verdict"], rows)
+    return table + "".join(reasons) + _shared_notes(records) + how
+
+
+def _shared_notes(records: Sequence[Mapping[str, Any]]) -> str:
+    """Each note once, with the artefacts that it is about, unless it is about all."""
+    about: dict[str, list[str]] = {}
+    for record in records:
+        for note in record.get("notes", ()):
+            about.setdefault(note, []).append(f"{record['format']} {record['quantize']}")
+    made = sum("error" not in record for record in records)
+    return "".join(
+        f"note: {note}\n" if len(names) == made else f"note on {', '.join(names)}: {note}\n"
+        for note, names in about.items()
+    )
 
 
 def runtimes_text(rows: Sequence[Mapping[str, Any]]) -> str:
