@@ -98,14 +98,14 @@ def test_what_quantising_costs_on_random_inputs_is_told_and_decides_nothing(
 
     assert verdict.passed
     assert verdict.reported.spread > 50
-    assert not judge(quantized, blind, "int8", [(quantized, quantized + 0.4, still)]).passed
+    assert not judge(quantized, blind, "int8", [(quantized, quantized + 0.2, still)]).passed
     assert not judge(quantized, blind, "int8").passed  # nothing else vouches for it
 
 
 def test_integers_may_round_elsewhere_as_far_as_rounding_moved_the_outputs(
     reference: Reference,
 ) -> None:
-    """In many layers: a ResNet's outputs moved by 0.07 of the largest on noise."""
+    """In many layers: a ResNet's outputs moved by 0.16 of the largest on noise."""
     scale = float(np.max(np.abs(reference.scores)))
     plain = reference.scores.copy()
     plain[0, 0] += 0.07 * scale
@@ -114,7 +114,7 @@ def test_integers_may_round_elsewhere_as_far_as_rounding_moved_the_outputs(
     assert judge(found, reference, "int8", [(found, plain, reference.scores)]).passed
     assert not judge(found, reference, "int8", [(found, plain, plain)]).passed
     assert not judge(found, reference, "none", [(found, plain, reference.scores)]).passed
-    plain[0, 0] += 0.07 * scale
+    plain += 0.07 * scale  # all of them: that is no rounding
     assert not judge(found, reference, "int8", [(found, plain, reference.scores)]).passed
 
 
