@@ -10,12 +10,10 @@ import numpy as np
 
 from compressor.errors import ModelError
 from compressor.foundation import quiet_tensorflow
+from compressor.importing.keras_3 import MODELS, MOST_LEVELS, for_keras_3, nodes_of
 from compressor.importing.layers import legal, new_layers, scale_hard_sigmoids
 from compressor.importing.operations import Operation, operation_of
 from compressor.importing.source import Weights
-
-MODELS = ("Sequential", "Functional", "Model")
-_MOST_LEVELS = 50
 
 
 class MismatchError(ModelError):
@@ -35,7 +33,7 @@ def build(entry: Any, *, old: bool = True, level: int = 0) -> Built:
 
     Raises ModelError for what Keras 3 has not, and whatever Keras raises for what it cannot make.
     """
-    if not isinstance(entry, dict) or level > _MOST_LEVELS:
+    if not isinstance(entry, dict) or level > MOST_LEVELS:
         raise ModelError("the configuration of the model is damaged", value=repr(entry)[:80])
     name, config = str(entry.get("class_name")), entry.get("config")
     if name == "Sequential" and isinstance(config, list):  # before Keras 2.3
@@ -48,7 +46,24 @@ def build(entry: Any, *, old: bool = True, level: int = 0) -> Built:
         )
     if name == "Sequential" and "input_layers" not in config:
         return _sequential(config, old, level)
+    if any(isinstance(node, dict) for entry in config["layers"] for node in nodes_of(entry)):
+        return _of_keras_3(entry, level)
     return _Graph(config, old, level).built()
+
+
+def _of_keras_3(entry: dict[str, Any], level: int) -> Built:
+    """A model whose calls are written as Keras 3 does, which then makes it."""
+    _, keras = quiet_tensorflow.load()
+    return _parts_of(keras.Model.from_config(for_keras_3(entry, level)["config"]), entry)
+
+
+def _parts_of(model: Any, entry: dict[str, Any]) -> Built:
+    parts: dict[str, Any] = {}
+    layers = {layer.name: layer for layer in model.layers}  # without functions
+    for inner in entry["config"]["layers"]:
+        if (layer := layers.get(name := _name_of(inner))) is not None:
+            parts[name] = _parts_of(layer, inner) if inner["class_name"] in MODELS else layer
+    return Built(model, parts)
 
 
 def _made(entry: Any, old: bool, level: int) -> tuple[list[Any], Any]:

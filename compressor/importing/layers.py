@@ -59,11 +59,16 @@ def new_layers(entry: Any, *, old: bool = True) -> list[Any]:
     if name in _PASSING:
         called = config.get("name")
         return [keras.layers.Activation("linear", name=None if called is None else legal(called))]
-    content = _new_entry(name, config)
+    content = _renewed(name, config)
     before: list[Any] = []
     if old and name == "Activation" and content["config"].get("activation") == _HARD:
         before = [keras.layers.Rescaling(1.2, name=f"{content['config'].get('name')}_scale")]
     return [*before, keras.saving.deserialize_keras_object(content, safe_mode=True)]
+
+
+def new_entry(entry: Any) -> dict[str, Any]:
+    """The layer of this `entry` as Keras 3 serialises it; raises ModelError as `new_layers`."""
+    return _renewed(*_parts(entry))
 
 
 def refuse_code(content: Any) -> None:
@@ -159,7 +164,7 @@ def _parts(entry: Any) -> tuple[str, dict[str, Any]]:
     return name, dict(entry["config"])
 
 
-def _new_entry(name: str, config: dict[str, Any]) -> dict[str, Any]:
+def _renewed(name: str, config: dict[str, Any]) -> dict[str, Any]:
     """A layer as Keras 3 serialises it."""
     kind, registered = _class_of(name, config)
     if registered:
@@ -252,7 +257,7 @@ def _inner(value: Any) -> dict[str, Any]:
     if name == "Activation" and config.get("activation") == _HARD:
         what = "Keras 3 has not the hard_sigmoid of Keras 2 within a wrapper"
         raise ModelError(what, value=config.get("name"))
-    return _new_entry(name, config)
+    return _renewed(name, config)
 
 
 def _activation(value: Any) -> Any:
@@ -260,7 +265,7 @@ def _activation(value: Any) -> Any:
     _, keras = quiet_tensorflow.load()
     if isinstance(value, dict):
         if value.get("class_name") != "function" and isinstance(value.get("config"), dict):
-            return _new_entry(*_parts(value))
+            return _renewed(*_parts(value))
         value = value.get("config")
     if value is None:
         return value
