@@ -28,6 +28,7 @@ def small_net(tmp_path_factory) -> Any:
 @pytest.mark.parametrize(
     ("file_format", "runtime"), [("tflite", "litert"), ("onnx", "onnxruntime")]
 )
+@pytest.mark.slow
 def test_float32_of_mobilenet_is_near_keras(small_net, tmp_path, file_format, runtime):
     exporter = importlib.import_module(f"compressor.exporters.{file_format}")
     made = exporter.export(small_net, Request(runtime))

@@ -54,6 +54,7 @@ def pruned_cnn():
     return model
 
 
+@pytest.mark.slow
 def test_nonzeros_are_counted_and_held_to_what_was_asked(pruned_cnn):
     found = pruning.check_nonzeros(pruned_cnn, 0.9)
     assert found == {"conv1": 800, "conv2": 51200, "fc1": 321126, "fc2": 1023}

@@ -188,6 +188,7 @@ def test_a_dry_run_measures_every_row_and_says_that_it_is_of_the_cpu(prepared) -
     assert "WRONG" in text and "failed" in text and "no GPU" in text
 
 
+@pytest.mark.slow
 def test_parts_to_rows_in_one_command_which_goes_on_after_an_interruption(
     prepared, tmp_path
 ) -> None:

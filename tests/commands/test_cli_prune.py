@@ -239,6 +239,7 @@ def test_a_layer_that_is_pruned_away_is_said(prune: Prune) -> None:
 
 @pytest.mark.parametrize("granularity", ["weight", "channel"])
 @pytest.mark.parametrize("schedule", ["one-shot", pytest.param("gradual", marks=pytest.mark.slow)])
+@pytest.mark.slow
 def test_what_is_written_loads_in_stock_keras(
     prune: Prune, quadrants: Path, tmp_path: Path, granularity: str, schedule: str
 ) -> None:

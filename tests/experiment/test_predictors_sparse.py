@@ -192,6 +192,7 @@ def difference(model, layers, path, batch=7):
 
 
 @pytest.mark.parametrize("build", MODELS, ids=lambda build: build.__name__)
+@pytest.mark.slow
 def test_all_layers_sparse(keras, tmp_path, build):
     model = randomized(keras, build)
     prune(model, 0.6)

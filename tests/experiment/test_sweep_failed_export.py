@@ -58,6 +58,7 @@ def exports(monkeypatch: pytest.MonkeyPatch) -> dict[tuple[str, str], Exception]
     return FakeVariants.failing
 
 
+@pytest.mark.slow
 def test_the_rest_is_reported_and_the_row_says_why(
     undisturbed: Any, tmp_path: Path, exports: Any
 ) -> None:

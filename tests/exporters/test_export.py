@@ -123,6 +123,7 @@ def test_the_same_export_gives_the_same_bytes(
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
+@pytest.mark.slow
 def test_auto_is_the_smallest_of_all_that_pass(
     pruned_file: Path, tiny_data: Dataset, tmp_path: Path, file_format: str
 ) -> None:

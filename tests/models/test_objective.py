@@ -166,6 +166,7 @@ def test_a_loss_object_keeps_its_options(keras, net, reloaded):
     ("loss", "activation"),
     [("binary_crossentropy", "sigmoid"), ("mse", "sigmoid"), ("mse", None), ("hinge", "tanh")],
 )
+@pytest.mark.slow
 def test_a_compiled_binary_classifier(keras, net, halves, loss, activation):
     model = net(keras.layers.Dense(1, activation=activation), loss=loss)
     assert objective_of(model).labels == "column"
@@ -205,6 +206,7 @@ def test_a_metric_of_the_users_does_not_cost_the_loss(keras, net, reloaded, tiny
 
 @pytest.mark.parametrize("form", ["list", "nested", "by output"])
 @pytest.mark.parametrize("as_file", [False, True])
+@pytest.mark.slow
 def test_compiled_metrics_survive_in_the_saved_file(
     keras, net, reloaded, tiny_data, tmp_path, form, as_file
 ):

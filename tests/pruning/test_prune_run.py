@@ -78,6 +78,7 @@ def test_iterative_pruning_keeps_its_rounds(iterative):
 
 
 @pytest.mark.parametrize("lost", ["step_2_2", "step_2_1", "round-2/step_2_2"])
+@pytest.mark.slow
 def test_a_lost_step_is_done_again_and_gives_the_same(
     iterative, prune, tmp_path, monkeypatch, lost
 ):

@@ -83,6 +83,7 @@ def test_one_seed_gives_one_model(small_net, tiny_data, schedule):
 
 
 @pytest.mark.parametrize("schedule", ["one-shot", "gradual"])
+@pytest.mark.slow
 def test_every_kind_of_kernel_stays_zero(keras, schedule):
     layers = keras.layers
     generator = np.random.default_rng(0)

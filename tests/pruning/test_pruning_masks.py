@@ -101,6 +101,7 @@ def compile_and_fit(keras, model, optimizer, data, callbacks=()):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.slow
 def test_through_any_optimizer(keras, small_net, tiny_data, name):
     model = small_net()
     masks, before = masks_of(model), kernels(model)
@@ -202,6 +203,7 @@ print("result", (kernel == 0).sum(), model.optimizer.iterations.numpy(),
 """
 
 
+@pytest.mark.slow
 def test_the_saved_model_loads_with_stock_keras(keras, small_net, tiny_data, tmp_path):
     model = small_net(kernel_constraint=keras.constraints.MaxNorm(1.5))
     masks = masks_of(model)

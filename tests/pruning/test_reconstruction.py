@@ -68,7 +68,10 @@ def every_kind(keras):
     return keras.Model(image, layers.Dense(4, name="scores")(x))
 
 
-@pytest.mark.parametrize("granularity", ["weight", "2:4", "1x4"])
+@pytest.mark.parametrize(
+    "granularity",
+    ["weight", *(pytest.param(name, marks=pytest.mark.slow) for name in ("2:4", "1x4"))],
+)
 def test_outputs_change_far_less_than_by_magnitude(every_kind, pictures, granularity):
     options = {"granularity": granularity, "sparsity": None if granularity == "2:4" else 0.5}
     found = prune(every_kind, pictures, **options)

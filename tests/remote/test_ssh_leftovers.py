@@ -39,6 +39,7 @@ def short_folder() -> Iterator[Path]:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.race
+@pytest.mark.slow
 def test_a_command_that_is_killed_leaves_no_connection(
     device, versions, short_folder, number
 ) -> None:

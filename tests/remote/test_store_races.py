@@ -188,6 +188,7 @@ exec {python} "$@"
 
 
 @pytest.mark.parametrize("known", [False, True])
+@pytest.mark.slow
 def test_a_cut_copy_that_goes_on_behind_the_back_of_the_next(
     device: Any, versions: Callable[..., Path], tmp_path: Path, known: bool
 ) -> None:

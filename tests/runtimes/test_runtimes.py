@@ -204,6 +204,7 @@ def test_installing_what_is_there_changes_nothing() -> None:
     assert runtimes.install("litert") == row
 
 
+@pytest.mark.slow
 def test_an_environment_is_made_once_and_not_of_what_was_left_half(toy, cache, index, home) -> None:
     (toy.folder / "bin").mkdir(parents=True)
     (toy.folder / "bin" / "python").write_text("half")
@@ -252,6 +253,7 @@ def test_an_environment_is_made_once_and_not_of_what_was_left_half(toy, cache, i
     ],
     ids=["another file", "no file", "does not work"],
 )
+@pytest.mark.slow
 def test_an_environment_that_is_not_what_was_pinned_is_not_there(
     toy, rejected, change, said
 ) -> None:

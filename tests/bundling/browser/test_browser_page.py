@@ -119,6 +119,7 @@ def test_a_finger_draws_and_the_page_stays_where_it_is(browser, address) -> None
 
 
 @pytest.mark.parametrize("size", [0.3, 0.6, 0.9])
+@pytest.mark.slow
 def test_it_does_not_matter_how_large_or_where_one_draws(browser, address, size) -> None:
     moved = [[(0.02 + size * x, 0.05 + size * y) for x, y in stroke] for stroke in SEVEN]
     with DrawingPage(browser, address) as shown:
@@ -151,6 +152,7 @@ def test_it_does_not_matter_how_large_or_where_one_draws(browser, address, size)
         ),
     ],
 )
+@pytest.mark.slow
 def test_it_fits_and_every_word_can_be_read(browser, address, width, scheme, tmp_path) -> None:
     with DrawingPage(browser, address, width=width, scheme=scheme) as shown:
         shown.page.screenshot(path=tmp_path / "empty.png", full_page=True)

@@ -51,6 +51,7 @@ def test_one_altered_byte_is_wrong_and_nothing_of_it_runs(browser, own_site, nam
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.slow
 def test_wrong_outputs_are_said_in_red(browser, own_site, scheme) -> None:
     check = json.loads((own_site / "check.json").read_text())
     outputs = np.frombuffer(base64.b64decode(check["outputs"]), "<f4").reshape(16, 10).copy()

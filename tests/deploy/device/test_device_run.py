@@ -283,6 +283,7 @@ def through_shell(redirection: str, command: list[str], **variables: str) -> Don
 
 
 @pytest.mark.parametrize("command", ["verify", "run", "bench"])
+@pytest.mark.slow
 def test_closed_streams_change_nothing(runner, bundle, picture, tmp_path, command) -> None:
     (tmp_path / "picture.png").write_bytes(picture)
     more = {"run": [tmp_path / "picture.png"], "bench": ["--seconds", 1, "--rounds", 2]}

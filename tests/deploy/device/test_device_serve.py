@@ -300,6 +300,7 @@ class Impatient(DeviceRunner):
 
 
 @pytest.mark.parametrize("server", SERVERS)
+@pytest.mark.slow
 def test_a_request_must_be_there_in_time_however_it_trickles(
     bundle: Path, tmp_path: Path, server: str
 ) -> None:

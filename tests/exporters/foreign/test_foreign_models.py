@@ -33,11 +33,13 @@ def parameters(model: Any) -> int:
 
 
 @pytest.mark.parametrize("name", QUICK_AND_SLOW)
+@pytest.mark.slow
 def test_the_models_learn(foreign: Callable, name: str) -> None:
     assert foreign(name).accuracy > 0.85
 
 
 @pytest.mark.parametrize("name", QUICK_AND_SLOW)
+@pytest.mark.slow
 def test_four_fifths_of_the_weights_go_and_the_accuracy_stays(foreign: Callable, name: str) -> None:
     given = foreign(name)
     before = [w.copy() for w in given.model.get_weights()]
