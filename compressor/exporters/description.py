@@ -32,8 +32,8 @@ def describe_artifact(job: ExportJob, checked: Checked, name: str, vectors: byte
     dtypes = {port["name"]: port["dtype"] for port in facts["inputs"]}
     binary = objective.classes == 1
     made = {}
-    if request.calibration and job.made.shown:
-        made = dict.fromkeys(real_inputs(job.model), f"; calibrated on {job.made.shown}")
+    if on := job.calibrated_on(request):
+        made = dict.fromkeys(real_inputs(job.model), f"; calibrated on {on}")
     return Artifact(
         format=checked.format,
         file=name,

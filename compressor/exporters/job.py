@@ -210,6 +210,10 @@ class ExportJob:
         calibration = self._calibration_data() if quantize == "int8" else ()
         return Request(runtime, quantize, optimize, encoding, calibration)
 
+    def calibrated_on(self, request: Request) -> str:
+        """What the calibration data are, where they are made up, else empty."""
+        return self.made.shown if request.calibration else ""
+
     def build(self, file_format: str, request: Request) -> ExportedFile:
         """The artefact in memory, not yet run."""
         exporter = importlib.import_module(f"compressor.exporters.{file_format}")
@@ -217,9 +221,10 @@ class ExportJob:
         def exported(model: Any, note: str = "") -> ExportedFile:
             file: ExportedFile = exporter.export(model, request)
             release_memory(self.dense_bytes)
-            made = f"Calibrated on {self.made.shown}: give data for the accuracy of real ones."
-            said = (note, made if request.calibration and self.made.shown else "")
-            return dataclasses.replace(file, notes=(*filter(None, said), *file.notes))
+            made = self.calibrated_on(request)
+            if made:
+                made = f"Calibrated on {made}: give data for the accuracy of real ones."
+            return dataclasses.replace(file, notes=(*filter(None, (note, made)), *file.notes))
 
         if not self.open.sizes:
             return exported(self.shrunk.model)
@@ -268,15 +273,13 @@ class ExportJob:
         except (CheckFailedError, CheckpointError) as error:
             failed = parity.failure(str(error), whole, quantize)
             return Checked(file_format, request, file, failed, facts, None)
+        default = FORMATS[file_format]
         plain: list[np.ndarray] = []
         plain_away: np.ndarray | None = None
         # Without plain kernels for it, outputs are held against the model's alone.
         with (
             contextlib.suppress(CheckFailedError),
-            self.processes.loaded(FORMATS[file_format], file_format, file, reference=True) as (
-                _,
-                run,
-            ),
+            self.processes.loaded(default, file_format, file, reference=True) as (_, run),
         ):
             plain += [run(whole.only(drawn), batch) for drawn, batch in few]
             plain_away = None if other is None else run(other, BATCH)

@@ -26,8 +26,8 @@ from compressor.exporters.recurrence import (
     recurrent_layers,
     unrolled_layers,
 )
-from compressor.foundation import quiet_tensorflow
-from compressor.models import FLOAT32_BYTES, count_parameters, structure
+from compressor.foundation import quiet_tensorflow, release_memory
+from compressor.models import FLOAT32_BYTES, count_parameters, refuse_stateful, structure
 
 INPUT_PREFIX = "input_"
 """of the names of the function's inputs, which are numbered in the order of model.inputs"""
@@ -44,11 +44,10 @@ def concrete_function(
 
     It takes model.inputs in their order, with an open batch axis and any float type as float32,
     and returns the outputs in their order, even those of a dictionary. For TFLite recurrent layers
-    of at most `unrolled` steps are unrolled. Raises ModelError for one that is stateful, for a
-    model that TensorFlow cannot trace, and for more than `LARGEST` weights.
+    of at most `unrolled` steps are unrolled. What tracing took is given back to the system. Raises
+    ModelError for one that is stateful, for a model that TensorFlow cannot trace, and for more than
+    `LARGEST` weights.
     """
-    tensorflow, keras = quiet_tensorflow.load()
-    constants = importlib.import_module("tensorflow.python.framework.convert_to_constants")
     weights = FLOAT32_BYTES * count_parameters(model)
     if weights > LARGEST:
         raise ModelError(
@@ -56,13 +55,15 @@ def concrete_function(
             value=f"{weights / 1e9:.2f} GB in float32",
             hint="remove channels first, with prune --granularity channel",
         )
-    for layer in recurrent_layers(model):
-        if layer.stateful:
-            raise ModelError(
-                "a recurrent layer that keeps its state between batches cannot be exported",
-                value=layer.name,
-                hint="build it with stateful=False",
-            )
+    refuse_stateful(model)
+    frozen = _frozen(model, flat=file_format == "tflite", unrolled=unrolled)
+    release_memory(weights)
+    return frozen
+
+
+def _frozen(model: Any, *, flat: bool, unrolled: int) -> Any:
+    tensorflow, keras = quiet_tensorflow.load()
+    constants = importlib.import_module("tensorflow.python.framework.convert_to_constants")
     layout = structure(model)
     specs = [
         tensorflow.TensorSpec(
@@ -79,7 +80,6 @@ def concrete_function(
 
     # Without AutoGraph: the model runs as it does in Keras, and its source is not read.
     function = tensorflow.function(infer, input_signature=specs, autograph=False)
-    flat = file_format == "tflite"
     recurrence = looping(model, unrolled) if flat else known_to_onnx(model)
     with computing_in_float32(model), recurrence, portable_operators(flat=flat):
         try:

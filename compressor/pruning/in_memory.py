@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -96,11 +96,12 @@ def prune(
         raise UsageError(f"{spec.schedule} pruning retrains", value="retrain=False")
     model = framed(model)
     objective = objective_for(model, data)
-    # Not Keras's clone_model, which would instantiate the user's own loss and metrics again.
-    student = rebuild(model, {}, {}, share=True)
-    if has_own_layers(model):
+
+    def inputs() -> Any:
         x, _ = part.validation_part(_COMPARED)
-        _check_copy(model, student, preprocessing_of(model, x)(x))
+        return preprocessing_of(model, x)(x)
+
+    student = _copy(model, inputs)
     objective.compile(student, "sgd")
     done = Outcome(student, {})
     prunings: list[Pruning] = []
@@ -143,9 +144,7 @@ def _prune_without_data(model: Any, spec: PruningSpec) -> Pruned:
     """Prune once, by the weights alone."""
     quiet_tensorflow.load()
     model = framed(model)
-    student = rebuild(model, {}, {}, share=True)
-    if has_own_layers(model):
-        _check_copy(model, student, random_inputs(model, _COMPARED))
+    student = _copy(model, lambda: random_inputs(model, _COMPARED))
     pruning = Pruner(student, spec).prune()
     remove_masks(student)
     for text in pruning.warnings:
@@ -163,14 +162,24 @@ def _prune_without_data(model: Any, spec: PruningSpec) -> Pruned:
     )
 
 
-def _check_copy(model: Any, copy: Any, x: Any) -> None:
-    """Raise ModelError where a configuration of the user's own forgets what its layer computes."""
+def _copy(model: Any, inputs: Callable[[], Any]) -> Any:
+    """A copy of `model`, not compiled, by the configuration of its layers.
+
+    `inputs` gives a batch on which it is compared where layers are of the user's own. Raises
+    ModelError where a configuration forgets what its layer computes.
+    """
+    # Not Keras's clone_model, which would instantiate the user's own loss and metrics again.
+    copy = rebuild(model, {}, {}, share=True)
+    if not has_own_layers(model):
+        return copy
+    x = inputs()
     difference = largest_difference(model, copy, x)
     if math.isnan(difference) and math.isnan(largest_difference(model, model, x)):
-        return  # the model's own outputs are no numbers
+        return copy  # the model's own outputs are no numbers
     if not difference <= _COPY_TOLERANCE:
         raise ModelError(
             "a copy of the model by its configuration does not compute what the model does",
             value=f"{model.name}, difference {difference:.3g} of the output's scale",
             hint="give the classes of its layers a get_config that names all arguments",
         )
+    return copy

@@ -15,8 +15,7 @@ from compressor.exporters.onnx.light_copies import light_copies
 from compressor.exporters.onnx.operators import handlers
 from compressor.exporters.onnx.quiet import quiet
 from compressor.exporters.tracing import concrete_function, layer_of
-from compressor.foundation import release_memory
-from compressor.models import FLOAT32_BYTES, count_parameters, input_names
+from compressor.models import input_names
 
 OPSET = 18
 """The newest operator set that tf2onnx writes."""
@@ -34,7 +33,6 @@ def convert(model: Any) -> Any:
     """
     with quiet(), light_copies():
         function = concrete_function(model, "onnx")
-        release_memory(FLOAT32_BYTES * count_parameters(model))
         try:
             converted = _from_frozen(function)
         except Exception as error:  # tf2onnx raises whatever an operator makes it raise

@@ -19,8 +19,8 @@ from compressor.exporters.half_precision import input_type
 from compressor.exporters.recurrence import SHORT
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tracing import INPUT_PREFIX, concrete_function, layer_of
-from compressor.foundation import quiet_tensorflow, release_memory
-from compressor.models import FLOAT32_BYTES, count_parameters, input_names, numbered
+from compressor.foundation import quiet_tensorflow
+from compressor.models import input_names, numbered
 
 OUTPUT = "scores"
 """the name of the output of a model that has one"""
@@ -42,7 +42,6 @@ def convert(model: Any, options: Mapping[str, Any] | None = None, *, unrolled: i
     """
     tensorflow, _ = quiet_tensorflow.load()
     function = concrete_function(model, "tflite", unrolled)
-    release_memory(FLOAT32_BYTES * count_parameters(model))
     with warnings.catch_warnings():
         # It asks for the object that owns the variables; there are none any more.
         warnings.simplefilter("ignore")
