@@ -152,6 +152,40 @@ def test_three_dimensions(keras, file_format, tmp_path, last):
     assert_right(file_format, model, tmp_path)
 
 
+@pytest.mark.parametrize("pixels", [1, 3])
+def test_normalised_layers_of_convnext(keras, file_format, tmp_path, pixels):
+    """Of one pixel, too: a moved Transpose must not become a Reshape to another shape."""
+    layers = keras.layers
+    block = [
+        make()
+        for _ in range(2)
+        for make in (
+            lambda: layers.DepthwiseConv2D(3, padding="same"),
+            layers.LayerNormalization,
+            lambda: layers.Dense(16, activation="gelu"),
+            lambda: layers.Dense(8),
+        )
+    ]
+    model = model_of(keras, (2 * pixels, 2 * pixels, 3), layers.Conv2D(8, 2, 2), *block)
+    assert_right(file_format, model, tmp_path)
+
+
+@pytest.mark.parametrize("pool", ["MaxPooling2D", "AveragePooling2D"])
+@pytest.mark.parametrize("size", [(1, 1), ((0, 1), (0, 1))])
+def test_padding_before_a_pool_counts_as_zeros(keras, file_format, tmp_path, pool, size):
+    """Where all that the window holds is negative, the padding is the maximum."""
+    layers = keras.layers
+    model = model_of(
+        keras,
+        (5, 5, 3),
+        layers.Conv2D(4, 1),
+        layers.Rescaling(0.1, -9.0),
+        layers.ZeroPadding2D(size),
+        getattr(layers, pool)(3, 2),
+    )
+    assert_right(file_format, model, tmp_path)
+
+
 def test_channels_that_come_first(keras, file_format, tmp_path):
     layers, order = keras.layers, "channels_first"
     model = model_of(

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import helper
 
 from compressor.exporters.onnx import graphs
 from compressor.exporters.onnx.hard_swish import fuse_hard_swish
@@ -24,13 +23,14 @@ def tidy(model: Any, *, channels_last: bool = False) -> None:
     one operator, since it would compute that in float32.
     """
     make_reshapes_static(model)
-    order = restore_transposes if channels_last else move_transposes
     for operator in ("Mul", "Add"):
         fold_into_convolutions(model.graph, operator)
     fuse_gemm(model.graph)
     if not channels_last:
         fuse_hard_swish(model.graph)
-    order(model.graph)
+        move_transposes(model.graph)
+        reshape_transposes(model.graph)
+    keep_padding(model.graph)
     remove_unused(model.graph)
     # The passes needed the sizes; a runtime infers them anew.
     del model.graph.value_info[:]
@@ -162,25 +162,48 @@ def move_transposes(graph: Any) -> None:
         flat.input[0] = turned.input[0]
 
 
-def restore_transposes(graph: Any) -> None:
-    """Reshape of NHWC to NCHW, of one channel -> Transpose, which a runtime can cancel.
+def reshape_transposes(graph: Any) -> None:
+    """Transpose that moves only axes of size 1 -> Reshape, which copies nothing.
 
-    Requires: value_info has the sizes, and the shape is (-1, 1, ...).
+    Requires: value_info has the sizes, of which one may be open.
     """
-    known, sizes = graphs.constants(graph), _sizes(graph)
+    shapes = _sizes(graph)
     for node in graph.node:
-        if node.op_type != "Reshape" or node.input[1] not in known:
+        sizes, order = shapes.get(node.input[0]), graphs.attribute(node, "perm", None)
+        if node.op_type != "Transpose" or sizes is None or order is None:
             continue
-        before = sizes.get(node.input[0])
-        shape = graphs.array_of(known[node.input[1]]).tolist()
-        if before is None or len(before) < 3 or before[-1] != 1:
+        moved = [axis for axis in order if sizes[axis] != 1]
+        if moved != sorted(moved) or sizes.count(None) > 1 or 0 in sizes:
             continue
-        if None in before[1:] or shape != [-1, 1, *before[1:-1]]:
+        name = graphs.fresh(graph, f"{node.output[0]}/shape")
+        target = [-1 if sizes[axis] is None else sizes[axis] for axis in order]
+        graph.initializer.append(graphs.tensor(name, np.asarray(target, np.int64)))
+        node.op_type = "Reshape"
+        node.input.append(name)
+        del node.attribute[:]
+
+
+def keep_padding(graph: Any) -> None:
+    """Pad with 0 -> with -0, which is the same number, unless a convolution takes it.
+
+    ONNX Runtime takes padding by zero bytes for a pool's own (PadFusion, 1.17 to 1.31), which no
+    maximum counts: it is wrong where all of a window is negative, as in ResNet50V2.
+    """
+    known, takers = graphs.constants(graph), graphs.consumers(graph)
+    for node in graphs.all_nodes(graph):
+        if node.op_type != "Pad" or graphs.attribute(node, "mode", b"constant") != b"constant":
             continue
-        node.op_type = "Transpose"
-        del node.input[1:]
-        axes = range(1, len(before) - 1)
-        node.attribute.append(helper.make_attribute("perm", [0, len(before) - 1, *axes]))
+        if {taker.op_type for taker, _ in takers.get(node.output[0], ())} <= {"Conv"}:
+            continue
+        given = node.input[2] if len(node.input) > 2 else ""
+        if given and (given not in known or np.any(graphs.array_of(known[given]))):
+            continue
+        zero = graphs.array_of(known[given]) if given else np.zeros((), np.float32)
+        if zero.dtype.kind != "f":
+            continue
+        name = graphs.fresh(graph, f"{node.output[0]}/value")
+        graph.initializer.append(graphs.tensor(name, -zero))
+        node.input[:] = [*node.input[:2], name, *node.input[3:]]
 
 
 def remove_unused(graph: Any) -> None:
