@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from compressor import runtimes
-from compressor.data import Dataset, Inputs, TrainingData, draw_examples
+from compressor.data import Dataset, Inputs, TrainingData, draw_examples, take
 from compressor.errors import (
     CheckFailedError,
     CheckpointError,
@@ -54,8 +54,10 @@ from deploy import CheckVectors
 
 CALIBRATION = 256
 """Examples on which the ranges of activations are found: of the training set, or made up."""
-RANDOM_INPUTS = 256
-"""Random inputs on which an artefact is compared without data."""
+RANDOM_INPUTS, LEAST_INPUTS = 256, 32
+"""Random inputs on which an artefact is compared without data: fewer of a large network."""
+RANDOM_MACS = 32 * 10**9
+"""Multiply-accumulates that random inputs may take: a second or two."""
 CHOSEN_ON = round(1 / min(parity.ACCURACY_TOLERANCE.values()))
 """Examples that tell a difference as small as is tolerated: where the validation set has fewer,
 training examples are added."""
@@ -144,6 +146,9 @@ class ExportJob:
             feed = check_fit(self.model, data)
             x, y = TrainingData.of(data).choosing_part(CHOSEN_ON)
         self.open = OpenInputs(self.model, sizes_fed(self.model, feed, input_size), self.made)
+        if data is None:
+            affordable = self._affordable(self.model, RANDOM_MACS, LEAST_INPUTS, RANDOM_INPUTS)
+            x = take(x, np.arange(affordable))
         halves = half_types(self.model, "compute_dtype")
         rounding = max((4 * ROUNDING[dtype] for dtype in halves), default=0.0)
         scores = self._scores(x, feed, "random inputs" if data is None else "examples")
@@ -185,12 +190,15 @@ class ExportJob:
         scores = self._scores(x, self.reference.feed, "test examples")
         return dataclasses.replace(self.reference, x=x, scores=scores, labels=labels)
 
+    def _affordable(self, model: Any, operations: int, least: int, most: int) -> int:
+        """How many examples take `operations` multiply-accumulates, within bounds."""
+        macs = sum(found.dense for found in layer_macs(self.open.closed(model)).values() if found)
+        return int(np.clip(operations // max(macs, 1), least, most))
+
     @functools.cached_property
     def _plain_examples(self) -> int:
         """How many examples plain kernels run."""
-        model = self.open.closed(self.shrunk.model)
-        macs = [found.dense for found in layer_macs(model).values() if found]
-        return int(np.clip(PLAIN_MACS // max(sum(macs), 1), 2, PLAIN))
+        return self._affordable(self.shrunk.model, PLAIN_MACS, 2, PLAIN)
 
     def __enter__(self) -> ExportJob:
         """Keep one process for each runtime, instead of one for each file."""

@@ -7,6 +7,7 @@ import json
 import math
 import re
 import shutil
+import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,8 +140,14 @@ def _content(path: Path) -> tuple[bytes, dict[str, tuple[int, ...]], str | None]
         weights = members[_WEIGHTS]
         content = _part(archive, members[_CONFIG], path)
         digest = _noted_digest(archive, members, path)
-        with archive.open(weights) as stream, damage(_NO_WEIGHTS, path, _AGAIN):
-            return content, stored_shapes(stream, weights.file_size, path), digest
+        # HDF5 jumps about, and a member of an archive is read from its start for each step back.
+        with (
+            archive.open(weights) as stream,
+            damage(_NO_WEIGHTS, path, _AGAIN),
+            tempfile.TemporaryFile() as copy,
+        ):
+            shutil.copyfileobj(stream, copy)
+            return content, stored_shapes(copy, weights.file_size, path), digest
 
 
 def _noted_digest(archive: Archive, members: dict[str, zipfile.ZipInfo], path: Path) -> str | None:

@@ -56,6 +56,15 @@ def test_int8_is_right_in_the_range_that_was_given(
     assert max(vectors[name].max() for name in vectors.files if "row" in name) > 200
 
 
+def test_a_large_network_is_compared_on_fewer_inputs(
+    keras: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = 6 * 8 + 8 * 4
+    monkeypatch.setattr("compressor.exporters.job.RANDOM_MACS", 40 * weights)
+    record = compressor.export(raw(keras), tmp_path / "model.tflite")
+    assert record["verdict"]["passed"] and record["verdict"]["examples"] == 40
+
+
 def test_float_files_are_compared_in_the_range_and_say_nothing(keras: Any, tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
 

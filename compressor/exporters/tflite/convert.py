@@ -49,6 +49,9 @@ def convert(model: Any, options: Mapping[str, Any] | None = None, *, unrolled: i
         converter.target_spec.supported_ops = [tensorflow.lite.OpsSet.TFLITE_BUILTINS]
         for name, value in (options or {}).items():
             setattr(converter, name, value)
+        # It would freeze what is frozen once more, which takes as long as converting does.
+        frozen = (function.graph.as_graph_def(), function.inputs, function.outputs, function)
+        converter._freeze_concrete_function = lambda: frozen
         try:
             content = converter.convert()
         except Exception as error:  # the converter raises what it likes
