@@ -20,6 +20,7 @@ _CHUNK = 2**18
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL
 
+_UNREADABLE = "cannot read the file"
 _KINDS = {
     stat.S_IFDIR: "a directory",
     stat.S_IFIFO: "a FIFO",
@@ -31,7 +32,7 @@ _KINDS = {
 
 @contextlib.contextmanager
 def open_regular(
-    path: Path | str, most_bytes: float = math.inf, failure: str = "cannot read the file"
+    path: Path | str, most_bytes: float = math.inf, failure: str = _UNREADABLE
 ) -> Iterator[tuple[BinaryIO, int]]:
     """Open a regular file of at most `most_bytes` for reading: the file, and its size.
 
@@ -59,7 +60,7 @@ def open_regular(
         raise _unreadable(failure, path, error) from error
 
 
-def read_regular(path: Path | str, most_bytes: int, failure: str = "cannot read the file") -> bytes:
+def read_regular(path: Path | str, most_bytes: int, failure: str = _UNREADABLE) -> bytes:
     """The bytes of a regular file of at most `most_bytes`; raises as `open_regular` does."""
     with open_regular(path, most_bytes, failure) as (file, size):
         # One byte more at most: a file that grows meanwhile is not read for ever. None: the system
@@ -86,6 +87,8 @@ def identity(path: Path) -> tuple[int, ...]:
 
 
 def _unreadable(failure: str, path: Path | str, error: Exception) -> ArtifactError:
+    if isinstance(error, FileNotFoundError) and failure == _UNREADABLE:
+        return ArtifactError("no such file", value=path)
     reason = getattr(error, "strerror", None) or error
     hint = "check the path and its permissions"
     return ArtifactError(failure, value=f"{path} ({reason})", hint=hint)
@@ -98,7 +101,7 @@ def _refuse_irregular(path: Path | str, mode: int) -> None:
 
 
 def size_and_sha256(
-    path: Path, most_bytes: float = math.inf, failure: str = "cannot read the file"
+    path: Path, most_bytes: float = math.inf, failure: str = _UNREADABLE
 ) -> tuple[int, str]:
     """The size of a regular file, and its sha256 as 64 hex digits.
 

@@ -165,6 +165,11 @@ def test_a_runner_without_a_key_trusts_nothing(signed: Path, tmp_path: Path) -> 
     assert "trusts no key" in done.stderr
 
 
+def test_a_bundle_that_is_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "nothing.zip"
+    assert compressor("verify", path).refusal() == f"error: no such file: {path}"
+
+
 def test_a_bundle_that_computes_something_else_is_a_failed_check(
     signed: Path, release: Path, tmp_path: Path
 ) -> None:
