@@ -244,9 +244,16 @@ class Pruner:
     ) -> tuple[dict[str, np.ndarray], dict[str, KeptGroups], Mapping[str, Reconstructed]]:
         kernels = all_kernels(self._model)
         work = Reconstruction(self._model, kernels, calibration, solver)
-        judged, scope = work.channel_scores(plan).items(), self._spec.scope
-        scores = {name: kernels[name].as_matrix(found) for name, found in judged}
-        masks, choices = channel_masks(plan, scores, self._targets, level, scope)
+        before = [part.gone for part in plan.sets]
+        masks: dict[str, np.ndarray] = {}
+        # Once more: a channel that only units take that go now, too, is not worth much.
+        for _ in range(2 if len(plan.sets) > 1 else 1):
+            for part, gone in zip(plan.sets, before, strict=True):
+                part.gone = gone
+            judged = work.channel_scores(plan, masks).items()
+            scores = {name: kernels[name].as_matrix(found) for name, found in judged}
+            scope = self._spec.scope
+            masks, choices = channel_masks(plan, scores, self._targets, level, scope)
         gone = np.concatenate([part.gone for part in plan.sets])
         narrowed = {
             id(axis.variable)

@@ -8,7 +8,6 @@ magnitude, and the reason is reported. Sources: see `compressor.pruning.reconstr
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,7 +21,15 @@ from compressor.pruning.kernels import Kernel
 from compressor.pruning.magnitude import check_weights
 from compressor.pruning.masks import Masks, masked_variables
 from compressor.pruning.reconstruction_channels import Consumer, removal_costs
-from compressor.pruning.reconstruction_inputs import Calibration, Seen, most_rows, rows_of, survey
+from compressor.pruning.reconstruction_dense import Dense
+from compressor.pruning.reconstruction_inputs import (
+    Calibration,
+    Seen,
+    Wanted,
+    most_rows,
+    rows_of,
+    survey,
+)
 from compressor.pruning.reconstruction_layouts import layout_of
 from compressor.pruning.reconstruction_solver import (
     MOST_INPUTS,
@@ -66,6 +73,7 @@ class Reconstruction:
         found = {name: layout_of(k.layer, k.variable) for name, k in kernels.items()}
         self._layouts = {name: layout for name, layout in found.items() if layout is not None}
         self._seen = survey(model, self._layouts, calibration)
+        self._dense = Dense(model, {name: self._wanted(name) for name in self._seen}, calibration)
 
     def sensitivities(self) -> dict[str, np.ndarray]:
         """What zeroing each weight alone costs: an estimate of the squared change of the logits.
@@ -74,11 +82,11 @@ class Reconstruction:
         not known, the squared weights.
         """
         found = {}
-        for place, (name, kernel) in enumerate(self._kernels.items()):
+        for name, kernel in self._kernels.items():
             values = np.square(kernel.numpy().astype(np.float64))
             if name in self._seen:
                 layout, seen = self._layouts[name], self._seen[name]
-                rows = self._rows(name, place)
+                rows = self._dense.rows(name)
                 rows = np.where(np.isfinite(rows), rows, 0).astype(np.float64)
                 spread = rows.var(axis=1) if layout.bias is not None else (rows**2).mean(axis=1)
                 weights = layout.to_matrix(values)
@@ -88,14 +96,17 @@ class Reconstruction:
             found[name] = values
         return found
 
-    def channel_scores(self, plan: ChannelPlan) -> dict[str, np.ndarray]:
+    def channel_scores(
+        self, plan: ChannelPlan, masks: Masks | None = None
+    ) -> dict[str, np.ndarray]:
         """What it costs to remove each channel of `plan`, in the best order.
 
         By layer of the plan, arrays of its kernel's shape, the same for all weights of a channel.
+        Outputs that nothing of is left by `masks` do not count.
         """
         found = {}
         for part in plan.sets:
-            consumers = list(self._consumers(plan, part.channels))
+            consumers = list(self._consumers(plan, part.channels, masks or {}))
             costs = removal_costs(consumers, part.channels, part.gone)
             for name, ids in part.layers.items():
                 kernel = self._kernels[name]
@@ -107,7 +118,9 @@ class Reconstruction:
                     found[name] = np.abs(kernel.numpy())
         return found
 
-    def _consumers(self, plan: ChannelPlan, channels: np.ndarray) -> Iterator[Consumer]:
+    def _consumers(
+        self, plan: ChannelPlan, channels: np.ndarray, masks: Masks
+    ) -> Iterator[Consumer]:
         names = {id(kernel.variable): name for name, kernel in self._kernels.items()}
         for axis in plan.map.axes:
             name = names.get(id(axis.variable))
@@ -120,11 +133,13 @@ class Reconstruction:
             lines, weights = layout.to_matrix(ids), layout.to_matrix(self._kernels[name].numpy())
             if len(lines) > 1 or not np.isin(axis.channels, channels).any():
                 continue
-            rows = self._rows(name, list(self._kernels).index(name))[0]
+            rows = self._dense.rows(name)[0]
             rows = rows[np.isfinite(rows).all(axis=1)]
             if layout.bias is not None and len(rows):
                 rows = rows - rows.mean(axis=0)
             importance = _importance(seen, weights.shape)[0] * np.sqrt(seen.places)
+            if name in masks:
+                importance = importance * layout.to_matrix(masks[name])[0].any(axis=0)
             yield Consumer(rows, weights[0], importance, lines[0, :, 0])
 
     def run(
@@ -138,53 +153,47 @@ class Reconstruction:
             check_weights(kernel.numpy())
         order = [*self._seen, *(name for name in self._kernels if name not in self._seen)]
         order = [name for name in order if names is None or name in names]
-        dense = _Dense(self._model)
         try:
             if not masks and self._solver is solve:
-                self._look_ahead(order, dense, keep)
+                self._look_ahead(order, keep)
             for variable, mask in masked_variables(self._model, masks or {}):
                 variable.assign(np.where(mask, variable.numpy(), 0))
-            return {
-                name: self._one(name, place, dense, keep, decided=bool(masks))
-                for place, name in enumerate(order)
-            }
+            return {name: self._one(name, keep, decided=bool(masks)) for name in order}
         except BaseException:
-            dense.restore()  # a model is pruned as a whole or not at all
+            self._dense.restore()  # a model is pruned as a whole or not at all
             raise
 
-    def _look_ahead(self, order: Sequence[str], dense: _Dense, keep: Keep) -> None:
+    def _look_ahead(self, order: Sequence[str], keep: Keep) -> None:
         """Weigh outputs by what becomes of them in a model whose later layers are pruned already.
 
         Else much of a layer is spent on units that nothing is left of behind it.
         """
         costs: dict[str, np.ndarray] = {}
         found = {}
-        for place, name in enumerate(order):
-            if place == 0 or name not in self._seen:
+        for name in order[1:]:
+            if name not in self._seen:
                 continue
-            layout, before = self._layouts[name], dense.of(self._kernels[name].variable)
+            layout, before = self._layouts[name], self._dense.of(self._kernels[name].variable)
             matrix = layout.to_matrix(before)
             if matrix.size * matrix.shape[1] > _MOST_AHEAD:
                 costs = costs or self.sensitivities()
                 found[name] = np.where(keep(name, costs[name], 1.0), before, np.float32(0))
                 continue
-            problem = self._problem(name, place, dense, keep)
+            problem = self._problem(name, keep)
             if problem.inputs.shape[1]:
                 found[name] = layout.to_kernel(self._solver(problem)[0])
         for name, values in found.items():
             self._kernels[name].variable.assign(values)
         ahead = survey(self._model, self._layouts, self._calibration)
-        dense.restore()
+        self._dense.restore()
         for name, seen in ahead.items():
             if name in self._seen and seen.importance is not None:
                 self._seen[name].importance = seen.importance
 
-    def _one(
-        self, name: str, place: int, dense: _Dense, keep: Keep, *, decided: bool
-    ) -> Reconstructed:
+    def _one(self, name: str, keep: Keep, *, decided: bool) -> Reconstructed:
         start = time.perf_counter()
         variable = self._kernels[name].variable
-        before = dense.of(variable)
+        before = self._dense.of(variable)
         by_magnitude = keep(name, np.abs(before), 1.0)
         plain = np.where(by_magnitude, before, np.float32(0))
         if name not in self._seen:
@@ -192,10 +201,10 @@ class Reconstruction:
             note = "by magnitude: what its kernel multiplies is not known"
             return Reconstructed(by_magnitude, {"note": note})
         layout = self._layouts[name]
-        problem = self._problem(name, place, dense, keep)
+        problem = self._problem(name, keep)
         if decided:
             problem = _with_decided(problem, layout.to_matrix(by_magnitude))
-        bias, product = layout.bias_values(dense.of), problem.inputs @ layout.to_matrix(plain)
+        bias, product = layout.bias_values(self._dense.of), problem.inputs @ layout.to_matrix(plain)
         least = _error(problem, product if bias is None else product + _grouped(bias, product))
         report: dict[str, Any] = {"magnitude_error": least, "error": least}
         mask, weights = by_magnitude, plain
@@ -222,14 +231,15 @@ class Reconstruction:
         }
         return Reconstructed(mask, report)
 
-    def _problem(self, name: str, place: int, dense: _Dense, keep: Keep) -> LayerProblem:
+    def _problem(self, name: str, keep: Keep) -> LayerProblem:
         layout = self._layouts[name]
-        weights = layout.to_matrix(dense.of(self._kernels[name].variable))
-        inputs = self._rows(name, place)
-        with dense.back() as changed:
-            wanted = self._rows(name, place) if changed else inputs
+        weights = layout.to_matrix(self._dense.of(self._kernels[name].variable))
+        inputs = wanted = self._dense.rows(name)
+        if self._dense.is_changed():
+            found = rows_of(self._model, {name: self._wanted(name)}, self._calibration)
+            inputs = found[name]
         outputs = wanted @ weights
-        bias = layout.bias_values(dense.of)
+        bias = layout.bias_values(self._dense.of)
         if bias is not None:
             outputs += _grouped(bias, weights)
         finite = np.isfinite(inputs).all(axis=(0, 2)) & np.isfinite(outputs).all(axis=(0, 2))
@@ -247,11 +257,11 @@ class Reconstruction:
             ),
         )
 
-    def _rows(self, name: str, place: int) -> np.ndarray:
+    def _wanted(self, name: str) -> Wanted:
         layout, seen = self._layouts[name], self._seen[name]
         groups, inputs, outputs = layout.to_matrix(self._kernels[name].numpy()).shape
-        most = most_rows(groups, inputs, outputs)
-        return rows_of(self._model, layout, seen, self._calibration, most, place)
+        most, place = most_rows(groups, inputs, outputs), list(self._kernels).index(name)
+        return Wanted(layout, seen.calls, most, place, groups * inputs * most)
 
     def _solve(self, name: str, problem: LayerProblem) -> tuple[np.ndarray, np.ndarray]:
         try:
@@ -315,36 +325,6 @@ def _bytes(problem: LayerProblem) -> int:
 
 def _with_decided(problem: LayerProblem, mask: np.ndarray) -> LayerProblem:
     """The problem with this mask; outputs that nothing is left of do not count."""
-    left = mask.any(axis=1, keepdims=True)
-    return dataclasses.replace(problem, outputs=problem.outputs * left, decided=mask)
-
-
-class _Dense:
-    """The values of a model's variables before it was pruned."""
-
-    def __init__(self, model: Any) -> None:
-        self._variables = list(model.variables)
-        self._values = {id(v): np.array(v.numpy()) for v in self._variables}
-
-    def of(self, variable: Any) -> np.ndarray:
-        """The values of one of them, float32."""
-        return self._values[id(variable)].astype(np.float32)
-
-    def restore(self) -> None:
-        for variable in self._variables:
-            variable.assign(self._values[id(variable)])
-
-    @contextlib.contextmanager
-    def back(self) -> Iterator[bool]:
-        """Give the variables these values for the body; yields whether any had others."""
-        now = {id(v): np.array(v.numpy()) for v in self._variables}
-        changed = [
-            v for v in self._variables if not np.array_equal(now[id(v)], self._values[id(v)])
-        ]
-        try:
-            for variable in changed:
-                variable.assign(self._values[id(variable)])
-            yield bool(changed)
-        finally:
-            for variable in changed:
-                variable.assign(now[id(variable)])
+    left = np.asarray(mask.any(axis=1))
+    outputs, importance = problem.outputs * left[:, None], problem.importance * left
+    return dataclasses.replace(problem, outputs=outputs, importance=importance, decided=mask)

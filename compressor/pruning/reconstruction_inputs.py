@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,26 +104,46 @@ def _importance(layout: Layout, tensors: list[Any], gradients: list[Any]) -> np.
     return found if np.isfinite(found).all() and found.any() else None
 
 
-def rows_of(
-    model: Any, layout: Layout, seen: Seen, calibration: Calibration, most: int, place: int
-) -> np.ndarray:
-    """The rows that enter a kernel, float32 (groups, rows, in), at most about `most`.
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """Which rows of a kernel are taken."""
 
-    Which ones are drawn depends on the seed and on `place`, the number of the kernel, alone.
-    """
-    generator = np.random.default_rng([calibration.seed, 2, place])
-    share = -(-most // (len(calibration.batches) * seen.calls))
+    layout: Layout
+    calls: int
+    """of its layer, in one run of the model"""
+    most: int
+    """of its rows, about"""
+    place: int
+    """its number among the kernels: which rows are drawn depends on the seed and this alone"""
+    values: int
+    """of its rows, at most"""
+
+
+def rows_of(
+    model: Any, wanted: Mapping[str, Wanted], calibration: Calibration
+) -> dict[str, np.ndarray]:
+    """The rows that enter each kernel, float32 (groups, rows, in), in one run of the inputs."""
+    draws = {name: _draw(part, calibration) for name, part in wanted.items()}
+    calls = {id(part.layout.layer): (part.layout.layer, part.calls) for part in wanted.values()}
+    found: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
+    for batch in calibration.batches:
+        entered = _entered(model, calls, batch())
+        for name, part in wanted.items():
+            layout = part.layout
+            found[name] += [layout.rows(x, draws[name]) for x in entered[id(layout.layer)]]
+    return {name: np.concatenate(found.pop(name), axis=1) for name in wanted}
+
+
+def _draw(wanted: Wanted, calibration: Calibration) -> Callable[[int], np.ndarray]:
+    generator = np.random.default_rng([calibration.seed, 2, wanted.place])
+    share = -(-wanted.most // (len(calibration.batches) * wanted.calls))
 
     def draw(count: int) -> np.ndarray:
         if count <= share:
             return np.arange(count)
         return np.sort(generator.choice(count, share, replace=False))
 
-    found = []
-    for batch in calibration.batches:
-        for entered in _entered(model, layout.layer, batch(), seen.calls):
-            found.append(layout.rows(entered, draw))
-    return np.concatenate(found, axis=1)
+    return draw
 
 
 def most_rows(groups: int, inputs: int, outputs: int) -> int:
@@ -132,17 +152,29 @@ def most_rows(groups: int, inputs: int, outputs: int) -> int:
     return max(min(MOST_ROWS, fit), _LEAST_ROWS)
 
 
-def _entered(model: Any, layer: Any, batch: Any, calls: int) -> Iterable[np.ndarray]:
-    """What `layer` is called with in one run of the model, float32, in the order of its calls."""
-    found: list[np.ndarray] = []
+def _entered(
+    model: Any, calls: Mapping[int, tuple[Any, int]], batch: Any
+) -> dict[int, list[np.ndarray]]:
+    """What each layer is called with in one run of the model, float32, in the order of its calls.
 
-    def note(given: Any, _: Any) -> None:
-        found.append(np.asarray(given, np.float32))
-        if len(found) == calls:
-            raise _Entered
+    `calls`: id of a layer -> the layer, and how often it is called.
+    """
+    found: dict[int, list[np.ndarray]] = {key: [] for key in calls}
+    left = sum(count for _, count in calls.values())
+    with contextlib.ExitStack() as stack:
+        for key, (layer, count) in calls.items():
 
-    with _watching(layer, note), contextlib.suppress(_Entered):
-        model(batch, training=False)
+            def note(given: Any, _: Any, key: int = key, count: int = count) -> None:
+                nonlocal left
+                if len(found[key]) < count:
+                    found[key].append(np.asarray(given, np.float32))
+                    left -= 1
+                if left == 0:
+                    raise _Entered
+
+            stack.enter_context(_watching(layer, note))
+        with contextlib.suppress(_Entered):
+            model(batch, training=False)
     return found
 
 

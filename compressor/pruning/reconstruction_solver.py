@@ -25,12 +25,18 @@ _ITERATIONS = 30
 _RAMP = 0.7
 """The part of the iterations in which the sparsity rises, by a cubic schedule."""
 _STEPS = 20
+_FEWER_STEPS = 10
+"""Of conjugate gradients: from the weights of ADMM, and from those of the round before."""
 _ROUNDS = 3
 _MOST_WORK = 1e11
 """Inputs x inputs x outputs up to which targets behind a ReLU follow what is made."""
 MOST_INPUTS = 10_240
 """Up to which the matrix of inputs by inputs is held: 420 MB."""
 _SLAB = 512
+_SLOWER = 8
+"""Times that one operation of an exact solution takes longer than one of a matrix product."""
+_HEARD = 1e-2
+"""Of the root mean square of all outputs: one that is less important is not solved for."""
 """Outputs that the conjugate gradients work on at a time."""
 
 
@@ -90,7 +96,37 @@ def solve(problem: LayerProblem) -> tuple[np.ndarray, np.ndarray]:
        to a mean square of 1, each output by its importance.
     2. ADMM at a rising sparsity, then conjugate gradients on the mask that it ends with.
     3. Behind a ReLU the targets below 0 follow what is made, some times on the way.
+    4. Outputs that hardly anything depends on keep dense weights, as few as `keep` leaves them.
     """
+    heard = np.flatnonzero(_tempered(problem.importance)[0] >= _HEARD)
+    if len(problem.importance) > 1 or heard.size == problem.importance.size:
+        return _solve(problem)
+    masks = [] if problem.decided is None else [problem.decided]
+    sizes = np.square(problem.inputs).mean(axis=1)[..., None]
+    scores = np.square(problem.weights * _tempered(problem.importance)[:, None]) * sizes
+
+    def keep(heard_scores: np.ndarray, progress: float) -> np.ndarray:
+        scores[..., heard] = heard_scores
+        masks[:] = [problem.keep(scores, progress)]
+        return masks[0][..., heard]
+
+    part, _ = _solve(
+        dataclasses.replace(
+            problem,
+            outputs=problem.outputs[..., heard],
+            weights=problem.weights[..., heard],
+            importance=problem.importance[..., heard],
+            keep=keep,
+            decided=None if problem.decided is None else problem.decided[..., heard],
+        )
+    )
+    (mask,) = masks
+    weights = np.where(mask, problem.weights, np.float32(0))
+    weights[..., heard] = part
+    return weights, mask
+
+
+def _solve(problem: LayerProblem) -> tuple[np.ndarray, np.ndarray]:
     centred = problem.inputs - problem.centres(problem.inputs)
     squares = np.einsum("gnk,gnk->gk", centred, centred, dtype=np.float64) / centred.shape[1]
     floor = max(_FLOOR * float(squares.mean()), 1e-30)
@@ -119,7 +155,7 @@ def solve(problem: LayerProblem) -> tuple[np.ndarray, np.ndarray]:
         kept, mask = _admm(system, problem, dense, goal, follow if follows else None)
     kept = _fitted(system, goal, kept, mask)
     for _ in range(_ROUNDS if follows else 0):
-        kept = _fitted(system, follow(kept), kept, mask)
+        kept = _fitted(system, follow(kept), kept, mask, _FEWER_STEPS)
     return kept / (scale * importance), mask
 
 
@@ -143,7 +179,8 @@ class _System:
         turned = np.swapaxes(rows, 1, 2)
         small = rows @ turned if self._wide else turned @ rows
         places = np.arange(small.shape[1])
-        shifted = small.astype(np.float64)
+        # Well-conditioned as shifted; but by way of the rows, small differences are left.
+        shifted = small.astype(np.float64 if self._wide else np.float32)
         shifted[:, places, places] += self.pull + _PENALTY
         self._inverse = np.linalg.inv(shifted).astype(np.float32)
         self.gram: np.ndarray | None = None
@@ -192,10 +229,12 @@ def _admm(
     return kept, mask
 
 
-def _fitted(system: _System, goal: np.ndarray, start: np.ndarray, mask: np.ndarray) -> np.ndarray:
+def _fitted(
+    system: _System, goal: np.ndarray, start: np.ndarray, mask: np.ndarray, steps: int = _STEPS
+) -> np.ndarray:
     """Solve A W = goal on the mask, each output on its own.
 
-    Exactly where that is less work than some steps of conjugate gradients from `start`.
+    Exactly where that is less work than `steps` of conjugate gradients from `start`.
     """
     gram = system.gram
     if gram is not None and len(gram) == 1 and (lines := _shared_lines(mask[0])) is not None:
@@ -207,13 +246,13 @@ def _fitted(system: _System, goal: np.ndarray, start: np.ndarray, mask: np.ndarr
     kept = mask.sum(axis=1, dtype=np.float64)
     if (
         gram is not None
-        and (kept**3 / 3 + 30 * kept**2).sum() < _STEPS * 2.0 * mask.size * (mask.shape[1])
+        and _SLOWER * (kept**3 / 3 + 30 * kept**2).sum() < steps * 2.0 * mask.size * mask.shape[1]
     ):
         return _exact(gram, goal, mask)
     found = np.empty_like(start)
     for first in range(0, start.shape[2], _SLAB):
         part = (slice(None), slice(None), slice(first, first + _SLAB))
-        found[part] = _conjugate(system, goal[part], start[part], mask[part])
+        found[part] = _conjugate(system, goal[part], start[part], mask[part], steps)
     return found
 
 
@@ -233,13 +272,13 @@ def _exact(gram: np.ndarray, goal: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _conjugate(
-    system: _System, goal: np.ndarray, weights: np.ndarray, mask: np.ndarray
+    system: _System, goal: np.ndarray, weights: np.ndarray, mask: np.ndarray, steps: int
 ) -> np.ndarray:
     weights = np.array(weights)
     rest = (goal - system.apply(weights)) * mask
     way = rest.copy()
     size = np.einsum("gkm,gkm->gm", rest, rest)[:, None]
-    for _ in range(_STEPS):
+    for _ in range(steps):
         image = system.apply(way) * mask
         step = size / np.maximum(np.einsum("gkm,gkm->gm", way, image)[:, None], 1e-30)
         weights += step * way

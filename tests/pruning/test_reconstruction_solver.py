@@ -104,6 +104,21 @@ def test_outputs_that_matter_more_keep_more():
     assert mask[0, :, 0].sum() > 2 * mask[0, :, 1:].sum() / (OUTPUTS - 1)
 
 
+def test_outputs_that_nothing_depends_on_are_pruned_and_no_more():
+    given = problem(correlated(400), dense())
+    importance = np.array(given.importance)
+    importance[:, ::2] = 0
+    decided = keep(np.abs(given.weights), 1.0)
+    given = dataclasses.replace(given, importance=importance)
+    found, mask = solve(dataclasses.replace(given, decided=decided))
+    np.testing.assert_array_equal(mask, decided)
+    np.testing.assert_array_equal(found[..., ::2], (given.weights * mask)[..., ::2])
+    alone = problem(correlated(400), dense()[:, 1::2])
+    alone = dataclasses.replace(alone, decided=decided[..., 1::2])
+    np.testing.assert_allclose(found[..., 1::2], solve(alone)[0], atol=1e-4)
+    assert not solve(given)[1][..., ::2].any()
+
+
 @pytest.mark.parametrize("kind", ["constant", "zero", "equal", "rare", "one row"])
 @pytest.mark.parametrize("has_bias", [True, False])
 def test_inputs_that_say_little(kind, has_bias):
