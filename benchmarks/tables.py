@@ -178,6 +178,24 @@ def pruning_table(result: Result) -> str:
     return "\n".join([f"Dense: {_accuracy(dense)} %.", "", table, "", *differences])
 
 
+def reconstruction_table(result: Result) -> str:
+    """Accuracy of every way of pruning without retraining, and what reconstruction takes."""
+    methods = list(dict.fromkeys(name for row in result["rows"] for name in row["methods"]))
+    rows = []
+    for row in result["rows"]:
+        found = row["methods"]
+        ours = found["reconstruct"]
+        wanted = "" if row["wanted"] is None else f"{100 * row['wanted']:.1f}, {row['verdict']}"
+        spent = _span(ours["cpu_seconds"], "{:.0f}")
+        cells = [_accuracy(found[name]["accuracy"]) if name in found else "" for name in methods]
+        left = _span(ours["nonzeros"], "{:,}")
+        rows.append([row["what"], left, *cells, wanted, spent, f"{ours['peak_bytes'] / 1e9:.2f}"])
+    head = ["pruned", "non-zeros of kernels", *methods, "asked for", "CPU seconds", "peak, GB"]
+    dense = f"Dense: {100 * result['dense']['accuracy']:.2f} %."
+    notes = [f"- {text}." for text in result["notes"]]
+    return "\n".join([dense, "", _table(head, rows), "", *notes])
+
+
 def latency_table(result: Result) -> str:
     """Median latency of every artefact, and its ratio to the first of its run."""
     lines = []
@@ -255,6 +273,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "sizes": sizes_table,
     "latency": latency_table,
     "pruning": pruning_table,
+    "reconstruction": reconstruction_table,
     "sweep-scaling": scaling_table,
     "cold-start": cold_start_table,
     "gpu": gpu_table,

@@ -103,6 +103,24 @@ def test_pruning_table_has_median_range_and_every_seed():
     assert "- dropout differs." in text
 
 
+def test_reconstruction_table_has_every_method_and_says_what_was_missed():
+    method = {
+        "accuracy": [0.9851, 0.9862, 0.9849],
+        "nonzeros": [64429] * 3,
+        "cpu_seconds": [30.2, 41.0, 33.3],
+        "peak_bytes": 1_600_000_000,
+    }
+    row = {"what": "98 %", "wanted": 0.989, "verdict": "MISSED"}
+    row["methods"] = {"reconstruct": method, "magnitude": method | {"accuracy": [0.6] * 3}}
+    found = {"dense": {"accuracy": 0.9911}, "notes": ["it is"], "rows": [row]}
+    text = tables.reconstruction_table(found)
+    assert text.startswith("Dense: 99.11 %.") and text.endswith("- it is.")
+    assert (
+        "| 98 % | 64,429 | 98.51 (98.49 to 98.62) | 60.00 (60.00 to 60.00) | 98.9, MISSED "
+        "| 30 to 41 | 1.60 |" in text
+    )
+
+
 def test_latency_table_marks_what_is_wrong_and_says_why_a_row_failed():
     def row(artefact: int, status: str, p50: float | None, reason: str | None = None) -> Any:
         return {
