@@ -244,24 +244,27 @@ class Pruner:
     ) -> tuple[dict[str, np.ndarray], dict[str, KeptGroups], Mapping[str, Reconstructed]]:
         kernels = all_kernels(self._model)
         work = Reconstruction(self._model, kernels, calibration, solver)
-        before = [part.gone for part in plan.sets]
-        masks: dict[str, np.ndarray] = {}
-        # Once more: a channel that only units take that go now, too, is not worth much.
-        for _ in range(2 if len(plan.sets) > 1 else 1):
-            for part, gone in zip(plan.sets, before, strict=True):
-                part.gone = gone
-            judged = work.channel_scores(plan, masks).items()
-            scores = {name: kernels[name].as_matrix(found) for name, found in judged}
-            scope = self._spec.scope
-            masks, choices = channel_masks(plan, scores, self._targets, level, scope)
-        gone = np.concatenate([part.gone for part in plan.sets])
-        narrowed = {
-            id(axis.variable)
-            for axis in plan.map.axes
-            if axis.role == "consumer" and np.isin(axis.channels, gone).any()
-        }
-        refitted = [name for name, kernel in kernels.items() if id(kernel.variable) in narrowed]
-        done = work.run(lambda name, scores, progress: masks[name], refitted, masks)
+        scores: dict[str, np.ndarray] = {}
+        done: dict[str, Reconstructed] = {}
+        scope = self._spec.scope
+        # Layer after layer, so that the units which those before it still serve well stay; a
+        # threshold over all layers needs the scores of all.
+        first, sets = 0, len(plan.sets)
+        for last in [sets] if scope == "global" else range(1, sets + 1):
+            now = dataclasses.replace(plan, sets=plan.sets[first:last])
+            judged = work.channel_scores(now).items()
+            scores |= {name: kernels[name].as_matrix(found) for name, found in judged}
+            so_far = dataclasses.replace(plan, sets=plan.sets[:last])
+            masks, choices = channel_masks(so_far, scores, self._targets, level, scope)
+            gone = np.concatenate([part.gone for part in now.sets])
+            narrowed = {
+                id(axis.variable)
+                for axis in plan.map.axes
+                if axis.role == "consumer" and np.isin(axis.channels, gone).any()
+            }
+            names = [name for name, kernel in kernels.items() if id(kernel.variable) in narrowed]
+            done |= work.run(lambda name, *_, masks=masks: masks[name], names, masks)
+            first = last
         return masks, choices, done
 
     def _with_threshold(self, name: str, choice: KeptGroups) -> KeptGroups:

@@ -73,6 +73,7 @@ class Reconstruction:
         found = {name: layout_of(k.layer, k.variable) for name, k in kernels.items()}
         self._layouts = {name: layout for name, layout in found.items() if layout is not None}
         self._seen = survey(model, self._layouts, calibration)
+        self._shifts: dict[str, np.ndarray] = {}  # kernel -> what was added to its bias
         self._dense = Dense(model, {name: self._wanted(name) for name in self._seen}, calibration)
 
     def sensitivities(self) -> dict[str, np.ndarray]:
@@ -96,17 +97,14 @@ class Reconstruction:
             found[name] = values
         return found
 
-    def channel_scores(
-        self, plan: ChannelPlan, masks: Masks | None = None
-    ) -> dict[str, np.ndarray]:
-        """What it costs to remove each channel of `plan`, in the best order.
+    def channel_scores(self, plan: ChannelPlan) -> dict[str, np.ndarray]:
+        """What it costs to remove each channel of `plan` from the model as it is, in best order.
 
         By layer of the plan, arrays of its kernel's shape, the same for all weights of a channel.
-        Outputs that nothing of is left by `masks` do not count.
         """
         found = {}
         for part in plan.sets:
-            consumers = list(self._consumers(plan, part.channels, masks or {}))
+            consumers = list(self._consumers(plan, part.channels))
             costs = removal_costs(consumers, part.channels, part.gone)
             for name, ids in part.layers.items():
                 kernel = self._kernels[name]
@@ -118,9 +116,7 @@ class Reconstruction:
                     found[name] = np.abs(kernel.numpy())
         return found
 
-    def _consumers(
-        self, plan: ChannelPlan, channels: np.ndarray, masks: Masks
-    ) -> Iterator[Consumer]:
+    def _consumers(self, plan: ChannelPlan, channels: np.ndarray) -> Iterator[Consumer]:
         names = {id(kernel.variable): name for name, kernel in self._kernels.items()}
         for axis in plan.map.axes:
             name = names.get(id(axis.variable))
@@ -130,17 +126,16 @@ class Reconstruction:
             shape = [1] * len(axis.variable.shape)
             shape[axis.axis] = -1
             ids = np.broadcast_to(axis.channels.reshape(shape), tuple(axis.variable.shape))
-            lines, weights = layout.to_matrix(ids), layout.to_matrix(self._kernels[name].numpy())
+            lines = layout.to_matrix(ids)
             if len(lines) > 1 or not np.isin(axis.channels, channels).any():
                 continue
-            rows = self._dense.rows(name)[0]
-            rows = rows[np.isfinite(rows).all(axis=1)]
-            if layout.bias is not None and len(rows):
-                rows = rows - rows.mean(axis=0)
-            importance = _importance(seen, weights.shape)[0] * np.sqrt(seen.places)
-            if name in masks:
-                importance = importance * layout.to_matrix(masks[name])[0].any(axis=0)
-            yield Consumer(rows, weights[0], importance, lines[0, :, 0])
+            problem = self._problem(name, lambda name, scores, progress: scores > 0)
+            rows = (problem.inputs - problem.centres(problem.inputs))[0]
+            outputs = None
+            if self._dense.is_changed():
+                outputs = (problem.outputs - problem.centres(problem.outputs))[0]
+            importance = problem.importance[0] * np.sqrt(seen.places)
+            yield Consumer(rows, problem.weights[0], importance, lines[0, :, 0], outputs)
 
     def run(
         self, keep: Keep, names: Collection[str] | None = None, masks: Masks | None = None
@@ -193,6 +188,8 @@ class Reconstruction:
     def _one(self, name: str, keep: Keep, *, decided: bool) -> Reconstructed:
         start = time.perf_counter()
         variable = self._kernels[name].variable
+        if name in self._shifts:  # of an earlier run
+            self._layouts[name].add_to_bias(-self._shifts.pop(name))
         before = self._dense.of(variable)
         by_magnitude = keep(name, np.abs(before), 1.0)
         plain = np.where(by_magnitude, before, np.float32(0))
@@ -220,7 +217,8 @@ class Reconstruction:
                 mask, weights = layout.to_kernel(chosen), layout.to_kernel(found)
                 if bias is not None:
                     left = chosen.any(axis=1) if decided else np.True_
-                    layout.add_to_bias((shift[:, 0] - bias.reshape(shift[:, 0].shape)) * left)
+                    self._shifts[name] = (shift[:, 0] - bias.reshape(shift[:, 0].shape)) * left
+                    layout.add_to_bias(self._shifts[name])
             else:
                 report["note"] = "by magnitude, whose error is smaller"
         variable.assign(np.where(mask, weights, np.float32(0)))

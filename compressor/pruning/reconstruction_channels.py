@@ -23,10 +23,16 @@ class Consumer:
     """A kernel that takes channels: how its error rises when some of its inputs go."""
 
     def __init__(
-        self, rows: np.ndarray, weights: np.ndarray, importance: np.ndarray, channels: np.ndarray
+        self,
+        rows: np.ndarray,
+        weights: np.ndarray,
+        importance: np.ndarray,
+        channels: np.ndarray,
+        outputs: np.ndarray | None = None,
     ) -> None:
         """`rows` float32 (rows, in), centred where there is a bias; `weights` (in, out) dense;
-        `importance` (out,); `channels` int64 (in,), the channel that each input belongs to."""
+        `importance` (out,); `channels` int64 (in,), the channel that each input belongs to;
+        `outputs` (rows, out), centred, where the rows times the weights do not give them."""
         self.channels = channels
         gram = (rows.T @ rows).astype(np.float64) / max(len(rows), 1)
         ridge = PULL * max(float(np.trace(gram)) / max(len(gram), 1), 1e-30)
@@ -34,7 +40,10 @@ class Consumer:
         self._exact = len(gram) <= _MOST_INPUTS
         # Without the others' help a channel costs what its own part of the matrix says.
         self._matrix = np.linalg.inv(gram) if self._exact else gram
-        self._weights = weights.astype(np.float64) * importance.astype(np.float64)
+        fitted = weights.astype(np.float64)
+        if outputs is not None and self._exact and len(rows):
+            fitted = self._matrix @ ((rows.T @ outputs) / len(rows) + ridge * fitted)
+        self._weights = fitted * importance.astype(np.float64)
 
     def costs(self, channels: np.ndarray) -> np.ndarray:
         """The rise of the squared error for each of `channels`, (n,), if it goes next."""

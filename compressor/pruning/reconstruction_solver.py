@@ -67,7 +67,7 @@ class LayerProblem:
 
     def centres(self, values: np.ndarray) -> np.ndarray:
         """The means over the rows, (groups, 1, n); zero where no bias can make up for them."""
-        if not self.has_bias:
+        if not self.has_bias or not values.shape[1]:
             return np.zeros((values.shape[0], 1, values.shape[2]), np.float32)
         return values.mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
 

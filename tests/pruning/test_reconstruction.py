@@ -99,6 +99,21 @@ def test_channels_go_whole_and_the_next_layer_makes_up_for_them(every_kind, pict
     )
 
 
+def test_a_layer_behind_two_narrowed_ones_makes_up_for_both(keras, pictures):
+    layers = keras.layers
+    keras.utils.set_random_seed(2)
+    x = inputs = keras.Input((8, 8))
+    x = layers.Flatten()(x)
+    x = [layers.Dense(12, activation="relu", name=name)(x) for name in ("left", "right")]
+    model = keras.Model(inputs, layers.Dense(4, name="last")(layers.Concatenate()(x)))
+    model.get_layer("last").bias.assign([5.0, 0.0, -5.0, 1.0])
+    options = {"granularity": "channel", "layers": ("left", "right"), "sparsity": 0.5}
+    found = prune(model, pictures, **options)
+    assert found.model.get_layer("right").units == 6
+    other = prune(model, pictures, criterion="magnitude", **options)
+    assert distance(found.model, model, pictures) < 0.34 * distance(other.model, model, pictures)
+
+
 def test_coupled_layers_and_a_global_threshold(residual_net, pictures):
     model = residual_net()
     narrow = prune(model, pictures, 0.5, granularity="channel")

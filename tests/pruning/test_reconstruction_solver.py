@@ -153,3 +153,19 @@ def test_the_channel_that_the_others_can_replace_goes_first():
     assert first[1:].min() < 0.1 * first[0]  # by itself, channel 2 has the largest weights
     assert len(set(first)) == 3
     assert costs(gone=[1])[1] == 0 and costs(gone=[1])[2] > first[0] / 2
+
+
+def test_a_channel_that_says_nothing_any_more_goes_first():
+    generator = np.random.default_rng(4)
+    dense_rows = generator.normal(size=(300, 3)).astype(np.float32)
+    weights = np.array([[3.0], [1.0], [1.0]], np.float32)
+    rows = np.array(dense_rows)
+    rows[:, 0] = generator.normal(size=300)
+    part = Consumer(rows, weights, np.ones(1), np.arange(3), dense_rows @ weights)
+    costs = removal_costs([part], np.arange(3), np.array([], int))
+    assert costs[0] < 0.1 * costs[1:].min()
+
+
+def test_no_rows_have_no_means():
+    given = problem(correlated(0), dense())
+    np.testing.assert_array_equal(given.centres(given.inputs), np.zeros((1, 1, INPUTS)))
