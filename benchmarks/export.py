@@ -20,7 +20,7 @@ from benchmarks._record import run_command, save, summarize
 from benchmarks.accuracy import ROWS
 from compressor import CompressorError, load_dataset
 from compressor.exporters import FORMATS, ExportJob
-from compressor.exporters.job import Checked
+from compressor.exporters.checking import Checked
 from compressor.exporters.request import QUANTIZATIONS
 from compressor.foundation import quiet_tensorflow
 from compressor.runtimes import Runner, median_latencies

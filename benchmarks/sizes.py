@@ -29,14 +29,14 @@ from compressor.experiment import load_predictor
 from compressor.experiment.paper_checkpoint import write_sparse_checkpoint
 from compressor.experiment.predictors import predictor_accuracy
 from compressor.exporters import FORMATS, ExportJob, parity
-from compressor.exporters.description import describe_artifact
-from compressor.exporters.job import (
+from compressor.exporters.checking import (
     BATCH,
     OTHER_VECTOR_TOLERANCE,
     VECTOR_TOLERANCE,
     VECTORS,
     Checked,
 )
+from compressor.exporters.description import describe_artifact
 from compressor.exporters.request import QUANTIZATIONS, ExportedFile, Request
 from compressor.foundation import quiet_tensorflow, write_bytes, write_json
 from compressor.runs import MODEL, is_finished

@@ -25,10 +25,10 @@ tensors           of each weight: name, shape, zeros (how many values), encoding
 needs             operator (TFLite) or operator set (ONNX) -> its version
 verified          of each runtime that ran it: runtime, version, provider (of ONNX Runtime, else
                   null), batch, examples, accuracy and reference_accuracy (of the artefact and of
-                  the Keras model on the test examples, 0 to 1; null for random inputs), difference
+                  its model on the test examples, 0 to 1; null for random inputs), difference
                   (the largest of an output), validation_accuracy and
                   validation_reference_accuracy (on the examples that it was chosen on)
-provenance        sparsity (0 to 1), seed, data_sha256, source_sha256 (of the Keras model): null
+provenance        sparsity (0 to 1), seed, data_sha256, source_sha256 (of the model file): null
                   if unknown; versions (package -> version), created_by
 
 It holds no times and no paths, so the same export gives the same bytes.

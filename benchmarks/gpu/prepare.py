@@ -18,7 +18,7 @@ from compressor._version import __version__
 from compressor.data import Dataset, draw_examples
 from compressor.errors import StorageError, UsageError
 from compressor.exporters import ExportJob
-from compressor.exporters.job import OTHER_VECTOR_TOLERANCE, VECTOR_TOLERANCE, VECTORS
+from compressor.exporters.checking import OTHER_VECTOR_TOLERANCE, VECTOR_TOLERANCE, VECTORS
 from compressor.foundation import atomic_path, write_json
 from compressor.runs import MODEL, is_finished
 from compressor.runtimes import Runner

@@ -12,15 +12,18 @@ from typing import Any
 
 from compressor._version import __version__
 from compressor.bundling.keys import read_private_key
+from compressor.bundling.latencies import latencies_of, latency_notes
+from compressor.bundling.packables import Packable, read_packables
 from compressor.bundling.readme import bundle_readme
+from compressor.data import Dataset
 from compressor.errors import RunDirectoryError, UsageError
 from compressor.foundation import deploy_errors, storage_errors, write_bytes
-from deploy.artifact import MOST_VECTORS_BYTES, VECTORS_SUFFIX, Artifact, read_artifact
+from compressor.models import InputSize
+from deploy.artifact import Artifact
 from deploy.bundle import pack_members
 from deploy.container import (
     MOST_BYTES,
     is_bundle_name,
-    is_member_name,
     read_container,
     write_container,
 )
@@ -34,12 +37,10 @@ from deploy.manifest import (
     MOST_MANIFEST_BYTES,
     SIGNATURE,
     VECTORS,
-    Latency,
     Manifest,
 )
 from deploy.profile import DeviceProfile
 from deploy.runner.packing import bundled_runner
-from deploy.vectors import CheckVectors
 
 README, SBOM = "README.md", "sbom.cdx.json"
 
@@ -54,27 +55,35 @@ def package(
     counter: int | None = None,
     latencies: Path | str | None = None,
     web_runtime: Path | str | None = None,
+    data: Dataset | None = None,
+    labels: Sequence[str] | None = None,
+    input_size: InputSize | None = None,
+    input_range: tuple[float, float] | None = None,
     force: bool = False,
 ) -> dict[str, Any]:
     """Pack the one of `artefacts` that `device` prefers as the bundle `output`.
 
-    `artefacts` are exported files with their descriptions and check vectors beside them; `device`
-    is the name of a profile or a TOML file. For a device whose runtime is onnxruntime-web the
+    `artefacts` are exported files with their descriptions and check vectors beside them, or .tflite
+    and .onnx files of any origin: one without a description is run once, in the device's runtime,
+    on the test examples of `data` or on random inputs, as `export` makes them of `input_size` and
+    `input_range`, and its outputs become check vectors; `labels` name its classes. `device` is the
+    name of a profile or a TOML file. For a device whose runtime is onnxruntime-web the
     bundle is a folder for a web server, and `web_runtime` may be the tarball of that package.
     `name` is the bundle's name on the device, where it replaces an earlier one; by default it is
     made of the artefact's and the device's. `sign` is a private key of `keygen`; `counter`, from 1,
     orders the signed bundles of a name: a device takes none whose counter is not higher than those
     that it has served; by default it is the time, in seconds since 1970. `latencies` is a
-    bench.json whose measurements of the artefact go into the manifest: packing measures nothing,
-    and the same artefact gives the same bytes, if signed with the same counter.
+    bench.json whose measurements of the artefact go into the manifest, with a note where they are
+    of another processor, or another artefact was faster: packing measures nothing, and the same
+    artefact gives the same bytes, if signed with the same counter.
 
     Returns a JSON object: path, bytes, sha256, device, artefact, runtime, signed_by, counter (null
-    if not signed), left_out (file and why), members. Raises UsageError where none can run there,
-    with what each lacks and the devices it runs on; BundleError for damaged files;
+    if not signed), left_out (file and why), members, notes. Raises UsageError where none can run
+    there, with what each lacks and the devices it runs on; BundleError for damaged files;
     RunDirectoryError where `output` exists, unless `force`; MissingRuntimeError where
-    onnxruntime-web is not available.
+    onnxruntime-web is not available; and as `describe_graph_file` does.
     """
-    from compressor.bundling import devices
+    from compressor.bundling import compatibility, devices
     from compressor.bundling.sbom import bundle_sbom
 
     profile = devices.find_device(device)
@@ -85,17 +94,25 @@ def package(
         raise UsageError("a bundle is not called that", value=repr(name), hint=hint)
     key = None if sign is None else read_private_key(sign)
     counter = _counter(counter, signed=key is not None)
-    described = _read_all([Path(path) for path in artefacts])
+    paths = [Path(path) for path in artefacts]
+    options = {"labels": labels, "input_size": input_size, "input_range": input_range}
+    read = {one.path: one for one in read_packables(paths, profile, data, options)}
+    described = {path: one.artifact for path, one in read.items()}
     path, left_out = _chosen(described, profile)
     artifact = described[path]
-    members, kind = _members(path, artifact, profile, web_runtime)
+    members, kind = _members(read[path], profile, web_runtime)
+    notes = list(read[path].notes)
+    if latencies is not None:
+        able = [one for one in described.values() if one is not artifact]
+        able = [one for one in able if not compatibility.obstacles(one, profile)]
+        notes += latency_notes(artifact, able, profile, Path(latencies))
     manifest = Manifest(
         name=name or f"{path.stem}-{profile.name}",
         device=profile.name,
         runtime=profile.runtime,
         runtime_version=profile.runtime_version,
         artifact=artifact,
-        latency=() if latencies is None else _latencies(Path(latencies), artifact),
+        latency=() if latencies is None else latencies_of(artifact, Path(latencies)),
         members=(),
         created_by=f"compressor {__version__}",
         counter=counter,
@@ -127,6 +144,7 @@ def package(
         "counter": counter,
         "left_out": [{"file": str(file), "why": why} for file, why in left_out.items()],
         "members": len(packed),
+        "notes": notes,
     }
 
 
@@ -144,25 +162,6 @@ def _counter(given: int | None, *, signed: bool) -> int | None:
 def is_folder(profile: DeviceProfile) -> bool:
     """Whether a bundle for this device is a folder for a web server."""
     return profile.runtime == "onnxruntime-web"
-
-
-def _read_all(paths: Sequence[Path]) -> dict[Path, Artifact]:
-    if not paths:
-        raise UsageError("there is nothing to pack", value="no artefact")
-    found = {}
-    for path in paths:
-        if path.is_dir():
-            raise UsageError("a folder is no artefact", value=path, hint="name the files in it")
-        if not path.is_file():
-            raise UsageError("no such file", value=path)
-        with deploy_errors():
-            found[path] = read_artifact(path)
-        if not is_member_name(path.name):
-            hint = "export it under a name of plain letters, digits and _.-"
-            raise UsageError("a bundle cannot hold a file of this name", value=path.name, hint=hint)
-    if len(set(map(Path.resolve, paths))) < len(paths):
-        raise UsageError("an artefact is named twice", value=", ".join(map(str, paths)))
-    return found
 
 
 def _chosen(
@@ -197,14 +196,11 @@ def _what_can(described: Mapping[Path, Artifact], profile: DeviceProfile) -> str
 
 
 def _members(
-    path: Path, artifact: Artifact, profile: DeviceProfile, web_runtime: Path | str | None
+    chosen: Packable, profile: DeviceProfile, web_runtime: Path | str | None
 ) -> tuple[dict[str, bytes], str]:
     """The members but for README and SBOM, and the kind of the bundle (see `bundle_readme`)."""
-    with deploy_errors():
-        model = read_regular(path, artifact.bytes)
-        beside = path.with_name(path.name + VECTORS_SUFFIX)
-        vectors = read_regular(beside, MOST_VECTORS_BYTES)
-        parsed = CheckVectors.parse(vectors, beside)
+    artifact = chosen.artifact
+    model, parsed, vectors = chosen.read()
     members = {MODEL_FOLDER + artifact.file: model, VECTORS: vectors}
     if is_folder(profile):
         from compressor.bundling.browser import site_members
@@ -216,43 +212,6 @@ def _members(
     if not profile.pythons:
         return members, "app"
     return members | bundled_runner(), "python"
-
-
-def _latencies(path: Path, artifact: Artifact) -> tuple[Latency, ...]:
-    """The artefact's latencies in a bench.json: its newest sound row of each setting."""
-    from compressor.runs import read_bench
-
-    if not path.is_file():
-        raise UsageError("no such file", value=path)
-    found: dict[tuple[str, int, int], Latency] = {}
-    for run in read_bench(path)["runs"]:
-        digests = [measured["sha256"] for measured in run["artefacts"]]
-        names = [number for number, digest in enumerate(digests) if digest == artifact.sha256]
-        for row in run["rows"]:
-            sound = row["status"] == "right" and row["transfer"] == "copies"
-            said = row.get("latency_ms") and row.get("version")
-            if row["artefact"] in names and sound and said:
-                setting = (row["runtime"], row["threads"], row["batch"])
-                found[setting] = _latency(run["machine"], row)
-    if not found:
-        value = f"{path} holds nothing right of sha256 {artifact.sha256[:16]}"
-        hint = "run compressor bench on it"
-        raise UsageError("this bench.json has not measured the artefact", value=value, hint=hint)
-    return tuple(found[setting] for setting in sorted(found))
-
-
-def _latency(machine: Mapping[str, Any], row: Mapping[str, Any]) -> Latency:
-    times = row["latency_ms"]
-    return Latency(
-        runtime=row["runtime"],
-        version=row["version"],
-        cpu=machine["cpu"],
-        system=machine["system"],
-        threads=row["threads"],
-        batch=row["batch"],
-        **{f"{name}_ms": times[name]["value"] for name in ("p50", "p90", "p99")},
-        samples=times["samples"],
-    )
 
 
 def _check_target(target: Path, profile: DeviceProfile, force: bool) -> None:

@@ -14,6 +14,7 @@ from compressor.commands.options import (
     INPUT_RANGE,
     INPUT_SIZE,
     JSON,
+    LABELS,
     PATH,
     THREADS,
     data_option,
@@ -70,12 +71,7 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
     "csr, blocks, csr-kernel, 1x4, 1x16 (TFLite); dense, gap8, gap4, bitmask, sparse-initializer "
     "(ONNX).",
 )
-@click.option(
-    "--labels",
-    type=List(),
-    metavar="LIST",
-    help="Class names, in order, for the artefact's description. Default: numbers.",
-)
+@LABELS
 @data_option("the embedded MNIST for a model that was trained on it, else random inputs")
 @click.option(
     "--max-slowdown",

@@ -94,6 +94,12 @@ CUSTOM = click.option(
     help="Python file with layers, losses or metrics of your own that the model needs. It is "
     "executed. May be repeated.",
 )
+LABELS = click.option(
+    "--labels",
+    type=List(),
+    metavar="LIST",
+    help="Class names, in order, for the artefact's description. Default: numbers.",
+)
 INPUT_SIZE = click.option(
     "--input-size",
     type=parameters.InputSize(),

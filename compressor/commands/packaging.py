@@ -8,7 +8,18 @@ from typing import Any
 import click
 
 import compressor
-from compressor.commands.options import JSON, PATH, force_option, keys_option, output_option
+from compressor.commands.options import (
+    INPUT_RANGE,
+    INPUT_SIZE,
+    JSON,
+    LABELS,
+    PATH,
+    data_option,
+    force_option,
+    given_data,
+    keys_option,
+    output_option,
+)
 from compressor.commands.output import print_results
 from compressor.commands.parameters import Command
 
@@ -67,25 +78,35 @@ def keygen(name: Path, as_json: bool) -> None:
     metavar="TARBALL",
     help="For browsers: onnxruntime-web as packed by npm. Default: downloaded once, by npm.",
 )
+@data_option("random inputs, for an artefact without a description; no accuracy is measured then")
+@LABELS
+@INPUT_SIZE
+@INPUT_RANGE
 @force_option("Replace an existing bundle.")
 @JSON
-def package(artefacts: tuple[Path, ...], as_json: bool, **options: Any) -> None:
+def package(
+    artefacts: tuple[Path, ...], data_dir: Path | None, as_json: bool, **options: Any
+) -> None:
     """Pack an artefact as a bundle for a device.
 
     An ARTEFACT is a file written by `compressor export`, with its description (FILE.json) and check
-    vectors (FILE.check.npz) next to it; of several, the one that suits the device best is packed.
+    vectors (FILE.check.npz) next to it, or a .tflite or .onnx file of any origin: one without a
+    description is run once in the device's runtime, and its outputs become the check vectors; give
+    --data for its accuracy. Of several, the one that suits the device best is packed.
     An artefact that cannot run on the device is refused, with what it needs (runtime, operator
     versions, memory, storage) and what the device has. A bundle is one reproducible file (signed,
     with the same --counter): the artefact, a manifest, check vectors, the runner, an SBOM and a
-    README. For browsers it is a folder for any web server. Packing runs nothing: run `compressor
-    verify` before you ship.
+    README. For browsers it is a folder for any web server. Packing an exported artefact runs
+    nothing: run `compressor verify` before you ship.
 
     \b
     Examples:
       compressor package small.tflite --device raspberrypi-4 -o small.bundle --sign release.key
       compressor package small.tflite small.onnx --device linux-x86-64 -o small.bundle
       compressor package small.onnx --device browser -o site
+      compressor package found.tflite --labels cat,dog --device raspberrypi-4 -o found.bundle
     """
+    options["data"] = given_data(data_dir)
     print_results(compressor.package(artefacts, **options), _package_text, as_json)
 
 
@@ -122,6 +143,7 @@ def _keys_text(made: dict[str, Any]) -> str:
 def _package_text(made: dict[str, Any]) -> str:
     runtime = made["runtime"]
     lines = [f"left out {left['file']}: {left['why']}" for left in made["left_out"]]
+    lines += [f"note: {note}" for note in made["notes"]]
     signed = "not signed"
     if made["signed_by"]:
         signed = f"signed by {made['signed_by']}, counter {made['counter']}"

@@ -8,32 +8,25 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from compressor._version import __version__
-from compressor.exporters.job import BATCH, Checked, ExportJob
-from compressor.models import real_inputs
-from compressor.pruning import all_kernels
+from compressor.exporters.checking import Checked, Job
 from compressor.runs import model_digest
 from deploy import Artifact
 from deploy.artifact_parts import InputRule, Port, Provenance, Verification
 
 _SEED_FOLDER = re.compile(r"seed-(\d+)")
-_PACKAGES = {
-    "tflite": ("keras", "tensorflow", "ai-edge-litert"),
-    "onnx": ("keras", "tensorflow", "tf2onnx", "onnx"),
-}
 
 
-def describe_artifact(job: ExportJob, checked: Checked, name: str, vectors: bytes) -> Artifact:
+def describe_artifact(job: Job, checked: Checked, name: str, vectors: bytes) -> Artifact:
     """The description of the artefact `name` whose file of check vectors is `vectors`."""
     verdict, facts, request = checked.verdict, checked.facts, checked.request
     feed, objective = job.reference.feed, job.reference.objective
     dtypes = {port["name"]: port["dtype"] for port in facts["inputs"]}
+    scaled = {port["name"] for port in facts["inputs"] if port["scale"] is not None}
     binary = objective.classes == 1
     made = {}
     if on := job.calibrated_on(request):
-        made = dict.fromkeys(real_inputs(job.model), f"; calibrated on {on}")
+        made = dict.fromkeys(job.real_inputs, f"; calibrated on {on}")
     return Artifact(
         format=checked.format,
         file=name,
@@ -50,7 +43,8 @@ def describe_artifact(job: ExportJob, checked: Checked, name: str, vectors: byte
                 given,
                 source,
                 shape,
-                dtypes[given],
+                # The runner makes integers of real numbers, by the scale of such an input.
+                rule.dtype if given in scaled else dtypes[given],
                 rule.scale,
                 rule.reason + made.get(rule.name, ""),
             )
@@ -69,7 +63,7 @@ def describe_artifact(job: ExportJob, checked: Checked, name: str, vectors: byte
                 runtime=facts["runtime"],
                 version=facts["version"],
                 provider=facts["provider"],
-                batch=BATCH,
+                batch=job.batch,
                 examples=verdict.reported.examples,
                 accuracy=verdict.reported.accuracy,
                 reference_accuracy=verdict.reported.reference_accuracy,
@@ -79,11 +73,13 @@ def describe_artifact(job: ExportJob, checked: Checked, name: str, vectors: byte
             ),
         ),
         provenance=Provenance(
-            sparsity=_sparsity(job.model),
+            sparsity=job.sparsity,
             seed=_seed(job.source),
             data_sha256=None if job.data is None else job.data.digest,
             source_sha256=None if job.source is None else model_digest(job.source),
-            versions={name: importlib.metadata.version(name) for name in _PACKAGES[checked.format]},
+            versions={
+                name: importlib.metadata.version(name) for name in job.packages(checked.format)
+            },
             created_by=f"compressor {__version__}",
         ),
     )
@@ -91,12 +87,6 @@ def describe_artifact(job: ExportJob, checked: Checked, name: str, vectors: byte
 
 def _ports(ports: list[dict[str, Any]]) -> tuple[Port, ...]:
     return tuple(Port(**port | {"shape": tuple(port["shape"])}) for port in ports)
-
-
-def _sparsity(model: Any) -> float | None:
-    kernels = [kernel.numpy() for kernel in all_kernels(model).values()]
-    total = sum(kernel.size for kernel in kernels)
-    return sum(int(np.sum(kernel == 0)) for kernel in kernels) / total if total else None
 
 
 def _seed(source: Path | None) -> int | None:

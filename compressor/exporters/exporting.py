@@ -15,8 +15,9 @@ from compressor.errors import (
     RunDirectoryError,
     UsageError,
 )
+from compressor.exporters.checking import FORMATS, Checked, Job
 from compressor.exporters.description import describe_artifact
-from compressor.exporters.job import FORMATS, Checked, ExportJob
+from compressor.exporters.job import ExportJob
 from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.request import (
     QUANTIZATIONS,
@@ -144,7 +145,7 @@ def export_all(
     return records
 
 
-def write_artifact(job: ExportJob, checked: Checked, target: Path) -> Record:
+def write_artifact(job: Job, checked: Checked, target: Path) -> Record:
     """Write an artefact that passed, with its description and vectors, and return its record.
 
     The test examples are run now, once, to report on it. Raises CheckFailedError for one that did
@@ -166,7 +167,7 @@ def write_artifact(job: ExportJob, checked: Checked, target: Path) -> Record:
         "needs": checked.file.needs,
         "notes": [*job.notes, *checked.file.notes],
         "inputs": job.reference.feed.describe(),
-        "removed": job.shrunk.removed,
+        "removed": job.removed,
         "verdict": checked.verdict.describe(),
         "runtime_version": checked.facts["version"],
         "speed": None if checked.speed is None else checked.speed.describe(),

@@ -47,11 +47,7 @@ def describe_artifact_file(path: Path, file_format: str) -> dict[str, Any]:
     with deploy_errors(CheckpointError):
         content = read_regular(path, MOST_ARTIFACT_BYTES)
     try:
-        described = (
-            _describe_tflite(content)
-            if file_format == "tflite"
-            else _describe_onnx(content, path.parent)
-        )
+        described = describe_content(content, file_format, path.parent)
     except CheckpointError as error:
         raise CheckpointError(error.what, value=f"{path}: {error.value}") from error
     return {
@@ -62,6 +58,13 @@ def describe_artifact_file(path: Path, file_format: str) -> dict[str, Any]:
         "macs_nonzero": None,
         **_description(path),
     }
+
+
+def describe_content(content: bytes, file_format: str, folder: Path) -> dict[str, Any]:
+    """What the bytes of an artefact in `folder` hold; raises CheckpointError."""
+    if file_format == "tflite":
+        return _describe_tflite(content)
+    return _describe_onnx(content, folder)
 
 
 def _description(path: Path) -> dict[str, Any]:

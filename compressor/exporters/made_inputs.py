@@ -12,9 +12,9 @@ import numpy as np
 from compressor.data import Dataset
 from compressor.errors import UsageError
 from compressor.foundation import quiet_tensorflow
-from compressor.models import Sizes, input_names, random_inputs, real_inputs
+from compressor.models import Sizes, input_names, random_inputs
 
-_CHECKED, _CALIBRATED = 0, 1
+CHECKED, CALIBRATED = 0, 1
 """Seeds: int8 is not checked on the inputs that it is calibrated on."""
 
 
@@ -46,20 +46,23 @@ class MadeInputs:
             hint="--input-range 0,255 (in Python, input_range=(0, 255))",
         )
 
-    def refuse_idle(self, model: Any, data: Dataset | None) -> None:
-        """Raise UsageError where a range was given, and there is nothing to draw in it."""
+    def refuse_idle(self, real: Sequence[str], data: Dataset | None) -> None:
+        """Raise UsageError where a range was given, and there is nothing to draw in it.
+
+        `real` are the names of the inputs that take real numbers.
+        """
         if self.given is None:
             return
         if data is not None:
             what, hint = "an input range is for exports without data", "the data have their own"
-        elif not real_inputs(model):
+        elif not real:
             what, hint = "no input of the model takes real numbers in a range", "give the data"
         else:
             return
         low, high = self.given
         raise UsageError(what, value=f"{low:g},{high:g}", hint=f"leave it out: {hint}")
 
-    def draw(self, model: Any, count: int, sizes: Sizes, seed: int = _CHECKED) -> Any:
+    def draw(self, model: Any, count: int, sizes: Sizes, seed: int = CHECKED) -> Any:
         """Random inputs for `model`, `count` of them, as a data set stores them."""
         _, keras = quiet_tensorflow.load()
         made = random_inputs(model, count, seed, sizes=sizes, between=self.given or (0.0, 1.0))
@@ -68,6 +71,11 @@ class MadeInputs:
 
     def calibration(self, model: Any, count: int, sizes: Sizes) -> Any:
         """Inputs to calibrate int8 on; raises UsageError where no range was given."""
+        self.check_calibrates()
+        return self.draw(model, count, sizes, CALIBRATED)
+
+    def check_calibrates(self) -> None:
+        """Raise UsageError where no range was given to make up inputs in."""
         if self.given is None:
             raise UsageError(
                 "int8 needs examples to find the ranges of activations on",
@@ -75,7 +83,6 @@ class MadeInputs:
                 hint="give the data that the model was trained on, or the range of its inputs, "
                 "--input-range LOW,HIGH (in Python, input_range), to make some up",
             )
-        return self.draw(model, count, sizes, _CALIBRATED)
 
     @property
     def shown(self) -> str:

@@ -10,7 +10,6 @@ import numpy as np
 from compressor.data import Array, Inputs, rows, take
 from compressor.exporters.request import Quantize
 from compressor.exporters.verdict import Comparison, Computation, Verdict
-from compressor.foundation import quiet_tensorflow
 from compressor.models import Objective, Preprocessing
 
 Predict = Callable[[dict[str, Array]], np.ndarray]
@@ -88,8 +87,7 @@ class Reference:
 
     def inputs(self, names: tuple[str, ...], part: slice) -> dict[str, Array]:
         """The inputs of an artefact for a part of the examples, by their `names`."""
-        _, keras = quiet_tensorflow.load()
-        fed = keras.tree.flatten(self.feed(take(self.x, part)))
+        fed = self.feed.arrays(take(self.x, part))
         # Artefacts take float32 where the model takes another float type.
         arrays = [np.asarray(a, np.float32) if _is_float(a) else np.asarray(a) for a in fed]
         return dict(zip(names, arrays, strict=True))

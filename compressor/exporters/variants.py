@@ -10,9 +10,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from compressor.errors import ModelError, UsageError
-from compressor.exporters.job import Checked, ExportJob
+from compressor.exporters.checking import Checked, Job
 from compressor.exporters.parity import OUTPUT_TOLERANCE
-from compressor.exporters.recurrence import worth_measuring
 from compressor.exporters.request import (
     QUANTIZATIONS,
     ExportedFile,
@@ -46,7 +45,7 @@ class Variants:
     and a note says so.
     """
 
-    job: ExportJob
+    job: Job
     format: str
     runtime: str
     optimize: Optimize
@@ -164,7 +163,7 @@ class Variants:
     @functools.cached_property
     def unrolled(self) -> Sequence[int | None]:
         """The values of `Request.unrolled` to try."""
-        return worth_measuring(self.job.shrunk.model) if self.loops else (None,)
+        return self.job.unrolled() if self.loops else (None,)
 
     @property
     def _measures(self) -> bool:

@@ -61,6 +61,7 @@ from .objective import (
 from .open_sizes import (
     InputSize as InputSize,
     Sizes as Sizes,
+    named_sizes as named_sizes,
     sized as sized,
     sizes_fed as sizes_fed,
     sizes_given as sizes_given,
@@ -75,6 +76,8 @@ from .preprocessing import (
     Preprocessing as Preprocessing,
     check_fit as check_fit,
     input_names as input_names,
+    port_preprocessing as port_preprocessing,
+    port_range as port_range,
     preprocessing_of as preprocessing_of,
     structure as structure,
 )

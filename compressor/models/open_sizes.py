@@ -38,7 +38,14 @@ def sizes_given(model: Any, given: InputSize | None) -> Sizes:
 
     Raises UsageError where the size of an input is missing, does not fit, or is not open.
     """
-    wanted = open_inputs(model)
+    return named_sizes(open_inputs(model), given)
+
+
+def named_sizes(wanted: Mapping[str, Shape], given: InputSize | None) -> Sizes:
+    """The whole shapes of inputs whose `wanted` ones leave sizes open, as the user named them.
+
+    Raises UsageError as `sizes_given` does.
+    """
     if given is None:
         given = {}
     elif not isinstance(given, Mapping):

@@ -23,8 +23,12 @@ from compressor.foundation import quiet_tensorflow
 from compressor.models.input_uses import is_embedding, layers_for_raw_values, looks_up
 from compressor.models.layers import all_layers, refuse_stateful
 from compressor.models.tracing import Shape
+from deploy.artifact_parts import Port
 from deploy.examples import row_shape
 from deploy.text import clean
+
+_MOST_SCALED = 32.0
+"""What stands for larger numbers takes bytes as they are, not scaled to 0 to 1 or normalised."""
 
 # What tf.name_scope takes; the call of each layer opens one of its name.
 _SCOPE = re.compile(r"[A-Za-z0-9_.\\/>-]*")
@@ -60,12 +64,16 @@ class Preprocessing:
 
     def __call__(self, x: Inputs) -> Any:
         """Arrays (n, *row shape) of the rules' dtypes, in the model's `structure`."""
+        return self._arranged(self.arrays(x))
+
+    def arrays(self, x: Inputs) -> list[Array]:
+        """The same in the order of the rules, in a list."""
         fed = []
         for rule, shape, part in self._each(x):
             if rule.scale != 1:
                 part = part.astype(np.float32) / np.float32(1 / rule.scale)
             fed.append(part.astype(rule.dtype, copy=False).reshape(len(part), *shape))
-        return self._arranged(fed)
+        return fed
 
     def tensors(self, x: Any) -> Any:
         """The same for TensorFlow tensors, one or a dict by stored name, in a tf.data pipeline.
@@ -120,6 +128,31 @@ def preprocessing_of(model: Any, x: Inputs) -> Preprocessing:
         rules.append(_rule(name, tensor, layers, arrays[source], where))
     layout = keras.tree.map_structure(lambda tensor: tensor.name, structure(model))
     return Preprocessing(tuple(rules), tuple(sources), tuple(row_shapes), layout)
+
+
+def port_preprocessing(ports: Sequence[Port], x: Inputs) -> Preprocessing:
+    """Decide how the stored inputs `x` are fed to a file whose inputs are these `ports`.
+
+    As `preprocessing_of`, but nothing says what a layer does with bytes: they become 0 to 1, unless
+    the port is of integers with a scale that stand for larger numbers. Raises DataError.
+    """
+    arrays = named(x)
+    sources = _sources([port.name for port in ports], list(arrays))
+    rules, row_shapes = [], []
+    for port, source in zip(ports, sources, strict=True):
+        where = f"input {clean(port.name)}: " if len(ports) > 1 else ""
+        row_shapes.append(_row_shape(tuple(port.shape[1:]), arrays[source].shape[1:], where))
+        rules.append(_port_rule(port, arrays[source], where))
+    return Preprocessing(tuple(rules), tuple(sources), tuple(row_shapes), layout=None)
+
+
+def port_range(port: Port) -> tuple[float, float] | None:
+    """The real numbers that integers with a scale stand for; None for any other port."""
+    if port.scale is None or port.zero_point is None:
+        return None
+    limits = np.iinfo(port.dtype)
+    low, high = (port.scale * (limit - port.zero_point) for limit in (limits.min, limits.max))
+    return low, high
 
 
 def check_fit(model: Any, data: Dataset) -> Preprocessing:
@@ -276,6 +309,23 @@ def _rule(name: str, tensor: Any, layers: Sequence[Any], array: Array, where: st
     else:
         reason = f"as stored: {array.dtype}"
     return InputScaling(name, tuple(tensor.shape[1:]), dtype, scale, reason)
+
+
+def _port_rule(port: Port, array: Array, where: str) -> InputScaling:
+    between, dtype, scale = port_range(port), port.dtype, 1.0
+    if between is None and "float" not in dtype:
+        limits = None if dtype == "bool" else np.iinfo(dtype)
+        low, high = (0, 1) if limits is None else (int(limits.min), int(limits.max))
+        _check_integers(array, low, high, f"the model takes {dtype}", where)
+        reason = f"as stored: the model takes {dtype}"
+    elif array.dtype != np.uint8:
+        reason = f"as stored: {array.dtype}"
+    elif between is not None and between[1] > _MOST_SCALED:
+        reason = f"as stored: the model takes {between[0]:.4g} to {between[1]:.4g}"
+    else:
+        scale, reason = 1 / 255, "uint8 scaled to 0..1"
+    dtype = dtype if between is None else "float32"
+    return InputScaling(port.name, tuple(port.shape[1:]), dtype, scale, reason)
 
 
 def _check_integers(array: Array, low: int, high: int, takes: str, where: str) -> None:

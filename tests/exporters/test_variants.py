@@ -12,7 +12,7 @@ import pytest
 from compressor import exporters
 from compressor.errors import UsageError
 from compressor.exporters import exporting, variants
-from compressor.exporters.job import Checked
+from compressor.exporters.checking import Checked
 from compressor.exporters.request import QUANTIZATIONS, ExportedFile, Request
 from compressor.runs import is_slower
 

@@ -100,7 +100,7 @@ def _parsed(content: bytes) -> Any:
 
 def _read(model: Any, folder: Path | None, size: int) -> OnnxFile:
     operators: collections.Counter[tuple[str, str]] = collections.Counter()
-    for message in _walk(model):
+    for message in messages_in(model):
         if isinstance(message, onnx.NodeProto):
             operators[message.domain or "ai.onnx", message.op_type] += 1
         elif isinstance(message, onnx.SparseTensorProto):
@@ -125,7 +125,7 @@ def _read(model: Any, folder: Path | None, size: int) -> OnnxFile:
     )
 
 
-def _walk(message: Any, depth: int = 0) -> Iterator[Any]:
+def messages_in(message: Any, depth: int = 0) -> Iterator[Any]:
     """Every message in `message` but comments, then itself; `depth` counts the graphs around it.
 
     Raises CheckpointError for graphs that are nested too deep, and for names that are not UTF-8,
@@ -141,7 +141,7 @@ def _walk(message: Any, depth: int = 0) -> Iterator[Any]:
             continue
         if field.type == field.TYPE_MESSAGE:
             for value in values:
-                yield from _walk(value, depth)
+                yield from messages_in(value, depth)
         elif field.type == field.TYPE_STRING and not all(isinstance(one, str) for one in values):
             raise damaged_onnx("a name is no UTF-8")
     yield message

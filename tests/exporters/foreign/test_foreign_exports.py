@@ -14,7 +14,7 @@ from stock_runtimes import run_artefact
 import compressor
 from compressor import PruningSpec, TrainingOptions
 from compressor.data import Dataset, TrainingData
-from compressor.exporters.job import CHOSEN_ON
+from compressor.exporters.checking import CHOSEN_ON
 from compressor.models.files import load_model
 from compressor.models.preprocessing import preprocessing_of
 from deploy import read_artifact

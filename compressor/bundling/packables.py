@@ -1,0 +1,91 @@
+"""The artefacts to pack: with the description beside the file, or one made by running it once."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from compressor.data import Dataset
+from compressor.errors import UsageError
+from compressor.exporters import artifact_format, describe_graph_file
+from compressor.foundation import deploy_errors
+from deploy.artifact import (
+    DESCRIPTION_SUFFIX,
+    MOST_VECTORS_BYTES,
+    VECTORS_SUFFIX,
+    Artifact,
+    read_artifact,
+)
+from deploy.container import is_member_name
+from deploy.files import read_regular
+from deploy.profile import DeviceProfile
+from deploy.vectors import CheckVectors
+
+IDLE = "every artefact has a description, which says it"
+
+
+@dataclasses.dataclass(frozen=True)
+class Packable:
+    """An artefact with its description; `notes` say how that was made, if it was made now."""
+
+    path: Path
+    artifact: Artifact
+    held: tuple[bytes, bytes] | None = None
+    """the model and its check vectors; None where they lie in files"""
+    notes: tuple[str, ...] = ()
+
+    def read(self) -> tuple[bytes, CheckVectors, bytes]:
+        """The model, and the check vectors, also as bytes. Raises BundleError."""
+        beside = self.path.with_name(self.path.name + VECTORS_SUFFIX)
+        with deploy_errors():
+            if self.held is not None:
+                model, vectors = self.held
+            else:
+                model = read_regular(self.path, self.artifact.bytes)
+                vectors = read_regular(beside, MOST_VECTORS_BYTES)
+            return model, CheckVectors.parse(vectors, beside), vectors
+
+
+def read_packables(
+    paths: Sequence[Path], profile: DeviceProfile, data: Dataset | None, options: Mapping[str, Any]
+) -> list[Packable]:
+    """The artefacts of these files, in order.
+
+    A .tflite or .onnx file without a description is run once, in the runtime of the device, with
+    `data` and the `options` of `describe_graph_file`. Raises UsageError for anything else, and
+    where data or options are given and every file has a description.
+    """
+    if not paths:
+        raise UsageError("there is nothing to pack", value="no artefact")
+    found = []
+    for path in paths:
+        if path.is_dir():
+            raise UsageError("a folder is no artefact", value=path, hint="name the files in it")
+        if not path.is_file():
+            raise UsageError("no such file", value=path)
+        found.append(_read(path, profile, data, options))
+        if not is_member_name(path.name):
+            hint = "export it under a name of plain letters, digits and _.-"
+            raise UsageError("a bundle cannot hold a file of this name", value=path.name, hint=hint)
+    if len(set(map(Path.resolve, paths))) < len(paths):
+        raise UsageError("an artefact is named twice", value=", ".join(map(str, paths)))
+    given = [name for name, value in (("data", data), *options.items()) if value is not None]
+    if given and all(one.held is None for one in found):
+        option = f"--{given[0].replace('_', '-')}"
+        raise UsageError(f"{option} has no effect", value=paths[0], hint=f"leave it out: {IDLE}")
+    return found
+
+
+def _read(
+    path: Path, profile: DeviceProfile, data: Dataset | None, options: Mapping[str, Any]
+) -> Packable:
+    file_format = artifact_format(path)
+    beside = (path.with_name(path.name + end) for end in (DESCRIPTION_SUFFIX, VECTORS_SUFFIX))
+    if file_format is None or any(other.exists() for other in beside):
+        with deploy_errors():
+            return Packable(path, read_artifact(path))
+    runtime = profile.runtime if profile.format == file_format else None
+    made = describe_graph_file(path, data, runtime=runtime, **options)
+    return Packable(path, made.artifact, (made.content, made.vectors), made.notes)

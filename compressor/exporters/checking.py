@@ -1,0 +1,269 @@
+"""Building and checking the variants of one model: what jobs on any kind of model share."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import dataclasses
+import functools
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from compressor import runtimes
+from compressor.data import Dataset, Inputs, TrainingData, draw_examples
+from compressor.errors import CheckFailedError, CheckpointError, ModelError, UsageError
+from compressor.exporters import parity
+from compressor.exporters.made_inputs import MadeInputs
+from compressor.exporters.parity import Reference
+from compressor.exporters.processes import Processes
+from compressor.exporters.request import ExportedFile, Request
+from compressor.exporters.speed import Speed
+from compressor.exporters.verdict import Verdict
+from compressor.models import Preprocessing
+from deploy import CheckVectors
+
+CALIBRATION = 256
+"""Examples on which the ranges of activations are found: of the training set, or made up."""
+RANDOM_INPUTS, LEAST_INPUTS = 256, 32
+"""Random inputs on which an artefact is compared without data: fewer of a large network."""
+RANDOM_MACS = 32 * 10**9
+"""Multiply-accumulates that random inputs may take: a second or two."""
+CHOSEN_ON = round(1 / min(parity.ACCURACY_TOLERANCE.values()))
+"""Examples that tell a difference as small as is tolerated: where the validation set has fewer,
+training examples are added."""
+BATCH = 32
+"""Batch size when the accuracy of an artefact is measured."""
+SINGLE = 256
+"""Examples that are also run one by one, as on a device: drawn over all classes."""
+PLAIN, PLAIN_SINGLE = 64, 16
+"""Examples that plain kernels run, too: in batches, and one by one."""
+PLAIN_MACS = 4 * 10**9
+"""Multiply-accumulates that plain kernels are given at most: some ten seconds."""
+VECTORS = 16
+"""Validation examples that go with the artefact, drawn over all classes."""
+
+FORMATS = {"tflite": "litert", "onnx": "onnxruntime"}
+"""Format -> its default runtime."""
+
+VECTOR_TOLERANCE = {"none": 1e-3, "float16": 1e-2}
+OTHER_VECTOR_TOLERANCE = 2e-2
+"""Of the check vectors, as a fraction of the largest output: another processor adds in another
+order, may compute in half precision, and may round an activation to the next integer. One step of
+an int8 output is up to 2/255 of the largest; emulated arm64 and armhf differed by one step from
+x86-64 in int8, by 0.0001 with dynamic ranges, and not measurably in float32."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """An artefact with the result of its parity check."""
+
+    format: str
+    request: Request
+    file: ExportedFile
+    verdict: Verdict
+    facts: dict[str, Any]
+    """what the runner said when it loaded the file"""
+    vectors: CheckVectors | None
+    """None where the runtime did not run it"""
+    speed: Speed | None = None
+    """None where it was not measured"""
+
+    @property
+    def size(self) -> int:
+        return len(self.file.content)
+
+
+class Job(abc.ABC):
+    """A model with the data that its artefacts are compared on, and the processes that run them.
+
+    `reference` are the model's outputs; `notes` are for the user, a sentence each; `removed` says
+    how many units of a layer were removed; `packages` made the artefact, and made the model run.
+    """
+
+    labels: tuple[str, ...] | None
+    made: MadeInputs
+    source: Path | None
+    processes: Processes
+    data: Dataset | None
+    reference: Reference
+    notes: tuple[str, ...]
+    removed: dict[str, int]
+    batch = BATCH
+    """how many examples are run at once, where not one by one"""
+
+    @abc.abstractmethod
+    def build(self, file_format: str, request: Request) -> ExportedFile:
+        """The artefact in memory, not yet run."""
+
+    @property
+    @abc.abstractmethod
+    def dense_bytes(self) -> int:
+        """Bytes of the model's weights, dense in float32, before anything was removed."""
+
+    @property
+    @abc.abstractmethod
+    def sparsity(self) -> float | None:
+        """The fraction of the model's weights that is zero; None without weights."""
+
+    @property
+    @abc.abstractmethod
+    def real_inputs(self) -> tuple[str, ...]:
+        """The names of the inputs that take real numbers."""
+
+    @abc.abstractmethod
+    def packages(self, file_format: str) -> tuple[str, ...]: ...
+
+    @abc.abstractmethod
+    def unrolled(self) -> Sequence[int | None]:
+        """The values of `Request.unrolled` that are worth measuring."""
+
+    @property
+    @abc.abstractmethod
+    def _plain_examples(self) -> int:
+        """How many examples plain kernels run."""
+
+    @abc.abstractmethod
+    def _scores(self, x: Inputs, feed: Preprocessing, called: str) -> np.ndarray:
+        """The outputs of the model on these examples, which messages call so."""
+
+    @abc.abstractmethod
+    def _made_calibration(self) -> Inputs:
+        """Made-up inputs to calibrate int8 on."""
+
+    def elsewhere(self, file_format: str) -> Reference | None:
+        """The model's outputs at another size that a file of this format takes, too."""
+        return None
+
+    def _check_labels(self, classes: int) -> None:
+        if self.labels is not None and len(self.labels) != classes:
+            count = f"{len(self.labels)} labels, {classes} classes"
+            raise UsageError("there is not one label a class", value=count)
+
+    @functools.cached_property
+    def test(self) -> Reference | None:
+        """The outputs of the model on the test examples; None without data."""
+        if self.data is None:
+            return None
+        x, labels = self.data.x_test, self.data.y_test
+        scores = self._scores(x, self.reference.feed, "test examples")
+        return dataclasses.replace(self.reference, x=x, scores=scores, labels=labels)
+
+    def __enter__(self) -> Self:
+        """Keep one process for each runtime, instead of one for each file."""
+        self.processes.__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.processes.__exit__(*error)
+
+    def request(self, runtime: str, quantize: Any, optimize: Any, encoding: str | None) -> Request:
+        """A request, with the calibration data of this job where the quantisation needs them."""
+        calibration = self._calibration if quantize == "int8" else ()
+        return Request(runtime, quantize, optimize, encoding, calibration)
+
+    def calibrated_on(self, request: Request) -> str:
+        """What the calibration data are, where they are made up, else empty."""
+        return self.made.shown if request.calibration else ""
+
+    def check(self, file_format: str, request: Request, file: ExportedFile) -> Checked:
+        """Read the file back, run it in its runtime and in plain kernels, and judge it.
+
+        It is run on the examples to choose on, never on test examples. A file that our reader or
+        the runtime refuses, or that crashes it, does not pass. Raises MissingRuntimeError where the
+        runtime is not available.
+        """
+        quantize, whole = request.quantize, self.reference
+        single, vectors = self._drawn(SINGLE), self._drawn(VECTORS)
+        count = self._plain_examples
+        few = [(self._drawn(count), self.batch), (self._drawn(min(count, PLAIN_SINGLE)), 1)]
+        runtime = runtimes.find(request.runtime).verified_in
+        facts = {"runtime": runtime, "version": runtimes.state(runtime).version or ""}
+        other = self.elsewhere(file_format)
+        away: np.ndarray | None = None
+        try:
+            _read_back(file_format, file.content)
+            with self.processes.loaded(runtime, file_format, file) as (facts, run):
+                scores = run(whole, self.batch)
+                one_by_one = run(whole.only(single), 1)
+                found = [run(whole.only(drawn), batch) for drawn, batch in few]
+                away = None if other is None else run(other, self.batch)
+        except (CheckFailedError, CheckpointError) as error:
+            failed = parity.failure(str(error), whole, quantize)
+            return Checked(file_format, request, file, failed, facts, None)
+        default = FORMATS[file_format]
+        plain: list[np.ndarray] = []
+        plain_away: np.ndarray | None = None
+        # Without plain kernels for it, outputs are held against the model's alone.
+        with (
+            contextlib.suppress(CheckFailedError),
+            self.processes.loaded(default, file_format, file, reference=True) as (_, run),
+        ):
+            plain += [run(whole.only(drawn), batch) for drawn, batch in few]
+            plain_away = None if other is None else run(other, self.batch)
+        model = [whole.only(drawn).scores for drawn, _ in few]
+        by_both = list(zip(found, plain, model, strict=True)) if plain else []
+        verdict = parity.judge(scores, whole, quantize, by_both)
+        if verdict.passed:
+            part = whole.only(single)
+            verdict = parity.judge_single(verdict, one_by_one, scores[single], part)
+        if verdict.passed and other is not None and away is not None:
+            both = [] if plain_away is None else [(away, plain_away, other.scores)]
+            if reason := parity.judge(away, other, quantize, both).reason:
+                verdict = verdict.failed(f"with inputs of another size, {reason}")
+        tolerance = VECTOR_TOLERANCE.get(quantize, OTHER_VECTOR_TOLERANCE)
+        check = CheckVectors(
+            whole.only(vectors).inputs(file.inputs, slice(None)),
+            scores[vectors],
+            tolerance * max(verdict.chosen_on.scale, 1e-6),
+        )
+        return Checked(file_format, request, file, verdict, facts, check)
+
+    def on_test(self, checked: Checked) -> Checked:
+        """An artefact that passed, with its verdict on the test examples, which choose nothing."""
+        if self.test is None or not checked.verdict.passed:
+            return checked
+        runtime = runtimes.find(checked.request.runtime).verified_in
+        try:
+            with self.processes.loaded(runtime, checked.format, checked.file) as (_, run):
+                verdict = parity.report(checked.verdict, run(self.test, self.batch), self.test)
+        except CheckFailedError as error:
+            verdict = checked.verdict.failed(str(error))
+        return dataclasses.replace(checked, verdict=verdict)
+
+    def noted(self, file: ExportedFile, request: Request, *notes: str) -> ExportedFile:
+        """The file with further notes first, and with what it was calibrated on if made up."""
+        made = self.calibrated_on(request)
+        if made:
+            made = f"Calibrated on {made}: give data for the accuracy of real ones."
+        return dataclasses.replace(file, notes=(*filter(None, (*notes, made)), *file.notes))
+
+    @functools.cached_property
+    def _calibration(self) -> tuple[np.ndarray, ...]:
+        if self.data is None:
+            x, labels = self._made_calibration(), None
+        else:
+            x, labels = TrainingData.of(self.data).training_part(CALIBRATION)
+        examples = dataclasses.replace(self.reference, x=x, labels=labels)
+        names = tuple(rule.name for rule in self.reference.feed.rules)
+        return tuple(examples.inputs(names, slice(None)).values())
+
+    def _drawn(self, count: int) -> np.ndarray:
+        return draw_examples(self.reference.x, self.reference.labels, count)
+
+
+def finite(scores: np.ndarray, called: str) -> np.ndarray:
+    broken = int(np.sum(~np.isfinite(scores).all(axis=1)))
+    if broken:
+        what = "the model's own outputs are NaN or infinite"
+        raise ModelError(what, value=f"for {broken} of {len(scores)} {called}")
+    return scores
+
+
+def _read_back(file_format: str, content: bytes) -> None:
+    """Raise CheckpointError for a file that violates its format; nothing is executed."""
+    reading = importlib.import_module(f"compressor.exporters.{file_format}.reading")
+    getattr(reading, f"read_{file_format}")(content)

@@ -1,0 +1,184 @@
+"""A graph file as the source of a job: run once as it came, in its own runtime, to compare with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from compressor.data import Dataset, Inputs, TrainingData, draw_examples, rows, take
+from compressor.errors import CheckFailedError, DataError, ModelError, UsageError
+from compressor.exporters import parity
+from compressor.exporters.checking import (
+    CALIBRATION,
+    CHOSEN_ON,
+    FORMATS,
+    PLAIN,
+    PLAIN_MACS,
+    RANDOM_INPUTS,
+    Checked,
+    Job,
+    finite,
+)
+from compressor.exporters.graph_file import GraphFile, read_graph_file
+from compressor.exporters.graph_inputs import check_ports, draw, real_ports
+from compressor.exporters.made_inputs import CALIBRATED, MadeInputs
+from compressor.exporters.parity import Reference
+from compressor.exporters.processes import Processes
+from compressor.exporters.request import ExportedFile, Request, checked_labels
+from compressor.models import (
+    InputSize,
+    Objective,
+    Preprocessing,
+    named_sizes,
+    port_preprocessing,
+)
+from deploy.artifact_parts import Port
+
+_COMPARED = 8
+"""Examples that are run both in a batch and one by one, to find out whether that is the same."""
+_USES = 100
+"""How often a weight of a small network is multiplied, roughly, for each example."""
+
+
+class GraphJob(Job):
+    """A .tflite or .onnx file with the data that its variants are compared on.
+
+    The file as it came, in the default runtime of its format, says what is right. Arguments as of
+    `ExportJob`. Raises CheckpointError for a damaged file, ModelError for one with other outputs
+    than scores, (n, classes), or whose outputs are no numbers, CheckFailedError where the runtime
+    refuses it, DataError where the data do not fit it, and UsageError as `ExportJob` does.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        data: Dataset | None = None,
+        *,
+        labels: Sequence[str] | None = None,
+        threads: int | None = None,
+        input_size: InputSize | None = None,
+        made: MadeInputs | None = None,
+    ) -> None:
+        self.labels, self.made = checked_labels(labels), made or MadeInputs()
+        self.source, self.data = path, data
+        self.graph: GraphFile = read_graph_file(path)
+        self.threads, self.processes = threads, Processes(threads)
+        self.notes, self.removed = (), {}
+        with self.processes.loaded(self._runtime, self.graph.format, self._file(())) as (facts, _):
+            self.ports, outputs = (
+                [Port(**port | {"shape": tuple(port["shape"])}) for port in facts[side]]
+                for side in ("inputs", "outputs")
+            )
+        check_ports(self.ports, outputs)
+        if self.made.given is not None:
+            self.made.refuse_idle(self.real_inputs, data)
+        self.original = self._file(tuple(port.name for port in self.ports))
+        if data is None:
+            self.sizes = named_sizes(self._open, input_size)
+            x = draw(self.ports, RANDOM_INPUTS, self.sizes, self.made)
+            feed, y = port_preprocessing(self.ports, x), None
+        else:
+            feed = port_preprocessing(self.ports, data.x_train)
+            port_preprocessing(self.ports, data.x_test)
+            x, y = TrainingData.of(data).choosing_part(CHOSEN_ON)
+        scores = self._first_scores(x, feed)
+        objective = self._objective(scores.shape[1])
+        self._check_labels(max(objective.classes, 2))
+        if data is not None and max(objective.classes, 2) < data.classes:
+            raise DataError(
+                "the data set has more classes than the model",
+                value=f"data {data.classes}, model {max(objective.classes, 2)}",
+                hint="give the data that the model was trained on",
+            )
+        self.reference = Reference(x, feed, scores, y, objective)
+
+    @property
+    def real_inputs(self) -> tuple[str, ...]:
+        return real_ports(self.ports)
+
+    @property
+    def sparsity(self) -> float | None:
+        return self.graph.sparsity
+
+    @property
+    def dense_bytes(self) -> int:
+        return self.graph.dense_bytes
+
+    def packages(self, file_format: str) -> tuple[str, ...]:
+        return ("ai-edge-litert",) if file_format == "tflite" else ("onnx",)
+
+    def unrolled(self) -> Sequence[int | None]:
+        return (None,)
+
+    def as_it_came(self, runtime: str | None = None) -> Checked:
+        """The file itself, run and judged in `runtime`, by default that of its format."""
+        request = Request(runtime or self._runtime, self.graph.quantized)
+        return self.check(self.graph.format, request, self.original)
+
+    def build(self, file_format: str, request: Request) -> ExportedFile:
+        if file_format != self.graph.format:
+            raise UsageError(
+                f"a .{self.graph.format} file does not become .{file_format}",
+                value=self.source,
+                hint=f"export it as .{self.graph.format}, or the model that it was made of",
+            )
+        raise NotImplementedError
+
+    @property
+    def _runtime(self) -> str:
+        return FORMATS[self.graph.format]
+
+    @property
+    def _open(self) -> dict[str, tuple[int | None, ...]]:
+        """The inputs with open sizes, the batch excepted."""
+        return {port.name: port.shape[1:] for port in self.ports if None in port.shape[1:]}
+
+    def _file(self, inputs: tuple[str, ...]) -> ExportedFile:
+        return ExportedFile(self.graph.content, inputs, self.graph.tensors, self.graph.needs)
+
+    def _objective(self, classes: int) -> Objective:
+        outputs = self.graph.outputs_are
+        return Objective(None, (), "index", outputs, classes, "inferred")  # type: ignore[arg-type]
+
+    @property
+    def _plain_examples(self) -> int:
+        return int(np.clip(PLAIN_MACS // max(_USES * self.graph.parameters, 1), 2, PLAIN))
+
+    def _first_scores(self, x: Inputs, feed: Preprocessing) -> np.ndarray:
+        """The outputs on these examples; settles whether several can be run at once."""
+        few = take(x, draw_examples(x, None, _COMPARED))
+        single = self._run(few, feed, 1)
+        if single.ndim != 2:
+            value = f"output {('n', *single.shape[1:])}"
+            raise ModelError("the model must give one score per class", value=value)
+        try:
+            together = self._run(few, feed, self.batch)
+            scale = max(float(np.max(np.abs(single), initial=0.0)), 1e-6)
+            same = together.shape == single.shape and bool(
+                np.max(np.abs(together - single), initial=0.0)
+                <= parity.OUTPUT_TOLERANCE["float16"] * scale
+            )
+        except CheckFailedError:
+            same = False
+        if not same:
+            self.batch = 1
+            self.notes += ("It was run one example at a time: it does not take several at once.",)
+        called = "random inputs" if self.data is None else "examples"
+        return self._scores(x, feed, called)
+
+    def _scores(self, x: Inputs, feed: Preprocessing, called: str) -> np.ndarray:
+        return finite(self._run(x, feed, self.batch), called)
+
+    def _run(self, x: Inputs, feed: Preprocessing, batch: int) -> np.ndarray:
+        nothing = np.zeros((rows(x), 1), np.float32)
+        examples = Reference(x, feed, nothing, None, self._objective(1))
+        loaded = self.processes.loaded(self._runtime, self.graph.format, self.original)
+        with loaded as (_, run):
+            scores: np.ndarray = run(examples, batch)
+            return scores
+
+    def _made_calibration(self) -> Inputs:
+        self.made.check_calibrates()
+        return draw(self.ports, CALIBRATION, self.sizes, self.made, CALIBRATED)
