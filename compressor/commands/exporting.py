@@ -35,8 +35,8 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
 @click.command(cls=Command)
 @click.argument("model", type=PATH)
 @output_option(
-    "Artefact to write, or the folder for --format all. Default: NAME.tflite or NAME.onnx (folder: "
-    "NAME-artefacts) next to MODEL, or in the run directory."
+    "Artefact to write, or the folder for --format all. Default: NAME.tflite or NAME.onnx (of such "
+    "a file NAME-small; folder: NAME-artefacts) next to MODEL, or in the run directory."
 )
 @click.option(
     "--format",
@@ -100,8 +100,9 @@ def export(
 ) -> None:
     """Export a model to TFLite or ONNX, verified in its runtime.
 
-    MODEL is a Keras model (.keras, .h5 or SavedModel) or a run directory. Units and channels that
-    no longer matter are removed, each tensor gets the smallest encoding that the runtime executes
+    MODEL is a Keras model (.keras, .h5 or SavedModel), a run directory, or a .tflite or .onnx file
+    of any origin, which keeps its format and is held against what it computes itself. Of a Keras
+    model units and channels that no longer matter are removed. Each tensor gets the smallest encoding that the runtime executes
     correctly, and the runtime runs the artefact on validation examples; test examples only report.
     If it does not compute what the file says, or accuracy falls too far, the artefact is kept as
     FILE.rejected, and the exit code is 1. Its description, FILE.json, and check vectors,
@@ -113,6 +114,7 @@ def export(
       compressor export pruned.keras --data data.npz --for tflite-runtime -o model.tflite
       compressor export pruned.keras --format all -o artefacts
       compressor export net.h5 --quantize int8 --input-range 0,255 -o net.tflite
+      compressor export found.onnx --data data.npz --quantize auto -o small.onnx
     """
     if file_format == "all" and quantize is not None:
         raise click.UsageError("--format all covers every quantisation: leave --quantize out.")

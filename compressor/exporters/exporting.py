@@ -17,6 +17,9 @@ from compressor.errors import (
 )
 from compressor.exporters.checking import FORMATS, Checked, Job
 from compressor.exporters.description import describe_artifact
+from compressor.exporters.graph_file import is_graph_file
+from compressor.exporters.graph_job import GraphJob
+from compressor.exporters.inspection import artifact_format
 from compressor.exporters.job import ExportJob
 from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.request import (
@@ -57,10 +60,13 @@ def export(
 ) -> Record:
     """Export a model as the artefact `output`, and prove it in the runtime that will execute it.
 
-    `model` is a Keras model, a model file, the folder of a step, or a run directory with step_2_2.
-    It is first shrunk, exactly; a subclassed model, or one with a layer that cannot be rebuilt, is
-    exported as it is, and `notes` say so. `format` defaults to the suffix of `output`, `runtime` to
-    litert for TFLite and onnxruntime for ONNX. `quantize` "auto" is the smallest (with `optimize`
+    `model` is a Keras model, a model file, the folder of a step, a run directory with step_2_2, or
+    a .tflite or .onnx file of any origin. A Keras model is first shrunk, exactly; a subclassed one,
+    or one with a layer that cannot be rebuilt, is exported as it is, and `notes` say so. A .tflite
+    or .onnx file keeps its format and open sizes, and is held against what it computes itself;
+    where it is quantised already its values stay, and where nothing makes it smaller it is left as
+    it came, which `notes` say, too. `format` is by default that of `output`, `runtime` is litert
+    for TFLite and onnxruntime for ONNX. `quantize` "auto" is the smallest (with `optimize`
     "latency": the fastest, measured) whose accuracy holds. `encoding` forces one for every tensor
     that it can store. `labels` are the names of the classes. Sizes that the inputs leave open
     are those of the data, without data `input_size`, (64, 64) or by the inputs' names: a TFLite
@@ -109,7 +115,7 @@ def export_all(
     output: Path | str | None = None,
     data: Dataset | None = None,
     *,
-    runtimes: Sequence[str] = tuple(FORMATS.values()),
+    runtimes: Sequence[str] | None = None,
     optimize: Optimize = "size",
     encoding: str | None = None,
     labels: Sequence[str] | None = None,
@@ -121,16 +127,23 @@ def export_all(
 ) -> list[Record]:
     """Export a model in every format and quantisation into the folder `output`.
 
-    Arguments as in `export`; the files are NAME-QUANTISATION.FORMAT. Returns the record of each; of
-    one that could not be made or did not pass it has `error` and `exit_code`.
+    Arguments as in `export`; the files are NAME-QUANTISATION.FORMAT. The `runtimes` are by default
+    those of both formats, of a .tflite or .onnx file that of its own. Returns the record of each;
+    of one that could not be made or did not pass it has `error` and `exit_code`.
     """
     listener = listener or SilentListener()
-    folder = artefacts_folder(model, output)
+    graph = artifact_format(Path(model)) if is_graph_file(model) else None
+    if runtimes is None:
+        runtimes = tuple(FORMATS.values()) if graph is None else (FORMATS[graph],)
+    folder, stem = artefacts_folder(model, output), artefact_stem(model)
     jobs = []
     for runtime in runtimes:
         chosen = find(runtime).format
+        if graph not in (None, chosen):
+            hint = f"choose {FORMATS[graph or chosen]}"
+            raise UsageError(f"a .{graph} file stays one", value=runtime, hint=hint)
         for quantize in QUANTIZATIONS:
-            target = folder / f"{artefact_stem(model)}-{quantize}.{chosen}"
+            target = folder / f"{stem}-{quantize}.{chosen}"
             _check_free(target, force)
             jobs.append((chosen, runtime, quantize, target))
     records = []
@@ -198,8 +211,18 @@ def _job(
     listener: Listener,
     input_size: InputSize | None,
     input_range: tuple[float, float] | None,
-) -> ExportJob:
+) -> Job:
     made = MadeInputs.within(input_range)
+    if is_graph_file(model):
+        listener.stage("run the model")
+        return GraphJob(
+            Path(model),
+            data,
+            labels=labels,
+            threads=threads,
+            input_size=input_size,
+            made=made,
+        )
     listener.stage("run and shrink the model")
     given = model if hasattr(model, "layers") else model_to_shrink(Path(model))
     data = known_data(given) if data is None else data
@@ -224,6 +247,8 @@ def _limit(
 
 
 def _target(model: Any, output: Path | str | None, file_format: str | None) -> tuple[str, Path]:
+    if is_graph_file(model):
+        return _graph_target(Path(model), output, file_format)
     if isinstance(model, (str, Path)):
         model_to_shrink(Path(model))  # a model that is not there is said first
     suffix = Path(output).suffix.removeprefix(".") if output is not None else ""
@@ -239,6 +264,29 @@ def _target(model: Any, output: Path | str | None, file_format: str | None) -> t
     if suffix != chosen:
         raise UsageError(f"a {chosen} artefact is a .{chosen} file", value=output)
     return chosen, Path(output)
+
+
+def _graph_target(
+    source: Path, output: Path | str | None, file_format: str | None
+) -> tuple[str, Path]:
+    """Where the variant of a .tflite or .onnx file goes: by default NAME-small beside it."""
+    own = artifact_format(source)
+    assert own is not None
+    target = source.with_name(f"{source.stem}-small.{own}") if output is None else Path(output)
+    asked = file_format or target.suffix.removeprefix(".")
+    if asked != own:
+        raise UsageError(
+            f"a .{own} file stays one",
+            value=f"{target.name} is to be .{asked}" if asked else target,
+            hint=f"write a .{own} file, or export the model that it was made of",
+        )
+    if target.suffix != f".{own}":
+        raise UsageError(f"a {own} artefact is a .{own} file", value=target)
+    if target.exists() and target.samefile(source):
+        raise UsageError(
+            "the model would be overwritten", value=target, hint="name another with -o"
+        )
+    return own, target
 
 
 def _runtime(file_format: str, runtime: str | None) -> str:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -117,6 +120,16 @@ class GraphJob(Job):
         request = Request(runtime or self._runtime, self.graph.quantized)
         return self.check(self.graph.format, request, self.original)
 
+    def request(self, runtime: str, quantize: Any, optimize: Any, encoding: str | None) -> Request:
+        if self._is_quantized:
+            return Request(runtime, self.graph.quantized, optimize, encoding)
+        return super().request(runtime, quantize, optimize, encoding)
+
+    @property
+    def _is_quantized(self) -> bool:
+        """Whether its weights are narrower already than a quantisation would make them."""
+        return self.graph.quantized not in ("none", "float16")
+
     def build(self, file_format: str, request: Request) -> ExportedFile:
         if file_format != self.graph.format:
             raise UsageError(
@@ -124,7 +137,35 @@ class GraphJob(Job):
                 value=self.source,
                 hint=f"export it as .{self.graph.format}, or the model that it was made of",
             )
-        raise NotImplementedError
+        exporter = importlib.import_module(f"compressor.exporters.{file_format}")
+        note, asked = "", request
+        if self._is_quantized:
+            note = (
+                f"It is quantised already ({self.graph.quantized}): its weights keep their values."
+            )
+            asked = dataclasses.replace(request, quantize="none")
+        elif request.quantize == "none" and self.graph.quantized == "float16":
+            note = "Its weights are float16 already, and stay so."
+            asked = dataclasses.replace(request, quantize="float16", exact=True)
+        inputs = self.original.inputs
+        file: ExportedFile = exporter.export_graph(self.graph.content, asked, inputs)
+        if len(file.content) >= len(self.graph.content):
+            left = "It is left as it came: this would not make it smaller."
+            return dataclasses.replace(self.original, notes=(left,))
+        return self.noted(file, request, note)
+
+    def check(self, file_format: str, request: Request, file: ExportedFile) -> Checked:
+        """As of any job; what was to keep its values is held to the outputs of full precision."""
+        if file.content == self.graph.content:
+            request = dataclasses.replace(request, quantize=self.graph.quantized, calibration=())
+        checked = super().check(file_format, request, file)
+        verdict = checked.verdict
+        allowed = parity.OUTPUT_TOLERANCE["none"] * max(verdict.chosen_on.scale, 1e-6)
+        if self._is_quantized and verdict.passed and verdict.chosen_on.difference > allowed:
+            value = verdict.chosen_on.difference
+            reason = f"outputs differ by {value:.3g}, although no weight has another value"
+            return dataclasses.replace(checked, verdict=verdict.failed(reason))
+        return checked
 
     @property
     def _runtime(self) -> str:

@@ -62,18 +62,19 @@ def notes(model: Any) -> tuple[str, ...]:
     return (f"The file computes in float32 what the model computes in {listed(others)}.",)
 
 
-def fits_float16(values: np.ndarray) -> bool:
+def fits_float16(values: np.ndarray, *, exact: bool = False) -> bool:
     """Whether float16 can hold a weight: no overflow, and little lost near zero.
 
-    `values` are floats of any shape; rounding may lose 1e-5 of the sum of their squares.
+    `values` are floats of any shape; rounding may lose 1e-5 of the sum of their squares, where it
+    is to be `exact` nothing.
     """
     with np.errstate(over="ignore", under="ignore"):
         half = values.astype(np.float16)
     if not np.isfinite(half).all():
         return False
-    exact = values.astype(np.float64)
-    lost = np.square(half.astype(np.float64) - exact).sum()
-    return bool(lost <= _LARGEST_LOSS * np.square(exact).sum())
+    full = values.astype(np.float64)
+    lost = np.square(half.astype(np.float64) - full).sum()
+    return bool(lost <= (0 if exact else _LARGEST_LOSS) * np.square(full).sum())
 
 
 def is_other_float(dtype: Any) -> bool:

@@ -34,6 +34,8 @@ class Request:
     """of every tensor that it can store; None chooses for each"""
     calibration: Sequence[np.ndarray] = ()
     """one array (examples, *shape) an input, in the order of model.inputs; int8 needs them"""
+    exact: bool = False
+    """float16 only where it keeps every value"""
     unrolled: int | None = None
     """TFLite: recurrent layers of at most so many steps are unrolled, longer ones are loops; None:
     what is smallest, or, for the latency, fastest by constants"""

@@ -39,6 +39,13 @@ def is_saved_model(path: Path) -> bool:
     return path.is_dir() and (path / GRAPH).is_file()
 
 
+def is_graph(path: Path) -> bool:
+    """Whether this is a .tflite or .onnx file."""
+    if not path.is_file():
+        return False
+    return path.suffix.lower() in (".tflite", ".onnx") or _start(path)[4:8] == b"TFL3"
+
+
 def refuse_foreign(path: Path) -> None:
     """Raise ModelError, saying what it is and what would do, for a model of another program."""
     if found := _foreign(path):
@@ -53,7 +60,7 @@ def _foreign(path: Path) -> tuple[str, str] | None:
         return None
     start, suffix = _start(path), path.suffix.lower()
     if start[4:8] == b"TFL3":
-        hint = "give the Keras model that it was converted from; bench and inspect take it as it is"
+        hint = "give the Keras model that it was converted from; export, package and bench take it as it is"
         return "a TFLite file", hint
     if start[:1] == b"\x08" and (suffix == ".onnx" or b"onnx" in start or b"pytorch" in start):
         return "an ONNX file", _FROM_ONNX

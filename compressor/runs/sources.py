@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor.errors import CheckpointError, UsageError
 from compressor.foundation import sha256
-from compressor.runs.kinds import is_saved_model, model_files, model_kind, refuse_foreign
+from compressor.runs.kinds import is_graph, is_saved_model, model_files, model_kind, refuse_foreign
 from compressor.runs.run_directory import RECORD, read_record, same_pruning
 
 MODEL, MASKS, SPARSE = "model.keras", "masks.npz", "sparse.npz"
@@ -84,7 +84,7 @@ def artefact_stem(model: Any) -> str:
     """What an artefact of `model`, a Keras model or what the user named, is called by default."""
     if not isinstance(model, (str, Path)):
         return re.sub(r"\W+", "_", model.name)
-    return model_to_shrink(Path(model)).stem
+    return Path(model).stem if is_graph(Path(model)) else model_to_shrink(Path(model)).stem
 
 
 def artefact_path(model: Any, file_format: str) -> Path:
@@ -104,6 +104,8 @@ def artefacts_folder(model: Any, output: Path | str | None) -> Path:
 def _artefact_parent(model: Any) -> Path:
     if not isinstance(model, (str, Path)):
         raise UsageError("a model in memory needs an output", hint="name a file")
+    if is_graph(Path(model)):
+        return Path(model).parent
     given, source = Path(model), model_to_shrink(Path(model))
     if source not in (given, given / MODEL):
         return given

@@ -11,8 +11,8 @@ from compressor._version import __version__
 from compressor.errors import ModelError, UsageError
 from compressor.exporters import half_precision
 from compressor.exporters.onnx import integer
-from compressor.exporters.onnx.canonical import name_after_layers, put_in_order
-from compressor.exporters.onnx.convert import OPSET, convert
+from compressor.exporters.onnx.canonical import keep_names, name_after_layers, put_in_order
+from compressor.exporters.onnx.convert import convert
 from compressor.exporters.onnx.decoding import (
     CHOSEN_FROM,
     ENCODINGS,
@@ -21,19 +21,20 @@ from compressor.exporters.onnx.decoding import (
     choose,
     insert,
 )
-from compressor.exporters.onnx.graphs import array_of
+from compressor.exporters.onnx.foreign import opset_of, standard_form
+from compressor.exporters.onnx.graphs import all_nodes, array_of
 from compressor.exporters.onnx.passes import tidy
 from compressor.exporters.onnx.weights import (
     MIN_SIZE,
     Stored,
     float_weights,
-    integer_weights,
+    raw_weights,
     value_types,
 )
 from compressor.exporters.request import EncodedTensor, ExportedFile, Request
 from compressor.models import input_names
 
-__all__ = ["ENCODINGS", "export"]
+__all__ = ["ENCODINGS", "export", "export_graph"]
 
 
 def export(model: Any, request: Request) -> ExportedFile:
@@ -51,8 +52,26 @@ def export(model: Any, request: Request) -> ExportedFile:
     proto = convert(model)
     put_in_order(proto.graph)
     named = name_after_layers(proto.graph, model)
+    return _finished(proto, named, request, input_names(model), half_precision.notes(model))
+
+
+def export_graph(content: bytes, request: Request, inputs: tuple[str, ...]) -> ExportedFile:
+    """The ONNX file of a whole ONNX model of any origin, as `export` makes it of a Keras model.
+
+    Its inputs, with these names, and its output stay as they are, and so does an operator set that
+    is newer. Raises as `foreign.standard_form` does, too.
+    """
+    _check(request)
+    proto, notes = standard_form(content)
+    put_in_order(proto.graph)
+    return _finished(proto, keep_names(proto.graph), request, inputs, notes)
+
+
+def _finished(
+    proto: Any, named: set[str], request: Request, inputs: tuple[str, ...], notes: tuple[str, ...]
+) -> ExportedFile:
+    """The file of a model of which the weights are `named`."""
     tidy(proto, channels_last=request.quantize == "int8")
-    notes = half_precision.notes(model)
     if request.quantize == "int8":
         proto = integer.quantize_static(proto, request.calibration)
         notes += (integer.SATURATION,)
@@ -65,7 +84,9 @@ def export(model: Any, request: Request) -> ExportedFile:
     chains = _encode(proto.graph, request)
     tensors = _describe(proto.graph, chains, named)
     insert(proto.graph, chains)
-    return ExportedFile(_content(proto), input_names(model), tensors, {"ai.onnx": OPSET}, notes)
+    content = _content(proto)
+    needs = {one.domain or "ai.onnx": int(one.version) for one in proto.opset_import}
+    return ExportedFile(content, inputs, tensors, needs, notes)
 
 
 def _check(request: Request) -> None:
@@ -89,9 +110,10 @@ def _encode(graph: Any, request: Request) -> list[Chain]:
     """A chain for each weight; a plain initializer is one, too."""
     encodings = CHOSEN_FROM if request.encoding is None else (request.encoding,)
     wanted: list[tuple[str, list[Stored]]] = [
-        (weight.name, value_types(weight, request.quantize)) for weight in float_weights(graph)
+        (weight.name, value_types(weight, request.quantize, exact=request.exact))
+        for weight in float_weights(graph)
     ]
-    wanted += [(name, [stored]) for name, stored in integer_weights(graph)]
+    wanted += [(name, [stored]) for name, stored in raw_weights(graph)]
     return [
         choose(name, options, encodings if options[0].codes.size >= MIN_SIZE else ("dense",))
         for name, options in wanted
@@ -123,13 +145,17 @@ def _describe(graph: Any, chains: list[Chain], named: set[str]) -> tuple[Encoded
 
 
 def _content(proto: Any) -> bytes:
-    """The file: one operator set, and nothing about this machine."""
+    """The file: the operator sets that it needs, and nothing about this machine."""
+    opset, used = opset_of(proto), {node.domain for node in all_nodes(proto.graph)}
+    others = {one.domain: one.version for one in proto.opset_import if one.domain in used}
     proto.producer_name, proto.producer_version = "compressor", __version__
     proto.graph.ClearField("doc_string")
     proto.ClearField("doc_string")
     del proto.metadata_props[:]
     del proto.opset_import[:]
-    proto.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    for domain, version in {**others, "": opset}.items():
+        if domain != "ai.onnx":
+            proto.opset_import.append(onnx.helper.make_opsetid(domain, version))
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # the checker raises errors of several kinds

@@ -6,6 +6,7 @@ and iterates over sets.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from compressor.exporters.fingerprint import fingerprint
 from compressor.exporters.onnx import graphs
 from compressor.models import all_layers
 
+_FLOATS = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+
 
 def name_after_layers(graph: Any, model: Any) -> set[str]:
     """Name weights layer/variable, nodes after the layer or operator, values after their nodes.
@@ -22,14 +25,30 @@ def name_after_layers(graph: Any, model: Any) -> set[str]:
     Requires: the names of inputs and outputs are final. Returns the names of the weights for which
     a variable of `model` has the same values, in any order (transposed, or with its gates swapped).
     """
+    return _name(graph, _Variables(model).take)
+
+
+def keep_names(graph: Any) -> set[str]:
+    """As `name_after_layers`, of a graph whose float weights have names already, which they keep.
+
+    Returns those names.
+    """
+
+    def take(entry: Any, _: list[str]) -> str | None:
+        return entry.name if entry.dims and entry.data_type in _FLOATS else None
+
+    return _name(graph, take)
+
+
+def _name(graph: Any, take: Callable[[Any, list[str]], str | None]) -> set[str]:
+    """Name everything; `take` gives the name of an initializer that is a weight, by its place."""
     used = {entry.name for entry in (*graph.input, *graph.output)}
     mapping = {name: name for name in used}
-    variables = _Variables(model)
     found: set[str] = set()
     used_by = graphs.consumers(graph)
     for entry in graph.initializer:
         place = [entry.name, *(node.name for node, _ in used_by.get(entry.name, ()))]
-        name = variables.take(graphs.array_of(entry), place)
+        name = take(entry, place)
         if name is not None:
             mapping[entry.name] = graphs.unique(name, used)
             found.add(mapping[entry.name])
@@ -77,8 +96,9 @@ class _Variables:
                 key = fingerprint(np.asarray(variable))
                 self._names.setdefault(key, []).append(f"{path}/{tail if found else variable.name}")
 
-    def take(self, values: np.ndarray, place: list[str]) -> str | None:
+    def take(self, entry: Any, place: list[str]) -> str | None:
         """The variable of these values, if possible of the layer of this place; only once."""
+        values = graphs.array_of(entry)
         if values.dtype != np.float32 or values.ndim == 0:
             return None
         fitting = self._names.get(fingerprint(values), [])

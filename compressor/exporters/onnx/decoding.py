@@ -163,7 +163,7 @@ def _gaps(chain: Chain, stored: Stored, bits: int) -> str | None:
     positions = chain.node("CumSum", "positions", steps, chain.once("axis", 0, np.int32))
     values = _values(chain, codes)
     size = chain.constant("size", np.asarray([stored.codes.size], np.int64))
-    options = {"value": tensor("", np.zeros(1, np.int8))} if stored.is_integer else {}
+    options = {"value": tensor("", np.zeros(1, codes.dtype))} if stored.as_is else {}
     zeros = chain.node("ConstantOfShape", "zeros", size, **options)
     flat = chain.node("ScatterElements", "flat", zeros, positions, values)
     return _shaped(chain, flat)
@@ -222,7 +222,7 @@ def _values(chain: Chain, codes: np.ndarray) -> str:
 
 
 def _as_float(chain: Chain, values: str, stored: Stored) -> str:
-    if stored.kind == "float32" or stored.is_integer:
+    if stored.kind == "float32" or stored.as_is:
         return values
     return chain.node("Cast", "float", values, to=TensorProto.FLOAT)
 

@@ -49,8 +49,8 @@ class Stored:
     """float32 (at most 16,)"""
     scale: np.ndarray | None = None
     """float32, one a channel, broadcasts to `shape`; None: 1"""
-    is_integer: bool = False
-    """the weight is the integers themselves, not the dequantised values"""
+    as_is: bool = False
+    """the weight is the codes themselves, not what they stand for in float32"""
 
 
 def float_weights(graph: Any) -> list[FloatWeight]:
@@ -62,25 +62,29 @@ def float_weights(graph: Any) -> list[FloatWeight]:
     ]
 
 
-def integer_weights(graph: Any) -> list[tuple[str, Stored]]:
-    """The int8 initializers with `MIN_SIZE` values, by name; their scales are in the graph."""
+def raw_weights(graph: Any) -> list[tuple[str, Stored]]:
+    """The int8 and float16 initializers with `MIN_SIZE` values, by name, which keep their type.
+
+    The scales of integers are in the graph.
+    """
     return [
-        (name, Stored("int8", codes, 0, codes != 0, values.shape, is_integer=True))
-        for name, values, _ in _values(graph, np.int8)
+        (name, Stored(dtype.__name__, codes, 0, codes != 0, values.shape, as_is=True))
+        for dtype in (np.int8, np.float16)
+        for name, values, _ in _values(graph, dtype)
         if (codes := values.ravel()).size >= MIN_SIZE
     ]
 
 
-def value_types(weight: FloatWeight, quantize: Quantize) -> list[Stored]:
+def value_types(weight: FloatWeight, quantize: Quantize, *, exact: bool = False) -> list[Stored]:
     """A weight in each value type that a quantisation allows, float32 first.
 
-    Raises ModelError for values that are not finite.
+    Float16 is `exact` where that is asked for. Raises ModelError for values that are not finite.
     """
     full = store_float(weight.values, np.float32)
     if quantize == "none" or weight.values.size < MIN_SIZE:
         return [full]
     if quantize == "float16":
-        if not fits_float16(weight.values):
+        if not fits_float16(weight.values, exact=exact):
             return [full]
         return [full, store_float(weight.values, np.float16)]
     if weight.values.ndim < 2:

@@ -15,6 +15,7 @@ The steps:
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compressor.errors import UsageError
@@ -32,6 +33,35 @@ def export(model: Any, request: Request) -> ExportedFile:
     model that it, or the runtime, cannot execute.
     """
     from compressor.exporters.recurrence import worth_building
+
+    _check(request)
+    given = request.unrolled
+    variants = worth_building(model, request.optimize) if given is None else (given,)
+    files = [_exported(model, request, unrolled) for unrolled in variants]
+    return min(files, key=lambda file: len(file.content))
+
+
+def export_graph(content: bytes, request: Request, inputs: tuple[str, ...]) -> ExportedFile:
+    """The TFLite file of one of any origin, in memory, as `export` makes it of a Keras model.
+
+    Its inputs, with these names, and its outputs stay as they are; a file that computes in integers
+    goes on to do so. Raises as `foreign.standard_form` and `foreign.quantize_int8` do, too.
+    """
+    from compressor.exporters.tflite import foreign, hard_swish, passes, scales
+
+    _check(request)
+    if request.quantize == "int8":
+        plain = foreign.quantize_int8(content, inputs, request.calibration, request.runtime)
+        scales.share_scales(plain, request.calibration)
+        hard_swish.split_hard_swish(plain, request.runtime)
+    else:
+        plain = foreign.standard_form(content)
+    passes.fix_reshapes(plain)
+    passes.drop_dead_operators(plain)
+    return _finished(plain, foreign.weight_names(plain), request, inputs, ())
+
+
+def _check(request: Request) -> None:
     from compressor.exporters.tflite import weights
 
     if request.quantize == "codebook":
@@ -42,24 +72,11 @@ def export(model: Any, request: Request) -> ExportedFile:
             value=request.encoding,
             hint=f"choose one of {', '.join(weights.ENCODINGS)}",
         )
-    given = request.unrolled
-    variants = worth_building(model, request.optimize) if given is None else (given,)
-    files = [_exported(model, request, unrolled) for unrolled in variants]
-    return min(files, key=lambda file: len(file.content))
 
 
 def _exported(model: Any, request: Request, unrolled: int) -> ExportedFile:
     """The file in which recurrent layers of at most `unrolled` steps are unrolled."""
-    from compressor.exporters.tflite import (
-        convert,
-        graph,
-        hard_swish,
-        names,
-        operators,
-        passes,
-        scales,
-        weights,
-    )
+    from compressor.exporters.tflite import convert, hard_swish, names, passes, scales
 
     if request.quantize == "int8":
         plain = convert.convert_int8(model, request.calibration, request.runtime, unrolled=unrolled)
@@ -70,12 +87,25 @@ def _exported(model: Any, request: Request, unrolled: int) -> ExportedFile:
     passes.fix_reshapes(plain)
     passes.drop_dead_operators(plain)
     found = names.weight_names(plain, model)
+    return _finished(plain, found, request, input_names(model), tracing.notes(model, unrolled))
+
+
+def _finished(
+    plain: Any,
+    found: Sequence[Mapping[int, str]],
+    request: Request,
+    inputs: tuple[str, ...],
+    given: Sequence[str],
+) -> ExportedFile:
+    """The file of a ModelT, whose weights have the names that were `found` in each subgraph."""
+    from compressor.exporters.tflite import graph, operators, passes, weights
+
     passes.shorten_names(plain, found)
 
     def write(request: Request) -> ExportedFile:
         encoded = graph.copied(plain)
         tensors: list[EncodedTensor] = []
-        notes = [*tracing.notes(model, unrolled)]
+        notes = [*given]
         for number, view in enumerate(graph.views(encoded)):
             some, more = weights.encode_weights(view, found[number], request, looped=number > 0)
             tensors += some
@@ -83,7 +113,7 @@ def _exported(model: Any, request: Request, unrolled: int) -> ExportedFile:
         operators.check_runtime(encoded, request.runtime)
         return ExportedFile(
             content=graph.write_graph(encoded),
-            inputs=input_names(model),
+            inputs=inputs,
             tensors=tuple(sorted(tensors, key=lambda tensor: (-tensor.bytes, tensor.name))),
             needs=operators.needs(encoded),
             notes=tuple(notes),

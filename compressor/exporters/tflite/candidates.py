@@ -42,12 +42,17 @@ _PART_TIME = 11_000
 """weights of a dense float32 layer that are multiplied in the time that one more operator takes"""
 
 
-def candidates(weight: EncodableWeight, runtime: str, quantize: Quantize) -> list[Candidate]:
-    """Every encoding of a weight that `runtime` executes correctly, with what it costs."""
+def candidates(
+    weight: EncodableWeight, runtime: str, quantize: Quantize, *, exact: bool = False
+) -> list[Candidate]:
+    """Every encoding of a weight that `runtime` executes correctly, with what it costs.
+
+    Float16 is `exact` where that is asked for.
+    """
     return [
         candidate
         for encoding in encodings_for(runtime, weight.operand, quantize)
-        if _applies(encoding, weight)
+        if _applies(encoding, weight, exact)
         for candidate in _costs(encoding, weight)
     ]
 
@@ -56,10 +61,10 @@ def encode(weight: EncodableWeight, candidate: Candidate) -> EncodedWeight:
     return dataclasses.replace(_valued(candidate.encoding, weight), layout=candidate.layout)
 
 
-def _applies(encoding: WeightEncoding, weight: EncodableWeight) -> bool:
+def _applies(encoding: WeightEncoding, weight: EncodableWeight, exact: bool) -> bool:
     if encoding.as_convolution and not weight.convolves:
         return False
-    if encoding.values == "float16" and not fits_float16(weight.values):
+    if encoding.values == "float16" and not fits_float16(weight.values, exact=exact):
         return False
     return weight.values.shape[-1] % KERNEL_BLOCKS.get(encoding.name, 1) == 0
 

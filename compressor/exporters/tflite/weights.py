@@ -39,7 +39,7 @@ def encode_weights(
     }
     refused = []
     for weight in encodable_weights(graph, looped=looped):
-        options = candidates(weight, request.runtime, request.quantize)
+        options = candidates(weight, request.runtime, request.quantize, exact=request.exact)
         chosen = best(options, request.optimize, request.encoding)
         if chosen is None:
             refused.append(_name(graph, names, weight.index))
