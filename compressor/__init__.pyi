@@ -11,7 +11,7 @@ from .experiment import (
     sweep as sweep,
     train as train,
 )
-from .exporters import export as export, export_all as export_all
+from .exporters import export as export, export_all as export_all, prune_graph as prune_graph
 from .foundation import load_custom as load_custom
 from .importing import import_model as import_model
 from .measuring import bench as bench

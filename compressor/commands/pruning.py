@@ -31,6 +31,7 @@ from compressor.commands.options import (
 from compressor.commands.output import print_records, print_results, run_directory_of
 from compressor.commands.parameters import Command, List, Sparsities
 from compressor.commands.progress import TerminalProgress
+from compressor.errors import UsageError
 
 LAYERS = layers_option(
     "all",
@@ -104,13 +105,16 @@ def prune(
     """Remove most weights of a model, and retrain the rest.
 
     MODEL is a Keras model (.keras, .h5 or SavedModel) or a run directory. With --no-retrain,
-    magnitude needs no data; no accuracy is measured then.
+    magnitude needs no data; no accuracy is measured then. With it, MODEL may also be a .tflite or
+    .onnx file of any origin: single weights, blocks or n:m go, and -o is the file to write, by
+    default NAME-pruned next to MODEL.
 
     \b
     Examples:
       compressor prune model.keras --data data.npz --sparsity 0.8 -o pruned
       compressor prune model.keras --granularity channel --sparsity 0.5 -o narrow
       compressor prune model.keras --criterion reconstruct --no-retrain -o fast
+      compressor prune found.onnx --no-retrain --sparsity 0.8 -o pruned.onnx
       compressor prune model.keras --pruning-schedule gradual --sparsity 0.98 --epochs 4 --distill
     """
     _refuse_idle(options, retrain=retrain)
@@ -126,8 +130,18 @@ def prune(
         **chosen,
     )
     from compressor.pruning import data_to_prune
-    from compressor.runs import model_and_output
+    from compressor.runs import is_graph, model_and_output
 
+    if is_graph(model):
+        if retrain:
+            raise UsageError(
+                "retraining needs the Keras model",
+                value=model,
+                hint="a .tflite or .onnx file is pruned with --no-retrain",
+            )
+        record = compressor.prune_graph(model, output, spec, given_data(data_dir), force=force)
+        print_results(record, _graph_text, as_json, written_to=record["path"])
+        return
     source, _ = model_and_output(model, "step_1", output, "-pruned")
     data = data_to_prune(source, given_data(data_dir), spec, retrain=retrain)
     plan = None
@@ -145,6 +159,25 @@ def prune(
             model, output, spec, plan, retrain=retrain, force=force, listener=progress
         )
     print_records(records, run_directory_of(model, output, "-pruned"), as_json)
+
+
+def _graph_text(record: dict[str, Any]) -> str:
+    lines = [f"left alone {name}: {why}" for name, why in record.get("left_alone", {}).items()]
+    lines += [f"warning: {text}" for text in record.get("warnings", ())]
+    for row in record["layers"]:
+        shape, gone = "x".join(map(str, row["shape"])), 1 - row["kept"] / row["parameters"]
+        lines.append(f"{row['layer']}: {shape}, {100 * gone:.1f} % pruned")
+    found = record["comparison"]
+    accuracy = "accuracy not measured"
+    if found["accuracy"] is not None:
+        before, after = 100 * found["reference_accuracy"], 100 * found["accuracy"]
+        accuracy = f"validation accuracy {before:.2f} % before, {after:.2f} % after"
+    lines.append(
+        f"{record['bytes']:,} bytes, zeros included: compressor export stores them small; "
+        f"{accuracy}; {100 * found['agreement']:.1f} % of {found['examples']} examples get the "
+        "same class as before"
+    )
+    return "\n".join(lines) + "\n"
 
 
 _SPEC = ("granularity", "criterion", "calibration", "rounds", "ramp")

@@ -69,7 +69,10 @@ class GraphJob(Job):
         self.graph: GraphFile = read_graph_file(path)
         self.threads, self.processes = threads, Processes(threads)
         self.notes, self.removed = (), {}
-        with self.processes.loaded(self._runtime, self.graph.format, self._file(())) as (facts, _):
+        with self.processes.loaded(self.as_it_came_in, self.graph.format, self._file(())) as (
+            facts,
+            _,
+        ):
             self.ports, outputs = (
                 [Port(**port | {"shape": tuple(port["shape"])}) for port in facts[side]]
                 for side in ("inputs", "outputs")
@@ -117,7 +120,7 @@ class GraphJob(Job):
 
     def as_it_came(self, runtime: str | None = None) -> Checked:
         """The file itself, run and judged in `runtime`, by default that of its format."""
-        request = Request(runtime or self._runtime, self.graph.quantized)
+        request = Request(runtime or self.as_it_came_in, self.graph.quantized)
         return self.check(self.graph.format, request, self.original)
 
     def request(self, runtime: str, quantize: Any, optimize: Any, encoding: str | None) -> Request:
@@ -168,7 +171,8 @@ class GraphJob(Job):
         return checked
 
     @property
-    def _runtime(self) -> str:
+    def as_it_came_in(self) -> str:
+        """The runtime that says what is right."""
         return FORMATS[self.graph.format]
 
     @property
@@ -215,7 +219,7 @@ class GraphJob(Job):
     def _run(self, x: Inputs, feed: Preprocessing, batch: int) -> np.ndarray:
         nothing = np.zeros((rows(x), 1), np.float32)
         examples = Reference(x, feed, nothing, None, self._objective(1))
-        loaded = self.processes.loaded(self._runtime, self.graph.format, self.original)
+        loaded = self.processes.loaded(self.as_it_came_in, self.graph.format, self.original)
         with loaded as (_, run):
             scores: np.ndarray = run(examples, batch)
             return scores

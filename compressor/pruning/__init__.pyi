@@ -1,3 +1,4 @@
+from .bare_kernels import GraphKernels as GraphKernels, prune_kernels as prune_kernels
 from .criteria import Criterion as Criterion, register_criterion as register_criterion
 from .in_memory import Pruned as Pruned, prune as prune
 from .kernels import (

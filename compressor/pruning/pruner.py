@@ -76,6 +76,18 @@ def weight_scores(
     }
 
 
+def kernel_row(name: str, kernel: Kernel, mask: np.ndarray, choice: KeptGroups) -> dict[str, Any]:
+    """What a report says of a pruned kernel."""
+    return {
+        "layer": name,
+        "paper_name": paper_name(name),
+        "shape": list(kernel.shape),
+        "parameters": math.prod(kernel.shape),
+        "threshold": choice.threshold,
+        "kept": int(np.count_nonzero(mask)),
+    }
+
+
 def masks_of(
     granularity: Granularity, kernels: Mapping[str, Kernel], choices: Mapping[str, KeptGroups]
 ) -> dict[str, np.ndarray]:
@@ -277,14 +289,7 @@ class Pruner:
     def _row(
         self, name: str, kernel: Kernel, mask: np.ndarray, choice: KeptGroups
     ) -> dict[str, Any]:
-        row = {
-            "layer": name,
-            "paper_name": paper_name(name),
-            "shape": list(kernel.shape),
-            "parameters": math.prod(kernel.shape),
-            "threshold": choice.threshold,
-            "kept": int(np.count_nonzero(mask)),
-        }
+        row = kernel_row(name, kernel, mask, choice)
         if isinstance(self._granularity, Channel):
             row |= {"units": choice.keep.size, "units_kept": int(choice.keep.sum())}
         return row

@@ -60,7 +60,7 @@ def _foreign(path: Path) -> tuple[str, str] | None:
         return None
     start, suffix = _start(path), path.suffix.lower()
     if start[4:8] == b"TFL3":
-        hint = "give the Keras model that it was converted from; export, package and bench take it as it is"
+        hint = "give the Keras model that it was converted from; export and package take the file"
         return "a TFLite file", hint
     if start[:1] == b"\x08" and (suffix == ".onnx" or b"onnx" in start or b"pytorch" in start):
         return "an ONNX file", _FROM_ONNX

@@ -32,6 +32,7 @@ NAMES = {
     *(
         "make_plan",
         "prune",
+        "prune_graph",
         "prune_run",
         "register_criterion",
         "report_run",

@@ -108,6 +108,28 @@ def _values(kind: str, path: Path) -> None:
             weight_values(onnx, weight)
 
 
+def graphs(kind: str, make: Callable[[], bytes]) -> Callable[[Path], Attempt]:
+    """A file of any origin: described, and opened to be changed, or refused; nothing is run."""
+
+    def prepare(folder: Path) -> Attempt:
+        from compressor.exporters.graph_file import read_graph_file
+
+        path = folder / f"any.{kind}"
+        sound = make()
+
+        def attempt(chance: random.Random) -> bool:
+            path.write_bytes(damaged(sound, chance))
+            found = read_graph_file(path)
+            assert found.parameters <= 2**31
+            return True
+
+        path.write_bytes(sound)
+        read_graph_file(path)
+        return attempt
+
+    return prepare
+
+
 def stock_tflite() -> bytes:
     """A file of the stock converter."""
     from compressor.foundation import quiet_tensorflow
@@ -264,6 +286,8 @@ def emptied(folder: Path) -> Path:
 TARGETS: dict[str, Target] = {
     "tflite": Target(contents("tflite", small_tflite), 4, quick=3000),
     "onnx": Target(contents("onnx", small_onnx), 3, quick=3000),
+    "graphs-tflite": Target(graphs("tflite", small_tflite), 2),
+    "graphs-onnx": Target(graphs("onnx", small_onnx), 2),
     "tflite-stock": Target(contents("tflite", stock_tflite), 0.3, quick=0),
     "descriptions": Target(descriptions, 8),
     "arrays": Target(arrays, 10, quick=600),

@@ -57,7 +57,7 @@ def float_weights(graph: Any) -> list[FloatWeight]:
     """The float32 initializers of the main graph with at least two axes or `MIN_SIZE` values."""
     return [
         FloatWeight(name, values, _channel_axis(values, users))
-        for name, values, users in _values(graph, np.float32)
+        for name, values, users in initializers_of(graph, np.float32)
         if values.ndim >= 2 or values.size >= MIN_SIZE
     ]
 
@@ -70,7 +70,7 @@ def raw_weights(graph: Any) -> list[tuple[str, Stored]]:
     return [
         (name, Stored(dtype.__name__, codes, 0, codes != 0, values.shape, as_is=True))
         for dtype in (np.int8, np.float16)
-        for name, values, _ in _values(graph, dtype)
+        for name, values, _ in initializers_of(graph, dtype)
         if (codes := values.ravel()).size >= MIN_SIZE
     ]
 
@@ -147,7 +147,9 @@ def _channel_axis(values: np.ndarray, used_by: list[tuple[Any, int]]) -> int:
     return last
 
 
-def _values(graph: Any, dtype: Any) -> Iterator[tuple[str, np.ndarray, list[tuple[Any, int]]]]:
+def initializers_of(
+    graph: Any, dtype: Any
+) -> Iterator[tuple[str, np.ndarray, list[tuple[Any, int]]]]:
     """Names, values and users of the initializers of a dtype, except scales and zero points."""
     used_by = consumers(graph)
     for entry in graph.initializer:

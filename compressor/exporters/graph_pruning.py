@@ -1,0 +1,112 @@
+"""Pruning a .tflite or .onnx file of any origin, without retraining."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor.data import Dataset
+from compressor.errors import CheckFailedError, ModelError, RunDirectoryError, UsageError
+from compressor.exporters import parity
+from compressor.exporters.graph_file import is_graph_file
+from compressor.exporters.graph_job import GraphJob
+from compressor.exporters.made_inputs import MadeInputs
+from compressor.exporters.request import ExportedFile
+from compressor.foundation import write_bytes
+from compressor.models import ALL, InputSize
+from compressor.pruning import GraphKernels, PruningSpec, prune_kernels
+
+_KERAS = "prune the Keras model, or the model that it was made of"
+
+
+def prune_graph(
+    model: Path | str,
+    output: Path | str | None = None,
+    spec: PruningSpec | None = None,
+    data: Dataset | None = None,
+    *,
+    input_size: InputSize | None = None,
+    input_range: tuple[float, float] | None = None,
+    force: bool = False,
+) -> dict[str, Any]:
+    """Set weights of a .tflite or .onnx file to zero, and write it as `output`.
+
+    `output` is by default NAME-pruned beside it, in the same format; the zeros are stored, so
+    export it to make it small. `spec` prunes single weights, blocks or n:m by magnitude, or by a
+    registered criterion that needs no examples; layers have the names of their weights in the file.
+    Outputs before and after are compared on the validation examples of `data`, else on random
+    inputs, made of `input_size` and `input_range` as in `export`.
+
+    Returns a JSON object: path, format, bytes, layers (as of `prune`), left_alone, and comparison
+    (agreement, accuracy and reference_accuracy of the pruned file with the one that came). Raises
+    UsageError for what needs training or the layers' graph, ModelError where nothing can be pruned,
+    and as `GraphJob` does.
+    """
+    source, spec = Path(model), spec or PruningSpec()
+    if not is_graph_file(source):
+        raise UsageError("this takes a .tflite or .onnx file", value=source)
+    if spec.schedule != "one-shot":
+        hint = f"leave --pruning-schedule out, or {_KERAS}"
+        raise UsageError(f"{spec.schedule} pruning trains", value=source, hint=hint)
+    made = MadeInputs.within(input_range)
+    suffix = source.suffix
+    target = source.with_name(f"{source.stem}-pruned{suffix}") if output is None else Path(output)
+    if target.suffix != suffix:
+        raise UsageError(f"a {suffix} file stays one", value=target)
+    if target.exists() and (not force or target.samefile(source)):
+        raise RunDirectoryError("the file is there already", value=target, hint="name another")
+    with GraphJob(source, data, input_size=input_size, made=made) as job:
+        if job.graph.quantized not in ("none", "float16"):
+            value = f"{source} ({job.graph.quantized})"
+            what = "the weights are integers, which are not pruned"
+            raise ModelError(what, value=value, hint="prune the file in float32")
+        kind = importlib.import_module(f"compressor.exporters.{job.graph.format}.kernels")
+        graph = kind.open_model(job.graph.content)
+        kernels: GraphKernels = kind.kernels_of(graph)
+        found = prune_kernels(_named(kernels, spec), spec)
+        kind.store(
+            graph,
+            {name: np.where(mask, kernels[name][0], 0) for name, mask in found.masks.items()},
+        )
+        content = kind.write(graph)
+        comparison = _compared(job, content)
+    write_bytes(target, content)
+    return {
+        "path": str(target),
+        "format": job.graph.format,
+        "bytes": len(content),
+        **found.describe(),
+        "comparison": comparison,
+        "notes": list(job.notes),
+    }
+
+
+def _named(kernels: GraphKernels, spec: PruningSpec) -> GraphKernels:
+    """The kernels that the specification means; UsageError for a name that none has."""
+    if not kernels:
+        what = "the file has no weight that an operator multiplies with"
+        raise ModelError(what, value="in float32 or float16", hint=_KERAS)
+    for name in spec.layers:
+        if name not in kernels and name != ALL:
+            near = difflib.get_close_matches(name, kernels, n=3) or sorted(kernels)[:3]
+            hint = f"there are {', '.join(near)}"
+            raise UsageError("the file has no such weight", value=name, hint=hint)
+    if ALL in spec.layers:
+        return kernels
+    return {name: kernels[name] for name in kernels if name in spec.layers}
+
+
+def _compared(job: GraphJob, content: bytes) -> Mapping[str, Any]:
+    """How the pruned file compares with the one that came; raises CheckFailedError."""
+    file = ExportedFile(content, job.original.inputs, (), {})
+    runtime = job.as_it_came_in
+    with job.processes.loaded(runtime, job.graph.format, file) as (_, run):
+        scores = run(job.reference, job.batch)
+    if scores.shape != job.reference.scores.shape or not np.isfinite(scores).all():
+        raise CheckFailedError("the pruned file gives no scores", value=runtime)
+    return parity.compare(scores, job.reference).describe()

@@ -1,0 +1,112 @@
+"""Pruning .tflite and .onnx files of any origin: what goes, what stays, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from command_line import compressor
+from graph_files import WRITERS
+from onnx_styles import write_style
+
+import compressor as library
+from compressor.errors import ModelError, RunDirectoryError, UsageError
+
+FORMATS = ("tflite", "onnx")
+FIRST = {"tflite": "net/fc1/MatMul", "onnx": "fc1.weight"}
+
+
+def _zeros(path: Path) -> dict[str, float]:
+    """Weight -> the fraction that is zero, by inspect."""
+    rows = library.inspect(path)["layers"]
+    named = {"/".join(filter(None, (row["layer"], row["variable"]))): row for row in rows}
+    return {
+        name: row["zeros"] / row["parameters"] for name, row in named.items() if row["parameters"]
+    }
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_the_largest_weights_of_each_kernel_stay(kind: str, tmp_path: Path) -> None:
+    source, target = WRITERS[kind](tmp_path / f"found.{kind}"), tmp_path / f"pruned.{kind}"
+
+    said = compressor("prune", source, "--no-retrain", "--sparsity", 0.75, "-o", target)
+
+    assert said.code == 0, said.stderr
+    assert "accuracy not measured" in said.stdout
+    zeros = _zeros(target)
+    assert 0.75 < zeros[FIRST[kind]] < 0.76
+    assert sum(share > 0.7 for share in zeros.values()) == 2  # no bias
+    small = library.export(target, tmp_path / f"small.{kind}")
+    assert small["bytes"] < 0.75 * source.stat().st_size
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize(("granularity", "width"), [("1x4", 4), ("2:4", 4)])
+def test_groups_run_along_the_inputs(
+    kind: str, granularity: str, width: int, tmp_path: Path
+) -> None:
+    source, target = WRITERS[kind](tmp_path / f"found.{kind}"), tmp_path / f"pruned.{kind}"
+    spec = library.PruningSpec(None if ":" in granularity else 0.5, granularity=granularity)
+
+    record = library.prune_graph(source, target, spec)
+
+    row = next(row for row in record["layers"] if row["layer"] == FIRST[kind])
+    assert row["kept"] == row["parameters"] / 2
+    if kind == "onnx":
+        arrays = {one.name: onnx.numpy_helper.to_array(one) for one in _initializers(target)}
+        left = np.count_nonzero(arrays["fc1.weight"].reshape(-1, width), axis=1)
+        assert set(left) == ({2} if ":" in granularity else {0, 4})
+
+
+def _initializers(path: Path):
+    return onnx.load(path).graph.initializer
+
+
+def test_layers_are_named_as_their_weights(tmp_path: Path) -> None:
+    source = WRITERS["onnx"](tmp_path / "found.onnx")
+
+    record = library.prune_graph(
+        source, tmp_path / "pruned.onnx", library.PruningSpec({"fc2.weight": 0.5})
+    )
+
+    assert [row["layer"] for row in record["layers"]] == ["fc2.weight"]
+    with pytest.raises(UsageError, match=r"fc1\.weight"):
+        library.prune_graph(
+            source, tmp_path / "x.onnx", library.PruningSpec(layers=("fc1.weigth",))
+        )
+
+
+def test_data_tell_what_pruning_cost(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    x, y = generator.random((60, 32), np.float32), np.arange(60) % 5
+    np.savez(tmp_path / "data.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    source = WRITERS["onnx"](tmp_path / "found.onnx")
+
+    said = compressor(
+        *("prune", source, "--no-retrain", "--sparsity", 0.5),
+        *("--data", tmp_path / "data.npz", "-o", tmp_path / "pruned.onnx"),
+    )
+
+    assert said.code == 0, said.stderr
+    assert "% before" in said.stdout and "% after" in said.stdout
+
+
+def test_what_needs_the_keras_model_says_so(tmp_path: Path) -> None:
+    source, target = WRITERS["onnx"](tmp_path / "found.onnx"), tmp_path / "pruned.onnx"
+    plain = ("prune", source, "-o", target)
+
+    for more in (
+        (),
+        ("--no-retrain", "--granularity", "channel"),
+        ("--no-retrain", "--criterion", "taylor"),
+        ("--no-retrain", "--pruning-schedule", "iterative"),
+    ):
+        assert "Keras model" in compressor(*plain, *more).refusal(after_stages=True)
+    assert not target.exists()
+    write_style(tmp_path / "integers.onnx", "integers")
+    with pytest.raises(ModelError, match="integers"):
+        library.prune_graph(tmp_path / "integers.onnx", target)
+    with pytest.raises(RunDirectoryError, match="there already"):
+        library.prune_graph(source, source, force=True)
