@@ -14,6 +14,7 @@ from compressor.commands.options import (
     CUSTOM,
     FORCE,
     GRANULARITY,
+    INPUT_RANGE,
     INPUT_SIZE,
     JSON,
     MODEL_DATA,
@@ -71,6 +72,8 @@ LAYERS = layers_option(
     help="Prune at once, gradually while retraining (Zhu and Gupta's cubic schedule), or "
     "iteratively: prune and retrain, in --rounds.",
 )
+@INPUT_SIZE
+@INPUT_RANGE
 @click.option("--rounds", type=COUNT, help="Rounds of iterative pruning. Default: 3.")
 @click.option(
     "--ramp",
@@ -106,8 +109,8 @@ def prune(
 
     MODEL is a Keras model (.keras, .h5 or SavedModel) or a run directory. With --no-retrain,
     magnitude needs no data; no accuracy is measured then. With it, MODEL may also be a .tflite or
-    .onnx file of any origin: single weights, blocks or n:m go, and -o is the file to write, by
-    default NAME-pruned next to MODEL.
+    .onnx file of any origin: single weights, blocks or n:m go, by magnitude or reconstruct (with
+    --data or --input-range), and -o is the file to write, by default NAME-pruned next to MODEL.
 
     \b
     Examples:
@@ -132,6 +135,7 @@ def prune(
     from compressor.pruning import data_to_prune
     from compressor.runs import is_graph, model_and_output
 
+    made = {name: options.pop(name) for name in ("input_size", "input_range")}
     if is_graph(model):
         if retrain:
             raise UsageError(
@@ -139,9 +143,14 @@ def prune(
                 value=model,
                 hint="a .tflite or .onnx file is pruned with --no-retrain",
             )
-        record = compressor.prune_graph(model, output, spec, given_data(data_dir), force=force)
+        record = compressor.prune_graph(
+            model, output, spec, given_data(data_dir), force=force, **made
+        )
         print_results(record, _graph_text, as_json, written_to=record["path"])
         return
+    if idle := [name for name, value in made.items() if value is not None]:
+        option = f"--{idle[0].replace('_', '-')}"
+        raise UsageError(f"{option} is for .tflite and .onnx files", value=model)
     source, _ = model_and_output(model, "step_1", output, "-pruned")
     data = data_to_prune(source, given_data(data_dir), spec, retrain=retrain)
     plan = None
@@ -166,7 +175,12 @@ def _graph_text(record: dict[str, Any]) -> str:
     lines += [f"warning: {text}" for text in record.get("warnings", ())]
     for row in record["layers"]:
         shape, gone = "x".join(map(str, row["shape"])), 1 - row["kept"] / row["parameters"]
-        lines.append(f"{row['layer']}: {shape}, {100 * gone:.1f} % pruned")
+        how = record.get("reconstruction", {}).get(row["layer"], {})
+        error = ""
+        if "error" in how:
+            error = f", error {how['error']:.3g} (by magnitude {how['magnitude_error']:.3g})"
+        lines.append(f"{row['layer']}: {shape}, {100 * gone:.1f} % pruned{error}")
+        lines += [f"  {how['note']}"] if "note" in how else []
     found = record["comparison"]
     accuracy = "accuracy not measured"
     if found["accuracy"] is not None:

@@ -15,11 +15,20 @@ from compressor.errors import CheckFailedError, ModelError, RunDirectoryError, U
 from compressor.exporters import parity
 from compressor.exporters.graph_file import is_graph_file
 from compressor.exporters.graph_job import GraphJob
+from compressor.exporters.graph_reconstruction import reconstruct
 from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.request import ExportedFile
 from compressor.foundation import write_bytes
 from compressor.models import ALL, InputSize
-from compressor.pruning import GraphKernels, PruningSpec, prune_kernels
+from compressor.pruning import (
+    GraphKernels,
+    KernelMasks,
+    PruningSpec,
+    get_criterion,
+    prune_kernels,
+)
+from compressor.pruning.pruner import Pruning
+from compressor.pruning.reconstruction_solver import solve
 
 _KERAS = "prune the Keras model, or the model that it was made of"
 
@@ -37,8 +46,10 @@ def prune_graph(
     """Set weights of a .tflite or .onnx file to zero, and write it as `output`.
 
     `output` is by default NAME-pruned beside it, in the same format; the zeros are stored, so
-    export it to make it small. `spec` prunes single weights, blocks or n:m by magnitude, or by a
-    registered criterion that needs no examples; layers have the names of their weights in the file.
+    export it to make it small. `spec` prunes single weights, blocks or n:m by magnitude, by a
+    registered criterion that needs no examples, or by `reconstruct`, which looks at what enters
+    each layer for training examples of `data`, or for inputs made up in `input_range`. Layers have
+    the names of their weights in the file.
     Outputs before and after are compared on the validation examples of `data`, else on random
     inputs, made of `input_size` and `input_range` as in `export`.
 
@@ -68,11 +79,13 @@ def prune_graph(
         kind = importlib.import_module(f"compressor.exporters.{job.graph.format}.kernels")
         graph = kind.open_model(job.graph.content)
         kernels: GraphKernels = kind.kernels_of(graph)
-        found = prune_kernels(_named(kernels, spec), spec)
-        kind.store(
-            graph,
-            {name: np.where(mask, kernels[name][0], 0) for name, mask in found.masks.items()},
-        )
+        named = _named(kernels, spec)
+        if get_criterion(spec.criterion).solve is solve:
+            found = _reconstructed(job, kind, graph, named, spec)
+        else:
+            found = prune_kernels(named, spec)
+            masks = found.masks.items()
+            kind.store(graph, {name: np.where(mask, kernels[name][0], 0) for name, mask in masks})
         content = kind.write(graph)
         comparison = _compared(job, content)
     write_bytes(target, content)
@@ -84,6 +97,18 @@ def prune_graph(
         "comparison": comparison,
         "notes": list(job.notes),
     }
+
+
+def _reconstructed(
+    job: GraphJob, kind: Any, graph: Any, kernels: GraphKernels, spec: PruningSpec
+) -> Pruning:
+    if spec.scope == "global":
+        what = "a global threshold needs scores of all layers that can be compared"
+        raise UsageError(what, value=spec.criterion, hint=f"leave --global out, or {_KERAS}")
+    assert spec.calibration is not None
+    chosen = KernelMasks.of(kernels, spec)
+    masks, reports = reconstruct(job, kind, graph, chosen, spec.calibration)
+    return chosen.result(masks, {}, reports)
 
 
 def _named(kernels: GraphKernels, spec: PruningSpec) -> GraphKernels:

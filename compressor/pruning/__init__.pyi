@@ -1,5 +1,13 @@
-from .bare_kernels import GraphKernels as GraphKernels, prune_kernels as prune_kernels
-from .criteria import Criterion as Criterion, register_criterion as register_criterion
+from .bare_kernels import (
+    GraphKernels as GraphKernels,
+    KernelMasks as KernelMasks,
+    prune_kernels as prune_kernels,
+)
+from .criteria import (
+    Criterion as Criterion,
+    get_criterion as get_criterion,
+    register_criterion as register_criterion,
+)
 from .in_memory import Pruned as Pruned, prune as prune
 from .kernels import (
     FROZEN as FROZEN,

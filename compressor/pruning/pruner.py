@@ -76,14 +76,16 @@ def weight_scores(
     }
 
 
-def kernel_row(name: str, kernel: Kernel, mask: np.ndarray, choice: KeptGroups) -> dict[str, Any]:
+def kernel_row(
+    name: str, kernel: Kernel, mask: np.ndarray, threshold: float | None
+) -> dict[str, Any]:
     """What a report says of a pruned kernel."""
     return {
         "layer": name,
         "paper_name": paper_name(name),
         "shape": list(kernel.shape),
         "parameters": math.prod(kernel.shape),
-        "threshold": choice.threshold,
+        "threshold": threshold,
         "kept": int(np.count_nonzero(mask)),
     }
 
@@ -289,7 +291,7 @@ class Pruner:
     def _row(
         self, name: str, kernel: Kernel, mask: np.ndarray, choice: KeptGroups
     ) -> dict[str, Any]:
-        row = kernel_row(name, kernel, mask, choice)
+        row = kernel_row(name, kernel, mask, choice.threshold)
         if isinstance(self._granularity, Channel):
             row |= {"units": choice.keep.size, "units_kept": int(choice.keep.sum())}
         return row

@@ -110,3 +110,50 @@ def test_what_needs_the_keras_model_says_so(tmp_path: Path) -> None:
         library.prune_graph(tmp_path / "integers.onnx", target)
     with pytest.raises(RunDirectoryError, match="there already"):
         library.prune_graph(source, source, force=True)
+
+
+def _spread(record: dict) -> float:
+    return record["comparison"]["spread"]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_least_squares_changes_outputs_less_than_magnitude(kind: str, tmp_path: Path) -> None:
+    source, target = WRITERS[kind](tmp_path / f"found.{kind}"), tmp_path / f"pruned.{kind}"
+    made = {"input_range": (0, 1), "force": True}
+    plain = library.prune_graph(source, target, library.PruningSpec(0.7), **made)
+    spec = library.PruningSpec(0.7, criterion="reconstruct", calibration=512)
+
+    record = library.prune_graph(source, target, spec, **made)
+
+    assert _spread(record) < _spread(plain) / 2
+    rows = {row["layer"]: row["kept"] for row in record["layers"]}
+    assert rows == {row["layer"]: row["kept"] for row in plain["layers"]}
+    for report in record["reconstruction"].values():
+        assert report["error"] <= report["magnitude_error"]
+    again = library.prune_graph(source, tmp_path / f"again.{kind}", spec, input_range=(0, 1))
+    assert (tmp_path / f"again.{kind}").read_bytes() == target.read_bytes()
+    assert again["reconstruction"] == record["reconstruction"]
+
+
+@pytest.mark.parametrize("style", ["depthwise", "channels last", "batch normalization 9"])
+def test_convolutions_are_seen_into(style: str, tmp_path: Path) -> None:
+    source = write_style(tmp_path / "found.onnx", style)
+    spec = library.PruningSpec(0.5, criterion="reconstruct", calibration=128)
+
+    record = library.prune_graph(source, tmp_path / "pruned.onnx", spec, input_range=(0, 1))
+
+    reports = record["reconstruction"].values()
+    assert all(report["error"] <= report["magnitude_error"] for report in reports)
+    assert any(report["error"] < 0.7 * report["magnitude_error"] for report in reports)
+
+
+def test_what_cannot_be_seen_into_goes_by_magnitude(tmp_path: Path) -> None:
+    source = write_style(tmp_path / "found.onnx", "GRU")
+    spec = library.PruningSpec(0.5, criterion="reconstruct", calibration=64)
+
+    record = library.prune_graph(source, tmp_path / "pruned.onnx", spec, input_range=(0, 1))
+
+    notes = [report.get("note", "") for report in record["reconstruction"].values()]
+    assert sum("by magnitude: what" in note for note in notes) == 2
+    with pytest.raises(UsageError, match="--input-range"):
+        library.prune_graph(source, tmp_path / "x.onnx", spec)

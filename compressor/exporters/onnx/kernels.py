@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+import onnx
+from onnx import TensorProto, helper
 
+from compressor.exporters.graph_layers import GraphLayer, Window
 from compressor.exporters.onnx import graphs
+from compressor.exporters.onnx.canonical import put_in_order
 from compressor.exporters.onnx.foreign import standard_form
+from compressor.exporters.onnx.passes import remove_unused, tidy
 from compressor.exporters.onnx.weights import initializers_of
 from compressor.models import KernelAxes
 
@@ -16,8 +21,11 @@ _NO_AXES = KernelAxes((), ())
 
 
 def open_model(content: bytes) -> Any:
-    """The model to change, in the form of `foreign.standard_form`."""
-    return standard_form(content)[0]
+    """The model to change, in the form of `foreign.standard_form`, and tidy."""
+    model = standard_form(content)[0]
+    put_in_order(model.graph)
+    tidy(model)
+    return model
 
 
 def kernels_of(model: Any) -> dict[str, tuple[np.ndarray, KernelAxes]]:
@@ -37,6 +45,87 @@ def store(model: Any, kernels: Mapping[str, np.ndarray]) -> None:
     for name, values in kernels.items():
         dtype = graphs.array_of(constants[name]).dtype
         constants[name].CopyFrom(graphs.tensor(name, values.astype(dtype)))
+
+
+def layers_of(model: Any) -> Iterator[GraphLayer]:
+    """The layers whose inputs can be read as rows: products, and convolutions of two dimensions."""
+    constants, taken = graphs.constants(model.graph), graphs.uses(model.graph)
+    consumers = graphs.consumers(model.graph)
+    for node in model.graph.node:
+        kernel = constants.get(node.input[1]) if len(node.input) > 1 else None
+        if kernel is None or taken[kernel.name] != 1 or not node.input[0]:
+            continue
+        after = consumers.get(node.output[0], [])
+        bias = None
+        if len(node.input) > 2 and node.input[2]:
+            given = constants.get(node.input[2])
+            if given is None or taken[given.name] != 1:
+                continue  # what it adds is not known, or not its own
+            bias = graphs.array_of(given).astype(np.float32).ravel()
+        found = {
+            "name": kernel.name,
+            "source": node.input[0],
+            "shape": tuple(kernel.dims),
+            "bias": bias,
+            "rectified": len(after) == 1 and after[0][0].op_type == "Relu",
+        }
+        layer = _convolution(node, found) if node.op_type == "Conv" else _product(node, found)
+        if layer is not None and (bias is None or bias.size == layer.groups * layer.outputs):
+            yield layer
+
+
+def _product(node: Any, found: dict[str, Any]) -> GraphLayer | None:
+    turned = node.op_type == "Gemm" and graphs.attribute(node, "transB", 0)
+    plain = {"transA": 0, "alpha": 1.0, "beta": 1.0}
+    same = all(graphs.attribute(node, name, value) == value for name, value in plain.items())
+    if node.op_type not in ("Gemm", "MatMul") or not same or len(found["shape"]) != 2:
+        return None
+    shape = found["shape"]
+    outputs = shape[0] if turned else shape[1]
+    order = (0, 2, 1) if turned else (0, 1, 2)
+    return GraphLayer(**found, apart=(1, *shape), order=order, groups=1, outputs=outputs)
+
+
+def _convolution(node: Any, found: dict[str, Any]) -> GraphLayer | None:
+    shape, groups = found["shape"], int(graphs.attribute(node, "group", 1))
+    if len(shape) != 4 or shape[0] % groups:
+        return None
+    top, left, bottom, right = graphs.attribute(node, "pads", [0, 0, 0, 0])
+    automatic = graphs.attribute(node, "auto_pad", b"NOTSET").decode()
+    names = {"SAME_UPPER": "SAME", "SAME_LOWER": "SAME_LOWER", "VALID": "VALID"}
+    window = Window(
+        (shape[2], shape[3]),
+        tuple(graphs.attribute(node, "strides", [1, 1])),
+        tuple(graphs.attribute(node, "dilations", [1, 1])),
+        names.get(automatic, ((top, bottom), (left, right))),
+    )
+    outputs = shape[0] // groups
+    return GraphLayer(
+        **found,
+        apart=(groups, outputs, *shape[1:]),
+        order=(0, 3, 4, 2, 1),
+        groups=groups,
+        outputs=outputs,
+        window=window,
+        channels_first=True,
+    )
+
+
+def store_bias(model: Any, layer: GraphLayer, bias: np.ndarray) -> None:
+    users = graphs.consumers(model.graph)[layer.name]
+    entry = graphs.constants(model.graph)[users[0][0].input[2]]
+    values = graphs.array_of(entry)
+    entry.CopyFrom(graphs.tensor(entry.name, bias.reshape(values.shape).astype(values.dtype)))
+
+
+def probe(model: Any, source: str) -> bytes:
+    """The file whose only output is the value `source`."""
+    found = onnx.ModelProto()
+    found.CopyFrom(model)
+    del found.graph.output[:]
+    found.graph.output.append(helper.make_tensor_value_info(source, TensorProto.FLOAT, None))
+    remove_unused(found.graph)
+    return write(found)
 
 
 def write(model: Any) -> bytes:

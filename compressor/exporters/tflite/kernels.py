@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from compressor.exporters.graph_layers import GraphLayer, Window
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.foreign import standard_form, weight_names
+from compressor.exporters.tflite.passes import drop_dead_operators
 from compressor.exporters.tflite.weight import encodable_weights
 from compressor.models import KernelAxes
 
@@ -21,6 +23,8 @@ _AXES = {
     "BATCH_MATMUL": KernelAxes((), ()),
 }
 """operator -> the axes of its weight, none where no axis is summed over, or it depends"""
+
+_ROWS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
 
 
 def open_model(content: bytes) -> Any:
@@ -39,6 +43,71 @@ def store(model: Any, kernels: Mapping[str, np.ndarray]) -> None:
     for name, values in kernels.items():
         _, _, subgraph, index = found[name]
         graphs.set_constant(model, index, values.astype(np.float32), subgraph=subgraph)
+
+
+def layers_of(model: Any) -> Iterator[GraphLayer]:
+    """The layers whose inputs can be read as rows: products, and convolutions of two dimensions."""
+    main, readers = graphs.main(model), graphs.users(model)
+    names = {index: name for name, (_, _, part, index) in _found(model).items() if part == 0}
+    for operator in main.operators:
+        kind, inputs = graphs.operator_name(model, operator), graphs.indices(operator.inputs)
+        if kind not in _ROWS or inputs[1] not in names or len(readers[inputs[1]]) > 1:
+            continue
+        options, kernel = operator.builtinOptions, graphs.constant(model, inputs[1])
+        bias, shape = None, () if kernel is None else kernel.shape
+        if len(inputs) > 2 and inputs[2] >= 0:
+            bias = graphs.constant(model, inputs[2])
+            if bias is None or len(readers[inputs[2]]) > 1:
+                continue  # what it adds is not known, or not its own
+        source = graphs.text(main.tensors[inputs[0]].name)
+        is_input = inputs[0] in graphs.indices(main.inputs)
+        activation = graphs.schema().ActivationFunctionType
+        found: dict[str, Any] = {
+            "name": names[inputs[1]],
+            "source": source if is_input else inputs[0],
+            "shape": shape,
+            "bias": bias,
+            "rectified": options.fusedActivationFunction == activation.RELU,
+        }
+        if kind == "FULLY_CONNECTED":
+            layer = {"apart": (1, *shape), "order": (0, 2, 1), "groups": 1, "outputs": shape[0]}
+            yield GraphLayer(**found, **layer)
+            continue
+        channels = int(main.tensors[inputs[0]].shape[-1])
+        padding = graphs.schema().Padding
+        window = Window(
+            (shape[1], shape[2]),
+            (options.strideH, options.strideW),
+            (options.dilationHFactor, options.dilationWFactor),
+            "SAME" if options.padding == padding.SAME else "VALID",
+        )
+        groups, outputs = 1, shape[0]
+        apart, order = (1, *shape), (0, 2, 3, 4, 1)
+        if kind == "DEPTHWISE_CONV_2D":
+            groups, outputs = channels, shape[3] // channels
+            apart, order = (*shape[:3], groups, outputs), (3, 0, 1, 2, 4)
+        elif shape[3] != channels:
+            groups, outputs = channels // shape[3], shape[0] // (channels // shape[3])
+            apart = (groups, outputs, *shape[1:])
+        yield GraphLayer(
+            **found, apart=apart, order=order, groups=groups, outputs=outputs, window=window
+        )
+
+
+def store_bias(model: Any, layer: GraphLayer, bias: np.ndarray) -> None:
+    _, _, subgraph, index = _found(model)[layer.name]
+    (operator, _), *_ = graphs.users(model, subgraph)[index]
+    place = graphs.indices(operator.inputs)[2]
+    graphs.set_constant(model, place, bias.astype(np.float32), subgraph=subgraph)
+
+
+def probe(model: Any, source: int) -> bytes:
+    """The file whose only output is the tensor `source`."""
+    found = graphs.copied(model)
+    graphs.main(found).outputs = np.asarray([source], np.int32)
+    found.signatureDefs = []
+    drop_dead_operators(found)
+    return graphs.write_graph(found)
 
 
 def write(model: Any) -> bytes:
