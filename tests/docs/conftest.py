@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from command_line import write_quadrants
+from graph_files import onnx_model
+from runnable_files import tflite_bytes
 
 
 @pytest.fixture(scope="session")
@@ -31,7 +34,35 @@ def readers_files(keras: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
     model.fit(images, labels, epochs=5, batch_size=32, verbose=0)
     model.save(folder / "model.keras")
+    (folder / "found.tflite").write_bytes(tflite_bytes(model))
+    onnx.save(_as_pytorch_has_it(*map(np.asarray, model.get_weights())), folder / "found.onnx")
     return folder
+
+
+def _as_pytorch_has_it(
+    kernel: np.ndarray, bias: np.ndarray, fc1: np.ndarray, b1: np.ndarray, *last: np.ndarray
+) -> Any:
+    """The network with channels first, and kernels (outputs, inputs)."""
+    node = onnx.helper.make_node
+    nodes = [
+        node("Conv", ["x", "conv.weight", "conv.bias"], ["c"], kernel_shape=[3, 3]),
+        node("Relu", ["c"], ["r"]),
+        node("Flatten", ["r"], ["f"]),
+        node("Gemm", ["f", "fc1.weight", "fc1.bias"], ["h"], transB=1),
+        node("Relu", ["h"], ["s"]),
+        node("Gemm", ["s", "fc2.weight", "fc2.bias"], ["z"], transB=1),
+        node("Softmax", ["z"], ["y"], axis=1),
+    ]
+    turned = fc1.reshape(6, 6, 8, -1).transpose(2, 0, 1, 3).reshape(fc1.shape)
+    arrays = {
+        "conv.weight": np.ascontiguousarray(kernel.transpose(3, 2, 0, 1)),
+        "conv.bias": bias,
+        "fc1.weight": np.ascontiguousarray(turned.T),
+        "fc1.bias": b1,
+        "fc2.weight": np.ascontiguousarray(last[0].T),
+        "fc2.bias": last[1],
+    }
+    return onnx_model(nodes, arrays, {"x": ["batch", 1, 8, 8]}, {"y": ["batch", 4]})
 
 
 @pytest.fixture
