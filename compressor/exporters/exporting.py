@@ -213,20 +213,15 @@ def _job(
     input_range: tuple[float, float] | None,
 ) -> Job:
     made = MadeInputs.within(input_range)
+    kind: type[ExportJob] | type[GraphJob] = ExportJob
     if is_graph_file(model):
         listener.stage("run the model")
-        return GraphJob(
-            Path(model),
-            data,
-            labels=labels,
-            threads=threads,
-            input_size=input_size,
-            made=made,
-        )
-    listener.stage("run and shrink the model")
-    given = model if hasattr(model, "layers") else model_to_shrink(Path(model))
-    data = known_data(given) if data is None else data
-    return ExportJob(
+        kind, given = GraphJob, Path(model)
+    else:
+        listener.stage("run and shrink the model")
+        given = model if hasattr(model, "layers") else model_to_shrink(Path(model))
+        data = known_data(given) if data is None else data
+    return kind(
         given,
         data,
         labels=labels,

@@ -34,6 +34,7 @@ from compressor.models import (
     InputSize,
     Objective,
     Preprocessing,
+    Sizes,
     named_sizes,
     port_preprocessing,
 )
@@ -89,6 +90,7 @@ class GraphJob(Job):
             feed = port_preprocessing(self.ports, data.x_train)
             port_preprocessing(self.ports, data.x_test)
             x, y = TrainingData.of(data).choosing_part(CHOSEN_ON)
+            self.sizes = self._sizes_fed(feed, input_size)
         scores = self._first_scores(x, feed)
         objective = self._objective(scores.shape[1])
         self._check_labels(max(objective.classes, 2))
@@ -99,6 +101,15 @@ class GraphJob(Job):
                 hint="give the data that the model was trained on",
             )
         self.reference = Reference(x, feed, scores, y, objective)
+
+    def _sizes_fed(self, feed: Preprocessing, given: InputSize | None) -> Sizes:
+        """The open sizes as the data have them; UsageError where the user named others."""
+        each = zip(feed.rules, feed.row_shapes, strict=True)
+        fed = {rule.name: shape for rule, shape in each if rule.name in self._open}
+        if given is not None and (named := named_sizes(self._open, given)) != fed:
+            value = f"named {named}, data {fed}"
+            raise UsageError("the data have another size than was named", value=value)
+        return fed
 
     @property
     def real_inputs(self) -> tuple[str, ...]:

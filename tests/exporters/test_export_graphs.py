@@ -106,6 +106,23 @@ def test_what_cannot_be_made_smaller_is_left_as_it_came(kind: str, tmp_path: Pat
     assert any("as it came" in note for note in record["notes"])
 
 
+def test_units_that_nothing_reads_go(tmp_path: Path) -> None:
+    source, small = dense_onnx(tmp_path / "found.onnx", hidden=64), tmp_path / "small.onnx"
+    model = onnx.load(source)
+    last = next(one for one in model.graph.initializer if one.name == "fc2.weight")
+    values = onnx.numpy_helper.to_array(last).copy()
+    values[:, ::4] = 0
+    last.CopyFrom(onnx.numpy_helper.from_array(values, last.name))
+    onnx.save(model, source)
+
+    record = library.export(source, small)
+
+    shapes = {one["name"]: one["shape"] for one in record["tensors"]}
+    assert shapes["fc1.weight"] == [48, 32] and shapes["fc2.weight"] == [5, 48]
+    x = np.random.default_rng(1).random((4, 32), np.float32)
+    assert np.allclose(_answers(small, x), _answers(source, x), atol=1e-6)
+
+
 def test_the_other_format_and_the_model_itself_are_no_outputs(tmp_path: Path) -> None:
     source = dense_tflite(tmp_path / "found.tflite")
     before = source.read_bytes()

@@ -13,6 +13,7 @@ from compressor.exporters import half_precision
 from compressor.exporters.onnx import integer
 from compressor.exporters.onnx.canonical import keep_names, name_after_layers, put_in_order
 from compressor.exporters.onnx.convert import convert
+from compressor.exporters.onnx.dead_units import drop_dead_units
 from compressor.exporters.onnx.decoding import (
     CHOSEN_FROM,
     ENCODINGS,
@@ -64,14 +65,22 @@ def export_graph(content: bytes, request: Request, inputs: tuple[str, ...]) -> E
     _check(request)
     proto, notes = standard_form(content)
     put_in_order(proto.graph)
-    return _finished(proto, keep_names(proto.graph), request, inputs, notes)
+    return _finished(proto, keep_names(proto.graph), request, inputs, notes, shrunk=False)
 
 
 def _finished(
-    proto: Any, named: set[str], request: Request, inputs: tuple[str, ...], notes: tuple[str, ...]
+    proto: Any,
+    named: set[str],
+    request: Request,
+    inputs: tuple[str, ...],
+    notes: tuple[str, ...],
+    *,
+    shrunk: bool = True,
 ) -> ExportedFile:
-    """The file of a model of which the weights are `named`."""
+    """The file of a model of which the weights are `named`; no unit is dead if it was `shrunk`."""
     tidy(proto, channels_last=request.quantize == "int8")
+    if not shrunk:
+        drop_dead_units(proto.graph)
     if request.quantize == "int8":
         proto = integer.quantize_static(proto, request.calibration)
         notes += (integer.SATURATION,)
