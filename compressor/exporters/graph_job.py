@@ -70,7 +70,7 @@ class GraphJob(Job):
         self.graph: GraphFile = read_graph_file(path)
         self.threads, self.processes = threads, Processes(threads)
         self.notes, self.removed = (), {}
-        with self.processes.loaded(self.as_it_came_in, self.graph.format, self._file(())) as (
+        with self.processes.loaded(self.own_runtime, self.graph.format, self._file(())) as (
             facts,
             _,
         ):
@@ -131,7 +131,7 @@ class GraphJob(Job):
 
     def as_it_came(self, runtime: str | None = None) -> Checked:
         """The file itself, run and judged in `runtime`, by default that of its format."""
-        request = Request(runtime or self.as_it_came_in, self.graph.quantized)
+        request = Request(runtime or self.own_runtime, self.graph.quantized)
         return self.check(self.graph.format, request, self.original)
 
     def request(self, runtime: str, quantize: Any, optimize: Any, encoding: str | None) -> Request:
@@ -182,7 +182,7 @@ class GraphJob(Job):
         return checked
 
     @property
-    def as_it_came_in(self) -> str:
+    def own_runtime(self) -> str:
         """The runtime that says what is right."""
         return FORMATS[self.graph.format]
 
@@ -230,7 +230,7 @@ class GraphJob(Job):
     def _run(self, x: Inputs, feed: Preprocessing, batch: int) -> np.ndarray:
         nothing = np.zeros((rows(x), 1), np.float32)
         examples = Reference(x, feed, nothing, None, self._objective(1))
-        loaded = self.processes.loaded(self.as_it_came_in, self.graph.format, self.original)
+        loaded = self.processes.loaded(self.own_runtime, self.graph.format, self.original)
         with loaded as (_, run):
             scores: np.ndarray = run(examples, batch)
             return scores

@@ -129,7 +129,7 @@ def _named(kernels: GraphKernels, spec: PruningSpec) -> GraphKernels:
 def _compared(job: GraphJob, content: bytes) -> Mapping[str, Any]:
     """How the pruned file compares with the one that came; raises CheckFailedError."""
     file = ExportedFile(content, job.original.inputs, (), {})
-    runtime = job.as_it_came_in
+    runtime = job.own_runtime
     with job.processes.loaded(runtime, job.graph.format, file) as (_, run):
         scores = run(job.reference, job.batch)
     if scores.shape != job.reference.scores.shape or not np.isfinite(scores).all():
