@@ -39,5 +39,6 @@ from .remote import (
     write_runner as write_runner,
 )
 from .report import inspect as inspect, report_run as report_run
+from .runtimes import load as load
 from .shrinking import Shrunk as Shrunk, shrink as shrink, shrink_file as shrink_file
 from .training import Distillation as Distillation, TrainingOptions as TrainingOptions

@@ -3,7 +3,7 @@
 It is an object of exactly these fields:
 
 schema            {name: "compressor-artifact", version: 2}
-format            tflite or onnx
+format            tflite, onnx, or c: a shared library of generated C code
 file              the name of the file, without a folder
 bytes, sha256     of the file
 vectors_sha256    of its check vectors, FILE.check.npz
@@ -46,7 +46,7 @@ from deploy.fields import Digest, Fields, Positive, Reader, made, parse_json
 from deploy.files import read_regular, size_and_sha256
 
 SCHEMA = {"name": "compressor-artifact", "version": 2}
-FORMATS = ("tflite", "onnx")
+FORMATS = ("tflite", "onnx", "c")
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8", "int4", "codebook")
 OPTIMIZATIONS = ("size", "latency")
 OUTPUTS_ARE = ("logits", "probabilities")

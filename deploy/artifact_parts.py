@@ -13,6 +13,9 @@ DTYPES = (
     *("uint8", "uint16", "uint32", "uint64"),
 )
 
+C_INTERFACE = "1"
+"""Version of what a library of generated C code exports: that of the runtime `c`."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Port:

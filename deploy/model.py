@@ -17,7 +17,7 @@ from deploy.errors import EngineError
 from deploy.examples import artifact_inputs, predicted_classes
 from deploy.files import temporary_folder
 from deploy.runner.engine import Engine
-from deploy.runner.engines import engine_class
+from deploy.runner.engines import NATIVE, engine_class
 
 if TYPE_CHECKING:
     from deploy.vectors import CheckResult
@@ -79,6 +79,8 @@ class Model:
         the manifest's version; EngineError if it refuses the artefact.
         """
         manifest = bundle.manifest
+        if manifest.runtime in NATIVE:
+            raise EngineError("a bundle holds no programs", value=f"for {manifest.runtime}")
         kind = engine_class(manifest.runtime)
         version = None if any_version else manifest.runtime_version
         # The runtime keeps what it has mapped.

@@ -29,7 +29,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.artifact import FORMATS, OPTIMIZATIONS, QUANTIZATIONS
+from deploy.artifact import OPTIMIZATIONS, QUANTIZATIONS
 from deploy.errors import ArtifactError
 from deploy.fields import Fields, Reader, made
 from deploy.files import read_regular
@@ -50,6 +50,7 @@ RUNTIME_FORMATS = {
 }
 """Runtime -> the format that it executes."""
 GPU_RUNTIMES = ("cuda", "tensorrt")
+_FORMATS = tuple(dict.fromkeys(RUNTIME_FORMATS.values()))
 
 _MOST_BYTES = 2**16
 # tomllib takes half a minute for the 32,000 tables of one key a.a.a...
@@ -212,7 +213,7 @@ _READERS: dict[str, Reader] = {
     "architecture": lambda fields, key: fields.choice(key, ARCHITECTURES),
     "cores": lambda fields, key: fields.integer(key, 1, _MOST_CORES),
     "memory_bytes": _memory,
-    "format": lambda fields, key: fields.choice(key, FORMATS),
+    "format": lambda fields, key: fields.choice(key, _FORMATS),
     "optimize": lambda fields, key: fields.choice(key, OPTIMIZATIONS),
     "width_multiple": lambda fields, key: fields.integer(key, 1, 1024),
 }

@@ -28,21 +28,22 @@ from compressor.commands.parameters import Command, List, Slowdown
 from compressor.commands.progress import TerminalProgress
 from compressor.errors import CheckFailedError
 
-_FORMATS = ("tflite", "onnx")
+_FORMATS = ("tflite", "onnx", "c")
 _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
 
 
 @click.command(cls=Command)
 @click.argument("model", type=PATH)
 @output_option(
-    "Artefact to write, or the folder for --format all. Default: NAME.tflite or NAME.onnx (of such "
-    "a file NAME-small; folder: NAME-artefacts) next to MODEL, or in the run directory."
+    "Artefact to write, or the folder for --format all and c. Default: NAME.tflite or NAME.onnx (of "
+    "such a file NAME-small; folder: NAME-artefacts, NAME-c) next to MODEL, or in the run directory."
 )
 @click.option(
     "--format",
     "file_format",
     type=click.Choice([*_FORMATS, "all"]),
-    help="all: every format and quantisation, and a table of them. Default: by FILE's suffix.",
+    help="c: C code in int8, which needs no runtime. all: TFLite and ONNX in every quantisation, "
+    "and a table of them. Default: by FILE's suffix.",
 )
 @click.option(
     "--for",
@@ -50,7 +51,8 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
     type=List(),
     metavar="RUNTIME",
     help="Runtime that will execute it: litert, tflite-runtime, onnxruntime, onnxruntime-gpu, "
-    "onnxruntime-web, cuda or tensorrt. Default: litert for TFLite, onnxruntime for ONNX.",
+    "onnxruntime-web, cuda or tensorrt; of C code the processor: portable, cortex-m0, cortex-m4 or "
+    "host. Default: litert for TFLite, onnxruntime for ONNX, portable for C.",
 )
 @click.option(
     "--quantize",
@@ -98,7 +100,7 @@ def export(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Export a model to TFLite or ONNX, verified in its runtime.
+    """Export a model to TFLite, ONNX or C, verified in its runtime.
 
     MODEL is a Keras model (.keras, .h5 or SavedModel), a run directory, or a .tflite or .onnx file
     of any origin, which keeps its format and is held against what it computes itself. Of a Keras
@@ -116,6 +118,7 @@ def export(
       compressor export pruned.keras --format all -o artefacts
       compressor export net.h5 --quantize int8 --input-range 0,255 -o net.tflite
       compressor export found.onnx --data data.npz --quantize auto -o small.onnx
+      compressor export pruned.keras --format c --for cortex-m4 -o firmware
     """
     if file_format == "all" and quantize is not None:
         raise click.UsageError("--format all covers every quantisation: leave --quantize out.")

@@ -177,15 +177,16 @@ class Job(abc.ABC):
         runtime is not available.
         """
         quantize, whole = request.quantize, self.reference
-        single, vectors = self._drawn(SINGLE), self._drawn(VECTORS)
+        single, vectors = self.drawn(SINGLE), self.drawn(VECTORS)
         count = self._plain_examples
-        few = [(self._drawn(count), self.batch), (self._drawn(min(count, PLAIN_SINGLE)), 1)]
+        few = [(self.drawn(count), self.batch), (self.drawn(min(count, PLAIN_SINGLE)), 1)]
         runtime = runtimes.find(request.runtime).verified_in
         facts = {"runtime": runtime, "version": runtimes.state(runtime).version or ""}
         other = self.elsewhere(file_format)
         away: np.ndarray | None = None
         try:
-            _read_back(file_format, file.content)
+            if file.origin is None:  # what was compiled is no data
+                _read_back(file_format, file.content)
             with self.processes.loaded(runtime, file_format, file) as (facts, run):
                 scores = run(whole, self.batch)
                 one_by_one = run(whole.only(single), 1)
@@ -194,13 +195,17 @@ class Job(abc.ABC):
         except (CheckFailedError, CheckpointError) as error:
             failed = parity.failure(str(error), whole, quantize)
             return Checked(file_format, request, file, failed, facts, None)
-        default = FORMATS[file_format]
+        origin = file.origin or file
+        plain_format = file_format if file.origin is None else "tflite"
         plain: list[np.ndarray] = []
         plain_away: np.ndarray | None = None
         # Without plain kernels for it, outputs are held against the model's alone.
         with (
             contextlib.suppress(CheckFailedError),
-            self.processes.loaded(default, file_format, file, reference=True) as (_, run),
+            self.processes.loaded(FORMATS[plain_format], plain_format, origin, reference=True) as (
+                _,
+                run,
+            ),
         ):
             plain += [run(whole.only(drawn), batch) for drawn, batch in few]
             plain_away = None if other is None else run(other, self.batch)
@@ -251,7 +256,8 @@ class Job(abc.ABC):
         names = tuple(rule.name for rule in self.reference.feed.rules)
         return tuple(examples.inputs(names, slice(None)).values())
 
-    def _drawn(self, count: int) -> np.ndarray:
+    def drawn(self, count: int) -> np.ndarray:
+        """The numbers of `count` examples to choose on, int64, over all classes."""
         return draw_examples(self.reference.x, self.reference.labels, count)
 
 

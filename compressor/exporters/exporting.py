@@ -37,6 +37,8 @@ from compressor.runtimes import Runner, find, python_of
 from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
 
 Record = dict[str, Any]
+C = "c"
+"""The format whose artefacts are folders of code, with a library that was compiled of it."""
 
 
 def export(
@@ -44,7 +46,7 @@ def export(
     output: Path | str | None = None,
     data: Dataset | None = None,
     *,
-    format: Literal["tflite", "onnx"] | None = None,
+    format: Literal["tflite", "onnx", "c"] | None = None,
     runtime: str | None = None,
     quantize: Quantize | Literal["auto"] = "none",
     optimize: Optimize = "size",
@@ -96,6 +98,8 @@ def export(
     chosen, target = _target(model, output, format)
     runtime = _runtime(chosen, runtime)
     _check_choice("quantisation", quantize, (*QUANTIZATIONS, "auto"))
+    if chosen == C:
+        _check_for_c(quantize, encoding, max_slowdown, host)
     _check_choice("aim", optimize, ("size", "latency"))
     _check_free(target, force)
     limit = _limit(max_slowdown, quantize, optimize)
@@ -104,6 +108,8 @@ def export(
         with Runner(runtime, host=place) as runner:  # fails before any work is done
             runner.probe()
     with _job(model, data, labels, threads, listener, input_size, input_range) as job:
+        if chosen == C:
+            return write_artifact(job, _in_c(job, target, runtime, optimize, listener), target)
         variants = Variants(job, chosen, runtime, optimize, encoding, listener, limit, place)
         variants.loops = (chosen, optimize) == ("tflite", "latency")
         checked = variants.best() if quantize == "auto" else variants.one(quantize)
@@ -184,6 +190,7 @@ def write_artifact(job: Job, checked: Checked, target: Path) -> Record:
         "verdict": checked.verdict.describe(),
         "runtime_version": checked.facts["version"],
         "speed": None if checked.speed is None else checked.speed.describe(),
+        **({checked.format: dict(checked.file.details)} if checked.file.details else {}),
     }
     if not checked.verdict.passed or checked.vectors is None:
         kept = target.with_name(target.name + REJECTED)
@@ -199,7 +206,9 @@ def write_artifact(job: Job, checked: Checked, target: Path) -> Record:
     # The description names the file by its sha256, so it gets its name last.
     described = json_text(artifact.describe()).encode()
     contents = {"": checked.file.content, VECTORS_SUFFIX: check, DESCRIPTION_SUFFIX: described}
-    write_files({target.with_name(target.name + end): part for end, part in contents.items()})
+    beside = {target.with_name(name): part for name, part in checked.file.beside.items()}
+    named = {target.with_name(target.name + end): part for end, part in contents.items()}
+    write_files(beside | named)
     return record
 
 
@@ -248,11 +257,13 @@ def _target(model: Any, output: Path | str | None, file_format: str | None) -> t
         model_to_shrink(Path(model))  # a model that is not there is said first
     suffix = Path(output).suffix.removeprefix(".") if output is not None else ""
     chosen = file_format or suffix
+    if chosen == C:
+        return chosen, _c_target(model, output)
     if chosen not in FORMATS:
         raise UsageError(
             "the format is not known" if chosen else "no format is given",
             **({"value": chosen} if chosen else {}),
-            hint=f"choose {' or '.join(FORMATS)}",
+            hint=f"choose {', '.join(FORMATS)} or {C}",
         )
     if output is None:
         return chosen, artefact_path(model, chosen)
@@ -284,7 +295,41 @@ def _graph_target(
     return own, target
 
 
+def _c_target(model: Any, output: Path | str | None) -> Path:
+    """The library in the folder `output`, by default MODEL-c."""
+    from compressor.exporters.c.text import identifier
+
+    stem = artefact_stem(model)
+    folder = artefact_path(model, C).with_name(f"{stem}-{C}") if output is None else Path(output)
+    if folder.exists() and not folder.is_dir():
+        raise UsageError("C code goes into a folder", value=folder)
+    return folder / f"{identifier(stem)}.so"
+
+
+def _check_for_c(quantize: str, encoding: str | None, max_slowdown: Any, host: Any) -> None:
+    """Raise UsageError for what C code does not have."""
+    if quantize not in ("none", "int8", "auto"):
+        raise UsageError("C code computes in int8", value=quantize, hint="leave --quantize out")
+    for what, given in (("encoding", encoding), ("slowdown", max_slowdown), ("host", host)):
+        if given not in (None, "auto"):
+            raise UsageError(f"C code takes no {what}", value=given, hint="leave it out")
+
+
+def _in_c(
+    job: ExportJob, target: Path, processor: str, optimize: Optimize, listener: Listener
+) -> Checked:
+    from compressor.exporters.c import export_c
+
+    return export_c(job, target.stem, processor, optimize, listener)
+
+
 def _runtime(file_format: str, runtime: str | None) -> str:
+    if file_format == C:
+        from compressor.exporters.c import TARGETS
+
+        python_of(C)  # raises where there is no compiler
+        _check_choice("processor", runtime or TARGETS[0], TARGETS)
+        return runtime or TARGETS[0]
     runtime = FORMATS[file_format] if runtime is None else runtime
     takes = find(runtime).format
     if file_format != takes:

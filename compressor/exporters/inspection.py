@@ -29,14 +29,14 @@ Row = dict[str, Any]
 
 
 def artifact_format(path: Path) -> str | None:
-    """`tflite` or `onnx` by a file's suffix (before .rejected) or first bytes, else None."""
+    """`tflite`, `onnx` or `c` by a file's suffix (before .rejected) or first bytes, else None."""
     suffix = Path(path.name.removesuffix(REJECTED)).suffix.lower()
     start = b""
     with contextlib.suppress(ArtifactError), open_regular(path) as (file, _):
         start = file.read(8) or b""
     if start[4:8] == b"TFL3" or suffix == ".tflite":
         return "tflite"
-    return "onnx" if suffix == ".onnx" else None
+    return {".onnx": "onnx", ".so": "c"}.get(suffix)
 
 
 def describe_artifact_file(path: Path, file_format: str) -> dict[str, Any]:
@@ -44,6 +44,9 @@ def describe_artifact_file(path: Path, file_format: str) -> dict[str, Any]:
 
     Raises CheckpointError, in one line that names the file, when it is damaged.
     """
+    if file_format == "c":
+        what = "a compiled library cannot be inspected"
+        raise CheckpointError(what, value=path, hint="its sources and its description can be read")
     with deploy_errors(CheckpointError):
         content = read_regular(path, MOST_ARTIFACT_BYTES)
     try:

@@ -55,7 +55,7 @@ from compressor.models import (
 from compressor.pruning import all_kernels
 from compressor.shrinking import Shrunk, shrink
 
-_PACKAGES = {"tflite": ("ai-edge-litert",), "onnx": ("tf2onnx", "onnx")}
+_PACKAGES = {"tflite": ("ai-edge-litert",), "onnx": ("tf2onnx", "onnx"), "c": ("ai-edge-litert",)}
 """format -> what makes its files, besides Keras and TensorFlow"""
 
 

@@ -62,6 +62,24 @@ class Processes:
 
             yield facts, run
 
+    def outputs(
+        self,
+        runtime: str,
+        file_format: str,
+        file: ExportedFile,
+        arrays: dict[str, np.ndarray],
+        batch: int,
+    ) -> np.ndarray:
+        """The outputs of a file, float32 (n, ...), of arrays (n, ...) by its inputs' names.
+
+        Raises as `loaded` does.
+        """
+        with temporary_folder("compressor-check-") as folder, self._runner(runtime) as runner:
+            path = folder / f"artefact.{file_format}"
+            path.write_bytes(file.content)
+            runner.load(path)
+            return runner.predict(arrays, batch=batch)
+
     @contextlib.contextmanager
     def _runner(self, runtime: str) -> Iterator[Runner]:
         runner = self._runners.get(runtime)

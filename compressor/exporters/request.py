@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 
@@ -70,6 +70,12 @@ class ExportedFile:
     """operator (TFLite) or operator set (ONNX) -> version"""
     notes: tuple[str, ...] = ()
     """for the user, a sentence each: why something was not encoded as asked, ..."""
+    beside: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    """other files of the artefact, by their names, to be written into its folder"""
+    origin: ExportedFile | None = None
+    """the TFLite file that this one was generated from, whose plain kernels it is held against"""
+    details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """what a record says of this format only"""
 
 
 def checked_labels(labels: Sequence[str] | None) -> tuple[str, ...] | None:

@@ -17,7 +17,7 @@ from deploy.artifact import DESCRIPTION_SUFFIX, MOST_ARTIFACT_BYTES, VECTORS_SUF
 from deploy.fields import LONGEST_PATH
 from deploy.text import clean
 
-_SUFFIXES = (".tflite", ".onnx")
+_SUFFIXES = (".tflite", ".onnx", ".so")
 _LONGEST_NAME = 1000
 
 
@@ -61,7 +61,7 @@ class Subject:
 
 
 def find_subjects(paths: Sequence[Path]) -> list[Subject]:
-    """The artefacts that `paths` name: files, and all .tflite and .onnx files in folders.
+    """The artefacts that `paths` name: files, and all .tflite, .onnx and .so files in folders.
 
     Those of a folder come with the least sparse and largest first, so that the others are compared
     with the dense float32 one, if there is one. Raises UsageError for a path that is no artefact, a
@@ -103,7 +103,7 @@ def _in_folder(folder: Path) -> list[Path]:
     )
     if not found:
         raise UsageError(
-            "the folder holds no .tflite and no .onnx file",
+            "the folder holds no .tflite, .onnx or .so file",
             value=folder,
             hint="make some with compressor export",
         )
@@ -119,7 +119,7 @@ def _read(path: Path) -> tuple[Path, str, Artifact | None]:
         raise UsageError("the artefact is empty", value=path)
     file_format = artifact_format(path)
     if file_format is None:
-        raise UsageError("this takes .tflite and .onnx files", value=path)
+        raise UsageError("this takes .tflite, .onnx and .so files", value=path)
     if not 0 < (size := path.stat().st_size) <= MOST_ARTIFACT_BYTES:
         most = f"{path} has {size:,} bytes, at most {MOST_ARTIFACT_BYTES:,}"
         raise UsageError("the artefact is empty or too large", value=most)

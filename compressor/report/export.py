@@ -38,6 +38,11 @@ def export_text(record: Mapping[str, Any]) -> str:
         f"{ratio} than the model's {count(record['dense_bytes'])} bytes of "
         "float32 weights\n"
     )
+    if code := record.get("c"):
+        text += (
+            f"code for {code['target']}: {count(code['constant_bytes'])} bytes of constants, "
+            f"{count(code['workspace_bytes'])} of workspace, {count(code['macs'])} products\n"
+        )
     removed = [f"{name} {count(units)}" for name, units in record["removed"].items()]
     if removed:
         text += f"units removed, exactly: {', '.join(removed)}\n"

@@ -6,16 +6,20 @@ import ctypes
 import dataclasses
 import importlib.metadata
 import importlib.util
+import os
+import shutil
 import sys
 from typing import Any, Literal
 
 from compressor.errors import MissingRuntimeError, UsageError
 from compressor.runtimes.environments import Environment
 from compressor.runtimes.onnxruntime_web import PACKAGE, NpmPackage
+from deploy.artifact_parts import C_INTERFACE
 
-Format = Literal["tflite", "onnx"]
+Format = Literal["tflite", "onnx", "c"]
 
 # As in deploy.runner.gpu, which imports numpy.
+_COMPILERS = ("cc", "gcc", "clang")
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
 TFLITE_RUNTIME = Environment(
@@ -99,6 +103,7 @@ RUNTIMES: dict[str, Runtime] = {
         _onnx("onnxruntime-gpu", "onnxruntime-gpu", substitute="onnxruntime"),
         _onnx("onnxruntime-web", "onnxruntime-web", substitute="onnxruntime", tarball=PACKAGE),
         *(_onnx(name, "onnxruntime-gpu[cuda,cudnn]", gpu=True) for name in ("cuda", "tensorrt")),
+        Runtime("c", "c", "ctypes", ()),
     )
 }
 """Name -> runtime, in the order in which they are shown."""
@@ -127,6 +132,9 @@ def state(name: str) -> State:
             f"has no NVIDIA driver: {_DRIVER} cannot be loaded",
             f"it takes an NVIDIA GPU, its driver, and pip install {runtime.packages[-1]}",
         )
+    if runtime.format == "c":
+        hint = "install gcc or clang, or name one in CC"
+        return State(C_INTERFACE, "") if c_compiler() else State(None, "has no C compiler", hint)
     if importlib.util.find_spec(runtime.module) is None:
         return State(None, "is not installed")
     for package in runtime.packages:
@@ -153,6 +161,12 @@ def python_of(name: str) -> str:
         hint = f"pip install {runtime.packages[-1]}"
         raise MissingRuntimeError(what, value=sys.executable, hint=hint)
     return sys.executable
+
+
+def c_compiler() -> str | None:
+    """The C compiler of this machine: CC, else the first of cc, gcc and clang; None without."""
+    named = os.environ.get("CC", "").strip()
+    return next(filter(None, map(shutil.which, [named] if named else _COMPILERS)), None)
 
 
 def _driver_is_there() -> bool:

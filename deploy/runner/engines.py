@@ -16,8 +16,13 @@ ENGINES = {
     "onnxruntime": ("deploy.runner.onnx_engines", "OnnxruntimeEngine"),
     "cuda": ("deploy.runner.onnx_engines", "CudaEngine"),
     "tensorrt": ("deploy.runner.onnx_engines", "TensorrtEngine"),
+    "c": ("deploy.runner.c_engine", "CEngine"),
 }
 """Runtime -> module and class."""
+
+NATIVE = ("c",)
+"""Runtimes whose artefacts are programs: they are run where the user named the file, never from a
+bundle, whoever signed it."""
 
 
 def engine_class(runtime: str) -> type[Engine]:

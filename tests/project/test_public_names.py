@@ -18,7 +18,7 @@ NAMES = {
     *("CompressorError", "Criterion", "Dataset", "Distillation", "Plan", "Predictor", "Pruned"),
     *("PruningSpec", "Shrunk", "Sweep", "TrainingOptions", "__version__", "apply_masks"),
     *("bench", "evaluate", "export", "export_all", "import_model", "inspect"),
-    *("kept_weights", "load_custom", "load_dataset"),
+    *("kept_weights", "load", "load_custom", "load_dataset"),
     *(
         "SshHost",
         "deploy",

@@ -102,6 +102,7 @@ def test_the_runtimes_are_pinned_and_described(cache) -> None:
         "onnxruntime-web": "onnx",
         "cuda": "onnx",
         "tensorrt": "onnx",
+        "c": "c",
     }
     assert json.loads(json.dumps(rows)) == rows
     states = {row["name"]: row for row in rows}

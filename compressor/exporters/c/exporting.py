@@ -1,0 +1,105 @@
+"""From a model to C code that was compiled, and proven against its reference."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from compressor.errors import CheckFailedError
+from compressor.exporters.c import reference
+from compressor.exporters.c.compiling import compile_library
+from compressor.exporters.c.emission import Source, emit
+from compressor.exporters.c.network import Network
+from compressor.exporters.c.reading import read_network
+from compressor.exporters.job import Checked, ExportJob
+from compressor.exporters.request import EncodedTensor, ExportedFile, Optimize, Request
+from compressor.foundation import Listener
+
+_VECTORS = 8
+"""check vectors in the self-test, which also runs where there is little memory"""
+_RANDOM, _EXAMPLES = 16, 256
+"""inputs on which the compiled code must compute what the reference does"""
+_BATCH = 32
+
+
+def export_c(
+    job: ExportJob, name: str, target: str, optimize: Optimize, listener: Listener
+) -> Checked:
+    """The code of a model as an artefact whose file is the compiled library, run and judged.
+
+    `name` is any text, `target` one of `TARGETS`. The artefact's `beside` are the source files.
+    Raises ModelError for what C code cannot compute, MissingRuntimeError without a C compiler,
+    CheckFailedError where the compiled code computes anything but what the reference does.
+    """
+    listener.stage("c, int8: build")
+    asked = job.request("litert", "int8", optimize, "dense")
+    graph = job.build("tflite", asked)
+    network = read_network(graph.content)
+    inputs = _inputs(job, network)
+    outputs = reference.run(network, inputs)
+    source = emit(network, name, target, optimize, (inputs[:_VECTORS], outputs[:_VECTORS]))
+    file = ExportedFile(
+        content=compile_library(source),
+        inputs=("input",),
+        tensors=_tensors(source),
+        needs={},
+        notes=graph.notes,
+        beside={path: text.encode() for path, text in source.files.items()},
+        origin=dataclasses.replace(graph, notes=()),
+        details=_details(source, target),
+    )
+    listener.stage("c, int8: verify")
+    _prove(job, file, network, inputs, outputs)
+    request = Request("c", "int8", optimize, calibration=asked.calibration)
+    return job.check("c", request, file)
+
+
+def _inputs(job: ExportJob, network: Network) -> np.ndarray:
+    """int8 (n, height, width, channels): examples of the check, and any integers."""
+    tensor = network.tensors[network.input]
+    examples = job.drawn(_EXAMPLES)
+    given = next(iter(job.reference.only(examples).inputs(("input",), slice(None)).values()))
+    levels = np.rint(np.asarray(given, np.float64) / tensor.scale) + tensor.zero
+    real = np.clip(levels, -128, 127).astype(np.int8).reshape(-1, *tensor.shape)
+    generator = np.random.default_rng(0)
+    made = generator.integers(-128, 128, (_RANDOM, *tensor.shape)).astype(np.int8)
+    return np.concatenate([real, made])
+
+
+def _prove(
+    job: ExportJob, file: ExportedFile, network: Network, inputs: np.ndarray, outputs: np.ndarray
+) -> None:
+    """Raise CheckFailedError where the compiled code differs from the reference."""
+    given, made = network.tensors[network.input], network.tensors[network.output]
+    fed = ((inputs.astype(np.float64) - given.zero) * given.scale).astype(np.float32)
+    found = job.processes.outputs("c", "c", file, {"input": _plain(fed)}, _BATCH)
+    levels = np.rint(found.astype(np.float64) / made.scale) + made.zero
+    wrong = int((levels.reshape(outputs.shape) != outputs).sum())
+    if wrong:
+        raise CheckFailedError(
+            "the compiled code does not compute what its reference does",
+            value=f"{wrong:,} of {outputs.size:,} values",
+        )
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    return values.reshape(len(values), -1) if values.shape[1:3] == (1, 1) else values
+
+
+def _tensors(source: Source) -> tuple[EncodedTensor, ...]:
+    return tuple(
+        EncodedTensor(row.name, row.shape, row.zeros, row.encoding, "int8", row.bytes)
+        for row in source.rows
+    )
+
+
+def _details(source: Source, target: str) -> dict[str, Any]:
+    return {
+        "target": target,
+        "workspace_bytes": source.workspace,
+        "constant_bytes": source.constants,
+        "macs": sum(row.macs for row in source.rows),
+        "files": sorted(source.files),
+    }

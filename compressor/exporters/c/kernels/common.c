@@ -1,0 +1,21 @@
+/* One run: where the input, the output and the workspace lie. */
+struct run {
+    const int8_t *input;
+    int8_t *output;
+    uint8_t *workspace;
+};
+
+/* What a map of integers may hold: its zero, and its bounds. */
+struct limits {
+    int16_t zero, low, high;
+};
+
+static int8_t clip(int64_t level, const struct limits *limits)
+{
+    level += limits->zero;
+    if (level < limits->low)
+        level = limits->low;
+    if (level > limits->high)
+        level = limits->high;
+    return (int8_t)level;
+}

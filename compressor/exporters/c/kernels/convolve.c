@@ -1,0 +1,60 @@
+/* One row of a convolution, $lanes columns at once. $story */
+struct $name {
+    const int32_t *bias, *multiplier;
+    const uint8_t *shift;
+    const $offset *offsets;
+    $counts_member
+    const int8_t *values;
+    uint16_t filters, width, rows;
+    uint16_t share; /* filters that see the same channels */
+    uint32_t group; /* from the channels of one share to the next */
+    struct limits limits;
+};
+
+#define SUM(lane, sum) \
+    if (x + lane < c->width) \
+        out[x + lane] = rescale(sum, c->multiplier[filter], c->shift[filter], &c->limits)
+
+static void $name(const struct $name *c, const int16_t *const *rows, int8_t *out)
+{
+    $start
+    const int8_t *values = c->values;
+    size_t group = 0;
+    unsigned filter, shared = 0;
+    for (filter = 0; filter < c->filters; filter++) {
+        $declare
+        const int8_t *value = values;
+        size_t x;
+        for (x = 0; x < c->width; x += $lanes) {
+            unsigned k;
+            EACH(int32_t s# = c->bias[filter];)
+            $restart
+            value = values;
+            for (k = 0; k < c->rows; k++) {
+                const int16_t *row = rows[k];
+                unsigned taps = $taps;
+                $rewind
+                if (row == NULL) {
+                    $skip
+                    value += taps;
+                    continue;
+                }
+                row += group + x;
+                for (; taps > 0; taps--) {
+                    const int16_t *const at = row + *offset++;
+                    const int32_t weight = *value++;
+                    EACH(s# += weight * at[#];)
+                }
+            }
+            EACH(SUM(#, s#);)
+        }
+        values = value;
+        $next
+        if (++shared == c->share) {
+            shared = 0;
+            group += c->group;
+        }
+        out += c->width;
+    }
+}
+#undef SUM

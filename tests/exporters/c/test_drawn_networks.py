@@ -1,0 +1,71 @@
+"""Networks drawn at random, as C code: compiled, they compute what the reference does."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn_networks import drawn_network
+
+from compressor.exporters.c import reference
+from compressor.exporters.c.emission import TARGETS, Source, emit
+
+WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
+SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
+
+
+def made(seed: int, target: str, optimize: str = "size") -> Source:
+    network = drawn_network(seed)
+    shape = network.tensors[network.input].shape
+    inputs = np.random.default_rng(seed).integers(-128, 128, (4, *shape)).astype(np.int8)
+    return emit(network, "drawn", target, optimize, (inputs, reference.run(network, inputs)))
+
+
+def self_tested(source: Source, folder: Path, compiler: str, *flags: str) -> str:
+    """What the self-test says, of code that was compiled without a warning."""
+    for name, text in source.files.items():
+        (folder / name).write_text(text)
+    files = [f"{source.name}.c", f"{source.name}_selftest.c"]
+    command = [compiler, *WARNINGS, *flags, "-o", "selftest", *files]
+    built = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    done = subprocess.run(["./selftest"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_drawn_network_is_bit_exact_and_clean_under_sanitizers(seed: int, tmp_path: Path) -> None:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    source = made(seed, TARGETS[seed % len(TARGETS)], ("size", "latency")[seed % 2])
+    assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_clang_compiles_it_without_a_warning(seed: int, tmp_path: Path) -> None:
+    if shutil.which("clang") is None:
+        pytest.skip("clang is not installed")
+    assert "0 values wrong" in self_tested(made(seed, "host"), tmp_path, "clang", "-O2")
+
+
+def test_the_same_network_gives_the_same_code() -> None:
+    assert made(4, "cortex-m4").files == made(4, "cortex-m4").files
+
+
+def test_names_of_the_model_neither_end_a_comment_nor_leave_the_folder() -> None:
+    network = drawn_network(1)
+    shape = network.tensors[network.input].shape
+    vectors = np.zeros((1, *shape), np.int8), reference.run(network, np.zeros((1, *shape), np.int8))
+    source = emit(network, "../../x*/ int main(){}//", "portable", "size", vectors)
+    assert source.name == "x_int_main"
+    assert all(
+        "/" not in name and "main()" not in text.replace("int main(void)", "")
+        for name, text in source.files.items()
+        if name.endswith((".c", ".h")) or "/" in name
+    )
+    assert all("a */ name" not in text for text in source.files.values())
