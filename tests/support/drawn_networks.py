@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -30,14 +31,15 @@ from compressor.exporters.c.network import (
 class Drawing:
     """A network that grows by one random layer at a time."""
 
-    def __init__(self, seed: int) -> None:
-        self.random = np.random.default_rng(seed)
+    def __init__(self, seed: int, *, positive: bool = False) -> None:
+        """Where it is `positive`, no map holds a value below its zero."""
+        self.random, self.positive = np.random.default_rng(seed), positive
         height, width, channels = (int(self.random.integers(1, most)) for most in (15, 15, 4))
         self.tensors = [Tensor("input", (height, width, channels), 0.05, self.zero())]
         self.layers: list[Layer] = []
 
     def zero(self) -> int:
-        return int(self.random.integers(-128, 128))
+        return -128 if self.positive else int(self.random.integers(-128, 128))
 
     def between(self, low: int, high: int) -> int:
         return int(self.random.integers(low, high + 1))
@@ -116,6 +118,14 @@ class Drawing:
     def pooling(self) -> None:
         number, source = self.last()
         height, width, channels = source.shape
+        if self.positive and min(height, width) > 1:
+            self.add(
+                (height // 2, width // 2, channels),
+                lambda output, zero: Pooling(
+                    (number,), output, True, (2, 2), (2, 2), (0, 0), -128, 127
+                ),
+            )
+            return
         window = (self.between(1, min(height, 3)), self.between(1, min(width, 3)))
         stride = (self.between(1, 3), self.between(1, 3))
         before = (self.between(0, window[0] - 1), self.between(0, window[1] - 1))
@@ -227,4 +237,13 @@ def drawn_network(seed: int) -> Network:
             getattr(drawing, str(drawing.random.choice(KINDS)))()
     if seed % 3 or not drawing.layers:
         drawing.dense()
+    return drawing.network()
+
+
+def packable_network(seed: int) -> Network:
+    """Convolutions and poolings of 2 x 2 whose maps hold nothing below zero."""
+    drawing = Drawing(seed, positive=True)
+    drawing.tensors[0] = dataclasses.replace(drawing.tensors[0], shape=(16, 13, 1 + seed % 3))
+    for kind in ("convolution", "pooling", "convolution", "pooling", "convolution", "dense"):
+        getattr(drawing, kind)()
     return drawing.network()

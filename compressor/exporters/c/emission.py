@@ -11,13 +11,13 @@ import numpy as np
 from compressor.errors import ModelError
 from compressor.exporters.c import stages, text, weighted
 from compressor.exporters.c.layout import lay_out
+from compressor.exporters.c.narrowing import pool_first
 from compressor.exporters.c.network import Constant, Convolution, Network, Tensor
-from compressor.exporters.c.plan import ALIGNMENT, ROW_WISE, Plan, make_plan
+from compressor.exporters.c.plan import ALIGNMENT, LANES, ROW_WISE, Plan, make_plan
 from compressor.exporters.c.weights import taps_of
 from compressor.exporters.c.written import Row, Written
 
-TARGETS = ("portable", "cortex-m0", "cortex-m4", "host")
-_LANES = {"portable": 8, "cortex-m0": 4, "cortex-m4": 4, "host": 8}
+TARGETS = tuple(LANES)
 _WRITERS = weighted.WRITERS | stages.WRITERS
 _MOST_SIDE = 2**15
 """of a map: positions are counted in 16 bits"""
@@ -48,9 +48,8 @@ def emit(
     for tensor in network.tensors:
         if max(tensor.shape) >= _MOST_SIDE:
             raise ModelError("a map is too large for C code", value=tensor.shape)
-    lanes = _LANES[target]
-    plan = make_plan(lay_out(network), lanes)
-    written = Written(plan, lanes, optimize)
+    plan = make_plan(lay_out(pool_first(network)), target)
+    written = Written(plan, target, optimize)
     written.need("common.c")
     for number, layer in enumerate(plan.laid.layers):
         if isinstance(layer, Convolution) and taps_of(layer, plan.shapes[number], optimize) is None:
@@ -105,7 +104,7 @@ def _code(name: str, written: Written, given: Tensor, made: Tensor) -> str:
         else:
             calls.append(f"    {call}(&run);")
     by_row = any(isinstance(laid.layers[number], ROW_WISE) for number in written.plan.steps)
-    counters = 2 * len(written.plan.counters)
+    counters = 2 * written.plan.state
     return text.template(
         "code.c.in",
         name=name,

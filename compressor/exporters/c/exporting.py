@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ from compressor.errors import CheckFailedError
 from compressor.exporters.c import reference
 from compressor.exporters.c.compiling import compile_library
 from compressor.exporters.c.emission import Source, emit
+from compressor.exporters.c.narrowing import narrow
 from compressor.exporters.c.network import Network
 from compressor.exporters.c.reading import read_network
 from compressor.exporters.job import Checked, ExportJob
@@ -22,6 +22,8 @@ _VECTORS = 8
 _RANDOM, _EXAMPLES = 16, 256
 """inputs on which the compiled code must compute what the reference does"""
 _BATCH = 32
+PACKING = ("cortex-m0", "cortex-m4")
+"""Processors on which two sums in 32 bits are faster than one."""
 
 
 def export_c(
@@ -37,23 +39,34 @@ def export_c(
     asked = job.request("litert", "int8", optimize, "dense")
     graph = job.build("tflite", asked)
     network = read_network(graph.content)
-    inputs = _inputs(job, network)
-    outputs = reference.run(network, inputs)
-    source = emit(network, name, target, optimize, (inputs[:_VECTORS], outputs[:_VECTORS]))
-    file = ExportedFile(
-        content=compile_library(source),
-        inputs=("input",),
-        tensors=_tensors(source),
-        needs={},
-        notes=graph.notes,
-        beside={path: text.encode() for path, text in source.files.items()},
-        origin=dataclasses.replace(graph, notes=()),
-        details=_details(source, target),
-    )
-    listener.stage("c, int8: verify")
-    _prove(job, file, network, inputs, outputs)
     request = Request("c", "int8", optimize, calibration=asked.calibration)
-    return job.check("c", request, file)
+
+    def checked(network: Network, *notes: str) -> Checked:
+        inputs = _inputs(job, network)
+        outputs = reference.run(network, inputs)
+        source = emit(network, name, target, optimize, (inputs[:_VECTORS], outputs[:_VECTORS]))
+        file = ExportedFile(
+            content=compile_library(source),
+            inputs=("input",),
+            tensors=_tensors(source),
+            needs={},
+            notes=(*graph.notes, *notes),
+            beside={path: text.encode() for path, text in source.files.items()},
+            origin=graph,
+            details=_details(source, target),
+        )
+        listener.stage("c, int8: verify")
+        _prove(job, file, network, inputs, outputs)
+        return job.check("c", request, file)
+
+    # Without data nothing says what fewer bits cost.
+    narrowed = narrow(network) if target in PACKING and job.data is not None else network
+    if narrowed is not network:
+        found = checked(narrowed)
+        if found.verdict.passed:
+            return found
+        return checked(network, "Sums of 16 bits, which are faster, cost too much accuracy.")
+    return checked(network)
 
 
 def _inputs(job: ExportJob, network: Network) -> np.ndarray:

@@ -76,6 +76,10 @@ class Convolution(Layer):
     before: tuple[int, int]
     """rows above and columns to the left that count as zero"""
     groups: int
+    packed: bool = False
+    """whether two sums share 32 bits: `narrowing` proves that each fits 16"""
+    pooled: int = 1
+    """2: the output is the largest of each 2 x 2 rescaled sums"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -185,13 +189,13 @@ class Network:
     output: int
 
 
-def multiplier_of(factor: float) -> tuple[int, int]:
-    """`factor` as (multiplier, shift): multiplier / 2^shift, with as many bits as int32 has."""
-    if not 0 < factor < 2.0**_MULTIPLIER_BITS / 4:
+def multiplier_of(factor: float, bits: int = _MULTIPLIER_BITS) -> tuple[int, int]:
+    """`factor` as (multiplier, shift): multiplier / 2^shift, by default with int32's bits."""
+    if not 0 < factor < 2.0 ** (bits - 2):
         return 0, 1
-    shift = _MULTIPLIER_BITS - math.frexp(factor)[1]
-    shift = min(max(shift, 1), _MOST_SHIFT)
-    return min(round(math.ldexp(factor, shift)), 2**_MULTIPLIER_BITS - 1), shift
+    shift = bits - math.frexp(factor)[1]
+    shift = min(max(shift, 1), _MOST_SHIFT if bits == _MULTIPLIER_BITS else bits + 15)
+    return min(round(math.ldexp(factor, shift)), 2**bits - 1), shift
 
 
 def terms_of(first: float, second: float) -> tuple[int, int, int]:

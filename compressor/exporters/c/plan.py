@@ -25,6 +25,11 @@ from compressor.exporters.c.network import (
 )
 
 ALIGNMENT = 8
+LANES = {"portable": 8, "cortex-m0": 4, "cortex-m4": 4, "host": 8}
+"""Processor -> columns that a convolution computes at once at most."""
+_MOST_PAIRS, _WEIGHT_INSTRUCTIONS = 7, 5
+ALIGNED = ("cortex-m0",)
+"""Processors that load words from multiples of 4 bytes only."""
 DEEPEST = 8
 """layers that compute rows in one another"""
 _COUNTER_BYTES = 2
@@ -47,11 +52,13 @@ class Ring:
     channels: int
     phases: int
     length: int
+    copies: int = 1
+    """2: a second copy lies one column to the left, so that words at odd columns are aligned"""
 
     @property
     def plane(self) -> int:
         """Values of a channel."""
-        return self.phases * self.length
+        return self.copies * self.phases * self.length
 
     @property
     def row(self) -> int:
@@ -88,18 +95,20 @@ class Plan:
     """position of a convolution -> its ring"""
     shapes: dict[int, Ring]
     counters: dict[int, int]
-    """position of a layer -> the number of its counter of rows"""
+    """position of a layer -> the place of its counter of rows"""
     within: dict[int, list[int]]
     """step -> the layers that are computed in it, row by row, the step's own one last"""
     workspace: int = 0
+    state: int = 0
+    """16-bit integers at the start of the workspace"""
 
     @property
     def makers(self) -> dict[int, int]:
         return {layer.output: number for number, layer in enumerate(self.laid.layers)}
 
 
-def make_plan(laid: LaidOut, lanes: int) -> Plan:
-    """The plan of a network; convolutions compute `lanes` columns at once."""
+def make_plan(laid: LaidOut, target: str) -> Plan:
+    """The plan of a network for a processor."""
     uses: dict[int, list[int]] = {}
     for number, layer in enumerate(laid.layers):
         for source in layer.inputs:
@@ -122,9 +131,11 @@ def make_plan(laid: LaidOut, lanes: int) -> Plan:
     plan = Plan(laid, steps, streamed, {}, {}, {}, {}, {}, {})
     for number, layer in enumerate(laid.layers):
         if isinstance(layer, Convolution):
-            plan.shapes[number] = ring_of(laid, layer, lanes)
+            plan.shapes[number] = ring_of(laid, layer, target)
         if isinstance(layer, Convolution | Pooling):
-            plan.counters[number] = len(plan.counters)
+            plan.counters[number] = plan.state
+            # A packed convolution has bits beside it, one for each row of its ring.
+            plan.state += 2 if isinstance(layer, Convolution) and layer.packed else 1
     for output in makers:
         height = laid.tensors[output].shape[0]
         reader = laid.layers[uses[output][0]] if output in streamed else None
@@ -148,24 +159,37 @@ def _streams(laid: LaidOut, output: int, maker: Layer, uses: list[int]) -> bool:
     return shape[0] > 1
 
 
-def ring_of(laid: LaidOut, layer: Convolution, lanes: int) -> Ring:
-    """The ring of a convolution that computes `lanes` columns at once."""
+def ring_of(laid: LaidOut, layer: Convolution, target: str) -> Ring:
+    """The ring of a convolution."""
     _, width, channels = laid.tensors[layer.inputs[0]].shape
     _, rows, columns, _ = layer.kernel.shape
-    out = laid.tensors[layer.output].shape[1]
+    out = laid.tensors[layer.output].shape[1] * layer.pooled
     phases = layer.stride[1]
     last = (columns - 1) * layer.dilation[1] // phases
-    lanes = lanes_of(out, lanes)
+    lanes = lanes_of(layer, out, target)
     length = max(-(-out // lanes) * lanes + last, -(-(width + layer.before[1]) // phases))
     length += length % 2
-    span = (rows - 1) * layer.dilation[0] + 1
-    return Ring(span, channels, phases, length)
+    span = (rows - 1) * layer.dilation[0] + 1 + (layer.pooled - 1) * layer.stride[0]
+    copies = 2 if layer.packed and target in ALIGNED else 1
+    return Ring(span, channels, phases, length, copies)
 
 
-def lanes_of(width: int, most: int) -> int:
-    """How many columns are computed at once: a power of two."""
+def lanes_of(layer: Convolution, width: int, target: str) -> int:
+    """How many columns a convolution computes at once.
+
+    A power of two; where two share a register, so many pairs that they take the fewest
+    instructions: a pair takes two, or three without multiply-accumulate, and a weight a few of its
+    own.
+    """
+    if layer.packed:
+        each = 3 if target == "cortex-m0" else 2
+        pairs = -(-width // 2)
+        return 2 * min(
+            range(1, _MOST_PAIRS + 1),
+            key=lambda count: (-(-pairs // count) * (each * count + _WEIGHT_INSTRUCTIONS), -count),
+        )
     lanes = 1
-    while lanes < min(width, most):
+    while lanes < min(width, LANES[target]):
         lanes *= 2
     return lanes
 
@@ -194,7 +218,7 @@ def _place(plan: Plan, uses: dict[int, list[int]], makers: dict[int, int]) -> No
         plan.maps[output] = Block(size, step_of[number], max([step_of[number], *readers]))
     for number, ring in plan.shapes.items():
         plan.rings[number] = Block(ring.bytes, step_of[number], step_of[number])
-    start = _aligned(_COUNTER_BYTES * len(plan.counters))
+    start = _aligned(_COUNTER_BYTES * plan.state)
     blocks = [*plan.maps.values(), *plan.rings.values()]
     placed: list[Block] = []
     for block in sorted(blocks, key=lambda one: (-one.size, one.first)):

@@ -6,6 +6,7 @@ rounds half up, and is clipped to the bounds of the map. An average is rounded h
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import numpy as np
@@ -33,7 +34,8 @@ def run(network: Network, inputs: np.ndarray) -> np.ndarray:
     """The outputs, int8 (n, height, width, channels), of `inputs`, int8 (n, ...) of as many
     values as the network's input has.
     """
-    maps = {network.input: inputs.reshape(len(inputs), *network.tensors[network.input].shape)}
+    fed = network.tensors[network.input]
+    maps = {network.input: np.clip(inputs, fed.low, fed.high).reshape(-1, *fed.shape)}
     for layer in network.layers:
         shape = (len(inputs), *network.tensors[layer.output].shape)
         zeros = [network.tensors[number].zero for number in layer.inputs]
@@ -67,6 +69,12 @@ def _product(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _(
     layer: Convolution, given: list[np.ndarray], zeros: list[int], shape: tuple[int, ...]
 ) -> np.ndarray:
+    if layer.pooled > 1:
+        count, height, width, filters = shape
+        whole = (count, layer.pooled * height, layer.pooled * width, filters)
+        sums = compute(dataclasses.replace(layer, pooled=1), given, zeros, whole)
+        parts = (count, height, layer.pooled, width, layer.pooled, filters)
+        return sums.reshape(parts).max(axis=(2, 4))
     values, (_, height, width, filters) = given[0] - zeros[0], shape
     _, rows, columns, channels = layer.kernel.shape
     spans = [
@@ -81,7 +89,7 @@ def _(
     ]
     values = np.pad(values, [(0, 0), *around, (0, 0)])
     share = filters // layer.groups
-    sums = np.zeros(shape, np.int64)
+    sums = np.zeros((*values.shape[:1], height, width, filters), np.int64)
     for row in range(rows):
         for column in range(columns):
             top, left = row * layer.dilation[0], column * layer.dilation[1]

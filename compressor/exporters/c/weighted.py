@@ -8,25 +8,30 @@ from typing import Any
 
 import numpy as np
 
-from compressor.exporters.c import text
+from compressor.exporters.c import packed, text
 from compressor.exporters.c.network import Convolution, Dense, Layer, Transposed
 from compressor.exporters.c.plan import lanes_of
 from compressor.exporters.c.weights import Taps, gaps_of, taps_of
 from compressor.exporters.c.written import Row, Written, rescale_fields
 
+_MOST_BITS = 16
+"""of the rows of a ring that are marked as zero"""
+
 
 def _convolution(layer: Convolution, written: Written, number: int) -> None:
     laid, ring = written.plan.laid, written.plan.shapes[number]
-    source, tensor = (laid.tensors[one] for one in (layer.inputs[0], layer.output))
-    name, block = written.name(number), written.plan.rings[number]
-    lanes = lanes_of(tensor.shape[1], written.lanes)
+    tensor, name = laid.tensors[layer.output], written.name(number)
     taps = taps_of(layer, ring, written.optimize)
     assert taps is not None
-    kernel = _convolution_kernel(written, taps, lanes)
     filters, rows, columns, channels = layer.kernel.shape
     written.array(f"{name}_offsets", taps.offsets)
     written.array(f"{name}_values", taps.values)
-    fields = rescale_fields(written, number, layer.bias, layer.rescale)
+    width = layer.pooled * tensor.shape[1]
+    if layer.packed:
+        kernel, fields = packed.kernel_and_fields(layer, written, number, taps, width)
+    else:
+        kernel = _convolution_kernel(written, taps, lanes_of(layer, width, written.target))
+        fields = rescale_fields(written, number, layer.bias, layer.rescale)
     fields |= {"offsets": f"{name}_offsets", "values": f"{name}_values"}
     if taps.dense:
         fields["taps"] = channels * columns
@@ -34,14 +39,24 @@ def _convolution(layer: Convolution, written: Written, number: int) -> None:
         written.array(f"{name}_counts", taps.counts)
         fields["counts"] = f"{name}_counts"
     share = filters // layer.groups
-    fields |= {"filters": filters, "width": tensor.shape[1], "rows": rows, "share": share}
+    fields |= {"filters": filters, "width": width, "rows": rows, "share": share}
     fields["group"] = channels * ring.plane
     written.data.append(text.structure(kernel, f"{name}_spec", fields))
-    written.need("import.c")
+    written.data.append(_import(layer, written, number))
+    _row_function(layer, written, number, kernel)
+    positions = tensor.shape[0] * tensor.shape[1] * layer.pooled**2
+    _report(written, number, "dense" if taps.dense else _offsets(taps), taps.bytes, layer.kernel)
+    written.rows[-1] = dataclasses.replace(written.rows[-1], macs=len(taps.values) * positions)
+
+
+def _import(layer: Convolution, written: Written, number: int) -> str:
+    """How a row of the input becomes a row of the ring."""
+    laid, ring = written.plan.laid, written.plan.shapes[number]
+    source = laid.tensors[layer.inputs[0]]
     pixels = laid.place(layer.inputs[0]) in laid.pixels
     width = source.shape[1]
     steps = (source.shape[2], 1) if pixels else (1, width)
-    imported = {
+    fields = {
         "width": min(width, ring.phases * ring.length - layer.before[1]),
         "channels": source.shape[2],
         "before": layer.before[1],
@@ -51,36 +66,54 @@ def _convolution(layer: Convolution, written: Written, number: int) -> None:
         "channel": steps[1],
         "zero": source.zero,
     }
-    written.data.append(text.structure("import", f"{name}_import", imported))
+    if layer.packed:
+        fields["high"] = source.high
+    kind = "import_packed" if layer.packed else "import"
+    file = f"{kind}_twice.c" if ring.copies > 1 else f"{kind}.c"
+    written.need(file)
+    return text.structure(kind, f"{written.name(number)}_import", fields)
+
+
+def _row_function(layer: Convolution, written: Written, number: int, kernel: str) -> None:
+    """The function that fills the ring, and computes a row of the output from it."""
+    laid, ring = written.plan.laid, written.plan.shapes[number]
+    name, block = written.name(number), written.plan.rings[number]
+    source, rows = laid.tensors[layer.inputs[0]], layer.kernel.shape[1]
     height, span, counter = source.shape[0], ring.rows, written.plan.counters[number]
-    zeros = (
-        f"    if (y == 0)\n        memset(ring, 0, {ring.bytes});\n"
-        if layer.before != (0, 0) or ring.phases * ring.length > width
-        else ""
-    )
-    written.function(
-        number,
-        f"    int16_t *const ring = (int16_t *)(void *)(r->workspace + {block.offset});\n"
+    kind, suffix = ("uint16_t", "_packed") if layer.packed else ("int16_t", "")
+    sifted = layer.packed and span <= _MOST_BITS
+    empty = f" || !(next[1] >> at % {span} & 1)" if sifted else ""
+    zeros = layer.before != (0, 0) or ring.phases * ring.length > source.shape[1]
+    body = (
+        f"    {kind} *const ring = ({kind} *)(void *)(r->workspace + {block.offset});\n"
         f"    uint16_t *const next = (uint16_t *)(void *)r->workspace + {counter};\n"
-        f"    const int top = (int)(y * {layer.stride[0]}) - {layer.before[0]};\n"
-        f"    const int16_t *rows[{rows}];\n"
+        f"    const int top = (int)(y * {layer.stride[0] * layer.pooled}) - {layer.before[0]};\n"
+        f"    const {kind} *rows[{rows * layer.pooled}];\n"
         "    int k;\n"
-        f"{zeros}"
+    )
+    body += f"    if (y == 0)\n        memset(ring, 0, {ring.bytes});\n" if zeros else ""
+    body += (
         f"    for (; *next < {height} && *next < top + {span}; *next = (uint16_t)(*next + 1)) {{\n"
         f"{written.pull(layer.inputs[0], '*next', ' ' * 8)}"
-        f"        import_row(&{name}_import, {written.row(layer.inputs[0], '*next')},\n"
-        f"                   ring + *next % {span} * {ring.row});\n"
-        "    }\n"
-        f"    for (k = 0; k < {rows}; k++) {{\n"
-        f"        const int at = top + k * {layer.dilation[0]};\n"
-        f"        rows[k] = at < 0 || at >= {height} ? NULL : ring + at % {span} * {ring.row};\n"
-        "    }\n"
-        f"    {kernel}(&{name}_spec, rows, {written.row(layer.output, 'y')});\n",
-        by_row=True,
+        f"        {'const uint16_t any = ' if sifted else ''}import_row{suffix}(\n"
+        f"            &{name}_import, {written.row(layer.inputs[0], '*next')},\n"
+        f"            ring + *next % {span} * {ring.row});\n"
     )
-    positions = tensor.shape[0] * tensor.shape[1]
-    _report(written, number, "dense" if taps.dense else _offsets(taps), taps.bytes, layer.kernel)
-    written.rows[-1] = dataclasses.replace(written.rows[-1], macs=len(taps.values) * positions)
+    if sifted:
+        slot = f"*next % {span}"
+        body += f"        next[1] = (uint16_t)((next[1] & ~(1 << {slot})) | any << {slot});\n"
+    body += f"    }}\n    for (k = 0; k < {rows * layer.pooled}; k++) {{\n"
+    step = f"k * {layer.dilation[0]}"
+    if layer.pooled > 1:
+        step = f"k % {rows} * {layer.dilation[0]} + k / {rows} * {layer.stride[0]}"
+    body += (
+        f"        const int at = top + {step};\n"
+        f"        rows[k] = at < 0 || at >= {height}{empty} ? NULL\n"
+        f"                : ring + at % {span} * {ring.row};\n"
+        "    }\n"
+        f"    {kernel}(&{name}_spec, rows, {written.row(layer.output, 'y')});\n"
+    )
+    written.function(number, body, by_row=True)
 
 
 def _offsets(taps: Taps) -> str:

@@ -64,8 +64,11 @@ def taps_of(layer: Convolution, ring: Ring, optimize: str) -> Taps | None:
     filters, rows, columns, channels = layer.kernel.shape
     kernel = layer.kernel.transpose(0, 1, 3, 2)
     across = np.arange(columns) * layer.dilation[1]
-    columns_at = (across % ring.phases) * ring.length + across // ring.phases
-    offsets = np.arange(channels)[:, None] * ring.plane + columns_at
+    places = across // ring.phases
+    columns_at = (across % ring.phases) * ring.length + places
+    if ring.copies > 1:  # a word at an odd column is read from the second copy
+        columns_at += (places % 2) * (ring.phases * ring.length - 1)
+    offsets = (np.arange(channels)[:, None] * ring.plane + columns_at) // ring.copies
     if offsets.max() > np.iinfo(np.uint16).max:
         return None
     dense = Taps(True, _narrow(offsets.reshape(-1)), np.zeros(0, np.uint8), kernel.reshape(-1))
@@ -77,6 +80,8 @@ def taps_of(layer: Convolution, ring: Ring, optimize: str) -> Taps | None:
         _narrow(present.sum(axis=1)),
         flat[present],
     )
+    if layer.packed:
+        return sparse
     if optimize == "latency":
         return sparse if _OFFSET_TIME * present.sum() < present.size else dense
     return sparse if sparse.bytes < dense.bytes else dense

@@ -48,7 +48,7 @@ class Written:
     """What the layers became."""
 
     plan: Plan
-    lanes: int
+    target: str
     optimize: str
     kernels: dict[str, str] = dataclasses.field(default_factory=dict)
     """by name, in the order in which they are needed"""

@@ -8,19 +8,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_networks import drawn_network
+from drawn_networks import drawn_network, packable_network
 
 from compressor.exporters.c import reference
 from compressor.exporters.c.emission import TARGETS, Source, emit
+from compressor.exporters.c.narrowing import narrow
+from compressor.exporters.c.network import Network
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 
 
 def made(seed: int, target: str, optimize: str = "size") -> Source:
-    network = drawn_network(seed)
+    return emitted(drawn_network(seed), seed, target, optimize)
+
+
+def emitted(network: Network, seed: int, target: str, optimize: str = "size") -> Source:
     shape = network.tensors[network.input].shape
     inputs = np.random.default_rng(seed).integers(-128, 128, (4, *shape)).astype(np.int8)
+    inputs[1, : shape[0] // 2] = -128  # rows of zeros are passed over
     return emit(network, "drawn", target, optimize, (inputs, reference.run(network, inputs)))
 
 
@@ -43,6 +49,21 @@ def test_a_drawn_network_is_bit_exact_and_clean_under_sanitizers(seed: int, tmp_
     if compiler is None:
         pytest.skip("there is no C compiler")
     source = made(seed, TARGETS[seed % len(TARGETS)], ("size", "latency")[seed % 2])
+    assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_sums_that_share_a_register_are_bit_exact(seed: int, tmp_path: Path) -> None:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    network = narrow(packable_network(seed))
+    packed = [layer for layer in network.layers if getattr(layer, "packed", False)]
+    assert packed
+    for layer in packed:  # the bound that the kernels rely on
+        assert (127 * np.abs(layer.kernel.astype(int)).sum(axis=(1, 2, 3)) <= 2**16 - 1).all()
+    source = emitted(network, seed, ("cortex-m0", "cortex-m4", "portable")[seed % 3])
+    assert "convolve_packed" in source.files["drawn.c"]
     assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
 
 

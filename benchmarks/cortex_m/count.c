@@ -1,0 +1,69 @@
+/* Runs every check vector, compares all integers, and counts instructions by SysTick.
+ *
+ * Under QEMU's -icount an instruction takes the same virtual time as any other, so that the ticks of
+ * a loop of known length say how many instructions a tick is.
+ */
+#include NETWORK_HEADER
+#include "vectors.h"
+
+#define CONTROL (*(volatile uint32_t *)0xe000e010)
+#define RELOAD (*(volatile uint32_t *)0xe000e014)
+#define CURRENT (*(volatile uint32_t *)0xe000e018)
+
+void say(const char *text);
+
+static uint64_t workspace[(WORKSPACE + 7) / 8];
+static int8_t output[OUTPUTS];
+
+static void say_number(const char *name, uint32_t value)
+{
+    char digits[12];
+    int at = 11;
+    digits[at] = '\0';
+    do {
+        digits[--at] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    say(name);
+    say(digits + at);
+    say("\n");
+}
+
+/* Two instructions a turn. */
+static uint32_t known_loop(uint32_t turns)
+{
+    const uint32_t start = CURRENT;
+    __asm__ volatile(".syntax unified\n1: subs %0, %0, #1\n bne 1b\n" : "+l"(turns) : : "cc");
+    return (start - CURRENT) & 0xffffff;
+}
+
+/* The deepest byte of the stack that is not as it was painted. */
+extern uint32_t bss_end, stack_top;
+
+int main(void)
+{
+    uint32_t vector, k, ticks = 0, wrong = 0, *deep;
+    register uint32_t *here __asm__("sp");
+    for (deep = &bss_end; deep < here - 16; deep++)
+        *deep = 0xa5a5a5a5u;
+    RELOAD = 0xffffff;
+    CURRENT = 0;
+    CONTROL = 5;
+    say_number("loop ", known_loop(4000000));
+    for (vector = 0; vector < VECTORS; vector++) {
+        const uint32_t start = CURRENT;
+        if (RUN(inputs + vector * INPUTS, output, workspace) != 0)
+            wrong++;
+        ticks += (start - CURRENT) & 0xffffff;
+        for (k = 0; k < OUTPUTS; k++)
+            if (output[k] != outputs[vector * OUTPUTS + k])
+                wrong++;
+    }
+    say_number("ticks ", ticks);
+    say_number("vectors ", VECTORS);
+    say_number("wrong ", wrong);
+    for (deep = &bss_end; *deep == 0xa5a5a5a5u; deep++) {
+    }
+    say_number("stack ", (uint32_t)((uintptr_t)&stack_top - (uintptr_t)deep));
+    return wrong != 0;
+}

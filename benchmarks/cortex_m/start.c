@@ -1,0 +1,48 @@
+/* What a Cortex-M needs before main, and semihosting: the debugger, or QEMU, prints and exits. */
+#include <stdint.h>
+
+extern uint32_t stack_top, data_from, data_start, data_end, bss_start, bss_end;
+int main(void);
+void reset(void);
+void stopped(void);
+
+static int32_t ask(int32_t operation, const void *argument)
+{
+    register int32_t number __asm__("r0") = operation;
+    register const void *given __asm__("r1") = argument;
+    __asm__ volatile("bkpt 0xab" : "+r"(number) : "r"(given) : "memory");
+    return number;
+}
+
+void say(const char *text)
+{
+    ask(0x04, text);
+}
+
+void leave(int failed)
+{
+    ask(0x18, (const void *)(intptr_t)(failed ? 0x20023 : 0x20026));
+    for (;;) {
+    }
+}
+
+void stopped(void)
+{
+    say("fault\n");
+    leave(1);
+}
+
+void reset(void)
+{
+    uint32_t *from = &data_from, *to;
+    for (to = &data_start; to < &data_end; to++)
+        *to = *from++;
+    for (to = &bss_start; to < &bss_end; to++)
+        *to = 0;
+    leave(main());
+}
+
+__attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
+    &stack_top, (const void *)reset,   (const void *)stopped, (const void *)stopped,
+    (const void *)stopped, (const void *)stopped, (const void *)stopped,
+};
