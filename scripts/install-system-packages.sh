@@ -4,12 +4,17 @@
 # skipped. What is there is left as it is. Run by `make`.
 set -euo pipefail
 
-# package | a program that says it is there | what is skipped without it
+# package | a program, or a file of /, that says it is there | what is skipped without it
 wanted="
 chromium       | chromium chromium-browser google-chrome google-chrome-stable | the tests of pages
 openssh-client | ssh                                                          | the tests over ssh
 openssh-server | sshd                                                         | the tests over ssh
+clang          | clang                                                        | the test that clang compiles generated C code
+gcc            | gcc cc                                                       | the tests of generated C code
+gcc-arm-none-eabi       | arm-none-eabi-gcc                                   | the tests of generated C code on Cortex-M
+libnewlib-arm-none-eabi | /usr/lib/arm-none-eabi/newlib/libc_nano.a           | the tests of generated C code on Cortex-M
 npm            | npm                                                          | the tests of bundles for browsers
+qemu-system-arm | qemu-system-arm                                             | the tests of generated C code on Cortex-M
 strace         | strace                                                       | the tests of what commands ask a network
 "
 
@@ -17,7 +22,7 @@ is_there() {
   local name
   for name in "$@"; do
     # sshd lies where users do not look.
-    if PATH="$PATH:/usr/sbin:/sbin" command -v "$name" >/dev/null; then
+    if [ -e "/${name#/}" ] || PATH="$PATH:/usr/sbin:/sbin" command -v "$name" >/dev/null; then
       return 0
     fi
   done

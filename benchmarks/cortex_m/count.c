@@ -3,8 +3,9 @@
  * Under QEMU's -icount an instruction takes the same virtual time as any other, so that the ticks of
  * a loop of known length say how many instructions a tick is.
  */
-#include NETWORK_HEADER
-#include "vectors.h"
+#define main selftest_main
+#include SELFTEST
+#undef main
 
 #define CONTROL (*(volatile uint32_t *)0xe000e010)
 #define RELOAD (*(volatile uint32_t *)0xe000e014)
@@ -12,8 +13,8 @@
 
 void say(const char *text);
 
-static uint64_t workspace[(WORKSPACE + 7) / 8];
-static int8_t output[OUTPUTS];
+static uint64_t memory[(WORKSPACE + 7) / 8];
+static int8_t result[OUTPUTS];
 
 static void say_number(const char *name, uint32_t value)
 {
@@ -52,11 +53,11 @@ int main(void)
     say_number("loop ", known_loop(4000000));
     for (vector = 0; vector < VECTORS; vector++) {
         const uint32_t start = CURRENT;
-        if (RUN(inputs + vector * INPUTS, output, workspace) != 0)
+        if (RUN(inputs + vector * INPUTS, result, memory) != 0)
             wrong++;
         ticks += (start - CURRENT) & 0xffffff;
         for (k = 0; k < OUTPUTS; k++)
-            if (output[k] != outputs[vector * OUTPUTS + k])
+            if (result[k] != outputs[vector * OUTPUTS + k])
                 wrong++;
     }
     say_number("ticks ", ticks);
