@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from compressor.exporters.c import text
 from compressor.exporters.c.narrowing import least_sum
 from compressor.exporters.c.network import Convolution
-from compressor.exporters.c.plan import ALIGNED, lanes_of
+from compressor.exporters.c.plan import ALIGNED, VECTORS, Ring, lanes_of
 from compressor.exporters.c.weights import Taps
 from compressor.exporters.c.written import Written
 
@@ -30,28 +32,60 @@ def kernel_and_fields(
     fields["zero"] = rescale.zero
     fields["least"] = rescale.low - rescale.zero
     fields["most"] = rescale.high - rescale.zero
-    pairs = lanes_of(layer, width, written.target) // 2
-    return _kernel(layer, written, taps, pairs), fields
+    return _kernel(layer, written, taps, lanes_of(layer, width, written.target)), fields
 
 
-def _kernel(layer: Convolution, written: Written, taps: Taps, pairs: int) -> str:
+def _kernel(layer: Convolution, written: Written, taps: Taps, lanes: int) -> str:
     bits, counted = 8 * taps.offsets.itemsize, 8 * taps.counts.itemsize
-    pooled = layer.pooled > 1
-    name = f"convolve_packed_{bits}_{counted}_{pairs}{'_pooled' * pooled}"
+    pooled, pooling = layer.pooled > 1, "_pooled" * (layer.pooled > 1)
+    name = f"convolve_packed_{bits}_{counted}_{lanes}{pooling}"
+    if name in written.kernels:
+        return name
+    types: dict[str, Any] = {
+        "offset": f"{taps.offsets.dtype.name}_t",
+        "count": f"{taps.counts.dtype.name}_t",
+    }
+    if written.target in VECTORS:
+        written.need("lanes.c")
+        store = text.kernel("store_pooled_lanes.c" if pooled else "store_lanes.c")
+        written.kernels[name] = text.kernel(
+            "vector.c",
+            name=name,
+            columns=lanes,
+            pooled=layer.pooled,
+            store=store.rstrip(),
+            **types,
+        )
+        return name
     # There words at odd columns lie in a second copy, and offsets count words.
     aligned = written.target in ALIGNED
+    pair = text.kernel("aligned_pair.c" if aligned else "pair.c")
+    written.kernels.setdefault("pair.c", pair)
+    store = text.kernel("store_pooled.c" if pooled else "store_pairs.c", lanes // 2, name=name)
+    written.kernels[name] = text.kernel(
+        "packed.c",
+        lanes // 2,
+        name=name,
+        columns=lanes,
+        store=store.rstrip(),
+        word="2 * " if aligned else "",
+        **types,
+    )
+    return name
+
+
+def import_kernel(written: Written, ring: Ring) -> str:
+    """What turns a row of int8 into a row of the ring; it is added."""
+    name = "packed" if ring.phases == 1 else "phases"
     if name not in written.kernels:
-        pair = text.kernel("aligned_pair.c" if aligned else "pair.c")
-        written.kernels.setdefault("pair.c", pair)
-        store = text.kernel("store_pooled.c" if pooled else "store_pairs.c", pairs, name=name)
-        written.kernels[name] = text.kernel(
-            "packed.c",
-            pairs,
-            name=name,
-            offset=f"{taps.offsets.dtype.name}_t",
-            count=f"{taps.counts.dtype.name}_t",
-            columns=2 * pairs,
-            store=store.rstrip(),
-            word="2 * " if aligned else "",
-        )
+        second, story = "", ""
+        if ring.copies > 1:
+            story = "\n * A second copy lies one column to the left."
+            second = (
+                "memcpy(to, to - (size_t)m->phases * m->length + 1,\n"
+                "               2 * (size_t)m->phases * m->length - 2);\n"
+                "        to += (size_t)m->phases * m->length;"
+            )
+        file = "import_packed.c" if ring.phases == 1 else "import_packed_phases.c"
+        written.kernels[name] = text.kernel(file, second=second, story=story)
     return name

@@ -28,6 +28,9 @@ ALIGNMENT = 8
 LANES = {"portable": 8, "cortex-m0": 4, "cortex-m4": 4, "host": 8}
 """Processor -> columns that a convolution computes at once at most."""
 _MOST_PAIRS, _WEIGHT_INSTRUCTIONS = 7, 5
+VECTORS = ("host",)
+"""Processors with registers of several lanes."""
+_MOST_LANES = 32
 ALIGNED = ("cortex-m0",)
 """Processors that load words from multiples of 4 bytes only."""
 DEEPEST = 8
@@ -181,7 +184,7 @@ def lanes_of(layer: Convolution, width: int, target: str) -> int:
     instructions: a pair takes two, or three without multiply-accumulate, and a weight a few of its
     own.
     """
-    if layer.packed:
+    if layer.packed and target not in VECTORS:
         each = 3 if target == "cortex-m0" else 2
         pairs = -(-width // 2)
         return 2 * min(
@@ -189,7 +192,8 @@ def lanes_of(layer: Convolution, width: int, target: str) -> int:
             key=lambda count: (-(-pairs // count) * (each * count + _WEIGHT_INSTRUCTIONS), -count),
         )
     lanes = 1
-    while lanes < min(width, LANES[target]):
+    most = _MOST_LANES if layer.packed else LANES[target]
+    while lanes < min(width, most):
         lanes *= 2
     return lanes
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def structure(kind: str, name: str, fields: Mapping[str, object]) -> str:
     return f"static const struct {kind} {name} = {{\n" + "\n".join(lines) + "\n};\n"
 
 
-def kernel(file: str, lanes: int = 1, **values: object) -> str:
+def kernel(file: str, lanes: int = 1, **values: Any) -> str:
     """The text of a kernel; EACH(...) lines are there for each lane, with its number for #."""
 
     def repeated(match: re.Match[str]) -> str:

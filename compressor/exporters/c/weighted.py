@@ -68,9 +68,9 @@ def _import(layer: Convolution, written: Written, number: int) -> str:
     }
     if layer.packed:
         fields["high"] = source.high
-    kind = "import_packed" if layer.packed else "import"
-    file = f"{kind}_twice.c" if ring.copies > 1 else f"{kind}.c"
-    written.need(file)
+    kind = f"import_{packed.import_kernel(written, ring)}" if layer.packed else "import"
+    if not layer.packed:
+        written.need("import.c")
     return text.structure(kind, f"{written.name(number)}_import", fields)
 
 
@@ -80,7 +80,9 @@ def _row_function(layer: Convolution, written: Written, number: int, kernel: str
     name, block = written.name(number), written.plan.rings[number]
     source, rows = laid.tensors[layer.inputs[0]], layer.kernel.shape[1]
     height, span, counter = source.shape[0], ring.rows, written.plan.counters[number]
-    kind, suffix = ("uint16_t", "_packed") if layer.packed else ("int16_t", "")
+    kind, suffix = (
+        ("uint16_t", f"_{packed.import_kernel(written, ring)}") if layer.packed else ("int16_t", "")
+    )
     sifted = layer.packed and span <= _MOST_BITS
     empty = f" || !(next[1] >> at % {span} & 1)" if sifted else ""
     zeros = layer.before != (0, 0) or ring.phases * ring.length > source.shape[1]

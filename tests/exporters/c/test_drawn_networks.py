@@ -62,7 +62,7 @@ def test_sums_that_share_a_register_are_bit_exact(seed: int, tmp_path: Path) -> 
     assert packed
     for layer in packed:  # the bound that the kernels rely on
         assert (127 * np.abs(layer.kernel.astype(int)).sum(axis=(1, 2, 3)) <= 2**16 - 1).all()
-    source = emitted(network, seed, ("cortex-m0", "cortex-m4", "portable")[seed % 3])
+    source = emitted(network, seed, TARGETS[seed % len(TARGETS)])
     assert "convolve_packed" in source.files["drawn.c"]
     assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
 

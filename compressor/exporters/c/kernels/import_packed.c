@@ -1,4 +1,4 @@
-/* A row of int8 becomes a row of a ring: without its zero, at most 7 bits, split into phases.
+/* A row of int8 becomes a row of a ring: without its zero, and at most 7 bits.$story
  * Returns 1, or 0 where all of it is zero: such a row is passed over. */
 struct import_packed {
     uint16_t width, channels, before, phases, length;
@@ -8,22 +8,19 @@ struct import_packed {
 
 static uint16_t import_row_packed(const struct import_packed *m, const int8_t *from, uint16_t *to)
 {
-    unsigned channel, phase, any = 0;
+    const int zero = m->zero, high = m->high;
+    const size_t column = m->column, width = m->width;
+    unsigned channel, any = 0;
     for (channel = 0; channel < m->channels; channel++) {
-        for (phase = 0; phase < m->phases; phase++) {
-            size_t at, x = phase;
-            const int8_t *value;
-            while (x < m->before)
-                x += m->phases;
-            value = from + (x - m->before) * m->column;
-            for (at = x / m->phases; x < (size_t)m->before + m->width; x += m->phases, at++) {
-                const int level = *value < m->high ? *value : m->high;
-                to[at] = (uint16_t)(level - m->zero);
-                any |= to[at];
-                value += m->phases * m->column;
-            }
-            to += m->length;
+        uint16_t *const row = to + m->before;
+        size_t k;
+        for (k = 0; k < width; k++) {
+            const int level = from[k * column] < high ? from[k * column] : high;
+            row[k] = (uint16_t)(level - zero);
+            any |= row[k];
         }
+        to += m->length;
+        $second
         from += m->channel;
     }
     return (uint16_t)(any != 0);

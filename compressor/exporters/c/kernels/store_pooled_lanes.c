@@ -1,0 +1,11 @@
+for (k = 0; k < columns / 2; k++) {
+                const uint16_t first = sums[0][2 * k], second = sums[0][2 * k + 1];
+                const uint16_t third = sums[1][2 * k], fourth = sums[1][2 * k + 1];
+                const uint16_t above = first > second ? first : second;
+                const uint16_t below = third > fourth ? third : fourth;
+                int32_t level = above > below ? above : below;
+                level = (level * multiplier + constant) >> shift;
+                level = level > c->most ? c->most : level;
+                level = level < c->least ? c->least : level;
+                *out++ = (int8_t)(level + c->zero);
+            }
