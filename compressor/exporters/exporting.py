@@ -77,6 +77,10 @@ def export(
     `data` gives the examples to choose on (its validation set), the calibration of int8, and the
     test examples, which report on the artefact and decide nothing; by default the embedded MNIST,
     for a model that was trained on it.
+    With `format` "c" the output is a folder, by default MODEL-c: C code in int8 for the processor
+    `runtime`, one of portable, cortex-m0, cortex-m4 and host, and the library NAME.so compiled of
+    it, which is the artefact. The code must compute what its reference in numpy does, bit for bit.
+
     Without data the artefact is compared on random inputs, accuracy is not measured, and "auto" is
     "none" or "float16". `input_range`, (low, high), are the bounds of these inputs, by default 0
     and 1; where it is given, int8 is calibrated on others like them, and `notes` say so. It is
@@ -100,6 +104,7 @@ def export(
     _check_choice("quantisation", quantize, (*QUANTIZATIONS, "auto"))
     if chosen == C:
         _check_for_c(quantize, encoding, max_slowdown, host)
+        _check_empty(target.parent, force)
     _check_choice("aim", optimize, ("size", "latency"))
     _check_free(target, force)
     limit = _limit(max_slowdown, quantize, optimize)
@@ -109,7 +114,10 @@ def export(
             runner.probe()
     with _job(model, data, labels, threads, listener, input_size, input_range) as job:
         if chosen == C:
-            return write_artifact(job, _in_c(job, target, runtime, optimize, listener), target)
+            from compressor.exporters.c import export_c
+
+            made = export_c(job, target.stem, runtime, optimize, listener)
+            return write_artifact(job, made, target)
         variants = Variants(job, chosen, runtime, optimize, encoding, listener, limit, place)
         variants.loops = (chosen, optimize) == ("tflite", "latency")
         checked = variants.best() if quantize == "auto" else variants.one(quantize)
@@ -257,13 +265,13 @@ def _target(model: Any, output: Path | str | None, file_format: str | None) -> t
         model_to_shrink(Path(model))  # a model that is not there is said first
     suffix = Path(output).suffix.removeprefix(".") if output is not None else ""
     chosen = file_format or suffix
-    if chosen == C:
-        return chosen, _c_target(model, output)
+    if file_format == C:
+        return C, _c_target(model, output)
     if chosen not in FORMATS:
         raise UsageError(
             "the format is not known" if chosen else "no format is given",
             **({"value": chosen} if chosen else {}),
-            hint=f"choose {', '.join(FORMATS)} or {C}",
+            hint=f"choose {' or '.join(FORMATS)}, or --format {C} with a folder",
         )
     if output is None:
         return chosen, artefact_path(model, chosen)
@@ -306,6 +314,13 @@ def _c_target(model: Any, output: Path | str | None) -> Path:
     return folder / f"{identifier(stem)}.so"
 
 
+def _check_empty(folder: Path, force: bool) -> None:
+    """Raise RunDirectoryError where files of C code could replace others, such as a Makefile."""
+    if folder.is_dir() and any(folder.iterdir()) and not force:
+        hint = "name another with -o, or --force, which replaces files of the same names"
+        raise RunDirectoryError("the folder is not empty", value=folder, hint=hint)
+
+
 def _check_for_c(quantize: str, encoding: str | None, max_slowdown: Any, host: Any) -> None:
     """Raise UsageError for what C code does not have."""
     if quantize not in ("none", "int8", "auto"):
@@ -313,14 +328,6 @@ def _check_for_c(quantize: str, encoding: str | None, max_slowdown: Any, host: A
     for what, given in (("encoding", encoding), ("slowdown", max_slowdown), ("host", host)):
         if given not in (None, "auto"):
             raise UsageError(f"C code takes no {what}", value=given, hint="leave it out")
-
-
-def _in_c(
-    job: ExportJob, target: Path, processor: str, optimize: Optimize, listener: Listener
-) -> Checked:
-    from compressor.exporters.c import export_c
-
-    return export_c(job, target.stem, processor, optimize, listener)
 
 
 def _runtime(file_format: str, runtime: str | None) -> str:

@@ -12,7 +12,13 @@ import numpy as np
 import pytest
 
 import compressor
-from compressor.errors import CheckpointError, MissingRuntimeError, ModelError, UsageError
+from compressor.errors import (
+    CheckpointError,
+    MissingRuntimeError,
+    ModelError,
+    RunDirectoryError,
+    UsageError,
+)
 from deploy import read_artifact
 
 needs_compiler = pytest.mark.skipif(
@@ -101,6 +107,14 @@ def test_without_a_compiler_it_ends_in_one_line(
     monkeypatch.setenv("CC", "no-such-compiler")
     with pytest.raises(MissingRuntimeError, match="has no C compiler; install gcc or clang"):
         compressor.export(model, tmp_path / "c", format="c", input_range=(0, 1))
+
+
+@needs_compiler
+def test_a_folder_with_other_files_is_left_alone(model: Any, tmp_path: Path) -> None:
+    (tmp_path / "Makefile").write_text("mine")
+    with pytest.raises(RunDirectoryError, match="the folder is not empty"):
+        compressor.export(model, tmp_path, format="c", input_range=(0, 1))
+    assert (tmp_path / "Makefile").read_text() == "mine"
 
 
 @pytest.mark.parametrize(
