@@ -51,7 +51,7 @@ class Building:
         name = graphs.text(tensor.name)
         if graphs.type_name(tensor) != "INT8":
             what = f"{name[:80]} is {graphs.type_name(tensor).lower()}"
-            raise ModelError("C code is generated from int8", value=what, hint="--quantize int8")
+            raise ModelError("C code is generated from int8", value=what, hint="replace the layer")
         scale, zero = scales(tensor)
         if scale.size != 1:
             raise ModelError("a map has one scale", value=f"{name[:80]} has {scale.size}")

@@ -13,17 +13,21 @@ struct $name {
 
 #define SUM(lane, sum) \
     if (x + lane < c->width) \
-        out[x + lane] = rescale(sum, c->multiplier[filter], c->shift[filter], &c->limits)
+        out[x + lane] = rescale(sum, multiplier, shift, &limits)
 
 static void $name(const struct $name *c, const int16_t *const *rows, int8_t *out)
 {
     $start
     const int8_t *values = c->values;
+    /* What is written through `out` could be any of these, as far as the compiler knows. */
+    const struct limits limits = c->limits;
     size_t group = 0;
     unsigned filter, shared = 0;
     for (filter = 0; filter < c->filters; filter++) {
         $declare
         const int8_t *value = values;
+        const int32_t multiplier = c->multiplier[filter];
+        const unsigned shift = c->shift[filter];
         size_t x;
         for (x = 0; x < c->width; x += $lanes) {
             unsigned k;

@@ -57,12 +57,16 @@ static void $name(const struct $name *c, const uint16_t *const *rows, int8_t *ou
 {
     struct ${name}_weights weights, next;
     const unsigned pairs = (c->width + 1u) / 2;
+    /* What is written through `out` could be any of these, as far as the compiler knows. */
+    const int zero = c->zero, least = c->least, most = c->most;
     size_t group = 0;
     unsigned filter, shared = 0;
     weights.offset = c->offsets;
     weights.count = c->counts;
     weights.value = c->values;
     for (filter = 0; filter < c->filters; filter++) {
+        const int32_t multiplier = c->multiplier[filter], constant = c->constant[filter];
+        const unsigned shift = c->shift[filter];
         const uint32_t start = c->start[filter] * UINT32_C(0x10001);
         unsigned x, k;
         next = weights;

@@ -48,7 +48,3 @@ static int8_t level16(uint32_t sum, int32_t multiplier, int32_t constant, unsign
     level = level < least ? least : level;
     return (int8_t)(level + zero);
 }
-
-#define LEVEL_OF(c) \
-    (c)->multiplier[filter], (c)->constant[filter], (c)->shift[filter], (c)->zero, (c)->least, \
-        (c)->most

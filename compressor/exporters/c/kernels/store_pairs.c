@@ -1,5 +1,5 @@
 for (k = 0; k < count; k++) {
-                *out++ = level16(sums[k] & 0xffff, LEVEL_OF(c));
+                *out++ = level16(sums[k] & 0xffff, multiplier, constant, shift, zero, least, most);
                 if (2 * (x + k) + 1 < c->width)
-                    *out++ = level16(sums[k] >> 16, LEVEL_OF(c));
+                    *out++ = level16(sums[k] >> 16, multiplier, constant, shift, zero, least, most);
             }
