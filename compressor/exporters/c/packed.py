@@ -45,6 +45,7 @@ def _kernel(layer: Convolution, written: Written, taps: Taps, lanes: int) -> str
         "offset": f"{taps.offsets.dtype.name}_t",
         "count": f"{taps.counts.dtype.name}_t",
     }
+    types["spec"] = text.kernel("packed_spec.c", name=name, **types)
     if written.target in VECTORS:
         written.need("lanes.c")
         store = text.kernel("store_pooled_lanes.c" if pooled else "store_lanes.c")
@@ -59,8 +60,11 @@ def _kernel(layer: Convolution, written: Written, taps: Taps, lanes: int) -> str
         return name
     # There words at odd columns lie in a second copy, and offsets count words.
     aligned = written.target in ALIGNED
-    pair = text.kernel("aligned_pair.c" if aligned else "pair.c")
-    written.kernels.setdefault("pair.c", pair)
+    if "pair.c" not in written.kernels:
+        story, at = (
+            (", the first at a multiple of 4 bytes", "ALIGNED(at)") if aligned else ("", "at")
+        )
+        written.kernels["pair.c"] = text.kernel("pair.c", story=story, at=at)
     store = text.kernel("store_pooled.c" if pooled else "store_pairs.c", lanes // 2, name=name)
     written.kernels[name] = text.kernel(
         "packed.c",

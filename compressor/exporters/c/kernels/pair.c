@@ -2,9 +2,11 @@
 #define NOT_INLINE __attribute__((noinline))
 /* Compute it now, instead of once more at every use. */
 #define KEEP(pointer) __asm__("" : "+r"(pointer))
+#define ALIGNED(pointer) __builtin_assume_aligned(pointer, 4)
 #else
 #define NOT_INLINE
 #define KEEP(pointer) (void)(pointer)
+#define ALIGNED(pointer) (pointer)
 #endif
 #if defined(__ARM_FEATURE_SIMD32)
 #include <arm_acle.h>
@@ -13,11 +15,11 @@
 #error "packed sums take a little-endian processor"
 #endif
 
-/* Two neighbours. */
+/* Two neighbours$story. */
 static uint32_t pair(const uint16_t *at)
 {
     uint32_t both;
-    memcpy(&both, at, sizeof both);
+    memcpy(&both, $at, sizeof both);
     return both;
 }
 

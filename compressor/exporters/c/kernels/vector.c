@@ -1,20 +1,7 @@
 /* Rows of a packed convolution, $columns columns at once in lanes of 16 bits. No sum leaves its
  * lane: it starts at what products with negative weights can take away at most, and spans 16 bits
  * at most, as the exporter proved for every filter. */
-struct $name {
-    const uint16_t *start; /* where the sums of a filter begin */
-    const int32_t *constant; /* bias, rounding and start, times the multiplier */
-    const int16_t *multiplier;
-    const uint8_t *shift;
-    const $offset *offsets;
-    const $count *counts; /* weights of each row of each filter */
-    const int8_t *values;
-    uint16_t filters, width, rows;
-    uint16_t share; /* filters that see the same channels */
-    uint32_t group; /* from the channels of one share to the next */
-    int16_t zero, least, most; /* the bounds without the zero */
-};
-
+$spec
 #if defined(__GNUC__)
 typedef uint16_t ${name}_lanes __attribute__((vector_size(2 * $columns)));
 #else
