@@ -35,8 +35,9 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
 @click.command(cls=Command)
 @click.argument("model", type=PATH)
 @output_option(
-    "Artefact to write, or the folder for --format all and c. Default: NAME.tflite or NAME.onnx (of "
-    "such a file NAME-small; folder: NAME-artefacts, NAME-c) next to MODEL, or in the run directory."
+    "Artefact to write, or the folder for --format all and c. Default: NAME.tflite or NAME.onnx "
+    "(of such a file NAME-small; folder: NAME-artefacts, NAME-c) next to MODEL, or in the run "
+    "directory."
 )
 @click.option(
     "--format",

@@ -12,7 +12,6 @@ from compressor.errors import (
     CheckFailedError,
     MissingRuntimeError,
     ModelError,
-    RunDirectoryError,
     UsageError,
 )
 from compressor.exporters.checking import FORMATS, Checked, Job
@@ -28,17 +27,24 @@ from compressor.exporters.request import (
     Optimize,
     Quantize,
 )
+from compressor.exporters.targets import (
+    C,
+    check_choice,
+    check_empty,
+    check_for_c,
+    check_free,
+    runtime_of,
+    target_of,
+)
 from compressor.exporters.variants import MAX_SLOWDOWN, Variants
 from compressor.foundation import Listener, SilentListener, json_text, write_files
 from compressor.models import InputSize, known_data
 from compressor.remote import SshHost
-from compressor.runs import artefact_path, artefact_stem, artefacts_folder, model_to_shrink
-from compressor.runtimes import Runner, find, python_of
+from compressor.runs import artefact_stem, artefacts_folder, model_to_shrink
+from compressor.runtimes import Runner, find
 from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
 
 Record = dict[str, Any]
-C = "c"
-"""The format whose artefacts are folders of code, with a library that was compiled of it."""
 
 
 def export(
@@ -99,14 +105,14 @@ def export(
     runtime that is not available, RunDirectoryError when the file exists and not `force`.
     """
     listener = listener or SilentListener()
-    chosen, target = _target(model, output, format)
-    runtime = _runtime(chosen, runtime)
-    _check_choice("quantisation", quantize, (*QUANTIZATIONS, "auto"))
+    chosen, target = target_of(model, output, format)
+    runtime = runtime_of(chosen, runtime)
+    check_choice("quantisation", quantize, (*QUANTIZATIONS, "auto"))
     if chosen == C:
-        _check_for_c(quantize, encoding, max_slowdown, host)
-        _check_empty(target.parent, force)
-    _check_choice("aim", optimize, ("size", "latency"))
-    _check_free(target, force)
+        check_for_c(quantize, encoding, max_slowdown, host)
+        check_empty(target.parent, force)
+    check_choice("aim", optimize, ("size", "latency"))
+    check_free(target, force)
     limit = _limit(max_slowdown, quantize, optimize)
     place = None if host is None else SshHost.of(host)
     if place is not None:
@@ -158,7 +164,7 @@ def export_all(
             raise UsageError(f"a .{graph} file stays one", value=runtime, hint=hint)
         for quantize in QUANTIZATIONS:
             target = folder / f"{stem}-{quantize}.{chosen}"
-            _check_free(target, force)
+            check_free(target, force)
             jobs.append((chosen, runtime, quantize, target))
     records = []
     with _job(model, data, labels, threads, listener, input_size, input_range) as job:
@@ -256,104 +262,3 @@ def _limit(
     if asked is not None and not 0 < asked < float("inf"):
         raise UsageError("a slowdown is a positive number", value=asked, hint="1.05, or none")
     return asked
-
-
-def _target(model: Any, output: Path | str | None, file_format: str | None) -> tuple[str, Path]:
-    if is_graph_file(model):
-        return _graph_target(Path(model), output, file_format)
-    if isinstance(model, (str, Path)):
-        model_to_shrink(Path(model))  # a model that is not there is said first
-    suffix = Path(output).suffix.removeprefix(".") if output is not None else ""
-    chosen = file_format or suffix
-    if file_format == C:
-        return C, _c_target(model, output)
-    if chosen not in FORMATS:
-        raise UsageError(
-            "the format is not known" if chosen else "no format is given",
-            **({"value": chosen} if chosen else {}),
-            hint=f"choose {' or '.join(FORMATS)}, or --format {C} with a folder",
-        )
-    if output is None:
-        return chosen, artefact_path(model, chosen)
-    if suffix != chosen:
-        raise UsageError(f"a {chosen} artefact is a .{chosen} file", value=output)
-    return chosen, Path(output)
-
-
-def _graph_target(
-    source: Path, output: Path | str | None, file_format: str | None
-) -> tuple[str, Path]:
-    """Where the variant of a .tflite or .onnx file goes: by default NAME-small beside it."""
-    own = artifact_format(source)
-    assert own is not None
-    target = source.with_name(f"{source.stem}-small.{own}") if output is None else Path(output)
-    asked = file_format or target.suffix.removeprefix(".")
-    if asked != own:
-        raise UsageError(
-            f"a .{own} file stays one",
-            value=f"{target.name} is to be .{asked}" if asked else target,
-            hint=f"write a .{own} file, or export the model that it was made of",
-        )
-    if target.suffix != f".{own}":
-        raise UsageError(f"a {own} artefact is a .{own} file", value=target)
-    if target.exists() and target.samefile(source):
-        raise UsageError(
-            "the model would be overwritten", value=target, hint="name another with -o"
-        )
-    return own, target
-
-
-def _c_target(model: Any, output: Path | str | None) -> Path:
-    """The library in the folder `output`, by default MODEL-c."""
-    from compressor.exporters.c.text import identifier
-
-    stem = artefact_stem(model)
-    folder = artefact_path(model, C).with_name(f"{stem}-{C}") if output is None else Path(output)
-    if folder.exists() and not folder.is_dir():
-        raise UsageError("C code goes into a folder", value=folder)
-    return folder / f"{identifier(stem)}.so"
-
-
-def _check_empty(folder: Path, force: bool) -> None:
-    """Raise RunDirectoryError where files of C code could replace others, such as a Makefile."""
-    if folder.is_dir() and any(folder.iterdir()) and not force:
-        hint = "name another with -o, or --force, which replaces files of the same names"
-        raise RunDirectoryError("the folder is not empty", value=folder, hint=hint)
-
-
-def _check_for_c(quantize: str, encoding: str | None, max_slowdown: Any, host: Any) -> None:
-    """Raise UsageError for what C code does not have."""
-    if quantize not in ("none", "int8", "auto"):
-        raise UsageError("C code computes in int8", value=quantize, hint="leave --quantize out")
-    for what, given in (("encoding", encoding), ("slowdown", max_slowdown), ("host", host)):
-        if given not in (None, "auto"):
-            raise UsageError(f"C code takes no {what}", value=given, hint="leave it out")
-
-
-def _runtime(file_format: str, runtime: str | None) -> str:
-    if file_format == C:
-        from compressor.exporters.c import TARGETS
-
-        python_of(C)  # raises where there is no compiler
-        _check_choice("processor", runtime or TARGETS[0], TARGETS)
-        return runtime or TARGETS[0]
-    runtime = FORMATS[file_format] if runtime is None else runtime
-    takes = find(runtime).format
-    if file_format != takes:
-        raise UsageError(
-            f"{runtime} does not run {file_format}", value=runtime, hint=f"it runs {takes}"
-        )
-    python_of(runtime)  # raises where it is not available, before any work is done
-    return runtime
-
-
-def _check_choice(what: str, value: str, known: Sequence[str]) -> None:
-    if value not in known:
-        raise UsageError(f"unknown {what}", value=value, hint=f"choose from {', '.join(known)}")
-
-
-def _check_free(target: Path, force: bool) -> None:
-    if target.exists() and not force:
-        raise RunDirectoryError(
-            "the file is there already", value=target, hint="name another with -o, or --force"
-        )

@@ -13,7 +13,7 @@ from compressor.exporters.c.emission import Source, emit
 from compressor.exporters.c.narrowing import narrow
 from compressor.exporters.c.network import Network
 from compressor.exporters.c.reading import read_network
-from compressor.exporters.job import Checked, ExportJob
+from compressor.exporters.checking import Checked, Job
 from compressor.exporters.request import EncodedTensor, ExportedFile, Optimize, Request
 from compressor.foundation import Listener
 
@@ -26,9 +26,7 @@ PACKING = ("cortex-m0", "cortex-m4", "host")
 """Processors on which sums of 16 bits are faster."""
 
 
-def export_c(
-    job: ExportJob, name: str, target: str, optimize: Optimize, listener: Listener
-) -> Checked:
+def export_c(job: Job, name: str, target: str, optimize: Optimize, listener: Listener) -> Checked:
     """The code of a model as an artefact whose file is the compiled library, run and judged.
 
     `name` is any text, `target` one of `TARGETS`. The artefact's `beside` are the source files.
@@ -69,7 +67,7 @@ def export_c(
     return checked(network)
 
 
-def _inputs(job: ExportJob, network: Network) -> np.ndarray:
+def _inputs(job: Job, network: Network) -> np.ndarray:
     """int8 (n, height, width, channels): examples of the check, and any integers."""
     tensor = network.tensors[network.input]
     examples = job.drawn(_EXAMPLES)
@@ -82,7 +80,7 @@ def _inputs(job: ExportJob, network: Network) -> np.ndarray:
 
 
 def _prove(
-    job: ExportJob, file: ExportedFile, network: Network, inputs: np.ndarray, outputs: np.ndarray
+    job: Job, file: ExportedFile, network: Network, inputs: np.ndarray, outputs: np.ndarray
 ) -> None:
     """Raise CheckFailedError where the compiled code differs from the reference."""
     given, made = network.tensors[network.input], network.tensors[network.output]
