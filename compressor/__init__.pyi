@@ -40,5 +40,13 @@ from .remote import (
 )
 from .report import inspect as inspect, report_run as report_run
 from .runtimes import load as load
+from .searching import (
+    Evolution as Evolution,
+    Goal as Goal,
+    Recipe as Recipe,
+    apply_recipe as apply_recipe,
+    read_recipe as read_recipe,
+    search as search,
+)
 from .shrinking import Shrunk as Shrunk, shrink as shrink, shrink_file as shrink_file
 from .training import Distillation as Distillation, TrainingOptions as TrainingOptions

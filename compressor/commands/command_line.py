@@ -23,6 +23,7 @@ from compressor.commands.packaging import keygen, package, verify
 from compressor.commands.parameters import SETTINGS
 from compressor.commands.pruning import prune, sensitivity, shrink
 from compressor.commands.reporting import report
+from compressor.commands.searching import apply, search
 from compressor.commands.sections import SectionedGroup
 from compressor.commands.training import evaluate, sparsify, sweep, train
 from compressor.errors import CompressorError
@@ -59,7 +60,7 @@ def cli() -> None:
     """
 
 
-cli.add_section("Make small", import_command, prune, sensitivity, shrink, export)
+cli.add_section("Make small", search, import_command, prune, sensitivity, shrink, export, apply)
 cli.add_section("Prove and measure", bench, inspect, report, runtimes)
 cli.add_section("Ship", devices, package, verify, keygen, runner, deploy)
 cli.add_section("Reproduce the paper", sweep, train, sparsify, evaluate)

@@ -48,6 +48,12 @@ from .run_directory import (
     read_record as read_record,
     same_pruning as same_pruning,
 )
+from .schema import (
+    check_schema as check_schema,
+    check_version as check_version,
+    load_schema as load_schema,
+    read_document as read_document,
+)
 from .sources import (
     MASKS as MASKS,
     MODEL as MODEL,

@@ -38,16 +38,19 @@ RECORD = "record.json"
 VERSIONS = "versions"
 CUSTOM = "custom"
 NEW, OLD = ".new", ".old"
-_STEP = r"dense|round-\d+|step_(1|2_1|2_2|3)|artefacts|break_even|prediction_time"
+_STEP = (
+    r"dense|round-\d+|step_(1|2_1|2_2|3)|artefacts|break_even|prediction_time"
+    r"|structure|widths-\d\.\d{6}-(weights|macs)|trial-[0-9a-f]{12}"
+)
 _OURS = re.compile(
-    r"experiment\.json|results\.(json|csv)|report\.(md|html)|bench\.json|shrunk\.keras|figures"
+    r"experiment\.json|search\.json|results\.(json|csv)|report\.(md|html)|bench\.json|shrunk\.keras|figures"
     rf"|variables|seed-\d+|{_STEP}"
     rf"|\.({_STEP})\.(new|old)"
 )
 # A step that was not finished or is being replaced, or a file that was not written to the end.
 _UNFINISHED = re.compile(
     rf"\.(?P<step>{_STEP})(?P<state>\.new|\.old)"
-    r"|\.(experiment|record|results|report|bench|variables|model|masks|sparse|shrunk"
+    r"|\.(experiment|record|results|search|report|bench|variables|model|masks|sparse|shrunk"
     r"|(figure|accuracy|mask|weights|structure)_\w+)"
     r"(\.\w+)?\.\w{8}\.tmp\.\w+"
 )

@@ -19,7 +19,7 @@ from compressor.commands import command_line as cli
 
 ROOT = Path(__file__).parents[2]
 SECTIONS = {
-    "Make small": ["import", "prune", "sensitivity", "shrink", "export"],
+    "Make small": ["search", "import", "prune", "sensitivity", "shrink", "export", "apply"],
     "Prove and measure": ["bench", "inspect", "report", "runtimes"],
     "Ship": ["devices", "package", "verify", "keygen", "runner", "deploy"],
     "Reproduce the paper": ["sweep", "train", "sparsify", "evaluate"],

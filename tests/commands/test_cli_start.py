@@ -61,6 +61,17 @@ OPTIONS = {
         *("--encoding", "--labels", "--threads", "--force", "--data", "--max-slowdown", *HOST),
         *("--custom", "--input-size", "--input-range", *ALWAYS),
     ],
+    "search": [
+        *("MODEL", "-o", "--output", "--minimize", "--max-drop", "--min-accuracy", "--max-bytes"),
+        *("--max-latency-ms", "--format", "--device", "--time-budget", "--trials", "--max-steps"),
+        *("--de-scheme", "--de-population", "--de-scale", "--de-crossover", "--de-generations"),
+        *("--workers", "--validation", "--threads", "--seed", "--custom", "--force", "--data"),
+        *ALWAYS,
+    ],
+    "apply": [
+        *("RECIPE", "MODEL", "-o", "--output", "--threads", "--custom", "--force", "--data"),
+        *ALWAYS,
+    ],
     "devices": ["DEVICE", *ALWAYS],
     "keygen": ["NAME", *ALWAYS],
     "package": [

@@ -40,6 +40,7 @@ NAMES = {
         "shrink",
     ),
     *("shrink_file", "sparsify", "sweep", "train"),
+    *("Evolution", "Goal", "Recipe", "apply_recipe", "read_recipe", "search"),
 }
 DEPLOY_NAMES = {
     *("Artifact", "ArtifactError", "Bundle", "BundleError", "CheckVectors", "DeployError"),

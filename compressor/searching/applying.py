@@ -1,0 +1,113 @@
+"""Making an artefact again by its recipe."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from compressor.data import Dataset, TrainingData
+from compressor.errors import RunDirectoryError, UsageError
+from compressor.exporters import ExportJob, Variants, write_artifact
+from compressor.foundation import Listener, SilentListener, quiet_tensorflow, temporary_folder
+from compressor.importing import load_model
+from compressor.models import needed_data, objective_for
+from compressor.runs import MODEL, keras_file, model_digest
+from compressor.runtimes import find, python_of
+from compressor.searching import steps
+from compressor.searching.laboratory import Laboratory, Task, model_bytes
+from compressor.searching.recipe import Recipe, read_recipe
+from compressor.searching.structure import Structure
+
+
+def apply_recipe(
+    recipe: Recipe | Path | str,
+    model: Path | str,
+    output: Path | str | None = None,
+    data: Dataset | None = None,
+    *,
+    threads: int | None = None,
+    force: bool = False,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Make the artefact of a `recipe`, or its file, from a model file, and prove it.
+
+    `output` is by default NAME.tflite or NAME.onnx beside the model. With the recipe's own model
+    and data, on the machine, versions and threads that it was made with, it is the same file, byte
+    for byte; `same` says whether it is. With another model of the same layers the steps are the
+    same, and `notes` say what differs. Returns the record of `export`, with these. Raises
+    CheckpointError for a file that is no recipe, UsageError where it does not fit the model, and
+    what `export` raises.
+    """
+    listener = listener or SilentListener()
+    recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
+    source = keras_file(Path(model))
+    runtime = recipe.export["runtime"]
+    file_format = find(runtime).format
+    target = Path(output) if output is not None else source.with_suffix(f".{file_format}")
+    if target.suffix != f".{file_format}":
+        raise UsageError(f"a {file_format} artefact is a .{file_format} file", value=target)
+    if target.exists() and not force:
+        hint = "name another with -o, or --force"
+        raise RunDirectoryError("the file is there already", value=target, hint=hint)
+    python_of(runtime)
+    found = needed_data(source, data)
+    part = TrainingData.of(found, min(recipe.validation, max(len(found.y_train) - 1, 1)))
+    threads = threads or recipe.threads
+    quiet_tensorflow.load(threads)
+    notes = [
+        f"the {what} is not what the recipe was made with, so the file differs"
+        for what, given, named in (
+            ("model", model_digest(source), recipe.model),
+            ("data set", found.digest, recipe.data),
+            ("number of threads", threads, recipe.threads),
+        )
+        if given != named
+    ]
+    with temporary_folder("compressor-apply-") as folder:
+        made = _Walk(source, part, folder, listener).made(recipe)
+        with ExportJob(made, found, threads=threads) as job:
+            export = recipe.export
+            variants = Variants(job, file_format, runtime, export["optimize"], None, listener)
+            record = write_artifact(job, variants.one(export["quantize"]), target)
+    digest = hashlib.sha256(target.read_bytes()).hexdigest()
+    record["notes"] = [*notes, *record["notes"]]
+    return record | {"same": digest == recipe.export.get("sha256")}
+
+
+class _Walk:
+    """Does the steps of a recipe, each from the file of the one before."""
+
+    def __init__(self, source: Path, data: TrainingData, folder: Path, listener: Listener) -> None:
+        self._files = [source]
+        self._data, self._folder, self._listener = data, folder, listener
+        self._laboratory = Laboratory(data)
+
+    def made(self, recipe: Recipe) -> Path:
+        """The model file that the last step makes."""
+        for number, step in enumerate(recipe.steps, 1):
+            path = self._folder / str(number) / MODEL
+            path.parent.mkdir()
+            title = {"narrow": "narrow", "train": "train", "sparse": "prune while training"}
+            what = f"step {number} of {len(recipe.steps)}, {title[step['kind']]}"
+            self._listener.stage(what, step.get("steps", 0) * step.get("batch_size", 0))
+            path.write_bytes(self._narrow(step) if step["kind"] == "narrow" else self._train(step))
+            self._files.append(path)
+        return self._files[-1]
+
+    def _narrow(self, step: steps.Step) -> bytes:
+        model = load_model(self._files[-1])
+        objective = objective_for(model, self._data.data)
+        structure = Structure(model, self._data, objective, step["seed"])
+        if dict(step["widths"]).keys() != structure.widths.keys():
+            raise UsageError(
+                "the recipe does not fit the model: its layers are others",
+                value=", ".join(step["widths"]),
+                hint=f"the model has {', '.join(structure.widths)}",
+            )
+        return model_bytes(steps.narrow(structure, self._data, step["widths"]), self._data)
+
+    def _train(self, step: steps.Step) -> bytes:
+        task = Task(self._files[-1], self._files[step["teacher"]], step)
+        model = self._laboratory.train(task, self._listener.progress)
+        return model_bytes(model, self._data)

@@ -1,0 +1,66 @@
+"""The search document (search.json), and which trials are the best."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compressor.runs import check_schema, load_schema
+from compressor.searching.goal import Goal
+from compressor.searching.trials import Trial
+
+SEARCH_SCHEMA = "compressor.search"
+SEARCH_SCHEMA_VERSION = 1
+
+
+def search_document(
+    state: str,
+    goal: Goal,
+    floor: float,
+    dense: Mapping[str, Any],
+    done: Sequence[Trial],
+    found: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The document; `found` is what `finish` returned, None before. Schema: search.schema.json."""
+    made: Mapping[str, Any] = found or {}
+    front, recommended = made.get("front", []), made.get("recommended", {})
+    shipped = [row for row in front if row["file"] in recommended.values()]
+    best = best_first(done, goal, floor)
+    document = {
+        "schema": SEARCH_SCHEMA,
+        "schema_version": SEARCH_SCHEMA_VERSION,
+        "state": state,
+        "goal": goal.describe(),
+        "wanted_accuracy": goal.wanted(dense["validation_accuracy"]),
+        "accepted_accuracy": floor,
+        "dense": dict(dense),
+        "best": best[0].name if best else None,
+        "trials": [trial.describe() for trial in done],
+        "front": front,
+        "recommended": recommended,
+        "reasons": made.get("reasons", {}),
+        "runtimes": made.get("dense", {}),
+        "failed": made.get("failed", []),
+        "met": len(shipped) == len(goal.runtimes)
+        and not any(goal.shortfalls(row, floor) for row in shipped),
+    }
+    check_schema(document, load_schema("search.schema.json"), "search document", "search")
+    return document
+
+
+def best_first(done: Sequence[Trial], goal: Goal, floor: float) -> list[Trial]:
+    """Trials that keep the accuracy, the cheapest first; then the others, the most accurate first.
+
+    Those that failed are left out. For the size a trial costs its non-zero weights, for the latency
+    its multiply-accumulates.
+    """
+    cost = "nonzeros" if goal.minimize == "size" else "macs"
+
+    def key(trial: Trial) -> tuple[float, ...]:
+        row = trial.result
+        accuracy = row["validation_accuracy"]
+        if accuracy >= floor:
+            return 0, row[cost], -accuracy
+        return 1, -accuracy, row[cost]
+
+    return sorted((trial for trial in done if not trial.failed), key=key)

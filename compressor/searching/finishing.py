@@ -1,0 +1,206 @@
+"""The artefacts of a search: exported, proven, measured in turns, and one of them recommended.
+
+Everything is chosen on validation examples. The test examples are run once, when all is chosen.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor.data import TrainingData
+from compressor.errors import CheckFailedError, CompressorError, ModelError, UsageError
+from compressor.exporters import MAX_SLOWDOWN, ExportJob, Variants, write_artifact
+from compressor.exporters.job import Checked
+from compressor.exporters.request import QUANTIZATIONS, Request
+from compressor.foundation import Listener, SilentListener, sha256, write_json
+from compressor.runtimes import find, median_latencies
+from compressor.searching.goal import Goal
+from compressor.searching.recipe import RECIPE_SUFFIX, Recipe
+from compressor.searching.trials import Trial
+
+_ROUNDS = 7
+
+
+@dataclasses.dataclass
+class _Made:
+    """An artefact in memory that passed its check."""
+
+    trial: Trial
+    job: ExportJob
+    checked: Checked
+    row: dict[str, Any]
+
+
+def finish(
+    folder: Path,
+    dense: Path,
+    chosen: Sequence[Trial],
+    data: TrainingData,
+    goal: Goal,
+    floor: float,
+    recipe: Callable[[Trial], Recipe],
+    *,
+    threads: int | None,
+    listener: Listener,
+    may_go_on: Callable[[], bool] = lambda: True,
+) -> dict[str, Any]:
+    """Export the models of `chosen` into `folder`, the likeliest first; as many as time allows.
+
+    Returns a JSON object: `front`, a row for each artefact that no other one beats in bytes,
+    latency and accuracy; `recommended`, by runtime, with `reasons`; `dense`, what the dense model
+    takes in each runtime; `failed`.
+    """
+    made: list[_Made] = []
+    failed: list[dict[str, Any]] = []
+    plain: dict[str, bytes] = {}
+    with contextlib.ExitStack() as stack:
+        whole = stack.enter_context(ExportJob(dense, data.data, threads=threads))
+        for runtime in goal.runtimes:
+            file_format = find(runtime).format
+            plain[runtime] = whole.build(file_format, Request(runtime, encoding="dense")).content
+        for trial in chosen:
+            if made and not may_go_on():
+                break
+            job = stack.enter_context(ExportJob(trial.model, data.data, threads=threads))
+            for runtime in goal.runtimes:
+                listener.stage(f"export {trial.result['nonzeros']:,} weights for {runtime}")
+                try:
+                    checked = best_variant(job, runtime, goal, floor)
+                except CompressorError as error:
+                    failed.append({"trial": trial.name, "runtime": runtime, "error": str(error)})
+                    continue
+                made.append(_Made(trial, job, checked, _row(trial, checked)))
+        found = {runtime: _measured(made, plain[runtime], runtime, listener) for runtime in plain}
+        rows = [one.row for one in made]
+        recommended, reasons = {}, {}
+        for runtime in goal.runtimes:
+            mine = [row for row in rows if row["runtime"] == runtime]
+            if mine:
+                best, reason = choose(mine, goal, floor)
+                recommended[runtime], reasons[runtime] = best["file"], reason
+        kept = [
+            one
+            for one in made
+            if _is_unbeaten(one.row, rows) or one.row["file"] in recommended.values()
+        ]
+        listener.stage("judge the chosen artefacts on the test examples")
+        front = []
+        for one in kept:
+            try:
+                record = write_artifact(one.job, one.checked, folder / one.row["file"])
+            except CheckFailedError as error:  # outputs that are no numbers
+                what = {"trial": one.trial.name, "runtime": one.row["runtime"]}
+                failed.append(what | {"error": str(CompressorError(error.what, value=error.value))})
+                continue
+            front.append(one.row)
+            one.row["accuracy"] = record["verdict"]["accuracy"]
+            written = recipe(one.trial).with_export(one.row, sha256(folder / one.row["file"]))
+            write_json(folder / f"{one.row['file']}{RECIPE_SUFFIX}", written.describe())
+    return {
+        "front": sorted(front, key=lambda row: (row["runtime"], row["bytes"])),
+        "recommended": recommended,
+        "reasons": reasons,
+        "dense": found,
+        "failed": failed,
+    }
+
+
+def best_variant(job: ExportJob, runtime: str, goal: Goal, floor: float) -> Checked:
+    """The smallest or fastest variant that passes and keeps the accuracy; else the most accurate.
+
+    Raises CheckFailedError where none passes.
+    """
+    file_format = find(runtime).format
+    variants = Variants(job, file_format, runtime, goal.minimize, None, SilentListener())
+    best = variants.best()
+    tried = [best]
+    if best.verdict.passed and _accuracy(best) < floor:
+        for quantize in QUANTIZATIONS:
+            if quantize == best.request.quantize:
+                continue
+            with contextlib.suppress(ModelError, UsageError):
+                tried.append(variants.one(quantize))
+    passed = [checked for checked in tried if checked.verdict.passed]
+    if not passed:
+        raise CheckFailedError(
+            f"no variant does what the model does in {runtime}", value=best.verdict.reason
+        )
+    holding = [checked for checked in passed if _accuracy(checked) >= floor]
+    if holding:
+        return min(holding, key=lambda checked: checked.size)
+    return max(passed, key=_accuracy)
+
+
+def choose(rows: Sequence[dict[str, Any]], goal: Goal, floor: float) -> tuple[dict[str, Any], str]:
+    """The row to recommend among those of one runtime, and why."""
+    measure = "bytes" if goal.minimize == "size" else "latency_ms"
+    fast = [row for row in rows if row["ratio"] <= MAX_SLOWDOWN] or list(rows)
+    holding = [row for row in fast if not goal.shortfalls(row, floor)]
+    if holding:
+        best = min(holding, key=lambda row: (row[measure], row["bytes"]))
+        what = "smallest" if goal.minimize == "size" else "fastest"
+        others = f" of {len(rows)}" if len(rows) > 1 else ""
+        return best, f"the {what}{others} that keeps to the goal"
+    best = min(
+        fast, key=lambda row: (len(goal.shortfalls(row, floor)), -row["validation_accuracy"])
+    )
+    return best, "nothing keeps to the goal; the nearest: " + "; ".join(
+        goal.shortfalls(best, floor)
+    )
+
+
+def _row(trial: Trial, checked: Checked) -> dict[str, Any]:
+    request = checked.request
+    return {
+        "file": f"{trial.name}-{request.runtime}.{checked.format}",
+        "trial": trial.name,
+        "runtime": request.runtime,
+        "quantize": request.quantize,
+        "optimize": request.optimize,
+        "bytes": checked.size,
+        "nonzeros": trial.result["nonzeros"],
+        "validation_accuracy": _accuracy(checked),
+    }
+
+
+def _accuracy(checked: Checked) -> float:
+    found = checked.verdict.chosen_on.accuracy
+    return -math.inf if found is None else found
+
+
+def _measured(
+    made: Sequence[_Made], plain: bytes, runtime: str, listener: Listener
+) -> dict[str, Any]:
+    """Time the artefacts of a runtime in turns with the dense model, whose numbers are returned."""
+    mine = [one for one in made if one.row["runtime"] == runtime]
+    contents = [plain, *(one.checked.file.content for one in mine)]
+    listener.stage(f"measure {len(contents)} artefacts in turns in {runtime}")
+    for one in mine:
+        one.job.processes.pause()
+    times = np.median(median_latencies(contents, runtime, rounds=_ROUNDS), axis=0)
+    for one, milliseconds in zip(mine, times[1:], strict=True):
+        one.row["latency_ms"] = float(milliseconds)
+        one.row["ratio"] = float(milliseconds / times[0])
+    return {"bytes": len(plain), "latency_ms": float(times[0])}
+
+
+def _is_unbeaten(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bool:
+    """Whether no other artefact of its runtime is at least as good in everything, and better."""
+
+    def values(one: dict[str, Any]) -> tuple[float, float, float]:
+        return one["bytes"], one["latency_ms"], -one["validation_accuracy"]
+
+    own = values(row)
+    return not any(
+        other["runtime"] == row["runtime"]
+        and values(other) != own
+        and all(a <= b for a, b in zip(values(other), own, strict=True))
+        for other in rows
+    )

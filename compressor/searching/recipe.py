@@ -1,0 +1,65 @@
+"""The recipe of an artefact: a small document that makes it again from its model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from compressor.errors import CheckpointError
+from compressor.runs import check_schema, check_version, load_schema, read_document
+
+RECIPE_SUFFIX = ".recipe.json"
+RECIPE_SCHEMA = "compressor.recipe"
+RECIPE_SCHEMA_VERSION = 1
+_FIELDS = ("model", "data", "validation", "threads", "steps", "export")
+_EXPORT = ("runtime", "quantize", "optimize", "bytes", "validation_accuracy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """How an artefact was made; schema: compressor/runs/recipe.schema.json."""
+
+    model: str
+    """sha256 of the model file"""
+    data: str
+    """digest of the data set"""
+    validation: int
+    """how many training examples were set aside"""
+    threads: int
+    steps: tuple[Mapping[str, Any], ...]
+    export: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """runtime, quantize and optimize; bytes, validation_accuracy and sha256 of the artefact"""
+
+    def with_export(self, row: Mapping[str, Any], sha256: str) -> Recipe:
+        """This recipe for the artefact of a front's `row`."""
+        export = {key: row[key] for key in _EXPORT} | {"sha256": sha256}
+        return dataclasses.replace(self, export=export)
+
+    def describe(self) -> dict[str, Any]:
+        """The recipe as a document."""
+        return {
+            "schema": RECIPE_SCHEMA,
+            "schema_version": RECIPE_SCHEMA_VERSION,
+            **dataclasses.asdict(self),
+            "steps": [dict(step) for step in self.steps],
+        }
+
+
+def read_recipe(path: Path | str) -> Recipe:
+    """Read a recipe; raises CheckpointError in one line for a file that is none."""
+    document = read_document(Path(path), _check)
+    fields: dict[str, Any] = {key: document[key] for key in _FIELDS}
+    return Recipe(**fields | {"steps": tuple(document["steps"])})
+
+
+def _check(document: Any) -> None:
+    check_version(document, "recipe", RECIPE_SCHEMA, RECIPE_SCHEMA_VERSION)
+    check_schema(document, load_schema("recipe.schema.json"), "recipe", "recipe")
+    steps = document["steps"]
+    for number, step in enumerate(steps):
+        if step["kind"] == "narrow" and number:
+            raise CheckpointError("only the first step of a recipe narrows", value=number + 1)
+        if step.get("teacher", 0) > number:
+            raise CheckpointError("a step of the recipe is taught by a later one", value=number + 1)

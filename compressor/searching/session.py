@@ -1,0 +1,306 @@
+"""The search: from a model and a goal to the best artefact, resumable at any moment."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from compressor.data import Dataset, TrainingData
+from compressor.errors import CheckFailedError, CompressorError, StorageError, UsageError
+from compressor.foundation import (
+    Listener,
+    SilentListener,
+    custom_digests,
+    quiet_tensorflow,
+    write_json,
+)
+from compressor.importing import load_model
+from compressor.models import needed_data, objective_for
+from compressor.runs import (
+    RunDirectory,
+    is_finished,
+    keras_file,
+    model_digest,
+    output_directory,
+    read_record,
+)
+from compressor.runtimes import python_of
+from compressor.searching import steps
+from compressor.searching.document import best_first, search_document
+from compressor.searching.evolution import Evolution
+from compressor.searching.finishing import finish
+from compressor.searching.goal import Goal
+from compressor.searching.laboratory import Done, Laboratory, Workers, measured, model_bytes
+from compressor.searching.proposals import Cost, Proposals
+from compressor.searching.recipe import Recipe
+from compressor.searching.strategy import Settings, Strategy
+from compressor.searching.structure import Structure, narrowable
+from compressor.searching.trials import Budget, Trial, Trials
+from deploy import describe_machine
+
+SEARCH_SUFFIX = "-search"
+SEARCH = "search.json"
+TIME_BUDGET = 600.0
+_EXPORTED = 3
+
+
+def search(
+    model: Path | str,
+    data: Dataset | None = None,
+    goal: Goal | None = None,
+    output: Path | str | None = None,
+    *,
+    time_budget: float | None = None,
+    trials: int | None = None,
+    evolution: Evolution | None = None,
+    max_steps: int | None = None,
+    validation: int | None = None,
+    seed: int = 0,
+    workers: int = 1,
+    threads: int | None = None,
+    force: bool = False,
+    listener: Listener | None = None,
+) -> dict[str, Any]:
+    """Search for the best artefact that can be made of a model file, and write it.
+
+    The model is narrowed, retrained and pruned in many ways in the run directory `output` (by
+    default NAME-search beside the file); the best are exported, proven and measured. `data` are by
+    default the embedded MNIST, for a model that was trained on it. Trials begin until
+    `time_budget` seconds (by default 600, or without end where `trials` are given) or the number of
+    `trials` are used up. `max_steps` limits each training, `workers` is how many processes train
+    side by side. All is chosen on validation examples; test examples are run once, at the end.
+
+    The same call goes on where an earlier one was stopped, also with another goal or budget. The
+    result does not depend on that if `trials` are limited, not the time. Returns the document that
+    is written to search.json there (schema: compressor/runs/search.schema.json), whose `met` says
+    whether the recommended artefacts keep to the goal. Raises UsageError, DataError and ModelError
+    for what cannot be searched, CheckFailedError where no artefact could be made at all.
+    """
+    goal, evolution = goal or Goal(), evolution or Evolution()
+    listener = listener or SilentListener()
+    _check_limits(time_budget, trials, max_steps, workers)
+    source = keras_file(Path(model))
+    folder = output_directory(Path(model), output, SEARCH_SUFFIX)
+    part = TrainingData.of(needed_data(source, data), validation)
+    if workers > 1 and custom_digests():
+        hint = "leave --workers out"
+        raise UsageError("modules of your own need one worker", value=workers, hint=hint)
+    for runtime in goal.runtimes:
+        python_of(runtime)  # raises where it is not available, before any work is done
+    threads = threads or describe_machine()["cores"]
+    quiet_tensorflow.load(threads)
+    seconds = TIME_BUDGET if time_budget is None and trials is None else time_budget
+    identity = {
+        "kind": "search",
+        "model": model_digest(source),
+        "data": part.data.digest,
+        "validation_images": len(part.validation),
+        "seed": seed,
+        "threads": threads,
+        "worker_threads": max(threads // workers, 1),
+    }
+    with RunDirectory(folder, identity, force=force) as run:
+        how = _How(goal, evolution, max_steps, seed, workers, threads)
+        return _Search(run, source, part, how, Budget(seconds, trials), listener).run()
+
+
+def _check_limits(
+    time_budget: float | None, trials: int | None, max_steps: int | None, workers: int
+) -> None:
+    if time_budget is not None and not 0 < time_budget < 10**8:
+        raise UsageError("the time budget is a positive number of seconds", value=time_budget)
+    for what, number in (("trials", trials), ("training steps", max_steps), ("workers", workers)):
+        if number is not None and number < 1:
+            raise UsageError(f"the number of {what} must be at least 1", value=number)
+
+
+@dataclasses.dataclass(frozen=True)
+class _How:
+    """The options of a search."""
+
+    goal: Goal
+    evolution: Evolution
+    max_steps: int | None
+    seed: int
+    workers: int
+    threads: int
+
+
+class _Search:
+    """One search in its run directory."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        source: Path,
+        data: TrainingData,
+        how: _How,
+        budget: Budget,
+        listener: Listener,
+    ) -> None:
+        self._run, self._source, self._data, self._how = run, source, data, how
+        self._budget, self._listener = budget, listener
+        self._model = load_model(source)
+        self._objective = objective_for(self._model, data.data)
+        self._laboratory = Laboratory(data)
+        listener.stage("measure the model")
+        self._dense = self._step("dense", lambda _: measured(self._model, data, self._objective))
+        examples = len(data.validation)
+        self._floor = how.goal.floor(self._dense["validation_accuracy"], examples)
+        cost: Cost = "macs" if how.goal.minimize == "latency" else "weights"
+        self._cost = cost
+        self._proposals = Proposals(lambda: self._structure, cost, how.evolution, how.seed)
+        self._trials: Trials | None = None
+
+    @functools.cached_property
+    def _structure(self) -> Structure:
+        found = self._maybe_structure
+        assert found is not None
+        return found
+
+    @functools.cached_property
+    def _maybe_structure(self) -> Structure | None:
+        self._listener.stage("see what each layer can do without")
+        return narrowable(self._model, self._data, self._objective, self._how.seed)
+
+    def run(self) -> dict[str, Any]:
+        """Do trials, then finish; what is best so far is written whenever it changes."""
+        how, goal = self._how, self._how.goal
+        with contextlib.ExitStack() as stack:
+            pool = None
+            if how.workers > 1:
+                pool = stack.enter_context(Workers(how.workers, self._data, how.threads))
+            trials = Trials(
+                self._run, self._source, self._laboratory, self._budget, self._listener, pool
+            )
+            self._trials = trials
+            trials.changed = self._tell
+            settings = Settings(
+                goal.minimize,
+                self._floor,
+                self._data.steps(1, 128),
+                self._dense["weights"],
+                how.seed,
+                how.max_steps,
+            )
+            can_narrow = self._step(
+                "structure", lambda _: {"narrows": self._maybe_structure is not None}
+            )["narrows"]
+            propose = self._propose if can_narrow else None
+            strategy = Strategy(trials, self._budget, settings, propose, self._narrow, how.workers)
+            strategy.run()
+        return self._finish([trial for trial in trials.done if not trial.failed])
+
+    def _propose(self, share: float) -> dict[str, Any]:
+        evolution = self._how.evolution
+        config = {"share": share, "cost": self._cost, "evolution": evolution.describe()}
+        name = f"widths-{share:.6f}-{self._cost}"
+        title = f"evolve widths that cost {100 * share:.2g} % of the dense model"
+        self._listener.stage(title)
+        return self._step(name, lambda _: self._proposals.under(share), config)
+
+    def _narrow(self, step: steps.Step) -> Done:
+        started = time.monotonic()
+        try:
+            model = steps.narrow(self._structure, self._data, step["widths"])
+            result = steps.describe(model)
+            content = model_bytes(model, self._data)
+        except StorageError:
+            raise
+        except CompressorError as error:
+            return Done({"error": str(error), "seconds": time.monotonic() - started}, None)
+        return Done(result | {"seconds": time.monotonic() - started}, content)
+
+    def _step(
+        self,
+        name: str,
+        work: Callable[[Path], dict[str, Any]],
+        config: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """What `work` makes in a folder, from the run directory if it was made so before."""
+
+        def timed(here: Path) -> dict[str, Any]:
+            started = time.monotonic()
+            return {**work(here), "seconds": time.monotonic() - started}
+
+        path, config = self._run.path / name, config or {}
+        if is_finished(path):
+            record = read_record(path)
+            other = any(record["config"].get(key) != value for key, value in config.items())
+            if other:
+                return self._run.step(name, timed, config=config, force=True)
+            self._budget.add(record["result"]["seconds"])
+        return self._run.step(name, timed, config=config)
+
+    def _tell(self) -> None:
+        """Write what is best so far, and say it."""
+        assert self._trials is not None
+        done = self._trials.done
+        self._write("searching", done, None)
+        best = best_first(done, self._how.goal, self._floor)
+        holding = [trial for trial in best if self._holds(trial)]
+        if holding:
+            row = holding[0].result
+            self._listener.stage(
+                f"  best so far: {row['nonzeros']:,} of {self._dense['nonzeros']:,} weights, "
+                f"{100 * row['validation_accuracy']:.2f} % on the validation examples"
+            )
+
+    def _holds(self, trial: Trial) -> bool:
+        return not trial.failed and trial.result["validation_accuracy"] >= self._floor
+
+    def _finish(self, done: list[Trial]) -> dict[str, Any]:
+        trials = self._trials
+        assert trials is not None
+        if not done:
+            self._write("failed", trials.done, None)
+            reasons = [trial.result["error"] for trial in trials.done]
+            what = "no trial came to an end"
+            hint = "give more --time-budget" if not reasons else ""
+            raise CheckFailedError(what, value=reasons[0] if reasons else None, hint=hint)
+        chosen = best_first(done, self._how.goal, self._floor)[:_EXPORTED]
+        config = {
+            "trials": [trial.name for trial in chosen],
+            "goal": self._how.goal.describe(),
+        }
+        found = self._step(
+            "artefacts",
+            lambda here: finish(
+                here,
+                self._source,
+                chosen,
+                self._data,
+                self._how.goal,
+                self._floor,
+                self._recipe,
+                threads=self._how.threads,
+                listener=self._listener,
+                may_go_on=lambda: self._budget.left > 0,
+            ),
+            config,
+        )
+        document = self._write("done", trials.done, found)
+        if not found["front"]:
+            raise CheckFailedError(
+                "no artefact of the search passed its check", value=found["failed"][0]["error"]
+            )
+        return document
+
+    def _recipe(self, trial: Trial) -> Recipe:
+        return Recipe(
+            model=self._run.identity["model"],
+            data=self._data.data.digest,
+            validation=len(self._data.validation),
+            threads=self._how.threads,
+            steps=trial.steps,
+        )
+
+    def _write(self, state: str, done: list[Trial], found: dict[str, Any] | None) -> dict[str, Any]:
+        document = search_document(state, self._how.goal, self._floor, self._dense, done, found)
+        write_json(self._run.path / SEARCH, document)
+        return document

@@ -1,0 +1,87 @@
+"""The steps that make a smaller model: narrow, train, and prune while training.
+
+A step is a JSON object, so that a recipe can hold it, and its result depends on the model, the
+data and the step alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from compressor import training
+from compressor.data import TrainingData
+from compressor.models import Objective, count_parameters, layer_macs, preprocessing_of
+from compressor.pruning.kernels import all_kernels
+from compressor.pruning.masks import apply_masks, remove_masks
+from compressor.pruning.rounds import prune_gradually
+from compressor.pruning.spec import PruningSpec
+from compressor.searching.structure import Structure
+from compressor.shrinking import COMPARED_EXAMPLES, shrink
+from compressor.training import Distillation, Progress, TrainingOptions
+
+Step = Mapping[str, Any]
+"""`kind` narrow: `widths`, `seed`. `kind` train or sparse: `steps`, `batch_size`, `learning_rate`,
+`dropout_scale`, `distillation` (weight, temperature), `teacher` (the number of earlier steps whose
+model teaches; 0: the dense one), `seed`; sparse also `sparsity` by kernel, and `ramp`."""
+
+
+def narrow(structure: Structure, data: TrainingData, widths: Mapping[str, int]) -> Any:
+    """A new model of these widths, made from the dense one without training."""
+    model, objective = structure.model, structure.objective
+    try:
+        apply_masks(model, structure.stitch(widths))
+        structure.fit_last()
+        x, _ = data.validation_part(COMPARED_EXAMPLES)
+        found = shrink(model, preprocessing_of(model, x)(x), fold_batchnorm=False).model
+    finally:
+        remove_masks(model)
+        structure.restore()
+    objective.compile(found, "sgd")
+    return found
+
+
+def train(
+    model: Any,
+    step: Step,
+    data: TrainingData,
+    objective: Objective,
+    teacher: np.ndarray,
+    progress: Progress | None = None,
+) -> None:
+    """Do a step of the kind train or sparse on `model`, which learns also from the `teacher`.
+
+    `teacher` are scores for the training examples, (n, classes). A layer keeps at 0 what it
+    pruned.
+    """
+    options = TrainingOptions(
+        step["steps"],
+        step["batch_size"],
+        step["learning_rate"],
+        dropout_scale=step["dropout_scale"],
+        distillation=Distillation(**step["distillation"]),
+    )
+    how: dict[str, Any] = {"seed": step["seed"], "objective": objective, "teacher": teacher}
+    if step["kind"] == "train":
+        x, labels = data.training_part()
+        training.fit(model, x, labels, options, progress=progress, **how)
+        return
+    spec = PruningSpec(step["sparsity"], schedule="gradual", ramp=step["ramp"])
+    prune_gradually(model, data, spec, options, progress=progress, **how)
+
+
+def describe(model: Any) -> dict[str, int]:
+    """How large a model is: parameters, weights of its kernels, and those that are not zero.
+
+    `macs` are the multiply-accumulates of one inference, as far as they are known.
+    """
+    kernels = all_kernels(model).values()
+    return {
+        "parameters": count_parameters(model),
+        "weights": sum(math.prod(kernel.shape) for kernel in kernels),
+        "nonzeros": sum(int(np.count_nonzero(kernel.numpy())) for kernel in kernels),
+        "macs": sum(found.dense for found in layer_macs(model).values() if found),
+    }

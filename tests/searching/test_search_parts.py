@@ -1,0 +1,284 @@
+"""The parts of a search: evolution, allocation, structures, goals and recipes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compressor.data import TrainingData
+from compressor.errors import CheckpointError, UsageError
+from compressor.models import objective_for
+from compressor.pruning import all_kernels
+from compressor.searching import SCHEMES, Evolution, Goal, read_recipe
+from compressor.searching.allocation import lamp
+from compressor.searching.proposals import Proposals
+from compressor.searching.steps import narrow
+from compressor.searching.strategy import Settings, Strategy
+from compressor.searching.structure import Structure
+from compressor.searching.trials import Budget, Trial
+
+STEP = {
+    "kind": "train",
+    "steps": 3,
+    "batch_size": 8,
+    "learning_rate": 0.01,
+    "dropout_scale": 1.0,
+    "distillation": {"weight": 0.5, "temperature": 2.0},
+    "teacher": 0,
+    "seed": 1,
+}
+RECIPE = {
+    "schema": "compressor.recipe",
+    "schema_version": 1,
+    "model": "a" * 64,
+    "data": "b" * 64,
+    "validation": 8,
+    "threads": 1,
+    "steps": [STEP],
+    "export": {"runtime": "onnxruntime", "quantize": "none", "optimize": "size"},
+}
+
+
+@pytest.fixture
+def structure(residual_net, tiny_data):
+    model, part = residual_net(), TrainingData.of(tiny_data, 24)
+    return Structure(model, part, objective_for(model, tiny_data), 0)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_each_scheme_finds_the_least_and_repeats_itself(scheme):
+    def runs():
+        points = []
+
+        def objective(point):
+            points.append(point.copy())
+            return float(np.sum((point - 0.3) ** 2))
+
+        how = Evolution(scheme, population=12, generations=30)
+        how.minimise(objective, [np.ones(2)], 2, seed=1)
+        return np.array(points)
+
+    first = runs()
+
+    assert np.array_equal(first, runs())
+    assert np.array_equal(first[0], np.ones(2))
+    assert np.min(np.sum((first - 0.3) ** 2, axis=1)) < 1e-3
+    assert first.min() >= 0 and first.max() <= 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"scheme": "best/3"},
+        {"population": 4},
+        {"scale": 0},
+        {"crossover": 1.5},
+        {"generations": 0},
+    ],
+)
+def test_evolutions_that_cannot_be_used_are_refused(options, rejected):
+    rejected(UsageError, Evolution, **options)
+
+
+def test_allocation_keeps_as_many_weights_as_asked_and_empties_no_kernel():
+    generator = np.random.default_rng(0)
+    kernels = {
+        "small": generator.normal(size=(4, 5)),
+        "large": generator.normal(size=(200, 50)),
+        "tiny": 1e-6 * generator.normal(size=(3, 3)),
+    }
+
+    found = lamp(kernels, 500)
+
+    left = {name: round((1 - found[name]) * kernels[name].size) for name in kernels}
+    assert sum(left.values()) == 500
+    assert min(left.values()) >= 1
+    # The scores do not depend on the scale of a kernel.
+    assert found["tiny"] < found["large"]
+    assert lamp({"one": np.ones((2, 2))}, 99) == {"one": 0.0}
+
+
+def test_a_narrowed_model_has_the_widths_and_weights_that_were_said(structure, tiny_data):
+    widths = {"stem": 3}
+
+    found = narrow(structure, TrainingData.of(tiny_data, 24), widths)
+
+    assert structure.widths == {"stem": 6}
+    assert found.get_layer("stem").filters == found.get_layer("inner").filters == 3
+    said = structure.weights(widths)
+    assert said == sum(int(np.prod(k.shape)) for k in all_kernels(found).values())
+
+
+def test_narrowing_leaves_the_dense_model_as_it_was(structure, tiny_data):
+    before = [np.array(v.numpy()) for v in structure.model.variables]
+
+    narrow(structure, TrainingData.of(tiny_data, 24), {"stem": 2})
+
+    assert all(
+        np.array_equal(one, v.numpy())
+        for one, v in zip(before, structure.model.variables, strict=True)
+    )
+
+
+def test_the_score_falls_with_the_width(structure):
+    scores = []
+    for width in (6, 4, 1):
+        structure.stitch({"stem": width})
+        scores.append(structure.fit_last())
+
+    assert scores[0] < scores[1] < scores[2]
+
+
+def test_proposals_keep_to_the_budget_and_are_repeatable(small_net, tiny_data):
+    part = TrainingData.of(tiny_data, 24)
+    model = small_net()
+    structure = Structure(model, part, objective_for(model, tiny_data), 0)
+
+    def found():
+        how = Evolution(population=6, generations=2)
+        return Proposals(lambda: structure, "weights", how, seed=0).under(0.5)
+
+    first = found()
+
+    assert first == found()
+    assert all(
+        one["cost"] <= 0.5 * structure.weights(structure.widths) for one in first["candidates"]
+    )
+    assert structure.weights(structure.widths) == 64 * 12 + 12 * 4
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"minimize": "power"}, "minimised"),
+        ({"max_drop": 0.1, "min_accuracy": 0.9}, "twice"),
+        ({"max_drop": -1}, "points"),
+        ({"min_accuracy": 99}, "0.99 is 99 %"),
+        ({"max_bytes": 0}, "bytes"),
+        ({"max_latency_ms": float("nan")}, "latency"),
+        ({"runtimes": ()}, "runtimes"),
+        ({"runtimes": ("abacus",)}, "abacus"),
+    ],
+)
+def test_goals_that_cannot_be_used_are_refused(options, said, rejected):
+    assert said in rejected(UsageError, Goal, **options)
+
+
+def test_a_goal_accepts_what_so_few_examples_cannot_tell_from_it():
+    assert Goal(min_accuracy=0.99).floor(0.5, 5000) == pytest.approx(0.99 - 0.0014, abs=1e-4)
+    assert Goal(max_drop=1).floor(0.96, 100) == pytest.approx(0.95 - 0.0218, abs=1e-4)
+    assert Goal().max_drop == 0.1
+
+
+def test_a_recipe_is_read_as_it_was_written(tmp_path):
+    path = tmp_path / "a.recipe.json"
+    path.write_text(json.dumps(RECIPE))
+
+    assert read_recipe(path).describe() == RECIPE
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"schema": "other"}, "not a recipe"),
+        ({"schema_version": 2}, "another version"),
+        ({"model": "../x"}, "damaged"),
+        ({"steps": []}, "damaged"),
+        ({"steps": [STEP | {"kind": "sparse"}]}, "damaged"),
+        ({"steps": [STEP | {"steps": -1}]}, "damaged"),
+        ({"steps": [STEP | {"teacher": 1}]}, "later one"),
+        ({"steps": [STEP, {"kind": "narrow", "widths": {}, "seed": 0}]}, "first step"),
+        ({"export": {"runtime": "onnxruntime"}}, "damaged"),
+        ({"threads": 10**9}, "damaged"),
+    ],
+)
+def test_what_is_no_recipe_is_refused(change, said, tmp_path, rejected):
+    path = tmp_path / "a.recipe.json"
+    path.write_text(json.dumps(RECIPE | change))
+
+    assert said in rejected(CheckpointError, read_recipe, path)
+
+
+class _MadeUpTrials:
+    """Stands in for `Trials`: a model keeps the accuracy where it has enough weights."""
+
+    def __init__(self, wide, enough, most):
+        self.done, self._most = [], most
+        self._wide, self._enough = wide, enough
+
+    @property
+    def may_go_on(self):
+        return len(self.done) < self._most
+
+    def model_of(self, trial):
+        return Path("unused")
+
+    def start(self, step, make):
+        return self._trial((step,), step["widths"]["all"], step["widths"]["all"])
+
+    def train(self, wanted, title):
+        found = []
+        for parent, step in wanted[: self._most - len(self.done)]:
+            steps = (*(parent.steps if parent else ()), step)
+            weights = parent.result["weights"] if parent else 10_000
+            nonzeros = weights
+            if step["kind"] == "sparse":
+                nonzeros = round((1 - step["sparsity"]["all"]) * 10_000)
+            found.append(self._trial(steps, weights, nonzeros))
+            self.done.append(found[-1])
+        return found
+
+    def _trial(self, steps, weights, nonzeros):
+        good = weights >= self._wide and nonzeros >= self._enough
+        accuracy = 0.99 if good else 0.5 + 0.4 * nonzeros / 10_000
+        result = {
+            "weights": weights,
+            "nonzeros": nonzeros,
+            "validation_accuracy": accuracy,
+            "validation_loss": 1 - accuracy,
+            "seconds": 1.0,
+        }
+        return Trial(f"trial-{len(self.done)}", steps, Path("unused"), result)
+
+
+@pytest.fixture
+def strategy(monkeypatch):
+    """A strategy on made-up trials, whose proposals cost exactly their share of 10,000 weights."""
+
+    def make(trials):
+        kept = {}
+        monkeypatch.setattr(Strategy, "_weights_of", lambda self, trial: 10_000)
+        monkeypatch.setattr(Strategy, "_kernels_of", lambda self, trial: kept)
+        sparsity = lambda kernels, count: {"all": 1 - count / 10_000}  # noqa: E731
+        monkeypatch.setattr("compressor.searching.strategy.lamp", sparsity)
+
+        def propose(share):
+            return {"candidates": [{"widths": {"all": round(share * 10_000)}}]}
+
+        settings = Settings("size", 0.98, epoch=10, weights=10_000, seed=0)
+        return Strategy(trials, Budget(None, None), settings, propose, lambda step: None)
+
+    return make
+
+
+def test_the_weights_are_closed_in_on_the_fewest_that_keep_the_accuracy(strategy):
+    trials = _MadeUpTrials(wide=1, enough=37, most=40)
+
+    strategy(trials).run()
+
+    held = [t.result["nonzeros"] for t in trials.done if t.result["validation_accuracy"] > 0.98]
+    assert 37 <= min(held) <= 37 * 1.1
+
+
+def test_where_narrow_models_fail_wider_ones_are_tried_and_the_dense_one_last(strategy):
+    wide, dense = _MadeUpTrials(1_500, 1, 12), _MadeUpTrials(9_000, 1, 12)
+
+    strategy(wide).run()
+    strategy(dense).run()
+
+    widths = [t.steps[0]["widths"]["all"] for t in wide.done]
+    assert max(widths) == widths[-1] == round(10_000 / 6)
+    assert [t.steps[0]["kind"] for t in dense.done][-1] == "sparse"
