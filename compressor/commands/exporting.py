@@ -62,6 +62,13 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
     "or a codebook of 16 values; auto: the best that keeps the accuracy. Default: none.",
 )
 @click.option(
+    "--rounding",
+    type=click.Choice(["nearest", "reconstruct"]),
+    help="How int8, int4 and codebook round weights: each on its own, or so that they make up for "
+    "each other on training inputs, where that is better on validation data. Default: reconstruct "
+    "with data (int8: if nearest costs accuracy), else nearest.",
+)
+@click.option(
     "--optimize",
     type=click.Choice(["size", "latency"]),
     default="size",
@@ -123,6 +130,9 @@ def export(
     """
     if file_format == "all" and quantize is not None:
         raise click.UsageError("--format all covers every quantisation: leave --quantize out.")
+    rounding = options.pop("rounding")
+    if file_format == "all" and rounding is not None:
+        raise click.UsageError("--format all chooses each rounding: leave --rounding out.")
     if file_format != "all" and runtime is not None and len(runtime) != 1:
         raise click.UsageError("Give one runtime with --for, or --format all.")
     data = given_data(data_dir)
@@ -143,6 +153,7 @@ def export(
                 format=file_format,  # type: ignore[arg-type]
                 runtime=None if runtime is None else runtime[0],
                 quantize=quantize or "none",  # type: ignore[arg-type]
+                rounding=rounding,
                 max_slowdown=max_slowdown,
                 host=host,
                 listener=progress,

@@ -26,6 +26,7 @@ from compressor.exporters.request import (
     REJECTED,
     Optimize,
     Quantize,
+    Rounding,
 )
 from compressor.exporters.targets import (
     C,
@@ -33,6 +34,7 @@ from compressor.exporters.targets import (
     check_empty,
     check_for_c,
     check_free,
+    check_rounding,
     runtime_of,
     target_of,
 )
@@ -55,6 +57,7 @@ def export(
     format: Literal["tflite", "onnx", "c"] | None = None,
     runtime: str | None = None,
     quantize: Quantize | Literal["auto"] = "none",
+    rounding: Rounding | None = None,
     optimize: Optimize = "size",
     encoding: str | None = None,
     labels: Sequence[str] | None = None,
@@ -75,8 +78,11 @@ def export(
     where it is quantised already its values stay, and where nothing makes it smaller it is left as
     it came, which `notes` say, too. `format` is by default that of `output`, `runtime` is litert
     for TFLite and onnxruntime for ONNX. `quantize` "auto" is the smallest (with `optimize`
-    "latency": the fastest, measured) whose accuracy holds. `encoding` forces one for every tensor
-    that it can store. `labels` are the names of the classes. Sizes that the inputs leave open
+    "latency": the fastest, measured) whose accuracy holds. `rounding` "reconstruct" rounds weights
+    so that they make up for each other, on training inputs without labels; "nearest" is taken
+    where that is better on validation data, as `notes` say. By default both are tried where there
+    are data, in int8 where rounding to the nearest costs accuracy. `encoding` forces one for every
+    tensor that it can store. `labels` are the names of the classes. Sizes that the inputs leave open
     are those of the data, without data `input_size`, (64, 64) or by the inputs' names: a TFLite
     file is fixed to them, an ONNX file is not where it is right at another size, too.
 
@@ -112,6 +118,7 @@ def export(
         check_for_c(quantize, encoding, max_slowdown, host)
         check_empty(target.parent, force)
     check_choice("aim", optimize, ("size", "latency"))
+    check_rounding(rounding, quantize)
     check_free(target, force)
     limit = _limit(max_slowdown, quantize, optimize)
     place = None if host is None else SshHost.of(host)
@@ -124,7 +131,11 @@ def export(
 
             made = export_c(job, target.stem, runtime, optimize, listener)
             return write_artifact(job, made, target)
+        if rounding == "reconstruct" and job.data is None:
+            what = "weights are reconstructed on training inputs, and there are no data"
+            raise UsageError(what, value=f"--rounding {rounding}", hint="give --data")
         variants = Variants(job, chosen, runtime, optimize, encoding, listener, limit, place)
+        variants.rounding = rounding
         variants.loops = (chosen, optimize) == ("tflite", "latency")
         checked = variants.best() if quantize == "auto" else variants.one(quantize)
         return write_artifact(job, checked, target)
@@ -170,6 +181,7 @@ def export_all(
     with _job(model, data, labels, threads, listener, input_size, input_range) as job:
         for chosen, runtime, quantize, target in jobs:
             variants = Variants(job, chosen, runtime, optimize, encoding, listener)
+            variants.rounding = None
             try:
                 records.append(write_artifact(job, variants.one(quantize), target))
             except (ModelError, UsageError, CheckFailedError, MissingRuntimeError) as error:
@@ -190,6 +202,7 @@ def write_artifact(job: Job, checked: Checked, target: Path) -> Record:
         "format": checked.format,
         "runtime": checked.request.runtime,
         "quantize": checked.request.quantize,
+        "rounding": checked.request.rounding,
         "optimize": checked.request.optimize,
         "bytes": checked.size,
         "dense_bytes": job.dense_bytes,

@@ -32,6 +32,7 @@ from compressor.exporters.parity import Reference
 from compressor.exporters.processes import Processes
 from compressor.exporters.recurrence import worth_measuring
 from compressor.exporters.request import ExportedFile, Request, checked_labels
+from compressor.exporters.rounding import Rounder
 from compressor.exporters.tracing import cause, refuse_tables
 from compressor.foundation import quiet_tensorflow, release_memory
 from compressor.importing import load_model
@@ -65,7 +66,9 @@ class ExportJob(Job):
     `model` is a Keras model or a model file; where its own code keeps the graph of its layers
     hidden, or a layer cannot be rebuilt, it is exported as it is, and `notes` say so. Without
     `data` the artefacts are compared, and maybe calibrated, on inputs that are `made` up.
-    `labels` name the classes. Raises ModelError or DataError where model and data do not fit,
+    `labels` name the classes; `seed` draws the inputs that weights are rounded on.
+
+    Raises ModelError or DataError where model and data do not fit,
     ModelError where the model's own outputs are no numbers, and UsageError where there is not one
     label a class, or a range that nothing can be drawn in.
     """
@@ -79,7 +82,9 @@ class ExportJob(Job):
         threads: int | None = None,
         input_size: InputSize | None = None,
         made: MadeInputs | None = None,
+        seed: int = 0,
     ) -> None:
+        self.seed = seed
         self.labels = checked_labels(labels)
         self.made = made or MadeInputs()
         quiet_tensorflow.load(threads)
@@ -176,6 +181,14 @@ class ExportJob(Job):
 
     def elsewhere(self, file_format: str) -> Reference | None:
         return self._elsewhere if file_format == "onnx" and self.open.sizes else None
+
+    @functools.cached_property
+    def rounder(self) -> Rounder | None:
+        """What rounds weights by what enters their layers; None without data to do so on."""
+        if self.data is None:
+            return None
+        data, objective = TrainingData.of(self.data), self.reference.objective
+        return Rounder(self.shrunk.model, data, objective, self.seed)
 
     @functools.cached_property
     def _elsewhere(self) -> Reference | None:

@@ -13,6 +13,13 @@ _LLOYD_ROUNDS = 25
 _SAMPLE = 200_000
 _CLIPS = np.linspace(0.4, 1.0, 16, dtype=np.float32)
 """how much of a channel's largest magnitude the largest integer may stand for"""
+_CLIPS_2_BITS = np.geomspace(0.05, 1.0, 24, dtype=np.float32)
+_MULTIPLE = 1e-4
+"""of a step, by which rounding to float32 may move a multiple of it"""
+_TELLING = 8
+"""weights of a channel, fewer of which may be multiples of one step by chance"""
+_LOOKED_AT = 64
+"""weights of a channel that are looked at first"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +27,7 @@ class Quantized:
     """Weights as integers: `values` * `scale`, broadcast along `axis`."""
 
     values: np.ndarray
-    """int8, of the weights' shape; within -7..7 where there are 4 bits"""
+    """int8, of the weights' shape; within -7..7 where there are 4 bits, -1..1 where there are 2"""
     scale: np.ndarray
     """float32 (channels,), or (1,) where `axis` is None; never zero"""
     axis: int | None
@@ -52,7 +59,8 @@ def quantize_symmetric(weights: np.ndarray, *, bits: int = 8, axis: int | None =
     """Round float32 weights to integers within +-(2^(bits-1) - 1), 0 < bits <= 8.
 
     The scale of each channel of `axis`, or of all weights, is the largest magnitude over that
-    bound, as the TFLite specification has it for weights (zero point 0). Raises ModelError for
+    bound, as the TFLite specification has it for weights (zero point 0). Weights that are multiples
+    of another scale, since they were rounded before, keep their values. Raises ModelError for
     weights that are not finite.
     """
     weights = _finite(weights)
@@ -61,11 +69,33 @@ def quantize_symmetric(weights: np.ndarray, *, bits: int = 8, axis: int | None =
         None if axis is None else tuple(i for i in range(weights.ndim) if i != axis % weights.ndim)
     )
     largest = np.max(np.abs(weights), axis=others, keepdims=True, initial=0.0)
-    scale = (largest / np.float32(bound)).astype(np.float32)
+    scale = (largest / _steps(weights, largest, axis, bound)).astype(np.float32)
     # A channel of zeros, or whose scale would underflow, is stored as zeros.
     scale[scale < np.finfo(np.float32).tiny] = 1.0
     values = np.clip(np.rint(weights / scale), -bound, bound).astype(np.int8)
     return Quantized(values, scale.reshape(-1), axis, bits)
+
+
+def _steps(weights: np.ndarray, largest: np.ndarray, axis: int | None, bound: int) -> np.ndarray:
+    """How many steps the largest magnitude of a channel is: `bound`, or the fewest of which all
+    weights of the channel are multiples. float32, of the shape of `largest`."""
+    moved = weights if axis is None else np.moveaxis(weights, axis, 0)
+    rows = moved.reshape(largest.size, -1)
+    some = rows[:, :: max(rows.shape[1] // _LOOKED_AT, 1)]
+    steps = np.full(len(rows), bound, np.float32)
+    if rows.shape[1] < _TELLING:
+        return steps.reshape(largest.shape)
+    unit = largest.reshape(-1, 1)
+    unknown = np.flatnonzero(unit >= np.finfo(np.float32).tiny * bound)
+    for count in range(1, bound):
+        found = unknown
+        for part in (some, rows):
+            scaled = part[found] * (np.float32(count) / unit[found])
+            scaled -= np.rint(scaled)
+            found = found[np.abs(scaled).max(axis=1, initial=0.0) < _MULTIPLE]
+        steps[found] = count
+        unknown = np.setdiff1d(unknown, found)
+    return steps.reshape(largest.shape)
 
 
 def quantize_least_squares(
@@ -85,7 +115,7 @@ def quantize_least_squares(
         return np.clip(np.rint(rows / scale[:, None]), -bound, bound)
 
     error, best = np.full(len(rows), np.inf), plain.scale.copy()
-    for clip in _CLIPS:
+    for clip in _CLIPS_2_BITS if bits == 2 else _CLIPS:
         steps = plain.scale * clip
         integers = rounded(steps)
         # For given integers the best scale is that of linear regression.

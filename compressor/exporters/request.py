@@ -15,8 +15,13 @@ from deploy.fields import LONGEST_TEXT
 
 Quantize = Literal["none", "float16", "dynamic", "int8", "int4", "codebook"]
 Optimize = Literal["size", "latency"]
+Rounding = Literal["nearest", "reconstruct"]
 
 QUANTIZATIONS: tuple[Quantize, ...] = ("none", "float16", "dynamic", "int8", "int4", "codebook")
+
+ROUNDINGS: tuple[Rounding, ...] = ("nearest", "reconstruct")
+ROUNDED: tuple[Quantize, ...] = ("int8", "int4", "codebook")
+"""The quantisations whose weights can be rounded by what enters the layers."""
 
 REJECTED = ".rejected"
 """Suffix of a file that did not pass."""
@@ -36,6 +41,8 @@ class Request:
     """one array (examples, *shape) an input, in the order of model.inputs; int8 needs them"""
     exact: bool = False
     """float16 only where it keeps every value"""
+    rounding: Rounding = "nearest"
+    """how weights got the values that the file can hold"""
     unrolled: int | None = None
     """TFLite: recurrent layers of at most so many steps are unrolled, longer ones are loops; None:
     what is smallest, or, for the latency, fastest by constants"""

@@ -10,6 +10,7 @@ from compressor.errors import RunDirectoryError, UsageError
 from compressor.exporters.checking import FORMATS
 from compressor.exporters.graph_file import is_graph_file
 from compressor.exporters.inspection import artifact_format
+from compressor.exporters.request import ROUNDED, ROUNDINGS
 from compressor.runs import artefact_path, artefact_stem, model_to_shrink
 from compressor.runtimes import find, python_of
 
@@ -109,6 +110,17 @@ def runtime_of(file_format: str, runtime: str | None) -> str:
 def check_choice(what: str, value: str, known: Sequence[str]) -> None:
     if value not in known:
         raise UsageError(f"unknown {what}", value=value, hint=f"choose from {', '.join(known)}")
+
+
+def check_rounding(rounding: str | None, quantize: str) -> None:
+    if rounding is not None:
+        check_choice("rounding", rounding, ROUNDINGS)
+    if rounding == "reconstruct" and quantize not in (*ROUNDED, "auto"):
+        raise UsageError(
+            "this quantisation rounds no weights by reconstruction",
+            value=quantize,
+            hint=f"choose from {', '.join(ROUNDED)}, or leave --rounding out",
+        )
 
 
 def check_free(target: Path, force: bool) -> None:

@@ -14,12 +14,15 @@ from compressor.exporters.checking import Checked, Job
 from compressor.exporters.parity import OUTPUT_TOLERANCE
 from compressor.exporters.request import (
     QUANTIZATIONS,
+    ROUNDED,
     ExportedFile,
     Optimize,
     Quantize,
     Request,
+    Rounding,
 )
 from compressor.exporters.speed import Speed
+from compressor.exporters.verdict import Comparison
 from compressor.foundation import Listener
 from compressor.models import FLOAT32_BYTES
 from compressor.remote import SshHost
@@ -53,6 +56,9 @@ class Variants:
     listener: Listener
     max_slowdown: float | None = None
     host: SshHost | None = None
+    rounding: Rounding | None = "nearest"
+    """None: by reconstruction, too, where there are data, and in int8 where rounding to the nearest
+    costs accuracy"""
     loops: bool = False
     """whether recurrent layers are to be tried as loops and unrolled, which is measured"""
 
@@ -93,15 +99,18 @@ class Variants:
                     built.append(self._build(quantize, unrolled=unrolled))
         if self.optimize == "latency":
             return self._fastest(built)
-        slow = []
+        slow: list[Checked] = []
+        fast: list[Checked] = []
         for request, file in sorted(built, key=lambda made: len(made[1].content)):
-            checked = self._check(request, file)
+            if any(found.size <= len(file.content) for found in fast):
+                break  # rounding may have made one larger than the next
+            checked = self._check(request, file, smallest=True)
             if checked.verdict.passed:
                 if self._measures:
                     checked = self._timed(checked)
-                if self._is_fast(checked):
-                    return checked
-                slow.append(checked)
+                (fast if self._is_fast(checked) else slow).append(checked)
+        if fast:
+            return min(fast, key=lambda found: found.size)
         if not slow:
             return self.one("none")
         if self.encoding is None:
@@ -207,9 +216,68 @@ class Variants:
         request = dataclasses.replace(request, unrolled=unrolled)
         return request, self.job.build(self.format, request)
 
-    def _check(self, request: Request, file: ExportedFile) -> Checked:
+    def _check(self, request: Request, file: ExportedFile, *, smallest: bool = False) -> Checked:
+        """The variant, run and judged, with the better rounding of its weights.
+
+        With `smallest` a larger file than another that passes is not better.
+        """
         self.listener.stage(f"{self.format}, {request.quantize}: verify in {self.runtime}")
-        return self.job.check(self.format, request, file)
+        nearest = self.job.check(self.format, request, file)
+        if not self._rounds(nearest):
+            return nearest
+        self.listener.stage(f"{self.format}, {request.quantize}: round on training inputs")
+        assert self.job.rounder is not None, "weights are rounded on data"
+        build = functools.partial(self.job.build, self.format)
+        made = self.job.rounder.rounded(build, request, file)
+        if isinstance(made, str):
+            reason = made
+        else:
+            rounded = self.job.check(self.format, *made)
+            reason = worse(rounded, nearest, smallest=smallest)
+            if not reason:
+                return _with_notes(rounded, _compared(rounded, nearest))
+        return _with_notes(nearest, f"Weights are rounded to the nearest: {reason}.")
+
+    def _rounds(self, nearest: Checked) -> bool:
+        """Whether weights are to be rounded by reconstruction, too."""
+        if self.rounding == "nearest" or nearest.request.quantize not in ROUNDED:
+            return False
+        found = nearest.verdict.chosen_on
+        if self.rounding is not None or found.accuracy is None or found.reference_accuracy is None:
+            return self.job.data is not None
+        # An integer's rounding is as coarse as that of the activations, which stays.
+        fine = nearest.request.quantize == "int8" and nearest.verdict.passed
+        return not (fine and found.accuracy >= found.reference_accuracy)
+
+
+def worse(rounded: Checked, nearest: Checked, *, smallest: bool = False) -> str:
+    """Why a file is no better than `nearest`, with weights rounded to the nearest, or empty.
+
+    Of two that pass, on validation data: the more accurate, or else the one whose outputs are
+    closer to the model's.
+    """
+    if not rounded.verdict.passed:
+        return f"by reconstruction it does not pass: {rounded.verdict.reason}"
+    if not nearest.verdict.passed:
+        return ""
+    found, other = rounded.verdict.chosen_on, nearest.verdict.chosen_on
+    if smallest and rounded.size > nearest.size:
+        return f"by reconstruction the file takes {rounded.size:,} bytes"
+    if found.accuracy is not None and other.accuracy is not None:
+        if found.accuracy < other.accuracy:
+            return f"by reconstruction the accuracy on validation data is {_percent(found)}"
+        if found.accuracy > other.accuracy:
+            return ""
+    return "" if found.spread < other.spread else "by reconstruction outputs are no closer"
+
+
+def _compared(rounded: Checked, nearest: Checked) -> str:
+    both = [_percent(checked.verdict.chosen_on) for checked in (rounded, nearest)]
+    return f"Accuracy on validation data {both[0]}, with weights rounded to the nearest {both[1]}."
+
+
+def _percent(found: Comparison) -> str:
+    return "not measured" if found.accuracy is None else f"{100 * found.accuracy:.2f} %"
 
 
 def _with_notes(checked: Checked, *notes: str) -> Checked:

@@ -21,7 +21,8 @@ from .masks import (
     masked_variables as masked_variables,
 )
 from .plan import Plan as Plan, make_plan as make_plan
-from .rounds import PruningStep as PruningStep
+from .rounding import GRIDS as GRIDS, RoundedKernel as RoundedKernel, Rounding as Rounding
+from .rounds import PruningStep as PruningStep, calibration_inputs as calibration_inputs
 from .run import (
     data_to_prune as data_to_prune,
     prune_into as prune_into,

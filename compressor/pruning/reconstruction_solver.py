@@ -129,8 +129,7 @@ def solve(problem: LayerProblem) -> tuple[np.ndarray, np.ndarray]:
 def _solve(problem: LayerProblem) -> tuple[np.ndarray, np.ndarray]:
     centred = problem.inputs - problem.centres(problem.inputs)
     squares = np.einsum("gnk,gnk->gk", centred, centred, dtype=np.float64) / centred.shape[1]
-    floor = max(_FLOOR * float(squares.mean()), 1e-30)
-    scale = np.sqrt(squares + floor).astype(np.float32)[..., None]
+    scale = np.sqrt(floored(squares)).astype(np.float32)[..., None]
     centred /= np.swapaxes(scale, 1, 2)
     centred /= np.float32(np.sqrt(centred.shape[1]))
     importance = _tempered(problem.importance)[:, None, :]
@@ -159,6 +158,16 @@ def _solve(problem: LayerProblem) -> tuple[np.ndarray, np.ndarray]:
     return kept / (scale * importance), mask
 
 
+def floored(squares: np.ndarray) -> np.ndarray:
+    """The mean squares of inputs, of any shape, none much smaller than their mean."""
+    return np.asarray(squares + max(_FLOOR * float(squares.mean()), 1e-30))
+
+
+def pull_of(rows: int, inputs: int) -> float:
+    """The pull towards the dense weights, for inputs that are scaled to a mean square of 1."""
+    return min(_PULL * inputs / rows, _STRONGEST_PULL)
+
+
 def _tempered(importance: np.ndarray) -> np.ndarray:
     """`importance` with a root mean square of 1, and never so small that its output is given up."""
     size = float(np.sqrt(np.mean(np.square(importance, dtype=np.float64))))
@@ -175,7 +184,7 @@ class _System:
     def __init__(self, rows: np.ndarray) -> None:
         self._rows = rows
         self._wide = rows.shape[1] < rows.shape[2]
-        self.pull = min(_PULL * rows.shape[2] / rows.shape[1], _STRONGEST_PULL)
+        self.pull = pull_of(*rows.shape[1:])
         turned = np.swapaxes(rows, 1, 2)
         small = rows @ turned if self._wide else turned @ rows
         places = np.arange(small.shape[1])

@@ -7,7 +7,11 @@ import pytest
 from hypothesis import given, strategies as st
 
 from compressor.errors import ModelError
-from compressor.exporters.quantization import make_codebook, quantize_symmetric
+from compressor.exporters.quantization import (
+    make_codebook,
+    quantize_least_squares,
+    quantize_symmetric,
+)
 
 
 def _weights(seed: int, shape: tuple[int, ...], density: float) -> np.ndarray:
@@ -104,3 +108,16 @@ def test_a_tensor_of_zeros_stays_one() -> None:
 
     assert not quantize_symmetric(weights, axis=0).dequantized().any()
     assert not make_codebook(weights).dequantized().any()
+
+
+@pytest.mark.parametrize(
+    ("bits", "quantize"), [(8, quantize_symmetric), (4, quantize_least_squares)]
+)
+def test_weights_that_were_rounded_before_keep_their_values(bits, quantize):
+    generator = np.random.default_rng(5)
+    codes = generator.integers(-5, 6, (300, 7))
+    codes[:, 3] = 0
+    weights = (codes * generator.uniform(0.01, 2, 7)).astype(np.float32)
+    found = quantize(weights, bits=bits, axis=1)
+    np.testing.assert_array_equal(found.values, codes)
+    np.testing.assert_allclose(found.dequantized(), weights, rtol=1e-6)
