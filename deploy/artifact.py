@@ -7,7 +7,7 @@ format            tflite, onnx, or c: a shared library of generated C code
 file              the name of the file, without a folder
 bytes, sha256     of the file
 vectors_sha256    of its check vectors, FILE.check.npz
-quantize          none, float16, dynamic, int8, int4 or codebook
+quantize          none, float16, dynamic, int8, int4, codebook or ternary
 optimize          size or latency
 runtime           the one that the file is for
 inputs, outputs   name, shape (null where a size is open: the batch), dtype; scale and zero_point of
@@ -47,7 +47,7 @@ from deploy.files import read_regular, size_and_sha256
 
 SCHEMA = {"name": "compressor-artifact", "version": 2}
 FORMATS = ("tflite", "onnx", "c")
-QUANTIZATIONS = ("none", "float16", "dynamic", "int8", "int4", "codebook")
+QUANTIZATIONS = ("none", "float16", "dynamic", "int8", "int4", "codebook", "ternary")
 OPTIMIZATIONS = ("size", "latency")
 OUTPUTS_ARE = ("logits", "probabilities")
 DESCRIPTION_SUFFIX = ".json"

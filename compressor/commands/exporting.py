@@ -29,7 +29,7 @@ from compressor.commands.progress import TerminalProgress
 from compressor.errors import CheckFailedError
 
 _FORMATS = ("tflite", "onnx", "c")
-_QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
+_QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "ternary", "auto")
 
 
 @click.command(cls=Command)
@@ -59,14 +59,15 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "auto")
     "--quantize",
     type=click.Choice(_QUANTIZE),
     help="Fewer bits per weight: float16, int8 (dynamic: int8 weights, float activations), int4, "
-    "or a codebook of 16 values; auto: the best that keeps the accuracy. Default: none.",
+    "a codebook of 16 values or ternary weights (ONNX); auto: the best that keeps the accuracy. "
+    "Default: none.",
 )
 @click.option(
     "--rounding",
     type=click.Choice(["nearest", "reconstruct"]),
-    help="How int8, int4 and codebook round weights: each on its own, or so that they make up for "
-    "each other on training inputs, where that is better on validation data. Default: reconstruct "
-    "with data (int8: if nearest costs accuracy), else nearest.",
+    help="How int8, int4, codebook and ternary round weights: each on its own, or so that they "
+    "make up for each other on training inputs, where that is better on validation data. Default: "
+    "reconstruct with data (int8: if nearest costs accuracy), else nearest.",
 )
 @click.option(
     "--optimize",

@@ -25,13 +25,16 @@ ACCURACY_TOLERANCE: dict[Quantize, float] = {
     "int8": 0.002,
     "int4": 0.002,
     "codebook": 0.002,
+    "ternary": 0.002,
 }
 """By how much the accuracy, 0 to 1, may fall."""
 
 OUTPUT_TOLERANCE: dict[Quantize, float] = {"none": 1e-4, "float16": 1e-2}
 """By how much an output may differ from the model's, as a fraction of the largest."""
 
-COMPUTATION_TOLERANCE: dict[Quantize, float] = {"none": 1e-4, "float16": 1e-4, "codebook": 1e-4}
+COMPUTATION_TOLERANCE: dict[Quantize, float] = {
+    **{"none": 1e-4, "float16": 1e-4, "codebook": 1e-4, "ternary": 1e-4},
+}
 INTEGER_TOLERANCE, MOST_TOLERANCE = 3e-2, 0.5
 """By how much an output may differ from what the runtime's plain kernels make of the same file, as
 a fraction of the largest. Integers may round to the next one, in several layers: a step of an int8

@@ -13,14 +13,16 @@ from compressor.errors import UsageError
 from deploy.artifact_parts import StoredTensor
 from deploy.fields import LONGEST_TEXT
 
-Quantize = Literal["none", "float16", "dynamic", "int8", "int4", "codebook"]
+Quantize = Literal["none", "float16", "dynamic", "int8", "int4", "codebook", "ternary"]
 Optimize = Literal["size", "latency"]
 Rounding = Literal["nearest", "reconstruct"]
 
-QUANTIZATIONS: tuple[Quantize, ...] = ("none", "float16", "dynamic", "int8", "int4", "codebook")
+QUANTIZATIONS: tuple[Quantize, ...] = (
+    *("none", "float16", "dynamic", "int8", "int4", "codebook", "ternary"),
+)
 
 ROUNDINGS: tuple[Rounding, ...] = ("nearest", "reconstruct")
-ROUNDED: tuple[Quantize, ...] = ("int8", "int4", "codebook")
+ROUNDED: tuple[Quantize, ...] = ("int8", "int4", "codebook", "ternary")
 """The quantisations whose weights can be rounded by what enters the layers."""
 
 REJECTED = ".rejected"
@@ -55,7 +57,7 @@ class EncodedTensor(StoredTensor):
     `name` is layer/variable of the model, such as fc1/kernel, else the file's own name; `shape` is
     that in the file; `zeros` is how many of its values are zero; `encoding` (dense, csr, bitmask,
     gap8, ...) says how the positions are stored, `values` the type of the values (float32, float16,
-    int8, int4, codebook4); `bytes` is what values, positions and scales take in the file.
+    int8, int4, codebook4, ternary); `bytes` is what values, positions and scales take in the file.
     """
 
     @property

@@ -19,6 +19,7 @@ from compressor.exporters.onnx.weights import (
     store_float,
     store_int4,
     store_int8,
+    store_ternary,
 )
 from deploy import quiet_onnxruntime
 
@@ -29,6 +30,8 @@ KINDS = {
     "float16": lambda weight: store_float(weight.values, np.float16),
     "int8": store_int8,
     "int4": store_int4,
+    "ternary": lambda weight: store_ternary(weight, zero=True),
+    "ternary, no zero": lambda weight: store_ternary(weight, zero=False),
     "codebook4": lambda weight: store_codebook(weight.values, zero=True),
     "codebook4, no zero": lambda weight: store_codebook(weight.values, zero=False),
 }

@@ -95,4 +95,4 @@ def test_the_command_line_refuses_a_rounding_of_all_formats(tmp_path):
     path = tmp_path / "m.keras"
     path.write_bytes(b"")
     done = command("export", path, "--format", "all", "--rounding", "nearest")
-    assert done.code == 2 and "leave --rounding out" in done.err
+    assert done.code == 2 and "leave --rounding out" in done.stderr

@@ -105,9 +105,13 @@ def _check(request: Request) -> None:
             value=request.encoding,
             hint=f"one of {', '.join(ENCODINGS)}",
         )
-    if request.encoding == SPARSE_INITIALIZER and request.quantize in ("int4", "codebook"):
+    if request.encoding == SPARSE_INITIALIZER and request.quantize in (
+        "int4",
+        "codebook",
+        "ternary",
+    ):
         raise UsageError(
-            "a sparse initializer holds no values of 4 bits",
+            "a sparse initializer holds no values of 4 bits or fewer",
             value=request.quantize,
             hint="choose another encoding, or --quantize dynamic",
         )

@@ -158,7 +158,7 @@ def _gaps(chain: Chain, stored: Stored, bits: int) -> str | None:
         return None  # there is no code for the zeros between
     codes = np.full(len(gaps), stored.zero or 0, stored.codes.dtype)
     codes[kept] = stored.codes[found]
-    packed = chain.constant("gaps", gaps) if bits == 8 else _nibbles(chain, "gaps", gaps)
+    packed = chain.constant("gaps", gaps) if bits == 8 else _packed(chain, "gaps", gaps, 4)
     steps = chain.node("Cast", "steps", packed, to=TensorProto.INT32)
     positions = chain.node("CumSum", "positions", steps, chain.once("axis", 0, np.int32))
     values = _values(chain, codes)
@@ -217,7 +217,9 @@ def _values(chain: Chain, codes: np.ndarray) -> str:
     if stored.table is None:
         return _as_float(chain, chain.constant("values", codes), stored)
     table = chain.constant("table", stored.table)
-    numbers = chain.node("Cast", "entries", _nibbles(chain, "values", codes), to=TensorProto.INT32)
+    bits = len(stored.table) - 1 if stored.kind == "ternary" else 4  # 2 with zero, else 1
+    packed = _packed(chain, "values", codes, bits)
+    numbers = chain.node("Cast", "entries", packed, to=TensorProto.INT32)
     return chain.node("GatherElements", "looked_up", table, numbers, axis=0)
 
 
@@ -227,17 +229,25 @@ def _as_float(chain: Chain, values: str, stored: Stored) -> str:
     return chain.node("Cast", "float", values, to=TensorProto.FLOAT)
 
 
-def _nibbles(chain: Chain, what: str, codes: np.ndarray) -> str:
-    """4-bit numbers, two a byte: the first half in the low bits, so that nothing is interleaved."""
-    half = (codes.size + 1) // 2
-    high = np.zeros(half, np.uint8)
-    high[: codes.size - half] = codes[half:]
-    packed = chain.constant(what, codes[:half] | high << 4)
-    low = chain.node("BitwiseAnd", f"{what}_low", packed, chain.once("low", 15, np.uint8))
-    shift = chain.once("four", 4, np.uint8)
-    high_name = chain.node("BitShift", f"{what}_high", packed, shift, direction="RIGHT")
-    both = chain.node("Concat", f"{what}_unpacked", low, high_name, axis=0)
-    return _cut(chain, both, codes.size) if codes.size % 2 else both
+def _packed(chain: Chain, what: str, codes: np.ndarray, bits: int) -> str:
+    """Numbers of 1, 2 or 4 bits, several a byte: the first part of them in the lowest bits, the
+    next in those above, so that nothing is interleaved."""
+    parts = 8 // bits
+    length = -(-codes.size // parts)
+    filled = np.zeros((parts, length), np.uint8)
+    filled.ravel()[: codes.size] = codes
+    shifts = bits * np.arange(parts, dtype=np.uint8)[:, None]
+    packed = chain.constant(what, np.bitwise_or.reduce(filled << shifts, axis=0))
+    low = chain.once("low" if bits == 4 else f"low{bits}", 2**bits - 1, np.uint8)
+    names = [chain.node("BitwiseAnd", f"{what}_low", packed, low)]
+    for part in range(1, parts):
+        count, last = bits * part, part == parts - 1
+        shift = chain.once("four" if count == 4 else f"shift{count}", count, np.uint8)
+        step = f"{what}_high" if last else f"{what}_from{part}"
+        name = chain.node("BitShift", step, packed, shift, direction="RIGHT")
+        names.append(name if last else chain.node("BitwiseAnd", f"{what}_{part}", name, low))
+    both = chain.node("Concat", f"{what}_unpacked", *names, axis=0)
+    return _cut(chain, both, codes.size) if codes.size % parts else both
 
 
 def _bit_table(chain: Chain) -> str:

@@ -7,6 +7,7 @@ trusted only for the names of the weight and its encoding, not for being such a 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -120,7 +121,10 @@ def _type(graph: ConstantGraph, value: ConstantValue) -> str:
     """The type of the values that a weight is computed from, not of positions or scales."""
     if any(part.endswith(_TABLE) for part in value.parts):
         # Codes of a uniform table have a scale, those of a codebook none.
-        return "int4" if any(part.endswith(_SCALE) for part in value.parts) else "codebook4"
+        if not any(part.endswith(_SCALE) for part in value.parts):
+            return "codebook4"
+        tables = (graph.tensors[part].shape for part in value.parts if part.endswith(_TABLE))
+        return "ternary" if any(math.prod(shape) <= 3 for shape in tables) else "int4"
     kinds = {graph.tensors[part].type.name for part in value.parts}
     known = [kind for kind in ("float16", "int8", "int4", "uint4", "float32") if kind in kinds]
     return known[0] if known else ", ".join(sorted(kinds))

@@ -10,7 +10,11 @@ import numpy as np
 
 from compressor.exporters.half_precision import fits_float16
 from compressor.exporters.onnx.graphs import array_of, attribute, consumers
-from compressor.exporters.quantization import make_codebook, quantize_symmetric
+from compressor.exporters.quantization import (
+    make_codebook,
+    quantize_least_squares,
+    quantize_symmetric,
+)
 from compressor.exporters.request import Quantize
 
 MIN_SIZE = 256
@@ -18,6 +22,9 @@ MIN_SIZE = 256
 MIN_SIZE_4_BITS = 4096
 """Of the smallest that gets 4 bits: smaller ones, such as the first convolution's, get 8, since 4
 cost accuracy and save next to nothing."""
+
+MIN_SIZE_2_BITS = 16_384
+"""Of the smallest that gets ternary values: smaller ones, such as a classifier's, get 4 bits."""
 
 _CHANNEL_AXIS = {"Conv": 0, "ConvTranspose": 1, "LSTM": 1, "GRU": 1, "RNN": 1}
 
@@ -37,7 +44,7 @@ class Stored:
     """The values of a tensor as stored: `code` (or table[code]) * `scale`."""
 
     kind: str
-    """float32, float16, int8, int4 or codebook4"""
+    """float32, float16, int8, int4, ternary or codebook4"""
     codes: np.ndarray
     """(size,) in C order: float32, float16 or int8; uint8 indices into the table"""
     zero: int | None
@@ -91,7 +98,9 @@ def value_types(weight: FloatWeight, quantize: Quantize, *, exact: bool = False)
         return [full]
     if quantize in ("dynamic", "int8") or weight.values.size < MIN_SIZE_4_BITS:
         return [full, store_int8(weight)]
-    if quantize == "int4":
+    if quantize == "ternary" and weight.values.size >= MIN_SIZE_2_BITS:
+        return [full, *(store_ternary(weight, zero=zero) for zero in (True, False))]
+    if quantize in ("int4", "ternary"):
         return [full, store_int4(weight)]
     return [full, *(store_codebook(weight.values, zero=zero) for zero in (True, False))]
 
@@ -115,6 +124,19 @@ def store_int4(weight: FloatWeight) -> Stored:
     table = np.arange(-7, 8, dtype=np.float32)
     numbers = (codes + 7).astype(np.uint8)
     return Stored("int4", numbers, 7, codes != 0, weight.values.shape, table=table, scale=scale)
+
+
+def store_ternary(weight: FloatWeight, *, zero: bool) -> Stored:
+    """-1, 0 or 1, with a scale for each channel, the one with the least squared error.
+
+    Without `zero` there are codes of -1 and 1 alone, in one bit, for encodings that omit zeros.
+    """
+    found = quantize_least_squares(weight.values, bits=2, axis=weight.axis)
+    codes, scale = found.values.ravel(), found.scale.reshape(_along(weight))
+    numbers = (codes + 1 if zero else codes > 0).astype(np.uint8)
+    table = np.asarray([-1, 0, 1] if zero else [-1, 1], np.float32)
+    shape, middle = weight.values.shape, 1 if zero else None
+    return Stored("ternary", numbers, middle, codes != 0, shape, table=table, scale=scale)
 
 
 def store_codebook(values: np.ndarray, *, zero: bool) -> Stored:
@@ -166,6 +188,11 @@ def initializers_of(
 def _integers(weight: FloatWeight, bits: int) -> tuple[np.ndarray, np.ndarray]:
     """int8 (size,), and the scales in a shape that broadcasts to the weight's."""
     quantized = quantize_symmetric(weight.values, bits=bits, axis=weight.axis)
+    return quantized.values.ravel(), quantized.scale.reshape(_along(weight))
+
+
+def _along(weight: FloatWeight) -> list[int]:
+    """The shape of one number a channel, which broadcasts to the weight's."""
     shape = [1] * weight.values.ndim
     shape[weight.axis] = -1
-    return quantized.values.ravel(), quantized.scale.reshape(shape)
+    return shape

@@ -64,8 +64,9 @@ def export_graph(content: bytes, request: Request, inputs: tuple[str, ...]) -> E
 def _check(request: Request) -> None:
     from compressor.exporters.tflite import weights
 
-    if request.quantize == "codebook":
-        raise UsageError("TFLite has no codebook", hint="choose --quantize int4")
+    if request.quantize in ("codebook", "ternary"):
+        what = "codebook" if request.quantize == "codebook" else "ternary weights"
+        raise UsageError(f"TFLite has no {what}", hint="choose --quantize int4")
     if request.encoding is not None and request.encoding not in weights.ENCODINGS:
         raise UsageError(
             "TFLite has no such encoding",

@@ -11,6 +11,7 @@ const WEIGHTS = {
   int8: "int8 weights and activations",
   int4: "4-bit weights",
   codebook: "4 bits a weight",
+  ternary: "2 bits a weight",
 };
 
 const whole = new Intl.NumberFormat("en-GB");
