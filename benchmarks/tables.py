@@ -269,6 +269,29 @@ def gpu_table(result: Result) -> str:
     return markdown(result["runs"][-1])
 
 
+def rounding_table(result: Result) -> str:
+    """Test accuracy and bytes by rounding; of reconstruct the median and range over the seeds."""
+    rows = []
+    for row in result["rows"]:
+        nearest = row["nearest"]
+        made = [one for one in row["reconstruct"] if one.get("accuracy") is not None]
+        accuracies = [one["accuracy"] for one in made]
+        taken = sum(not one["reason"] for one in row["reconstruct"])
+        rows.append(
+            [
+                row["format"],
+                row["quantize"],
+                f"{nearest['bytes']:,}",
+                _accuracy([nearest["accuracy"]]) if nearest["passed"] else "does not pass",
+                _span([one["bytes"] for one in made], "{:,}") if made else "-",
+                _accuracy(accuracies) if made else "-",
+                f"{taken} of {len(row['reconstruct'])}",
+            ]
+        )
+    head = ["format", "quantize", "nearest, bytes", "%", "reconstruct, bytes", "%", "taken"]
+    return _table(head, rows)
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "sizes": sizes_table,
     "latency": latency_table,
@@ -277,6 +300,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "sweep-scaling": scaling_table,
     "cold-start": cold_start_table,
     "gpu": gpu_table,
+    "rounding": rounding_table,
 }
 """Name of the results -> what makes a table of them."""
 
