@@ -135,7 +135,7 @@ def export(
             what = "weights are reconstructed on training inputs, and there are no data"
             raise UsageError(what, value=f"--rounding {rounding}", hint="give --data")
         variants = Variants(job, chosen, runtime, optimize, encoding, listener, limit, place)
-        variants.rounding = rounding
+        variants.rounding, variants.may_grow = rounding, quantize != "auto"
         variants.loops = (chosen, optimize) == ("tflite", "latency")
         checked = variants.best() if quantize == "auto" else variants.one(quantize)
         return write_artifact(job, checked, target)
@@ -181,7 +181,7 @@ def export_all(
     with _job(model, data, labels, threads, listener, input_size, input_range) as job:
         for chosen, runtime, quantize, target in jobs:
             variants = Variants(job, chosen, runtime, optimize, encoding, listener)
-            variants.rounding = None
+            variants.rounding, variants.may_grow = None, False
             try:
                 records.append(write_artifact(job, variants.one(quantize), target))
             except (ModelError, UsageError, CheckFailedError, MissingRuntimeError) as error:

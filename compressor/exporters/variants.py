@@ -59,6 +59,8 @@ class Variants:
     rounding: Rounding | None = "nearest"
     """None: by reconstruction, too, where there are data, and in int8 where rounding to the nearest
     costs accuracy"""
+    may_grow: bool = True
+    """whether the better rounding may make a file larger"""
     loops: bool = False
     """whether recurrent layers are to be tried as loops and unrolled, which is measured"""
 
@@ -104,7 +106,7 @@ class Variants:
         for request, file in sorted(built, key=lambda made: len(made[1].content)):
             if any(found.size <= len(file.content) for found in fast):
                 break  # rounding may have made one larger than the next
-            checked = self._check(request, file, smallest=True)
+            checked = self._check(request, file)
             if checked.verdict.passed:
                 if self._measures:
                     checked = self._timed(checked)
@@ -216,11 +218,8 @@ class Variants:
         request = dataclasses.replace(request, unrolled=unrolled)
         return request, self.job.build(self.format, request)
 
-    def _check(self, request: Request, file: ExportedFile, *, smallest: bool = False) -> Checked:
-        """The variant, run and judged, with the better rounding of its weights.
-
-        With `smallest` a larger file than another that passes is not better.
-        """
+    def _check(self, request: Request, file: ExportedFile) -> Checked:
+        """The variant, run and judged, with the better rounding of its weights."""
         self.listener.stage(f"{self.format}, {request.quantize}: verify in {self.runtime}")
         nearest = self.job.check(self.format, request, file)
         if not self._rounds(nearest):
@@ -233,7 +232,7 @@ class Variants:
             reason = made
         else:
             rounded = self.job.check(self.format, *made)
-            reason = worse(rounded, nearest, smallest=smallest)
+            reason = worse(rounded, nearest, may_grow=self.may_grow)
             if not reason:
                 return _with_notes(rounded, _compared(rounded, nearest))
         return _with_notes(nearest, f"Weights are rounded to the nearest: {reason}.")
@@ -250,7 +249,7 @@ class Variants:
         return not (fine and found.accuracy >= found.reference_accuracy)
 
 
-def worse(rounded: Checked, nearest: Checked, *, smallest: bool = False) -> str:
+def worse(rounded: Checked, nearest: Checked, *, may_grow: bool = True) -> str:
     """Why a file is no better than `nearest`, with weights rounded to the nearest, or empty.
 
     Of two that pass, on validation data: the more accurate, or else the one whose outputs are
@@ -261,7 +260,7 @@ def worse(rounded: Checked, nearest: Checked, *, smallest: bool = False) -> str:
     if not nearest.verdict.passed:
         return ""
     found, other = rounded.verdict.chosen_on, nearest.verdict.chosen_on
-    if smallest and rounded.size > nearest.size:
+    if not may_grow and rounded.size > nearest.size:
         return f"by reconstruction the file takes {rounded.size:,} bytes"
     if found.accuracy is not None and other.accuracy is not None:
         if found.accuracy < other.accuracy:

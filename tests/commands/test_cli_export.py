@@ -73,7 +73,7 @@ def test_all_makes_a_table_and_a_folder(pruned_file: Path, data_file: Path, tmp_
     rows = json.loads(outcome.stdout)
     written = {Path(row["path"]) for row in rows if "error" not in row}
     assert written == {*folder.glob("*.tflite"), *folder.glob("*.onnx")}
-    assert len(rows) == 12
+    assert len(rows) == 14
     failed = [row for row in rows if row.get("exit_code") == 1]
     assert outcome.code == (1 if failed else 0)
     for path in written:

@@ -85,10 +85,10 @@ def test_which_rounding_is_taken(rounded, nearest, reason):
     assert reason in found and bool(reason) == bool(found)
 
 
-def test_for_the_size_the_file_may_not_grow():
+def test_where_the_file_may_not_grow():
     better, small = checked(accuracy=0.95, size=11), checked()
-    assert "11 bytes" in worse(better, small, smallest=True)
-    assert worse(better, checked(passed=False), smallest=True) == ""
+    assert "11 bytes" in worse(better, small, may_grow=False)
+    assert worse(better, checked(passed=False), may_grow=False) == ""
 
 
 def test_the_command_line_refuses_a_rounding_of_all_formats(tmp_path):

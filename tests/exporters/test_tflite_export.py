@@ -12,7 +12,7 @@ from compressor.exporters import tflite
 from compressor.exporters.request import QUANTIZATIONS, Request
 from compressor.exporters.tflite import weights
 
-TFLITE = [quantize for quantize in QUANTIZATIONS if quantize != "codebook"]
+TFLITE = [quantize for quantize in QUANTIZATIONS if quantize not in ("codebook", "ternary")]
 
 
 @pytest.fixture(scope="module")
@@ -113,6 +113,8 @@ def test_what_tflite_does_not_have_is_refused(pruned, vectors, rejected):
     model = pruned(0.5)
     codebook = rejected(UsageError, tflite.export, model, request("codebook", vectors))
     assert codebook == "TFLite has no codebook; choose --quantize int4"
+    ternary = rejected(UsageError, tflite.export, model, request("ternary", vectors))
+    assert ternary == "TFLite has no ternary weights; choose --quantize int4"
     other = rejected(UsageError, tflite.export, model, request("none", vectors, encoding="gap8"))
     assert "gap8" in other and "csr" in other
     assert "examples" in rejected(UsageError, tflite.export, model, Request("litert", "int8"))
