@@ -73,9 +73,9 @@ class Rounder:
         ]
         if not rounded:
             return ""
-        others = listed([f"{name} ({one.reason})" for name, one in done.items() if one.reason])
+        others = [f"{name} ({one.reason})" for name, one in done.items() if one.reason]
         return (
             f"Rounded on {self._examples:,} training inputs; relative error of the outputs, and "
             f"rounded to the nearest: {listed(rounded)}."
-            + (f" To the nearest, too: {others}." if others else "")
+            + (f" To the nearest: {listed(others)}." if others else "")
         )

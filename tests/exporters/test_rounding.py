@@ -50,6 +50,7 @@ def test_outputs_come_closer_than_by_rounding_to_the_nearest(model, data, file_f
     assert found["accuracy"] >= other["accuracy"] and found["spread"] < 0.7 * other["spread"]
     notes = "\n".join(best["notes"])
     assert "Rounded on 1,100 training inputs" in notes and "to the nearest" in notes
+    assert "nothing" not in notes
     kernel = model.get_layer("wide").kernel.numpy()
     assert len(np.unique(kernel)) > 1000, "the model itself is as it was"
 
