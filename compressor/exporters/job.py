@@ -66,11 +66,9 @@ class ExportJob(Job):
     `model` is a Keras model or a model file; where its own code keeps the graph of its layers
     hidden, or a layer cannot be rebuilt, it is exported as it is, and `notes` say so. Without
     `data` the artefacts are compared, and maybe calibrated, on inputs that are `made` up.
-    `labels` name the classes; `seed` draws the inputs that weights are rounded on.
-
-    Raises ModelError or DataError where model and data do not fit,
-    ModelError where the model's own outputs are no numbers, and UsageError where there is not one
-    label a class, or a range that nothing can be drawn in.
+    `labels` name the classes; `seed` draws the inputs that weights are rounded on. Raises
+    ModelError or DataError where model and data do not fit, ModelError where the model's own
+    outputs are no numbers, and UsageError where there is not one label a class, or an empty range.
     """
 
     def __init__(
@@ -185,10 +183,7 @@ class ExportJob(Job):
     @functools.cached_property
     def rounder(self) -> Rounder | None:
         """What rounds weights by what enters their layers; None without data to do so on."""
-        if self.data is None:
-            return None
-        data, objective = TrainingData.of(self.data), self.reference.objective
-        return Rounder(self.shrunk.model, data, objective, self.seed)
+        return Rounder.on(self.data, self.shrunk.model, self.reference.objective, self.seed)
 
     @functools.cached_property
     def _elsewhere(self) -> Reference | None:

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from compressor.data import TrainingData, listed
+from compressor.data import Dataset, TrainingData, listed
 from compressor.errors import CompressorError
 from compressor.exporters.request import EncodedTensor, ExportedFile, Request
 from compressor.exporters.tracing import cause
@@ -27,6 +27,13 @@ class Rounder:
         self._model = model
         self._calibration = calibration_inputs(model, data, objective, EXAMPLES, seed)
         self._examples = min(EXAMPLES, len(data.train))
+
+    @classmethod
+    def on(
+        cls, data: Dataset | None, model: Any, objective: Objective, seed: int
+    ) -> Rounder | None:
+        """On training inputs of these data; None without data."""
+        return None if data is None else cls(model, TrainingData.of(data), objective, seed)
 
     def rounded(
         self, build: Build, request: Request, nearest: ExportedFile
