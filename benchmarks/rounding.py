@@ -18,7 +18,7 @@ from benchmarks._record import save
 from benchmarks.tables import print_tables
 from compressor import load_dataset
 from compressor.exporters import FORMATS, ExportJob
-from compressor.exporters.job import Checked
+from compressor.exporters.checking import Checked
 from compressor.exporters.rounding import EXAMPLES
 from compressor.exporters.variants import worse
 from compressor.foundation import quiet_tensorflow

@@ -21,6 +21,7 @@ from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.parity import Reference
 from compressor.exporters.processes import Processes
 from compressor.exporters.request import ExportedFile, Request
+from compressor.exporters.rounding import Rounder
 from compressor.exporters.speed import Speed
 from compressor.exporters.verdict import Verdict
 from compressor.models import Preprocessing
@@ -133,6 +134,11 @@ class Job(abc.ABC):
     @abc.abstractmethod
     def _made_calibration(self) -> Inputs:
         """Made-up inputs to calibrate int8 on."""
+
+    @functools.cached_property
+    def rounder(self) -> Rounder | None:
+        """What rounds weights by what enters their layers; None where nothing can."""
+        return None
 
     def elsewhere(self, file_format: str) -> Reference | None:
         """The model's outputs at another size that a file of this format takes, too."""

@@ -82,7 +82,7 @@ def export(
     so that they make up for each other, on training inputs without labels; "nearest" is taken
     where that is better on validation data, as `notes` say. By default both are tried where there
     are data, in int8 where rounding to the nearest costs accuracy. `encoding` forces one for every
-    tensor that it can store. `labels` are the names of the classes. Sizes that the inputs leave open
+    tensor that it can store. `labels` are the names of the classes. Sizes that inputs leave open
     are those of the data, without data `input_size`, (64, 64) or by the inputs' names: a TFLite
     file is fixed to them, an ONNX file is not where it is right at another size, too.
 
@@ -131,9 +131,17 @@ def export(
 
             made = export_c(job, target.stem, runtime, optimize, listener)
             return write_artifact(job, made, target)
-        if rounding == "reconstruct" and job.data is None:
-            what = "weights are reconstructed on training inputs, and there are no data"
-            raise UsageError(what, value=f"--rounding {rounding}", hint="give --data")
+        if rounding == "reconstruct" and job.rounder is None:
+            what, hint = (
+                "weights are reconstructed on training inputs, and there are no data",
+                "give --data",
+            )
+            if job.data is not None:
+                what, hint = (
+                    "weights of an artefact are rounded to the nearest",
+                    "give the Keras model",
+                )
+            raise UsageError(what, value=f"--rounding {rounding}", hint=hint)
         variants = Variants(job, chosen, runtime, optimize, encoding, listener, limit, place)
         variants.rounding, variants.may_grow = rounding, quantize != "auto"
         variants.loops = (chosen, optimize) == ("tflite", "latency")

@@ -182,7 +182,6 @@ class ExportJob(Job):
 
     @functools.cached_property
     def rounder(self) -> Rounder | None:
-        """What rounds weights by what enters their layers; None without data to do so on."""
         return Rounder.on(self.data, self.shrunk.model, self.reference.objective, self.seed)
 
     @functools.cached_property

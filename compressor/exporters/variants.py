@@ -225,7 +225,7 @@ class Variants:
         if not self._rounds(nearest):
             return nearest
         self.listener.stage(f"{self.format}, {request.quantize}: round on training inputs")
-        assert self.job.rounder is not None, "weights are rounded on data"
+        assert self.job.rounder is not None
         build = functools.partial(self.job.build, self.format)
         made = self.job.rounder.rounded(build, request, file)
         if isinstance(made, str):
@@ -240,6 +240,8 @@ class Variants:
     def _rounds(self, nearest: Checked) -> bool:
         """Whether weights are to be rounded by reconstruction, too."""
         if self.rounding == "nearest" or nearest.request.quantize not in ROUNDED:
+            return False
+        if self.job.rounder is None:
             return False
         found = nearest.verdict.chosen_on
         if self.rounding is not None or found.accuracy is None or found.reference_accuracy is None:

@@ -202,7 +202,7 @@ class Reconstruction:
         if decided:
             problem = _with_decided(problem, layout.to_matrix(by_magnitude))
         bias, product = layout.bias_values(self._dense.of), problem.inputs @ layout.to_matrix(plain)
-        least = _error(problem, product if bias is None else product + _grouped(bias, product))
+        least = error_of(problem, product if bias is None else product + grouped(bias, product))
         report: dict[str, Any] = {"magnitude_error": least, "error": least}
         mask, weights = by_magnitude, plain
         if problem.inputs.shape[1] == 0:
@@ -211,7 +211,7 @@ class Reconstruction:
             found, chosen = self._solve(name, problem)
             product = problem.inputs @ found
             shift = problem.centres(problem.made(found)[1] - product)
-            error = _error(problem, product + shift)
+            error = error_of(problem, product + shift)
             if np.isfinite(found).all() and error <= least:
                 report["error"] = error
                 mask, weights = layout.to_kernel(chosen), layout.to_kernel(found)
@@ -239,7 +239,7 @@ class Reconstruction:
         outputs = wanted @ weights
         bias = layout.bias_values(self._dense.of)
         if bias is not None:
-            outputs += _grouped(bias, weights)
+            outputs += grouped(bias, weights)
         finite = np.isfinite(inputs).all(axis=(0, 2)) & np.isfinite(outputs).all(axis=(0, 2))
         if not finite.all():
             inputs, outputs = inputs[:, finite], outputs[:, finite]
@@ -287,12 +287,12 @@ def _importance(seen: Seen, shape: tuple[int, ...]) -> np.ndarray:
     return seen.importance.reshape(groups, outputs)
 
 
-def _grouped(bias: np.ndarray, array: np.ndarray) -> np.ndarray:
+def grouped(bias: np.ndarray, array: np.ndarray) -> np.ndarray:
     """A bias (groups * out,) as (groups, 1, out), to be added to an array of as many groups."""
     return bias.reshape(len(array), 1, -1)
 
 
-def _error(problem: LayerProblem, made: np.ndarray) -> float:
+def error_of(problem: LayerProblem, made: np.ndarray) -> float:
     """The squared error of outputs, relative to how much the dense ones vary, 0 to about 1.
 
     Outputs count by their importance: those that nothing is left of behind the layer, hardly.

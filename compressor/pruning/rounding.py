@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from compressor.pruning.reconstruction import Reconstruction, _Dense, _error, _grouped
+from compressor.pruning.reconstruction import Reconstruction, error_of, grouped
 from compressor.pruning.rounding_solver import MOST_INPUTS, Grid, Integers, Table, round_to
 
 GRIDS: Mapping[str, Callable[[], Grid]] = {
@@ -52,40 +52,34 @@ class Rounding(Reconstruction):
         which the outputs would be no closer than with its weights rounded to the nearest values
         stays as it is, and so does one whose inputs are not known.
         """
-        dense = _Dense(self._model)
         order = [*self._seen, *(name for name in values if name not in self._seen)]
         try:
-            yield {
-                name: self._round_one(name, place, GRIDS[values[name]], dense)
-                for place, name in enumerate(order)
-            }
+            yield {name: self._round_one(name, GRIDS[values[name]]) for name in order}
         finally:
-            dense.restore()
+            self._dense.restore()
 
-    def _round_one(
-        self, name: str, place: int, grid: Callable[[], Grid], dense: _Dense
-    ) -> RoundedKernel:
+    def _round_one(self, name: str, grid: Callable[[], Grid]) -> RoundedKernel:
         unknown = RoundedKernel(np.nan, np.nan, "what it multiplies is not known")
         if name not in self._seen:
             return unknown
         layout = self._layouts[name]
         if not layout.per_output or type(layout.layer).__name__ not in _ROUNDED:
             return unknown
-        if layout.to_matrix(dense.of(self._kernels[name].variable)).shape[1] > MOST_INPUTS:
+        if layout.to_matrix(self._dense.of(self._kernels[name].variable)).shape[1] > MOST_INPUTS:
             return dataclasses.replace(unknown, reason=f"it has more than {MOST_INPUTS:,} inputs")
-        problem = self._problem(name, place, dense, lambda _, scores, progress: scores != 0)
+        problem = self._problem(name, lambda _, scores, progress: scores != 0)
         if problem.inputs.shape[1] == 0:
             return dataclasses.replace(unknown, reason="no finite inputs reach it")
         plain = grid()
         plain.fit(problem.weights, np.ones(problem.weights.shape[:2]))
         nearest = _to_nearest(plain, problem.weights)
-        bias, product = layout.bias_values(dense.of), problem.inputs @ nearest
-        own = product if bias is None else product + _grouped(bias, product)
-        least = _error(problem, own)
+        bias, product = layout.bias_values(self._dense.of), problem.inputs @ nearest
+        own = product if bias is None else product + grouped(bias, product)
+        least = error_of(problem, own)
         found = round_to(problem, grid())
         product = problem.inputs @ found
         shift = problem.centres(problem.made(found)[1] - product)
-        error = _error(problem, product + shift)
+        error = error_of(problem, product + shift)
         if not (np.isfinite(found).all() and error < least):
             return RoundedKernel(error, least, "rounded to the nearest its error is smaller")
         if bias is not None:

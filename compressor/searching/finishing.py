@@ -17,7 +17,7 @@ import numpy as np
 from compressor.data import TrainingData
 from compressor.errors import CheckFailedError, CompressorError, ModelError, UsageError
 from compressor.exporters import MAX_SLOWDOWN, ExportJob, Variants, write_artifact
-from compressor.exporters.job import Checked
+from compressor.exporters.checking import Checked
 from compressor.exporters.request import QUANTIZATIONS, Request
 from compressor.foundation import Listener, SilentListener, sha256, write_json
 from compressor.runtimes import find, median_latencies

@@ -24,7 +24,7 @@ from compressor.pruning.channels import ChannelSet, channel_masks, plan_channels
 from compressor.pruning.kernels import Kernel, all_kernels
 from compressor.pruning.masks import Masks, masked_variables
 from compressor.pruning.reconstruction_channels import PULL, Consumer, removal_costs
-from compressor.pruning.reconstruction_inputs import most_rows, rows_of, survey
+from compressor.pruning.reconstruction_inputs import Wanted, most_rows, rows_of, survey
 from compressor.pruning.reconstruction_layouts import Layout, layout_of
 from compressor.pruning.rounds import calibration_inputs
 from compressor.training import as_logits
@@ -105,7 +105,8 @@ class Structure:
                 channels = layout.to_matrix(ids)[0, :, 0]
                 place = list(self._kernels).index(name)
                 most = most_rows(*dense.shape)
-                rows = rows_of(model, layout, seen[name], calibration, most, place)[0]
+                wanted = Wanted(layout, seen[name].calls, most, place, dense[0].shape[0] * most)
+                rows = rows_of(model, {name: wanted}, calibration)[name][0]
                 rows = rows[np.isfinite(rows).all(axis=1)]
                 mean = rows.mean(axis=0) if layout.bias is not None else np.zeros(rows.shape[1])
                 rows = rows - mean.astype(np.float32)
