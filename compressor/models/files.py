@@ -28,6 +28,7 @@ from deploy.manifest import MANIFEST, VECTORS
 # A .keras file stores its members uncompressed; one that expands more than this is an attack.
 _MAX_EXPANSION = 100
 _MAX_UNPACKED_BYTES = 64 * 2**30
+_MOST_IN_MEMORY = 2**26
 _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _METADATA = "metadata.json"
 _MEMBERS = (_CONFIG, _METADATA, _WEIGHTS)
@@ -144,7 +145,7 @@ def _content(path: Path) -> tuple[bytes, dict[str, tuple[int, ...]], str | None]
         with (
             archive.open(weights) as stream,
             damage(_NO_WEIGHTS, path, _AGAIN),
-            tempfile.TemporaryFile() as copy,
+            tempfile.SpooledTemporaryFile(_MOST_IN_MEMORY) as copy,
         ):
             shutil.copyfileobj(stream, copy)
             return content, stored_shapes(copy, weights.file_size, path), digest

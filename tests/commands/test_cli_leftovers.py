@@ -24,7 +24,7 @@ for words in json.load(sys.stdin):
         assert not stopped.code, words
 """
 _OVER_SSH = {"deploy"}
-_LONG = {"train", "sweep"}  # they do what prune, sparsify, export and report do
+_LONG = {"train", "sweep", "search", "apply"}  # they do what prune, sparsify, export and report do
 
 
 def command_lines(folder: Path, model: Path, data: Path) -> list[list[str]]:

@@ -32,6 +32,7 @@ OPTIONS = {
         *("--rounds", "--ramp", "--epochs", "--rewind"),
         *("--distill", "--distill-weight", "--temperature"),
         *("--force", "--data", "--sparsity", "--layers", *TRAINING, *ALWAYS),
+        *("--input-size", "--input-range"),
     ],
     "shrink": [
         *("MODEL", "-o", "--output", "--round-to", "--fold-batchnorm", "--no-fold-batchnorm"),
@@ -58,7 +59,16 @@ OPTIONS = {
     "inspect": ["PATH", "OTHER", "--custom", *ALWAYS],
     "export": [
         *("MODEL", "-o", "--output", "--format", "--for", "--quantize", "--optimize"),
-        *("--encoding", "--labels", "--threads", "--force", "--data", "--max-slowdown", *HOST),
+        *(
+            "--rounding",
+            "--encoding",
+            "--labels",
+            "--threads",
+            "--force",
+            "--data",
+            "--max-slowdown",
+            *HOST,
+        ),
         *("--custom", "--input-size", "--input-range", *ALWAYS),
     ],
     "search": [
@@ -77,6 +87,7 @@ OPTIONS = {
     "package": [
         *("ARTEFACTS", "--device", "-o", "--output", "--name", "--sign", "--counter"),
         *("--latencies", "--web-runtime", "--force", *ALWAYS),
+        *("--data", "--labels", "--input-size", "--input-range"),
     ],
     "verify": ["BUNDLE", "--key", "--static", *ALWAYS],
     "runner": ["--key", "-o", "--output", *HOST, "--folder", "--force", *ALWAYS],
@@ -155,7 +166,11 @@ def test_aliases_are_taken_by_every_command_that_has_the_option(option: str) -> 
     for name in names:
         command = _commands()[name]
         parent = click.Context(cli.cli)
-        given = ["MODEL"] if {"MODEL", "ARTEFACTS", "CHECKPOINT"} & {*OPTIONS[name]} else []
+        taken = ("MODEL", "ARTEFACTS", "CHECKPOINT", "RECIPE")
+        given = [word for word in OPTIONS[name] if word in taken]
+        for parameter in command.params:
+            if isinstance(parameter, click.Option) and parameter.required:
+                given += [parameter.opts[0], "given"]
         wanted = command.make_context(name, [*given, option, "0.5"], parent=parent).params
 
         assert "0.5" in str(wanted)

@@ -37,7 +37,10 @@ def another_model(monkeypatch: pytest.MonkeyPatch) -> None:
         def wrong(model: Any, request: Any, real: Any = real) -> Any:
             kernel = model.get_layer("scores").kernel
             kernel.assign(-kernel)
-            return real(model, request)
+            try:
+                return real(model, request)
+            finally:
+                kernel.assign(-kernel)
 
         monkeypatch.setattr(module, "export", wrong)
 

@@ -48,7 +48,7 @@ def meant(stored: Stored) -> np.ndarray:
     """What the stored values stand for, computed by NumPy alone."""
     values = stored.codes if stored.table is None else stored.table[stored.codes]
     values = np.where(stored.nonzero, values, 0)
-    if stored.is_integer:
+    if stored.as_is:
         return values.astype(np.int8).reshape(stored.shape)
     values = values.astype(np.float32).reshape(stored.shape)
     return values if stored.scale is None else values * stored.scale
@@ -109,7 +109,7 @@ def test_onnx_runtime_decodes_every_value_and_leaves_no_node_of_the_chain(kind, 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_integers_stay_integers(encoding, tmp_path):
     codes = np.where(np.arange(90) % 4 == 0, np.arange(90) - 45, 0).astype(np.int8)
-    stored = Stored("int8", codes, 0, codes != 0, (9, 10), is_integer=True)
+    stored = Stored("int8", codes, 0, codes != 0, (9, 10), as_is=True)
     chain = make_chain("layer/kernel", stored, encoding)
     model = graph_model(np.zeros((9, 10), np.int8))
     # Adding int8 is no kernel of ONNX Runtime; turning it to float32 is.

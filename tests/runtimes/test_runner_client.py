@@ -120,7 +120,7 @@ def test_a_request_that_does_not_fit_is_the_caller_s_error(onnx_file, rejected) 
         assert "no such file" in rejected(UsageError, runner.load, path.with_name("missing"))
         runner.load(path)
         assert "tokens" in rejected(UsageError, runner.predict, {"image": inputs["image"]})
-        assert "cannot read" in rejected(UsageError, runner.check, path.with_name("missing"))
+        assert "no such file" in rejected(UsageError, runner.check, path.with_name("missing"))
     rejected(UsageError, Runner, "cobol")
 
 

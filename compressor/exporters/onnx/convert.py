@@ -15,7 +15,8 @@ from compressor.exporters.onnx.light_copies import light_copies
 from compressor.exporters.onnx.operators import handlers
 from compressor.exporters.onnx.quiet import quiet
 from compressor.exporters.tracing import concrete_function, layer_of
-from compressor.models import input_names
+from compressor.foundation import release_memory
+from compressor.models import FLOAT32_BYTES, count_parameters, input_names
 
 OPSET = 18
 """The newest operator set that tf2onnx writes."""
@@ -32,26 +33,35 @@ def convert(model: Any) -> Any:
     `concrete_function` does.
     """
     with quiet(), light_copies():
-        function = concrete_function(model, "onnx")
+        graph, inputs, outputs = _frozen(model)
+        # The function held the weights several times over.
+        release_memory(FLOAT32_BYTES * count_parameters(model))
         try:
-            converted = _from_frozen(function)
+            converted = _from_frozen(graph, inputs, outputs)
         except Exception as error:  # tf2onnx raises whatever an operator makes it raise
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ModelError(
                 "the model cannot be converted to ONNX", value=f"{model.name} ({reason})"
             ) from error
     _check_operators(converted, model)
-    _name_boundary(converted, [tensor.name for tensor in function.inputs], model)
+    _name_boundary(converted, inputs, model)
     return converted
 
 
-def _from_frozen(function: Any) -> Any:
+def _frozen(model: Any) -> tuple[Any, list[str], list[str]]:
+    """The GraphDef of the model, and the names of its inputs and outputs."""
+    function = concrete_function(model, "onnx")
+    names = [[tensor.name for tensor in part] for part in (function.inputs, function.outputs)]
+    return function.graph.as_graph_def(add_shapes=True), *names
+
+
+def _from_frozen(graph: Any, inputs: list[str], outputs: list[str]) -> Any:
     tf2onnx = importlib.import_module("tf2onnx")
     converted, _ = tf2onnx.convert.from_graph_def(
-        function.graph.as_graph_def(add_shapes=True),
+        graph,
         name="model",
-        input_names=[tensor.name for tensor in function.inputs],
-        output_names=[tensor.name for tensor in function.outputs],
+        input_names=inputs,
+        output_names=outputs,
         opset=OPSET,
         custom_op_handlers=handlers(),
     )

@@ -337,7 +337,7 @@ def test_usage_errors(runner, bundle) -> None:
     assert runner().code == 2
     assert runner("--help").code == 0
     assert runner("run", bundle, "x", "--threads", "0").code == 2
-    assert "cannot read" in runner("verify", "/nowhere.bundle").error
+    assert "no such file" in runner("verify", "/nowhere.bundle").error
 
 
 def test_bench_measures_here(runner, bundle) -> None:
