@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import UsageError
-from compressor.runs import Bench, read_bench
+from compressor.runs import Bench, BenchRun, read_bench
 from deploy.artifact import Artifact
 from deploy.manifest import Latency
 from deploy.profile import DeviceProfile
+
+_Setting = tuple[str, int, int]
+"""runtime, threads, batch"""
 
 _TIE = 1.05
 """By how much a median may be larger and still say nothing."""
@@ -21,7 +24,7 @@ def latencies_of(artifact: Artifact, path: Path) -> tuple[Latency, ...]:
 
     Raises UsageError where there are none.
     """
-    found = _measured(artifact, _read(path))
+    found = _measured(artifact, _read(path)["runs"])
     if not found:
         value = f"{path} holds nothing right of sha256 {artifact.sha256[:16]}"
         hint = "run compressor bench on it"
@@ -34,7 +37,7 @@ def latency_notes(
 ) -> list[str]:
     """What a reader of the latencies of the chosen artefact should know, a sentence each."""
     bench = _read(path)
-    own = _measured(chosen, bench)
+    own = _measured(chosen, bench["runs"])
     notes = []
     elsewhere = sorted(
         {
@@ -47,10 +50,8 @@ def latency_notes(
         where = f"{profile.name} ({profile.cpu.architecture})"
         notes.append(f"the latencies were measured on {', '.join(elsewhere)}, not on {where}")
     for other in others:
-        for setting, found in _measured(other, bench).items():
-            mine = own.get(setting)
-            if mine is not None and mine.p50_ms > _TIE * found.p50_ms:
-                runtime, threads, batch = setting
+        for (runtime, threads, batch), (mine, found) in _together(chosen, other, bench).items():
+            if mine.p50_ms > _TIE * found.p50_ms:
                 notes.append(
                     f"{chosen.file} ({chosen.quantize}) was measured slower than {other.file} "
                     f"({other.quantize}): {mine.p50_ms:.3g} ms against {found.p50_ms:.3g} ms in "
@@ -70,10 +71,19 @@ def _architecture(found: Latency) -> str:
     return found.system.replace("x86_64", "x86-64").replace("armv7l", "armhf")
 
 
-def _measured(artifact: Artifact, bench: Bench) -> dict[tuple[str, int, int], Latency]:
-    """(runtime, threads, batch) -> the newest sound row of the artefact."""
-    found: dict[tuple[str, int, int], Latency] = {}
+def _together(one: Artifact, other: Artifact, bench: Bench) -> dict[_Setting, Any]:
+    """Setting -> the latencies of two artefacts in the newest run that has both: one machine's."""
+    found: dict[_Setting, Any] = {}
     for run in bench["runs"]:
+        first, second = _measured(one, [run]), _measured(other, [run])
+        found |= {setting: (first[setting], second[setting]) for setting in {*first} & {*second}}
+    return dict(sorted(found.items()))
+
+
+def _measured(artifact: Artifact, runs: Sequence[BenchRun]) -> dict[_Setting, Latency]:
+    """The newest sound row of the artefact in each setting."""
+    found: dict[_Setting, Latency] = {}
+    for run in runs:
         digests = [measured["sha256"] for measured in run["artefacts"]]
         names = [number for number, digest in enumerate(digests) if digest == artifact.sha256]
         for row in run["rows"]:

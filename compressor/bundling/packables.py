@@ -11,6 +11,7 @@ from compressor.data import Dataset
 from compressor.errors import UsageError
 from compressor.exporters import artifact_format, describe_graph_file
 from compressor.foundation import deploy_errors
+from compressor.runs import is_graph
 from deploy.artifact import (
     DESCRIPTION_SUFFIX,
     MOST_VECTORS_BYTES,
@@ -81,11 +82,10 @@ def read_packables(
 def _read(
     path: Path, profile: DeviceProfile, data: Dataset | None, options: Mapping[str, Any]
 ) -> Packable:
-    file_format = artifact_format(path)
     beside = (path.with_name(path.name + end) for end in (DESCRIPTION_SUFFIX, VECTORS_SUFFIX))
-    if file_format is None or any(other.exists() for other in beside):
+    if not is_graph(path) or any(other.exists() for other in beside):
         with deploy_errors():
             return Packable(path, read_artifact(path))
-    runtime = profile.runtime if profile.format == file_format else None
+    runtime = profile.runtime if profile.format == artifact_format(path) else None
     made = describe_graph_file(path, data, runtime=runtime, **options)
     return Packable(path, made.artifact, (made.content, made.vectors), made.notes)

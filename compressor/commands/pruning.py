@@ -143,6 +143,7 @@ def prune(
                 value=model,
                 hint="a .tflite or .onnx file is pruned with --no-retrain",
             )
+        _refuse_training(model)
         record = compressor.prune_graph(
             model, output, spec, given_data(data_dir), force=force, **made
         )
@@ -195,6 +196,10 @@ def _graph_text(record: dict[str, Any]) -> str:
 
 
 _SPEC = ("granularity", "criterion", "calibration", "rounds", "ramp")
+_TRAINING = (
+    *("preset", "max_steps", "batch_size", "learning_rate", "schedule", "validation"),
+    *("threads", "seed"),
+)
 _DISTILLATION = {"distill_weight": "weight", "temperature": "temperature"}
 
 
@@ -214,6 +219,15 @@ def _refuse_idle(options: dict[str, Any], *, retrain: bool) -> None:
         if options[name] not in (None, False):
             option = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{option} has no effect without {needed}.")
+
+
+def _refuse_training(model: Path) -> None:
+    """Refuse options of the training, which a .tflite or .onnx file gets none of."""
+    context = click.get_current_context()
+    for name in _TRAINING:
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} has no effect on this file", value=model)
 
 
 @click.command(cls=Command)

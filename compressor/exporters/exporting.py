@@ -23,7 +23,6 @@ from compressor.exporters.job import ExportJob
 from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.request import (
     QUANTIZATIONS,
-    REJECTED,
     Optimize,
     Quantize,
     Rounding,
@@ -42,7 +41,7 @@ from compressor.exporters.variants import MAX_SLOWDOWN, Variants
 from compressor.foundation import Listener, SilentListener, json_text, write_files
 from compressor.models import InputSize, known_data
 from compressor.remote import SshHost
-from compressor.runs import artefact_stem, artefacts_folder, model_to_shrink
+from compressor.runs import REJECTED, artefact_stem, artefacts_folder, model_to_shrink
 from compressor.runtimes import Runner, find
 from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
 
@@ -115,7 +114,7 @@ def export(
     runtime = runtime_of(chosen, runtime)
     check_choice("quantisation", quantize, (*QUANTIZATIONS, "auto"))
     if chosen == C:
-        check_for_c(quantize, encoding, max_slowdown, host)
+        check_for_c(quantize, encoding, max_slowdown, host, rounding)
         check_empty(target.parent, force)
     check_choice("aim", optimize, ("size", "latency"))
     check_rounding(rounding, quantize)

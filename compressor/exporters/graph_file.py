@@ -14,6 +14,7 @@ from compressor.exporters.inspection import artifact_format, describe_content
 from compressor.exporters.request import EncodedTensor, Quantize
 from compressor.foundation import deploy_errors
 from compressor.models import FLOAT32_BYTES
+from compressor.runs import is_graph
 from deploy.artifact import MOST_ARTIFACT_BYTES
 from deploy.files import read_regular
 
@@ -24,6 +25,7 @@ _PASSING = {
 }
 """Operators that keep probabilities probabilities."""
 _INTEGERS = ("int8", "uint8", "int16")
+_FEW_BITS = ("int4", "uint4", "int2", "uint2")
 _KERNELS = ("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D")
 _QUANTIZING = {"QuantizeLinear", "QLinearConv", "QLinearMatMul", "ConvInteger"}
 
@@ -62,10 +64,7 @@ class GraphFile:
 
 def is_graph_file(model: Any) -> bool:
     """Whether this names a .tflite or .onnx file that is there."""
-    if not isinstance(model, (str, Path)):
-        return False
-    path = Path(model)
-    return path.is_file() and artifact_format(path) is not None
+    return isinstance(model, (str, Path)) and is_graph(Path(model))
 
 
 def read_graph_file(path: Path) -> GraphFile:
@@ -75,13 +74,13 @@ def read_graph_file(path: Path) -> GraphFile:
     data outside its folder, or functions that call themselves.
     """
     file_format = artifact_format(path)
-    if file_format is None:
+    if file_format not in ("tflite", "onnx"):
         raise CheckpointError("this is neither a .tflite nor an .onnx file", value=path)
     with deploy_errors(CheckpointError):
         content = read_regular(path, MOST_ARTIFACT_BYTES)
     try:
         described = describe_content(content, file_format, path.parent)
-        if file_format == "onnx" and (found := _whole(content, described, path.parent)):
+        if file_format == "onnx" and (found := _whole(content, path.parent)):
             content = found
             described = describe_content(content, file_format, path.parent)
         graph = (_tflite if file_format == "tflite" else _onnx)(content)
@@ -99,14 +98,12 @@ def read_graph_file(path: Path) -> GraphFile:
     )
 
 
-def _whole(content: bytes, described: dict[str, Any], folder: Path) -> bytes | None:
+def _whole(content: bytes, folder: Path) -> bytes | None:
     """The content with its external data inside; None where there are none."""
     from compressor.exporters.onnx.merging import whole_model
 
     model = whole_model(content, folder)
-    if all(row["storage"] != "external" for row in described["layers"]):
-        return None
-    return bytes(model.SerializeToString(deterministic=True))
+    return None if model is None else bytes(model.SerializeToString(deterministic=True))
 
 
 def _tensor(row: dict[str, Any]) -> EncodedTensor:
@@ -120,9 +117,11 @@ def _tensor(row: dict[str, Any]) -> EncodedTensor:
 def _quantized(rows: Iterable[dict[str, Any]], *, in_integers: bool) -> Quantize:
     """By the types of the kernels: none where they are float32."""
     kinds = {row["values"] for row in rows if row["shape"] is None or len(row["shape"]) > 1}
+    if "ternary" in kinds:  # first: smaller tensors of such a file have 4 or 8 bits
+        return "ternary"
     if "codebook4" in kinds:
         return "codebook"
-    if {"int4", "uint4"} & kinds:
+    if kinds.intersection(_FEW_BITS):
         return "int4"
     if kinds.intersection(_INTEGERS):
         return "int8" if in_integers else "dynamic"

@@ -88,11 +88,12 @@ def reconstruct(
         if name not in masks.names:
             continue
         values = kernels[name][0]
+        changed = bool(found)
         found[name] = masks.choose(name, np.abs(values), 1.0)
         made, reports[name] = np.where(found[name], values, 0), {}
         solved = None
         if name in layers:
-            solved = _solved(seen, (dense, graph), layers[name], masks, values, changed=bool(found))
+            solved = _solved(seen, (dense, graph), layers[name], masks, values, changed=changed)
         if solved is None:
             reports[name] = {"note": "by magnitude: what its kernel multiplies is not known"}
         else:

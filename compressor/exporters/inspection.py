@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compressor.errors import CheckpointError, CompressorError
-from compressor.exporters.request import REJECTED
 from compressor.foundation import deploy_errors, read_json
+from compressor.runs import REJECTED
 from deploy import ArtifactError, read_artifact
 from deploy.artifact import DESCRIPTION_SUFFIX, MOST_ARTIFACT_BYTES
 from deploy.files import open_regular, read_regular

@@ -25,9 +25,6 @@ ROUNDINGS: tuple[Rounding, ...] = ("nearest", "reconstruct")
 ROUNDED: tuple[Quantize, ...] = ("int8", "int4", "codebook", "ternary")
 """The quantisations whose weights can be rounded by what enters the layers."""
 
-REJECTED = ".rejected"
-"""Suffix of a file that did not pass."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Request:

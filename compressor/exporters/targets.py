@@ -81,11 +81,14 @@ def check_empty(folder: Path, force: bool) -> None:
         raise RunDirectoryError("the folder is not empty", value=folder, hint=hint)
 
 
-def check_for_c(quantize: str, encoding: str | None, max_slowdown: Any, host: Any) -> None:
+def check_for_c(
+    quantize: str, encoding: str | None, max_slowdown: Any, host: Any, rounding: str | None
+) -> None:
     """Raise UsageError for what C code does not have."""
     if quantize not in ("none", "int8", "auto"):
         raise UsageError("C code computes in int8", value=quantize, hint="leave --quantize out")
-    for what, given in (("encoding", encoding), ("slowdown", max_slowdown), ("host", host)):
+    given_by_name = {"encoding": encoding, "slowdown": max_slowdown, "host": host}
+    for what, given in (given_by_name | {"rounding": rounding}).items():
         if given not in (None, "auto"):
             raise UsageError(f"C code takes no {what}", value=given, hint="leave it out")
 

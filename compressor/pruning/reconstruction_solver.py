@@ -33,11 +33,11 @@ _MOST_WORK = 1e11
 MOST_INPUTS = 10_240
 """Up to which the matrix of inputs by inputs is held: 420 MB."""
 _SLAB = 512
+"""Outputs that the conjugate gradients work on at a time."""
 _SLOWER = 8
 """Times that one operation of an exact solution takes longer than one of a matrix product."""
 _HEARD = 1e-2
 """Of the root mean square of all outputs: one that is less important is not solved for."""
-"""Outputs that the conjugate gradients work on at a time."""
 
 
 @dataclasses.dataclass(frozen=True)

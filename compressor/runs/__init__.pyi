@@ -20,6 +20,7 @@ from .bench_document import (
 )
 from .kinds import (
     GRAPH as GRAPH,
+    REJECTED as REJECTED,
     is_graph as is_graph,
     is_saved_model as is_saved_model,
     model_bytes as model_bytes,

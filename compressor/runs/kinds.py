@@ -14,6 +14,9 @@ Kind = Literal["keras", "h5", "saved_model"]
 GRAPH = "saved_model.pb"
 """The file that makes a folder a SavedModel."""
 
+REJECTED = ".rejected"
+"""Suffix of an artefact that did not pass."""
+
 _START = 512
 _ZIP, _HDF5 = b"PK", b"\x89HDF\r\n\x1a\n"
 _FROM_ONNX = "this takes Keras models; load it in Keras and save it with model.save('NAME.keras')"
@@ -43,7 +46,8 @@ def is_graph(path: Path) -> bool:
     """Whether this is a .tflite or .onnx file."""
     if not path.is_file():
         return False
-    return path.suffix.lower() in (".tflite", ".onnx") or _start(path)[4:8] == b"TFL3"
+    suffix = Path(path.name.removesuffix(REJECTED)).suffix.lower()
+    return suffix in (".tflite", ".onnx") or _start(path)[4:8] == b"TFL3"
 
 
 def refuse_foreign(path: Path) -> None:

@@ -134,3 +134,9 @@ def test_latencies_of_another_processor_and_slower_choices_are_said(
     document["runs"][0]["machine"]["system"] = "Linux aarch64"
     results.write_text(json.dumps(document))
     assert latency_notes(chosen, [], device, results) == []
+    mine, other_run = run, json.loads(json.dumps(run))
+    mine["rows"], other_run["rows"] = run["rows"][:1], run["rows"][1:]
+    other_run["machine"]["cpu"] = "A Server"
+    document["runs"] = [mine, other_run]
+    results.write_text(json.dumps(document))
+    assert latency_notes(chosen, [other], device, results) == []  # measured on other machines

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from graph_files import dense_tflite, weights
 
+import compressor as library
 from compressor.errors import ModelError, UsageError
-from compressor.exporters.tflite import convert, graph, names, operators, passes
+from compressor.exporters.tflite import convert, foreign, graph, names, operators, passes
 
 
 @pytest.fixture(scope="module")
@@ -145,3 +148,16 @@ def test_an_operator_that_fails_in_int8_when_it_runs_is_refused(keras, rejected)
     found = quantized(model, arrays, "tflite-runtime")
     assert "in int8: DIV" in rejected(ModelError, operators.check_runtime, found, "tflite-runtime")
     operators.check_runtime(convert.convert(model), "tflite-runtime")
+
+
+def test_a_file_in_float16_is_quantised_too(tmp_path: Path) -> None:
+    source, half = dense_tflite(tmp_path / "found.tflite", hidden=128), tmp_path / "half.tflite"
+    library.export(source, half, quantize="float16")
+    content = half.read_bytes()
+    main = graph.main(graph.read_graph(content))
+    name = graph.text(main.tensors[graph.indices(main.inputs)[0]].name)
+
+    made = foreign.quantize_int8(content, [name], [weights(8, 32)], "litert")
+
+    types = {graph.type_name(tensor) for tensor in graph.main(made).tensors}
+    assert "INT8" in types and "FLOAT16" not in types

@@ -27,11 +27,19 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
-from onnx import NodeProto, TensorProto, helper
+from onnx import GraphProto, NodeProto, TensorProto, helper
 
 from compressor.encodings import split_gaps
 from compressor.errors import UsageError
-from compressor.exporters.onnx.graphs import replace_all, tensor
+from compressor.exporters.onnx.graphs import (
+    constants,
+    names_of,
+    producers,
+    rename,
+    replace_all,
+    tensor,
+    unique,
+)
 from compressor.exporters.onnx.weights import Stored
 
 MARK = "decode/"
@@ -123,22 +131,34 @@ def choose(name: str, options: Iterable[Stored], encodings: Iterable[str]) -> Ch
 
 
 def insert(graph: Any, chains: Iterable[Chain]) -> None:
-    """Replace initializers of `graph` by the chains that have their names."""
+    """Replace initializers of `graph` by the chains that have their names.
+
+    A value of a chain whose name the graph has for another is numbered.
+    """
     by_name = {chain.name: chain for chain in chains}
-    shared: dict[str, Any] = {}
+    taken = names_of(graph)
+    common: dict[str, Any] = {}
+    for entry in graph.initializer:
+        common |= by_name[entry.name].shared if entry.name in by_name else {}
+    shared = GraphProto(
+        node=[part for part in common.values() if isinstance(part, NodeProto)],
+        initializer=[part for part in common.values() if isinstance(part, TensorProto)],
+    )
+    known = {name: unique(name, taken) for name in common}
+    rename(shared, known)
     nodes, initializers = [], []
     for entry in graph.initializer:
         chain = by_name.get(entry.name)
         if chain is None:
             initializers.append(entry)
             continue
-        shared |= chain.shared
-        nodes += chain.nodes
-        initializers += chain.initializers
-    initializers += [part for part in shared.values() if isinstance(part, TensorProto)]
-    replace_all(graph.initializer, initializers)
-    first = [part for part in shared.values() if isinstance(part, NodeProto)]
-    replace_all(graph.node, [*first, *nodes, *graph.node])
+        part = GraphProto(node=chain.nodes, initializer=chain.initializers)
+        own = (*constants(part), *producers(part))
+        rename(part, known | {name: unique(name, taken) for name in own if name != chain.name})
+        nodes += part.node
+        initializers += part.initializer
+    replace_all(graph.initializer, [*initializers, *shared.initializer])
+    replace_all(graph.node, [*shared.node, *nodes, *graph.node])
 
 
 def _dense(chain: Chain, stored: Stored) -> str | None:

@@ -117,10 +117,18 @@ def unique(wanted: str, taken: set[str]) -> str:
 
 def fresh(graph: Any, wanted: str) -> str:
     """A name that no value of `graph` has: `wanted`, or numbered."""
-    taken = {entry.name for entry in (*graph.initializer, *graph.input, *graph.output)}
-    for node in all_nodes(graph):
-        taken |= {*node.input, *node.output}
-    return unique(wanted, taken)
+    return unique(wanted, names_of(graph))
+
+
+def names_of(graph: Any) -> set[str]:
+    """The names of all values, also those of bodies."""
+    found: set[str] = set()
+    for inner in all_graphs(graph):
+        entries: Iterable[Any] = (*inner.initializer, *inner.input, *inner.output)
+        found |= {entry.name for entry in entries}
+        for node in inner.node:
+            found |= {*node.input, *node.output}
+    return found
 
 
 def replace_all(field: Any, entries: Iterable[Any]) -> None:

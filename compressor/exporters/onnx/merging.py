@@ -28,7 +28,7 @@ _MOST_DEPTH = 64
 
 
 def whole_model(content: bytes, folder: Path) -> Any:
-    """The onnx.ModelProto of a file in `folder`, with its external data inside.
+    """The onnx.ModelProto of a file in `folder`, with its external data inside; None without any.
 
     Requires: `read_onnx(content, folder)` accepts it. Raises CheckpointError for external data that
     are missing or too short, and for functions that call themselves; ModelError where more than
@@ -45,6 +45,8 @@ def whole_model(content: bytes, folder: Path) -> Any:
         for message in messages_in(model)
         if isinstance(message, onnx.TensorProto) and is_external(message)
     ]
+    if not outside:
+        return None
     sizes = [_size(tensor) for tensor in outside]
     if len(content) + sum(sizes) > MOST_ARTIFACT_BYTES:
         value = f"{len(content) + sum(sizes):,} bytes, at most {MOST_ARTIFACT_BYTES:,}"
@@ -102,10 +104,10 @@ def _external(tensor: Any, folder: Path, size: int) -> bytes:
         deploy_errors(CheckpointError),
         open_regular(folder / entries["location"], failure="cannot read the external data") as (
             file,
-            _,
+            length,
         ),
     ):
-        file.seek(int(entries.get("offset", "0")))
+        file.seek(min(int(entries.get("offset", "0")), length))
         found = file.read(size) or b""
     if len(found) < size:
         where = f"tensor {tensor.name[:80]!r}"

@@ -169,8 +169,10 @@ def reshape_transposes(graph: Any) -> None:
     """
     shapes = _sizes(graph)
     for node in graph.node:
+        if node.op_type != "Transpose":
+            continue
         sizes, order = shapes.get(node.input[0]), graphs.attribute(node, "perm", None)
-        if node.op_type != "Transpose" or sizes is None or order is None:
+        if sizes is None or order is None:
             continue
         moved = [axis for axis in order if sizes[axis] != 1]
         if moved != sorted(moved) or sizes.count(None) > 1 or 0 in sizes:

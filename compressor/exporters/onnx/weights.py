@@ -85,10 +85,12 @@ def raw_weights(graph: Any) -> list[tuple[str, Stored]]:
 def value_types(weight: FloatWeight, quantize: Quantize, *, exact: bool = False) -> list[Stored]:
     """A weight in each value type that a quantisation allows, float32 first.
 
-    Float16 is `exact` where that is asked for. Raises ModelError for values that are not finite.
+    Float16 is `exact` where that is asked for. Values that are not all finite, such as those of a
+    mask, stay float32.
     """
     full = store_float(weight.values, np.float32)
-    if quantize == "none" or weight.values.size < MIN_SIZE:
+    small = weight.values.size < MIN_SIZE
+    if quantize == "none" or small or not np.isfinite(weight.values).all():
         return [full]
     if quantize == "float16":
         if not fits_float16(weight.values, exact=exact):

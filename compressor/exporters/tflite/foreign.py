@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import importlib
 import os
@@ -36,7 +37,7 @@ def standard_form(content: bytes) -> Any:
 def quantize_int8(
     content: bytes, inputs: Sequence[str], calibration: Sequence[np.ndarray], runtime: str
 ) -> Any:
-    """The ModelT of a float32 file, computing in int8, with float32 inputs and outputs.
+    """The ModelT of a float32 or float16 file, computing in int8, with float32 inputs and outputs.
 
     By the calibrator and the quantiser of TensorFlow's own converter; `calibration` has one array
     (examples, *shape) for each of the `inputs`. Raises ModelError where they refuse the graph.
@@ -44,7 +45,8 @@ def quantize_int8(
     quiet_tensorflow.load()
     calibrator = importlib.import_module("tensorflow.lite.python.optimize.calibrator")
     convert = importlib.import_module("tensorflow.lite.python.convert")
-    main = graphs.main(graphs.read_graph(content))
+    plain = standard_form(content)
+    content, main = graphs.write_graph(plain), graphs.main(plain)
     names = [graphs.text(main.tensors[index].name) for index in graphs.indices(main.inputs)]
     order = [list(inputs).index(name) for name in names]
 
@@ -71,6 +73,7 @@ def quantize_int8(
 def weight_names(graph: Any) -> list[dict[int, str]]:
     """For each subgraph: constant of numbers -> the first of the names that its own is made of."""
     given: set[str] = set()
+    alike = collections.Counter[str]()
     found = []
     for view in graphs.views(graph):
         names: dict[int, str] = {}
@@ -80,10 +83,12 @@ def weight_names(graph: Any) -> list[dict[int, str]]:
             if values is None or not values.ndim or not name:
                 continue
             if values.dtype.kind == "f" or (values.dtype == np.int8 and values.ndim > 1):
-                while name in given:
-                    name += "_"
-                given.add(name)
-                names[index] = name
+                own = name
+                while own in given:
+                    alike[name] += 1
+                    own = f"{name}_{alike[name]}"
+                given.add(own)
+                names[index] = own
         found.append(names)
     return found
 

@@ -70,6 +70,13 @@ def signature(tensor: Any) -> np.ndarray:
     return np.array([] if sizes is None else sizes, np.int32)
 
 
+def has_images(graph: Any, operator: Any) -> bool:
+    """Whether the file says four sizes of what an operator takes and gives, as it need not."""
+    first, result = (indices(side)[0] for side in (operator.inputs, operator.outputs))
+    shapes = (main(graph).tensors[index].shape for index in (first, result))
+    return all(shape is not None and len(shape) == 4 for shape in shapes)
+
+
 def operator_code(graph: Any, name: str, version: int = 1) -> int:
     """The position of an operator code in graph.operatorCodes, which is added if missing."""
     for position, code in enumerate(graph.operatorCodes):

@@ -73,6 +73,8 @@ def layers_of(model: Any) -> Iterator[GraphLayer]:
             layer = {"apart": (1, *shape), "order": (0, 2, 1), "groups": 1, "outputs": shape[0]}
             yield GraphLayer(**found, **layer)
             continue
+        if len(shape) != 4 or not graphs.has_images(model, operator):
+            continue
         channels = int(main.tensors[inputs[0]].shape[-1])
         padding = graphs.schema().Padding
         window = Window(

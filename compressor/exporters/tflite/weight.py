@@ -79,6 +79,8 @@ def encodable_weights(graph: Any, *, looped: bool = False) -> list[EncodableWeig
         if values is None or _POSITIONS.get(kind) != position or values.ndim < 2:
             continue
         operators = [operator for operator, _ in users]
+        if kind == "CONV_2D" and not all(graphs.has_images(graph, one) for one in operators):
+            continue
         types = {_types(graph, operator) for operator in operators}
         floats = values.dtype == np.float32 and {result for _, result in types} == {"FLOAT32"}
         integers = values.dtype == np.int8 and kind in _INTEGER and types == {("INT8", "INT8")}
