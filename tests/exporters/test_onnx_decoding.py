@@ -49,7 +49,7 @@ def meant(stored: Stored) -> np.ndarray:
     values = stored.codes if stored.table is None else stored.table[stored.codes]
     values = np.where(stored.nonzero, values, 0)
     if stored.as_is:
-        return values.astype(np.int8).reshape(stored.shape)
+        return values.astype(stored.codes.dtype).reshape(stored.shape)
     values = values.astype(np.float32).reshape(stored.shape)
     return values if stored.scale is None else values * stored.scale
 
