@@ -141,19 +141,23 @@ def best_variant(job: ExportJob, runtime: str, goal: Goal, floor: float) -> Chec
 def choose(rows: Sequence[dict[str, Any]], goal: Goal, floor: float) -> tuple[dict[str, Any], str]:
     """The row to recommend among those of one runtime, and why."""
     measure = "bytes" if goal.minimize == "size" else "latency_ms"
-    fast = [row for row in rows if row["ratio"] <= MAX_SLOWDOWN] or list(rows)
-    holding = [row for row in fast if not goal.shortfalls(row, floor)]
+    holding = [row for row in rows if not goal.shortfalls(row, floor)]
     if holding:
-        best = min(holding, key=lambda row: (row[measure], row["bytes"]))
+        best = min(_fast(holding), key=lambda row: (row[measure], row["bytes"]))
         what = "smallest" if goal.minimize == "size" else "fastest"
         others = f" of {len(rows)}" if len(rows) > 1 else ""
         return best, f"the {what}{others} that keeps to the goal"
     best = min(
-        fast, key=lambda row: (len(goal.shortfalls(row, floor)), -row["validation_accuracy"])
+        _fast(rows), key=lambda row: (len(goal.shortfalls(row, floor)), -row["validation_accuracy"])
     )
     return best, "nothing keeps to the goal; the nearest: " + "; ".join(
         goal.shortfalls(best, floor)
     )
+
+
+def _fast(rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
+    """Those that take no longer than the dense model; all where none does."""
+    return [row for row in rows if row["ratio"] <= MAX_SLOWDOWN] or rows
 
 
 def _row(trial: Trial, checked: Checked) -> dict[str, Any]:

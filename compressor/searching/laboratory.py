@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import dataclasses
 import functools
 import multiprocessing
+import signal
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from compressor.data import Dataset, TrainingData
-from compressor.errors import StorageError
+from compressor.errors import CompressorError, StorageError
 from compressor.foundation import (
     confine_libraries,
     quiet_tensorflow,
@@ -36,6 +39,7 @@ from compressor.searching import steps
 from compressor.training import Progress, as_logits
 
 _LONGEST_REASON = 300
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,21 +68,13 @@ class Laboratory:
         self._teacher = functools.lru_cache(maxsize=2)(self._scores_of)
 
     def do(self, task: Task, progress: Progress | None = None) -> Done:
-        """Do a task; one that fails says so in `error`, and costs nothing else.
+        """Do a task, as `attempted`."""
 
-        Raises StorageError for a disk that cannot be written.
-        """
-        started = time.monotonic()
-        try:
+        def work() -> tuple[Any, dict[str, Any]]:
             model = self.train(task, progress)
-            result = measured(model, self.data, objective_for(model, self.data.data))
-            content = model_bytes(model, self.data)
-        except StorageError:
-            raise
-        except Exception as error:  # TensorFlow raises what it likes, out of memory too
-            reason = " ".join(f"{type(error).__name__}: {error}".split())[:_LONGEST_REASON]
-            return Done({"error": reason, "seconds": time.monotonic() - started}, None)
-        return Done(result | {"seconds": time.monotonic() - started}, content)
+            return model, measured(model, self.data, objective_for(model, self.data.data))
+
+        return attempted(work, self.data)
 
     def train(self, task: Task, progress: Progress | None = None) -> Any:
         """The model that a task makes."""
@@ -90,6 +86,25 @@ class Laboratory:
 
     def _scores_of(self, teacher: Path) -> np.ndarray:
         return teacher_scores(load_model(teacher), self.data)
+
+
+def attempted(work: Callable[[], tuple[Any, dict[str, Any]]], data: TrainingData) -> Done:
+    """The model and the result of `work`; where it fails, that costs nothing else: see `error`.
+
+    Raises StorageError for a disk that cannot be written.
+    """
+    started = time.monotonic()
+    try:
+        model, result = work()
+        content = model_bytes(model, data)
+    except StorageError:
+        raise
+    except Exception as error:  # TensorFlow raises what it likes, out of memory too
+        known = isinstance(error, CompressorError)
+        reason = str(error) if known else f"{type(error).__name__}: {error}"
+        reason = " ".join(reason.split())[:_LONGEST_REASON]
+        return Done({"error": reason, "seconds": time.monotonic() - started}, None)
+    return Done(result | {"seconds": time.monotonic() - started}, content)
 
 
 def measured(model: Any, data: TrainingData, objective: Objective) -> dict[str, Any]:
@@ -123,13 +138,13 @@ class Workers:
         parts = {f.name: getattr(data.data, f.name) for f in dataclasses.fields(Dataset)}
         plain = {n: dict(v) if isinstance(v, Mapping) else v for n, v in parts.items()}
         self._settings = plain, len(data.validation), max(threads // count, 1)
-        self._count = count
+        self.count = count
         self._pool = self._started()
 
     def _started(self) -> ProcessPoolExecutor:
         context = multiprocessing.get_context("spawn")
         return ProcessPoolExecutor(
-            self._count, context, initializer=_settle, initargs=self._settings
+            self.count, context, initializer=_settle, initargs=self._settings
         )
 
     def __enter__(self) -> Workers:
@@ -141,23 +156,9 @@ class Workers:
                 process.terminate()
         self._pool.shutdown(cancel_futures=True)
 
-    def submit(self, task: Task) -> Callable[[], Done]:
+    def submit(self, task: Task) -> Running:
         """Begin a task; returns what waits for its end."""
-        pool, future = self._pool, self._submit(task)
-
-        def wait() -> Done:
-            try:
-                return future.result()
-            except BrokenProcessPool:
-                if self._pool is pool:
-                    self._pool = self._started()
-            try:
-                return self._submit(task).result()
-            except BrokenProcessPool:
-                self._pool = self._started()
-                return Done({"error": "its process was killed twice", "seconds": 0.0}, None)
-
-        return wait
+        return Running(self, task)
 
     def _submit(self, task: Task) -> Future[Done]:
         try:
@@ -167,13 +168,49 @@ class Workers:
             return self._pool.submit(_do_there, task)
 
 
+class Running:
+    """A task that a worker does; a call waits for its end."""
+
+    def __init__(self, workers: Workers, task: Task) -> None:
+        self._workers, self._task = workers, task
+        self.future = workers._submit(task)
+        self._pool = workers._pool
+
+    def __call__(self) -> Done:
+        workers = self._workers
+        try:
+            return self.future.result()
+        except BrokenProcessPool:
+            if workers._pool is self._pool:
+                workers._pool = workers._started()
+        try:
+            return workers._submit(self._task).result()
+        except BrokenProcessPool:
+            workers._pool = workers._started()
+            return Done({"error": "its process was killed twice", "seconds": 0.0}, None)
+
+
+def first_ended(running: Mapping[str, Running]) -> str:
+    """Wait until one of the tasks ends; its name."""
+    wait([task.future for task in running.values()], return_when=FIRST_COMPLETED)
+    return next(name for name, task in running.items() if task.future.done())
+
+
 _there: list[Laboratory] = []
 
 
 def _settle(parts: dict[str, Any], validation: int, threads: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search ends its workers itself
+    _die_with_parent()
     confine_libraries()
     quiet_tensorflow.load(threads)
     _there[:] = [Laboratory(TrainingData.of(Dataset(**parts), validation))]
+
+
+def _die_with_parent() -> None:
+    """On Linux: end with the parent process, however that ends."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _do_there(task: Task) -> Done:

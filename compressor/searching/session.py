@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data import Dataset, TrainingData
-from compressor.errors import CheckFailedError, CompressorError, StorageError, UsageError
+from compressor.errors import CheckFailedError, UsageError
 from compressor.foundation import (
     Listener,
     SilentListener,
@@ -35,7 +35,7 @@ from compressor.searching.document import best_first, search_document
 from compressor.searching.evolution import Evolution
 from compressor.searching.finishing import finish
 from compressor.searching.goal import Goal
-from compressor.searching.laboratory import Done, Laboratory, Workers, measured, model_bytes
+from compressor.searching.laboratory import Done, Laboratory, Workers, attempted, measured
 from compressor.searching.proposals import Cost, Proposals
 from compressor.searching.recipe import Recipe
 from compressor.searching.strategy import Settings, Strategy
@@ -46,6 +46,7 @@ from deploy import describe_machine
 SEARCH_SUFFIX = "-search"
 SEARCH = "search.json"
 TIME_BUDGET = 600.0
+_ARTEFACTS = "artefacts"
 _EXPORTED = 3
 
 
@@ -205,16 +206,11 @@ class _Search:
         return self._step(name, lambda _: self._proposals.under(share), config)
 
     def _narrow(self, step: steps.Step) -> Done:
-        started = time.monotonic()
-        try:
+        def work() -> tuple[Any, dict[str, Any]]:
             model = steps.narrow(self._structure, self._data, step["widths"])
-            result = steps.describe(model)
-            content = model_bytes(model, self._data)
-        except StorageError:
-            raise
-        except CompressorError as error:
-            return Done({"error": str(error), "seconds": time.monotonic() - started}, None)
-        return Done(result | {"seconds": time.monotonic() - started}, content)
+            return model, steps.describe(model)
+
+        return attempted(work, self._data)
 
     def _step(
         self,
@@ -241,7 +237,7 @@ class _Search:
         """Write what is best so far, and say it."""
         assert self._trials is not None
         done = self._trials.done
-        self._write("searching", done, None)
+        self._write("searching", done, self._earlier())
         best = best_first(done, self._how.goal, self._floor)
         holding = [trial for trial in best if self._holds(trial)]
         if holding:
@@ -251,6 +247,11 @@ class _Search:
                 f"{100 * row['validation_accuracy']:.2f} % on the validation examples"
             )
 
+    def _earlier(self) -> dict[str, Any] | None:
+        """The artefacts of an earlier run in this directory, which stay until there are others."""
+        path = self._run.path / _ARTEFACTS
+        return read_record(path)["result"] if is_finished(path) else None
+
     def _holds(self, trial: Trial) -> bool:
         return not trial.failed and trial.result["validation_accuracy"] >= self._floor
 
@@ -258,7 +259,7 @@ class _Search:
         trials = self._trials
         assert trials is not None
         if not done:
-            self._write("failed", trials.done, None)
+            self._write("failed", trials.done, self._earlier())
             reasons = [trial.result["error"] for trial in trials.done]
             what = "no trial came to an end"
             hint = "give more --time-budget" if not reasons else ""
@@ -269,7 +270,7 @@ class _Search:
             "goal": self._how.goal.describe(),
         }
         found = self._step(
-            "artefacts",
+            _ARTEFACTS,
             lambda here: finish(
                 here,
                 self._source,

@@ -45,6 +45,8 @@ _RAMP = 0.5
 _DENSITY = 0.08
 """of a narrow model's weights that are left at first"""
 _DOWN, _UP, _CLOSE = 0.72, 1.5, 1.07
+_IDLE = 3
+"""shares in a row that are rounded to widths that were tried: nothing is left to try"""
 _RESERVED = 0.18
 """of the time budget, for what follows the trials"""
 
@@ -177,7 +179,10 @@ class Strategy:
             while len(targets) < self._side_by_side:
                 targets.append(max(round(targets[-1] * _DOWN), 1))
             wanted = [(narrow, self._sparse(narrow, target, epochs)) for target in targets]
+            before = len(self._trials.done)
             done = self._trials.train(wanted, f"{kept:,} weights")
+            if len(self._trials.done) == before:
+                return  # limited to so few steps that a longer training is the same one
             if not done:
                 if not self._trials.may_go_on:
                     return
@@ -224,9 +229,12 @@ class Strategy:
     def _close_in_widths(self) -> None:
         """Find the least multiply-accumulates that keep the accuracy."""
         held, failed, share, epochs = math.inf, 0.0, SHARES[0], _NARROW_EPOCHS
-        while self._may_go_on(self._last_seconds()) and share < 1:
+        idle = 0
+        while self._may_go_on(self._last_seconds()) and share < 1 and idle < _IDLE:
+            before = len(self._trials.done)
             done = self._trained(self._started(share), epochs, f"{100 * share:.2g} % of the work")
-            if len(self._trials.done) == 1:
+            idle = idle + 1 if len(self._trials.done) == before else 0
+            if before == 0:
                 self._find_stretch(done)
             if done and self.holds(done[0]):
                 held = share
@@ -257,7 +265,11 @@ class Strategy:
         }
 
     def _last_seconds(self) -> float:
-        return self._trials.done[-1].result["seconds"] if self._trials.done else 0.0
+        """How long the next trials may take: trials record their part of the time they shared."""
+        if not self._trials.done:
+            return 0.0
+        seconds: float = self._trials.done[-1].result["seconds"]
+        return seconds * self._side_by_side
 
 
 def _loss(trial: Trial) -> float:

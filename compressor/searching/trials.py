@@ -7,6 +7,7 @@ one with another goal or budget.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import time
@@ -16,7 +17,7 @@ from typing import Any
 
 from compressor.foundation import Listener, write_bytes
 from compressor.runs import MODEL, RunDirectory, is_finished, read_record
-from compressor.searching.laboratory import Done, Laboratory, Task, Workers
+from compressor.searching.laboratory import Done, Laboratory, Task, Workers, first_ended
 from compressor.searching.steps import Step
 
 
@@ -82,8 +83,10 @@ class Trials:
     ) -> None:
         self._run, self._dense, self._laboratory = run, dense, laboratory
         self._budget, self._listener, self._pool = budget, listener, pool
+        self._begun: dict[str, Trial] = {}
+        self._untold = False
         self.changed: Callable[[], None] = lambda: None
-        """called when a trial is done"""
+        """called when a trial was made, and before the first one is after others were read back"""
         self.done: list[Trial] = []
         """in order; those that were narrowed only are not among them"""
 
@@ -93,37 +96,58 @@ class Trials:
         return self._budget.trials is None or len(self.done) < self._budget.trials
 
     def start(self, step: Step, make: Callable[[], Done]) -> Trial:
-        """A trial without training, made in this process."""
-        return self._kept((step,), make)
+        """A trial without training, made in this process, once."""
+        name = _name((step,))
+        if name not in self._begun:
+            self._begun[name] = self._kept((step,), make)
+        return self._begun[name]
 
     def train(self, wanted: Sequence[tuple[Trial | None, Step]], title: str) -> list[Trial]:
         """Do each step on the model of its trial (None: on the dense one), side by side.
 
-        Returns those that did not fail, as many as the budget of trials allows.
+        Returns those that did not fail, each once, as many as the budget of trials allows. One
+        that is in `done` is returned from there: it is not done again, and counts only once.
         """
+        asked: dict[str, tuple[Trial | None, Step]] = {}
+        for parent, step in wanted:
+            asked.setdefault(_name(_chain(parent, step)), (parent, step))
+        known = {trial.name: trial for trial in self.done}
+        new = [name for name in asked if name not in known]
         if self._budget.trials is not None:
-            wanted = wanted[: max(self._budget.trials - len(self.done), 0)]
-        pending: dict[int, Callable[[], Done]] = {}
-        chains = [(*(parent.steps if parent else ()), step) for parent, step in wanted]
-        for number, (parent, step) in enumerate(wanted):
-            if self._pool is not None and not is_finished(self._folder(chains[number])):
-                pending[number] = self._pool.submit(self._task(parent, step))
-        found = []
-        for number, (parent, step) in enumerate(wanted):
-
-            def make(number: int = number, parent: Any = parent, step: Step = step) -> Done:
+            new = new[: max(self._budget.trials - len(self.done), 0)]
+        missing = {name: asked[name] for name in new if not is_finished(self._run.path / name)}
+        running = {}
+        if self._pool is not None:
+            for name, one in missing.items():
+                running[name] = self._pool.submit(self._task(*one))
+        side_by_side = min(len(running), self._pool.count) if self._pool is not None else 1
+        for name in new:
+            parent, step = asked[name]
+            if name in missing:
+                if self._untold:
+                    self._tell()
                 images = step["steps"] * step["batch_size"]
                 self._listener.stage(f"trial {len(self.done) + 1}, {title}", images)
-                if number in pending:
-                    return pending[number]()
-                return self._laboratory.do(self._task(parent, step), self._listener.progress)
+            while name in running:  # each is recorded when it ends, whichever is the first
+                ended = first_ended(running)
+                make = functools.partial(_shared, running.pop(ended), side_by_side)
+                known[ended] = self._kept(_chain(*asked[ended]), make)
+            if name not in known:
+                known[name] = self._kept(
+                    _chain(parent, step),
+                    functools.partial(
+                        self._laboratory.do, self._task(parent, step), self._listener.progress
+                    ),
+                )
+            self.done.append(known[name])
+            self._untold = True
+            if name in missing:
+                self._tell()
+        return [known[name] for name in asked if name in known and not known[name].failed]
 
-            trial = self._kept(chains[number], make)
-            self.done.append(trial)
-            self.changed()
-            if not trial.failed:
-                found.append(trial)
-        return found
+    def _tell(self) -> None:
+        self._untold = False
+        self.changed()
 
     def model_of(self, trial: Trial | None) -> Path:
         """The model file of a trial; None: the dense one."""
@@ -151,6 +175,17 @@ class Trials:
             self._budget.add(read_record(folder)["result"]["seconds"])
         result = self._run.step(name, work, config={"steps": [dict(step) for step in steps]})
         return Trial(name, tuple(steps), folder, result)
+
+
+def _chain(parent: Trial | None, step: Step) -> tuple[Step, ...]:
+    return (*(parent.steps if parent else ()), step)
+
+
+def _shared(work: Callable[[], Done], side_by_side: int) -> Done:
+    """What `work` returns, with the part of the time that is its own where others ran beside it."""
+    done = work()
+    seconds = done.result["seconds"] / side_by_side
+    return dataclasses.replace(done, result=done.result | {"seconds": seconds})
 
 
 def _name(steps: Sequence[Step]) -> str:

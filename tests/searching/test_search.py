@@ -217,6 +217,25 @@ def test_an_interrupt_leaves_what_is_best_so_far(searched, dense, tiny_data, tmp
     assert not list(folder.glob(".*.new"))
 
 
+def test_going_on_and_stopping_again_keeps_the_artefacts_that_were_found(
+    searched, dense, tiny_data, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(searched[0], tmp_path / "found")
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(laboratory.Laboratory, "train", interrupt)
+
+    with pytest.raises(KeyboardInterrupt):
+        compressor.search(dense, tiny_data, GOAL, folder, **(HOW | {"trials": 7}))
+
+    told = json.loads((folder / "search.json").read_text())
+    assert told["state"] == "searching" and told["met"]
+    assert len(told["trials"]) == HOW["trials"]
+    assert told["front"] == searched[1]["front"]
+
+
 def test_a_goal_that_cannot_be_met_ends_with_the_nearest(searched, dense, tiny_data, tmp_path):
     folder = shutil.copytree(searched[0], tmp_path / "found")
     goal = dataclasses.replace(GOAL, max_bytes=100)

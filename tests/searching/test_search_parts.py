@@ -14,6 +14,7 @@ from compressor.models import objective_for
 from compressor.pruning import all_kernels
 from compressor.searching import SCHEMES, Evolution, Goal, read_recipe
 from compressor.searching.allocation import lamp
+from compressor.searching.finishing import choose
 from compressor.searching.proposals import Proposals
 from compressor.searching.steps import narrow
 from compressor.searching.strategy import Settings, Strategy
@@ -282,3 +283,14 @@ def test_where_narrow_models_fail_wider_ones_are_tried_and_the_dense_one_last(st
     widths = [t.steps[0]["widths"]["all"] for t in wide.done]
     assert max(widths) == widths[-1] == round(10_000 / 6)
     assert [t.steps[0]["kind"] for t in dense.done][-1] == "sparse"
+
+
+def test_what_keeps_to_the_goal_is_preferred_to_what_is_only_fast():
+    row = {"bytes": 10, "latency_ms": 1.0}
+    fast = row | {"file": "fast", "validation_accuracy": 0.97, "ratio": 0.9}
+    slow = row | {"file": "slow", "validation_accuracy": 0.992, "ratio": 1.2}
+    both = row | {"file": "both", "validation_accuracy": 0.991, "ratio": 1.0, "bytes": 20}
+
+    assert choose([fast, slow], Goal(), 0.989)[0] is slow
+    assert choose([fast, slow, both], Goal(), 0.989)[0] is both
+    assert choose([fast], Goal(), 0.989)[0] is fast

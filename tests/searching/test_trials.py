@@ -1,0 +1,123 @@
+"""Trials in a run directory: what is done once, counted once and told when."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+import pytest
+
+from compressor.foundation import SilentListener
+from compressor.runs import RunDirectory
+from compressor.searching.laboratory import Done
+from compressor.searching.trials import Budget, Trials
+
+RESULT = {"validation_accuracy": 0.9, "nonzeros": 5, "seconds": 10.0}
+
+
+def _step(number):
+    return {"kind": "train", "steps": number, "batch_size": 8, "teacher": 0}
+
+
+class _Laboratory:
+    """Stands in for `Laboratory`: remembers the steps that it did."""
+
+    def __init__(self):
+        self.did = []
+
+    def do(self, task, progress=None):
+        self.did.append(task.step["steps"])
+        return Done(RESULT, b"model")
+
+
+class _Running:
+    def __init__(self, number, workers):
+        self.future, self._number, self._workers = Future(), number, workers
+        if number == workers.first:
+            self.future.set_result(None)
+
+    def __call__(self):
+        self._workers.ended.append(self._number)
+        for other in self._workers.running:
+            if not other.future.done():
+                other.future.set_result(None)
+        return Done(RESULT, b"model")
+
+
+class _Workers:
+    """Stands in for `Workers`: the task of `first` steps ends before the others."""
+
+    count = 2
+
+    def __init__(self, first):
+        self.first, self.running, self.ended = first, [], []
+
+    def submit(self, task):
+        self.running.append(_Running(task.step["steps"], self))
+        return self.running[-1]
+
+
+@pytest.fixture
+def trials(tmp_path):
+    opened = []
+
+    def make(count=None, pool=None, seconds=None):
+        if opened:
+            opened.pop().__exit__(None, None, None)
+        opened.append(RunDirectory(tmp_path / "run", {"kind": "search"}))
+        run, laboratory = opened[0].__enter__(), _Laboratory()
+        budget = Budget(seconds, count)
+        dense = tmp_path / "dense.keras"
+        made = Trials(run, dense, laboratory, budget, SilentListener(), pool)
+        made.told = []
+        made.changed = lambda: made.told.append(len(made.done))
+        made.laboratory, made.budget = laboratory, budget
+        return made
+
+    yield make
+    opened.pop().__exit__(None, None, None)
+
+
+def test_a_trial_that_was_done_is_not_done_or_counted_again(trials):
+    made = trials(3)
+
+    first = made.train([(None, _step(1)), (None, _step(1)), (None, _step(2))], "")
+    again = made.train([(None, _step(2)), (None, _step(1)), (None, _step(3))], "")
+
+    assert made.laboratory.did == [1, 2, 3]
+    assert [trial.name for trial in again[:2]] == [trial.name for trial in reversed(first)]
+    assert len({trial.name for trial in made.done}) == len(made.done) == 3
+    assert not made.may_go_on
+
+
+def test_a_narrowed_model_is_charged_once(trials):
+    step = {"kind": "narrow", "widths": {}, "seed": 0}
+    trials().start(step, lambda: Done(RESULT, b"model"))
+
+    made = trials(seconds=1000.0)
+    for _ in range(3):
+        made.start(step, lambda: Done(RESULT, b"model"))
+
+    assert 980 < made.budget.left < 991
+
+
+def test_nothing_is_told_while_trials_are_read_back(trials):
+    trials().train([(None, _step(1)), (None, _step(2))], "")
+
+    made = trials()
+    made.train([(None, _step(1))], "")
+    made.train([(None, _step(2))], "")
+    assert made.told == []
+
+    made.train([(None, _step(3))], "")
+    assert made.told == [2, 3]
+
+
+def test_trials_side_by_side_are_recorded_as_they_end_and_share_their_time(trials):
+    workers = _Workers(first=2)
+
+    made = trials(pool=workers)
+    made.train([(None, _step(1)), (None, _step(2))], "")
+
+    assert workers.ended == [2, 1]
+    assert [trial.steps[-1]["steps"] for trial in made.done] == [1, 2]
+    assert [trial.result["seconds"] for trial in made.done] == [5.0, 5.0]
