@@ -66,7 +66,8 @@ class ExportJob(Job):
     `model` is a Keras model or a model file; where its own code keeps the graph of its layers
     hidden, or a layer cannot be rebuilt, it is exported as it is, and `notes` say so. Without
     `data` the artefacts are compared, and maybe calibrated, on inputs that are `made` up.
-    `labels` name the classes; `seed` draws the inputs that weights are rounded on. Raises
+    `labels` name the classes; `seed` draws the inputs that weights are rounded on; `validation` is
+    how many training examples are set aside to choose on, by default as in `TrainingData`. Raises
     ModelError or DataError where model and data do not fit, ModelError where the model's own
     outputs are no numbers, and UsageError where there is not one label a class, or an empty range.
     """
@@ -81,6 +82,7 @@ class ExportJob(Job):
         input_size: InputSize | None = None,
         made: MadeInputs | None = None,
         seed: int = 0,
+        validation: int | None = None,
     ) -> None:
         self.seed = seed
         self.labels = checked_labels(labels)
@@ -101,7 +103,7 @@ class ExportJob(Job):
             feed, y = preprocessing_of(self.model, x), None
         else:
             feed = check_fit(self.model, data)
-            x, y = TrainingData.of(data).choosing_part(CHOSEN_ON)
+            x, y = TrainingData.of(data, validation).choosing_part(CHOSEN_ON)
         self.open = OpenInputs(self.model, sizes_fed(self.model, feed, input_size), self.made)
         if data is None:
             affordable = self._affordable(self.model, RANDOM_MACS, LEAST_INPUTS, RANDOM_INPUTS)

@@ -66,7 +66,8 @@ def apply_recipe(
     ]
     with temporary_folder("compressor-apply-") as folder:
         made = _Walk(source, part, folder, listener).made(recipe)
-        with ExportJob(made, found, threads=threads) as job:
+        count = len(part.validation)
+        with ExportJob(made, found, threads=threads, validation=count) as job:
             export = recipe.export
             variants = Variants(job, file_format, runtime, export["optimize"], None, listener)
             record = write_artifact(job, variants.one(export["quantize"]), target)

@@ -61,11 +61,13 @@ class Evolution:
         first: Sequence[np.ndarray],
         dimensions: int,
         seed: int,
+        may_go_on: Callable[[], bool] = lambda: True,
     ) -> None:
         """Call `objective` with points in [0, 1]^dimensions, (dimensions,), looking for the least.
 
         `first` are points to begin with; the others of the population are drawn by `seed`. The
-        same seed and values give the same points.
+        same seed and values give the same points. It ends early after a generation where it may
+        not go on.
         """
         from scipy.optimize import differential_evolution
 
@@ -83,4 +85,5 @@ class Evolution:
             tol=0,
             polish=False,
             rng=generator,
+            callback=lambda *_, **__: not may_go_on(),
         )

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from compressor.errors import CheckFailedError, CompressorError, ModelError, Usa
 from compressor.exporters import MAX_SLOWDOWN, ExportJob, Variants, write_artifact
 from compressor.exporters.checking import Checked
 from compressor.exporters.request import QUANTIZATIONS, Request
-from compressor.foundation import Listener, SilentListener, sha256, write_json
+from compressor.foundation import Listener, SilentListener, sha256, write_bytes, write_json
 from compressor.runtimes import find, median_latencies
 from compressor.searching.goal import Goal
 from compressor.searching.recipe import RECIPE_SUFFIX, Recipe
@@ -38,10 +38,31 @@ class _Made:
     row: dict[str, Any]
 
 
+def dense_files(
+    folder: Path, dense: Path, data: TrainingData, goal: Goal, threads: int | None
+) -> dict[str, Any]:
+    """Write the dense model into `folder`, for each runtime a file of its name.
+
+    Raises ModelError where it cannot be exported: then nothing that is made of it can.
+    """
+    with ExportJob(dense, data.data, threads=threads, validation=len(data.validation)) as job:
+        for runtime in goal.runtimes:
+            file_format = find(runtime).format
+            try:
+                file = job.build(file_format, Request(runtime, encoding="dense"))
+            except CompressorError as error:
+                hint = "choose another --format" if len(goal.runtimes) > 1 else ""
+                raise ModelError(
+                    f"the model cannot be exported to {file_format}", value=error.what, hint=hint
+                ) from error
+            write_bytes(folder / runtime, file.content)
+    return {"runtimes": list(goal.runtimes)}
+
+
 def finish(
     folder: Path,
-    dense: Path,
-    chosen: Sequence[Trial],
+    plain: Mapping[str, bytes],
+    chosen: Sequence[tuple[Trial, Path]],
     data: TrainingData,
     goal: Goal,
     floor: float,
@@ -53,31 +74,35 @@ def finish(
 ) -> dict[str, Any]:
     """Export the models of `chosen` into `folder`, the likeliest first; as many as time allows.
 
+    The last one is the dense model, a trial without steps, which has no recipe; it is passed over
+    for want of time only where another one keeps the accuracy. `plain` are the dense model's files
+    in float32, by runtime.
+
     Returns a JSON object: `front`, a row for each artefact that no other one beats in bytes,
     latency and accuracy; `recommended`, by runtime, with `reasons`; `dense`, what the dense model
-    takes in each runtime; `failed`.
+    takes in each runtime; `failed`; `cut`, whether time was too short for some of `chosen`.
     """
     made: list[_Made] = []
     failed: list[dict[str, Any]] = []
-    plain: dict[str, bytes] = {}
+    cut = False
     with contextlib.ExitStack() as stack:
-        whole = stack.enter_context(ExportJob(dense, data.data, threads=threads))
-        for runtime in goal.runtimes:
-            file_format = find(runtime).format
-            plain[runtime] = whole.build(file_format, Request(runtime, encoding="dense")).content
-        for trial in chosen:
-            if made and not may_go_on():
-                break
-            job = stack.enter_context(ExportJob(trial.model, data.data, threads=threads))
+        for trial, model in chosen:
+            held = any(one.row["validation_accuracy"] >= floor for one in made)
+            if made and (held or trial.steps) and not may_go_on():
+                cut = True
+                continue
+            job = stack.enter_context(
+                ExportJob(model, data.data, threads=threads, validation=len(data.validation))
+            )
             for runtime in goal.runtimes:
                 listener.stage(f"export {trial.result['nonzeros']:,} weights for {runtime}")
                 try:
-                    checked = best_variant(job, runtime, goal, floor)
+                    found = best_variants(job, runtime, goal, floor)
                 except CompressorError as error:
                     failed.append({"trial": trial.name, "runtime": runtime, "error": str(error)})
                     continue
-                made.append(_Made(trial, job, checked, _row(trial, checked)))
-        found = {runtime: _measured(made, plain[runtime], runtime, listener) for runtime in plain}
+                made += [_Made(trial, job, checked, _row(trial, checked)) for checked in found]
+        times = {runtime: _measured(made, plain[runtime], runtime, listener) for runtime in plain}
         rows = [one.row for one in made]
         recommended, reasons = {}, {}
         for runtime in goal.runtimes:
@@ -101,27 +126,34 @@ def finish(
                 continue
             front.append(one.row)
             one.row["accuracy"] = record["verdict"]["accuracy"]
+            if not one.trial.steps:
+                continue
             written = recipe(one.trial).with_export(one.row, sha256(folder / one.row["file"]))
             write_json(folder / f"{one.row['file']}{RECIPE_SUFFIX}", written.describe())
     return {
         "front": sorted(front, key=lambda row: (row["runtime"], row["bytes"])),
         "recommended": recommended,
         "reasons": reasons,
-        "dense": found,
+        "dense": times,
         "failed": failed,
+        "cut": cut,
     }
 
 
-def best_variant(job: ExportJob, runtime: str, goal: Goal, floor: float) -> Checked:
+def best_variants(job: ExportJob, runtime: str, goal: Goal, floor: float) -> list[Checked]:
     """The smallest or fastest variant that passes and keeps the accuracy; else the most accurate.
 
-    Raises CheckFailedError where none passes.
+    Where a latency has to decide among several, all that pass. Raises CheckFailedError where none
+    does.
     """
     file_format = find(runtime).format
     variants = Variants(job, file_format, runtime, goal.minimize, None, SilentListener())
     best = variants.best()
     tried = [best]
-    if best.verdict.passed and _accuracy(best) < floor:
+    # Of the size, the best is the smallest already; latencies are not known yet.
+    too_large = goal.minimize == "latency" and best.size > (goal.max_bytes or math.inf)
+    more = _accuracy(best) < floor or too_large or goal.max_latency_ms is not None
+    if best.verdict.passed and more:
         for quantize in QUANTIZATIONS:
             if quantize == best.request.quantize:
                 continue
@@ -132,10 +164,12 @@ def best_variant(job: ExportJob, runtime: str, goal: Goal, floor: float) -> Chec
         raise CheckFailedError(
             f"no variant does what the model does in {runtime}", value=best.verdict.reason
         )
+    if goal.minimize == "latency" or goal.max_latency_ms is not None:
+        return passed
     holding = [checked for checked in passed if _accuracy(checked) >= floor]
     if holding:
-        return min(holding, key=lambda checked: checked.size)
-    return max(passed, key=_accuracy)
+        return [min(holding, key=lambda checked: checked.size)]
+    return [max(passed, key=_accuracy)]
 
 
 def choose(rows: Sequence[dict[str, Any]], goal: Goal, floor: float) -> tuple[dict[str, Any], str]:
@@ -163,7 +197,7 @@ def _fast(rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
 def _row(trial: Trial, checked: Checked) -> dict[str, Any]:
     request = checked.request
     return {
-        "file": f"{trial.name}-{request.runtime}.{checked.format}",
+        "file": f"{trial.name}-{request.runtime}-{request.quantize}.{checked.format}",
         "trial": trial.name,
         "runtime": request.runtime,
         "quantize": request.quantize,

@@ -14,41 +14,58 @@ from compressor.searching.structure import Structure
 Cost = Literal["weights", "macs"]
 _KEPT = 5
 _MULTIPLE = 8
+_WORST = 1e9
 
 
 class Proposals:
     """Scores widths of one model, each only once."""
 
     def __init__(
-        self, structure: Callable[[], Structure], cost: Cost, evolution: Evolution, seed: int
+        self,
+        structure: Callable[[], Structure],
+        cost: Cost,
+        evolution: Evolution,
+        seed: int,
+        may_go_on: Callable[[], bool] = lambda: True,
     ) -> None:
         self._structure, self._cost = structure, cost
-        self._evolution, self._seed = evolution, seed
+        self._evolution, self._seed, self._may_go_on = evolution, seed, may_go_on
         self._scores: dict[tuple[int, ...], float] = {}
 
     def under(self, share: float) -> dict[str, Any]:
         """The best widths that cost at most this share of the dense model's, the best first.
 
-        A JSON object: `candidates` (widths, score in nats, cost), and `evaluations`.
+        A JSON object: `candidates` (widths, score in nats, cost; none where a single channel of
+        each costs more), `evaluations`, and `cut`, whether time ended before the evolution did.
         """
         structure = self._structure()
         budget = share * self._costs(structure.widths)
         seen: dict[tuple[int, ...], float] = {}
 
+        cut = False
+
         def objective(point: np.ndarray) -> float:
+            nonlocal cut
             widths = self._widths(point, budget)
+            if self._costs(widths) > budget:
+                return _WORST
             key = tuple(widths.values())
+            if seen and key not in seen and not self._may_go_on():
+                cut = True
+                return _WORST
             if key not in self._scores:
                 structure.stitch(widths)
                 score = structure.fit_last()
-                self._scores[key] = score if math.isfinite(score) else 1e9
+                self._scores[key] = score if math.isfinite(score) else _WORST
             seen[key] = self._scores[key]
             return seen[key]
 
         try:
             # All widths in the same proportion, to begin with.
             first = [np.ones(len(structure.widths))]
-            self._evolution.minimise(objective, first, len(structure.widths), self._seed)
+            self._evolution.minimise(
+                objective, first, len(structure.widths), self._seed, self._may_go_on
+            )
         finally:
             structure.restore()
         best = sorted(seen.items(), key=lambda pair: (pair[1], pair[0]))[:_KEPT]
@@ -57,7 +74,8 @@ class Proposals:
             {"widths": widths, "score": score, "cost": self._costs(widths)}
             for widths, score in named
         ]
-        return {"share": share, "candidates": candidates, "evaluations": len(seen)}
+        cut = cut or not self._may_go_on()
+        return {"share": share, "candidates": candidates, "evaluations": len(seen), "cut": cut}
 
     def _costs(self, widths: Mapping[str, int]) -> int:
         structure = self._structure()

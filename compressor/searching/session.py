@@ -33,7 +33,7 @@ from compressor.runtimes import python_of
 from compressor.searching import steps
 from compressor.searching.document import best_first, search_document
 from compressor.searching.evolution import Evolution
-from compressor.searching.finishing import finish
+from compressor.searching.finishing import dense_files, finish
 from compressor.searching.goal import Goal
 from compressor.searching.laboratory import Done, Laboratory, Workers, attempted, measured
 from compressor.searching.proposals import Cost, Proposals
@@ -47,6 +47,7 @@ SEARCH_SUFFIX = "-search"
 SEARCH = "search.json"
 TIME_BUDGET = 600.0
 _ARTEFACTS = "artefacts"
+_DENSE, _DENSE_FILES = "dense", "dense-files"
 _EXPORTED = 3
 
 
@@ -150,12 +151,18 @@ class _Search:
         self._objective = objective_for(self._model, data.data)
         self._laboratory = Laboratory(data)
         listener.stage("measure the model")
-        self._dense = self._step("dense", lambda _: measured(self._model, data, self._objective))
+        self._dense = self._step(_DENSE, lambda _: measured(self._model, data, self._objective))
         examples = len(data.validation)
         self._floor = how.goal.floor(self._dense["validation_accuracy"], examples)
         cost: Cost = "macs" if how.goal.minimize == "latency" else "weights"
         self._cost = cost
-        self._proposals = Proposals(lambda: self._structure, cost, how.evolution, how.seed)
+        self._proposals = Proposals(
+            lambda: self._structure,
+            cost,
+            how.evolution,
+            how.seed,
+            lambda: budget.left_for_trials > 0,
+        )
         self._trials: Trials | None = None
 
     @functools.cached_property
@@ -169,9 +176,21 @@ class _Search:
         self._listener.stage("see what each layer can do without")
         return narrowable(self._model, self._data, self._objective, self._how.seed)
 
+    def _dense_files(self) -> dict[str, bytes]:
+        """The dense model in float32 by runtime, made before there is anything to lose."""
+        goal, threads = self._how.goal, self._how.threads
+        self._step(
+            _DENSE_FILES,
+            lambda here: dense_files(here, self._source, self._data, goal, threads),
+            {"runtimes": list(goal.runtimes)},
+        )
+        folder = self._run.path / _DENSE_FILES
+        return {runtime: (folder / runtime).read_bytes() for runtime in goal.runtimes}
+
     def run(self) -> dict[str, Any]:
         """Do trials, then finish; what is best so far is written whenever it changes."""
         how, goal = self._how, self._how.goal
+        plain = self._dense_files()
         with contextlib.ExitStack() as stack:
             pool = None
             if how.workers > 1:
@@ -195,7 +214,7 @@ class _Search:
             propose = self._propose if can_narrow else None
             strategy = Strategy(trials, self._budget, settings, propose, self._narrow, how.workers)
             strategy.run()
-        return self._finish([trial for trial in trials.done if not trial.failed])
+        return self._finish([trial for trial in trials.done if not trial.failed], plain)
 
     def _propose(self, share: float) -> dict[str, Any]:
         evolution = self._how.evolution
@@ -228,7 +247,10 @@ class _Search:
         if is_finished(path):
             record = read_record(path)
             other = any(record["config"].get(key) != value for key, value in config.items())
-            if other:
+            # What was cut short is done anew where there is more time for it than it took.
+            result = record["result"]
+            cut = result.get("cut", False) and self._budget.left > result["seconds"]
+            if other or cut:
                 return self._run.step(name, timed, config=config, force=True)
             self._budget.add(record["result"]["seconds"])
         return self._run.step(name, timed, config=config)
@@ -255,7 +277,7 @@ class _Search:
     def _holds(self, trial: Trial) -> bool:
         return not trial.failed and trial.result["validation_accuracy"] >= self._floor
 
-    def _finish(self, done: list[Trial]) -> dict[str, Any]:
+    def _finish(self, done: list[Trial], plain: dict[str, bytes]) -> dict[str, Any]:
         trials = self._trials
         assert trials is not None
         if not done:
@@ -265,6 +287,7 @@ class _Search:
             hint = "give more --time-budget" if not reasons else ""
             raise CheckFailedError(what, value=reasons[0] if reasons else None, hint=hint)
         chosen = best_first(done, self._how.goal, self._floor)[:_EXPORTED]
+        whole = Trial(_DENSE, (), self._source.parent, self._dense)
         config = {
             "trials": [trial.name for trial in chosen],
             "goal": self._how.goal.describe(),
@@ -273,8 +296,8 @@ class _Search:
             _ARTEFACTS,
             lambda here: finish(
                 here,
-                self._source,
-                chosen,
+                plain,
+                [*((trial, trial.model) for trial in chosen), (whole, self._source)],
                 self._data,
                 self._how.goal,
                 self._floor,

@@ -47,8 +47,6 @@ _DENSITY = 0.08
 _DOWN, _UP, _CLOSE = 0.72, 1.5, 1.07
 _IDLE = 3
 """shares in a row that are rounded to widths that were tried: nothing is left to try"""
-_RESERVED = 0.18
-"""of the time budget, for what follows the trials"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +99,7 @@ class Strategy:
         return not trial.failed and trial.result["validation_accuracy"] >= self._settings.floor
 
     def _may_go_on(self, estimate: float = 0.0) -> bool:
-        reserve = _RESERVED * (self._budget.seconds or 0.0)
-        return self._trials.may_go_on and self._budget.left > reserve + estimate
+        return self._trials.may_go_on and self._budget.left_for_trials > estimate
 
     # Narrow structures.
 
@@ -110,8 +107,6 @@ class Strategy:
         """The narrow models that are left, the best first; none if none is near the accuracy."""
         started = [trial for share in SHARES for trial in self._started(share)]
         first = self._trained(started, 1.0, "narrow")
-        if not first:
-            return []
         self._find_stretch(first)
         second = self._trained(_promising(first), 3.0, "narrow") or first
         for share in _WIDER:
@@ -136,8 +131,11 @@ class Strategy:
         if not self._may_go_on():
             return []
         assert self._propose is not None
-        best = self._propose(share)["candidates"][0]
-        step = {"kind": "narrow", "widths": best["widths"], "seed": self._settings.seed}
+        candidates = self._propose(share)["candidates"]
+        if not candidates:
+            return []
+        widths = candidates[0]["widths"]
+        step = {"kind": "narrow", "widths": widths, "seed": self._settings.seed}
         trial = self._trials.start(step, lambda: self._narrow(step))
         return [] if trial.failed else [trial]
 
@@ -283,7 +281,7 @@ def _size(trial: Trial) -> int:
 def _promising(trials: Sequence[Trial]) -> list[Trial]:
     """The two smallest whose error is at most twice the least; if there are fewer, by error."""
     errors = {trial.name: 1 - trial.result["validation_accuracy"] for trial in trials}
-    least = min(errors.values())
+    least = min(errors.values(), default=0.0)
     close = [trial for trial in trials if errors[trial.name] <= 2 * least]
     others = sorted((t for t in trials if t not in close), key=lambda t: errors[t.name])
     return [*sorted(close, key=_size), *others][:2]

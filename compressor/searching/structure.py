@@ -269,7 +269,7 @@ class _Scored:
 
     def fit(self) -> float:
         logits, entered = self._run()
-        if self._last is not None and entered is not None:
+        if self._last is not None and entered is not None and self._fitted:
             part = slice(0, self._fitted)
             kernel, bias = self._last.layer.kernel, self._last.layer.bias
             live = entered.any(axis=0)

@@ -20,6 +20,9 @@ from compressor.runs import MODEL, RunDirectory, is_finished, read_record
 from compressor.searching.laboratory import Done, Laboratory, Task, Workers, first_ended
 from compressor.searching.steps import Step
 
+_RESERVED = 0.18
+"""of the time budget, for what follows the trials"""
+
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
@@ -67,6 +70,11 @@ class Budget:
         if self.seconds is None:
             return float("inf")
         return self.seconds - self._before - (time.monotonic() - self._start)
+
+    @property
+    def left_for_trials(self) -> float:
+        """Seconds without those that are reserved for what follows the trials."""
+        return self.left - _RESERVED * (self.seconds or 0.0)
 
 
 class Trials:

@@ -1,0 +1,173 @@
+"""The artefacts of a search on made-up exports: which models and variants are considered."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from compressor.data import TrainingData
+from compressor.errors import CompressorError, ModelError
+from compressor.foundation import SilentListener
+from compressor.searching import Goal, finishing
+from compressor.searching.trials import Trial
+
+NONE, INT8 = ("none", 1000, 0.99, 1.0), ("int8", 300, 0.98, 3.0)
+"""quantisation, bytes, validation accuracy and milliseconds of a variant"""
+RUNTIME = ("onnxruntime",)
+
+
+class _Content(float):
+    """The bytes of a file, of which only the latency counts."""
+
+    def __len__(self):
+        return 1000
+
+
+class _Job(contextlib.AbstractContextManager):
+    """Stands in for `ExportJob`: the variants that it has by the name of the model."""
+
+    variants: dict
+    splits: list
+
+    def __init__(self, model, data, *, threads, validation):
+        self.found = self.variants[Path(model).name]
+        self.splits.append(validation)
+        self.processes = SimpleNamespace(pause=lambda: None)
+
+    def __exit__(self, *_):
+        pass
+
+    def build(self, file_format, request):
+        raise CompressorError("an operation that it does not know")
+
+
+class _Variants:
+    """Stands in for `Variants`: the best is the smallest, or the fastest."""
+
+    def __init__(self, job, file_format, runtime, optimize, encoding, listener):
+        self._job, self._optimize = job, optimize
+
+    def best(self):
+        measure = 1 if self._optimize == "size" else 3
+        return self.one(min(self._job.found, key=lambda variant: variant[measure])[0])
+
+    def one(self, quantize):
+        found = [v for v in self._job.found if v[0] == quantize]
+        if not found:
+            raise ModelError("no such variant")
+        _, size, accuracy, latency = found[0]
+        return SimpleNamespace(
+            request=SimpleNamespace(runtime="onnxruntime", quantize=quantize, optimize="size"),
+            format="onnx",
+            size=size,
+            file=SimpleNamespace(content=_Content(latency)),
+            verdict=SimpleNamespace(passed=True, chosen_on=SimpleNamespace(accuracy=accuracy)),
+        )
+
+
+class _Recipe:
+    def with_export(self, row, digest):
+        return self
+
+    def describe(self):
+        return {}
+
+
+@pytest.fixture
+def finish(tiny_data, tmp_path, monkeypatch):
+    """What `finish` makes of trials with these variants, and at last the dense model's."""
+
+    def write(job, checked, path):
+        path.write_text("")
+        return {"verdict": {"accuracy": 0.9}}
+
+    monkeypatch.setattr(finishing, "ExportJob", _Job)
+    monkeypatch.setattr(finishing, "Variants", _Variants)
+    monkeypatch.setattr(finishing, "write_artifact", write)
+    monkeypatch.setattr(
+        finishing, "median_latencies", lambda contents, runtime, rounds: np.array([contents])
+    )
+    monkeypatch.setattr(_Job, "splits", [], raising=False)
+
+    def make(goal, *trials, dense=(), may_go_on=True):
+        monkeypatch.setattr(
+            _Job, "variants", {f"{n}": t for n, t in enumerate((*trials, dense))}, raising=False
+        )
+        steps = [({"kind": "train"},)] * len(trials) + [()]
+        chosen = [
+            (Trial(f"trial-{n}", step, Path(), {"nonzeros": 5}), Path(str(n)))
+            for n, step in enumerate(steps)
+        ]
+        return finishing.finish(
+            tmp_path,
+            {"onnxruntime": _Content(4.0)},
+            chosen,
+            TrainingData.of(tiny_data, 30),
+            goal,
+            0.95,
+            lambda trial: _Recipe(),
+            threads=1,
+            listener=SilentListener(),
+            may_go_on=lambda: may_go_on,
+        )
+
+    return make
+
+
+def _recommended(found):
+    return found["recommended"]["onnxruntime"]
+
+
+def test_a_limit_of_the_latency_chooses_the_variant(finish):
+    free = finish(Goal(runtimes=RUNTIME), [NONE, INT8], dense=[NONE])
+    limited = finish(Goal(max_latency_ms=2, runtimes=RUNTIME), [NONE, INT8], dense=[NONE])
+
+    assert _recommended(free) == "trial-0-onnxruntime-int8.onnx"
+    assert _recommended(limited) == "trial-0-onnxruntime-none.onnx"
+
+
+def test_a_limit_of_the_bytes_chooses_the_variant(finish):
+    goal = Goal("latency", max_bytes=500, runtimes=RUNTIME)
+
+    found = finish(goal, [NONE, INT8], dense=[NONE])
+
+    assert _recommended(found) == "trial-0-onnxruntime-int8.onnx"
+
+
+def test_the_dense_model_is_the_last_candidate_without_a_recipe(finish, tmp_path):
+    poor = ("none", 10, 0.5, 1.0)
+
+    found = finish(Goal(runtimes=RUNTIME), [poor], [poor], dense=[NONE, INT8], may_go_on=False)
+
+    assert _recommended(found) == "trial-2-onnxruntime-int8.onnx"
+    assert found["cut"] and len(found["front"]) == 2
+    assert len(list(tmp_path.glob("*.recipe.json"))) == 1
+
+
+def test_without_time_the_first_that_keeps_the_accuracy_is_enough(finish):
+    cut = finish(Goal(runtimes=RUNTIME), [NONE], [INT8], dense=[NONE], may_go_on=False)
+    whole = finish(Goal(runtimes=RUNTIME), [NONE], [INT8], dense=[NONE])
+
+    assert cut["cut"] and _recommended(cut) == "trial-0-onnxruntime-none.onnx"
+    assert not whole["cut"] and _recommended(whole) == "trial-1-onnxruntime-int8.onnx"
+
+
+def test_artefacts_are_judged_on_the_examples_that_the_search_set_aside(finish):
+    finish(Goal(runtimes=RUNTIME), [NONE], dense=[NONE])
+
+    assert _Job.splits == [30, 30]
+
+
+def test_a_model_that_cannot_be_exported_is_refused_at_once(
+    finish, tiny_data, tmp_path, monkeypatch, rejected
+):
+    monkeypatch.setattr(_Job, "variants", {"x": []}, raising=False)
+    part = TrainingData.of(tiny_data, 30)
+
+    message = rejected(ModelError, finishing.dense_files, tmp_path, Path("x"), part, Goal(), None)
+
+    assert "cannot be exported to" in message and "--format" in message
