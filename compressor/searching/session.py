@@ -35,10 +35,17 @@ from compressor.searching.document import best_first, search_document
 from compressor.searching.evolution import Evolution
 from compressor.searching.finishing import dense_files, finish
 from compressor.searching.goal import Goal
-from compressor.searching.laboratory import Done, Laboratory, Workers, attempted, measured
+from compressor.searching.laboratory import (
+    Done,
+    Laboratory,
+    Workers,
+    attempted,
+    measured,
+    training_pace,
+)
 from compressor.searching.proposals import Cost, Proposals
 from compressor.searching.recipe import Recipe
-from compressor.searching.strategy import Settings, Strategy
+from compressor.searching.strategy import BATCH, Settings, Strategy
 from compressor.searching.structure import Structure, narrowable
 from compressor.searching.trials import Budget, Trial, Trials
 from deploy import describe_machine
@@ -106,9 +113,11 @@ def search(
         "threads": threads,
         "worker_threads": max(threads // workers, 1),
     }
+    loaded = load_model(source)
+    steps.check_trainable(loaded)
     with RunDirectory(folder, identity, force=force) as run:
         how = _How(goal, evolution, max_steps, seed, workers, threads)
-        return _Search(run, source, part, how, Budget(seconds, trials), listener).run()
+        return _Search(run, source, loaded, part, how, Budget(seconds, trials), listener).run()
 
 
 def _check_limits(
@@ -140,6 +149,7 @@ class _Search:
         self,
         run: RunDirectory,
         source: Path,
+        model: Any,
         data: TrainingData,
         how: _How,
         budget: Budget,
@@ -147,7 +157,7 @@ class _Search:
     ) -> None:
         self._run, self._source, self._data, self._how = run, source, data, how
         self._budget, self._listener = budget, listener
-        self._model = load_model(source)
+        self._model = model
         self._objective = objective_for(self._model, data.data)
         self._laboratory = Laboratory(data)
         listener.stage("measure the model")
@@ -176,6 +186,14 @@ class _Search:
         self._listener.stage("see what each layer can do without")
         return narrowable(self._model, self._data, self._objective, self._how.seed)
 
+    def _pace(self) -> float:
+        """Kept with the trials, whose lengths follow from it; 0 where the time is not limited."""
+        if self._budget.seconds is None:
+            return 0.0
+        model, data = self._model, self._data
+        found = self._step("pace", lambda _: {"pace": training_pace(model, data, BATCH)})
+        return float(found["pace"])
+
     def _dense_files(self) -> dict[str, bytes]:
         """The dense model in float32 by runtime, made before there is anything to lose."""
         goal, threads = self._how.goal, self._how.threads
@@ -203,10 +221,11 @@ class _Search:
             settings = Settings(
                 goal.minimize,
                 self._floor,
-                self._data.steps(1, 128),
+                self._data.steps(1, BATCH),
                 self._dense["weights"],
                 how.seed,
                 how.max_steps,
+                self._pace(),
             )
             can_narrow = self._step(
                 "structure", lambda _: {"narrows": self._maybe_structure is not None}

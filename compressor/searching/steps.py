@@ -14,6 +14,7 @@ import numpy as np
 
 from compressor import training
 from compressor.data import TrainingData
+from compressor.errors import ModelError
 from compressor.models import Objective, count_parameters, layer_macs, preprocessing_of
 from compressor.pruning.kernels import all_kernels
 from compressor.pruning.masks import apply_masks, remove_masks
@@ -27,6 +28,13 @@ Step = Mapping[str, Any]
 """`kind` narrow: `widths`, `seed`. `kind` train or sparse: `steps`, `batch_size`, `learning_rate`,
 `dropout_scale`, `distillation` (weight, temperature), `teacher` (the number of earlier steps whose
 model teaches; 0: the dense one), `seed`; sparse also `sparsity` by kernel, and `ramp`."""
+
+
+def check_trainable(model: Any) -> None:
+    """Raise ModelError for a model that no step can change."""
+    if not any(kernel.variable.trainable for kernel in all_kernels(model).values()):
+        what = "the model has no kernel that can be trained"
+        raise ModelError(what, value=model.name, hint="set trainable = True, and save it again")
 
 
 def narrow(structure: Structure, data: TrainingData, widths: Mapping[str, int]) -> Any:

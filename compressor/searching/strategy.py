@@ -29,8 +29,8 @@ _WIDER = (1 / 6, 1 / 2.5)
 """What is tried where those come nowhere near the accuracy, before the dense model itself."""
 _NEAR = 1.5
 """times the error that is allowed: what a longer training may make up for"""
-_BATCH = 128
-_NARROW_EPOCHS = 6.0
+BATCH = 128
+_NARROW_EPOCHS, _SPARSE_EPOCHS = 6.0, 10.0
 _LONGER = 8.0
 """epochs of the narrow model that single weights are taken from"""
 _LEAST_STEPS = 430
@@ -39,6 +39,8 @@ _PLANNED_EPOCHS = 55
 """of narrow models, in the shortest search that does all it should"""
 _TRAINED_PART = 0.5
 """of the time budget that those are to take"""
+_FIRST_PART = 0.2
+"""of the time budget that the first trainings may take, if they were of the dense model"""
 _NARROW_RATE, _SPARSE_RATE = 4e-3, 6e-3
 _DISTILLATION = {"weight": 0.7, "temperature": 3.0}
 _RAMP = 0.5
@@ -63,6 +65,8 @@ class Settings:
     seed: int
     most_steps: int | None = None
     """of a training"""
+    pace: float = 0.0
+    """seconds that a step of training the dense model takes, about; 0: not known"""
 
 
 class Strategy:
@@ -86,10 +90,13 @@ class Strategy:
     def run(self) -> None:
         """Try until time or trials are used up, or nothing is left to try."""
         if self._propose is None:
+            self._fit_first(_SPARSE_EPOCHS)
             self._close_in(None)
         elif self._settings.minimize == "latency":
+            self._fit_first(_NARROW_EPOCHS)
             self._close_in_widths()
         else:
+            self._fit_first(len(SHARES))
             best = self._halved()[:1]
             longer = self._trained(best, _LONGER, "narrow")
             self._close_in(min((*best, *longer), key=_loss, default=None))
@@ -152,6 +159,12 @@ class Strategy:
             title,
         )
 
+    def _fit_first(self, epochs: float) -> None:
+        """Shorten the first trainings, of so many epochs, where a slow model takes all the time."""
+        if self._budget.seconds is not None:
+            needed = epochs * max(self._settings.epoch, _LEAST_STEPS) * self._settings.pace
+            self._stretch = min(_FIRST_PART * self._budget.seconds / max(needed, 1e-9), 1.0)
+
     def _find_stretch(self, trials: Sequence[Trial]) -> None:
         """Lengthen or shorten trainings, so that those that should be done fit the time."""
         if self._budget.seconds is None or not trials:
@@ -168,7 +181,7 @@ class Strategy:
     def _close_in(self, narrow: Trial | None) -> None:
         """Find the fewest weights that keep the accuracy, from the model of one trial."""
         weights = self._weights_of(narrow)
-        epochs, kept = 10.0, round(_DENSITY * weights)
+        epochs, kept = _SPARSE_EPOCHS, round(_DENSITY * weights)
         held, failed = math.inf, 0.0
         tried: set[tuple[int, float]] = set()
         while self._may_go_on(self._last_seconds()) and (kept, epochs) not in tried:
@@ -254,7 +267,7 @@ class Strategy:
         return {
             "kind": "train",
             "steps": min(steps, settings.most_steps or steps),
-            "batch_size": _BATCH,
+            "batch_size": BATCH,
             "learning_rate": rate,
             "dropout_scale": min(math.sqrt(density), 1.0),
             "distillation": _DISTILLATION,

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+import compressor
 from compressor.data import TrainingData
-from compressor.errors import CheckpointError, UsageError
+from compressor.errors import CheckpointError, ModelError, UsageError
 from compressor.models import objective_for
 from compressor.pruning import all_kernels
 from compressor.searching import SCHEMES, Evolution, Goal, read_recipe
@@ -17,9 +17,7 @@ from compressor.searching.allocation import lamp
 from compressor.searching.finishing import choose
 from compressor.searching.proposals import Proposals
 from compressor.searching.steps import narrow
-from compressor.searching.strategy import Settings, Strategy
 from compressor.searching.structure import Structure
-from compressor.searching.trials import Budget, Trial
 
 STEP = {
     "kind": "train",
@@ -203,88 +201,6 @@ def test_what_is_no_recipe_is_refused(change, said, tmp_path, rejected):
     assert said in rejected(CheckpointError, read_recipe, path)
 
 
-class _MadeUpTrials:
-    """Stands in for `Trials`: a model keeps the accuracy where it has enough weights."""
-
-    def __init__(self, wide, enough, most):
-        self.done, self._most = [], most
-        self._wide, self._enough = wide, enough
-
-    @property
-    def may_go_on(self):
-        return len(self.done) < self._most
-
-    def model_of(self, trial):
-        return Path("unused")
-
-    def start(self, step, make):
-        return self._trial((step,), step["widths"]["all"], step["widths"]["all"])
-
-    def train(self, wanted, title):
-        found = []
-        for parent, step in wanted[: self._most - len(self.done)]:
-            steps = (*(parent.steps if parent else ()), step)
-            weights = parent.result["weights"] if parent else 10_000
-            nonzeros = weights
-            if step["kind"] == "sparse":
-                nonzeros = round((1 - step["sparsity"]["all"]) * 10_000)
-            found.append(self._trial(steps, weights, nonzeros))
-            self.done.append(found[-1])
-        return found
-
-    def _trial(self, steps, weights, nonzeros):
-        good = weights >= self._wide and nonzeros >= self._enough
-        accuracy = 0.99 if good else 0.5 + 0.4 * nonzeros / 10_000
-        result = {
-            "weights": weights,
-            "nonzeros": nonzeros,
-            "validation_accuracy": accuracy,
-            "validation_loss": 1 - accuracy,
-            "seconds": 1.0,
-        }
-        return Trial(f"trial-{len(self.done)}", steps, Path("unused"), result)
-
-
-@pytest.fixture
-def strategy(monkeypatch):
-    """A strategy on made-up trials, whose proposals cost exactly their share of 10,000 weights."""
-
-    def make(trials):
-        kept = {}
-        monkeypatch.setattr(Strategy, "_weights_of", lambda self, trial: 10_000)
-        monkeypatch.setattr(Strategy, "_kernels_of", lambda self, trial: kept)
-        sparsity = lambda kernels, count: {"all": 1 - count / 10_000}  # noqa: E731
-        monkeypatch.setattr("compressor.searching.strategy.lamp", sparsity)
-
-        def propose(share):
-            return {"candidates": [{"widths": {"all": round(share * 10_000)}}]}
-
-        settings = Settings("size", 0.98, epoch=10, weights=10_000, seed=0)
-        return Strategy(trials, Budget(None, None), settings, propose, lambda step: None)
-
-    return make
-
-
-def test_the_weights_are_closed_in_on_the_fewest_that_keep_the_accuracy(strategy):
-    trials = _MadeUpTrials(wide=1, enough=37, most=40)
-
-    strategy(trials).run()
-
-    held = [t.result["nonzeros"] for t in trials.done if t.result["validation_accuracy"] > 0.98]
-    assert 37 <= min(held) <= 37 * 1.1
-
-
-def test_where_narrow_models_fail_wider_ones_are_tried_and_the_dense_one_last(strategy):
-    wide, dense = _MadeUpTrials(1_500, 1, 12), _MadeUpTrials(9_000, 1, 12)
-
-    strategy(wide).run()
-    strategy(dense).run()
-
-    widths = [t.steps[0]["widths"]["all"] for t in wide.done]
-    assert max(widths) == widths[-1] == round(10_000 / 6)
-    assert [t.steps[0]["kind"] for t in dense.done][-1] == "sparse"
-
-
 def test_what_keeps_to_the_goal_is_preferred_to_what_is_only_fast():
     row = {"bytes": 10, "latency_ms": 1.0}
     fast = row | {"file": "fast", "validation_accuracy": 0.97, "ratio": 0.9}
@@ -294,3 +210,45 @@ def test_what_keeps_to_the_goal_is_preferred_to_what_is_only_fast():
     assert choose([fast, slow], Goal(), 0.989)[0] is slow
     assert choose([fast, slow, both], Goal(), 0.989)[0] is both
     assert choose([fast], Goal(), 0.989)[0] is fast
+
+
+def test_proposals_end_with_the_time_and_none_is_over_the_budget(keras, tiny_data):
+    layers = [keras.layers.Dense(8, activation="relu") for _ in range(2)]
+    shape = [keras.Input((8, 8, 1)), keras.layers.Flatten()]
+    model = keras.Sequential([*shape, *layers, keras.layers.Dense(4)])
+    structure = Structure(model, TrainingData.of(tiny_data, 24), objective_for(model, tiny_data), 0)
+
+    def under(share, may_go_on):
+        how = Evolution(population=6, generations=2)
+        proposals = Proposals(lambda: structure, "weights", how, 0, may_go_on)
+        return proposals.under(share)
+
+    cut, whole = under(0.5, lambda: False), under(0.5, lambda: True)
+
+    assert cut["cut"] and cut["evaluations"] == 1
+    assert not whole["cut"] and whole["evaluations"] > 1
+    assert under(1e-3, lambda: True)["candidates"] == []
+
+
+def test_a_score_on_fewer_than_three_examples_is_a_number(small_net, tiny_data):
+    model = small_net()
+    structure = Structure(model, TrainingData.of(tiny_data, 2), objective_for(model, tiny_data), 0)
+
+    structure.stitch({"hidden": 3})
+
+    assert np.isfinite(structure.fit_last())
+    assert all(np.isfinite(variable.numpy()).all() for variable in model.variables)
+
+
+def test_a_frozen_model_is_refused_before_anything_is_made(
+    small_net, tiny_data, tmp_path, rejected
+):
+    model = small_net(trainable=False, last={"trainable": False})
+    model.save(tmp_path / "frozen.keras")
+
+    message = rejected(
+        ModelError, compressor.search, tmp_path / "frozen.keras", tiny_data, trials=1
+    )
+
+    assert "trainable" in message
+    assert not (tmp_path / "frozen-search").exists()

@@ -1,0 +1,131 @@
+"""What a search tries, and in which order, on made-up trials."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from compressor.searching.strategy import Settings, Strategy
+from compressor.searching.trials import Budget, Trial
+
+
+class _MadeUpTrials:
+    """Stands in for `Trials`: a model keeps the accuracy where it has enough weights."""
+
+    def __init__(self, wide, enough, most):
+        self.done, self._most = [], most
+        self._wide, self._enough = wide, enough
+
+    @property
+    def may_go_on(self):
+        return len(self.done) < self._most
+
+    def model_of(self, trial):
+        return Path("unused")
+
+    def start(self, step, make):
+        return self._trial((step,), step["widths"]["all"], step["widths"]["all"])
+
+    def train(self, wanted, title):
+        found = []
+        for parent, step in wanted[: self._most - len(self.done)]:
+            steps = (*(parent.steps if parent else ()), step)
+            weights = parent.result["weights"] if parent else 10_000
+            nonzeros = weights
+            if step["kind"] == "sparse":
+                nonzeros = round((1 - step["sparsity"]["all"]) * 10_000)
+            found.append(self._trial(steps, weights, nonzeros))
+            self.done.append(found[-1])
+        return found
+
+    def _trial(self, steps, weights, nonzeros):
+        good = weights >= self._wide and nonzeros >= self._enough
+        accuracy = 0.99 if good else 0.5 + 0.4 * nonzeros / 10_000
+        result = {
+            "weights": weights,
+            "nonzeros": nonzeros,
+            "validation_accuracy": accuracy,
+            "validation_loss": 1 - accuracy,
+            "seconds": 1.0,
+        }
+        return Trial(f"trial-{len(self.done)}", steps, Path("unused"), result)
+
+
+@pytest.fixture
+def strategy(monkeypatch):
+    """A strategy on made-up trials, whose proposals cost exactly their share of 10,000 weights."""
+
+    def make(trials):
+        kept = {}
+        monkeypatch.setattr(Strategy, "_weights_of", lambda self, trial: 10_000)
+        monkeypatch.setattr(Strategy, "_kernels_of", lambda self, trial: kept)
+        sparsity = lambda kernels, count: {"all": 1 - count / 10_000}  # noqa: E731
+        monkeypatch.setattr("compressor.searching.strategy.lamp", sparsity)
+
+        def propose(share):
+            return {"candidates": [{"widths": {"all": round(share * 10_000)}}]}
+
+        settings = Settings("size", 0.98, epoch=10, weights=10_000, seed=0)
+        return Strategy(trials, Budget(None, None), settings, propose, lambda step: None)
+
+    return make
+
+
+def test_the_weights_are_closed_in_on_the_fewest_that_keep_the_accuracy(strategy):
+    trials = _MadeUpTrials(wide=1, enough=37, most=40)
+
+    strategy(trials).run()
+
+    held = [t.result["nonzeros"] for t in trials.done if t.result["validation_accuracy"] > 0.98]
+    assert 37 <= min(held) <= 37 * 1.1
+
+
+def test_where_narrow_models_fail_wider_ones_are_tried_and_the_dense_one_last(strategy):
+    wide, dense = _MadeUpTrials(1_500, 1, 12), _MadeUpTrials(9_000, 1, 12)
+
+    strategy(wide).run()
+    strategy(dense).run()
+
+    widths = [t.steps[0]["widths"]["all"] for t in wide.done]
+    assert max(widths) == widths[-1] == round(10_000 / 6)
+    assert [t.steps[0]["kind"] for t in dense.done][-1] == "sparse"
+
+
+class _MeasuredTrials(_MadeUpTrials):
+    """Remembers how many steps were trained; all models keep the accuracy."""
+
+    def train(self, wanted, title):
+        self.steps = [*getattr(self, "steps", []), *(step["steps"] for _, step in wanted)]
+        return super().train(wanted, title)
+
+
+@pytest.mark.parametrize("minimize", ["size", "latency"])
+def test_the_first_trainings_of_a_slow_model_fit_the_time(strategy, minimize):
+    trials = _MeasuredTrials(wide=1, enough=1, most=3)
+    made = strategy(trials)
+    made._settings = dataclasses.replace(made._settings, minimize=minimize, pace=1.0)
+    made._budget = Budget(600.0, None)
+
+    made.run()
+
+    first = trials.steps[:3] if minimize == "size" else trials.steps[:1]
+    assert 10 < sum(first) <= 121
+
+
+def test_a_search_ends_where_nothing_new_is_left(strategy):
+    class Repeating(_MadeUpTrials):
+        """Every model is the one that was done before, after the first."""
+
+        def train(self, wanted, title):
+            return [self.done[0]] if self.done else super().train(wanted[:1], title)
+
+    for minimize in ("size", "latency"):
+        trials = Repeating(wide=1, enough=1, most=40)
+        made = strategy(trials)
+        made._settings = dataclasses.replace(made._settings, minimize=minimize)
+
+        made.run()
+
+        assert len(trials.done) == 1
