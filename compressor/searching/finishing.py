@@ -91,9 +91,16 @@ def finish(
             if made and (held or trial.steps) and not may_go_on():
                 cut = True
                 continue
-            job = stack.enter_context(
-                ExportJob(model, data.data, threads=threads, validation=len(data.validation))
-            )
+            try:
+                job = stack.enter_context(
+                    ExportJob(model, data.data, threads=threads, validation=len(data.validation))
+                )
+            except CompressorError as error:  # outputs that are no numbers
+                failed += [
+                    {"trial": trial.name, "runtime": runtime, "error": str(error)}
+                    for runtime in goal.runtimes
+                ]
+                continue
             for runtime in goal.runtimes:
                 listener.stage(f"export {trial.result['nonzeros']:,} weights for {runtime}")
                 try:

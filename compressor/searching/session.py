@@ -156,8 +156,7 @@ class _Search:
         listener: Listener,
     ) -> None:
         self._run, self._source, self._data, self._how = run, source, data, how
-        self._budget, self._listener = budget, listener
-        self._model = model
+        self._budget, self._listener, self._model = budget, listener, model
         self._objective = objective_for(self._model, data.data)
         self._laboratory = Laboratory(data)
         listener.stage("measure the model")
@@ -267,8 +266,9 @@ class _Search:
             record = read_record(path)
             other = any(record["config"].get(key) != value for key, value in config.items())
             # What was cut short is done anew where there is more time for it than it took.
-            result = record["result"]
-            cut = result.get("cut", False) and self._budget.left > result["seconds"]
+            result, budget = record["result"], self._budget
+            left = budget.left if name == _ARTEFACTS else budget.left_for_trials
+            cut = result.get("cut", False) and left > result["seconds"]
             if other or cut:
                 return self._run.step(name, timed, config=config, force=True)
             self._budget.add(record["result"]["seconds"])
@@ -300,7 +300,8 @@ class _Search:
         trials = self._trials
         assert trials is not None
         if not done:
-            self._write("failed", trials.done, self._earlier())
+            if self._earlier() is None:
+                self._write("failed", trials.done, None)
             reasons = [trial.result["error"] for trial in trials.done]
             what = "no trial came to an end"
             hint = "give more --time-budget" if not reasons else ""
