@@ -62,6 +62,7 @@ def test_nonzeros_are_counted_and_held_to_what_was_asked(pruned_cnn):
         pruning.check_nonzeros(pruned_cnn, 0.8)
 
 
+@pytest.mark.slow
 def test_tfmot_is_given_our_weights_batches_and_options_and_runs_once(
     pruned_cnn, tiny_data, tmp_path, monkeypatch
 ):

@@ -15,6 +15,7 @@ from compressor.models.layers import count_parameters
 from compressor.models.paper import paper_cnn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "weights"), [(14, 589_824), (28, 3_211_264), (56, 12_845_056)])
 def test_images_are_of_another_size_and_the_paper_s_cnn_takes_them(side, weights):
     data = _scaling._resized(load_dataset(None), side, 20)

@@ -77,6 +77,7 @@ def test_nothing_but_the_results_is_printed(model: Path, module: Path) -> None:
     assert "scale" in {row["layer"] for row in found["layers"]}
 
 
+@pytest.mark.slow
 def test_a_run_resumes_with_its_module_and_notices_a_changed_one(
     model: Path, module: Path, quadrants: Path, tmp_path: Path, fresh: None
 ) -> None:
@@ -96,6 +97,7 @@ def test_a_run_resumes_with_its_module_and_notices_a_changed_one(
     assert _prune(model, own, quadrants, run, "--force").code == 0
 
 
+@pytest.mark.slow
 def test_what_follows_a_pruning_takes_it(
     keras: Any, model: Path, module: Path, quadrants: Path, tmp_path: Path
 ) -> None:

@@ -21,6 +21,7 @@ def _kept(shape: tuple[int, int], sparsity: float) -> int:
     return kept_weights(shape[0] * shape[1], sparsity)
 
 
+@pytest.mark.slow
 def test_every_step_leaves_its_folder(paper_line: Any) -> None:
     assert paper_line.outcome.code == 0, paper_line.outcome.stderr
     assert {path.name for path in paper_line.run.iterdir() if path.is_dir()} == {

@@ -91,6 +91,7 @@ def test_the_rest_is_reported_and_the_row_says_why(
         assert [row["onnx_smallest_error"] != "" for row in csv.DictReader(file)] == [True, True]
 
 
+@pytest.mark.slow
 def test_the_next_export_does_only_what_failed_again(
     undisturbed: Any, tmp_path: Path, exports: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

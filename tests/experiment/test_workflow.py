@@ -236,6 +236,7 @@ def test_prune_and_sparsify_a_model_of_ones_own(own, tiny_data):
     assert records["step_3"]["accuracy"] == records["step_2_2"]["accuracy"]
 
 
+@pytest.mark.slow
 def test_prune_alone(own, prune, tmp_path):
     folder, _ = own
     found = prune(

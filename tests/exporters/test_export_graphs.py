@@ -19,6 +19,9 @@ from compressor.errors import CheckpointError, CompressorError, UsageError
 
 FORMATS = ("tflite", "onnx")
 
+_QUICK = ("GRU", "attention", "batch normalization 7", "if", "local functions", "several outputs")
+"""Styles that are not left to `make test-all`."""
+
 
 def _answers(path: Path, x: np.ndarray) -> np.ndarray:
     """What the runtime gives, by its own Python interface."""
@@ -141,7 +144,13 @@ def test_by_default_the_variant_is_called_small(tmp_path: Path) -> None:
     assert record["path"] == str(tmp_path / "found-small.onnx")
 
 
-@pytest.mark.parametrize("name", sorted(STYLES))
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in _QUICK else pytest.param(name, marks=pytest.mark.slow)
+        for name in sorted(STYLES)
+    ],
+)
 def test_the_styles_of_other_exporters(name: str, tmp_path: Path) -> None:
     source = write_style(tmp_path / "found.onnx", name)
     try:

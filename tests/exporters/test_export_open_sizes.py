@@ -55,6 +55,7 @@ def data() -> Dataset:
     return Dataset.from_arrays("steps", x, labels, x[:20], labels[:20])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [conv1d, attention])
 def test_onnx_stays_open_and_is_right_at_another_size(
     keras: Any, data: Dataset, tmp_path: Path, build: Callable[[Any], Any]

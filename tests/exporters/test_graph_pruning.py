@@ -42,6 +42,7 @@ def test_the_largest_weights_of_each_kernel_stay(kind: str, tmp_path: Path) -> N
     assert small["bytes"] < 0.75 * source.stat().st_size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize(("granularity", "width"), [("1x4", 4), ("2:4", 4)])
 def test_groups_run_along_the_inputs(

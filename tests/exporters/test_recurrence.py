@@ -104,7 +104,13 @@ MODELS = {
 
 
 @pytest.mark.parametrize("unrolled", [1, 9], ids=["loop", "unrolled"])
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in ("words", "images") else pytest.param(name, marks=pytest.mark.slow)
+        for name in MODELS
+    ],
+)
 def test_a_traced_layer_computes_what_it_does_in_keras(keras, name, unrolled) -> None:
     model = MODELS[name](keras)
     function = tracing.concrete_function(model, unrolled)

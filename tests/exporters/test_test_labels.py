@@ -78,6 +78,7 @@ def same_latency(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(variants, "median_latencies", latencies_by_size)
 
 
+@pytest.mark.slow
 def test_auto_writes_the_same_file(
     model: Path, swapped: tuple[str, Swapped], tmp_path: Path, same_latency: None
 ) -> None:

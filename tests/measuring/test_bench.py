@@ -159,6 +159,7 @@ def test_without_a_description_nothing_is_proven_but_all_is_measured(copied, tin
     assert not run["artefacts"][0]["described"] and run["artefacts"][0]["accuracy"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("how", "at", "said"),
     [

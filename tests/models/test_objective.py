@@ -127,6 +127,7 @@ COMPILED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMPILED)
 @pytest.mark.parametrize("as_file", [False, True])
 def test_a_compiled_loss_is_used(keras, net, reloaded, tiny_data, name, as_file):

@@ -99,6 +99,7 @@ def test_a_lost_step_is_done_again_and_gives_the_same(
     assert all((a == b).all() for a, b in zip(before, after, strict=True))
 
 
+@pytest.mark.slow
 def test_other_options_are_refused_and_named(rejected, iterative, prune):
     for spec, options, said in (
         (PruningSpec(0.9, schedule="iterative", rounds=2), {}, "rounds was 3, is now 2"),

@@ -98,6 +98,7 @@ def test_a_cut_connection_costs_the_request_and_the_next_one_connects_again(
         assert len(runner.measure(runs=3)) == 3
 
 
+@pytest.mark.slow
 def test_bench_measures_there(bare, artefacts, tiny_file, tmp_path, no_leftovers) -> None:
     output = tmp_path / "bench.json"
 

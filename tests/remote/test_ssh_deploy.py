@@ -152,6 +152,7 @@ def test_a_server_of_the_store_goes_over_to_the_new_version(device, versions) ->
         wait_until(lambda: ask() == digest(new))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["vectors", "key", "unsigned"])
 def test_what_fails_there_is_not_served(device, versions, kind) -> None:
     old = versions("old")

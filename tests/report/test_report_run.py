@@ -70,6 +70,7 @@ def test_the_page_of_a_network_with_a_skip(run):
     assert "4 x 4 x 6" in text  # the output of the strided convolution
 
 
+@pytest.mark.slow
 def test_the_model_before_is_the_file_that_was_pruned_and_no_other(run, small_file):
     before = read_run(run).before
     # Biases and beta begin with zeros, and so does the mean of the normalization.

@@ -46,6 +46,7 @@ def test_a_step_is_finished_or_absent(
         shutil.rmtree(run)
 
 
+@pytest.mark.slow
 def test_a_step_that_is_done_again_stays_until_the_new_one_is_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

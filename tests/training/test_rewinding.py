@@ -39,6 +39,7 @@ def original_rates(keras, steps, rate):
     return [float(schedule(step)) for step in range(steps)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("steps", "original"), [(15, 60), (1, 60), (60, 60), (50, 60)])
 def test_each_step_has_the_rate_of_the_originals_last_steps(
     keras, small_net, tiny_data, steps, original

@@ -78,6 +78,7 @@ def test_half_of_the_channels_go_and_the_rest_learns(foreign: Callable, name: st
         assert variable.numpy().all() or variable.name in ("bias", "beta")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK_AND_SLOW)
 def test_a_model_without_its_dead_units_computes_the_same(foreign: Callable, name: str) -> None:
     given = foreign(name)

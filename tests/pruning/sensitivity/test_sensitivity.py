@@ -23,6 +23,7 @@ def _measured(row: Any) -> dict[float, float]:
     return {found.target_sparsity: found.accuracy for found in row.measurements}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "sparsities"),
     [

@@ -63,6 +63,7 @@ def test_the_csv_has_a_row_for_each_measurement(described_of):
         assert (row["dense_accuracy"], row["examples"]) == ("0.98", "1000")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layers", [1, 6, 7, 30])
 def test_a_figure_names_every_layer(described_of, tmp_path, layers):
     paths = write_sensitivity(described_of(layers), tmp_path)
