@@ -28,7 +28,8 @@ from benchmarks._record import save
 COMMAND = str(Path(sys.executable).with_name("compressor"))
 MODELS = {
     **dict.fromkeys(("MobileNet", "MobileNetV2", "MobileNetV3Small", "MobileNetV3Large"), 32),
-    **dict.fromkeys(("EfficientNetB0", "EfficientNetV2B0", "NASNetMobile", "DenseNet121"), 32),
+    **dict.fromkeys(("EfficientNetB0", "EfficientNetV2B0", "DenseNet121"), 32),
+    **dict.fromkeys(("DenseNet169", "NASNetMobile"), 32),
     **dict.fromkeys(("ResNet50", "ResNet50V2", "ConvNeXtTiny", "VGG16"), 32),
     **{"Xception": 71, "InceptionV3": 75, "InceptionResNetV2": 75},
 }
