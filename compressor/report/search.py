@@ -55,7 +55,7 @@ def search_text(document: Mapping[str, Any]) -> str:
             before = document["runtimes"][row["runtime"]]["bytes"]
             text += (
                 f"recommended for {row['runtime']}: artefacts/{row['file']}, "
-                f"{times(before / row['bytes'])} smaller than the model: "
+                f"{times(before / row['bytes'])} times smaller than the model: "
                 f"{document['reasons'][row['runtime']]}\n"
             )
     trials = document["trials"]
