@@ -51,10 +51,7 @@ class Processes:
         With `reference` in the runtime's plain kernels. Raises CheckFailedError where the runtime
         refuses the file, and MissingRuntimeError where it is not available.
         """
-        with temporary_folder("compressor-check-") as folder, self._runner(runtime) as runner:
-            path = folder / f"artefact.{file_format}"
-            path.write_bytes(file.content)
-            facts = runner.load(path, reference=reference)
+        with self._opened(runtime, file_format, file, reference=reference) as (facts, runner):
 
             def run(examples: Reference, batch: int) -> np.ndarray:
                 predict = functools.partial(runner.predict, batch=batch)
@@ -74,11 +71,17 @@ class Processes:
 
         Raises as `loaded` does.
         """
+        with self._opened(runtime, file_format, file) as (_, runner):
+            return runner.predict(arrays, batch=batch)
+
+    @contextlib.contextmanager
+    def _opened(
+        self, runtime: str, file_format: str, file: ExportedFile, *, reference: bool = False
+    ) -> Iterator[tuple[dict[str, Any], Runner]]:
         with temporary_folder("compressor-check-") as folder, self._runner(runtime) as runner:
             path = folder / f"artefact.{file_format}"
             path.write_bytes(file.content)
-            runner.load(path)
-            return runner.predict(arrays, batch=batch)
+            yield runner.load(path, reference=reference), runner
 
     @contextlib.contextmanager
     def _runner(self, runtime: str) -> Iterator[Runner]:

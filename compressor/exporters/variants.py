@@ -241,14 +241,13 @@ class Variants:
         """Whether weights are to be rounded by reconstruction, too."""
         if self.rounding == "nearest" or nearest.request.quantize not in ROUNDED:
             return False
-        if self.job.rounder is None:
-            return False
-        found = nearest.verdict.chosen_on
-        if self.rounding is not None or found.accuracy is None or found.reference_accuracy is None:
-            return self.job.data is not None
-        # An integer's rounding is as coarse as that of the activations, which stays.
-        fine = nearest.request.quantize == "int8" and nearest.verdict.passed
-        return not (fine and found.accuracy >= found.reference_accuracy)
+        if self.rounding is None and nearest.request.quantize == "int8" and nearest.verdict.passed:
+            # An integer's rounding is as coarse as that of the activations, which stays.
+            found = nearest.verdict.chosen_on
+            before, after = found.reference_accuracy, found.accuracy
+            if before is not None and after is not None and after >= before:
+                return False
+        return self.job.rounder is not None
 
 
 def worse(rounded: Checked, nearest: Checked, *, may_grow: bool = True) -> str:

@@ -207,9 +207,7 @@ def _masks(plan: ChannelPlan, gone: np.ndarray) -> dict[str, np.ndarray]:
         # A variance of zero would be divided by, and a dead channel's gain is zero anyway.
         if axis.variable.name == "moving_variance":
             continue
-        shape = [1] * len(axis.variable.shape)
-        shape[axis.axis] = stay.size
-        mask = np.broadcast_to(stay.reshape(shape), tuple(axis.variable.shape))
+        mask = axis.spread(stay)
         key = plan.main_kernels.get(id(axis.variable), f"{axis.layer}:{axis.variable.name}")
         masks[key] = mask & masks[key] if key in masks else mask.copy()
     return masks

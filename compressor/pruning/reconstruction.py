@@ -24,11 +24,11 @@ from compressor.pruning.reconstruction_channels import Consumer, removal_costs
 from compressor.pruning.reconstruction_dense import Dense
 from compressor.pruning.reconstruction_inputs import (
     Calibration,
-    Seen,
     Wanted,
-    most_rows,
+    importance_of,
     rows_of,
     survey,
+    wanted_rows,
 )
 from compressor.pruning.reconstruction_layouts import layout_of
 from compressor.pruning.reconstruction_solver import (
@@ -91,7 +91,7 @@ class Reconstruction:
                 rows = np.where(np.isfinite(rows), rows, 0).astype(np.float64)
                 spread = rows.var(axis=1) if layout.bias is not None else (rows**2).mean(axis=1)
                 weights = layout.to_matrix(values)
-                importance = _importance(seen, weights.shape)[:, None, :].astype(np.float64)
+                importance = importance_of(seen, weights.shape)[:, None, :].astype(np.float64)
                 scale = spread[..., None] * np.square(importance) * seen.places
                 values = layout.to_kernel(weights * scale)
             found[name] = values
@@ -123,10 +123,7 @@ class Reconstruction:
             if axis.role != "consumer" or name not in self._seen:
                 continue
             layout, seen = self._layouts[name], self._seen[name]
-            shape = [1] * len(axis.variable.shape)
-            shape[axis.axis] = -1
-            ids = np.broadcast_to(axis.channels.reshape(shape), tuple(axis.variable.shape))
-            lines = layout.to_matrix(ids)
+            lines = layout.to_matrix(axis.spread(axis.channels))
             if len(lines) > 1 or not np.isin(axis.channels, channels).any():
                 continue
             problem = self._problem(name, lambda name, scores, progress: scores > 0)
@@ -247,7 +244,7 @@ class Reconstruction:
             inputs,
             outputs,
             weights,
-            _importance(self._seen[name], weights.shape),
+            importance_of(self._seen[name], weights.shape),
             bias is not None,
             layout.rectified,
             lambda scores, progress: layout.to_matrix(
@@ -257,9 +254,8 @@ class Reconstruction:
 
     def _wanted(self, name: str) -> Wanted:
         layout, seen = self._layouts[name], self._seen[name]
-        groups, inputs, outputs = layout.to_matrix(self._kernels[name].numpy()).shape
-        most, place = most_rows(groups, inputs, outputs), list(self._kernels).index(name)
-        return Wanted(layout, seen.calls, most, place, groups * inputs * most)
+        shape = layout.to_matrix(self._kernels[name].numpy()).shape
+        return wanted_rows(layout, seen, shape, list(self._kernels).index(name))
 
     def _solve(self, name: str, problem: LayerProblem) -> tuple[np.ndarray, np.ndarray]:
         try:
@@ -278,13 +274,6 @@ class Reconstruction:
             what = "the criterion's mask does not keep what was asked"
             raise CompressorError(what, value=name, hint="return a mask that `keep` gave")
         return np.where(mask, weights, np.float32(0)), mask
-
-
-def _importance(seen: Seen, shape: tuple[int, ...]) -> np.ndarray:
-    groups, _, outputs = shape
-    if seen.importance is None or seen.importance.size != groups * outputs:
-        return np.ones((groups, outputs), np.float32)
-    return seen.importance.reshape(groups, outputs)
 
 
 def grouped(bias: np.ndarray, array: np.ndarray) -> np.ndarray:

@@ -119,6 +119,21 @@ class Wanted:
     """of its rows, at most"""
 
 
+def wanted_rows(layout: Layout, seen: Seen, shape: tuple[int, ...], place: int) -> Wanted:
+    """Which rows of a kernel whose matrix has this `shape`, (groups, in, out)."""
+    groups, inputs, outputs = shape
+    most = most_rows(groups, inputs, outputs)
+    return Wanted(layout, seen.calls, most, place, groups * inputs * most)
+
+
+def importance_of(seen: Seen, shape: tuple[int, ...]) -> np.ndarray:
+    """How much each output of a matrix (groups, in, out) counts, float32 (groups, out)."""
+    groups, _, outputs = shape
+    if seen.importance is None or seen.importance.size != groups * outputs:
+        return np.ones((groups, outputs), np.float32)
+    return seen.importance.reshape(groups, outputs)
+
+
 def rows_of(
     model: Any, wanted: Mapping[str, Wanted], calibration: Calibration
 ) -> dict[str, np.ndarray]:

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data import Dataset, TrainingData
-from compressor.errors import RunDirectoryError, UsageError
+from compressor.errors import UsageError
 from compressor.exporters import ExportJob, Variants, write_artifact
+from compressor.exporters.targets import check_free, runtime_of, target_of
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow, temporary_folder
 from compressor.importing import load_model
 from compressor.models import needed_data, objective_for
 from compressor.runs import MODEL, keras_file, model_digest
-from compressor.runtimes import find, python_of
+from compressor.runtimes import find
 from compressor.searching import steps
 from compressor.searching.laboratory import Laboratory, Task, model_bytes
 from compressor.searching.recipe import Recipe, read_recipe
@@ -44,13 +45,9 @@ def apply_recipe(
     source = keras_file(Path(model))
     runtime = recipe.export["runtime"]
     file_format = find(runtime).format
-    target = Path(output) if output is not None else source.with_suffix(f".{file_format}")
-    if target.suffix != f".{file_format}":
-        raise UsageError(f"a {file_format} artefact is a .{file_format} file", value=target)
-    if target.exists() and not force:
-        hint = "name another with -o, or --force"
-        raise RunDirectoryError("the file is there already", value=target, hint=hint)
-    python_of(runtime)
+    _, target = target_of(model, output, file_format)
+    check_free(target, force)
+    runtime_of(file_format, runtime)
     found = needed_data(source, data)
     part = TrainingData.of(found, min(recipe.validation, max(len(found.y_train) - 1, 1)))
     threads = threads or recipe.threads

@@ -24,7 +24,7 @@ from compressor.pruning.channels import ChannelSet, channel_masks, plan_channels
 from compressor.pruning.kernels import Kernel, all_kernels
 from compressor.pruning.masks import Masks, masked_variables
 from compressor.pruning.reconstruction_channels import PULL, Consumer, removal_costs
-from compressor.pruning.reconstruction_inputs import Wanted, most_rows, rows_of, survey
+from compressor.pruning.reconstruction_inputs import importance_of, rows_of, survey, wanted_rows
 from compressor.pruning.reconstruction_layouts import Layout, layout_of
 from compressor.pruning.rounds import calibration_inputs
 from compressor.training import as_logits
@@ -99,21 +99,14 @@ class Structure:
                 dense = layout.to_matrix(self._kernels[name].numpy())
                 if len(dense) > 1:
                     continue
-                shape = [1] * len(axis.variable.shape)
-                shape[axis.axis] = -1
-                ids = np.broadcast_to(axis.channels.reshape(shape), tuple(axis.variable.shape))
-                channels = layout.to_matrix(ids)[0, :, 0]
+                channels = layout.to_matrix(axis.spread(axis.channels))[0, :, 0]
                 place = list(self._kernels).index(name)
-                most = most_rows(*dense.shape)
-                wanted = Wanted(layout, seen[name].calls, most, place, dense[0].shape[0] * most)
+                wanted = wanted_rows(layout, seen[name], dense.shape, place)
                 rows = rows_of(model, {name: wanted}, calibration)[name][0]
                 rows = rows[np.isfinite(rows).all(axis=1)]
                 mean = rows.mean(axis=0) if layout.bias is not None else np.zeros(rows.shape[1])
                 rows = rows - mean.astype(np.float32)
-                importance = seen[name].importance
-                if importance is None or importance.size != dense.shape[2]:
-                    importance = np.ones(dense.shape[2], np.float32)
-                scale = importance * np.sqrt(seen[name].places)
+                scale = importance_of(seen[name], dense.shape)[0] * np.sqrt(seen[name].places)
                 consumers.append(Consumer(rows, dense[0], scale, channels))
                 takers.append(_Taker(layout, axis.variable, channels, dense[0], _gram(rows), mean))
             self._takers[part.name] = takers

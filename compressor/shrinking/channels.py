@@ -27,6 +27,12 @@ class VariableAxis:
     """producer: the last axis of a kernel, and its bias; follower: depthwise kernels and
     BatchNormalization; consumer: the axis of a kernel that runs over its inputs"""
 
+    def spread(self, values: np.ndarray) -> np.ndarray:
+        """One value a channel, (size of the axis,), broadcast to the variable's shape."""
+        shape = [1] * len(self.variable.shape)
+        shape[self.axis] = -1
+        return np.broadcast_to(values.reshape(shape), tuple(self.variable.shape))
+
 
 @dataclass(frozen=True)
 class ChannelMap:
