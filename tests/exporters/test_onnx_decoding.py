@@ -154,6 +154,27 @@ def test_the_bytes_of_a_chain_are_those_that_the_file_grows_by(kind, encoding):
     assert chain.payload_bytes <= chain.file_bytes
 
 
+def test_many_chains_take_the_bytes_of_each_and_what_they_share_once():
+    values = sparse((64, 50), 0.7)
+    model = graph_model(values)
+    del model.graph.initializer[:]
+    names = [f"layer_{number}/kernel" for number in range(100)] + ["v00", "v01"]
+    nothing = model.graph.ByteSize()
+    model.graph.initializer.extend(numpy_helper.from_array(values, name) for name in names)
+    chains = [make_chain(name, store_codebook(values, zero=True), "gap4") for name in names]
+    alone = [chain.file_bytes for chain in chains]
+    shared = sum(2 + part.ByteSize() for part in chains[0].shared.values())
+
+    insert(model.graph, chains)
+
+    grown = model.graph.ByteSize() - nothing
+    assert grown <= sum(alone) - (len(alone) - 1) * shared + 16
+    made = [name for node in model.graph.node for name in node.output]
+    assert len(set(made)) == len(made) and {"v00", "v01"} <= set(made)
+    # A step of a chain is named in few bytes: it is in the file twice.
+    assert max(len(name) for name in set(made) - set(names)) <= 6
+
+
 def test_the_smallest_encoding_changes_with_sparsity():
     chosen = {}
     for sparsity in (0.0, 0.5, 0.9, 0.98):

@@ -412,3 +412,19 @@ def test_quantising_leaves_nothing_in_an_empty_home(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     assert home.left() == []
+
+
+def test_a_small_first_convolution_has_8_bits_where_that_is_smaller(keras):
+    layers = [
+        keras.Input((28, 28, 1)),
+        keras.layers.Conv2D(8, 5, activation="relu", name="conv"),
+        keras.layers.GlobalAveragePooling2D(),
+        keras.layers.Dense(4, name="scores"),
+    ]
+    model = keras.Sequential(layers)
+
+    plain, small = (export(model, Request("onnxruntime", quantize=q)) for q in ("none", "codebook"))
+
+    kinds = {tensor.name: tensor.values for tensor in small.tensors}
+    assert kinds["conv/kernel"] == "int8" and kinds["scores/kernel"] == "float32"
+    assert len(small.content) < len(plain.content) - 400

@@ -23,6 +23,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
+import string
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -47,6 +49,8 @@ SPARSE_INITIALIZER = "sparse-initializer"
 ENCODINGS = ("dense", "gap8", "gap4", "bitmask", SPARSE_INITIALIZER)
 CHOSEN_FROM = ENCODINGS[:-1]
 """The encodings to choose from where none is asked for."""
+
+_DIGITS = string.digits + string.ascii_letters
 
 
 @dataclasses.dataclass
@@ -84,10 +88,11 @@ class Chain:
         self.initializers.append(tensor(f"{self.name}/{what}", values))
         return str(self.initializers[-1].name)
 
-    def node(self, operator: str, what: str, *inputs: str, **attributes: Any) -> str:
+    def node(self, operator: str, *inputs: str, **attributes: Any) -> str:
         """Add a node, and return the name of its output."""
-        self.nodes.append(helper.make_node(operator, inputs, [f"{self.name}/{what}"], **attributes))
-        return f"{self.name}/{what}"
+        output = unique(_short(len(self.nodes)), {self.name})
+        self.nodes.append(helper.make_node(operator, inputs, [output], **attributes))
+        return output
 
     def once(self, what: str, values: Any, dtype: Any) -> str:
         """Add an initializer that chains share, and return its name."""
@@ -112,7 +117,7 @@ def make_chain(name: str, stored: Stored, encoding: str) -> Chain | None:
     if flat is None:
         return None
     if stored.scale is not None:
-        flat = chain.node("Mul", "scaled", flat, chain.constant("scale", stored.scale))
+        flat = chain.node("Mul", flat, chain.constant("scale", stored.scale))
     return chain.finish(flat)
 
 
@@ -133,7 +138,8 @@ def choose(name: str, options: Iterable[Stored], encodings: Iterable[str]) -> Ch
 def insert(graph: Any, chains: Iterable[Chain]) -> None:
     """Replace initializers of `graph` by the chains that have their names.
 
-    A value of a chain whose name the graph has for another is numbered.
+    A constant of a chain whose name the graph has for another is numbered, and so are all values
+    that a chain computes on its way.
     """
     by_name = {chain.name: chain for chain in chains}
     taken = names_of(graph)
@@ -146,6 +152,7 @@ def insert(graph: Any, chains: Iterable[Chain]) -> None:
     )
     known = {name: unique(name, taken) for name in common}
     rename(shared, known)
+    numbers = itertools.count()
     nodes, initializers = [], []
     for entry in graph.initializer:
         chain = by_name.get(entry.name)
@@ -153,8 +160,10 @@ def insert(graph: Any, chains: Iterable[Chain]) -> None:
             initializers.append(entry)
             continue
         part = GraphProto(node=chain.nodes, initializer=chain.initializers)
-        own = (*constants(part), *producers(part))
-        rename(part, known | {name: unique(name, taken) for name in own if name != chain.name})
+        own = {name: unique(name, taken) for name in constants(part) if name != chain.name}
+        steps = [name for name in producers(part) if name != chain.name]
+        own |= {name: unique(_short(next(numbers)), taken) for name in steps}
+        rename(part, known | own)
         nodes += part.node
         initializers += part.initializer
     replace_all(graph.initializer, [*initializers, *shared.initializer])
@@ -179,34 +188,34 @@ def _gaps(chain: Chain, stored: Stored, bits: int) -> str | None:
     codes = np.full(len(gaps), stored.zero or 0, stored.codes.dtype)
     codes[kept] = stored.codes[found]
     packed = chain.constant("gaps", gaps) if bits == 8 else _packed(chain, "gaps", gaps, 4)
-    steps = chain.node("Cast", "steps", packed, to=TensorProto.INT32)
-    positions = chain.node("CumSum", "positions", steps, chain.once("axis", 0, np.int32))
+    steps = chain.node("Cast", packed, to=TensorProto.INT32)
+    positions = chain.node("CumSum", steps, chain.once("axis", 0, np.int32))
     values = _values(chain, codes)
     size = chain.constant("size", np.asarray([stored.codes.size], np.int64))
     options = {"value": tensor("", np.zeros(1, codes.dtype))} if stored.as_is else {}
-    zeros = chain.node("ConstantOfShape", "zeros", size, **options)
-    flat = chain.node("ScatterElements", "flat", zeros, positions, values)
+    zeros = chain.node("ConstantOfShape", size, **options)
+    flat = chain.node("ScatterElements", zeros, positions, values)
     return _shaped(chain, flat)
 
 
 def _bitmask(chain: Chain, stored: Stored) -> str | None:
     mask = chain.constant("mask", np.packbits(stored.nonzero, bitorder="little"))
-    rows = chain.node("Cast", "rows", mask, to=TensorProto.INT32)
-    octets = chain.node("Gather", "octets", _bit_table(chain), rows)
-    bits = chain.node("Reshape", "bits", octets, chain.once("flat", [-1], np.int64))
-    ranks = chain.node("CumSum", "ranks", bits, chain.once("axis", 0, np.int32))
+    rows = chain.node("Cast", mask, to=TensorProto.INT32)
+    octets = chain.node("Gather", _bit_table(chain), rows)
+    bits = chain.node("Reshape", octets, chain.once("flat", [-1], np.int64))
+    ranks = chain.node("CumSum", bits, chain.once("axis", 0, np.int32))
     # Indices into the values: non-zeros from 1 on, 0 is zero.
-    numbers = chain.node("Mul", "numbers", ranks, bits)
+    numbers = chain.node("Mul", ranks, bits)
     codes = stored.codes[stored.nonzero]
     if stored.zero is None:
         zero = chain.once("zero", [0], np.float32)
-        values = chain.node("Concat", "with_zero", zero, _values(chain, codes), axis=0)
+        values = chain.node("Concat", zero, _values(chain, codes), axis=0)
     else:
         values = _values(chain, np.insert(codes, 0, stored.zero))
     # Much faster than Gather, which copies value by value.
-    flat = chain.node("GatherElements", "flat", values, numbers, axis=0)
+    flat = chain.node("GatherElements", values, numbers, axis=0)
     if stored.codes.size % 8:
-        flat = _cut(chain, flat, stored.codes.size)
+        flat = _cut(chain, "mask", flat, stored.codes.size)
     return _shaped(chain, flat)
 
 
@@ -219,7 +228,7 @@ def _sparse_initializer(chain: Chain, stored: Stored) -> str | None:
     indices = helper.make_tensor("", TensorProto.INT64, [found.size], found.tolist())
     sparse = helper.make_sparse_tensor(values, indices, list(stored.shape))
     # Not a sparse initializer of the graph: the checker accepts no operator that reads one.
-    return _as_float(chain, chain.node("Constant", "values", sparse_value=sparse), stored)
+    return _as_float(chain, chain.node("Constant", sparse_value=sparse), stored)
 
 
 _POSITIONS: dict[str, Callable[[Chain, Stored], str | None]] = {
@@ -239,14 +248,14 @@ def _values(chain: Chain, codes: np.ndarray) -> str:
     table = chain.constant("table", stored.table)
     bits = len(stored.table) - 1 if stored.kind == "ternary" else 4  # 2 with zero, else 1
     packed = _packed(chain, "values", codes, bits)
-    numbers = chain.node("Cast", "entries", packed, to=TensorProto.INT32)
-    return chain.node("GatherElements", "looked_up", table, numbers, axis=0)
+    numbers = chain.node("Cast", packed, to=TensorProto.INT32)
+    return chain.node("GatherElements", table, numbers, axis=0)
 
 
 def _as_float(chain: Chain, values: str, stored: Stored) -> str:
     if stored.kind == "float32" or stored.as_is:
         return values
-    return chain.node("Cast", "float", values, to=TensorProto.FLOAT)
+    return chain.node("Cast", values, to=TensorProto.FLOAT)
 
 
 def _packed(chain: Chain, what: str, codes: np.ndarray, bits: int) -> str:
@@ -259,15 +268,14 @@ def _packed(chain: Chain, what: str, codes: np.ndarray, bits: int) -> str:
     shifts = bits * np.arange(parts, dtype=np.uint8)[:, None]
     packed = chain.constant(what, np.bitwise_or.reduce(filled << shifts, axis=0))
     low = chain.once("low" if bits == 4 else f"low{bits}", 2**bits - 1, np.uint8)
-    names = [chain.node("BitwiseAnd", f"{what}_low", packed, low)]
+    names = [chain.node("BitwiseAnd", packed, low)]
     for part in range(1, parts):
         count, last = bits * part, part == parts - 1
         shift = chain.once("four" if count == 4 else f"shift{count}", count, np.uint8)
-        step = f"{what}_high" if last else f"{what}_from{part}"
-        name = chain.node("BitShift", step, packed, shift, direction="RIGHT")
-        names.append(name if last else chain.node("BitwiseAnd", f"{what}_{part}", name, low))
-    both = chain.node("Concat", f"{what}_unpacked", *names, axis=0)
-    return _cut(chain, both, codes.size) if codes.size % parts else both
+        name = chain.node("BitShift", packed, shift, direction="RIGHT")
+        names.append(name if last else chain.node("BitwiseAnd", name, low))
+    both = chain.node("Concat", *names, axis=0)
+    return _cut(chain, what, both, codes.size) if codes.size % parts else both
 
 
 def _bit_table(chain: Chain) -> str:
@@ -287,15 +295,23 @@ def _bit_table(chain: Chain) -> str:
 
 def _shaped(chain: Chain, flat: str) -> str:
     shape = chain.constant("shape", np.asarray(chain.stored.shape, np.int64))
-    return chain.node("Reshape", "shaped", flat, shape)
+    return chain.node("Reshape", flat, shape)
 
 
-def _cut(chain: Chain, value: str, size: int) -> str:
+def _cut(chain: Chain, what: str, value: str, size: int) -> str:
     """The first `size` values of a vector."""
-    own = value.rpartition("/")[2]
     start = chain.once("start", [0], np.int64)
-    end = chain.constant(f"{own}_end", np.asarray([size], np.int64))
-    return chain.node("Slice", f"{own}_cut", value, start, end)
+    end = chain.constant(f"{what}_end", np.asarray([size], np.int64))
+    return chain.node("Slice", value, start, end)
+
+
+def _short(number: int) -> str:
+    """A name for a value between two nodes: it is in the file twice, so that it counts.
+
+    All have three characters, up to 3,844, so that a chain takes the same bytes wherever it is.
+    """
+    high, low = divmod(number, len(_DIGITS))
+    return f"v{_DIGITS[high % len(_DIGITS)]}{_DIGITS[low]}{high // len(_DIGITS) or ''}"
 
 
 def _framed(size: int) -> int:

@@ -17,7 +17,7 @@ from compressor.exporters.quantization import (
 )
 from compressor.exporters.request import Quantize
 
-MIN_SIZE = 256
+MIN_SIZE = 128
 """Values of the smallest tensor that is worth the nodes to decode it."""
 MIN_SIZE_4_BITS = 4096
 """Of the smallest that gets 4 bits: smaller ones, such as the first convolution's, get 8, since 4
