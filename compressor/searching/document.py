@@ -51,10 +51,10 @@ def search_document(
 def best_first(done: Sequence[Trial], goal: Goal, floor: float) -> list[Trial]:
     """Trials that keep the accuracy, the cheapest first; then the others, the most accurate first.
 
-    Those that failed are left out. For the size a trial costs its non-zero weights, for the latency
-    its multiply-accumulates.
+    Those that failed are left out. For the size a trial costs the bytes of its kernels, for the
+    latency its multiply-accumulates.
     """
-    cost = "nonzeros" if goal.minimize == "size" else "macs"
+    cost = "kernel_bytes" if goal.minimize == "size" else "macs"
 
     def key(trial: Trial) -> tuple[float, ...]:
         row = trial.result

@@ -74,9 +74,9 @@ def finish(
 ) -> dict[str, Any]:
     """Export the models of `chosen` into `folder`, the likeliest first; as many as time allows.
 
-    The last one is the dense model, a trial without steps, which has no recipe; it is passed over
-    for want of time only where another one keeps the accuracy. `plain` are the dense model's files
-    in float32, by runtime.
+    The last one is the dense model, a trial without steps, which has no recipe; it is exported
+    only where no other one keeps the accuracy, whatever the time. `plain` are the dense model's
+    files in float32, by runtime.
 
     Returns a JSON object: `front`, a row for each artefact that no other one beats in bytes,
     latency and accuracy; `recommended`, by runtime, with `reasons`; `dense`, what the dense model
@@ -87,8 +87,10 @@ def finish(
     cut = False
     with contextlib.ExitStack() as stack:
         for trial, model in chosen:
-            held = any(one.row["validation_accuracy"] >= floor for one in made)
-            if made and (held or trial.steps) and not may_go_on():
+            held = {one.row["runtime"] for one in made if one.row["validation_accuracy"] >= floor}
+            if not trial.steps and held == set(goal.runtimes):
+                continue  # larger, and slower
+            if made and trial.steps and not may_go_on():
                 cut = True
                 continue
             try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,9 +12,15 @@ from compressor.searching.evolution import Evolution
 from compressor.searching.structure import Structure
 
 Cost = Literal["weights", "macs"]
-_KEPT = 5
+_KEPT, _APART = 4, 1.5
+"""candidates of a share, and how many times wider one layer of each is than of any better one, or
+narrower"""
 _MULTIPLE = 8
 _WORST = 1e9
+_WORK = 1.5
+"""For the size: a share s of the weights goes with at most s^(1 / 1.5) of the multiply-accumulates.
+Weights of a first convolution are few and their products many, so that it would stay wide, and all
+training slow."""
 
 
 class Proposals:
@@ -36,18 +42,17 @@ class Proposals:
         """The best widths that cost at most this share of the dense model's, the best first.
 
         A JSON object: `candidates` (widths, score in nats, cost; none where a single channel of
-        each costs more), `evaluations`, and `cut`, whether time ended before the evolution did.
+        each costs more), of which any two differ clearly, since training may judge otherwise;
+        `evaluations`, and `cut`, whether time ended before the evolution did.
         """
         structure = self._structure()
-        budget = share * self._costs(structure.widths)
         seen: dict[tuple[int, ...], float] = {}
-
         cut = False
 
         def objective(point: np.ndarray) -> float:
             nonlocal cut
-            widths = self._widths(point, budget)
-            if self._costs(widths) > budget:
+            widths = self._widths(point, share)
+            if self._share(widths) > share:
                 return _WORST
             key = tuple(widths.values())
             if seen and key not in seen and not self._may_go_on():
@@ -68,7 +73,7 @@ class Proposals:
             )
         finally:
             structure.restore()
-        best = sorted(seen.items(), key=lambda pair: (pair[1], pair[0]))[:_KEPT]
+        best = _distinct(sorted(seen.items(), key=lambda pair: (pair[1], pair[0])))
         named = [(dict(zip(structure.widths, key, strict=True)), score) for key, score in best]
         candidates = [
             {"widths": widths, "score": score, "cost": self._costs(widths)}
@@ -81,14 +86,22 @@ class Proposals:
         structure = self._structure()
         return structure.macs(widths) if self._cost == "macs" else structure.weights(widths)
 
-    def _widths(self, point: np.ndarray, budget: float) -> dict[str, int]:
-        """The widths in the proportions of `point` that use the budget up: powers of the widths."""
+    def _share(self, widths: Mapping[str, int]) -> float:
+        """The share of the dense model's cost that these widths use up."""
+        structure = self._structure()
+        work = structure.macs(widths) / structure.macs(structure.widths)
+        if self._cost == "macs":
+            return work
+        return max(structure.weights(widths) / structure.weights(structure.widths), work**_WORK)
+
+    def _widths(self, point: np.ndarray, share: float) -> dict[str, int]:
+        """The widths in the proportions of `point` that use the share up: powers of the widths."""
         dense = self._structure().widths
         most = max(math.log(count) for count in dense.values()) or 1.0
         low, high = -most, 2 * most
         for _ in range(24):
             middle = (low + high) / 2
-            if self._costs(self._narrowed(point, middle)) > budget:
+            if self._share(self._narrowed(point, middle)) > share:
                 low = middle
             else:
                 high = middle
@@ -101,3 +114,19 @@ class Proposals:
             multiple = _MULTIPLE if self._cost == "macs" and width >= _MULTIPLE else 1
             found[name] = min(max(round(width / multiple) * multiple, 1), count)
         return found
+
+
+_Scored = tuple[tuple[int, ...], float]
+
+
+def _distinct(ranked: Sequence[_Scored]) -> list[_Scored]:
+    """The first of these widths, without those that are much like a better one."""
+    found: list[_Scored] = []
+    for widths, score in ranked:
+        apart = all(
+            max(max(a / b, b / a) for a, b in zip(widths, other, strict=True)) >= _APART
+            for other, _ in found
+        )
+        if apart and len(found) < _KEPT:
+            found.append((widths, score))
+    return found

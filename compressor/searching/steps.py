@@ -20,6 +20,7 @@ from compressor.pruning.kernels import all_kernels
 from compressor.pruning.masks import apply_masks, remove_masks
 from compressor.pruning.rounds import prune_gradually
 from compressor.pruning.spec import PruningSpec
+from compressor.searching.allocation import stored_bytes
 from compressor.searching.structure import Structure
 from compressor.shrinking import COMPARED_EXAMPLES, shrink
 from compressor.training import Distillation, Progress, TrainingOptions
@@ -84,12 +85,16 @@ def train(
 def describe(model: Any) -> dict[str, int]:
     """How large a model is: parameters, weights of its kernels, and those that are not zero.
 
-    `macs` are the multiply-accumulates of one inference, as far as they are known.
+    `kernel_bytes` are about those of the kernels in a file, `macs` the multiply-accumulates of one
+    inference, as far as they are known.
     """
     kernels = all_kernels(model).values()
+    sizes = [math.prod(kernel.shape) for kernel in kernels]
+    nonzeros = [int(np.count_nonzero(kernel.numpy())) for kernel in kernels]
     return {
         "parameters": count_parameters(model),
-        "weights": sum(math.prod(kernel.shape) for kernel in kernels),
-        "nonzeros": sum(int(np.count_nonzero(kernel.numpy())) for kernel in kernels),
+        "weights": sum(sizes),
+        "nonzeros": sum(nonzeros),
+        "kernel_bytes": sum(map(stored_bytes, sizes, nonzeros)),
         "macs": sum(found.dense for found in layer_macs(model).values() if found),
     }

@@ -16,6 +16,7 @@ from compressor.searching import Goal, finishing
 from compressor.searching.trials import Trial
 
 NONE, INT8 = ("none", 1000, 0.99, 1.0), ("int8", 300, 0.98, 3.0)
+POOR = ("none", 10, 0.5, 1.0)
 """quantisation, bytes, validation accuracy and milliseconds of a variant"""
 RUNTIME = ("onnxruntime",)
 
@@ -139,9 +140,7 @@ def test_a_limit_of_the_bytes_chooses_the_variant(finish):
 
 
 def test_the_dense_model_is_the_last_candidate_without_a_recipe(finish, tmp_path):
-    poor = ("none", 10, 0.5, 1.0)
-
-    found = finish(Goal(runtimes=RUNTIME), [poor], [poor], dense=[NONE, INT8], may_go_on=False)
+    found = finish(Goal(runtimes=RUNTIME), [POOR], [POOR], dense=[NONE, INT8], may_go_on=False)
 
     assert _recommended(found) == "trial-2-onnxruntime-int8.onnx"
     assert found["cut"] and len(found["front"]) == 2
@@ -157,9 +156,16 @@ def test_without_time_the_first_that_keeps_the_accuracy_is_enough(finish):
 
 
 def test_artefacts_are_judged_on_the_examples_that_the_search_set_aside(finish):
-    finish(Goal(runtimes=RUNTIME), [NONE], dense=[NONE])
+    finish(Goal(runtimes=RUNTIME), [POOR], dense=[NONE])
 
     assert _Job.splits == [30, 30]
+
+
+def test_the_dense_model_is_not_exported_where_a_smaller_one_keeps_the_accuracy(finish):
+    found = finish(Goal(runtimes=RUNTIME), [POOR], [NONE], dense=[INT8])
+
+    assert _recommended(found) == "trial-1-onnxruntime-none.onnx"
+    assert len(_Job.splits) == 2 and not found["cut"]
 
 
 def test_a_model_that_cannot_be_exported_is_refused_at_once(

@@ -16,12 +16,12 @@ from compressor.errors import CheckFailedError, RunDirectoryError, UsageError
 from compressor.foundation import sha256
 from compressor.models.files import load_model
 from compressor.pruning import all_kernels
-from compressor.searching import finishing, laboratory, read_recipe, session
+from compressor.searching import finishing, laboratory, read_recipe, session, strategy
 
 GOAL = Goal(max_drop=40, runtimes=("onnxruntime",))
 HOW = {
     "trials": 6,
-    "max_steps": 8,
+    "max_steps": 16,
     "validation": 24,
     "evolution": Evolution(population=5, generations=1),
 }
@@ -37,6 +37,7 @@ def latencies():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finishing, "median_latencies", times)
         patch.setattr(session, "_EXPORTED", 1)
+        patch.setattr(strategy, "_CANDIDATES", 1)
         yield
 
 
@@ -48,7 +49,7 @@ def dense(keras, tiny_data, tmp_path_factory):
         keras.Input((8, 8, 1), name="quarters"),
         keras.layers.Conv2D(8, 3, activation="relu", name="conv"),
         keras.layers.Flatten(name="flat"),
-        keras.layers.Dense(64, activation="relu", name="wide"),
+        keras.layers.Dense(256, activation="relu", name="wide"),
         keras.layers.Dense(4, name="scores"),
     ]
     model = keras.Sequential(layers, name="wide")

@@ -13,7 +13,7 @@ from compressor.errors import CheckpointError, ModelError, UsageError
 from compressor.models import objective_for
 from compressor.pruning import all_kernels
 from compressor.searching import SCHEMES, Evolution, Goal, read_recipe
-from compressor.searching.allocation import lamp
+from compressor.searching.allocation import allocate, lamp, stored_bytes
 from compressor.searching.finishing import choose
 from compressor.searching.proposals import Proposals
 from compressor.searching.steps import narrow
@@ -98,6 +98,37 @@ def test_allocation_keeps_as_many_weights_as_asked_and_empties_no_kernel():
     # The scores do not depend on the scale of a kernel.
     assert found["tiny"] < found["large"]
     assert lamp({"one": np.ones((2, 2))}, 99) == {"one": 0.0}
+
+
+def test_allocation_by_bytes_keeps_whole_what_would_save_none():
+    generator = np.random.default_rng(0)
+    kernels = {
+        "first": generator.normal(size=(5, 5, 8)),
+        "wide": generator.normal(size=(300, 100)),
+        "last": generator.normal(size=(60, 10)),
+    }
+
+    found = allocate(kernels, 2_000)
+
+    counts = {name: round((1 - found[name]) * kernels[name].size) for name in kernels}
+    taken = sum(stored_bytes(kernels[name].size, counts[name]) for name in kernels)
+    assert found["first"] == found["last"] == 0
+    assert 0.95 * 2_000 <= taken <= 2_000
+    # All its weights for the same bytes: more than the scores alone would leave.
+    assert counts["last"] > round((1 - lamp(kernels, sum(counts.values()))["last"]) * 600)
+
+
+def test_allocation_by_bytes_is_never_over_them_but_for_one_weight_of_each():
+    generator = np.random.default_rng(1)
+    kernels = {f"{n}": generator.normal(size=(40 * n, 30)) for n in (1, 2, 3)}
+    every = sum(kernel.size for kernel in kernels.values())
+
+    for most in (1, 900, 1_500, 3_000, every - 1, every, 10 * every):
+        found = allocate(kernels, most)
+        left = {name: round((1 - found[name]) * kernels[name].size) for name in kernels}
+        taken = sum(stored_bytes(kernels[name].size, left[name]) for name in kernels)
+        assert taken <= most or all(count == 1 for count in left.values())
+    assert set(found.values()) == {0.0}
 
 
 def test_a_narrowed_model_has_the_widths_and_weights_that_were_said(structure, tiny_data):
@@ -228,6 +259,28 @@ def test_proposals_end_with_the_time_and_none_is_over_the_budget(keras, tiny_dat
     assert cut["cut"] and cut["evaluations"] == 1
     assert not whole["cut"] and whole["evaluations"] > 1
     assert under(1e-3, lambda: True)["candidates"] == []
+
+
+def test_a_first_convolution_that_has_few_weights_gets_narrow_with_the_others(keras, tiny_data):
+    layers = [
+        keras.Input((8, 8, 1)),
+        keras.layers.Conv2D(24, 3, activation="relu", padding="same", name="first"),
+        keras.layers.Conv2D(8, 3, strides=4, activation="relu", name="second"),
+        keras.layers.Flatten(),
+        keras.layers.Dense(400, activation="relu", name="wide"),
+        keras.layers.Dense(4),
+    ]
+    model = keras.Sequential(layers)
+    part = TrainingData.of(tiny_data, 24)
+    structure = Structure(model, part, objective_for(model, tiny_data), 0)
+    how = Evolution(population=6, generations=1)
+
+    found = Proposals(lambda: structure, "weights", how, 0).under(0.1)["candidates"]
+
+    for one in found:
+        assert structure.macs(one["widths"]) <= 0.1 ** (1 / 1.5) * structure.macs(structure.widths)
+        assert one["cost"] <= 0.1 * structure.weights(structure.widths)
+    assert found and all(one["widths"]["first"] < 24 for one in found)
 
 
 def test_a_score_on_fewer_than_three_examples_is_a_number(small_net, tiny_data):

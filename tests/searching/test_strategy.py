@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from compressor.searching.strategy import Settings, Strategy
+from compressor.searching import thinning
+from compressor.searching.strategy import SHARES, Settings, Strategy
 from compressor.searching.trials import Budget, Trial
 
 
@@ -46,11 +48,13 @@ class _MadeUpTrials:
         result = {
             "weights": weights,
             "nonzeros": nonzeros,
+            "kernel_bytes": nonzeros,
             "validation_accuracy": accuracy,
             "validation_loss": 1 - accuracy,
             "seconds": 1.0,
         }
-        return Trial(f"trial-{len(self.done)}", steps, Path("unused"), result)
+        name = Trial("", (*steps, {}), Path("unused"), {}).parent
+        return Trial(name, steps, Path("unused"), result)
 
 
 @pytest.fixture
@@ -58,11 +62,11 @@ def strategy(monkeypatch):
     """A strategy on made-up trials, whose proposals cost exactly their share of 10,000 weights."""
 
     def make(trials):
-        kept = {}
-        monkeypatch.setattr(Strategy, "_weights_of", lambda self, trial: 10_000)
+        kept = {"all": np.zeros(10_000)}
         monkeypatch.setattr(Strategy, "_kernels_of", lambda self, trial: kept)
         sparsity = lambda kernels, count: {"all": 1 - count / 10_000}  # noqa: E731
-        monkeypatch.setattr("compressor.searching.strategy.lamp", sparsity)
+        monkeypatch.setattr(thinning, "allocate", sparsity)
+        monkeypatch.setattr(thinning, "least_bytes", lambda kernels: 0)
 
         def propose(share):
             return {"candidates": [{"widths": {"all": round(share * 10_000)}}]}
@@ -80,6 +84,21 @@ def test_the_weights_are_closed_in_on_the_fewest_that_keep_the_accuracy(strategy
 
     held = [t.result["nonzeros"] for t in trials.done if t.result["validation_accuracy"] > 0.98]
     assert 37 <= min(held) <= 37 * 1.1
+
+
+def test_of_several_candidates_of_a_share_the_best_after_training_is_trained_on(strategy):
+    trials = _MadeUpTrials(wide=50, enough=1, most=12)
+    made = strategy(trials)
+    made._propose = lambda share: {
+        "candidates": [{"widths": {"all": round(share * 10_000) - n}} for n in (60, 9, 8)]
+    }
+
+    made.run()
+
+    widths = [t.steps[0]["widths"]["all"] for t in trials.done]
+    assert sorted(widths[:6]) == sorted(round(s * 10_000) - n for s in SHARES for n in (60, 9, 8))
+    # The first of the smaller share does not hold; of the two that do, the smaller is pruned.
+    assert set(widths[6:8]) == {148, 69} and set(widths[8:]) == {69}
 
 
 def test_where_narrow_models_fail_wider_ones_are_tried_and_the_dense_one_last(strategy):
@@ -110,7 +129,7 @@ def test_the_first_trainings_of_a_slow_model_fit_the_time(strategy, minimize):
 
     made.run()
 
-    first = trials.steps[:3] if minimize == "size" else trials.steps[:1]
+    first = trials.steps[: len(SHARES)] if minimize == "size" else trials.steps[:1]
     assert 10 < sum(first) <= 121
 
 
