@@ -11,10 +11,11 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from benchmarks._cells import accuracy as _accuracy, span as _span, table as _table
 from benchmarks._record import RESULTS
 from benchmarks.gpu.there.table import markdown
 from compressor.foundation import write_bytes
@@ -292,6 +293,42 @@ def rounding_table(result: Result) -> str:
     return _table(head, rows)
 
 
+def search_table(result: Result) -> str:
+    """What each search recommends, in the median of its seeds, and whether that was asked for."""
+    rows = []
+    for row in result["rows"]:
+        for runtime in row["runs"][0]["runtimes"]:
+            found = [run["runtimes"][runtime] for run in row["runs"] if runtime in run["runtimes"]]
+            faster = _span([1 / one["ratio"] for one in found], "{:.1f}")
+            missed = [what for what in row["missed"] if what.startswith(f"{runtime}: ")]
+            rows.append(
+                [
+                    f"{row['name']}: `{row['options']}`, {row['seconds'] / 60:g} minutes",
+                    runtime,
+                    _span([one["bytes"] for one in found], "{:,}"),
+                    f"{found[0]['dense_bytes'] / found[0]['bytes']:,.0f}",
+                    _accuracy([one["accuracy"] for one in found]),
+                    f"{100 * row['dense_accuracy']:.2f}",
+                    faster,
+                    _span([run["cpu_seconds"] for run in row["runs"]], "{:,}"),
+                    "MISSED" if missed else "reached",
+                ]
+            )
+    head = ["search", "runtime", "bytes", "times smaller", "test, %", "dense, %", "times faster"]
+    return _table([*head, "CPU seconds", "asked for"], rows)
+
+
+def optimisers_table(result: Result) -> str:
+    """The best scores of each optimiser at each share, over the seeds."""
+    rows = []
+    for method, runs in result["methods"].items():
+        scores = zip(*(run["scores"] for run in runs), strict=True)
+        rows.append([method, *(_span(of_share, "{:.4f}") for of_share in scores)])
+    head = [f"{100 * share:.2g} % of the weights" for share in result["shares"]]
+    title = f"best of {result['evaluations']} evaluations, nats"
+    return _table([title, *head], rows)
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "sizes": sizes_table,
     "latency": latency_table,
@@ -301,28 +338,10 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "cold-start": cold_start_table,
     "gpu": gpu_table,
     "rounding": rounding_table,
+    "search": search_table,
+    "optimisers": optimisers_table,
 }
 """Name of the results -> what makes a table of them."""
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(_escaped(cell) for cell in line) + " |" for line in lines)
-
-
-def _escaped(cell: str) -> str:
-    return " ".join(cell.split()).replace("|", "\\|")
-
-
-def _accuracy(values: Sequence[float]) -> str:
-    middle = sorted(values)[len(values) // 2] if len(values) % 2 else sum(values) / len(values)
-    least, most = min(values), max(values)
-    return f"{100 * middle:.2f} ({100 * least:.2f} to {100 * most:.2f})"
-
-
-def _span(values: Sequence[int], form: str) -> str:
-    least, most = min(values), max(values)
-    return form.format(least) if least == most else f"{form.format(least)} to {form.format(most)}"
 
 
 if __name__ == "__main__":

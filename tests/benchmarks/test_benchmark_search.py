@@ -1,0 +1,101 @@
+"""The benchmark of searches: what it keeps, what it calls reached, and its optimisers."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+
+import numpy as np
+import pytest
+
+from benchmarks import optimisers, search, tables
+
+ROW = {"bytes": 8_000, "dense_bytes": 90_000, "accuracy": 0.9905, "ratio": 0.05, "file": "a"}
+
+
+def test_a_search_is_kept_until_the_model_or_the_time_changes(tmp_path, monkeypatch):
+    base = tmp_path / "model.keras"
+    base.write_bytes(b"one")
+    commands = []
+
+    def run(command, **options):
+        commands.append(command[2:])
+        document = {
+            "met": True,
+            "trials": [1, 2],
+            "front": [ROW],
+            "runtimes": {"litert": {"bytes": 90_000}},
+            "recommended": {"litert": "a"},
+        }
+        (tmp_path / "latency-3").mkdir(exist_ok=True)
+        (tmp_path / "latency-3" / "search.json").write_text(json.dumps(document))
+        return subprocess.CompletedProcess(command, 1)
+
+    monkeypatch.setattr(search.subprocess, "run", run)
+    for _ in range(2):
+        found = search.searched(tmp_path, "latency", base, 3, 1.0)
+        assert found["runtimes"]["litert"]["dense_bytes"] == 90_000
+    assert len(commands) == 1 and "600" in commands[0] and "3" in commands[0]
+
+    search.searched(tmp_path, "latency", base, 3, 2.0)
+    assert len(commands) == 2 and "1200" in commands[1]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "missed"),
+    [
+        ({"bytes": {"litert": 8_000}, "accuracy": 0.9905, "median_accuracy": 0.9905}, ""),
+        ({"bytes": {"litert": 7_999}}, "8,000 bytes"),
+        ({"accuracy": 0.991}, "accuracy of a seed 99.05 %"),
+        ({"median_accuracy": 0.991}, "accuracy 99.05 %"),
+        ({"faster": 19}, ""),
+        ({"faster": 21}, "20.0 x faster"),
+        ({"smaller": 12}, "11.2 x smaller"),
+        ({"drop": 0.001}, "0.25 points below dense"),
+    ],
+)
+def test_what_was_not_reached_is_said_in_numbers(wanted, missed):
+    found = search.misses(wanted, [{"litert": ROW}], dense=0.993)
+
+    assert found == ([f"litert: {missed}"] if missed else [])
+
+
+@pytest.mark.parametrize("method", optimisers.methods())
+def test_each_optimiser_has_as_many_evaluations_and_repeats_itself(method):
+    def tried():
+        points = []
+
+        def objective(point):
+            points.append(tuple(point))
+            return float(np.square(np.asarray(point) - 0.3).sum())
+
+        how = optimisers._optimiser(method)
+        how.minimise(objective, [np.ones(2)], 2, seed=4)
+        return points
+
+    first = tried()
+
+    assert len(first) == optimisers.EVALUATIONS
+    assert first[0] == (1.0, 1.0) and first == tried()
+    assert np.all((np.asarray(first) >= 0) & (np.asarray(first) <= 1))
+
+
+def test_the_tables_of_searches_and_optimisers():
+    run = {"cpu_seconds": 900, "runtimes": {"litert": ROW}}
+    row = {
+        "name": "10 minutes",
+        "options": "--minimize size",
+        "seconds": 600,
+        "dense_accuracy": 0.991,
+        "missed": ["litert: 8,000 bytes"],
+        "runs": [run, run],
+    }
+    methods = {"random": [{"scores": [0.01, 0.02]}, {"scores": [0.01, 0.03]}]}
+
+    text = tables.search_table({"rows": [row]})
+    other = tables.optimisers_table(
+        {"evaluations": 40, "shares": [1 / 16, 0.01], "methods": methods}
+    )
+
+    assert "| 8,000 | 11 | 99.05 (99.05 to 99.05) | 99.10 | 20.0 | 900 | MISSED |" in text
+    assert "| random | 0.0100 | 0.0200 to 0.0300 |" in other
