@@ -118,6 +118,12 @@ INPUT_RANGE = click.option(
 THREADS = click.option(
     "--threads", type=COUNT, help="Threads per operation. Default: one per core."
 )
+WORKERS = click.option(
+    "--workers", type=COUNT, metavar="N", help="Train in N processes. Default: in this one."
+)
+CLUSTER = click.option(
+    "--cluster", metavar="ADDRESS", help="Train on a Dask cluster, tcp://HOST:8786."
+)
 SEED = click.option("--seed", type=click.IntRange(0), default=0, help="Random seed.")
 GRANULARITY = click.option(
     "--granularity",

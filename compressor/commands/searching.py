@@ -10,6 +10,7 @@ import click
 
 import compressor
 from compressor.commands.options import (
+    CLUSTER,
     COUNT,
     CUSTOM,
     FORCE,
@@ -19,6 +20,7 @@ from compressor.commands.options import (
     SEED,
     THREADS,
     VALIDATION,
+    WORKERS,
     given_data,
     output_option,
 )
@@ -100,7 +102,14 @@ class Duration(click.ParamType):
 @click.option("--de-scale", type=float, default=0.6, help="Its scale F.")
 @click.option("--de-crossover", type=float, default=0.8, help="Its crossover rate CR.")
 @click.option("--de-generations", type=COUNT, default=2, help="Generations after the first.")
-@click.option("--workers", type=COUNT, default=1, help="Processes that train side by side.")
+@WORKERS
+@CLUSTER
+@click.option(
+    "--trial-limit",
+    type=Duration(),
+    metavar="TIME",
+    help="A trial that takes longer fails. Default: half of the time budget.",
+)
 @VALIDATION
 @THREADS
 @SEED

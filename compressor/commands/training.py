@@ -9,6 +9,7 @@ import click
 
 import compressor
 from compressor.commands.options import (
+    CLUSTER,
     COUNT,
     CUSTOM,
     DATA,
@@ -19,6 +20,7 @@ from compressor.commands.options import (
     PATH,
     SEED,
     THREADS,
+    WORKERS,
     data_option,
     given_data,
     layers_option,
@@ -200,9 +202,19 @@ def evaluate(
     "reported, and tried again by the next such sweep.",
 )
 @training_options("quick")
+@WORKERS
+@CLUSTER
 @FORCE
 @JSON
-def sweep(output: Path, export: bool, force: bool, as_json: bool, **options: Any) -> None:
+def sweep(
+    output: Path,
+    export: bool,
+    workers: int | None,
+    cluster: str | None,
+    force: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Run the paper's experiment: one basic model, many sparsities.
 
     For each seed a basic model is trained, and at each sparsity it is pruned, retrained, sparsified
@@ -215,7 +227,15 @@ def sweep(output: Path, export: bool, force: bool, as_json: bool, **options: Any
     data = compressor.load_dataset(options.pop("data_dir"))
     plan = compressor.make_plan(data, steps=options.pop("max_steps"), **options)
     with TerminalProgress() as progress:
-        done = compressor.sweep(output, plan, export=export, force=force, listener=progress)
+        done = compressor.sweep(
+            output,
+            plan,
+            export=export,
+            workers=workers,
+            cluster=cluster,
+            force=force,
+            listener=progress,
+        )
         report = compressor.report_run(output, listener=progress)
     from compressor.report import artefact_text, has_artefacts, summary_text
 

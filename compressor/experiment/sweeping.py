@@ -13,11 +13,13 @@ from compressor.errors import CompressorError, StorageError
 from compressor.experiment import steps
 from compressor.experiment.predictors import load_predictor, prediction_times
 from compressor.experiment.results import assemble_results
+from compressor.experiment.side_by_side import train_side_by_side
 from compressor.experiment.steps import check_paper_model
 from compressor.exporters import FORMATS, MAX_SLOWDOWN, ExportJob, Variants, write_artifact
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow, write_json
 from compressor.importing import load_model
 from compressor.models import FLOAT32_BYTES, count_parameters
+from compressor.parallel import check_workers, crew_of
 from compressor.pruning import Plan, PruningSpec, PruningStep, prune_in_folders
 from compressor.runs import (
     MODEL,
@@ -53,6 +55,8 @@ def sweep(
     plan: Plan,
     *,
     export: bool = False,
+    workers: int | None = None,
+    cluster: str | None = None,
     force: bool = False,
     listener: Listener | None = None,
 ) -> Sweep:
@@ -62,15 +66,25 @@ def sweep(
     `compressor.report_run` makes the report. Finished steps are not done again. With `export` every
     model, the dense one too, is exported to TFLite and ONNX and verified in their runtimes; this
     can be added to a finished sweep. An export that fails costs its own row, which says why under
-    `export_errors`; the next sweep with `export` tries it again. Raises RunDirectoryError when the
-    folder holds another experiment or another process works there.
+    `export_errors`; the next sweep with `export` tries it again. It is trained in this process, by
+    so many `workers`, processes of this machine that share `plan.threads`, or by those of the Dask
+    `cluster` at tcp://HOST:PORT; all else, and every measurement, is done here. Raises
+    RunDirectoryError when the folder holds another experiment or another process works there,
+    MissingRuntimeError for a cluster that is not there or has other versions.
     """
+    check_workers(workers, cluster)
     listener = listener or SilentListener()
     check_paper_model(plan)
     identity = {"kind": "sweep", **plan.describe()}
     # Where the data lies may change; what it holds may not, and its digest says so.
     del identity["data"]["name"]
-    with RunDirectory(output, identity, force=force) as run:
+    with contextlib.ExitStack() as stack:
+        crew = stack.enter_context(crew_of(workers, cluster, plan.threads))
+        if crew is not None and crew.threads != plan.threads:
+            identity["worker_threads"] = crew.threads
+        run = stack.enter_context(RunDirectory(output, identity, force=force))
+        if crew is not None:
+            train_side_by_side(run, plan, crew, listener)
         quiet_tensorflow.load(plan.threads)
         records = [
             _SeedSweep(run, plan, number, export, listener).records()

@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import dataclasses
-import functools
-import multiprocessing
-import signal
+import shutil
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compressor.data import Dataset, TrainingData
+from compressor.data import TrainingData
 from compressor.errors import CompressorError, StorageError
-from compressor.foundation import (
-    confine_libraries,
-    quiet_tensorflow,
-    storage_errors,
-    temporary_folder,
-)
+from compressor.foundation import storage_errors, temporary_folder
 from compressor.importing import load_model
 from compressor.models import (
     Objective,
@@ -34,12 +24,17 @@ from compressor.models import (
     save_model,
     trained_on,
 )
+from compressor.parallel import Crew, Pool, WorkLostError, data_to_send, training_data
 from compressor.pruning.rounds import teacher_scores
+from compressor.runs import model_digest
 from compressor.searching import steps
 from compressor.training import Progress, as_logits
 
 _LONGEST_REASON = 300
-_PR_SET_PDEATHSIG = 1
+_TEACHERS = 2
+"""whose scores are kept, which take as much as the labels times the classes"""
+Packed = tuple[str, bytes]
+"""the name of a model file, or of a zip file of a model's folder, and its content"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,18 +55,17 @@ class Done:
 
 
 class Laboratory:
-    """Does tasks in this process, on one data set."""
+    """Does tasks in this process, on one data set; a task fails after `limit` seconds."""
 
-    def __init__(self, data: TrainingData) -> None:
-        self.data = data
-        # Scores of one teacher take as much as the labels times the classes: two are kept.
-        self._teacher = functools.lru_cache(maxsize=2)(self._scores_of)
+    def __init__(self, data: TrainingData, limit: float | None = None) -> None:
+        self.data, self._limit = data, limit
+        self._scores: dict[str, np.ndarray] = {}
 
     def do(self, task: Task, progress: Progress | None = None) -> Done:
         """Do a task, as `attempted`."""
 
         def work() -> tuple[Any, dict[str, Any]]:
-            model = self.train(task, progress)
+            model = self.train(task, progress and self._limited(progress))
             return model, measured(model, self.data, objective_for(model, self.data.data))
 
         return attempted(work, self.data)
@@ -84,8 +78,24 @@ class Laboratory:
         steps.train(model, task.step, self.data, objective, scores, progress)
         return model
 
-    def _scores_of(self, teacher: Path) -> np.ndarray:
-        return teacher_scores(load_model(teacher), self.data)
+    def _teacher(self, path: Path) -> np.ndarray:
+        digest = model_digest(path)
+        if digest not in self._scores:
+            self._scores = dict([*self._scores.items()][1 - _TEACHERS :])
+            self._scores[digest] = teacher_scores(load_model(path), self.data)
+        return self._scores[digest]
+
+    def _limited(self, progress: Progress) -> Progress:
+        if self._limit is None:
+            return progress
+        limit, end = self._limit, time.monotonic() + self._limit
+
+        def told(step: int, steps: int, loss: float, accuracy: float) -> None:
+            if time.monotonic() > end:
+                raise WorkLostError(f"it took longer than {limit:g} s")
+            progress(step, steps, loss, accuracy)
+
+        return told
 
 
 def attempted(work: Callable[[], tuple[Any, dict[str, Any]]], data: TrainingData) -> Done:
@@ -100,7 +110,7 @@ def attempted(work: Callable[[], tuple[Any, dict[str, Any]]], data: TrainingData
     except StorageError:
         raise
     except Exception as error:  # TensorFlow raises what it likes, out of memory too
-        known = isinstance(error, CompressorError)
+        known = isinstance(error, (CompressorError, WorkLostError))
         reason = str(error) if known else f"{type(error).__name__}: {error}"
         reason = " ".join(reason.split())[:_LONGEST_REASON]
         return Done({"error": reason, "seconds": time.monotonic() - started}, None)
@@ -138,67 +148,60 @@ def model_bytes(model: Any, data: TrainingData) -> bytes:
         return (folder / "model.keras").read_bytes()
 
 
+def packed(model: Path) -> Packed:
+    """A model file, or folder, to be sent."""
+    if not model.is_dir():
+        return model.name, model.read_bytes()
+    with temporary_folder("compressor-search-") as folder, storage_errors(folder):
+        name = shutil.make_archive(str(folder / "model"), "zip", model)
+        return Path(name).name, Path(name).read_bytes()
+
+
+def unpacked(model: Packed, folder: Path) -> Path:
+    """The path of a model that was sent, written into a new `folder`."""
+    name, content = model
+    with storage_errors(folder):
+        folder.mkdir()
+        (folder / name).write_bytes(content)
+        if not name.endswith(".zip"):
+            return folder / name
+        shutil.unpack_archive(folder / name, folder / "model")
+    return folder / "model"
+
+
+def laboratories(crew: Crew, data: TrainingData, limit: float | None) -> Pool:
+    """A pool whose calls get a Laboratory."""
+    return Pool(crew, _laboratory, (*data_to_send(data), crew.threads), limit)
+
+
+def _laboratory(*sent: Any) -> Laboratory:
+    return Laboratory(training_data(*sent))
+
+
 class Workers:
-    """Processes that do tasks side by side, each with its share of the threads.
+    """Does tasks side by side in a pool. Models go there and come back as bytes."""
 
-    Where one dies, all are started anew, and what they did is done once more: a task that ends its
-    process again fails, and costs nothing else.
-    """
-
-    def __init__(self, count: int, data: TrainingData, threads: int) -> None:
-        parts = {f.name: getattr(data.data, f.name) for f in dataclasses.fields(Dataset)}
-        plain = {n: dict(v) if isinstance(v, Mapping) else v for n, v in parts.items()}
-        self._settings = plain, len(data.validation), max(threads // count, 1)
-        self.count = count
-        self._pool = self._started()
-
-    def _started(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        return ProcessPoolExecutor(
-            self.count, context, initializer=_settle, initargs=self._settings
-        )
-
-    def __enter__(self) -> Workers:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is not None:  # nobody waits for what they are doing
-            for process in list((self._pool._processes or {}).values()):
-                process.terminate()
-        self._pool.shutdown(cancel_futures=True)
+    def __init__(self, pool: Pool) -> None:
+        self._pool, self.count = pool, pool.count
 
     def submit(self, task: Task) -> Running:
         """Begin a task; returns what waits for its end."""
-        return Running(self, task)
-
-    def _submit(self, task: Task) -> Future[Done]:
-        try:
-            return self._pool.submit(_do_there, task)
-        except BrokenProcessPool:
-            self._pool = self._started()
-            return self._pool.submit(_do_there, task)
+        start, teacher = packed(task.start), packed(task.teacher)
+        return Running(self._pool.submit(_do_there, start, teacher, dict(task.step)))
 
 
 class Running:
     """A task that a worker does; a call waits for its end."""
 
-    def __init__(self, workers: Workers, task: Task) -> None:
-        self._workers, self._task = workers, task
-        self.future = workers._submit(task)
-        self._pool = workers._pool
+    def __init__(self, future: Future[Done]) -> None:
+        self.future = future
+        self._started = time.monotonic()
 
     def __call__(self) -> Done:
-        workers = self._workers
         try:
             return self.future.result()
-        except BrokenProcessPool:
-            if workers._pool is self._pool:
-                workers._pool = workers._started()
-        try:
-            return workers._submit(self._task).result()
-        except BrokenProcessPool:
-            workers._pool = workers._started()
-            return Done({"error": "its process was killed twice", "seconds": 0.0}, None)
+        except WorkLostError as error:
+            return Done({"error": str(error), "seconds": time.monotonic() - self._started}, None)
 
 
 def first_ended(running: Mapping[str, Running]) -> str:
@@ -207,22 +210,7 @@ def first_ended(running: Mapping[str, Running]) -> str:
     return next(name for name, task in running.items() if task.future.done())
 
 
-_there: list[Laboratory] = []
-
-
-def _settle(parts: dict[str, Any], validation: int, threads: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the search ends its workers itself
-    _die_with_parent()
-    confine_libraries()
-    quiet_tensorflow.load(threads)
-    _there[:] = [Laboratory(TrainingData.of(Dataset(**parts), validation))]
-
-
-def _die_with_parent() -> None:
-    """On Linux: end with the parent process, however that ends."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-
-
-def _do_there(task: Task) -> Done:
-    return _there[0].do(task)
+def _do_there(laboratory: Laboratory, start: Packed, teacher: Packed, step: steps.Step) -> Done:
+    with temporary_folder("compressor-trial-") as folder:
+        model = unpacked(start, folder / "start")
+        return laboratory.do(Task(model, unpacked(teacher, folder / "teacher"), step))

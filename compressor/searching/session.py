@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data import Dataset, TrainingData
-from compressor.errors import CheckFailedError, UsageError
+from compressor.errors import CheckFailedError
 from compressor.foundation import (
     Listener,
     SilentListener,
-    custom_digests,
     quiet_tensorflow,
     write_json,
 )
 from compressor.importing import load_model
 from compressor.models import needed_data, objective_for
+from compressor.parallel import Crew, check_workers, crew_of
 from compressor.runs import (
     RunDirectory,
     is_finished,
@@ -40,9 +40,11 @@ from compressor.searching.laboratory import (
     Laboratory,
     Workers,
     attempted,
+    laboratories,
     measured,
     training_pace,
 )
+from compressor.searching.limits import check_limits, default_limit
 from compressor.searching.proposals import Cost, Proposals
 from compressor.searching.recipe import Recipe
 from compressor.searching.strategy import BATCH, Settings, Strategy
@@ -70,7 +72,9 @@ def search(
     max_steps: int | None = None,
     validation: int | None = None,
     seed: int = 0,
-    workers: int = 1,
+    workers: int | None = None,
+    cluster: str | None = None,
+    trial_limit: float | None = None,
     threads: int | None = None,
     force: bool = False,
     listener: Listener | None = None,
@@ -81,53 +85,46 @@ def search(
     default NAME-search beside the file); the best are exported, proven and measured. `data` are by
     default the embedded MNIST, for a model that was trained on it. Trials begin until
     `time_budget` seconds (by default 600, or without end where `trials` are given) or the number of
-    `trials` are used up. `max_steps` limits each training, `workers` is how many processes train
-    side by side. All is chosen on validation examples; test examples are run once, at the end.
+    `trials` are used up. `max_steps` limits each training. It is done in this process, by so many
+    `workers`, processes of this machine, or by those of the Dask `cluster` at tcp://HOST:PORT. A
+    trial that takes longer than `trial_limit` seconds, by default half of the time budget, fails.
+    All is chosen on validation examples; test examples are run once, at the end.
 
     The same call goes on where an earlier one was stopped, also with another goal or budget. The
     result does not depend on that if `trials` are limited, not the time. Returns the document that
     is written to search.json there (schema: compressor/runs/search.schema.json), whose `met` says
     whether the recommended artefacts keep to the goal. Raises UsageError, DataError and ModelError
-    for what cannot be searched, CheckFailedError where no artefact could be made at all.
+    for what cannot be searched, CheckFailedError where no artefact could be made at all,
+    MissingRuntimeError for a cluster that is not there or has other versions.
     """
     goal, evolution = goal or Goal(), evolution or Evolution()
     listener = listener or SilentListener()
-    _check_limits(time_budget, trials, max_steps, workers)
+    check_limits(time_budget, trial_limit, trials, max_steps)
+    check_workers(workers, cluster)
     source = keras_file(Path(model))
     folder = output_directory(Path(model), output, SEARCH_SUFFIX)
     part = TrainingData.of(needed_data(source, data), validation)
-    if workers > 1 and custom_digests():
-        hint = "leave --workers out"
-        raise UsageError("modules of your own need one worker", value=workers, hint=hint)
     for runtime in goal.runtimes:
         python_of(runtime)  # raises where it is not available, before any work is done
     threads = threads or describe_machine()["cores"]
     quiet_tensorflow.load(threads)
     seconds = TIME_BUDGET if time_budget is None and trials is None else time_budget
-    identity = {
-        "kind": "search",
-        "model": model_digest(source),
-        "data": part.data.digest,
-        "validation_images": len(part.validation),
-        "seed": seed,
-        "threads": threads,
-        "worker_threads": max(threads // workers, 1),
-    }
     loaded = load_model(source)
     steps.check_trainable(loaded)
-    with RunDirectory(folder, identity, force=force) as run:
-        how = _How(goal, evolution, max_steps, seed, workers, threads)
-        return _Search(run, source, loaded, part, how, Budget(seconds, trials), listener).run()
-
-
-def _check_limits(
-    time_budget: float | None, trials: int | None, max_steps: int | None, workers: int
-) -> None:
-    if time_budget is not None and not 0 < time_budget < 10**8:
-        raise UsageError("the time budget is a positive number of seconds", value=time_budget)
-    for what, number in (("trials", trials), ("training steps", max_steps), ("workers", workers)):
-        if number is not None and number < 1:
-            raise UsageError(f"the number of {what} must be at least 1", value=number)
+    with crew_of(workers, cluster, threads) as crew:
+        identity = {
+            "kind": "search",
+            "model": model_digest(source),
+            "data": part.data.digest,
+            "validation_images": len(part.validation),
+            "seed": seed,
+            "threads": threads,
+            "worker_threads": crew.threads if crew else threads,
+        }
+        limit = trial_limit or default_limit(seconds)
+        how = _How(goal, evolution, max_steps, seed, crew, limit, threads)
+        with RunDirectory(folder, identity, force=force) as run:
+            return _Search(run, source, loaded, part, how, Budget(seconds, trials), listener).run()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,7 +135,8 @@ class _How:
     evolution: Evolution
     max_steps: int | None
     seed: int
-    workers: int
+    crew: Crew | None
+    trial_limit: float | None
     threads: int
 
 
@@ -158,7 +156,7 @@ class _Search:
         self._run, self._source, self._data, self._how = run, source, data, how
         self._budget, self._listener, self._model = budget, listener, model
         self._objective = objective_for(self._model, data.data)
-        self._laboratory = Laboratory(data)
+        self._laboratory = Laboratory(data, how.trial_limit)
         listener.stage("measure the model")
         self._dense = self._step(_DENSE, lambda _: measured(self._model, data, self._objective))
         examples = len(data.validation)
@@ -210,8 +208,9 @@ class _Search:
         plain = self._dense_files()
         with contextlib.ExitStack() as stack:
             pool = None
-            if how.workers > 1:
-                pool = stack.enter_context(Workers(how.workers, self._data, how.threads))
+            if how.crew is not None:
+                there = laboratories(how.crew, self._data, how.trial_limit)
+                pool = Workers(stack.enter_context(there))
             trials = Trials(
                 self._run, self._source, self._laboratory, self._budget, self._listener, pool
             )
@@ -230,7 +229,8 @@ class _Search:
                 "structure", lambda _: {"narrows": self._maybe_structure is not None}
             )["narrows"]
             propose = self._propose if can_narrow else None
-            strategy = Strategy(trials, self._budget, settings, propose, self._narrow, how.workers)
+            count = pool.count if pool else 1
+            strategy = Strategy(trials, self._budget, settings, propose, self._narrow, count)
             strategy.run()
         return self._finish([trial for trial in trials.done if not trial.failed], plain)
 

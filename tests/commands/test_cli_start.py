@@ -53,7 +53,7 @@ OPTIONS = {
     "sweep": [
         *("-o", "--output", "--sparsities", "--layers", "--seeds", "--export", "--threads"),
         "--force",
-        *("--data", *TRAINING, *ALWAYS),
+        *("--workers", "--cluster", "--data", *TRAINING, *ALWAYS),
     ],
     "import": ["MODEL", "-o", "--output", "--custom", "--force", *ALWAYS],
     "inspect": ["PATH", "OTHER", "--custom", *ALWAYS],
@@ -75,8 +75,8 @@ OPTIONS = {
         *("MODEL", "-o", "--output", "--minimize", "--max-drop", "--min-accuracy", "--max-bytes"),
         *("--max-latency-ms", "--format", "--device", "--time-budget", "--trials", "--max-steps"),
         *("--de-scheme", "--de-population", "--de-scale", "--de-crossover", "--de-generations"),
-        *("--workers", "--validation", "--threads", "--seed", "--custom", "--force", "--data"),
-        *ALWAYS,
+        *("--workers", "--cluster", "--trial-limit", "--validation", "--threads", "--seed"),
+        *("--custom", "--force", "--data", *ALWAYS),
     ],
     "apply": [
         *("RECIPE", "MODEL", "-o", "--output", "--threads", "--custom", "--force", "--data"),

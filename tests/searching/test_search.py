@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import multiprocessing
 import shutil
 
 import numpy as np
@@ -15,6 +16,7 @@ from compressor.data import Dataset, TrainingData
 from compressor.errors import CheckFailedError, RunDirectoryError, UsageError
 from compressor.foundation import sha256
 from compressor.models.files import load_model
+from compressor.parallel.processes import Processes
 from compressor.pruning import all_kernels
 from compressor.searching import finishing, laboratory, read_recipe, session, strategy
 
@@ -319,10 +321,11 @@ def test_a_worker_that_is_killed_costs_nothing_else(dense, tiny_data):
     }
     task = laboratory.Task(dense, dense, step)
 
-    with laboratory.Workers(1, part, 1) as workers:
+    with laboratory.laboratories(Processes(1, 1), part, None) as pool:
+        workers = laboratory.Workers(pool)
         first = workers.submit(task)()
         again = workers.submit(task)
-        for process in list(workers._pool._processes.values()):
+        for process in multiprocessing.active_children():
             process.kill()
         second = again()
 

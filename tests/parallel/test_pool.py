@@ -1,0 +1,87 @@
+"""Calls side by side in processes of this machine: what is lost, what hangs, what fails."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+import dry_work
+import pytest
+
+from compressor.errors import UsageError
+from compressor.parallel import Pool, WorkLostError, check_workers
+from compressor.parallel.processes import Processes
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with Pool(Processes(2, 2), dry_work.prepared, ("data",)) as opened:
+        yield opened
+
+
+def test_calls_get_what_was_prepared_in_processes_of_their_own(pool):
+    futures = [pool.submit(dry_work.answer, number) for number in range(6)]
+
+    found = [future.result() for future in futures]
+
+    assert [(what, number) for what, number, _ in found] == [("data", n) for n in range(6)]
+    assert len({process for _, _, process in found}) <= 2
+
+
+def test_two_run_side_by_side(pool, tmp_path):
+    one, two = str(tmp_path / "one"), str(tmp_path / "two")
+
+    first = pool.submit(dry_work.wait_for, one, two)
+    second = pool.submit(dry_work.wait_for, two, one)
+
+    assert (first.result(), second.result()) == ("done", "done")
+
+
+def test_a_call_whose_process_is_killed_is_begun_again(pool, tmp_path):
+    assert pool.submit(dry_work.die_once, str(tmp_path / "marker")).result() == "lived"
+
+
+def test_a_call_that_kills_its_process_again_and_again_costs_itself(pool):
+    deadly, other = pool.submit(dry_work.die), pool.submit(dry_work.answer, 7)
+
+    with pytest.raises(WorkLostError, match="killed 3 times"):
+        deadly.result()
+    assert other.result()[1] == 7
+
+
+def test_an_error_is_raised_here(pool):
+    with pytest.raises(ValueError, match="no"):
+        pool.submit(dry_work.fail).result()
+    assert pool.submit(dry_work.answer, 8).result()[1] == 8
+
+
+def test_a_call_that_hangs_costs_itself():
+    with Pool(Processes(1, 1), dry_work.prepared, ("data",), limit=0.5) as one:
+        hanging = one.submit(dry_work.hang)
+        with pytest.raises(WorkLostError, match=r"longer than 0\.5 s"):
+            hanging.result()
+
+
+def test_who_leaves_waits_for_nothing_and_leaves_no_process():
+    before = multiprocessing.active_children()
+
+    with Pool(Processes(1, 1), dry_work.prepared, ("data",)) as one:
+        one.submit(dry_work.answer, 1).result()
+        one.submit(dry_work.hang)
+
+    assert set(multiprocessing.active_children()) <= set(before)
+
+
+def test_what_cannot_be_prepared_fails_every_call():
+    with Pool(Processes(1, 1), dry_work.refuse) as one:
+        futures = [one.submit(dry_work.answer, number) for number in range(3)]
+        for future in futures:
+            with pytest.raises(ValueError, match="cannot be prepared"):
+                future.result()
+
+
+@pytest.mark.parametrize(
+    ("workers", "cluster", "said"),
+    [(0, None, "at least 1"), (2, "tcp://localhost:8786", "those of the cluster")],
+)
+def test_workers_that_cannot_be_had_are_refused(workers, cluster, said, rejected):
+    assert said in rejected(UsageError, check_workers, workers, cluster)
