@@ -10,6 +10,7 @@ from compressor.report.answer import dense_mean
 from compressor.report.artefacts import FORMATS
 from compressor.report.content import Fact, Facts
 from compressor.report.run_contents import RunContents
+from compressor.report.search_section import search_lead
 from compressor.report.trade_offs import setting_text
 from compressor.runs import (
     Results,
@@ -36,6 +37,8 @@ class _Choice(NamedTuple):
 
 
 def title(contents: RunContents) -> str:
+    if contents.search is not None:
+        return f"Search for a smaller network: {form.short(contents.name)}"
     if contents.results is None:
         return f"Pruning a network: {form.short(contents.name)}"
     return "Pruning proportion against size, accuracy and prediction time"
@@ -43,6 +46,8 @@ def title(contents: RunContents) -> str:
 
 def lead(contents: RunContents) -> str:
     """What was done, in a sentence or two."""
+    if contents.search is not None:
+        return search_lead(contents.search)
     if contents.results is not None:
         return _sweep_lead(contents.results)
     steps = {

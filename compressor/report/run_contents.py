@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from compressor.errors import CheckpointError, CompressorError, UsageError
 from compressor.foundation import Listener, SilentListener
 from compressor.report import formatting as form
+from compressor.report.chosen import chosen_trials
 from compressor.report.networks import Network, read_network
 from compressor.runs import (
     BENCH,
@@ -29,6 +30,7 @@ from compressor.runs import (
     read_results,
     sparsity_name,
 )
+from compressor.searching import SEARCH, read_search
 from deploy import Artifact, ArtifactError, read_artifact
 from deploy.text import clean
 
@@ -64,6 +66,8 @@ class RunContents:
     name: str
     results: Results | None = None
     bench: Bench | None = None
+    search: Mapping[str, Any] | None = None
+    """what search.json holds"""
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """of the steps of train and prune, by step"""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -89,14 +93,17 @@ def read_run(
     contents = RunContents(path.resolve().name, results)
     if (path / BENCH).exists():
         contents.bench = read_bench(path / BENCH)
-    if results is None:
+    if (path / SEARCH).exists():
+        contents.search = read_search(path / SEARCH)
+    elif results is None:
         contents.records = _records(path)
         contents.versions = {step: _versions(path / step) for step in contents.records}
-    if results is None and not contents.records and contents.bench is None:
+    known = results, contents.search, contents.bench
+    if not contents.records and all(found is None for found in known):
         if any(path.glob(f"seed-*/*/{RECORD}")):
             hint = "run the same compressor sweep again to finish it"
             raise UsageError("the sweep is not finished", value=path, hint=hint)
-        hint = "give the run directory of compressor sweep, train or prune"
+        hint = "give the run directory of compressor sweep, search, train or prune"
         raise UsageError("there is nothing to report here", value=path, hint=hint)
     _read_networks(contents, path, listener or SilentListener())
     contents.artefacts = list(_artefacts(contents, path))
@@ -142,6 +149,8 @@ def _read_networks(contents: RunContents, path: Path, listener: Listener) -> Non
 
 def _model_before(contents: RunContents, path: Path) -> Path | None:
     """The model before pruning: step_1, or the file that `prune` was given, where it still is."""
+    if contents.search is not None:
+        return None
     if contents.results is not None:
         return _first_seed(contents.results, path) / "step_1" / MODEL
     if (path / "step_1" / MODEL).is_file():
@@ -156,6 +165,8 @@ def _model_before(contents: RunContents, path: Path) -> Path | None:
 
 
 def _models_after(contents: RunContents, path: Path) -> list[tuple[Path, str]]:
+    if contents.search is not None:
+        return [(path / trial / MODEL, title) for trial, title in chosen_trials(contents.search)]
     if contents.results is None:
         last = "step_2_2" if "step_2_2" in contents.records else "step_2_1"
         sparsity = contents.records.get("step_2_1", contents.records.get(last, {})).get("sparsity")

@@ -25,6 +25,7 @@ from compressor.report.encodings_figure import encodings_figure
 from compressor.report.figures import paper_figures
 from compressor.report.headline import headline, lead, title
 from compressor.report.run_contents import FoundArtefact, RunContents
+from compressor.report.search_section import search_facts, search_sections
 from compressor.report.structure import layer_figure, layer_table, web_figures
 from compressor.report.tables import (
     conditions_table,
@@ -43,6 +44,7 @@ def build_report(contents: RunContents) -> Report:
     results = contents.results
     sections = [
         Section("summary", "Summary", list(_summary(contents))),
+        *(search_sections(contents.search) if contents.search is not None else ()),
         *(_sweep_sections(results) if results is not None else ()),
         Section("artefacts", "Artefacts", list(_artefacts(contents))),
         Section("trade-offs", "Accuracy against bytes and latency", _trade_offs(contents, run)),
@@ -56,7 +58,7 @@ def build_report(contents: RunContents) -> Report:
 
 
 def _summary(contents: RunContents) -> Iterator[Block]:
-    facts = headline(contents)
+    facts = headline(contents) if contents.search is None else search_facts(contents.search)
     if facts.facts:
         yield facts
     if contents.results is not None:
@@ -135,7 +137,8 @@ def _found_table(found: Sequence[FoundArtefact]) -> Table:
 
 def _trade_offs(contents: RunContents, run: BenchRun | None) -> list[Block]:
     figures: list[Figure] = []
-    if (size := bytes_figure(run, contents.results, contents.artefacts)) is not None:
+    found = contents.artefacts if contents.search is None else ()  # those are on its front
+    if (size := bytes_figure(run, contents.results, found)) is not None:
         figures.append(size)
     if run is not None:
         figures += latency_figures(run)

@@ -38,6 +38,11 @@ def bytes_figure(
     points = points or _exported_bytes(results) or _found_bytes(found)
     if not points:
         return None
+    return size_figure(points)
+
+
+def size_figure(points: Sequence[Point]) -> Figure:
+    """Accuracy against the bytes of the file, which are the cost of the `points`."""
     return Figure(
         "accuracy_bytes",
         "Accuracy in the runtime against bytes of the file",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from compressor.runs import check_schema, load_schema
+from compressor.runs import check_schema, check_version, load_schema, read_document
 from compressor.searching.goal import Goal
 from compressor.searching.trials import Trial
 
@@ -44,8 +45,18 @@ def search_document(
         "met": len(shipped) == len(goal.runtimes)
         and not any(goal.shortfalls(row, floor) for row in shipped),
     }
-    check_schema(document, load_schema("search.schema.json"), "search document", "search")
+    _check(document)
     return document
+
+
+def read_search(path: Path | str) -> dict[str, Any]:
+    """Read a search.json; raises CheckpointError in one line for a file that is none."""
+    return read_document(Path(path), _check)
+
+
+def _check(document: Any) -> None:
+    check_version(document, "search document", SEARCH_SCHEMA, SEARCH_SCHEMA_VERSION)
+    check_schema(document, load_schema("search.schema.json"), "search document", "search")
 
 
 def best_first(done: Sequence[Trial], goal: Goal, floor: float) -> list[Trial]:

@@ -1,0 +1,96 @@
+"""The report of a search: what was found, what was tried and dropped, and the recipe."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from search_documents import search_document
+
+import compressor
+from compressor.errors import CheckpointError
+
+
+@pytest.fixture
+def reported(tmp_path):
+    """Write a search document, and report it; the text and the page."""
+
+    def of(document):
+        run = tmp_path / "found"
+        run.mkdir(exist_ok=True)
+        (run / "search.json").write_text(json.dumps(document))
+        done = compressor.report_run(run)
+        return done.markdown.read_text(), done.page.read_text()
+
+    return of
+
+
+def test_it_leads_with_what_is_recommended(reported):
+    text, page = reported(search_document())
+
+    summary = text[: text.index("The front")]
+    assert "11.6 kB" in summary and "8.43 kB" in summary and "98.97 %" in summary
+    assert "18.0×" in summary and "faster" in summary
+    assert "the smallest of 4 that keeps to the goal" in text
+    assert "<script" not in page
+
+
+def test_it_shows_the_front_and_every_trial_with_what_became_of_it(reported):
+    text, page = reported(search_document())
+
+    for said in (
+        *("recommended", "on the front", "dropped: its accuracy is too low"),
+        *("failed: it took longer than 60 s", "kept the accuracy; others are better"),
+    ):
+        assert said in text
+    assert "search_trials.png" in text and "accuracy_bytes.png" in text
+    assert page.count("<svg") >= 2
+
+
+def test_it_shows_the_structure_and_the_recipe(reported):
+    text, _ = reported(search_document())
+
+    assert re.search(r"narrowed \| conv1 8, conv2 16, fc1 62", text)
+    assert re.search(r"pruned while trained \| conv1 30\.00 %", text)
+    assert "onnx.recipe.json MODEL" in text
+
+
+def test_a_search_that_is_not_finished_is_reported(reported):
+    document = search_document() | {"state": "searching", "front": [], "recommended": {}}
+
+    text, _ = reported(document | {"reasons": {}, "runtimes": {}})
+
+    assert "not finished" in text and "the best so far" in text
+
+
+def test_names_of_a_search_are_shown_as_text(reported):
+    document = search_document()
+    document["trials"][-1]["error"] = "<script>alert(1)</script>\u202e"
+    document["reasons"]["litert"] = "<img src=x onerror=alert(1)>"
+
+    _, page = reported(document)
+
+    assert "<script>alert" not in page and "<img src=x" not in page and "\u202e" not in page
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"schema": "compressor.results"},
+        {"trials": [{"trial": "trial-1", "steps": [{"kind": 3}], "seconds": 1}]},
+        {"runtimes": {"litert": {"bytes": "many", "latency_ms": 1}}},
+        {"front": [{"file": "x"}]},
+    ],
+)
+def test_a_damaged_document_is_refused(change, reported, rejected):
+    assert "search" in rejected(CheckpointError, reported, search_document() | change)
+
+
+def test_names_that_lead_elsewhere_are_not_read(reported):
+    document = search_document()
+    document["front"][0]["trial"] = "../../secret"
+
+    text, _ = reported(document)
+
+    assert "A model is left out" not in text
