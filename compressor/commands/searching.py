@@ -22,6 +22,8 @@ from compressor.commands.options import (
     VALIDATION,
     WORKERS,
     given_data,
+    host_of,
+    host_options,
     output_option,
 )
 from compressor.commands.output import print_results
@@ -72,6 +74,7 @@ class Duration(click.ParamType):
 @click.option(
     "--max-latency-ms", type=float, metavar="MS", help="Latency that it may have, on one thread."
 )
+@click.option("--max-ram", type=COUNT, metavar="BYTES", help="RAM that a process running it takes.")
 @click.option(
     "--format",
     "formats",
@@ -82,8 +85,9 @@ class Duration(click.ParamType):
 @click.option(
     "--device",
     metavar="NAME|FILE",
-    help="Take runtime, limit of storage and preference from this device's profile.",
+    help="Take runtime, limits of storage and RAM, and preference from this device's profile.",
 )
+@host_options("Measure the latency on this machine, over ssh. Default: here.")
 @click.option(
     "--time-budget",
     type=Duration(),
@@ -149,7 +153,7 @@ def search(
         options.pop("de_crossover"),
         options.pop("de_generations"),
     )
-    goal = _goal(formats, device, options)
+    goal, host = _goal(formats, device, options), host_of(options)
     with TerminalProgress() as progress:
         found = compressor.search(
             model,
@@ -157,6 +161,7 @@ def search(
             goal,
             output,
             evolution=evolution,
+            host=host,
             force=force,
             listener=progress,
             **options,
@@ -177,7 +182,14 @@ def _goal(
 
     given = {
         name: value
-        for name in ("minimize", "max_drop", "min_accuracy", "max_bytes", "max_latency_ms")
+        for name in (
+            "minimize",
+            "max_drop",
+            "min_accuracy",
+            "max_bytes",
+            "max_latency_ms",
+            "max_ram",
+        )
         if (value := options.pop(name)) is not None
     }
     if formats is not None:
@@ -194,6 +206,7 @@ def _goal(
         given = {
             "minimize": profile.prefer.optimize,
             "max_bytes": profile.storage_bytes,
+            "max_ram": profile.memory_bytes,
             **given,
             "runtimes": (profile.runtime,),
         }

@@ -8,4 +8,4 @@ from .registry import (
     state as state,
 )
 from .runner import Runner as Runner
-from .timing import median_latencies as median_latencies
+from .timing import median_latencies as median_latencies, peak_memories as peak_memories

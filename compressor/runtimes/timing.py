@@ -83,6 +83,26 @@ def median_latencies(
         return np.array([[_median_of(timer) for timer in timers] for _ in range(rounds)])
 
 
+def peak_memories(
+    artefacts: Sequence[bytes], runtime: str, host: SshHost | None = None
+) -> list[int]:
+    """The most bytes that a fresh process takes which loads an artefact and runs one example.
+
+    Resident memory, that of the runtime included, as `bench` measures it; here, or on the `host`.
+    Raises as `Runner` does.
+    """
+    found = []
+    with temporary_folder("compressor-memory-") as folder:
+        path = folder / f"measured.{find(runtime).format}"
+        for content in artefacts:
+            path.write_bytes(content)
+            with Runner(runtime, host=host) as runner:
+                runner.load(path)
+                first = runner.warm_up(seconds=0.0, batch=1, copies=True)
+            found.append(int(first["peak_memory_bytes"]))
+    return found
+
+
 def _median_of(timer: Timer) -> float:
     with timer.turn():
         return float(np.median(timer.latencies()))

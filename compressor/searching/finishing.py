@@ -20,7 +20,8 @@ from compressor.exporters import MAX_SLOWDOWN, ExportJob, Variants, write_artifa
 from compressor.exporters.checking import Checked
 from compressor.exporters.request import QUANTIZATIONS, Request
 from compressor.foundation import Listener, SilentListener, sha256, write_bytes, write_json
-from compressor.runtimes import find, median_latencies
+from compressor.remote import SshHost
+from compressor.runtimes import find, median_latencies, peak_memories
 from compressor.searching.goal import Goal
 from compressor.searching.recipe import RECIPE_SUFFIX, Recipe
 from compressor.searching.trials import Trial
@@ -70,13 +71,15 @@ def finish(
     *,
     threads: int | None,
     listener: Listener,
+    host: SshHost | None = None,
     may_go_on: Callable[[], bool] = lambda: True,
 ) -> dict[str, Any]:
     """Export the models of `chosen` into `folder`, the likeliest first; as many as time allows.
 
     The last one is the dense model, a trial without steps, which has no recipe; it is exported
     only where no other one keeps the accuracy, whatever the time. `plain` are the dense model's
-    files in float32, by runtime.
+    files in float32, by runtime. Latency, and RAM where the goal limits it, are measured
+    here, or on the `host`.
 
     Returns a JSON object: `front`, a row for each artefact that no other one beats in bytes,
     latency and accuracy; `recommended`, by runtime, with `reasons`; `dense`, what the dense model
@@ -106,12 +109,15 @@ def finish(
             for runtime in goal.runtimes:
                 listener.stage(f"export {trial.result['nonzeros']:,} weights for {runtime}")
                 try:
-                    found = best_variants(job, runtime, goal, floor)
+                    found = best_variants(job, runtime, goal, floor, host)
                 except CompressorError as error:
                     failed.append({"trial": trial.name, "runtime": runtime, "error": str(error)})
                     continue
                 made += [_Made(trial, job, checked, _row(trial, checked)) for checked in found]
-        times = {runtime: _measured(made, plain[runtime], runtime, listener) for runtime in plain}
+        times = {
+            runtime: _measured(made, plain[runtime], runtime, goal, host, listener)
+            for runtime in plain
+        }
         rows = [one.row for one in made]
         recommended, reasons = {}, {}
         for runtime in goal.runtimes:
@@ -149,19 +155,23 @@ def finish(
     }
 
 
-def best_variants(job: ExportJob, runtime: str, goal: Goal, floor: float) -> list[Checked]:
+def best_variants(
+    job: ExportJob, runtime: str, goal: Goal, floor: float, host: SshHost | None = None
+) -> list[Checked]:
     """The smallest or fastest variant that passes and keeps the accuracy; else the most accurate.
 
-    Where a latency has to decide among several, all that pass. Raises CheckFailedError where none
-    does.
+    Where a measurement has to decide among several, all that pass. Raises CheckFailedError where
+    none does.
     """
     file_format = find(runtime).format
-    variants = Variants(job, file_format, runtime, goal.minimize, None, SilentListener())
+    silent = SilentListener()
+    variants = Variants(job, file_format, runtime, goal.minimize, None, silent, host=host)
     best = variants.best()
     tried = [best]
     # Of the size, the best is the smallest already; latencies are not known yet.
     too_large = goal.minimize == "latency" and best.size > (goal.max_bytes or math.inf)
-    more = _accuracy(best) < floor or too_large or goal.max_latency_ms is not None
+    measured = goal.max_latency_ms is not None or goal.max_ram is not None
+    more = _accuracy(best) < floor or too_large or measured
     if best.verdict.passed and more:
         for quantize in QUANTIZATIONS:
             if quantize == best.request.quantize:
@@ -173,7 +183,7 @@ def best_variants(job: ExportJob, runtime: str, goal: Goal, floor: float) -> lis
         raise CheckFailedError(
             f"no variant does what the model does in {runtime}", value=best.verdict.reason
         )
-    if goal.minimize == "latency" or goal.max_latency_ms is not None:
+    if goal.minimize == "latency" or measured:
         return passed
     holding = [checked for checked in passed if _accuracy(checked) >= floor]
     if holding:
@@ -223,19 +233,31 @@ def _accuracy(checked: Checked) -> float:
 
 
 def _measured(
-    made: Sequence[_Made], plain: bytes, runtime: str, listener: Listener
+    made: Sequence[_Made],
+    plain: bytes,
+    runtime: str,
+    goal: Goal,
+    host: SshHost | None,
+    listener: Listener,
 ) -> dict[str, Any]:
     """Time the artefacts of a runtime in turns with the dense model, whose numbers are returned."""
     mine = [one for one in made if one.row["runtime"] == runtime]
     contents = [plain, *(one.checked.file.content for one in mine)]
-    listener.stage(f"measure {len(contents)} artefacts in turns in {runtime}")
+    where: dict[str, Any] = {} if host is None else {"host": host}
+    place = "" if host is None else f" on {host.name}"
+    listener.stage(f"measure {len(contents)} artefacts in turns in {runtime}{place}")
     for one in mine:
         one.job.processes.pause()
-    times = np.median(median_latencies(contents, runtime, rounds=_ROUNDS), axis=0)
+    times = np.median(median_latencies(contents, runtime, rounds=_ROUNDS, **where), axis=0)
+    dense: dict[str, Any] = {"bytes": len(plain), "latency_ms": float(times[0])}
     for one, milliseconds in zip(mine, times[1:], strict=True):
         one.row["latency_ms"] = float(milliseconds)
         one.row["ratio"] = float(milliseconds / times[0])
-    return {"bytes": len(plain), "latency_ms": float(times[0])}
+    if goal.max_ram is not None:
+        rows = [dense, *(one.row for one in mine)]
+        for row, ram in zip(rows, peak_memories(contents, runtime, **where), strict=True):
+            row["ram_bytes"] = ram
+    return dense
 
 
 def _is_unbeaten(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bool:

@@ -22,7 +22,8 @@ class Goal:
     99.0 %), by default 0.1; or `min_accuracy`, 0 to 1. Both are judged on the validation examples,
     up to one standard error of an accuracy on so many (Breiman et al., Classification and
     Regression Trees, 1984, section 3.4.3): fewer cannot tell less. `max_bytes` is of the artefact,
-    `max_latency_ms` of one inference on one thread. An artefact is made for each of `runtimes`.
+    `max_latency_ms` of one inference on one thread, `max_ram` the bytes that a process takes which
+    runs it once, those of the runtime included. An artefact is made for each of `runtimes`.
     Raises UsageError for a value that cannot be used.
     """
 
@@ -31,6 +32,7 @@ class Goal:
     min_accuracy: float | None = None
     max_bytes: int | None = None
     max_latency_ms: float | None = None
+    max_ram: int | None = None
     runtimes: tuple[str, ...] = tuple(FORMATS.values())
 
     def __post_init__(self) -> None:
@@ -50,7 +52,8 @@ class Goal:
             raise UsageError(
                 "the accuracy is above 0, at most 1", value=self.min_accuracy, hint=hint
             )
-        for name, limit in (("bytes", self.max_bytes), ("latency", self.max_latency_ms)):
+        limits = ("bytes", self.max_bytes), ("latency", self.max_latency_ms), ("RAM", self.max_ram)
+        for name, limit in limits:
             if limit is not None and not 0 < limit < math.inf:
                 raise UsageError(f"the limit of the {name} is a positive number", value=limit)
         if not self.runtimes or len(set(self.runtimes)) != len(self.runtimes):
@@ -82,6 +85,8 @@ class Goal:
             found.append(f"{row['bytes']:,} bytes, {self.max_bytes:,} are allowed")
         if self.max_latency_ms is not None and row["latency_ms"] > self.max_latency_ms:
             found.append(f"{row['latency_ms']:.3g} ms, {self.max_latency_ms:g} ms are allowed")
+        if self.max_ram is not None and row["ram_bytes"] > self.max_ram:
+            found.append(f"{row['ram_bytes']:,} bytes of RAM, {self.max_ram:,} are allowed")
         return found
 
     def describe(self) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import time
 from collections.abc import Callable
@@ -20,7 +19,8 @@ from compressor.foundation import (
 )
 from compressor.importing import load_model
 from compressor.models import needed_data, objective_for
-from compressor.parallel import Crew, check_workers, crew_of
+from compressor.parallel import check_workers, crew_of
+from compressor.remote import SshHost
 from compressor.runs import (
     RunDirectory,
     is_finished,
@@ -29,7 +29,6 @@ from compressor.runs import (
     output_directory,
     read_record,
 )
-from compressor.runtimes import python_of
 from compressor.searching import steps
 from compressor.searching.document import best_first, search_document
 from compressor.searching.evolution import Evolution
@@ -44,7 +43,7 @@ from compressor.searching.laboratory import (
     measured,
     training_pace,
 )
-from compressor.searching.limits import check_limits, default_limit
+from compressor.searching.options import How, check_limits, check_runtimes, default_limit
 from compressor.searching.proposals import Cost, Proposals
 from compressor.searching.recipe import Recipe
 from compressor.searching.strategy import BATCH, Settings, Strategy
@@ -76,19 +75,21 @@ def search(
     cluster: str | None = None,
     trial_limit: float | None = None,
     threads: int | None = None,
+    host: SshHost | str | None = None,
     force: bool = False,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
     """Search for the best artefact that can be made of a model file, and write it.
 
     The model is narrowed, retrained and pruned in many ways in the run directory `output` (by
-    default NAME-search beside the file); the best are exported, proven and measured. `data` are by
-    default the embedded MNIST, for a model that was trained on it. Trials begin until
-    `time_budget` seconds (by default 600, or without end where `trials` are given) or the number of
-    `trials` are used up. `max_steps` limits each training. It is done in this process, by so many
-    `workers`, processes of this machine, or by those of the Dask `cluster` at tcp://HOST:PORT. A
-    trial that takes longer than `trial_limit` seconds, by default half of the time budget, fails.
-    All is chosen on validation examples; test examples are run once, at the end.
+    default NAME-search beside the file); the best are exported, proven and measured, here or over
+    ssh on the `host`. `data` are by default the embedded MNIST, for a model that was trained on it.
+    Trials begin until `time_budget` seconds (by default 600, or without end where `trials` are
+    given) or the number of `trials` are used up. `max_steps` limits each training. It is done in
+    this process, by so many `workers`, processes of this machine, or by those of the Dask `cluster`
+    at tcp://HOST:PORT. A trial that takes longer than `trial_limit` seconds, by default half of the
+    time budget, fails. All is chosen on validation examples; test examples are run once, at the
+    end.
 
     The same call goes on where an earlier one was stopped, also with another goal or budget. The
     result does not depend on that if `trials` are limited, not the time. Returns the document that
@@ -104,8 +105,8 @@ def search(
     source = keras_file(Path(model))
     folder = output_directory(Path(model), output, SEARCH_SUFFIX)
     part = TrainingData.of(needed_data(source, data), validation)
-    for runtime in goal.runtimes:
-        python_of(runtime)  # raises where it is not available, before any work is done
+    place = None if host is None else SshHost.of(host)
+    check_runtimes(goal, place)  # before any work is done
     threads = threads or describe_machine()["cores"]
     quiet_tensorflow.load(threads)
     seconds = TIME_BUDGET if time_budget is None and trials is None else time_budget
@@ -122,22 +123,9 @@ def search(
             "worker_threads": crew.threads if crew else threads,
         }
         limit = trial_limit or default_limit(seconds)
-        how = _How(goal, evolution, max_steps, seed, crew, limit, threads)
+        how = How(goal, evolution, max_steps, seed, crew, limit, threads, place)
         with RunDirectory(folder, identity, force=force) as run:
             return _Search(run, source, loaded, part, how, Budget(seconds, trials), listener).run()
-
-
-@dataclasses.dataclass(frozen=True)
-class _How:
-    """The options of a search."""
-
-    goal: Goal
-    evolution: Evolution
-    max_steps: int | None
-    seed: int
-    crew: Crew | None
-    trial_limit: float | None
-    threads: int
 
 
 class _Search:
@@ -149,7 +137,7 @@ class _Search:
         source: Path,
         model: Any,
         data: TrainingData,
-        how: _How,
+        how: How,
         budget: Budget,
         listener: Listener,
     ) -> None:
@@ -311,6 +299,7 @@ class _Search:
         config = {
             "trials": [trial.name for trial in chosen],
             "goal": self._how.goal.describe(),
+            "host": self._how.host and self._how.host.name,
         }
         found = self._step(
             _ARTEFACTS,
@@ -324,6 +313,7 @@ class _Search:
                 self._recipe,
                 threads=self._how.threads,
                 listener=self._listener,
+                host=self._how.host,
                 may_go_on=lambda: self._budget.left > 0,
             ),
             config,

@@ -8,6 +8,7 @@ import pytest
 from command_line import compressor
 
 import compressor as package
+from compressor.bundling import find_device
 
 ROW = {
     "file": "trial-1-litert.tflite",
@@ -64,6 +65,20 @@ def test_a_device_gives_runtime_limit_and_preference(found, small_file):
 
     goal = found["goal"]
     assert (goal.runtimes, goal.minimize, goal.max_bytes) == (("litert",), "size", 200_000_000)
+    assert goal.max_ram == find_device("android-arm64").memory_bytes
+    assert found["host"] is None
+
+
+def test_limits_and_the_device_that_measures_are_passed_on(found, small_file):
+    compressor(
+        *("search", small_file, "--max-ram", "90000000", "--host", "pi@raspberry", "--workers", 2),
+        *("--cluster", "tcp://host:8786", "--trial-limit", "5m"),
+    )
+
+    assert found["goal"].max_ram == 90_000_000
+    assert found["host"].name == "pi@raspberry"
+    given = found["workers"], found["cluster"], found["trial_limit"]
+    assert given == (2, "tcp://host:8786", 300)
 
 
 def test_a_goal_that_is_not_met_ends_in_exit_code_1(found, small_file):

@@ -76,7 +76,7 @@ OPTIONS = {
         *("--max-latency-ms", "--format", "--device", "--time-budget", "--trials", "--max-steps"),
         *("--de-scheme", "--de-population", "--de-scale", "--de-crossover", "--de-generations"),
         *("--workers", "--cluster", "--trial-limit", "--validation", "--threads", "--seed"),
-        *("--custom", "--force", "--data", *ALWAYS),
+        *("--max-ram", "--custom", "--force", "--data", *HOST, *ALWAYS),
     ],
     "apply": [
         *("RECIPE", "MODEL", "-o", "--output", "--threads", "--custom", "--force", "--data"),

@@ -12,6 +12,7 @@ import pytest
 from compressor.data import TrainingData
 from compressor.errors import CompressorError, ModelError
 from compressor.foundation import SilentListener
+from compressor.remote import SshHost
 from compressor.searching import Goal, finishing
 from compressor.searching.trials import Trial
 
@@ -49,7 +50,7 @@ class _Job(contextlib.AbstractContextManager):
 class _Variants:
     """Stands in for `Variants`: the best is the smallest, or the fastest."""
 
-    def __init__(self, job, file_format, runtime, optimize, encoding, listener):
+    def __init__(self, job, file_format, runtime, optimize, encoding, listener, host=None):
         self._job, self._optimize = job, optimize
 
     def best(self):
@@ -94,7 +95,7 @@ def finish(tiny_data, tmp_path, monkeypatch):
     )
     monkeypatch.setattr(_Job, "splits", [], raising=False)
 
-    def make(goal, *trials, dense=(), may_go_on=True):
+    def make(goal, *trials, dense=(), may_go_on=True, host=None):
         monkeypatch.setattr(
             _Job, "variants", {f"{n}": t for n, t in enumerate((*trials, dense))}, raising=False
         )
@@ -113,6 +114,7 @@ def finish(tiny_data, tmp_path, monkeypatch):
             lambda trial: _Recipe(),
             threads=1,
             listener=SilentListener(),
+            host=host,
             may_go_on=lambda: may_go_on,
         )
 
@@ -177,3 +179,34 @@ def test_a_model_that_cannot_be_exported_is_refused_at_once(
     message = rejected(ModelError, finishing.dense_files, tmp_path, Path("x"), part, Goal(), None)
 
     assert "cannot be exported to" in message and "--format" in message
+
+
+def test_a_limit_of_the_ram_chooses_the_variant(finish, monkeypatch):
+    """The smallest one needs more than is allowed, and says so where it is alone."""
+    ram = {4.0: 900, 1.0: 500, 3.0: 700}
+    monkeypatch.setattr(
+        finishing, "peak_memories", lambda contents, runtime: [ram[content] for content in contents]
+    )
+    goal = Goal(min_accuracy=0.9, max_ram=600, runtimes=RUNTIME)
+
+    found = finish(goal, [NONE, INT8], dense=[INT8])
+    alone = finish(goal, [INT8], dense=[INT8])
+
+    assert "none" in _recommended(found)
+    assert [row["ram_bytes"] for row in found["front"] if "none" in row["file"]] == [500]
+    assert "700 bytes of RAM, 600 are allowed" in alone["reasons"]["onnxruntime"]
+
+
+def test_a_host_measures(finish, monkeypatch):
+    asked = []
+
+    def times(contents, runtime, rounds, host):
+        asked.append(host.name)
+        return np.array([contents])
+
+    monkeypatch.setattr(finishing, "median_latencies", times)
+    goal = Goal(min_accuracy=0.9, runtimes=RUNTIME)
+
+    found = finish(goal, [INT8], dense=[INT8], host=SshHost("pi@device"))
+
+    assert asked == ["pi@device"] and found["front"]

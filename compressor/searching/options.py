@@ -1,10 +1,34 @@
-"""How long a search and its trials may take."""
+"""The options of a search, checked."""
 
 from __future__ import annotations
 
+import dataclasses
+
 from compressor.errors import UsageError
+from compressor.parallel import Crew
+from compressor.remote import SshHost
+from compressor.runtimes import Runner, python_of
+from compressor.searching.evolution import Evolution
+from compressor.searching.goal import Goal
 
 _TRIAL_PART, _LEAST = 0.5, 60.0
+
+
+@dataclasses.dataclass(frozen=True)
+class How:
+    """How a search goes about it."""
+
+    goal: Goal
+    evolution: Evolution
+    max_steps: int | None
+    seed: int
+    crew: Crew | None
+    """who trains; None: this process"""
+    trial_limit: float | None
+    """seconds"""
+    threads: int
+    host: SshHost | None
+    """what measures; None: this machine"""
 
 
 def check_limits(
@@ -22,3 +46,12 @@ def check_limits(
 def default_limit(time_budget: float | None) -> float | None:
     """The seconds that one trial may take: half of the budget, at least a minute."""
     return None if time_budget is None else max(_TRIAL_PART * time_budget, _LEAST)
+
+
+def check_runtimes(goal: Goal, host: SshHost | None) -> None:
+    """Raise MissingRuntimeError where a runtime is not available here, or on the host."""
+    for runtime in goal.runtimes:
+        python_of(runtime)
+        if host is not None:
+            with Runner(runtime, host=host):
+                pass
