@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import re
@@ -37,7 +38,7 @@ def describe_artifact(job: Job, checked: Checked, name: str, vectors: bytes) -> 
         optimize=request.optimize,
         runtime=request.runtime,
         inputs=_ports(facts["inputs"]),
-        outputs=_ports(facts["outputs"]),
+        outputs=_outputs(facts["outputs"], job.reference.scores.shape[1]),
         preprocessing=tuple(
             InputRule(
                 given,
@@ -87,6 +88,14 @@ def describe_artifact(job: Job, checked: Checked, name: str, vectors: bytes) -> 
 
 def _ports(ports: list[dict[str, Any]]) -> tuple[Port, ...]:
     return tuple(Port(**port | {"shape": tuple(port["shape"])}) for port in ports)
+
+
+def _outputs(ports: list[dict[str, Any]], columns: int) -> tuple[Port, ...]:
+    """The ports; of one output alone what a row held counts, whatever the file says of it."""
+    found = _ports(ports)
+    if len(found) == 1 and (len(found[0].shape) != 2 or found[0].shape[1] not in (None, columns)):
+        return (dataclasses.replace(found[0], shape=(None, columns)),)
+    return found
 
 
 def _seed(source: Path | None) -> int | None:

@@ -16,7 +16,7 @@ from compressor.errors import (
 )
 from compressor.exporters.checking import FORMATS, Checked, Job
 from compressor.exporters.description import describe_artifact
-from compressor.exporters.graph_file import is_graph_file
+from compressor.exporters.graph_file import is_graph_file, read_graph_file
 from compressor.exporters.graph_job import GraphJob
 from compressor.exporters.inspection import artifact_format
 from compressor.exporters.job import ExportJob
@@ -166,13 +166,17 @@ def export_all(
     """Export a model in every format and quantisation into the folder `output`.
 
     Arguments as in `export`; the files are NAME-QUANTISATION.FORMAT. The `runtimes` are by default
-    those of both formats, of a .tflite or .onnx file that of its own. Returns the record of each;
+    those of both formats, of a .tflite or .onnx file that of its own; one that is quantised already
+    is written once, as what it is. Returns the record of each;
     of one that could not be made or did not pass it has `error` and `exit_code`.
     """
     listener = listener or SilentListener()
     graph = artifact_format(Path(model)) if is_graph_file(model) else None
     if runtimes is None:
         runtimes = tuple(FORMATS.values()) if graph is None else (FORMATS[graph],)
+    wanted = QUANTIZATIONS
+    if graph is not None and (kept := read_graph_file(Path(model)).quantized) != "none":
+        wanted = (kept,) if kept != "float16" else QUANTIZATIONS[1:]
     folder, stem = artefacts_folder(model, output), artefact_stem(model)
     jobs = []
     for runtime in runtimes:
@@ -180,7 +184,7 @@ def export_all(
         if graph not in (None, chosen):
             hint = f"choose {FORMATS[graph or chosen]}"
             raise UsageError(f"a .{graph} file stays one", value=runtime, hint=hint)
-        for quantize in QUANTIZATIONS:
+        for quantize in wanted:
             target = folder / f"{stem}-{quantize}.{chosen}"
             check_free(target, force)
             jobs.append((chosen, runtime, quantize, target))

@@ -13,14 +13,18 @@ from artifact_files import tflite_bytes
 from command_line import compressor
 from graph_files import dense_onnx, dense_tflite, onnx_model, weights
 from onnx import helper, numpy_helper
+from onnx_styles import write_style
 
 import compressor as library
 from compressor.errors import CheckpointError, CompressorError, UsageError
+from compressor.exporters import describe_graph_file
 from compressor.exporters.graph_file import read_graph_file
+from compressor.exporters.onnx import export_graph
 from compressor.exporters.onnx.decoding import insert, make_chain
 from compressor.exporters.onnx.merging import whole_model
 from compressor.exporters.onnx.passes import reshape_transposes
 from compressor.exporters.onnx.weights import FloatWeight, store_int8, store_ternary, value_types
+from compressor.exporters.request import Request
 from compressor.exporters.targets import check_for_c
 from compressor.exporters.tflite import kernels
 from compressor.exporters.tflite.foreign import standard_form, weight_names
@@ -175,3 +179,28 @@ def test_options_of_the_training_are_refused(option: str, tmp_path: Path) -> Non
     message = compressor("prune", source, "--no-retrain", option, "1").refusal()
 
     assert f"{option} has no effect on this file" in message
+
+
+@pytest.mark.parametrize("sizes", [[7, 3], ["N", 5, 1], None])
+def test_what_a_file_says_of_its_output_does_not_count(sizes: Any, tmp_path: Path) -> None:
+    model = onnx.load(dense_onnx(tmp_path / "found.onnx", sparsity=0.8))
+    value = helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, sizes)
+    model.graph.output[0].CopyFrom(value)
+
+    content = export_graph(model.SerializeToString(), Request("onnxruntime"), ("x",)).content
+
+    output = onnx.load_from_string(content).graph.output[0].type.tensor_type
+    assert [size.dim_value for size in output.shape.dim] == [0, 5]
+    onnx.save(model, tmp_path / "found.onnx")
+    described = describe_graph_file(tmp_path / "found.onnx").artifact
+    assert (described.outputs[0].shape[-1], described.classes) == (5, 5)
+
+
+def test_a_quantised_file_is_written_once(tmp_path: Path) -> None:
+    source = write_style(tmp_path / "found.onnx", "integers")
+
+    said = compressor("export", source, "--format", "all", "-o", tmp_path / "all")
+
+    assert said.code == 0, said.stderr
+    assert "It is quantised already (int8)" in said.stdout
+    assert [path.name for path in (tmp_path / "all").glob("*.onnx")] == ["found-int8.onnx"]

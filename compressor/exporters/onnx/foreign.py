@@ -30,7 +30,8 @@ def standard_form(content: bytes) -> tuple[Any, tuple[str, ...]]:
     """The onnx.ModelProto of a whole, checked file (`merging.whole_model`), with notes.
 
     Ensures: its functions are in their places; constants are initializers, and no inputs; the
-    operators are of set 18 or newer; no comments are left. Raises CheckpointError as
+    operators are of set 18 or newer; outputs have the sizes that follow from the operators, where
+    these tell; no comments are left. Raises CheckpointError as
     `check_functions` does, ModelError, with the operator, where ONNX's converter has no way to 18.
     """
     model = onnx.ModelProto()
@@ -41,6 +42,7 @@ def standard_form(content: bytes) -> tuple[Any, tuple[str, ...]]:
     notes = _fix_defaults(model.graph) if model.ir_version >= 4 else ()
     _forget_constant_inputs(model.graph)
     model.ir_version = max(model.ir_version, _IR_VERSION)
+    _declare_outputs(model)
     model = _at_least(model, OPSET)
     for graph in graphs.all_graphs(model.graph):
         _lift_constants(graph)
@@ -66,6 +68,30 @@ def _fix_defaults(graph: Any) -> tuple[str, ...]:
 def _forget_constant_inputs(graph: Any) -> None:
     constants = graphs.constants(graph)
     graphs.replace_all(graph.input, [one for one in graph.input if one.name not in constants])
+
+
+def _declare_outputs(model: Any) -> None:
+    """What a file says of the sizes of its values may be wrong, and no runtime minds."""
+    graph = model.graph
+    declared = [onnx.ValueInfoProto.FromString(entry.SerializeToString()) for entry in graph.output]
+    for inner in graphs.all_graphs(graph):
+        del inner.value_info[:]
+    for entry in graph.output:
+        entry.type.tensor_type.ClearField("shape")
+    try:
+        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.output
+    except onnx.shape_inference.InferenceError:
+        inferred = declared
+    is_open = any(None in (graphs.sizes_of(entry) or ())[:1] for entry in graph.input)
+    for entry, found, said in zip(graph.output, inferred, declared, strict=True):
+        sizes = graphs.sizes_of(found)
+        entry.CopyFrom(said if sizes is None else found)
+        if sizes is None or len(graphs.sizes_of(said) or ()) != len(sizes):
+            continue
+        axes = (one.type.tensor_type.shape.dim for one in (entry, said))
+        for axis, (mine, other) in enumerate(zip(*axes, strict=True)):
+            if not mine.WhichOneof("value") and not (axis == 0 and is_open):
+                mine.CopyFrom(other)
 
 
 def _at_least(model: Any, wanted: int) -> Any:

@@ -105,6 +105,14 @@ def rename(graph: Any, mapping: Mapping[str, str]) -> None:
             entry.name = mapping.get(entry.name, entry.name)
 
 
+def sizes_of(entry: Any) -> list[int | None] | None:
+    """The sizes of a ValueInfoProto, None for one that is open; None where it says none."""
+    kind = entry.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    return [size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim]
+
+
 def unique(wanted: str, taken: set[str]) -> str:
     """`wanted`, numbered where that is taken; the result is added to `taken`."""
     name, number = wanted, 1

@@ -245,11 +245,6 @@ def _constant_and_value(node: Any, operator: str, known: dict[str, Any]) -> Any:
 
 def _sizes(graph: Any) -> dict[str, list[int | None]]:
     """Value -> its sizes, None for an unknown one, as far as shape inference goes."""
-    found = {}
-    for entry in (*graph.value_info, *graph.input, *graph.output):
-        kind = entry.type.tensor_type
-        if kind.HasField("shape"):
-            found[entry.name] = [
-                size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim
-            ]
-    return found
+    entries = (*graph.value_info, *graph.input, *graph.output)
+    found = {entry.name: graphs.sizes_of(entry) for entry in entries}
+    return {name: sizes for name, sizes in found.items() if sizes is not None}
