@@ -12,7 +12,8 @@ optimize          size or latency
 runtime           the one that the file is for
 inputs, outputs   name, shape (null where a size is open: the batch), dtype; scale and zero_point of
                   integers that stand for real numbers, value = scale * (integer - zero_point),
-                  else null: all as the runtime reports them
+                  else null: all as the runtime reports them; of several outputs the first one of
+                  two axes and real numbers gives the scores
 preprocessing     for each input how a stored row becomes what it takes: name (of the input in the
                   file), source (the name of the stored array, "" for one alone), shape (of a row),
                   dtype, scale (what stored values are multiplied by), reason
@@ -40,7 +41,14 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from deploy.artifact_parts import InputRule, Port, Provenance, StoredTensor, Verification
+from deploy.artifact_parts import (
+    InputRule,
+    Port,
+    Provenance,
+    StoredTensor,
+    Verification,
+    scores_first,
+)
 from deploy.errors import ArtifactError
 from deploy.fields import Digest, Fields, Positive, Reader, made, parse_json
 from deploy.files import read_regular, size_and_sha256
@@ -175,9 +183,9 @@ def _check_agreement(artifact: Artifact) -> None:
     name = artifact.file
     if name in (".", "..") or set(name) & set('/\\:*?"<>|') or name != name.strip():
         raise ArtifactError("description.file is not a file name", value=name)
-    if len(artifact.outputs) != 1 or not artifact.inputs:
+    if not artifact.outputs or not artifact.inputs:
         raise ArtifactError(
-            "an artefact needs inputs and exactly one output",
+            "an artefact needs inputs and outputs",
             value=f"{len(artifact.inputs)} inputs, {len(artifact.outputs)} outputs",
         )
     names = [port.name for port in artifact.inputs]
@@ -187,13 +195,13 @@ def _check_agreement(artifact: Artifact) -> None:
         raise ArtifactError(
             "description.preprocessing does not match the inputs", value=", ".join(names)
         )
-    scores = artifact.outputs[0].shape[-1:]
+    scores = artifact.outputs[scores_first(artifact.outputs)[0]].shape[-1:]
     binary = artifact.threshold is not None
     expected = 1 if binary else artifact.classes
     if not scores or scores[0] not in (None, expected) or (binary and artifact.classes != 2):
         raise ArtifactError(
             "description.outputs, classes and threshold do not agree",
-            value=f"output {artifact.outputs[0].shape}, {artifact.classes} classes, "
+            value=f"{scores[0] if scores else 'no'} scores, {artifact.classes} classes, "
             f"threshold {artifact.threshold}",
         )
     if artifact.labels is not None and len(artifact.labels) != artifact.classes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 from deploy.errors import ArtifactError
 from deploy.fields import Digest, Fields, Fraction, NotNegative, Positive
@@ -35,6 +36,21 @@ class Port:
         if (port.scale is None) != (port.zero_point is None) or port.scale == 0:
             raise ArtifactError("a scale above zero and a zero_point go together", value=port.name)
         return port
+
+
+def scores_first(outputs: Sequence[Port]) -> list[int]:
+    """The positions of several outputs, first that of the scores: real numbers on two axes.
+
+    Where there is none, that is the first output.
+    """
+    places = range(len(outputs))
+    scores = [
+        place
+        for place in places
+        if len(outputs[place].shape) == 2
+        and (outputs[place].scale is not None or "float" in outputs[place].dtype)
+    ]
+    return sorted(places, key=lambda place: place not in scores[:1])
 
 
 @dataclasses.dataclass(frozen=True)

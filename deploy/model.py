@@ -119,6 +119,8 @@ class Model:
             fed = artifact_inputs(artifact.preprocessing, stored)
             scores = self.engine.predict(fed, batch)
         wanted = 1 if artifact.threshold is not None else artifact.classes
+        if len(artifact.outputs) > 1:
+            scores = scores[:, :wanted]
         if scores.ndim != 2 or scores.shape[1] != wanted:
             raise EngineError(
                 "the outputs do not have one score a class", value=f"shape {list(scores.shape)}"

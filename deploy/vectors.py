@@ -1,6 +1,7 @@
 """Check vectors: a few inputs of an artefact and what it answered, in FILE.check.npz.
 
-The file holds the arrays `inputs/NAME`, `outputs` and `tolerance`.
+The file holds the arrays `inputs/NAME`, `outputs` and `tolerance`, and `factors` where the artefact
+has several outputs, which stand side by side and may be of different sizes.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from deploy.arrays import decode_arrays, read_arrays, write_arrays
 from deploy.errors import ArtifactError
 
 _INPUTS = "inputs/"
+_FACTORS = "factors"
 _MOST_BYTES = 256 * 2**20
 
 
@@ -43,19 +45,24 @@ class CheckResult:
 class CheckVectors:
     """Inputs by name, each (n, ...), and the expected outputs, float32 (n, k).
 
-    `tolerance` is by how much an output may differ.
+    `tolerance` is by how much an output may differ, once it is multiplied by its one of `factors`,
+    float32 (k,), as the expected ones are.
     """
 
     inputs: Mapping[str, np.ndarray]
     outputs: np.ndarray
     tolerance: float
+    factors: np.ndarray | None = None
 
     def compare(self, outputs: np.ndarray) -> CheckResult:
         """Hold `outputs`, (n, k), against the expected ones; NaN is never right."""
         examples = len(self.outputs)
         if outputs.shape != self.outputs.shape or not np.isfinite(outputs).all():
             return CheckResult(False, examples, None, self.tolerance)
-        difference = float(np.max(np.abs(outputs.astype(np.float64) - self.outputs)))
+        found = outputs.astype(np.float64)
+        if self.factors is not None:
+            found *= self.factors
+        difference = float(np.max(np.abs(found - self.outputs)))
         return CheckResult(difference <= self.tolerance, examples, difference, self.tolerance)
 
     def to_bytes(self) -> bytes:
@@ -70,6 +77,8 @@ class CheckVectors:
             "outputs": np.asarray(self.outputs, np.float32),
             "tolerance": np.array(self.tolerance, np.float64),
         }
+        if self.factors is not None:
+            others[_FACTORS] = np.asarray(self.factors, np.float32)
         write_arrays(stream, named | others)
         return stream.getvalue()
 
@@ -97,11 +106,12 @@ class CheckVectors:
         others: dict[str, np.ndarray] = {
             name: array for name, array in arrays.items() if not name.startswith(_INPUTS)
         }
+        factors = others.pop(_FACTORS, None)
         if set(others) != {"outputs", "tolerance"} or others["tolerance"].shape != ():
             raise ArtifactError(
                 "the file holds no check vectors", value=f"{where} has {', '.join(sorted(arrays))}"
             )
-        vectors = cls(inputs, others["outputs"], float(others["tolerance"]))
+        vectors = cls(inputs, others["outputs"], float(others["tolerance"]), factors)
         vectors._check()
         return vectors
 
@@ -121,3 +131,11 @@ class CheckVectors:
             raise ArtifactError("the tolerance of check vectors is none", value=self.tolerance)
         if not np.isfinite(self.outputs).all():
             raise ArtifactError("the outputs of check vectors are not finite")
+        if self.factors is not None and not (
+            self.factors.shape == self.outputs.shape[1:]
+            and self.factors.dtype.kind == "f"
+            and np.isfinite(self.factors).all()
+            and (self.factors > 0).all()
+        ):
+            value = f"{self.factors.dtype} {self.factors.shape}"
+            raise ArtifactError("the factors of check vectors do not fit the outputs", value=value)

@@ -230,6 +230,7 @@ class Job(abc.ABC):
             whole.only(vectors).inputs(file.inputs, slice(None)),
             scores[vectors],
             tolerance * max(verdict.chosen_on.scale, 1e-6),
+            whole.factors,
         )
         return Checked(file_format, request, file, verdict, facts, check)
 

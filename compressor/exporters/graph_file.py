@@ -47,6 +47,11 @@ class GraphFile:
     """probabilities where the last operator is softmax or sigmoid, else logits"""
 
     @property
+    def is_quantized(self) -> bool:
+        """Whether its weights are narrower already than a quantisation would make them."""
+        return self.quantized not in ("none", "float16")
+
+    @property
     def dense_bytes(self) -> int:
         return sum(tensor.dense_bytes for tensor in self.tensors)
 

@@ -11,7 +11,7 @@ from compressor.data import Inputs
 from compressor.errors import ModelError
 from compressor.exporters.made_inputs import CHECKED, MadeInputs
 from compressor.models import Sizes, port_range
-from deploy.artifact_parts import Port
+from deploy.artifact_parts import Port, scores_first
 
 _MOST_VALUES = 2**26
 """of all inputs together"""
@@ -25,7 +25,7 @@ def real_ports(ports: Sequence[Port]) -> tuple[str, ...]:
 
 
 def check_ports(ports: Sequence[Port], outputs: Sequence[Port]) -> None:
-    """Raise ModelError unless examples can be fed, and every one gives a row of scores."""
+    """Raise ModelError unless examples can be fed, and give something."""
     if not ports:
         raise ModelError("the model has no input", value="nothing to feed")
     for port in ports:
@@ -34,10 +34,36 @@ def check_ports(ports: Sequence[Port], outputs: Sequence[Port]) -> None:
         if math.prod(size or 1 for size in port.shape) > _MOST_VALUES:
             shape = f"{port.name} {list(port.shape)}"
             raise ModelError("an input of the model is too large", value=shape)
-    if len(outputs) != 1:
-        value = ", ".join(port.name for port in outputs)[:200] or "none"
-        hint = "only models with one output of scores, (n, classes), are supported"
-        raise ModelError("the model has several outputs", value=value, hint=hint)
+    if not outputs:
+        raise ModelError("the model has no output", value="nothing to compare")
+
+
+def output_widths(outputs: Sequence[Port], columns: int) -> list[int]:
+    """How many of the `columns` of a row each output has, that of the scores first.
+
+    By the sizes that the runtime reports, of which one output may leave some open. Raises
+    ModelError where they do not tell, or no output gives one score a class.
+    """
+    order = [outputs[place] for place in scores_first(outputs)]
+    if len(order) == 1:
+        return [columns]
+    if len(order[0].shape) != 2:
+        value = ", ".join(f"{port.name} {list(port.shape)}" for port in order)[:200]
+        what = "no output of the model gives one score per class"
+        raise ModelError(what, value=value, hint="one needs the shape (n, classes)")
+    sizes = [
+        None if None in port.shape[1:] else math.prod(size or 1 for size in port.shape[1:])
+        for port in order
+    ]
+    missing = columns - sum(size or 0 for size in sizes)
+    if sizes.count(None) == 1:
+        sizes = [missing if size is None else size for size in sizes]
+        missing = 0
+    widths = [size for size in sizes if size is not None]
+    if missing or min(widths) < 1 or len(widths) < len(sizes):
+        value = f"{columns} numbers an example in {len(sizes)} outputs"
+        raise ModelError("the outputs of the model have other sizes than it says", value=value)
+    return widths
 
 
 def draw(

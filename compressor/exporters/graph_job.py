@@ -25,7 +25,7 @@ from compressor.exporters.checking import (
     finite,
 )
 from compressor.exporters.graph_file import GraphFile, read_graph_file
-from compressor.exporters.graph_inputs import check_ports, draw, real_ports
+from compressor.exporters.graph_inputs import check_ports, draw, output_widths, real_ports
 from compressor.exporters.made_inputs import CALIBRATED, MadeInputs
 from compressor.exporters.parity import Reference
 from compressor.exporters.processes import Processes
@@ -49,9 +49,10 @@ _USES = 100
 class GraphJob(Job):
     """A .tflite or .onnx file with the data that its variants are compared on.
 
-    The file as it came, in the default runtime of its format, says what is right. Arguments as of
-    `ExportJob`. Raises CheckpointError for a damaged file, ModelError for one with other outputs
-    than scores, (n, classes), or whose outputs are no numbers, CheckFailedError where the runtime
+    The file as it came, in the default runtime of its format, says what is right. All its outputs
+    are compared, and the first of scores, (n, classes), gives classes. Arguments as of `ExportJob`.
+    Raises CheckpointError for a damaged file, ModelError for one without such an output, or whose
+    outputs are no numbers, CheckFailedError where the runtime
     refuses it, DataError where the data do not fit it, and UsageError as `ExportJob` does.
     """
 
@@ -79,6 +80,8 @@ class GraphJob(Job):
                 for side in ("inputs", "outputs")
             )
         check_ports(self.ports, outputs)
+        self._outputs = outputs
+        self._factors: np.ndarray | None = None
         if self.made.given is not None:
             self.made.refuse_idle(self.real_inputs, data)
         self.original = self._file(tuple(port.name for port in self.ports))
@@ -92,7 +95,7 @@ class GraphJob(Job):
             x, y = TrainingData.of(data).choosing_part(CHOSEN_ON)
             self.sizes = self._sizes_fed(feed, input_size)
         scores = self._first_scores(x, feed)
-        objective = self._objective(scores.shape[1])
+        objective = self._objective(output_widths(self._outputs, scores.shape[1])[0])
         self._check_labels(max(objective.classes, 2))
         if data is not None and max(objective.classes, 2) < data.classes:
             raise DataError(
@@ -100,7 +103,7 @@ class GraphJob(Job):
                 value=f"data {data.classes}, model {max(objective.classes, 2)}",
                 hint="give the data that the model was trained on",
             )
-        self.reference = Reference(x, feed, scores, y, objective)
+        self.reference = Reference(x, feed, scores, y, objective, factors=self._factors)
 
     def _sizes_fed(self, feed: Preprocessing, given: InputSize | None) -> Sizes:
         """The open sizes as the data have them; UsageError where the user named others."""
@@ -135,14 +138,9 @@ class GraphJob(Job):
         return self.check(self.graph.format, request, self.original)
 
     def request(self, runtime: str, quantize: Any, optimize: Any, encoding: str | None) -> Request:
-        if self._is_quantized:
+        if self.graph.is_quantized:
             return Request(runtime, self.graph.quantized, optimize, encoding)
         return super().request(runtime, quantize, optimize, encoding)
-
-    @property
-    def _is_quantized(self) -> bool:
-        """Whether its weights are narrower already than a quantisation would make them."""
-        return self.graph.quantized not in ("none", "float16")
 
     def build(self, file_format: str, request: Request) -> ExportedFile:
         if file_format != self.graph.format:
@@ -153,7 +151,7 @@ class GraphJob(Job):
             )
         exporter = importlib.import_module(f"compressor.exporters.{file_format}")
         note, asked = "", request
-        if self._is_quantized:
+        if self.graph.is_quantized:
             note = (
                 f"It is quantised already ({self.graph.quantized}): its weights keep their values."
             )
@@ -175,7 +173,7 @@ class GraphJob(Job):
         checked = super().check(file_format, request, file)
         verdict = checked.verdict
         allowed = parity.OUTPUT_TOLERANCE["none"] * max(verdict.chosen_on.scale, 1e-6)
-        if self._is_quantized and verdict.passed and verdict.chosen_on.difference > allowed:
+        if self.graph.is_quantized and verdict.passed and verdict.chosen_on.difference > allowed:
             value = verdict.chosen_on.difference
             reason = f"outputs differ by {value:.3g}, although no weight has another value"
             return dataclasses.replace(checked, verdict=verdict.failed(reason))
@@ -222,14 +220,19 @@ class GraphJob(Job):
             self.batch = 1
             self.notes += ("It was run one example at a time: it does not take several at once.",)
         called = "random inputs" if self.data is None else "examples"
-        return self._scores(x, feed, called)
+        scores = self._scores(x, feed, called)
+        if len(self._outputs) > 1:
+            self._factors = _factors(scores, output_widths(self._outputs, scores.shape[1]))
+            scores = scores * self._factors
+        return scores
 
     def _scores(self, x: Inputs, feed: Preprocessing, called: str) -> np.ndarray:
         return finite(self._run(x, feed, self.batch), called)
 
     def _run(self, x: Inputs, feed: Preprocessing, batch: int) -> np.ndarray:
         nothing = np.zeros((rows(x), 1), np.float32)
-        examples = Reference(x, feed, nothing, None, self._objective(1))
+        objective = self._objective(1)
+        examples = Reference(x, feed, nothing, None, objective, factors=self._factors)
         loaded = self.processes.loaded(self.own_runtime, self.graph.format, self.original)
         with loaded as (_, run):
             scores: np.ndarray = run(examples, batch)
@@ -238,3 +241,10 @@ class GraphJob(Job):
     def _made_calibration(self) -> Inputs:
         self.made.check_calibrates()
         return draw(self.ports, CALIBRATION, self.sizes, self.made, CALIBRATED)
+
+
+def _factors(scores: np.ndarray, widths: Sequence[int]) -> np.ndarray:
+    """float32 (columns,): 1 for the scores; others get the same largest magnitude."""
+    starts = np.cumsum([0, *widths[:-1]])
+    largest = np.maximum(np.maximum.reduceat(np.abs(scores).max(axis=0), starts), 1e-6)
+    return np.repeat(largest[0] / largest, widths).astype(np.float32)

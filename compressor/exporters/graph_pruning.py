@@ -72,7 +72,7 @@ def prune_graph(
     if target.exists() and (not force or target.samefile(source)):
         raise RunDirectoryError("the file is there already", value=target, hint="name another")
     with GraphJob(source, data, input_size=input_size, made=made) as job:
-        if job.graph.quantized not in ("none", "float16"):
+        if job.graph.is_quantized:
             value = f"{source} ({job.graph.quantized})"
             what = "the weights are integers, which are not pruned"
             raise ModelError(what, value=value, hint="prune the file in float32")

@@ -53,7 +53,8 @@ class Activations:
     def _examples(self, most: int) -> Reference:
         count = max(min(rows(self.x), most), 1)
         x, nothing = take(self.x, slice(0, count)), np.zeros((count, 1), np.float32)
-        return dataclasses.replace(self.job.reference, x=x, scores=nothing, labels=None)
+        given = self.job.reference
+        return dataclasses.replace(given, x=x, scores=nothing, labels=None, factors=None)
 
 
 def calibration_inputs(job: GraphJob, count: int) -> Inputs:

@@ -74,13 +74,20 @@ class Reference:
     objective: Objective
     rounding: float = 0.0
     """rounding of the Keras model's own outputs in half precision, as a fraction of the largest"""
+    factors: np.ndarray | None = None
+    """float32 (columns,), what outputs are multiplied by: of several, other than the scores, so
+    that the largest value of each counts alike; those follow the scores in `scores`"""
 
     @property
     def accuracy(self) -> float | None:
         """Of the Keras model, 0 to 1."""
         if self.labels is None:
             return None
-        return float(np.mean(self.objective.predictions(self.scores) == self.labels))
+        return float(np.mean(self.predictions(self.scores) == self.labels))
+
+    def predictions(self, scores: np.ndarray) -> np.ndarray:
+        """The class of each row, int64 (n,), by the columns that are scores."""
+        return self.objective.predictions(scores[:, : self.objective.classes])
 
     def only(self, chosen: np.ndarray) -> Reference:
         """The outputs on the examples with these numbers, int64 (n,)."""
@@ -105,13 +112,14 @@ def run(predict: Predict, names: tuple[str, ...], reference: Reference) -> np.nd
         predict(reference.inputs(names, slice(start, min(start + chunk, count))))
         for start in range(0, count, chunk)
     ]
-    return np.concatenate(parts)
+    found = np.concatenate(parts)
+    return found if reference.factors is None else found * reference.factors
 
 
 def compare(scores: np.ndarray, reference: Reference) -> Comparison:
     """How an artefact's `scores`, (n, classes), for all examples compare with the model's."""
     expected, labels = reference.scores, reference.labels
-    classes = reference.objective.predictions(scores)
+    classes = reference.predictions(scores)
     return Comparison(
         examples=len(expected),
         accuracy=None if labels is None else float(np.mean(classes == labels)),
@@ -119,7 +127,7 @@ def compare(scores: np.ndarray, reference: Reference) -> Comparison:
         difference=float(np.max(np.abs(scores.astype(np.float64) - expected))),
         scale=float(np.max(np.abs(expected))),
         spread=spread(scores, expected),
-        agreement=float(np.mean(classes == reference.objective.predictions(expected))),
+        agreement=float(np.mean(classes == reference.predictions(expected))),
     )
 
 

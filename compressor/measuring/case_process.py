@@ -185,7 +185,12 @@ class CaseProcess:
         if examples is not None and self._fed is not None:
             batches = int(_PROOF_SECONDS * 1e9 / max(found.warm["median_ns"], 1.0))
             found.classes = proof.predictions(
-                predict, self._rules, examples, case.subject, max(batches, 1) * case.batch
+                predict,
+                self._rules,
+                examples,
+                case.subject,
+                found.facts["outputs"],
+                max(batches, 1) * case.batch,
             )
             found.accuracy = float(np.mean(found.classes == examples.labels))
         if case.subject.vectors is not None and case.subject.artifact is not None:

@@ -19,7 +19,7 @@ from compressor.data import Dataset, draw_examples, named, rows, take
 from compressor.errors import CheckFailedError, UsageError
 from compressor.exporters import ACCURACY_TOLERANCE
 from compressor.measuring.subjects import Subject
-from deploy.artifact_parts import InputRule
+from deploy.artifact_parts import InputRule, Port, scores_first
 from deploy.errors import RequestError
 from deploy.examples import artifact_inputs, predicted_classes
 
@@ -95,9 +95,18 @@ def rules_of(subject: Subject, ports: list[dict[str, Any]], data: Dataset) -> tu
 
 
 def predictions(
-    predict: Predict, rules: tuple[InputRule, ...], examples: Examples, subject: Subject, chunk: int
+    predict: Predict,
+    rules: tuple[InputRule, ...],
+    examples: Examples,
+    subject: Subject,
+    outputs: list[dict[str, Any]],
+    chunk: int,
 ) -> np.ndarray:
-    """The class that an artefact gives each example, int64 (count,); `chunk` run by one call."""
+    """The class that an artefact gives each example, int64 (count,); `chunk` run by one call.
+
+    `outputs` are as the runtime reports them.
+    """
+    columns = _columns(subject, outputs)
     one = sum(array.nbytes for array in examples.inputs(rules, slice(0, 1)).values())
     step = max(min(chunk, _CHUNK_BYTES // max(one, 1)), 1)
     threshold = None if subject.artifact is None else subject.artifact.threshold
@@ -108,10 +117,26 @@ def predictions(
             raise CheckFailedError(
                 "the artefact does not output class scores", value=f"outputs {scores.shape}"
             )
+        scores = scores[:, :columns]
         # An output with NaN or infinity has no class and counts as wrong.
         numbers = np.isfinite(scores).all(axis=1)
         parts.append(np.where(numbers, predicted_classes(scores, threshold), -1))
     return np.concatenate(parts)
+
+
+def _columns(subject: Subject, outputs: list[dict[str, Any]]) -> int | None:
+    """How many numbers of a row are scores, where others of the `outputs` follow; else None."""
+    artifact = subject.artifact
+    if len(outputs) < 2:
+        return None
+    if artifact is not None:
+        return artifact.classes if artifact.threshold is None else 1
+    ports = [Port(**port | {"shape": tuple(port["shape"])}) for port in outputs]
+    shape = ports[scores_first(ports)[0]].shape
+    if len(shape) != 2 or shape[1] is None:
+        what = "none of several outputs is known to be class scores"
+        raise CheckFailedError(what, value=", ".join(port.name for port in ports)[:200])
+    return shape[1]
 
 
 def verdict(

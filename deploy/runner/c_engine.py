@@ -39,9 +39,9 @@ class CEngine(Engine):
         )
         return (given,), (made,)
 
-    def _run(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    def _run(self, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         outputs = self._compiled.run(arrays[0])
-        return outputs.reshape(len(outputs), *_plain(outputs.shape[1:]))
+        return [outputs.reshape(len(outputs), *_plain(outputs.shape[1:]))]
 
     def _bind(self, arrays: Sequence[np.ndarray]) -> Callable[[], Any]:
         call: Callable[[], Any] = self._compiled.bound(arrays[0])[0]

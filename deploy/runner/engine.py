@@ -12,7 +12,7 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
-from deploy.artifact_parts import DTYPES, Port
+from deploy.artifact_parts import DTYPES, Port, scores_first
 from deploy.errors import EngineError, MissingEngineError, RequestError
 from deploy.measurement import settle, timed
 
@@ -131,23 +131,22 @@ class Engine(abc.ABC):
         """Inputs and outputs."""
 
     @abc.abstractmethod
-    def _run(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
-        """Run a batch, arrays in the order and dtypes of `inputs`; returns the first output."""
+    def _run(self, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
+        """Run a batch, arrays in the order and dtypes of `inputs`; returns all outputs."""
 
     @abc.abstractmethod
     def _bind(self, arrays: Sequence[np.ndarray]) -> Callable[[], Any]:
-        """Give the runtime a batch; returns a call that runs it and leaves the output in place."""
+        """Give the runtime a batch; returns a call that runs it and leaves outputs in place."""
 
     def predict(self, inputs: Mapping[str, np.ndarray], batch: int) -> np.ndarray:
         """Run arrays (n, ...) by the names of their inputs, `batch` rows at once: float32 (n, k).
 
-        An artefact of a fixed batch runs with that one; the last batch is padded. Raises
-        RequestError if the arrays do not fit, EngineError if the runtime fails.
+        Several outputs stand side by side in each row, in the order of `scores_first`. An artefact
+        of a fixed batch runs with that one; the last batch is padded. Raises RequestError if the
+        arrays do not fit, EngineError if the runtime fails.
         """
-        if len(self.outputs) != 1:
-            raise EngineError(
-                "the artefact must have one output", value=f"it has {len(self.outputs)}"
-            )
+        if not self.outputs:
+            raise EngineError("the artefact has no output", value="nothing to compare")
         arrays = self._arranged(inputs)
         rows, fixed = len(arrays[0]), self.fixed_batch()
         step = fixed or batch
@@ -158,13 +157,22 @@ class Engine(abc.ABC):
             if fixed:
                 part = [_filled(array, fixed) for array in part]
             found = self._guarded(self._run, part)
-            if found.ndim == 0 or len(found) != len(part[0]):
+            parts.append(self._side_by_side(found, len(part[0]))[:count])
+        return np.concatenate(parts)
+
+    def _side_by_side(self, found: Sequence[np.ndarray], rows: int) -> np.ndarray:
+        parts = []
+        for place in scores_first(self.outputs):
+            output = found[place]
+            if output.ndim == 0 or len(output) != rows:
                 raise EngineError(
                     "the output does not have one row an example",
-                    value=f"{found.shape} for {len(part[0])} examples",
+                    value=f"{output.shape} for {rows} examples",
                 )
-            parts.append(_dequantized(found[:count], self.outputs[0]))
-        return np.concatenate(parts)
+            parts.append(_dequantized(output, self.outputs[place]))
+        if len(parts) == 1:
+            return parts[0]
+        return np.concatenate([part.reshape(rows, -1) for part in parts], axis=1)
 
     def warm_up(self, rows: Rows, *, seconds: float) -> dict[str, Any]:
         """Run until the times settle (`deploy.measurement.settle`); raises as `predict` does.

@@ -66,9 +66,8 @@ class GpuBinding:
         # A run already ends with this, unless an option says otherwise; then it costs microseconds.
         self._binding.synchronize_outputs()
 
-    def output(self) -> np.ndarray:
-        found: np.ndarray = self._outputs[0].numpy()
-        return found
+    def outputs(self) -> list[np.ndarray]:
+        return [value.numpy() for value in self._outputs]
 
     def _capture(self) -> None:
         self._options = self._run_options(self._graph)

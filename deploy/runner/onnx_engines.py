@@ -82,13 +82,13 @@ class OnnxEngine(Engine):
     def _ports(self) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         self._names = [value.name for value in inputs]
-        self._outputs = [value.name for value in outputs[:1]]
+        self._outputs = [value.name for value in outputs]
         return tuple(map(_port, inputs)), tuple(map(_port, outputs))
 
-    def _run(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    def _run(self, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         feeds = dict(zip(self._names, arrays))  # noqa: B905 - Python 3.9
-        output: np.ndarray = self._session.run(self._outputs, feeds)[0]
-        return output
+        outputs: list[np.ndarray] = self._session.run(self._outputs, feeds)
+        return outputs
 
 
 class OnnxruntimeEngine(OnnxEngine):
@@ -208,13 +208,13 @@ class GpuEngine(OnnxEngine):
             )
         return []
 
-    def _run(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    def _run(self, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         if not self.graph:
             return super()._run(arrays)
         # Through the graph, so that what is checked is also what is timed.
         binding = self._bound(arrays)
         binding.run()
-        return binding.output()
+        return binding.outputs()
 
     def _bind(self, arrays: Sequence[np.ndarray]) -> Callable[[], Any]:
         return self._bound(arrays).run

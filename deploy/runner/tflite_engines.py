@@ -47,14 +47,13 @@ class TfliteEngine(Engine):
 
     def _ports(self) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         outputs = self._interpreter.get_output_details()
-        self._output = outputs[0]["index"] if outputs else None
+        self._outputs = [output["index"] for output in outputs]
         return tuple(map(_port, self._details)), tuple(map(_port, outputs))
 
-    def _run(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    def _run(self, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         self._set(arrays)
         self._interpreter.invoke()
-        output: np.ndarray = self._interpreter.get_tensor(self._output)
-        return output
+        return [self._interpreter.get_tensor(index) for index in self._outputs]
 
     def _bind(self, arrays: Sequence[np.ndarray]) -> Callable[[], Any]:
         self._set(arrays)

@@ -75,13 +75,13 @@ def test_external_data_are_packed_with_it(tmp_path: Path) -> None:
 
 def test_what_cannot_be_checked_is_refused_in_a_line(tmp_path: Path) -> None:
     nodes = [helper.make_node("Split", ["x"], ["a", "b"], num_outputs=2, axis=1)]
-    two = onnx_model(nodes, {}, {"x": ["N", 8]}, {"a": ["N", 4], "b": ["N", 4]})
+    two = onnx_model(nodes, {}, {"x": ["N", 8, 1]}, {"a": ["N", 4, 1], "b": ["N", 4, 1]})
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"])]
     image = onnx_model(
         nodes, {"w": weights(3, 1, 3, 3)}, {"x": ["N", 1, 8, 8]}, {"y": ["N", 3, 6, 6]}
     )
     for name, model, reason in (
-        ("two", two, "several outputs"),
+        ("two", two, "one score per class"),
         ("image", image, "one score per class"),
     ):
         onnx.save(model, tmp_path / f"{name}.onnx")

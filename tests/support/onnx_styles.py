@@ -305,9 +305,6 @@ STYLES: dict[str, Callable[[], Any]] = {
 }
 """What is odd about each -> its model"""
 
-REFUSED = {"several outputs": "several outputs"}
-"""What cannot be taken -> what the refusal names"""
-
 
 def write_style(path: Any, name: str) -> Any:
     onnx.save(STYLES[name](), path)

@@ -76,6 +76,8 @@ def _picture(artifact: Artifact) -> tuple[int, int]:
         raise _refusal("browsers run ONNX", f"{artifact.file} is {artifact.format}")
     if len(artifact.inputs) != 1:
         raise _refusal("this model takes several inputs", len(artifact.inputs))
+    if len(artifact.outputs) != 1:
+        raise _refusal("this model gives several outputs", len(artifact.outputs))
     port = artifact.inputs[0]
     dtypes = (port.dtype, artifact.outputs[0].dtype)
     if dtypes != ("float32", "float32"):
