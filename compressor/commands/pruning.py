@@ -109,7 +109,7 @@ def prune(
 
     MODEL is a Keras model (.keras, .h5 or SavedModel) or a run directory. With --no-retrain,
     magnitude needs no data; no accuracy is measured then. With it, MODEL may also be a .tflite or
-    .onnx file of any origin: single weights, blocks or n:m go, by magnitude or reconstruct (with
+    .onnx file of any origin: weights, blocks, n:m or channels go, by magnitude or reconstruct (with
     --data or --input-range), and -o is the file to write, by default NAME-pruned next to MODEL.
 
     \b
@@ -180,15 +180,20 @@ def _graph_text(record: dict[str, Any]) -> str:
         error = ""
         if "error" in how:
             error = f", error {how['error']:.3g} (by magnitude {how['magnitude_error']:.3g})"
-        lines.append(f"{row['layer']}: {shape}, {100 * gone:.1f} % pruned{error}")
+        what = f"{100 * gone:.1f} % pruned"
+        if "units" in row:
+            what = f"{row['units_kept']} of {row['units']} units kept"
+        lines.append(f"{row['layer']}: {shape}, {what}{error}")
         lines += [f"  {how['note']}"] if "note" in how else []
     found = record["comparison"]
     accuracy = "accuracy not measured"
     if found["accuracy"] is not None:
         before, after = 100 * found["reference_accuracy"], 100 * found["accuracy"]
         accuracy = f"validation accuracy {before:.2f} % before, {after:.2f} % after"
+    narrowed = any("units" in row for row in record["layers"])
+    zeros = "" if narrowed else ", zeros included: compressor export stores them small"
     lines.append(
-        f"{record['bytes']:,} bytes, zeros included: compressor export stores them small; "
+        f"{record['bytes']:,} bytes{zeros}; "
         f"{accuracy}; {100 * found['agreement']:.1f} % of {found['examples']} examples get the "
         "same class as before"
     )

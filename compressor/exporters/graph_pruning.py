@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +16,11 @@ from compressor.errors import CheckFailedError, ModelError, RunDirectoryError, U
 from compressor.exporters import parity
 from compressor.exporters.graph_file import is_graph_file
 from compressor.exporters.graph_job import GraphJob
-from compressor.exporters.graph_reconstruction import reconstruct
+from compressor.exporters.graph_reconstruction import (
+    GraphReconstruction,
+    reconstruct,
+    remove_channels,
+)
 from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.request import ExportedFile
 from compressor.foundation import write_bytes
@@ -25,8 +30,11 @@ from compressor.pruning import (
     KernelMasks,
     PruningSpec,
     get_criterion,
+    prune_channels,
     prune_kernels,
 )
+from compressor.pruning.channels import plan_of
+from compressor.pruning.granularity import Channel, parse_granularity
 from compressor.pruning.pruner import Pruning
 from compressor.pruning.reconstruction_solver import solve
 
@@ -46,17 +54,17 @@ def prune_graph(
     """Set weights of a .tflite or .onnx file to zero, and write it as `output`.
 
     `output` is by default NAME-pruned beside it, in the same format; the zeros are stored, so
-    export it to make it small. `spec` prunes single weights, blocks or n:m by magnitude, by a
-    registered criterion that needs no examples, or by `reconstruct`, which looks at what enters
-    each layer for training examples of `data`, or for inputs made up in `input_range`. Layers have
-    the names of their weights in the file.
+    export it to make it small. Channels are removed, with what depends on them. `spec` prunes by
+    magnitude, by a registered criterion that needs no examples, or by `reconstruct`, which looks at
+    what enters each layer for training examples of `data`, or for inputs made up in `input_range`.
+    Layers have the names of their weights in the file.
     Outputs before and after are compared on the validation examples of `data`, else on random
     inputs, made of `input_size` and `input_range` as in `export`.
 
     Returns a JSON object: path, format, bytes, layers (as of `prune`), left_alone, and comparison
     (agreement, accuracy and reference_accuracy of the pruned file with the one that came). Raises
-    UsageError for what needs training or the layers' graph, ModelError where nothing can be pruned,
-    and as `GraphJob` does.
+    UsageError for what needs training and for layers that must stay whole, ModelError where nothing
+    can be pruned, and as `GraphJob` does.
     """
     source, spec = Path(model), spec or PruningSpec()
     if not is_graph_file(source):
@@ -80,7 +88,9 @@ def prune_graph(
         graph = kind.open_model(job.graph.content)
         kernels: GraphKernels = kind.kernels_of(graph)
         named = _named(kernels, spec)
-        if get_criterion(spec.criterion).solve is solve:
+        if isinstance(parse_granularity(spec.granularity), Channel):
+            found = _narrowed(job, kind, graph, named, spec)
+        elif get_criterion(spec.criterion).solve is solve:
             found = _reconstructed(job, kind, graph, named, spec)
         else:
             found = prune_kernels(named, spec)
@@ -102,13 +112,29 @@ def prune_graph(
 def _reconstructed(
     job: GraphJob, kind: Any, graph: Any, kernels: GraphKernels, spec: PruningSpec
 ) -> Pruning:
-    if spec.scope == "global":
-        what = "a global threshold needs scores of all layers that can be compared"
-        raise UsageError(what, value=spec.criterion, hint=f"leave --global out, or {_KERAS}")
     assert spec.calibration is not None
     chosen = KernelMasks.of(kernels, spec)
     masks, reports = reconstruct(job, kind, graph, chosen, spec.calibration)
     return chosen.result(masks, {}, reports)
+
+
+def _narrowed(
+    job: GraphJob, kind: Any, graph: Any, named: GraphKernels, spec: PruningSpec
+) -> Pruning:
+    format_channels = importlib.import_module(f"compressor.exporters.{job.graph.format}.channels")
+    walk = format_channels.walk_channels(graph)
+    found, kernels = walk.map(), kind.kernels_of(graph)
+    main = {id(constant): name for name, constant in walk.kernels.items()}
+    plan = plan_of(found, named, main, named=ALL not in spec.layers)
+    remove = None
+    if get_criterion(spec.criterion).solve is solve:
+        assert spec.calibration is not None
+        work = GraphReconstruction(job, kind, graph, spec.calibration)
+        remove = functools.partial(remove_channels, work, at_once=spec.scope == "global")
+    pruned = prune_channels(kernels, plan, spec, remove)
+    gone = np.concatenate([part.gone for part in plan.sets])
+    format_channels.remove_channels(graph, walk, found, gone)
+    return pruned
 
 
 def _named(kernels: GraphKernels, spec: PruningSpec) -> GraphKernels:

@@ -7,6 +7,7 @@ count alike: nothing says how much the scores depend on each.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,12 +20,19 @@ from compressor.exporters.graph_layers import GraphLayer
 from compressor.exporters.made_inputs import CALIBRATED
 from compressor.exporters.parity import Reference
 from compressor.exporters.request import ExportedFile
-from compressor.pruning import KernelMasks
+from compressor.pruning import ChannelChooser, KernelMasks
+from compressor.pruning.channels import ChannelPlan
+from compressor.pruning.kernels import Kernel
+from compressor.pruning.reconstruction import error_of, with_decided
+from compressor.pruning.reconstruction_channels import Consumer, removal_costs
 from compressor.pruning.reconstruction_inputs import most_rows
-from compressor.pruning.reconstruction_solver import LayerProblem, rectified_targets, solve
+from compressor.pruning.reconstruction_solver import LayerProblem, solve
 
 _MOST_VALUES = 2**26
 """of what enters a layer, held at once"""
+_UNSEEN = "by magnitude: what its kernel multiplies is not known"
+_SCORED = 256
+"""Examples on which it is measured how much the scores depend on a layer."""
 
 
 @dataclasses.dataclass
@@ -79,83 +87,137 @@ def reconstruct(
     Returns the mask of each kernel, and a report: error and magnitude_error, or a note where it was
     pruned by magnitude.
     """
-    seen = Activations(job, kind, calibration_inputs(job, count))
-    dense = kind.open_model(job.graph.content)
-    kernels = kind.kernels_of(graph)
+    work = GraphReconstruction(job, kind, graph, count)
+    if masks.spec.scope == "global":
+        masks = masks.shared_out(work.sensitivities(masks))
     found: dict[str, np.ndarray] = {}
     reports: dict[str, dict[str, Any]] = {}
-    layers = {layer.name: layer for layer in kind.layers_of(graph)}
-    for name in [*layers, *(name for name in masks.names if name not in layers)]:
-        if name not in masks.names:
-            continue
-        values = kernels[name][0]
-        changed = bool(found)
-        found[name] = masks.choose(name, np.abs(values), 1.0)
-        made, reports[name] = np.where(found[name], values, 0), {}
-        solved = None
-        if name in layers:
-            solved = _solved(seen, (dense, graph), layers[name], masks, values, changed=changed)
-        if solved is None:
-            reports[name] = {"note": "by magnitude: what its kernel multiplies is not known"}
-        else:
-            weights, mask, bias, reports[name] = solved
-            if weights is not None:
-                found[name], made = mask, weights
-                if bias is not None:
-                    kind.store_bias(graph, layers[name], bias)
-        kind.store(graph, {name: made.astype(np.float32)})
+    for name in work.order(masks.names):
+
+        def keep(scores: np.ndarray, progress: float, name: str = name) -> np.ndarray:
+            return masks.choose(name, scores, progress)
+
+        found[name], reports[name] = work.prune(name, keep)
     return found, reports
 
 
-def _solved(
-    seen: Activations,
-    graphs: tuple[Any, Any],
-    layer: GraphLayer,
-    masks: KernelMasks,
-    values: np.ndarray,
-    *,
-    changed: bool,
-) -> Any:
-    """(weights or None, mask, bias or None, report); None where nothing is seen of the layer."""
-    dense, graph = graphs
-    now = seen.of(graph, layer)
-    then = seen.of(dense, layer) if changed else now
-    matrix = layer.to_matrix(values)
-    groups, width, outputs = matrix.shape
-    most, seed = most_rows(groups, width, outputs), 0
-    if now is None or then is None or now.shape != then.shape:
-        return None
-    entering, wanted = layer.rows(now, most, seed), layer.rows(then, most, seed)
-    if entering.shape[2] != width or not (
-        np.isfinite(entering).all() and np.isfinite(wanted).all()
-    ):
-        return None
-    goal = wanted @ matrix
-    if layer.bias is not None:
-        goal += layer.bias.reshape(groups, 1, outputs)
+Keep = Callable[[np.ndarray, float], np.ndarray]
+"""Scores of a kernel's shape, progress 0 to 1 -> bool mask of its shape."""
 
-    def keep(scores: np.ndarray, progress: float) -> np.ndarray:
-        return layer.to_matrix(masks.choose(layer.name, layer.to_kernel(scores), progress))
 
-    problem = LayerProblem(
-        inputs=entering,
-        outputs=goal,
-        weights=matrix,
-        importance=np.ones((groups, outputs), np.float32),
-        has_bias=layer.bias is not None,
-        rectified=layer.rectified,
-        keep=keep,
-    )
-    plain = keep(np.abs(matrix), 1.0)
+class GraphReconstruction:
+    """Prunes the kernels of `graph` one by one, on `count` calibration inputs."""
+
+    def __init__(self, job: GraphJob, kind: Any, graph: Any, count: int) -> None:
+        self._job, self._kind, self._graph = job, kind, graph
+        self._seen = Activations(job, kind, calibration_inputs(job, count))
+        self._dense = kind.open_model(job.graph.content)
+        self._values = {name: values for name, (values, _) in kind.kernels_of(graph).items()}
+        self._changed = False
+        self.layers: dict[str, GraphLayer] = {layer.name: layer for layer in kind.layers_of(graph)}
+        """those whose inputs are seen, in the order of the graph"""
+
+    def order(self, names: Collection[str]) -> list[str]:
+        others = [name for name in names if name not in self.layers]
+        return [*(name for name in self.layers if name in names), *others]
+
+    def sensitivities(self, masks: KernelMasks) -> dict[str, np.ndarray]:
+        """What zeroing each weight alone costs, comparable between kernels; in their shapes.
+
+        How much the scores depend on a layer is measured: by what they lose when half of its
+        weights go, for what its own outputs lose.
+        """
+        job, found = self._job, {}
+        examples = job.reference.only(job.drawn(_SCORED))
+        for name in masks.names:
+            values, spread = self._values[name], np.float64(1)
+            layer = self.layers.get(name)
+            given = None if layer is None else self._seen.of(self._dense, layer)
+            costs = np.square(values.astype(np.float64))
+            if layer is not None and given is not None:
+                matrix = layer.to_matrix(costs)
+                rows = layer.rows(given, most_rows(*matrix.shape), 0).astype(np.float64)
+                if rows.shape[2] == matrix.shape[1] and np.isfinite(rows).all():
+                    spread = rows.var(axis=1) if layer.bias is not None else (rows**2).mean(axis=1)
+                    costs = layer.to_kernel(matrix * spread[..., None])
+            small = np.abs(values) <= np.median(np.abs(values))
+            self._kind.store(self._dense, {name: np.where(small, 0, values).astype(np.float32)})
+            content = self._kind.write(self._dense)
+            self._kind.store(self._dense, {name: values})
+            file = ExportedFile(content, job.original.inputs, (), {})
+            with job.processes.loaded(job.own_runtime, job.graph.format, file) as (_, run):
+                lost = float(np.square(run(examples, job.batch) - examples.scores).mean())
+            found[name] = costs * (lost / max(float(costs[small].sum()), 1e-30))
+        return found
+
+    def prune(
+        self, name: str, keep: Keep, decided: np.ndarray | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Prune a kernel; its mask, and a report. `decided` is a mask of whole channels."""
+        values = self._values[name]
+        mask = keep(np.abs(values), 1.0)
+        made = np.where(mask, values, 0)
+        problem = self.problem(name, keep)
+        if problem is None:
+            report: dict[str, Any] = {"note": _UNSEEN}
+        else:
+            layer = self.layers[name]
+            if decided is not None:
+                problem = with_decided(problem, layer.to_matrix(decided))
+            weights, chosen, bias, report = _solved(problem, layer, values)
+            if weights is not None and chosen is not None:
+                mask, made = chosen, weights
+                if bias is not None:
+                    self._kind.store_bias(self._graph, layer, bias)
+        self._kind.store(self._graph, {name: made.astype(np.float32)})
+        self._changed = True
+        return mask, report
+
+    def problem(self, name: str, keep: Keep) -> LayerProblem | None:
+        """What the kernel is to compute, of what enters it now; None where that is not seen."""
+        layer = self.layers.get(name)
+        if layer is None:
+            return None
+        now = self._seen.of(self._graph, layer)
+        then = self._seen.of(self._dense, layer) if self._changed else now
+        matrix = layer.to_matrix(self._values[name])
+        groups, width, outputs = matrix.shape
+        most, seed = most_rows(groups, width, outputs), 0
+        if now is None or then is None or now.shape != then.shape:
+            return None
+        entering, wanted = layer.rows(now, most, seed), layer.rows(then, most, seed)
+        if entering.shape[2] != width or not (
+            np.isfinite(entering).all() and np.isfinite(wanted).all()
+        ):
+            return None
+        goal = wanted @ matrix
+        if layer.bias is not None:
+            goal += layer.bias.reshape(groups, 1, outputs)
+        return LayerProblem(
+            inputs=entering,
+            outputs=goal,
+            weights=matrix,
+            importance=np.ones((groups, outputs), np.float32),
+            has_bias=layer.bias is not None,
+            rectified=layer.rectified,
+            keep=lambda scores, progress: layer.to_matrix(keep(layer.to_kernel(scores), progress)),
+        )
+
+
+def _solved(problem: LayerProblem, layer: GraphLayer, values: np.ndarray) -> Any:
+    """(weights or None, mask, bias or None, report)."""
+    matrix, entering = problem.weights, problem.inputs
+    groups, _, outputs = matrix.shape
+    plain = problem.keep(np.abs(matrix), 1.0)
     product = entering @ np.where(plain, matrix, np.float32(0))
     if layer.bias is not None:
         product = product + layer.bias.reshape(groups, 1, outputs)
-    least = _error(problem, product)
+    least = error_of(problem, product)
     weights, mask = solve(problem)
     weights = np.where(mask, weights, np.float32(0))
     product = entering @ weights
     shift = problem.centres(problem.made(weights)[1] - product)
-    error = _error(problem, product + shift)
+    error = error_of(problem, product + shift)
     report = {"magnitude_error": least, "error": least, "rows": entering.shape[1]}
     if not (np.isfinite(weights).all() and error <= least):
         return None, None, None, report | {"note": "by magnitude, whose error is smaller"}
@@ -164,10 +226,57 @@ def _solved(
     return layer.to_kernel(weights), layer.to_kernel(mask), bias, report
 
 
-def _error(problem: LayerProblem, made: np.ndarray) -> float:
-    """The squared error of outputs, relative to how much the dense ones vary."""
-    wanted, reference = problem.outputs, problem.outputs
-    if problem.rectified:
-        wanted, reference = rectified_targets(wanted, made), np.maximum(wanted, 0)
-    size = float(np.square(reference - problem.centres(reference), dtype=np.float64).sum())
-    return float(np.square(made - wanted, dtype=np.float64).sum()) / (size or 1.0)
+def remove_channels(
+    work: GraphReconstruction,
+    plan: ChannelPlan,
+    kernels: Mapping[str, Kernel],
+    choose: ChannelChooser,
+    *,
+    at_once: bool,
+) -> dict[str, dict[str, Any]]:
+    """Choose channels by what their absence costs the kernels that take them, and refit these.
+
+    Set after set in the order of the graph, so that the channels which those before it still serve
+    well stay; or all `at_once`, for one threshold. Returns a report of each kernel that was refit.
+    """
+    judged: dict[str, np.ndarray] = {}
+    reports: dict[str, dict[str, Any]] = {}
+    first, sets = 0, len(plan.sets)
+    for last in [sets] if at_once else range(1, sets + 1):
+        for part in plan.sets[first:last]:
+            consumers = list(_consumers(work, plan, part.channels))
+            costs = removal_costs(consumers, part.channels, part.gone) if consumers else None
+            for name, ids in part.layers.items():
+                found = kernels[name].as_matrix(np.abs(kernels[name].variable))
+                if costs is not None:
+                    line = costs[np.searchsorted(part.channels, ids)]
+                    found = np.broadcast_to(line, kernels[name].matrix_shape)
+                judged[name] = found
+        now = plan.sets[first:last]
+        masks, _ = choose(dataclasses.replace(plan, sets=plan.sets[:last]), judged)
+        gone = np.concatenate([part.gone for part in now])
+        taken = {
+            axis.layer
+            for axis in plan.map.axes
+            if axis.role == "consumer" and np.isin(axis.channels, gone).any()
+        }
+        for name in work.order(taken):
+            mask = masks[name]
+            _, reports[name] = work.prune(name, lambda *_, mask=mask: mask, mask)
+        first = last
+    return reports
+
+
+def _consumers(
+    work: GraphReconstruction, plan: ChannelPlan, channels: np.ndarray
+) -> Iterator[Consumer]:
+    for axis in plan.map.axes:
+        taken = axis.role == "consumer" and np.isin(axis.channels, channels).any()
+        problem = work.problem(axis.layer, lambda scores, _: scores > 0) if taken else None
+        if problem is None or len(problem.weights) > 1:
+            continue
+        lines = work.layers[axis.layer].to_matrix(axis.spread(axis.channels))
+        rows, outputs = (
+            (values - problem.centres(values))[0] for values in (problem.inputs, problem.outputs)
+        )
+        yield Consumer(rows, problem.weights[0], problem.importance[0], lines[0, :, 0], outputs)

@@ -1,6 +1,8 @@
 from .bare_kernels import (
+    ChannelChooser as ChannelChooser,
     GraphKernels as GraphKernels,
     KernelMasks as KernelMasks,
+    prune_channels as prune_channels,
     prune_kernels as prune_kernels,
 )
 from .criteria import (

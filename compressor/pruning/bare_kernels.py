@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from compressor.errors import ModelError, UsageError
 from compressor.models import KernelAxes
+from compressor.pruning.channels import ChannelPlan, channel_masks
 from compressor.pruning.criteria import get_criterion, scores
 from compressor.pruning.granularity import Channel, Granularity, parse_granularity
 from compressor.pruning.kernels import Kernel
 from compressor.pruning.magnitude import check_weights
 from compressor.pruning.pruner import Pruning, kernel_row, masks_of
-from compressor.pruning.selection import choose_each, choose_global
+from compressor.pruning.selection import KeptGroups, choose_each, choose_global, choose_many
 from compressor.pruning.spec import PruningSpec
 
 GraphKernels = Mapping[str, tuple[np.ndarray, KernelAxes]]
@@ -34,19 +35,14 @@ class KernelMasks:
     """the others, and why"""
     granularity: Granularity
     spec: PruningSpec
+    counts: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    """how many groups stay, where that is decided"""
 
     @classmethod
     def of(cls, kernels: GraphKernels, spec: PruningSpec) -> KernelMasks:
-        """Raises UsageError for channels, ModelError where no kernel can be pruned so."""
+        """Raises ModelError where no kernel can be pruned so."""
         granularity = parse_granularity(spec.granularity)
-        if isinstance(granularity, Channel):
-            what = "channels are removed through the graph of layers"
-            hint = f"{_KERAS}, or choose weight or 1x16"
-            raise UsageError(what, value=granularity.name, hint=hint)
-        whole = {
-            name: Kernel(name, name, name, None, values, axes)
-            for name, (values, axes) in kernels.items()
-        }
+        whole = _wrapped(kernels)
         why = {name: granularity.reason(k.matrix_shape, k.is_matrix) for name, k in whole.items()}
         able = {name: kernel for name, kernel in whole.items() if why[name] is None}
         left = {name: reason for name, reason in why.items() if reason is not None}
@@ -68,9 +64,23 @@ class KernelMasks:
 
     def choose(self, name: str, scores: np.ndarray, progress: float) -> np.ndarray:
         """The mask of one kernel at a part of its sparsity, by scores of its shape."""
-        pooled = {name: self.granularity.pool(self.kernels[name].as_matrix(scores))}
-        choices = choose_each(pooled, {name: progress * self.sparsity(name)}, self.granularity)
-        return masks_of(self.granularity, self.kernels, choices)[name]
+        pooled = self.granularity.pool(self.kernels[name].as_matrix(scores))
+        if name in self.counts:
+            choice = choose_many(pooled, self.counts[name], progress)
+        else:
+            wanted = {name: progress * self.sparsity(name)}
+            choice = choose_each({name: pooled}, wanted, self.granularity)[name]
+        return masks_of(self.granularity, self.kernels, {name: choice})[name]
+
+    def shared_out(self, scores: Mapping[str, np.ndarray]) -> KernelMasks:
+        """The same, but each kernel keeps as many as one threshold over all scores leaves it."""
+        pooled = {
+            name: self.granularity.pool(kernel.as_matrix(scores[name]))
+            for name, kernel in self.kernels.items()
+        }
+        choices = choose_global(pooled, self.spec.highest_sparsity, self.granularity)
+        counts = {name: int(choice.keep.sum()) for name, choice in choices.items()}
+        return dataclasses.replace(self, counts=counts)
 
     def result(
         self,
@@ -90,17 +100,14 @@ class KernelMasks:
 def prune_kernels(kernels: GraphKernels, spec: PruningSpec) -> Pruning:
     """Masks for these kernels, chosen at once; the kernels are not changed.
 
-    Raises UsageError for channels and for a criterion that needs examples, ModelError where no
-    kernel can be pruned so, and for NaN and infinite weights.
+    Raises UsageError for channels, which `prune_channels` removes, and for a criterion that needs
+    examples, ModelError where no kernel can be pruned so, and for NaN and infinite weights.
     """
-    criterion, masks = get_criterion(spec.criterion), KernelMasks.of(kernels, spec)
-    if criterion.calibrated:
-        what = "this criterion needs gradients, or is of your own, which takes a Keras model"
-        raise UsageError(what, value=spec.criterion, hint=f"{_KERAS}, or choose magnitude")
-    pooled = {
-        name: masks.granularity.pool(kernel.as_matrix(scores(criterion, kernels[name][0], None)))
-        for name, kernel in masks.kernels.items()
-    }
+    if isinstance(parse_granularity(spec.granularity), Channel):
+        raise UsageError("channels are removed through a graph", value=spec.granularity)
+    masks = KernelMasks.of(kernels, spec)
+    judged = bare_scores(masks.kernels, spec)
+    pooled = {name: masks.granularity.pool(found) for name, found in judged.items()}
     if spec.scope == "global":
         choices = choose_global(pooled, spec.highest_sparsity, masks.granularity)
     else:
@@ -108,3 +115,81 @@ def prune_kernels(kernels: GraphKernels, spec: PruningSpec) -> Pruning:
         choices = choose_each(pooled, wanted, masks.granularity)
     thresholds = {name: choice.threshold for name, choice in choices.items()}
     return masks.result(masks_of(masks.granularity, masks.kernels, choices), thresholds, {})
+
+
+def prune_channels(
+    kernels: GraphKernels,
+    plan: ChannelPlan,
+    spec: PruningSpec,
+    remove: Callable[[ChannelPlan, Mapping[str, Kernel], ChannelChooser], Mapping[str, Any]]
+    | None = None,
+) -> Pruning:
+    """Choose channels of a plan, whose sets know what is `gone` then; the kernels stay unchanged.
+
+    `remove` does that by what it sees of the layers, and returns a report of each; without it the
+    scores of the criterion choose. Raises as `prune_kernels` does.
+    """
+    names = [name for part in plan.sets for name in part.layers]
+    producers = _wrapped({name: kernels[name] for name in names})
+    for name in names:
+        check_weights(kernels[name][0])
+    chooser = ChannelChooser(spec)
+    reports: Mapping[str, Any] = {}
+    if remove is None:
+        masks, choices = chooser(plan, bare_scores(producers, spec))
+    else:
+        reports = remove(plan, producers, chooser)
+        masks, choices = chooser.last
+    rows = []
+    for name, kernel in producers.items():
+        keep = choices[name].keep
+        row = kernel_row(name, kernel, masks[name], choices[name].threshold)
+        rows.append(row | {"units": keep.size, "units_kept": int(keep.sum())})
+    others = {
+        name: str(Channel().reason(kernel.matrix_shape, kernel.is_matrix))
+        for name, kernel in _wrapped(kernels).items()
+        if not kernel.is_matrix
+    }
+    return Pruning(masks, rows, plan.left_alone(others), (), reports)
+
+
+class ChannelChooser:
+    """Chooses channels of a plan by scores of the weights that make them, as matrices."""
+
+    def __init__(self, spec: PruningSpec) -> None:
+        self._spec = spec
+        self.last: tuple[dict[str, np.ndarray], dict[str, KeptGroups]]
+
+    def __call__(
+        self, plan: ChannelPlan, judged: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, np.ndarray], dict[str, KeptGroups]]:
+        """The masks of all constants by name, and the choice in each kernel."""
+        spec = self._spec
+        each = spec.sparsity if isinstance(spec.sparsity, Mapping) else {}
+        wanted = {
+            name: each.get(name, spec.highest_sparsity)
+            for part in plan.sets
+            for name in part.layers
+            if name in each or not each
+        }
+        self.last = channel_masks(plan, judged, wanted, lambda target: target, spec.scope)
+        return self.last
+
+
+def bare_scores(kernels: Mapping[str, Kernel], spec: PruningSpec) -> dict[str, np.ndarray]:
+    """The criterion's scores, as matrices; UsageError for one that needs examples."""
+    criterion = get_criterion(spec.criterion)
+    if criterion.calibrated:
+        what = "this criterion needs gradients, or is of your own, which takes a Keras model"
+        raise UsageError(what, value=spec.criterion, hint=f"{_KERAS}, or choose magnitude")
+    return {
+        name: kernel.as_matrix(scores(criterion, kernel.variable, None))
+        for name, kernel in kernels.items()
+    }
+
+
+def _wrapped(kernels: GraphKernels) -> dict[str, Kernel]:
+    return {
+        name: Kernel(name, name, name, None, values, axes)
+        for name, (values, axes) in kernels.items()
+    }

@@ -80,17 +80,27 @@ class ChannelPlan:
 def plan_channels(model: Any, kernels: Mapping[str, Kernel], *, named: bool) -> ChannelPlan:
     """The sets of layers that `kernels` belong to, with the layers that are coupled to them.
 
+    Raises as `plan_of` does.
+    """
+    main = {id(k.variable): k.name for k in all_kernels(model).values() if k.name == k.layer_name}
+    wanted = dict.fromkeys(kernel.layer_name for kernel in kernels.values())
+    return plan_of(channel_map(model), wanted, main, named=named)
+
+
+def plan_of(
+    found: ChannelMap, wanted: Mapping[str, Any], main: Mapping[int, str], *, named: bool
+) -> ChannelPlan:
+    """The sets of the `wanted` layers of a map; `main` is as in the plan.
+
     A layer that must stay whole raises UsageError where the user `named` it, else it is left alone.
     Raises ModelError when no layer is left.
     """
-    found = channel_map(model)
-    wanted = dict.fromkeys(kernel.layer_name for kernel in kernels.values())
     sets: list[ChannelSet] = []
     blocked: dict[str, str] = {}
     for layers in _coupled(found.producers):
         if not wanted.keys() & layers.keys():
             continue
-        reason = _reason(found, kernels, layers)
+        reason = _reason(found, layers)
         if reason is None:
             sets.append(ChannelSet(next(iter(layers)), layers))
         else:
@@ -105,7 +115,6 @@ def plan_channels(model: Any, kernels: Mapping[str, Kernel], *, named: bool) -> 
         raise UsageError("this layer cannot be pruned as channel", value=value)
     if not sets:
         raise ModelError("no layer of the model can be pruned as channel", value=value)
-    main = {id(k.variable): k.name for k in all_kernels(model).values() if k.name == k.layer_name}
     return ChannelPlan(found, sets, blocked, main)
 
 
@@ -159,9 +168,7 @@ def _coupled(producers: Mapping[str, np.ndarray]) -> list[dict[str, np.ndarray]]
     return sorted(sets, key=lambda layers: min(order.index(name) for name in layers))
 
 
-def _reason(
-    found: ChannelMap, kernels: Mapping[str, Kernel], layers: Mapping[str, np.ndarray]
-) -> str | None:
+def _reason(found: ChannelMap, layers: Mapping[str, np.ndarray]) -> str | None:
     for name in layers:
         if name in found.blocked:
             reason = found.blocked[name]

@@ -14,11 +14,17 @@ from compressor.pruning.channels import ChannelPlan, channel_masks, plan_channel
 from compressor.pruning.criteria import Criterion, get_criterion, scores
 from compressor.pruning.granularity import Channel, Granularity, parse_granularity
 from compressor.pruning.kernels import Kernel, all_kernels, named_kernels, select_kernels
-from compressor.pruning.magnitude import check_weights, keep_highest
+from compressor.pruning.magnitude import check_weights
 from compressor.pruning.masks import apply_masks
 from compressor.pruning.reconstruction import Reconstructed, Reconstruction, Solver
 from compressor.pruning.reconstruction_inputs import Calibration
-from compressor.pruning.selection import KeptGroups, SparsityNow, choose_each, choose_global
+from compressor.pruning.selection import (
+    KeptGroups,
+    SparsityNow,
+    choose_each,
+    choose_global,
+    choose_many,
+)
 from compressor.pruning.spec import PruningSpec
 
 Gradients = Callable[[Sequence[Any]], list[np.ndarray]]
@@ -237,8 +243,7 @@ class Pruner:
         def keep(name: str, scores: np.ndarray, progress: float) -> np.ndarray:
             values = self._pooled(name, self._kernels[name].as_matrix(scores))
             if counts:
-                gone = round((values.size - counts[name]) * progress)
-                choice = KeptGroups(keep_highest(values, values.size - gone)[1], None)
+                choice = choose_many(values, counts[name], progress)
             else:
                 target = level(self._targets[name]) * progress
                 choice = choose_each({name: values}, {name: target}, self._granularity)[name]

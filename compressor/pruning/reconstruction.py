@@ -197,7 +197,7 @@ class Reconstruction:
         layout = self._layouts[name]
         problem = self._problem(name, keep)
         if decided:
-            problem = _with_decided(problem, layout.to_matrix(by_magnitude))
+            problem = with_decided(problem, layout.to_matrix(by_magnitude))
         bias, product = layout.bias_values(self._dense.of), problem.inputs @ layout.to_matrix(plain)
         least = error_of(problem, product if bias is None else product + grouped(bias, product))
         report: dict[str, Any] = {"magnitude_error": least, "error": least}
@@ -310,7 +310,7 @@ def _bytes(problem: LayerProblem) -> int:
     return 4 * groups * values
 
 
-def _with_decided(problem: LayerProblem, mask: np.ndarray) -> LayerProblem:
+def with_decided(problem: LayerProblem, mask: np.ndarray) -> LayerProblem:
     """The problem with this mask; outputs that nothing is left of do not count."""
     left = np.asarray(mask.any(axis=1))
     outputs, importance = problem.outputs * left[:, None], problem.importance * left

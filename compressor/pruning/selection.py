@@ -45,6 +45,12 @@ def choose_each(
     return chosen
 
 
+def choose_many(values: np.ndarray, kept: int, progress: float) -> KeptGroups:
+    """Keep `kept` of the scores, (groups,), in the end; more before the progress is 1."""
+    gone = round((values.size - kept) * progress)
+    return KeptGroups(keep_highest(values, values.size - gone)[1], None)
+
+
 def choose_global(
     pooled: Mapping[str, np.ndarray], sparsity: float, granularity: Granularity
 ) -> dict[str, KeptGroups]:

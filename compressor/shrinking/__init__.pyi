@@ -1,3 +1,4 @@
+from .atoms import Atoms as Atoms
 from .channels import (
     ChannelMap as ChannelMap,
     VariableAxis as VariableAxis,

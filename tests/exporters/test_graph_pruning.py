@@ -100,7 +100,6 @@ def test_what_needs_the_keras_model_says_so(tmp_path: Path) -> None:
 
     for more in (
         (),
-        ("--no-retrain", "--granularity", "channel"),
         ("--no-retrain", "--criterion", "taylor"),
         ("--no-retrain", "--pruning-schedule", "iterative"),
     ):
