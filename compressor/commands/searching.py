@@ -132,10 +132,11 @@ def search(
 ) -> None:
     """Search for the smallest or fastest artefact.
 
-    MODEL is a Keras model (.keras, .h5 or SavedModel). It is narrowed, retrained and pruned in many
-    ways; the best are exported, proven in their runtimes, and measured in turns with the model. All
-    is chosen on validation examples. The same command goes on where it was stopped, also with more
-    time. If nothing keeps to the goal, the nearest is written, and the exit code is 1.
+    MODEL is a Keras model (.keras, .h5 or SavedModel), which is narrowed, retrained and pruned in
+    many ways, or a .tflite or .onnx file, which is pruned without retraining. The best are
+    exported, proven in their runtimes, and measured in turns with the model. All is chosen on
+    validation examples. The same command goes on where it was stopped, also with more time. If
+    nothing keeps to the goal, the nearest is written, and the exit code is 1.
 
     \b
     Examples:
@@ -232,8 +233,8 @@ def apply(
 ) -> None:
     """Make an artefact again by its recipe.
 
-    RECIPE is a file that search wrote beside an artefact, NAME.recipe.json; MODEL is the Keras
-    model that was searched, or another one of the same layers.
+    RECIPE is a file that search wrote beside an artefact, NAME.recipe.json; MODEL is the model that
+    was searched, or another one of the same layers.
 
     \b
     Example:

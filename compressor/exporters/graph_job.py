@@ -65,6 +65,7 @@ class GraphJob(Job):
         threads: int | None = None,
         input_size: InputSize | None = None,
         made: MadeInputs | None = None,
+        validation: int | None = None,
     ) -> None:
         self.labels, self.made = checked_labels(labels), made or MadeInputs()
         self.source, self.data = path, data
@@ -92,7 +93,7 @@ class GraphJob(Job):
         else:
             feed = port_preprocessing(self.ports, data.x_train)
             port_preprocessing(self.ports, data.x_test)
-            x, y = TrainingData.of(data).choosing_part(CHOSEN_ON)
+            x, y = TrainingData.of(data, validation).choosing_part(CHOSEN_ON)
             self.sizes = self._sizes_fed(feed, input_size)
         scores = self._first_scores(x, feed)
         objective = self._objective(output_widths(self._outputs, scores.shape[1])[0])

@@ -80,24 +80,7 @@ def prune_graph(
     if target.exists() and (not force or target.samefile(source)):
         raise RunDirectoryError("the file is there already", value=target, hint="name another")
     with GraphJob(source, data, input_size=input_size, made=made) as job:
-        if job.graph.is_quantized:
-            value = f"{source} ({job.graph.quantized})"
-            what = "the weights are integers, which are not pruned"
-            raise ModelError(what, value=value, hint="prune the file in float32")
-        kind = importlib.import_module(f"compressor.exporters.{job.graph.format}.kernels")
-        graph = kind.open_model(job.graph.content)
-        kernels: GraphKernels = kind.kernels_of(graph)
-        named = _named(kernels, spec)
-        if isinstance(parse_granularity(spec.granularity), Channel):
-            found = _narrowed(job, kind, graph, named, spec)
-        elif get_criterion(spec.criterion).solve is solve:
-            found = _reconstructed(job, kind, graph, named, spec)
-        else:
-            found = prune_kernels(named, spec)
-            masks = found.masks.items()
-            kind.store(graph, {name: np.where(mask, kernels[name][0], 0) for name, mask in masks})
-        content = kind.write(graph)
-        comparison = _compared(job, content)
+        content, found, comparison = pruned_file(job, spec)
     write_bytes(target, content)
     return {
         "path": str(target),
@@ -107,6 +90,36 @@ def prune_graph(
         "comparison": comparison,
         "notes": list(job.notes),
     }
+
+
+def pruned_file(job: GraphJob, spec: PruningSpec) -> tuple[bytes, Pruning, Mapping[str, Any]]:
+    """The file of a job, pruned in memory; what was done, and how it compares with the one before.
+
+    Raises as `prune_graph` does.
+    """
+    if job.graph.is_quantized:
+        value = f"{job.source} ({job.graph.quantized})"
+        what = "the weights are integers, which are not pruned"
+        raise ModelError(what, value=value, hint="prune the file in float32")
+    kind = kernels_module(job.graph.format)
+    graph = kind.open_model(job.graph.content)
+    kernels: GraphKernels = kind.kernels_of(graph)
+    named = _named(kernels, spec)
+    if isinstance(parse_granularity(spec.granularity), Channel):
+        found = _narrowed(job, kind, graph, named, spec)
+    elif get_criterion(spec.criterion).solve is solve:
+        found = _reconstructed(job, kind, graph, named, spec)
+    else:
+        found = prune_kernels(named, spec)
+        masks = found.masks.items()
+        kind.store(graph, {name: np.where(mask, kernels[name][0], 0) for name, mask in masks})
+    content = kind.write(graph)
+    return content, found, _compared(job, content)
+
+
+def kernels_module(file_format: str) -> Any:
+    """What knows the kernels of files of a format."""
+    return importlib.import_module(f"compressor.exporters.{file_format}.kernels")
 
 
 def _reconstructed(

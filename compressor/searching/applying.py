@@ -9,6 +9,8 @@ from typing import Any
 from compressor.data import Dataset, TrainingData
 from compressor.errors import UsageError
 from compressor.exporters import ExportJob, Variants, write_artifact
+from compressor.exporters.graph_file import is_graph_file
+from compressor.exporters.graph_job import GraphJob
 from compressor.exporters.targets import check_free, runtime_of, target_of
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow, temporary_folder
 from compressor.importing import load_model
@@ -16,6 +18,7 @@ from compressor.models import needed_data, objective_for
 from compressor.runs import MODEL, keras_file, model_digest
 from compressor.runtimes import find
 from compressor.searching import steps
+from compressor.searching.graph_search import prune_step
 from compressor.searching.laboratory import Laboratory, Task, model_bytes
 from compressor.searching.recipe import Recipe, read_recipe
 from compressor.searching.structure import Structure
@@ -42,16 +45,23 @@ def apply_recipe(
     """
     listener = listener or SilentListener()
     recipe = recipe if isinstance(recipe, Recipe) else read_recipe(recipe)
-    source = keras_file(Path(model))
+    is_graph = is_graph_file(model)
+    if is_graph != all(step["kind"] == "prune" for step in recipe.steps):
+        kinds = ("a Keras model", "a .tflite or .onnx file")
+        raise UsageError(f"the recipe is for {kinds[not is_graph]}", value=model)
+    source = Path(model) if is_graph else keras_file(Path(model))
     runtime = recipe.export["runtime"]
     file_format = find(runtime).format
     _, target = target_of(model, output, file_format)
     check_free(target, force)
     runtime_of(file_format, runtime)
-    found = needed_data(source, data)
+    if is_graph and data is None:
+        raise UsageError("the steps of the recipe need data", value=source, hint="give --data")
+    found = data if is_graph and data is not None else needed_data(source, data)
     part = TrainingData.of(found, min(recipe.validation, max(len(found.y_train) - 1, 1)))
     threads = threads or recipe.threads
-    quiet_tensorflow.load(threads)
+    if not is_graph:
+        quiet_tensorflow.load(threads)
     notes = [
         f"the {what} is not what the recipe was made with, so the file differs"
         for what, given, named in (
@@ -62,9 +72,10 @@ def apply_recipe(
         if given != named
     ]
     with temporary_folder("compressor-apply-") as folder:
-        made = _Walk(source, part, folder, listener).made(recipe)
+        made = _Walk(source, part, folder, listener, threads).made(recipe)
         count = len(part.validation)
-        with ExportJob(made, found, threads=threads, validation=count) as job:
+        kind = GraphJob if is_graph else ExportJob
+        with kind(made, found, threads=threads, validation=count) as job:
             export = recipe.export
             variants = Variants(job, file_format, runtime, export["optimize"], None, listener)
             record = write_artifact(job, variants.one(export["quantize"]), target)
@@ -76,20 +87,27 @@ def apply_recipe(
 class _Walk:
     """Does the steps of a recipe, each from the file of the one before."""
 
-    def __init__(self, source: Path, data: TrainingData, folder: Path, listener: Listener) -> None:
-        self._files = [source]
+    def __init__(
+        self, source: Path, data: TrainingData, folder: Path, listener: Listener, threads: int
+    ) -> None:
+        self._files, self._threads = [source], threads
         self._data, self._folder, self._listener = data, folder, listener
         self._laboratory = Laboratory(data)
 
     def made(self, recipe: Recipe) -> Path:
         """The model file that the last step makes."""
         for number, step in enumerate(recipe.steps, 1):
-            path = self._folder / str(number) / MODEL
+            suffix = self._files[0].suffix if step["kind"] == "prune" else Path(MODEL).suffix
+            path = self._folder / str(number) / f"model{suffix}"
             path.parent.mkdir()
-            title = {"narrow": "narrow", "train": "train", "sparse": "prune while training"}
+            title = {
+                **{"narrow": "narrow", "train": "train", "sparse": "prune while training"},
+                "prune": "prune",
+            }
             what = f"step {number} of {len(recipe.steps)}, {title[step['kind']]}"
             self._listener.stage(what, step.get("steps", 0) * step.get("batch_size", 0))
-            path.write_bytes(self._narrow(step) if step["kind"] == "narrow" else self._train(step))
+            do = {"narrow": self._narrow, "prune": self._prune}.get(step["kind"], self._train)
+            path.write_bytes(do(step))
             self._files.append(path)
         return self._files[-1]
 
@@ -104,6 +122,13 @@ class _Walk:
                 hint=f"the model has {', '.join(structure.widths)}",
             )
         return model_bytes(steps.narrow(structure, self._data, step["widths"]), self._data)
+
+    def _prune(self, step: steps.Step) -> bytes:
+        count = len(self._data.validation)
+        threads = self._threads
+        data = self._data.data
+        with GraphJob(self._files[-1], data, threads=threads, validation=count) as job:
+            return prune_step(job, step)[0]
 
     def _train(self, step: steps.Step) -> bytes:
         task = Task(self._files[-1], self._files[step["teacher"]], step)

@@ -17,7 +17,9 @@ import numpy as np
 from compressor.data import TrainingData
 from compressor.errors import CheckFailedError, CompressorError, ModelError, UsageError
 from compressor.exporters import MAX_SLOWDOWN, ExportJob, Variants, write_artifact
-from compressor.exporters.checking import Checked
+from compressor.exporters.checking import Checked, Job
+from compressor.exporters.graph_file import is_graph_file
+from compressor.exporters.graph_job import GraphJob
 from compressor.exporters.request import QUANTIZATIONS, Request
 from compressor.foundation import Listener, SilentListener, sha256, write_bytes, write_json
 from compressor.remote import SshHost
@@ -34,7 +36,7 @@ class _Made:
     """An artefact in memory that passed its check."""
 
     trial: Trial
-    job: ExportJob
+    job: Job
     checked: Checked
     row: dict[str, Any]
 
@@ -97,8 +99,9 @@ def finish(
                 cut = True
                 continue
             try:
-                job = stack.enter_context(
-                    ExportJob(model, data.data, threads=threads, validation=len(data.validation))
+                kind = GraphJob if is_graph_file(model) else ExportJob
+                job: Job = stack.enter_context(
+                    kind(model, data.data, threads=threads, validation=len(data.validation))
                 )
             except CompressorError as error:  # outputs that are no numbers
                 failed += [
@@ -156,7 +159,7 @@ def finish(
 
 
 def best_variants(
-    job: ExportJob, runtime: str, goal: Goal, floor: float, host: SshHost | None = None
+    job: Job, runtime: str, goal: Goal, floor: float, host: SshHost | None = None
 ) -> list[Checked]:
     """The smallest or fastest variant that passes and keeps the accuracy; else the most accurate.
 

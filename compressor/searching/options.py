@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 from compressor.errors import UsageError
 from compressor.parallel import Crew
@@ -11,6 +13,7 @@ from compressor.runtimes import Runner, python_of
 from compressor.searching.evolution import Evolution
 from compressor.searching.goal import Goal
 
+TIME_BUDGET = 600.0
 _TRIAL_PART, _LEAST = 0.5, 60.0
 
 
@@ -41,6 +44,15 @@ def check_limits(
     for what, number in (("trials", trials), ("training steps", max_steps)):
         if number is not None and number < 1:
             raise UsageError(f"the number of {what} must be at least 1", value=number)
+
+
+def check_untrained(model: Path, evolution: Evolution, **options: Any) -> None:
+    """Raise UsageError for an option of training, in a search over a file that is not trained."""
+    given = {name: value is not None for name, value in options.items()}
+    for name, is_given in (given | {"de": evolution != Evolution()}).items():
+        if is_given:
+            what = f"--{name.replace('_', '-')} has no effect on this file: nothing is trained"
+            raise UsageError(what, value=model)
 
 
 def default_limit(time_budget: float | None) -> float | None:

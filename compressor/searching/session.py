@@ -24,6 +24,7 @@ from compressor.remote import SshHost
 from compressor.runs import (
     RunDirectory,
     is_finished,
+    is_graph,
     keras_file,
     model_digest,
     output_directory,
@@ -34,6 +35,7 @@ from compressor.searching.document import best_first, search_document
 from compressor.searching.evolution import Evolution
 from compressor.searching.finishing import dense_files, finish
 from compressor.searching.goal import Goal
+from compressor.searching.graph_search import search_graph
 from compressor.searching.laboratory import (
     Done,
     Laboratory,
@@ -43,7 +45,14 @@ from compressor.searching.laboratory import (
     measured,
     training_pace,
 )
-from compressor.searching.options import How, check_limits, check_runtimes, default_limit
+from compressor.searching.options import (
+    TIME_BUDGET,
+    How,
+    check_limits,
+    check_runtimes,
+    check_untrained,
+    default_limit,
+)
 from compressor.searching.proposals import Cost, Proposals
 from compressor.searching.recipe import Recipe
 from compressor.searching.strategy import BATCH, Settings, Strategy
@@ -53,7 +62,6 @@ from deploy import describe_machine
 
 SEARCH_SUFFIX = "-search"
 SEARCH = "search.json"
-TIME_BUDGET = 600.0
 _ARTEFACTS = "artefacts"
 _DENSE, _DENSE_FILES = "dense", "dense-files"
 _EXPORTED = 3
@@ -82,14 +90,14 @@ def search(
     """Search for the best artefact that can be made of a model file, and write it.
 
     The model is narrowed, retrained and pruned in many ways in the run directory `output` (by
-    default NAME-search beside the file); the best are exported, proven and measured, here or over
-    ssh on the `host`. `data` are by default the embedded MNIST, for a model that was trained on it.
-    Trials begin until `time_budget` seconds (by default 600, or without end where `trials` are
-    given) or the number of `trials` are used up. `max_steps` limits each training. It is done in
-    this process, by so many `workers`, processes of this machine, or by those of the Dask `cluster`
-    at tcp://HOST:PORT. A trial that takes longer than `trial_limit` seconds, by default half of the
-    time budget, fails. All is chosen on validation examples; test examples are run once, at the
-    end.
+    default NAME-search beside the file), a .tflite or .onnx file without retraining; the best are
+    exported, proven and measured, here or over ssh on the `host`. `data` are by default the
+    embedded MNIST, for a model that was trained on it. Trials begin until `time_budget` seconds (by
+    default 600, or without end where `trials` are given) or the number of `trials` are used up.
+    `max_steps` limits each training. It is done in this process, by so many `workers`, processes of
+    this machine, or by those of the Dask `cluster` at tcp://HOST:PORT. A trial that takes longer
+    than `trial_limit` seconds, by default half of the time budget, fails. All is chosen on
+    validation examples; test examples are run once, at the end.
 
     The same call goes on where an earlier one was stopped, also with another goal or budget. The
     result does not depend on that if `trials` are limited, not the time. Returns the document that
@@ -102,10 +110,15 @@ def search(
     listener = listener or SilentListener()
     check_limits(time_budget, trial_limit, trials, max_steps)
     check_workers(workers, cluster)
-    source = keras_file(Path(model))
-    folder = output_directory(Path(model), output, SEARCH_SUFFIX)
-    part = TrainingData.of(needed_data(source, data), validation)
     place = None if host is None else SshHost.of(host)
+    folder = output_directory(Path(model), output, SEARCH_SUFFIX)
+    if is_graph(Path(model)):
+        trained = {"workers": workers, "cluster": cluster, "trial_limit": trial_limit}
+        check_untrained(Path(model), evolution, max_steps=max_steps, **trained)
+        given = (time_budget, trials, validation, threads, place, force, listener)
+        return search_graph(Path(model), data, goal, folder, *given)
+    source = keras_file(Path(model))
+    part = TrainingData.of(needed_data(source, data), validation)
     check_runtimes(goal, place)  # before any work is done
     threads = threads or describe_machine()["cores"]
     quiet_tensorflow.load(threads)

@@ -37,7 +37,7 @@ class Trial:
     @property
     def parent(self) -> str:
         """The name of the trial that this one goes on from."""
-        return _name(self.steps[:-1])
+        return name_of(self.steps[:-1])
 
     @property
     def failed(self) -> bool:
@@ -105,7 +105,7 @@ class Trials:
 
     def start(self, step: Step, make: Callable[[], Done]) -> Trial:
         """A trial without training, made in this process, once."""
-        name = _name((step,))
+        name = name_of((step,))
         if name not in self._begun:
             self._begun[name] = self._kept((step,), make)
         return self._begun[name]
@@ -118,7 +118,7 @@ class Trials:
         """
         asked: dict[str, tuple[Trial | None, Step]] = {}
         for parent, step in wanted:
-            asked.setdefault(_name(_chain(parent, step)), (parent, step))
+            asked.setdefault(name_of(_chain(parent, step)), (parent, step))
         known = {trial.name: trial for trial in self.done}
         new = [name for name in asked if name not in known]
         if self._budget.trials is not None:
@@ -168,10 +168,10 @@ class Trials:
         return Task(self.model_of(parent), teacher, step)
 
     def _folder(self, steps: Sequence[Step]) -> Path:
-        return self._run.path / _name(steps)
+        return self._run.path / name_of(steps)
 
     def _kept(self, steps: Sequence[Step], make: Callable[[], Done]) -> Trial:
-        name, folder = _name(steps), self._folder(steps)
+        name, folder = name_of(steps), self._folder(steps)
 
         def work(here: Path) -> dict[str, Any]:
             done = make()
@@ -196,6 +196,7 @@ def _shared(work: Callable[[], Done], side_by_side: int) -> Done:
     return dataclasses.replace(done, result=done.result | {"seconds": seconds})
 
 
-def _name(steps: Sequence[Step]) -> str:
+def name_of(steps: Sequence[Step]) -> str:
+    """The name of the trial that these steps lead to."""
     text = json.dumps([dict(step) for step in steps], sort_keys=True)
     return f"trial-{hashlib.sha256(text.encode()).hexdigest()[:12]}"

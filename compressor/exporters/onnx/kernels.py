@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -109,6 +110,22 @@ def _convolution(node: Any, found: dict[str, Any]) -> GraphLayer | None:
         window=window,
         channels_first=True,
     )
+
+
+def multiply_accumulates(model: Any) -> int:
+    """Of one example, as far as the sizes of what kernels make are known."""
+    constants = graphs.constants(model.graph)
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    entries = (*inferred.value_info, *inferred.output)
+    sizes = {entry.name: graphs.sizes_of(entry) or () for entry in entries}
+    total = 0
+    for node in model.graph.node:
+        kernel = constants.get(node.input[1]) if len(node.input) > 1 else None
+        if kernel is not None and node.op_type in ("Conv", "Gemm", "MatMul"):
+            made = sizes.get(node.output[0], ())
+            places = made[2:] if node.op_type == "Conv" else made[1:-1]
+            total += math.prod(kernel.dims) * math.prod(size or 1 for size in places)
+    return total
 
 
 def store_bias(model: Any, layer: GraphLayer, bias: np.ndarray) -> None:

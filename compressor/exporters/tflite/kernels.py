@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -94,6 +95,18 @@ def layers_of(model: Any) -> Iterator[GraphLayer]:
         yield GraphLayer(
             **found, apart=apart, order=order, groups=groups, outputs=outputs, window=window
         )
+
+
+def multiply_accumulates(model: Any) -> int:
+    """Of one example, as far as the file says the sizes of what kernels make."""
+    tensors, total = graphs.main(model).tensors, 0
+    for operator in graphs.main(model).operators:
+        if graphs.operator_name(model, operator) in _ROWS:
+            kernel = graphs.constant(model, graphs.indices(operator.inputs)[1])
+            made = graphs.signature(tensors[graphs.indices(operator.outputs)[0]])[1:-1]
+            places = math.prod(int(size) for size in made if size > 0)
+            total += places * (0 if kernel is None else kernel.size)
+    return total
 
 
 def store_bias(model: Any, layer: GraphLayer, bias: np.ndarray) -> None:

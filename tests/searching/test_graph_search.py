@@ -1,0 +1,103 @@
+"""Searching over .tflite and .onnx files: pruned without retraining, quantised, made again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from command_line import compressor
+from graph_files import WRITERS, dense_onnx
+from onnx_styles import write_style
+
+import compressor as library
+from compressor.searching import graph_search
+
+FORMATS = ("onnx", "tflite")
+
+
+@pytest.fixture(autouse=True)
+def few_levels(monkeypatch: Any) -> None:
+    levels = {"channel": (0.25,), "weight": (0.5, 0.97)}
+    monkeypatch.setattr(graph_search, "_LEVELS", levels)
+    monkeypatch.setattr(graph_search, "_CALIBRATION", 256)
+
+
+def _data(path: Path, source: Path) -> Path:
+    """Examples with the labels that a wide model gives them."""
+    model = {
+        one.name: onnx.numpy_helper.to_array(one) for one in onnx.load(source).graph.initializer
+    }
+    x = np.random.default_rng(0).random((1600, 32), np.float32)
+    hidden = np.maximum(x @ model["fc1.weight"].T + model["fc1.bias"], 0)
+    y = (hidden @ model["fc2.weight"].T + model["fc2.bias"]).argmax(axis=1)
+    np.savez(path, x_train=x[:1400], y_train=y[:1400], x_test=x[1400:], y_test=y[1400:])
+    return path
+
+
+@pytest.mark.slow
+def test_the_smallest_that_holds_is_found_and_made_again(tmp_path: Path) -> None:
+    source = dense_onnx(tmp_path / "found.onnx", hidden=128)
+    data = _data(tmp_path / "data.npz", source)
+    command = ("search", source, "--data", data, "-o", tmp_path / "run", "--max-drop", 3)
+
+    said = compressor(*command, "--trials", 4)
+
+    assert said.code == 0, said.stderr
+    document = json.loads((tmp_path / "run" / "search.json").read_text())
+    assert document["met"] and document["state"] == "done"
+    kinds = [[step["granularity"] for step in trial["steps"]] for trial in document["trials"]]
+    assert ["channel"] in kinds and ["weight"] in kinds
+    best = document["recommended"]["onnxruntime"]
+    row = next(row for row in document["front"] if row["file"] == best)
+    assert row["bytes"] < source.stat().st_size / 4
+    assert row["validation_accuracy"] >= document["accepted_accuracy"]
+    artefact = tmp_path / "run" / "artefacts" / best
+    recipe = artefact.with_name(f"{best}.recipe.json")
+    again = compressor("apply", recipe, source, "--data", data, "-o", tmp_path / "again.onnx")
+    assert again.code == 0, again.stderr
+    digests = [
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in (artefact, tmp_path / "again.onnx")
+    ]
+    assert digests[0] == digests[1]
+    trial = next((tmp_path / "run").glob("trial-*/record.json"))
+    before = trial.stat().st_mtime_ns
+    assert compressor(*command, "--trials", 4).code == 0
+    assert trial.stat().st_mtime_ns == before
+
+
+def test_what_has_no_effect_or_no_data_is_refused(tmp_path: Path) -> None:
+    source = dense_onnx(tmp_path / "found.onnx")
+    data = _data(tmp_path / "data.npz", source)
+    plain = ("search", source, "-o", tmp_path / "run")
+
+    assert "give --data" in compressor(*plain).refusal(after_stages=True)
+    for more, reason in (
+        (("--format", "tflite"), "a .onnx file stays one"),
+        (("--max-steps", 5), "--max-steps has no effect"),
+        (("--de-scale", 0.5), "--de has no effect"),
+    ):
+        message = compressor(*plain, "--data", data, *more).refusal(after_stages=True)
+        assert reason in message
+    write_style(source, "integers")
+    message = compressor(*plain, "--data", data).refusal(after_stages=True)
+    assert "the weights are integers" in message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.slow
+def test_a_tflite_file_is_searched_too(tmp_path: Path) -> None:
+    source = WRITERS["tflite"](tmp_path / "found.tflite", hidden=128)
+    twin = dense_onnx(tmp_path / "twin.onnx", hidden=128)
+    data = library.load_dataset(_data(tmp_path / "data.npz", twin))
+    goal = library.Goal(min_accuracy=0.05)
+
+    document = library.search(source, data, goal, tmp_path / "run", trials=3)
+
+    assert document["met"] and list(document["recommended"]) == ["litert"]
+    assert len(document["trials"]) == 3
