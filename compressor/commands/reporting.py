@@ -20,10 +20,12 @@ from compressor.commands.progress import TerminalProgress
 def report(run: Path, as_json: bool) -> None:
     """Write a report of a run, on one HTML page.
 
-    RUN is the run directory of sweep, search, train or prune. RUN/report.html needs no other file
-    and no network; RUN/report.md, with RUN/figures, says the same. The report shows what the run
-    directory has: sizes, accuracies, the paper's figures, the front and the trials of a search, the
-    remaining weights and structure, artefacts, and the latest run of bench (in RUN/bench.json).
+    RUN is the run directory of sweep, search, train or prune, or a folder with a .tflite or .onnx
+    file and what was made of it: pruned files of the same layers, artefacts, bench.json.
+    RUN/report.html needs no other file and no network; RUN/report.md, with RUN/figures, says the
+    same. The report shows what the run directory has: sizes, accuracies, the paper's figures, the
+    front and the trials of a search, the remaining weights and structure, artefacts, and the latest
+    run of bench (in RUN/bench.json).
 
     \b
     Examples:

@@ -42,7 +42,7 @@ class KernelMasks:
     def of(cls, kernels: GraphKernels, spec: PruningSpec) -> KernelMasks:
         """Raises ModelError where no kernel can be pruned so."""
         granularity = parse_granularity(spec.granularity)
-        whole = _wrapped(kernels)
+        whole = wrapped(kernels)
         why = {name: granularity.reason(k.matrix_shape, k.is_matrix) for name, k in whole.items()}
         able = {name: kernel for name, kernel in whole.items() if why[name] is None}
         left = {name: reason for name, reason in why.items() if reason is not None}
@@ -130,7 +130,7 @@ def prune_channels(
     scores of the criterion choose. Raises as `prune_kernels` does.
     """
     names = [name for part in plan.sets for name in part.layers]
-    producers = _wrapped({name: kernels[name] for name in names})
+    producers = wrapped({name: kernels[name] for name in names})
     for name in names:
         check_weights(kernels[name][0])
     chooser = ChannelChooser(spec)
@@ -147,7 +147,7 @@ def prune_channels(
         rows.append(row | {"units": keep.size, "units_kept": int(keep.sum())})
     others = {
         name: str(Channel().reason(kernel.matrix_shape, kernel.is_matrix))
-        for name, kernel in _wrapped(kernels).items()
+        for name, kernel in wrapped(kernels).items()
         if not kernel.is_matrix
     }
     return Pruning(masks, rows, plan.left_alone(others), (), reports)
@@ -188,7 +188,8 @@ def bare_scores(kernels: Mapping[str, Kernel], spec: PruningSpec) -> dict[str, n
     }
 
 
-def _wrapped(kernels: GraphKernels) -> dict[str, Kernel]:
+def wrapped(kernels: GraphKernels) -> dict[str, Kernel]:
+    """Bare kernels as those of a model."""
     return {
         name: Kernel(name, name, name, None, values, axes)
         for name, (values, axes) in kernels.items()

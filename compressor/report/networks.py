@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from compressor.errors import ModelError
+from compressor.runs import is_graph
 
 
 @dataclass(frozen=True)
@@ -76,16 +77,41 @@ class Network:
 
 
 def read_network(path: Path, title: str) -> Network:
-    """Read the model file at `path`, in Keras's safe mode; raises ModelError in one line."""
+    """Read the model file at `path`, in Keras's safe mode; raises ModelError in one line.
+
+    Of a .tflite or .onnx file the layers are its weights, in the order of their bytes.
+    """
     from compressor.importing import load_model
     from compressor.pruning import all_kernels
 
+    if is_graph(path):
+        return _graph_network(path, title)
     model = load_model(path)
     kernels = [
         KernelValues(k.name, type(k.layer).__name__, k.as_matrix(k.numpy()), k.is_matrix)
         for k in all_kernels(model).values()
     ]
     return Network(title, _layers(model), kernels)
+
+
+def _graph_network(path: Path, title: str) -> Network:
+    from compressor.exporters.graph_file import read_graph_file
+    from compressor.exporters.graph_pruning import kernels_module
+    from compressor.pruning.bare_kernels import wrapped
+
+    graph = read_graph_file(path)
+    kind = kernels_module(graph.format)
+    kernels = wrapped(kind.kernels_of(kind.open_model(graph.content)))
+    layers = [
+        LayerSummary(tensor.name, tensor.values, None, size, size - tensor.zeros)
+        for tensor in graph.tensors
+        if (size := math.prod(tensor.shape))
+    ]
+    found = [
+        KernelValues(name, "weight", kernel.as_matrix(kernel.variable), kernel.is_matrix)
+        for name, kernel in kernels.items()
+    ]
+    return Network(title, layers, found)
 
 
 def _layers(model: Any) -> list[LayerSummary]:

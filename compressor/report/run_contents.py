@@ -1,7 +1,7 @@
 """What a run directory holds that can be reported; everything is hostile until checked.
 
 A sweep has results.json, and its models unless they were removed; a run of train or prune has its
-steps. Either may have artefacts and bench.json.
+steps. Either may have artefacts and bench.json. A folder of .tflite and .onnx files has only these.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from compressor.runs import (
     VERSIONS,
     Bench,
     Results,
+    is_graph,
     model_digest,
     read_bench,
     read_record,
@@ -32,11 +33,13 @@ from compressor.runs import (
 )
 from compressor.searching import SEARCH, read_search
 from deploy import Artifact, ArtifactError, read_artifact
+from deploy.artifact import DESCRIPTION_SUFFIX
 from deploy.text import clean
 
 RESULTS = "results.json"
 _STEPS = ("dense", "step_1", "step_2_1", "step_2_2", "step_3")
 _MOST_ARTEFACTS = 64
+_MOST_GRAPHS = 6
 
 
 class FoundArtefact(NamedTuple):
@@ -98,16 +101,23 @@ def read_run(
     elif results is None:
         contents.records = _records(path)
         contents.versions = {step: _versions(path / step) for step in contents.records}
-    known = results, contents.search, contents.bench
-    if not contents.records and all(found is None for found in known):
+    known = results, contents.search, contents.records or None
+    graphs = [] if any(found is not None for found in known) else _graph_files(path)
+    if all(found is None for found in (*known, contents.bench)) and not graphs:
         if any(path.glob(f"seed-*/*/{RECORD}")):
             hint = "run the same compressor sweep again to finish it"
             raise UsageError("the sweep is not finished", value=path, hint=hint)
-        hint = "give the run directory of compressor sweep, search, train or prune"
+        hint = "give the run directory of sweep, search, train or prune, or a folder of models"
         raise UsageError("there is nothing to report here", value=path, hint=hint)
-    _read_networks(contents, path, listener or SilentListener())
-    contents.artefacts = list(_artefacts(contents, path))
+    _read_networks(contents, path, graphs, listener or SilentListener())
+    contents.artefacts = list(_artefacts(contents, path, graphs))
     return contents
+
+
+def _graph_files(path: Path) -> list[Path]:
+    """The .tflite and .onnx files of a folder that nothing describes: as found, or pruned."""
+    files = sorted(place for place in path.glob("*") if is_graph(place))
+    return [file for file in files if not Path(f"{file}{DESCRIPTION_SUFFIX}").exists()]
 
 
 def _records(path: Path) -> dict[str, dict[str, Any]]:
@@ -129,7 +139,12 @@ def _versions(step: Path) -> str:
     return clean(", ".join(f"{name} {version}" for name, version in found.items()), 240)
 
 
-def _read_networks(contents: RunContents, path: Path, listener: Listener) -> None:
+def _read_networks(
+    contents: RunContents, path: Path, graphs: Sequence[Path], listener: Listener
+) -> None:
+    if graphs:
+        _read_graphs(contents, graphs[:_MOST_GRAPHS])
+        return
     first = _model_before(contents, path)
     files = [*([(first, "dense")] if first else []), *_models_after(contents, path)]
     files = [(file, title) for file, title in files if file.is_file()]
@@ -145,6 +160,21 @@ def _read_networks(contents: RunContents, path: Path, listener: Listener) -> Non
         if file == first:
             contents.before = networks.pop()
     contents.after = networks
+
+
+def _read_graphs(contents: RunContents, files: Sequence[Path]) -> None:
+    """The file with the most weights that are not zero is the dense one of those like it."""
+    networks: list[Network] = []
+    for file in files:
+        try:
+            networks.append(read_network(file, file.name))
+        except CompressorError as error:
+            contents.notes.append(f"A model is left out: {error}.")
+    networks.sort(key=lambda network: -network.nonzeros)
+    if networks:
+        contents.before, *others = networks
+        names = {kernel.name for kernel in contents.before.kernels}
+        contents.after = [one for one in others if {k.name for k in one.kernels} == names]
 
 
 def _model_before(contents: RunContents, path: Path) -> Path | None:
@@ -184,12 +214,14 @@ def _first_seed(results: Results, path: Path) -> Path:
     return path / f"seed-{int(results['dense'][0]['seed'])}"
 
 
-def _artefacts(contents: RunContents, path: Path) -> Iterator[FoundArtefact]:
+def _artefacts(
+    contents: RunContents, path: Path, graphs: Sequence[Path]
+) -> Iterator[FoundArtefact]:
     """The artefacts beside the steps of a run; those of a sweep are in its results."""
     patterns = ("*.tflite", "*.onnx", "*/*.tflite", "*/*.onnx")
     places = sorted(set(itertools.chain.from_iterable(map(path.glob, patterns))))
     for place in places[:_MOST_ARTEFACTS]:
-        if place.parent.name.startswith("."):
+        if place.parent.name.startswith(".") or place in graphs:
             continue
         try:
             artifact = read_artifact(place)

@@ -155,7 +155,7 @@ def _weights(contents: RunContents) -> Iterator[Block]:
         for kernel in networks[-1].kernels
         if all(k.density == 1 for n in networks for k in n.kernels if k.name == kernel.name)
     ]
-    text = f"The retrained models shown: {titles}."
+    text = f"The models shown: {titles}."
     if whole:
         names = ", ".join(form.short(name) for name in whole[:12])
         text += f" Not pruned, so without a picture: {names}."
