@@ -11,15 +11,15 @@ import pytest
 from ai_edge_litert import schema_py_generated as schema
 from artifact_files import tflite_bytes
 from command_line import compressor
-from graph_files import dense_onnx, dense_tflite, onnx_model, weights
+from graph_files import WRITERS, dense_onnx, dense_tflite, onnx_model, weights
 from onnx import helper, numpy_helper
 from onnx_styles import write_style
 
 import compressor as library
-from compressor.errors import CheckpointError, CompressorError, UsageError
-from compressor.exporters import describe_graph_file
+from compressor.errors import CheckpointError, CompressorError, ModelError, UsageError
+from compressor.exporters import describe_graph_file, isolation
 from compressor.exporters.graph_file import read_graph_file
-from compressor.exporters.onnx import export_graph
+from compressor.exporters.onnx import export_graph, integer
 from compressor.exporters.onnx.decoding import insert, make_chain
 from compressor.exporters.onnx.merging import whole_model
 from compressor.exporters.onnx.passes import reshape_transposes
@@ -204,3 +204,24 @@ def test_a_quantised_file_is_written_once(tmp_path: Path) -> None:
     assert said.code == 0, said.stderr
     assert "It is quantised already (int8)" in said.stdout
     assert [path.name for path in (tmp_path / "all").glob("*.onnx")] == ["found-int8.onnx"]
+
+
+@pytest.mark.parametrize("kind", ["onnx", pytest.param("tflite", marks=pytest.mark.slow)])
+def test_a_model_that_crashes_the_calibration_ends_in_a_line(
+    kind: str, tmp_path: Path, monkeypatch: Any
+) -> None:
+    source = WRITERS[kind](tmp_path / f"found.{kind}")
+    crash = isolation._PROGRAM.replace("quantize_here(", "import os; os.abort()\nquantize_here(")
+    monkeypatch.setattr(isolation, "_PROGRAM", crash)
+
+    with pytest.raises(ModelError, match=r"calibrating it fails: .*SIGABRT"):
+        library.export(source, tmp_path / f"small.{kind}", quantize="int8", input_range=(0, 1))
+
+
+def test_what_is_calibrated_is_run_elsewhere(tmp_path: Path, monkeypatch: Any) -> None:
+    source = dense_onnx(tmp_path / "found.onnx", hidden=256)
+    monkeypatch.setattr(integer, "quantize_static", None)  # here
+
+    record = library.export(source, tmp_path / "small.onnx", quantize="int8", input_range=(0, 1))
+
+    assert record["bytes"] < source.stat().st_size / 2

@@ -10,6 +10,7 @@ import onnx
 from compressor._version import __version__
 from compressor.errors import ModelError, UsageError
 from compressor.exporters import half_precision
+from compressor.exporters.isolation import quantize_apart
 from compressor.exporters.onnx import integer
 from compressor.exporters.onnx.canonical import keep_names, name_after_layers, put_in_order
 from compressor.exporters.onnx.convert import convert
@@ -82,7 +83,11 @@ def _finished(
     if not shrunk:
         drop_dead_units(proto.graph)
     if request.quantize == "int8":
-        proto = integer.quantize_static(proto, request.calibration)
+        if shrunk:
+            proto = integer.quantize_static(proto, request.calibration)
+        else:  # nobody vouches for it
+            content = quantize_apart("onnx", proto.SerializeToString(), request.calibration)
+            proto = onnx.load_model_from_string(content)
         notes += (integer.SATURATION,)
     elif (
         request.quantize == "dynamic"

@@ -6,6 +6,7 @@ the one that came.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ import onnx
 from onnx import helper, inliner, numpy_helper, version_converter
 
 from compressor.errors import ModelError
-from compressor.exporters.onnx import graphs
+from compressor.exporters.onnx import graphs, integer
 from compressor.exporters.onnx.convert import OPSET
 from compressor.exporters.onnx.merging import check_functions
 from compressor.exporters.onnx.quiet import quiet
@@ -49,6 +50,15 @@ def standard_form(content: bytes) -> tuple[Any, tuple[str, ...]]:
         _forget_comments(graph)
     _fold_float16(model.graph)
     return model, notes
+
+
+def calibrated(content: bytes, calibration: Sequence[np.ndarray], one_scale: bool) -> bytes:
+    """The int8 file of a model in standard form, which is run for that.
+
+    Raises as `integer.quantize_static` does; ONNX has a scale for each output in any case.
+    """
+    model = integer.quantize_static(onnx.load_model_from_string(content), calibration)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def opset_of(model: Any) -> int:

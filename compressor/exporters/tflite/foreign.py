@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import importlib
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from compressor.errors import ModelError
+from compressor.exporters.isolation import quantize_apart
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.convert import ONE_SCALE
 from compressor.exporters.tflite.reading import read_tflite
@@ -39,27 +38,34 @@ def quantize_int8(
 ) -> Any:
     """The ModelT of a float32 or float16 file, computing in int8, with float32 inputs and outputs.
 
-    By the calibrator and the quantiser of TensorFlow's own converter; `calibration` has one array
-    (examples, *shape) for each of the `inputs`. Raises ModelError where they refuse the graph.
+    `calibration` has one array (examples, *shape) for each of the `inputs`. The file is run in a
+    process of its own. Raises as `calibrated` does.
+    """
+    plain = standard_form(content)
+    content, main = graphs.write_graph(plain), graphs.main(plain)
+    names = [graphs.text(main.tensors[index].name) for index in graphs.indices(main.inputs)]
+    arrays = [calibration[list(inputs).index(name)] for name in names]
+    one_scale = runtime in ONE_SCALE
+    return graphs.read_graph(quantize_apart("tflite", content, arrays, one_scale=one_scale))
+
+
+def calibrated(content: bytes, calibration: Sequence[np.ndarray], one_scale: bool) -> bytes:
+    """The int8 file of one in standard form, which is run for that.
+
+    By the calibrator and the quantiser of TensorFlow's own converter; weights of products get one
+    scale, or one an output. Raises ModelError where they refuse the graph.
     """
     quiet_tensorflow.load()
     calibrator = importlib.import_module("tensorflow.lite.python.optimize.calibrator")
     convert = importlib.import_module("tensorflow.lite.python.convert")
-    plain = standard_form(content)
-    content, main = graphs.write_graph(plain), graphs.main(plain)
-    names = [graphs.text(main.tensors[index].name) for index in graphs.indices(main.inputs)]
-    order = [list(inputs).index(name) for name in names]
 
     def examples() -> Iterator[list[np.ndarray]]:
         for row in range(len(calibration[0])):
-            yield [calibration[place][row : row + 1] for place in order]
+            yield [array[row : row + 1] for array in calibration]
 
     try:
-        with _quiet_output():
-            measured = calibrator.Calibrator(content).calibrate(examples)
-            quantized = convert.mlir_quantize(
-                measured, disable_per_channel_for_dense_layers=runtime in ONE_SCALE
-            )
+        measured = calibrator.Calibrator(content).calibrate(examples)
+        quantized = convert.mlir_quantize(measured, disable_per_channel_for_dense_layers=one_scale)
     except Exception as error:  # they raise whatever an operator makes them raise
         reason = next((line for line in str(error).splitlines() if line.strip()), "")[:200]
         raise ModelError(
@@ -67,7 +73,7 @@ def quantize_int8(
             value=reason or type(error).__name__,
             hint="choose --quantize dynamic",
         ) from error
-    return graphs.read_graph(bytes(quantized))
+    return bytes(quantized)
 
 
 def weight_names(graph: Any) -> list[dict[int, str]]:
@@ -108,16 +114,3 @@ def _fold_float16(graph: Any) -> None:
         graphs.set_constant(graph, target, values.astype(np.float32))
         main.tensors[target].name = name
     main.operators = kept
-
-
-@contextlib.contextmanager
-def _quiet_output() -> Iterator[None]:
-    """Within, nothing reaches the terminal: the quantiser writes to it from C++."""
-    saved = os.dup(2)
-    try:
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
