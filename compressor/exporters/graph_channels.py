@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from compressor.models import KernelAxes
 from compressor.shrinking import Atoms, ChannelMap, VariableAxis
 
 Shape = Sequence[int | None] | None
@@ -47,6 +48,33 @@ class Count:
     place: int
     """among the sizes of a shape"""
     ids: np.ndarray
+
+
+def has_unread(kernels: Mapping[str, tuple[np.ndarray, KernelAxes]]) -> bool:
+    """Whether a kernel multiplies an input by zero alone: if not, `unread_channels` finds none."""
+    return any(
+        not values.any(axis=tuple(at for at in range(values.ndim) if at != axes.inputs[0])).all()
+        for values, axes in kernels.values()
+        if len(axes.inputs) == 1
+    )
+
+
+def unread_channels(found: ChannelMap, values_of: Callable[[Any], np.ndarray]) -> np.ndarray:
+    """The channels, int64 (n,), that all kernels which take them multiply by zero.
+
+    Without them the outputs are the same. One channel of each layer stays.
+    """
+    none = np.zeros(0, np.int64)
+    kept = [none, *(ids for name, ids in found.producers.items() if name in found.blocked)]
+    for axis in found.axes:
+        if axis.role == "consumer":
+            values = values_of(axis.variable.key)
+            others = tuple(at for at in range(values.ndim) if at != axis.axis)
+            kept.append(axis.channels[values.any(axis=others)])
+    read = np.concatenate(kept)
+    lost = [ids[:1] for ids in found.producers.values() if not np.isin(ids, read).any()]
+    made = np.concatenate([none, *found.producers.values()])
+    return np.setdiff1d(made, np.concatenate([read, *lost]))
 
 
 class ChannelWalk:

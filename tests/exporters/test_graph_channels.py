@@ -209,3 +209,32 @@ def test_a_bias_of_several_layers_is_no_hindrance(tmp_path: Path) -> None:
     record = _pruned(source, tmp_path / "pruned.onnx", {"a": 0.25, "b": 0.5})
 
     assert [row["units_kept"] for row in record["layers"]] == [6, 4]
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_units_that_nothing_reads_are_not_stored(kind: str, tmp_path: Path) -> None:
+    source = WRITERS[kind](tmp_path / f"found.{kind}", hidden=256)
+    last = {"onnx": "fc2.weight", "tflite": "net/fc2/MatMul"}[kind]
+    kernels = importlib.import_module(f"compressor.exporters.{kind}.kernels")
+    model = kernels.open_model(source.read_bytes())
+    values = kernels.kernels_of(model)[last][0].copy()
+    values[:, :100] = 0
+    kernels.store(model, {last: values})
+    source.write_bytes(kernels.write(model))
+
+    record = library.export(source, tmp_path / f"small.{kind}")
+
+    assert _shapes(tmp_path / f"small.{kind}")[FIRST[kind]] == [156, 32]
+    assert record["verdict"]["difference"] < 1e-5
+
+
+def test_names_of_weights_are_short(tmp_path: Path) -> None:
+    source = tmp_path / "found.onnx"
+    first, last = "net/a/MatMul/ReadVariableOp:0", "net/b"
+    arrays = {first: weights(32, 64), last: weights(64, 5)}
+    nodes = [node("MatMul", ["x", first], ["h"]), node("MatMul", ["h", last], ["y"])]
+    onnx.save(onnx_model(nodes, arrays, {"x": ["N", 32]}, {"y": ["N", 5]}), source)
+
+    record = library.export(source, tmp_path / "small.onnx", quantize="float16")
+
+    assert {tensor["name"] for tensor in record["tensors"]} == {"a/MatMul", "b"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import json
 import random
@@ -114,6 +115,10 @@ def graphs(kind: str, make: Callable[[], bytes]) -> Callable[[Path], Attempt]:
     def prepare(folder: Path) -> Attempt:
         from compressor.exporters.graph_file import read_graph_file
 
+        kernels, channels = (
+            importlib.import_module(f"compressor.exporters.{kind}.{name}")
+            for name in ("kernels", "channels")
+        )
         path = folder / f"any.{kind}"
         sound = make()
 
@@ -121,6 +126,10 @@ def graphs(kind: str, make: Callable[[], bytes]) -> Callable[[Path], Attempt]:
             path.write_bytes(damaged(sound, chance))
             found = read_graph_file(path)
             assert found.parameters <= 2**31
+            opened = kernels.open_model(found.content)
+            kernels.kernels_of(opened)
+            list(kernels.layers_of(opened))
+            channels.walk_channels(opened).map()
             return True
 
         path.write_bytes(sound)

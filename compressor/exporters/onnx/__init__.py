@@ -13,8 +13,8 @@ from compressor.exporters import half_precision
 from compressor.exporters.isolation import quantize_apart
 from compressor.exporters.onnx import integer
 from compressor.exporters.onnx.canonical import keep_names, name_after_layers, put_in_order
+from compressor.exporters.onnx.channels import without_unread
 from compressor.exporters.onnx.convert import convert
-from compressor.exporters.onnx.dead_units import drop_dead_units
 from compressor.exporters.onnx.decoding import (
     CHOSEN_FROM,
     ENCODINGS,
@@ -81,7 +81,7 @@ def _finished(
     """The file of a model of which the weights are `named`; no unit is dead if it was `shrunk`."""
     tidy(proto, channels_last=request.quantize == "int8")
     if not shrunk:
-        drop_dead_units(proto.graph)
+        proto = without_unread(proto)
     if request.quantize == "int8":
         if shrunk:
             proto = integer.quantize_static(proto, request.calibration)

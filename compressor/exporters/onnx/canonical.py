@@ -6,6 +6,7 @@ and iterates over sets.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -31,11 +32,18 @@ def name_after_layers(graph: Any, model: Any) -> set[str]:
 def keep_names(graph: Any) -> set[str]:
     """As `name_after_layers`, of a graph whose float weights have names already, which they keep.
 
-    Returns those names.
+    Without the folders that all of them lie in, and what tf2onnx adds: every step that decodes a
+    weight is named after it. Returns those names.
     """
+    weights = {e.name for e in graph.initializer if e.dims and e.data_type in _FLOATS}
+    folders = zip(*(name.split("/")[:-1] for name in weights), strict=False)
+    shared = sum(1 for _ in itertools.takewhile(lambda parts: len(set(parts)) < 2, folders))
 
     def take(entry: Any, _: list[str]) -> str | None:
-        return entry.name if entry.dims and entry.data_type in _FLOATS else None
+        if entry.name not in weights:
+            return None
+        name = "/".join(entry.name.split("/")[shared:])
+        return name.removesuffix(":0").removesuffix("/ReadVariableOp") or entry.name
 
     return _name(graph, take)
 

@@ -8,8 +8,14 @@ from typing import Any
 import numpy as np
 import onnx
 
-from compressor.exporters.graph_channels import ChannelWalk, Count
+from compressor.exporters.graph_channels import (
+    ChannelWalk,
+    Count,
+    has_unread,
+    unread_channels,
+)
 from compressor.exporters.onnx import graphs
+from compressor.exporters.onnx.kernels import kernels_of
 from compressor.shrinking import ChannelMap
 
 _SAME = {
@@ -26,7 +32,7 @@ def walk_channels(model: Any) -> ChannelWalk:
     """Follow the channels of a model in the form of `kernels.open_model`."""
     graph = model.graph
     _unshare_vectors(graph)
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    inferred = graphs.inferred(model)
     shapes: dict[str, Any] = {
         entry.name: graphs.sizes_of(entry)
         for entry in (*inferred.value_info, *inferred.input, *inferred.output)
@@ -73,6 +79,21 @@ def remove_channels(model: Any, walk: ChannelWalk, found: ChannelMap, gone: np.n
     for count in walk.counts:
         _set_count(graph, count, int(np.sum(~np.isin(count.ids, gone))))
     del graph.value_info[:]
+
+
+def without_unread(model: Any) -> Any:
+    """The model, in the form of `kernels.open_model`, without channels that nothing reads."""
+    if not has_unread(kernels_of(model)):
+        return model
+    narrow = onnx.ModelProto()
+    narrow.CopyFrom(model)
+    walk = walk_channels(narrow)
+    found, constants = walk.map(), graphs.constants(narrow.graph)
+    gone = unread_channels(found, lambda name: graphs.array_of(constants[name]))
+    if not gone.size:
+        return model
+    remove_channels(narrow, walk, found, gone)
+    return narrow
 
 
 def _set_count(graph: Any, count: Count, left: int) -> None:

@@ -88,10 +88,7 @@ def _declare_outputs(model: Any) -> None:
         del inner.value_info[:]
     for entry in graph.output:
         entry.type.tensor_type.ClearField("shape")
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph.output
-    except onnx.shape_inference.InferenceError:
-        inferred = declared
+    inferred = graphs.inferred(model).output
     is_open = any(None in (graphs.sizes_of(entry) or ())[:1] for entry in graph.input)
     for entry, found, said in zip(graph.output, inferred, declared, strict=True):
         sizes = graphs.sizes_of(found)

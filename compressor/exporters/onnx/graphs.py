@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from onnx import helper, numpy_helper
+from onnx import helper, numpy_helper, shape_inference
 
 
 def all_graphs(graph: Any) -> Iterator[Any]:
@@ -111,6 +111,17 @@ def sizes_of(entry: Any) -> list[int | None] | None:
     if not kind.HasField("shape"):
         return None
     return [size.dim_value if size.HasField("dim_value") else None for size in kind.shape.dim]
+
+
+def inferred(model: Any) -> Any:
+    """The graph of an onnx.ModelProto with the sizes of values that follow from its operators.
+
+    As it is where ONNX refuses to infer them.
+    """
+    try:
+        return shape_inference.infer_shapes(model, data_prop=True).graph
+    except shape_inference.InferenceError:
+        return model.graph
 
 
 def unique(wanted: str, taken: set[str]) -> str:

@@ -115,7 +115,7 @@ def _convolution(node: Any, found: dict[str, Any]) -> GraphLayer | None:
 def multiply_accumulates(model: Any) -> int:
     """Of one example, as far as the sizes of what kernels make are known."""
     constants = graphs.constants(model.graph)
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    inferred = graphs.inferred(model)
     entries = (*inferred.value_info, *inferred.output)
     sizes = {entry.name: graphs.sizes_of(entry) or () for entry in entries}
     total = 0

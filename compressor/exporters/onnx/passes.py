@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import onnx
 
 from compressor.exporters.onnx import graphs
 from compressor.exporters.onnx.hard_swish import fuse_hard_swish
@@ -43,8 +42,7 @@ def make_reshapes_static(model: Any) -> None:
     run time, which are slow in some runtimes; value_info holds the sizes that are inferred.
     """
     graph = model.graph
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    graphs.replace_all(graph.value_info, inferred.value_info)
+    graphs.replace_all(graph.value_info, graphs.inferred(model).value_info)
     shapes, known = _sizes(graph), graphs.constants(graph)
     for node in graph.node:
         if node.op_type != "Reshape" or node.input[1] in known:
@@ -136,7 +134,7 @@ def move_transposes(graph: Any) -> None:
     known, made_by, taken = graphs.constants(graph), graphs.producers(graph), graphs.uses(graph)
     shapes = _sizes(graph)
     for node in graph.node:
-        if node.op_type not in ("MatMul", "Gemm") or node.input[1] not in known:
+        if node.op_type not in ("MatMul", "Gemm") or known.keys().isdisjoint(node.input[1:2]):
             continue
         if taken[node.input[1]] != 1 or graphs.attribute(node, "transB", 0):
             continue

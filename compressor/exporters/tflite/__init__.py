@@ -47,15 +47,14 @@ def export_graph(content: bytes, request: Request, inputs: tuple[str, ...]) -> E
     Its inputs, with these names, and its outputs stay as they are; a file that computes in integers
     goes on to do so. Raises as `foreign.standard_form` and `foreign.quantize_int8` do, too.
     """
-    from compressor.exporters.tflite import foreign, hard_swish, passes, scales
+    from compressor.exporters.tflite import channels, foreign, hard_swish, passes, scales
 
     _check(request)
+    plain = channels.without_unread(foreign.standard_form(content))
     if request.quantize == "int8":
-        plain = foreign.quantize_int8(content, inputs, request.calibration, request.runtime)
+        plain = foreign.quantize_int8(plain, inputs, request.calibration, request.runtime)
         scales.share_scales(plain, request.calibration)
         hard_swish.split_hard_swish(plain, request.runtime)
-    else:
-        plain = foreign.standard_form(content)
     passes.fix_reshapes(plain)
     passes.drop_dead_operators(plain)
     return _finished(plain, foreign.weight_names(plain), request, inputs, ())

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from compressor.exporters.graph_channels import ChannelWalk
+from compressor.exporters.graph_channels import ChannelWalk, has_unread, unread_channels
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.foreign import weight_names
+from compressor.exporters.tflite.kernels import kernels_of
 from compressor.exporters.tflite.passes import drop_dead_operators, fix_reshapes
 from compressor.shrinking import ChannelMap
 
@@ -98,6 +99,20 @@ def remove_channels(model: Any, walk: ChannelWalk, found: ChannelMap, gone: np.n
                 sizes[line.axis] = remaining
 
 
+def without_unread(model: Any) -> Any:
+    """The model without channels that nothing reads."""
+    if not has_unread(kernels_of(model)):
+        return model
+    narrow = graphs.copied(model)
+    walk = walk_channels(narrow)
+    found = walk.map()
+    gone = unread_channels(found, lambda index: np.asarray(graphs.constant(narrow, index)))
+    if not gone.size:
+        return model
+    remove_channels(narrow, walk, found, gone)
+    return narrow
+
+
 class _Step:
     """One operator, taken by the method for its kind."""
 
@@ -111,8 +126,9 @@ class _Step:
     ) -> None:
         self.model, self.walk, self.operator, self.names = model, walk, operator, names
         self.shape_of, self.options = shape_of, operator.builtinOptions
-        self.inputs = graphs.indices(operator.inputs)
-        self.source = self.inputs[0] if self.inputs else -1
+        given = graphs.indices(operator.inputs)
+        self.inputs = given + [-1] * (2 - len(given))  # the file may be hostile
+        self.source = self.inputs[0]
         self.result = graphs.indices(operator.outputs)[0]
         self.what = graphs.operator_name(model, operator)
         line = walk.lines.get(self.source)
@@ -123,7 +139,9 @@ class _Step:
             self.walk.elementwise(str(self.result), self.inputs, self.result, self.what)
         elif self.what == "CONCATENATION":
             rank = len(self.shape_of(self.result) or [0])
-            self.walk.concatenated(self.inputs, self.result, self.options.axis % rank, self.what)
+            self.walk.concatenated(
+                self.inputs, self.result, getattr(self.options, "axis", 0) % rank, self.what
+            )
         else:
             self.walk.stop(self.inputs[1:], self.what)
             _TAKERS.get(self.what, _Step._stop)(self)
@@ -189,7 +207,7 @@ class _Step:
     def _reduction(self) -> None:
         axes = self._numbers(1)
         if axes:
-            kept = bool(self.options.keepDims)
+            kept = bool(getattr(self.options, "keepDims", False))
             self.walk.reduced(self.source, self.result, axes, self.what, kept=kept)
         else:
             self._stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import importlib
+import struct
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +14,7 @@ from compressor.errors import ModelError
 from compressor.exporters.isolation import quantize_apart
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.convert import ONE_SCALE
+from compressor.exporters.tflite.hostile import damaged_tflite
 from compressor.exporters.tflite.reading import read_tflite
 from compressor.foundation import quiet_tensorflow
 
@@ -24,7 +26,10 @@ def standard_form(content: bytes) -> Any:
     CheckpointError for a damaged file, and ModelError for one whose weights lie behind the graph.
     """
     read_tflite(content)
-    graph = graphs.read_graph(content)
+    try:
+        graph = graphs.read_graph(content)
+    except (struct.error, ArithmeticError, LookupError, TypeError, ValueError) as error:
+        raise damaged_tflite(f"{type(error).__name__} where it was read as a whole") from error
     if any(buffer.offset > 1 for buffer in graph.buffers):
         what = "a file whose weights lie behind the flatbuffer is not changed"
         raise ModelError(what, value="buffers with offsets")
@@ -34,14 +39,13 @@ def standard_form(content: bytes) -> Any:
 
 
 def quantize_int8(
-    content: bytes, inputs: Sequence[str], calibration: Sequence[np.ndarray], runtime: str
+    plain: Any, inputs: Sequence[str], calibration: Sequence[np.ndarray], runtime: str
 ) -> Any:
-    """The ModelT of a float32 or float16 file, computing in int8, with float32 inputs and outputs.
+    """A ModelT in standard form, computing in int8, with float32 inputs and outputs.
 
     `calibration` has one array (examples, *shape) for each of the `inputs`. The file is run in a
     process of its own. Raises as `calibrated` does.
     """
-    plain = standard_form(content)
     content, main = graphs.write_graph(plain), graphs.main(plain)
     names = [graphs.text(main.tensors[index].name) for index in graphs.indices(main.inputs)]
     arrays = [calibration[list(inputs).index(name)] for name in names]

@@ -52,7 +52,9 @@ def layers_of(model: Any) -> Iterator[GraphLayer]:
     names = {index: name for name, (_, _, part, index) in _found(model).items() if part == 0}
     for operator in main.operators:
         kind, inputs = graphs.operator_name(model, operator), graphs.indices(operator.inputs)
-        if kind not in _ROWS or inputs[1] not in names or len(readers[inputs[1]]) > 1:
+        if kind not in _ROWS or len(inputs) < 2 or operator.builtinOptions is None:
+            continue
+        if inputs[1] not in names or len(readers[inputs[1]]) > 1:
             continue
         options, kernel = operator.builtinOptions, graphs.constant(model, inputs[1])
         bias, shape = None, () if kernel is None else kernel.shape
@@ -101,8 +103,9 @@ def multiply_accumulates(model: Any) -> int:
     """Of one example, as far as the file says the sizes of what kernels make."""
     tensors, total = graphs.main(model).tensors, 0
     for operator in graphs.main(model).operators:
-        if graphs.operator_name(model, operator) in _ROWS:
-            kernel = graphs.constant(model, graphs.indices(operator.inputs)[1])
+        inputs = graphs.indices(operator.inputs)
+        if graphs.operator_name(model, operator) in _ROWS and len(inputs) > 1:
+            kernel = graphs.constant(model, inputs[1])
             made = graphs.signature(tensors[graphs.indices(operator.outputs)[0]])[1:-1]
             places = math.prod(int(size) for size in made if size > 0)
             total += places * (0 if kernel is None else kernel.size)
