@@ -1,4 +1,4 @@
-# make demo: the paper's experiment on the embedded MNIST. make test: the tests. Both set up first.
+# make demo: the paper's experiment on the embedded MNIST, and a search. make test: the tests. Both set up first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
     benchmarks clean
 
 help:
-	@echo "make demo        set up, and run the paper's experiment on the embedded MNIST"
+	@echo "make demo        set up, run the paper's experiment on the embedded MNIST, and search for better"
 	@echo "make test        set up, and run the tests (make test-all: the long ones, too)"
 	@echo "make test-races  the tests of cut connections, interrupts and kills, COUNT=200 times each"
 	@echo "make fuzz        COUNT=1000000 damaged inputs for all that reads what others wrote"
@@ -30,10 +30,11 @@ demo: runtimes
 	$(EXPORT) $(DEMO)/seed-0/0.9 --quantize auto -o $(DEMO)/smallest.onnx
 	$(BIN)/compressor bench $(DEMO)/dense.tflite $(DEMO)/smallest.tflite $(DEMO)/fastest.tflite \
 	    $(DEMO)/smallest.onnx
-	$(BIN)/compressor report $(DEMO)
 	$(BIN)/compressor package $(DEMO)/smallest.onnx --device linux-x86-64 -o $(DEMO)/mnist.bundle \
 	    --latencies $(DEMO)/bench.json --force
 	$(BIN)/compressor verify $(DEMO)/mnist.bundle
+	$(BIN)/compressor search $(DEMO)/seed-0/step_1 --time-budget 3m -o $(DEMO)/search
+	$(BIN)/compressor report $(DEMO)
 
 setup: $(VENV)/.ready
 

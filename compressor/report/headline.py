@@ -37,7 +37,7 @@ class _Choice(NamedTuple):
 
 
 def title(contents: RunContents) -> str:
-    if contents.search is not None:
+    if contents.search is not None and contents.results is None:
         return f"Search for a smaller network: {form.short(contents.name)}"
     if contents.results is None:
         return f"Pruning a network: {form.short(contents.name)}"
@@ -46,10 +46,10 @@ def title(contents: RunContents) -> str:
 
 def lead(contents: RunContents) -> str:
     """What was done, in a sentence or two."""
-    if contents.search is not None:
-        return search_lead(contents.search)
     if contents.results is not None:
         return _sweep_lead(contents.results)
+    if contents.search is not None:
+        return search_lead(contents.search)
     steps = {
         "step_1": "trained",
         "step_2_1": "pruned",

@@ -70,7 +70,7 @@ class RunContents:
     results: Results | None = None
     bench: Bench | None = None
     search: Mapping[str, Any] | None = None
-    """what search.json holds"""
+    """what search.json holds, here or in the folder `search` of a sweep"""
     records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """of the steps of train and prune, by step"""
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -96,8 +96,9 @@ def read_run(
     contents = RunContents(path.resolve().name, results)
     if (path / BENCH).exists():
         contents.bench = read_bench(path / BENCH)
-    if (path / SEARCH).exists():
-        contents.search = read_search(path / SEARCH)
+    beside = path / "search" / SEARCH
+    if (path / SEARCH).exists() or (results is not None and beside.exists()):
+        contents.search = read_search(beside if results is not None else path / SEARCH)
     elif results is None:
         contents.records = _records(path)
         contents.versions = {step: _versions(path / step) for step in contents.records}
@@ -179,10 +180,10 @@ def _read_graphs(contents: RunContents, files: Sequence[Path]) -> None:
 
 def _model_before(contents: RunContents, path: Path) -> Path | None:
     """The model before pruning: step_1, or the file that `prune` was given, where it still is."""
-    if contents.search is not None:
-        return None
     if contents.results is not None:
         return _first_seed(contents.results, path) / "step_1" / MODEL
+    if contents.search is not None:
+        return None
     if (path / "step_1" / MODEL).is_file():
         return path / "step_1" / MODEL
     beside = path.resolve().with_name(path.resolve().name.removesuffix("-pruned") + ".keras")
@@ -195,7 +196,7 @@ def _model_before(contents: RunContents, path: Path) -> Path | None:
 
 
 def _models_after(contents: RunContents, path: Path) -> list[tuple[Path, str]]:
-    if contents.search is not None:
+    if contents.search is not None and contents.results is None:
         return [(path / trial / MODEL, title) for trial, title in chosen_trials(contents.search)]
     if contents.results is None:
         last = "step_2_2" if "step_2_2" in contents.records else "step_2_1"

@@ -81,7 +81,8 @@ def _front(search: Search) -> Iterator[Block]:
                 yield Text(
                     f"Recommended for {form.short(runtime)}: {file}, {form.short(reason, 400)}."
                 )
-        yield Figures([size_figure([_point(row) for row in rows if row["bytes"]])])
+        points = [_point(row) for row in rows if row["bytes"]]
+        yield Figures([size_figure(points, "search_front")])
         yield _front_table(search)
     for row in search["failed"]:
         yield Text(f"An export failed: {form.short(row['error'], 400)}.")

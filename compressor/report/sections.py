@@ -25,7 +25,7 @@ from compressor.report.encodings_figure import encodings_figure
 from compressor.report.figures import paper_figures
 from compressor.report.headline import headline, lead, title
 from compressor.report.run_contents import FoundArtefact, RunContents
-from compressor.report.search_section import search_facts, search_sections
+from compressor.report.search_section import search_facts, search_lead, search_sections
 from compressor.report.structure import layer_figure, layer_table, web_figures
 from compressor.report.tables import (
     conditions_table,
@@ -58,8 +58,13 @@ def build_report(contents: RunContents) -> Report:
 
 
 def _summary(contents: RunContents) -> Iterator[Block]:
-    facts = headline(contents) if contents.search is None else search_facts(contents.search)
-    if facts.facts:
+    if contents.search is not None and (best := search_facts(contents.search)).facts:
+        yield Text(search_lead(contents.search))
+        yield best
+    facts = headline(contents)
+    if facts.facts and (contents.search is None or contents.results is not None):
+        if contents.search is not None:
+            yield Text("What the sweep found, by pruning alone:")
         yield facts
     if contents.results is not None:
         yield summary_table(contents.results)
@@ -137,7 +142,8 @@ def _found_table(found: Sequence[FoundArtefact]) -> Table:
 
 def _trade_offs(contents: RunContents, run: BenchRun | None) -> list[Block]:
     figures: list[Figure] = []
-    found = contents.artefacts if contents.search is None else ()  # those are on its front
+    # Those of a search are on its front.
+    found = contents.artefacts if contents.search is None or contents.results else ()
     if (size := bytes_figure(run, contents.results, found)) is not None:
         figures.append(size)
     if run is not None:

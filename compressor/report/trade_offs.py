@@ -41,10 +41,10 @@ def bytes_figure(
     return size_figure(points)
 
 
-def size_figure(points: Sequence[Point]) -> Figure:
+def size_figure(points: Sequence[Point], name: str = "accuracy_bytes") -> Figure:
     """Accuracy against the bytes of the file, which are the cost of the `points`."""
     return Figure(
-        "accuracy_bytes",
+        name,
         "Accuracy in the runtime against bytes of the file",
         _caption(points, form.size, "smallest"),
         partial(_draw, points, "size of the file (MB)", 1e6),

@@ -6,6 +6,7 @@ import json
 import re
 
 import pytest
+from results_documents import make_results
 from search_documents import search_document
 
 import compressor
@@ -44,7 +45,7 @@ def test_it_shows_the_front_and_every_trial_with_what_became_of_it(reported):
         *("failed: it took longer than 60 s", "kept the accuracy; others are better"),
     ):
         assert said in text
-    assert "search_trials.png" in text and "accuracy_bytes.png" in text
+    assert "search_trials.png" in text and "search_front.png" in text
     assert page.count("<svg") >= 2
 
 
@@ -94,3 +95,14 @@ def test_names_that_lead_elsewhere_are_not_read(reported):
     text, _ = reported(document)
 
     assert "A model is left out" not in text
+
+
+def test_the_report_of_a_sweep_leads_with_the_search_beside_it(tmp_path):
+    (tmp_path / "results.json").write_text(json.dumps(make_results()))
+    (tmp_path / "search").mkdir()
+    (tmp_path / "search" / "search.json").write_text(json.dumps(search_document()))
+
+    text = compressor.report_run(tmp_path).markdown.read_text()
+
+    assert text.index("8.43 kB") < text.index("What the sweep found")
+    assert text.index("The front") < text.index("The hypothesis")
