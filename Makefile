@@ -103,6 +103,7 @@ benchmarks: setup
 	$(BIN)/python -m benchmarks.sweep --scaling
 	$(BIN)/python -m benchmarks.operators
 	$(BIN)/python -m benchmarks.applications
+	$(BIN)/python -m benchmarks.parallel
 	$(BIN)/python -m benchmarks.cold_start runs/demo/smallest.tflite runs/demo/smallest.onnx
 	$(BIN)/python -m benchmarks.tables --write
 
