@@ -44,7 +44,7 @@ $(VENV)/.ready: constraints.txt setup.cfg pyproject.toml scripts/setup-venv.sh
 # An older runtime with an older numpy, in an environment of its own, what runs models in browsers,
 # and Keras 2, which reads its own files; not every machine can have them.
 runtimes: setup
-	@for name in tflite-runtime onnxruntime-web tf-keras; do \
+	@for name in tflite-runtime tflite-micro onnxruntime-web tf-keras; do \
 	    $(BIN)/compressor runtimes install $$name \
 	        || { [ $$? -eq 3 ] && echo "going on without $$name"; } || exit 2; \
 	done

@@ -33,8 +33,8 @@ _FAILED = ("wrong", "failed")
     "runtimes",
     type=List(),
     metavar="LIST",
-    help="Runtimes to measure in: litert, tflite-runtime, onnxruntime, cuda, tensorrt, c. "
-    "Default: the one that each artefact was exported for.",
+    help="Runtimes to measure in: litert, tflite-runtime, tflite-micro, onnxruntime, cuda, "
+    "tensorrt, c. Default: the one that each artefact was exported for.",
 )
 @click.option("--threads", type=List(int), default="1", help="Thread counts; one table for each.")
 @click.option(

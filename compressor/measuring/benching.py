@@ -84,10 +84,11 @@ def bench(
 
     `artefacts` are .tflite and .onnx files, or folders of them; ratios are to the first. Each is
     run in the runtime that it was exported for, or in those of `runtimes` that execute its format:
-    litert, tflite-runtime, onnxruntime, cuda, tensorrt. Each thread count with each batch size
-    makes a table. `data` gives the test examples, of which `examples`, drawn over all classes, are
-    run to prove that a row computes what the artefact's description promises; without it the
-    embedded MNIST is used if the descriptions name it as their data, else the check vectors decide.
+    litert, tflite-runtime, tflite-micro, onnxruntime, cuda, tensorrt. Each thread count with each
+    batch size makes a table. `data` gives the test examples, of which `examples`, drawn over all
+    classes, are run to prove that a row computes what the artefact's description promises; without
+    it the embedded MNIST is used if the descriptions name it as their data, else the check vectors
+    decide.
     Each row gets `rounds` turns of `round_seconds`, `starts` fresh processes time its loading, and
     a runner may take `time_limit` seconds over one request. With a `host` everything runs there,
     over ssh, in temporary folders that are removed at the end, and the run describes that machine.

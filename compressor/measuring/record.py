@@ -141,6 +141,7 @@ def _row(found: Measured, first: Measured, reference: np.ndarray | None) -> Json
         "warmup": {"runs": warm["runs"], "settled": warm["settled"]} if warm else None,
         "timer_ns": warm.get("timer_ns"),
         "call_ns": warm.get("call_ns"),
+        "arena_bytes": facts.get("arena_bytes"),
         "peak_memory_bytes": warm.get("peak_memory_bytes") or None,
         "gpu_memory_bytes": warm.get("device_memory_bytes"),
     }

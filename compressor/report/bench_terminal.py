@@ -91,6 +91,8 @@ def _start_table(run: BenchRun, rows: Sequence[BenchRow]) -> str:
     header += ["peak\nMiB", "same class\nas the first, %"]
     delegates = dict.fromkeys(row["delegate"]["name"] for row in rows if row["delegate"])
     header += [f"nodes by\n{name}" for name in delegates]
+    arenas = any(row.get("arena_bytes") for row in rows)
+    header += ["arena\nbytes"] if arenas else []
     cells = []
     for row in rows:
         starts = [row[name] and row[name]["p50"] for name in ("import_ms", "load_ms", "first_ms")]
@@ -102,6 +104,7 @@ def _start_table(run: BenchRun, rows: Sequence[BenchRow]) -> str:
                 known(row["peak_memory_bytes"], lambda memory: f"{memory / MIB:.1f}"),
                 known(row["agreement"], percent),
                 *(_nodes(row["delegate"], name) for name in delegates),
+                *([known(row.get("arena_bytes"), count)] if arenas else []),
             ]
         )
     return text_table(header, cells)

@@ -109,6 +109,10 @@ def _load(answer: Fields, request: Request) -> Facts:
         "cpus": answer.optional("cpus", lambda _: _cpus(answer)),
         "import_ms": answer.number("import_ms", 0.0, _LONGEST_MS),
         "load_ms": answer.number("load_ms", 0.0, _LONGEST_MS),
+        # Runners of earlier versions, on devices, do not say it.
+        "arena_bytes": answer.optional("arena_bytes", answer.integer)
+        if answer.has("arena_bytes")
+        else None,
         "inputs": list(answer.objects("inputs", _port, _MOST_PORTS)),
         "outputs": list(answer.objects("outputs", _port, _MOST_PORTS)),
         "peak_memory_bytes": answer.integer("peak_memory_bytes"),

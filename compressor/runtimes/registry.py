@@ -14,6 +14,7 @@ from typing import Any, Literal
 from compressor.errors import MissingRuntimeError, UsageError
 from compressor.runtimes.environments import Environment
 from compressor.runtimes.onnxruntime_web import PACKAGE, NpmPackage
+from compressor.runtimes.tflite_micro import TFLITE_MICRO
 from deploy.artifact_parts import C_INTERFACE
 
 Format = Literal["tflite", "onnx", "c"]
@@ -99,6 +100,7 @@ RUNTIMES: dict[str, Runtime] = {
     for runtime in (
         Runtime("litert", "tflite", "ai_edge_litert", ("ai-edge-litert",)),
         Runtime("tflite-runtime", "tflite", "tflite_runtime", ("tflite-runtime",), TFLITE_RUNTIME),
+        Runtime("tflite-micro", "tflite", "tflite_micro", ("tflite-micro",), TFLITE_MICRO),
         _onnx("onnxruntime", "onnxruntime-gpu", "onnxruntime"),
         _onnx("onnxruntime-gpu", "onnxruntime-gpu", substitute="onnxruntime"),
         _onnx("onnxruntime-web", "onnxruntime-web", substitute="onnxruntime", tarball=PACKAGE),

@@ -14,7 +14,8 @@ On another machine `deploy.runner.workspace` starts it at the end of an ssh conn
 requests and answers, and describes the machine.
 
 {"op": "probe", "runtime": NAME}
-    Whether the runtime can run here: litert, tflite-runtime, onnxruntime, cuda or tensorrt.
+    Whether the runtime can run here: litert, tflite-runtime, tflite-micro, onnxruntime, cuda or
+    tensorrt.
     -> version, provider (of ONNX Runtime, else null), device (the accelerator, else null).
 {"op": "load", "runtime": NAME, "path": FILE, "threads": COUNT, "cpus": [NUMBER, ...] or null,
  "graph": BOOL, "reference": BOOL}
@@ -24,7 +25,8 @@ requests and answers, and describes the machine.
     null), device, numpy, python, threads, cpus (that the process may use), import_ms (of the
     runtime), load_ms (of the artefact, until it can run), inputs and outputs (a list of
     name, shape, dtype, scale, zero_point, as in a description; shape has null where a size is
-    open), peak_memory_bytes (of the process so far; 0 if unknown).
+    open), arena_bytes (TFLite Micro: memory for tensors and the interpreter's structures; else
+    null), peak_memory_bytes (of the process so far; 0 if unknown).
 {"op": "predict", "inputs": FILE.npz, "outputs": FILE.npy, "batch": COUNT}
     Runs all n rows, COUNT at once, or in batches of the artefact's fixed size, and writes float32
     (n, k). Real numbers are quantised for integer inputs, integer outputs dequantised.

@@ -40,6 +40,7 @@ class Engine(abc.ABC):
 
     `inputs` and `outputs` are as the runtime reports them, `version` is the runtime's, `provider`
     its execution provider (ONNX Runtime), `delegate` what computes nodes in its place (TFLite),
+    `arena_bytes` the memory that it needs for tensors and its own structures (TFLite Micro),
     `device` the accelerator; `import_ms` is the time to import the runtime, `load_ms` to load the
     artefact until it can run.
     """
@@ -50,6 +51,7 @@ class Engine(abc.ABC):
     version: str
     provider: str | None = None
     delegate: dict[str, Any] | None = None
+    arena_bytes: int | None = None
     device: dict[str, Any] | None = None
     inputs: tuple[Port, ...]
     outputs: tuple[Port, ...]

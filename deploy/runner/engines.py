@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 ENGINES = {
     "litert": ("deploy.runner.tflite_engines", "LitertEngine"),
     "tflite-runtime": ("deploy.runner.tflite_engines", "TfliteRuntimeEngine"),
+    "tflite-micro": ("deploy.runner.micro_engine", "TfliteMicroEngine"),
     "onnxruntime": ("deploy.runner.onnx_engines", "OnnxruntimeEngine"),
     "cuda": ("deploy.runner.onnx_engines", "CudaEngine"),
     "tensorrt": ("deploy.runner.onnx_engines", "TensorrtEngine"),

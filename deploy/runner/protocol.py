@@ -107,6 +107,7 @@ class Server:
             "cpus": sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
             "import_ms": engine.import_ms,
             "load_ms": engine.load_ms,
+            "arena_bytes": engine.arena_bytes,
             "inputs": [dataclasses.asdict(port) for port in engine.inputs],
             "outputs": [dataclasses.asdict(port) for port in engine.outputs],
             "peak_memory_bytes": peak_memory_bytes(),

@@ -213,3 +213,15 @@ def test_conditions_say_what_a_sceptic_asks():
     assert "tflite-runtime 2.14.0" in rows["runtimes"]
     assert "XNNPACK (5 of 9 nodes)" in rows["providers and delegates"]
     assert rows["warming up"] == "60 runs; 17 of 17 rows settled"
+
+
+def test_the_arena_of_a_microcontroller_is_shown_beside_the_latency() -> None:
+    run = bench_document()["runs"][0]
+    rows = rows_with(run, settings_of(run["rows"])[0])
+    for row in rows:
+        row["ratio"] = row["throughput"] = None
+    assert "arena" not in bench_text(run, rows)
+    rows[0] |= {"runtime": "tflite-micro", "arena_bytes": 10_400}
+    check_bench(bench_document(rows=rows))
+    text = bench_text(run, rows)
+    assert "arena" in text and "10,400" in text

@@ -97,6 +97,7 @@ def test_the_runtimes_are_pinned_and_described(cache) -> None:
     assert {row["name"]: row["format"] for row in rows} == {
         "litert": "tflite",
         "tflite-runtime": "tflite",
+        "tflite-micro": "tflite",
         "onnxruntime": "onnx",
         "onnxruntime-gpu": "onnx",
         "onnxruntime-web": "onnx",
