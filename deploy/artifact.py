@@ -56,7 +56,7 @@ from deploy.files import read_regular, size_and_sha256
 SCHEMA = {"name": "compressor-artifact", "version": 2}
 FORMATS = ("tflite", "onnx", "c")
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8", "int4", "codebook", "ternary")
-OPTIMIZATIONS = ("size", "latency")
+OPTIMIZATIONS = ("size", "latency", "ram")
 OUTPUTS_ARE = ("logits", "probabilities")
 DESCRIPTION_SUFFIX = ".json"
 """Added to an artefact's file name for its description."""

@@ -51,9 +51,10 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "ternary"
     "runtime",
     type=List(),
     metavar="RUNTIME",
-    help="Runtime that will execute it: litert, tflite-runtime, onnxruntime, onnxruntime-gpu, "
-    "onnxruntime-web, cuda or tensorrt; of C code the processor: portable, cortex-m0, cortex-m4 or "
-    "host. Default: litert for TFLite, onnxruntime for ONNX, portable for C.",
+    help="Runtime that will execute it: litert, tflite-runtime, tflite-micro (microcontrollers), "
+    "onnxruntime, onnxruntime-gpu, onnxruntime-web, cuda or tensorrt; of C code the processor: "
+    "portable, cortex-m0, cortex-m4 or host. Default: litert for TFLite, onnxruntime for ONNX, "
+    "portable for C.",
 )
 @click.option(
     "--quantize",
@@ -71,16 +72,23 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "ternary"
 )
 @click.option(
     "--optimize",
-    type=click.Choice(["size", "latency"]),
+    type=click.Choice(["size", "latency", "ram"]),
     default="size",
-    help="Goal of automatic choices: the smallest file, or the lowest latency in the runtime.",
+    help="Goal of automatic choices: the smallest file, or the lowest latency in the runtime; ram "
+    "(tflite-micro): the smallest file whose arena is hardly larger than with dense weights.",
+)
+@click.option(
+    "--values",
+    type=click.Choice(["8", "5", "4"]),
+    default="8",
+    help="Bits of a weight's values in int8, for tflite-micro, which stores them in fewer bytes.",
 )
 @click.option(
     "--encoding",
     metavar="E",
     help="Use this encoding for every tensor that allows it, instead of the best for each: dense, "
-    "csr, blocks, csr-kernel, 1x4, 1x16 (TFLite); dense, gap8, gap4, bitmask, sparse-initializer "
-    "(ONNX).",
+    "csr, blocks, csr-kernel, 1x4, 1x16 (TFLite); dense, lut, huffman, prune (tflite-micro); "
+    "dense, gap8, gap4, bitmask, sparse-initializer (ONNX).",
 )
 @LABELS
 @data_option("the embedded MNIST for a model that was trained on it, else random inputs")
@@ -124,6 +132,7 @@ def export(
     Examples:
       compressor export runs/train --format tflite --quantize auto -o mnist.tflite
       compressor export pruned.keras --data data.npz --for tflite-runtime -o model.tflite
+      compressor export pruned.keras --for tflite-micro --quantize int8 -o micro.tflite
       compressor export pruned.keras --format all -o artefacts
       compressor export net.h5 --quantize int8 --input-range 0,255 -o net.tflite
       compressor export found.onnx --data data.npz --quantize auto -o small.onnx
@@ -138,6 +147,10 @@ def export(
         raise click.UsageError("Give one runtime with --for, or --format all.")
     data = given_data(data_dir)
     host, max_slowdown = host_of(options), options.pop("max_slowdown")
+    values = int(options.pop("values"))
+    if file_format == "all" and (values != 8 or options["optimize"] == "ram"):
+        what = "--format all takes neither --values nor --optimize ram: give --for tflite-micro."
+        raise click.UsageError(what)
     if file_format == "all" and (host is not None or max_slowdown != "auto"):
         raise click.UsageError("--format all measures no latency: compressor bench does.")
     from compressor.report import export_text, exports_text
@@ -155,6 +168,7 @@ def export(
                 runtime=None if runtime is None else runtime[0],
                 quantize=quantize or "none",  # type: ignore[arg-type]
                 rounding=rounding,
+                values=values,  # type: ignore[arg-type]
                 max_slowdown=max_slowdown,
                 host=host,
                 listener=progress,
@@ -202,9 +216,9 @@ def list_runtimes(as_json: bool) -> None:
 def install(name: str, as_json: bool) -> None:
     """Install RUNTIME in your cache folder, at a pinned version, checked by hash.
 
-    tflite-runtime gets its own environment, and so does tf-keras, which reads the legacy .h5 files
-    of Keras 2 for compressor import. onnxruntime-web, which is packed into bundles for browsers, is
-    downloaded as one package by npm.
+    tflite-runtime and tflite-micro get environments of their own, and so does tf-keras, which reads
+    the legacy .h5 files of Keras 2 for compressor import. onnxruntime-web, which is packed into
+    bundles for browsers, is downloaded as one package by npm.
 
     \b
     Example:

@@ -49,6 +49,8 @@ VECTORS = 16
 
 FORMATS = {"tflite": "litert", "onnx": "onnxruntime"}
 """Format -> its default runtime."""
+MICRO = "tflite-micro"
+"""The runtime of which files say how much memory they take."""
 
 VECTOR_TOLERANCE = {"none": 1e-3, "float16": 1e-2}
 OTHER_VECTOR_TOLERANCE = 2e-2
@@ -169,7 +171,8 @@ class Job(abc.ABC):
     def request(self, runtime: str, quantize: Any, optimize: Any, encoding: str | None) -> Request:
         """A request, with the calibration data of this job where the quantisation needs them."""
         calibration = self._calibration if quantize == "int8" else ()
-        return Request(runtime, quantize, optimize, encoding, calibration)
+        arena = functools.partial(self.processes.arena, runtime) if runtime == MICRO else None
+        return Request(runtime, quantize, optimize, encoding, calibration, arena=arena)
 
     def calibrated_on(self, request: Request) -> str:
         """What the calibration data are, where they are made up, else empty."""
@@ -191,13 +194,19 @@ class Job(abc.ABC):
         other = self.elsewhere(file_format)
         away: np.ndarray | None = None
         try:
-            if file.origin is None:  # what was compiled is no data
+            if file_format in FORMATS:  # what was compiled is no data
                 _read_back(file_format, file.content)
             with self.processes.loaded(runtime, file_format, file) as (facts, run):
                 scores = run(whole, self.batch)
                 one_by_one = run(whole.only(single), 1)
                 found = [run(whole.only(drawn), batch) for drawn, batch in few]
                 away = None if other is None else run(other, self.batch)
+            if file.origin is not None and file_format in FORMATS:
+                with self.processes.loaded(runtime, file_format, file.origin) as (_, run):
+                    dense = [run(whole.only(drawn), batch) for drawn, batch in few]
+                if not all(map(np.array_equal, found, dense)):
+                    what = "outputs are not those of the same values stored dense"
+                    raise CheckFailedError(what, value=runtime)
         except (CheckFailedError, CheckpointError) as error:
             failed = parity.failure(str(error), whole, quantize)
             return Checked(file_format, request, file, failed, facts, None)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -32,6 +33,7 @@ from compressor.exporters.targets import (
     check_choice,
     check_empty,
     check_for_c,
+    check_for_micro,
     check_free,
     check_rounding,
     runtime_of,
@@ -57,6 +59,7 @@ def export(
     runtime: str | None = None,
     quantize: Quantize | Literal["auto"] = "none",
     rounding: Rounding | None = None,
+    values: Literal[8, 5, 4] = 8,
     optimize: Optimize = "size",
     encoding: str | None = None,
     labels: Sequence[str] | None = None,
@@ -116,7 +119,8 @@ def export(
     if chosen == C:
         check_for_c(quantize, encoding, max_slowdown, host, rounding)
         check_empty(target.parent, force)
-    check_choice("aim", optimize, ("size", "latency"))
+    check_choice("aim", optimize, ("size", "latency", "ram"))
+    check_for_micro(runtime, quantize, values, optimize)
     check_rounding(rounding, quantize)
     check_free(target, force)
     limit = _limit(max_slowdown, quantize, optimize)
@@ -124,7 +128,7 @@ def export(
     if place is not None:
         with Runner(runtime, host=place) as runner:  # fails before any work is done
             runner.probe()
-    with _job(model, data, labels, threads, listener, input_size, input_range) as job:
+    with _job(model, data, labels, threads, listener, input_size, input_range, runtime) as job:
         if chosen == C:
             from compressor.exporters.c import export_c
 
@@ -143,6 +147,7 @@ def export(
             raise UsageError(what, value=f"--rounding {rounding}", hint=hint)
         variants = Variants(job, chosen, runtime, optimize, encoding, listener, limit, place)
         variants.rounding, variants.may_grow = rounding, quantize != "auto"
+        variants.value_bits = values
         variants.loops = (chosen, optimize) == ("tflite", "latency")
         checked = variants.best() if quantize == "auto" else variants.one(quantize)
         return write_artifact(job, checked, target)
@@ -258,12 +263,13 @@ def _job(
     listener: Listener,
     input_size: InputSize | None,
     input_range: tuple[float, float] | None,
+    runtime: str | None = None,
 ) -> Job:
     made = MadeInputs.within(input_range)
-    kind: type[ExportJob] | type[GraphJob] = ExportJob
+    kind: Callable[..., Job] = ExportJob
     if is_graph_file(model):
         listener.stage("run the model")
-        kind, given = GraphJob, Path(model)
+        kind, given = functools.partial(GraphJob, runtime=runtime), Path(model)
     else:
         listener.stage("run and shrink the model")
         given = model if hasattr(model, "layers") else model_to_shrink(Path(model))

@@ -17,6 +17,7 @@ from compressor.exporters.checking import (
     CALIBRATION,
     CHOSEN_ON,
     FORMATS,
+    MICRO,
     PLAIN,
     PLAIN_MACS,
     RANDOM_INPUTS,
@@ -49,10 +50,11 @@ _USES = 100
 class GraphJob(Job):
     """A .tflite or .onnx file with the data that its variants are compared on.
 
-    The file as it came, in the default runtime of its format, says what is right. All its outputs
-    are compared, and the first of scores, (n, classes), gives classes. Arguments as of `ExportJob`.
-    Raises CheckpointError for a damaged file, ModelError for one without such an output, or whose
-    outputs are no numbers, CheckFailedError where the runtime
+    The file as it came, in the default runtime of its format, says what is right; for the `runtime`
+    TFLite Micro in that one, if it runs the file. All its outputs are compared, and the first of
+    scores, (n, classes), gives classes. Arguments as of `ExportJob`. Raises CheckpointError for a
+    damaged file, ModelError for one without such an output, or whose outputs are no numbers,
+    CheckFailedError where the runtime
     refuses it, DataError where the data do not fit it, and UsageError as `ExportJob` does.
     """
 
@@ -66,12 +68,14 @@ class GraphJob(Job):
         input_size: InputSize | None = None,
         made: MadeInputs | None = None,
         validation: int | None = None,
+        runtime: str | None = None,
     ) -> None:
         self.labels, self.made = checked_labels(labels), made or MadeInputs()
         self.source, self.data = path, data
         self.graph: GraphFile = read_graph_file(path)
         self.threads, self.processes = threads, Processes(threads)
         self.notes, self.removed = (), {}
+        self.own_runtime = self._fitting(runtime)
         with self.processes.loaded(self.own_runtime, self.graph.format, self._file(())) as (
             facts,
             _,
@@ -140,7 +144,8 @@ class GraphJob(Job):
 
     def request(self, runtime: str, quantize: Any, optimize: Any, encoding: str | None) -> Request:
         if self.graph.is_quantized:
-            return Request(runtime, self.graph.quantized, optimize, encoding)
+            plain = super().request(runtime, "none", optimize, encoding)
+            return dataclasses.replace(plain, quantize=self.graph.quantized)
         return super().request(runtime, quantize, optimize, encoding)
 
     def build(self, file_format: str, request: Request) -> ExportedFile:
@@ -152,6 +157,12 @@ class GraphJob(Job):
             )
         exporter = importlib.import_module(f"compressor.exporters.{file_format}")
         note, asked = "", request
+        if self.graph.is_quantized and request.value_bits < 8:
+            raise UsageError(
+                "the weights of a quantised file keep their values",
+                value=f"--values {request.value_bits}",
+                hint="leave it out, or export the model that the file was made of",
+            )
         if self.graph.is_quantized:
             note = (
                 f"It is quantised already ({self.graph.quantized}): its weights keep their values."
@@ -180,9 +191,11 @@ class GraphJob(Job):
             return dataclasses.replace(checked, verdict=verdict.failed(reason))
         return checked
 
-    @property
-    def own_runtime(self) -> str:
-        """The runtime that says what is right."""
+    def _fitting(self, runtime: str | None) -> str:
+        """The runtime that says what is right: TFLite Micro for itself, where it runs the file, as
+        its kernels round otherwise than LiteRT's, else the default one."""
+        if runtime == MICRO and self.processes.arena(MICRO, self.graph.content) is not None:
+            return MICRO
         return FORMATS[self.graph.format]
 
     @property

@@ -21,7 +21,12 @@ from deploy.files import open_regular, read_regular
 if TYPE_CHECKING:
     from compressor.exporters.onnx.reading import OnnxFile, OnnxValue
     from compressor.exporters.onnx.stored_weights import OnnxWeight
-    from compressor.exporters.tflite.file_contents import Subgraph, TFLiteFile, TFLiteTensor
+    from compressor.exporters.tflite.file_contents import (
+        Decoded,
+        Subgraph,
+        TFLiteFile,
+        TFLiteTensor,
+    )
 
 _ANOTHER = "the description belongs to another file"
 
@@ -104,7 +109,8 @@ def _describe_tflite(content: bytes) -> dict[str, Any]:
     )
     return {
         "layers": [
-            _tflite_row(file, tensor, name) for name, tensor in _tflite_weights(file.subgraphs)
+            *(_tflite_row(file, tensor, name) for name, tensor in _tflite_weights(file.subgraphs)),
+            *(_decoded_row(graph, one) for graph in file.subgraphs for one in graph.decoded),
         ],
         "inputs": [_tflite_port(main.tensors[number]) for number in main.inputs],
         "outputs": [_tflite_port(main.tensors[number]) for number in main.outputs],
@@ -137,6 +143,20 @@ def _tflite_row(file: TFLiteFile, tensor: TFLiteTensor, name: str) -> Row:
     zeros = tensor.elements - _tflite_nonzeros(file, tensor) if known else None
     storage = encoding if tensor.is_constant else "external"
     return _row(name, shape, zeros, tensor.bytes, storage, tensor.type.name)
+
+
+def _decoded_row(graph: Subgraph, found: Decoded) -> Row:
+    tensor = graph.tensors[found.tensor]
+    scales = 0 if tensor.quantization is None else tensor.quantization.bytes
+    zeros = int(found.values.size - np.count_nonzero(found.values))
+    return _row(
+        tensor.name or f"tensor {found.tensor}",
+        found.values.shape,
+        zeros,
+        found.bytes + scales,
+        found.encoding,
+        tensor.type.name,
+    )
 
 
 def _tflite_nonzeros(file: TFLiteFile, tensor: TFLiteTensor) -> int:

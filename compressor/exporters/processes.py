@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from compressor.errors import CheckFailedError
 from compressor.exporters import parity
 from compressor.exporters.parity import Reference
 from compressor.exporters.request import ExportedFile
@@ -73,6 +74,16 @@ class Processes:
         """
         with self._opened(runtime, file_format, file) as (_, runner):
             return runner.predict(arrays, batch=batch)
+
+    def arena(self, runtime: str, content: bytes) -> int | None:
+        """Bytes of the arena that a TFLite file takes; None where the runtime refuses the file."""
+        file = ExportedFile(content, (), (), {})
+        try:
+            with self._opened(runtime, "tflite", file) as (facts, _):
+                found: int | None = facts["arena_bytes"]
+                return found
+        except CheckFailedError:
+            return None
 
     @contextlib.contextmanager
     def _opened(

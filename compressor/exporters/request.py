@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -14,7 +14,7 @@ from deploy.artifact_parts import StoredTensor
 from deploy.fields import LONGEST_TEXT
 
 Quantize = Literal["none", "float16", "dynamic", "int8", "int4", "codebook", "ternary"]
-Optimize = Literal["size", "latency"]
+Optimize = Literal["size", "latency", "ram"]
 Rounding = Literal["nearest", "reconstruct"]
 
 QUANTIZATIONS: tuple[Quantize, ...] = (
@@ -45,6 +45,10 @@ class Request:
     unrolled: int | None = None
     """TFLite: recurrent layers of at most so many steps are unrolled, longer ones are loops; None:
     what is smallest, or, for the latency, fastest by constants"""
+    value_bits: int = 8
+    """TFLite Micro in int8: how many bits the values of a weight have"""
+    arena: Callable[[bytes], int | None] | None = None
+    """TFLite Micro: measures the bytes of the arena of a file, None where it is refused"""
 
 
 @dataclasses.dataclass(frozen=True)

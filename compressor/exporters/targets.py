@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import RunDirectoryError, UsageError
-from compressor.exporters.checking import FORMATS
+from compressor.exporters.checking import FORMATS, MICRO
 from compressor.exporters.graph_file import is_graph_file
 from compressor.exporters.inspection import artifact_format
 from compressor.exporters.request import ROUNDED, ROUNDINGS
@@ -91,6 +91,20 @@ def check_for_c(
     for what, given in (given_by_name | {"rounding": rounding}).items():
         if given not in (None, "auto"):
             raise UsageError(f"C code takes no {what}", value=given, hint="leave it out")
+
+
+def check_for_micro(runtime: str, quantize: str, values: int, optimize: str) -> None:
+    """Raise UsageError for what only TFLite Micro has, where another runtime is asked for."""
+    micro = runtime == MICRO
+    check_choice("number of bits", str(values), ("8", "5", "4"))
+    if values != 8 and not (micro and quantize in ("int8", "auto")):
+        hint = f"give --for {MICRO} --quantize int8, or leave --values out"
+        raise UsageError(
+            "only int8 in TFLite Micro has values of fewer bits", value=values, hint=hint
+        )
+    if optimize == "ram" and not micro:
+        hint = f"choose size or latency, or --for {MICRO}"
+        raise UsageError("only TFLite Micro's memory is known", value=optimize, hint=hint)
 
 
 def runtime_of(file_format: str, runtime: str | None) -> str:

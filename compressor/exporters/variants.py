@@ -61,6 +61,8 @@ class Variants:
     costs accuracy"""
     may_grow: bool = True
     """whether the better rounding may make a file larger"""
+    value_bits: int = 8
+    """of the weights' values in int8, in TFLite Micro"""
     loops: bool = False
     """whether recurrent layers are to be tried as loops and unrolled, which is measured"""
 
@@ -215,7 +217,7 @@ class Variants:
         self.listener.stage(f"{self.format}, {quantize}: build")
         encoding = encoding or self.encoding
         request = self.job.request(self.runtime, quantize, self.optimize, encoding)
-        request = dataclasses.replace(request, unrolled=unrolled)
+        request = dataclasses.replace(request, unrolled=unrolled, value_bits=self.value_bits)
         return request, self.job.build(self.format, request)
 
     def _check(self, request: Request, file: ExportedFile) -> Checked:

@@ -17,6 +17,7 @@ from compressor.pruning.rounding_solver import MOST_INPUTS, Grid, Integers, Tabl
 
 GRIDS: Mapping[str, Callable[[], Grid]] = {
     "int8": lambda: Integers(8),
+    "int5": lambda: Integers(5),
     "int4": lambda: Integers(4),
     "ternary": lambda: Integers(2),
     "codebook4": lambda: Table(16),

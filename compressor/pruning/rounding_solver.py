@@ -41,7 +41,7 @@ class Integers:
     """Integers within +-bound, times a scale for each output."""
 
     def __init__(self, bits: int) -> None:
-        """`bits` 8, 4 or 2. In 8, one weight of each output keeps the bound, since the stock
+        """`bits` 8, 5, 4 or 2. In 8, one weight of each output keeps the bound, since the stock
         quantisers take the largest weight over the bound for the scale."""
         self._bound = np.float32(2 ** (bits - 1) - 1)
         self._pins = bits == 8

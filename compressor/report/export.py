@@ -43,6 +43,12 @@ def export_text(record: Mapping[str, Any]) -> str:
             f"code for {code['target']}: {count(code['constant_bytes'])} bytes of constants, "
             f"{count(code['workspace_bytes'])} of workspace, {count(code['macs'])} products\n"
         )
+    if micro := record.get("tflite"):
+        text += (
+            f"with dense weights: {count(micro['dense_file_bytes'])} bytes; arena: "
+            f"{known(micro['arena_bytes'], count)} bytes, with dense weights "
+            f"{known(micro['dense_arena_bytes'], count)}\n"
+        )
     removed = [f"{name} {count(units)}" for name, units in record["removed"].items()]
     if removed:
         text += f"units removed, exactly: {', '.join(removed)}\n"

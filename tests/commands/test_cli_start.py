@@ -61,6 +61,7 @@ OPTIONS = {
         *("MODEL", "-o", "--output", "--format", "--for", "--quantize", "--optimize"),
         *(
             "--rounding",
+            "--values",
             "--encoding",
             "--labels",
             "--threads",
@@ -107,7 +108,7 @@ DEFAULTS = {
         **{"granularity": "weight", "criterion": "magnitude", "pruning_schedule": "one-shot"},
     },
     "bench": {"threads": "1", "batches": "1", "rounds": 15, "starts": 3, "time_limit": 120.0},
-    "export": {"optimize": "size"},
+    "export": {"optimize": "size", "values": "8"},
     "shrink": {"round_to": 1, "fold_batchnorm": True},
     "sensitivity": {
         **{"layers": "all", "granularity": "weight", "criterion": "magnitude"},

@@ -47,22 +47,24 @@ def export_graph(content: bytes, request: Request, inputs: tuple[str, ...]) -> E
     Its inputs, with these names, and its outputs stay as they are; a file that computes in integers
     goes on to do so. Raises as `foreign.standard_form` and `foreign.quantize_int8` do, too.
     """
-    from compressor.exporters.tflite import channels, foreign, hard_swish, passes, scales
+    from compressor.exporters.tflite import channels, foreign, passes
 
     _check(request)
     plain = channels.without_unread(foreign.standard_form(content))
     if request.quantize == "int8":
         plain = foreign.quantize_int8(plain, inputs, request.calibration, request.runtime)
-        scales.share_scales(plain, request.calibration)
-        hard_swish.split_hard_swish(plain, request.runtime)
+        _settle(plain, request)
     passes.fix_reshapes(plain)
     passes.drop_dead_operators(plain)
     return _finished(plain, foreign.weight_names(plain), request, inputs, ())
 
 
 def _check(request: Request) -> None:
-    from compressor.exporters.tflite import weights
+    from compressor.exporters.tflite import micro, weights
 
+    if request.runtime == micro.RUNTIME:
+        micro.check(request)
+        return
     if request.quantize in ("codebook", "ternary"):
         what = "codebook" if request.quantize == "codebook" else "ternary weights"
         raise UsageError(f"TFLite has no {what}", hint="choose --quantize int4")
@@ -76,18 +78,28 @@ def _check(request: Request) -> None:
 
 def _exported(model: Any, request: Request, unrolled: int) -> ExportedFile:
     """The file in which recurrent layers of at most `unrolled` steps are unrolled."""
-    from compressor.exporters.tflite import convert, hard_swish, names, passes, scales
+    from compressor.exporters.tflite import convert, names, passes
 
     if request.quantize == "int8":
         plain = convert.convert_int8(model, request.calibration, request.runtime, unrolled=unrolled)
-        scales.share_scales(plain, request.calibration)
-        hard_swish.split_hard_swish(plain, request.runtime)
+        _settle(plain, request)
     else:
         plain = convert.convert(model, unrolled=unrolled)
     passes.fix_reshapes(plain)
     passes.drop_dead_operators(plain)
     found = names.weight_names(plain, model)
     return _finished(plain, found, request, input_names(model), tracing.notes(model, unrolled))
+
+
+def _settle(plain: Any, request: Request) -> None:
+    """Choose the scales of an int8 graph, and operators that its runtime is fast with."""
+    from compressor.exporters.tflite import fewer_bits, hard_swish, scales
+
+    if request.value_bits < 8:
+        fewer_bits.round_weights(plain, request.value_bits)
+    else:
+        scales.share_scales(plain, request.calibration)
+    hard_swish.split_hard_swish(plain, request.runtime)
 
 
 def _finished(
@@ -98,8 +110,10 @@ def _finished(
     given: Sequence[str],
 ) -> ExportedFile:
     """The file of a ModelT, whose weights have the names that were `found` in each subgraph."""
-    from compressor.exporters.tflite import graph, operators, passes, weights
+    from compressor.exporters.tflite import graph, micro, operators, passes, weights
 
+    if request.runtime == micro.RUNTIME:
+        return micro.finished(plain, found[0], request, inputs, given)
     passes.shorten_names(plain, found)
 
     def write(request: Request) -> ExportedFile:

@@ -86,6 +86,19 @@ class TFLiteOperator:
 
 
 @dataclasses.dataclass(frozen=True)
+class Decoded:
+    """A tensor that TFLite Micro decodes from constants, at every run."""
+
+    tensor: int
+    encoding: str
+    """lut, huffman or prune"""
+    bytes: int
+    """of the constants"""
+    values: np.ndarray
+    """of the tensor's type and shape, not scaled"""
+
+
+@dataclasses.dataclass(frozen=True)
 class Subgraph:
     """Tensors and operators, and the indices of the tensors that are inputs and outputs."""
 
@@ -93,6 +106,7 @@ class Subgraph:
     operators: tuple[TFLiteOperator, ...]
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
+    decoded: tuple[Decoded, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -52,3 +52,8 @@ class Budget:
         """A string; empty where it is absent. Bytes that are no UTF-8 are replaced."""
         self._spend(len(raw or b""))
         return (raw or b"").decode("utf-8", "replace")
+
+    def data(self, content: bytes, start: int, size: int) -> bytes:
+        """Bytes of the file that are worked through."""
+        self._spend(size)
+        return content[start : start + size]

@@ -10,6 +10,7 @@ from typing import Any
 
 from compressor.errors import ModelError
 from compressor.exporters.tflite import graph as graphs
+from compressor.exporters.tflite.decode_codes import OPERATOR
 from deploy.operator_table import find_table
 
 _CHECKED = {"tflite-runtime": "2.14.0"}
@@ -26,6 +27,8 @@ def needs(graph: Any) -> dict[str, int]:
     for subgraph in graph.subgraphs:
         for operator in subgraph.operators or []:
             name = graphs.operator_name(graph, operator)
+            code = graphs.text(graph.operatorCodes[operator.opcodeIndex].customCode)
+            name = code if code == OPERATOR else name
             version = int(graph.operatorCodes[operator.opcodeIndex].version)
             found[name] = max(version, found.get(name, 1))
     return dict(sorted(found.items()))

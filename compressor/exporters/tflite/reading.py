@@ -7,13 +7,17 @@ it is used, and the work is bounded by the size of the file.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from compressor.errors import CheckpointError
 from compressor.exporters.element_types import elements
+from compressor.exporters.tflite.decode_codes import OPERATOR
+from compressor.exporters.tflite.decode_reading import decoded
 from compressor.exporters.tflite.file_contents import (
+    Decoded,
     Subgraph,
     TFLiteFile,
     TFLiteOperator,
@@ -31,6 +35,8 @@ _OVERLAP = 2
 
 def read_tflite(content: bytes) -> TFLiteFile:
     """Read the bytes of a .tflite file; constants are checked, but not made dense.
+
+    What TFLite Micro's operator TFLM_DECODE decodes is decoded, since only that checks it.
 
     Raises CheckpointError, in one line that says what is wrong and where.
     """
@@ -53,7 +59,8 @@ def _read(content: bytes, budget: Budget) -> TFLiteFile:
         raise damaged_tflite(f"its buffers hold {held} bytes, the file {len(content)}")
     codes = [_operator_code(table, budget) for table in budget.tables(model, "OperatorCodes")]
     subgraphs = tuple(
-        _subgraph(table, codes, buffers, budget) for table in budget.tables(model, "Subgraphs")
+        _subgraph(table, codes, buffers, budget, content)
+        for table in budget.tables(model, "Subgraphs")
     )
     if not subgraphs:
         raise damaged_tflite("it has no subgraph")
@@ -94,7 +101,11 @@ def _buffer_span(buffer: Any, file_size: int) -> tuple[int, int]:
 
 
 def _subgraph(
-    graph: Any, codes: list[tuple[str, int, bool]], buffers: list[tuple[int, int]], budget: Budget
+    graph: Any,
+    codes: list[tuple[str, int, bool]],
+    buffers: list[tuple[int, int]],
+    budget: Budget,
+    content: bytes,
 ) -> Subgraph:
     tensors = tuple(
         read_tensor(table, buffers, budget) for table in budget.tables(graph, "Tensors")
@@ -117,7 +128,33 @@ def _subgraph(
         outputs = numbers(operator.OutputsAsNumpy(), -1)
         operators.append(TFLiteOperator(name, version, inputs, outputs, custom))
     inputs, outputs = numbers(graph.InputsAsNumpy()), numbers(graph.OutputsAsNumpy())
-    return Subgraph(tensors, tuple(operators), inputs, outputs)
+    found = tuple(_decoded(tensors, operators, budget, content))
+    return Subgraph(tensors, tuple(operators), inputs, outputs, found)
+
+
+def _decoded(
+    tensors: tuple[TFLiteTensor, ...],
+    operators: list[TFLiteOperator],
+    budget: Budget,
+    content: bytes,
+) -> Iterator[Decoded]:
+    """What the operators TFLM_DECODE give: each reads two constants for each of its outputs."""
+    for operator in operators:
+        if not operator.custom or operator.name != OPERATOR:
+            continue
+        inputs, outputs = operator.inputs, operator.outputs
+        if not outputs or len(inputs) != 2 * len(outputs) or min(*inputs, *outputs) < 0:
+            reason = f"{OPERATOR} with {len(inputs)} inputs and {len(outputs)} outputs"
+            raise damaged_tflite(reason)
+        for place, output in enumerate(outputs):
+            parts: list[bytes] = []
+            for number in inputs[2 * place : 2 * place + 2]:
+                start, size = tensors[number].data
+                if not size:
+                    raise damaged_tflite(f"{OPERATOR} reads tensor {number}, which is no constant")
+                parts.append(budget.data(content, start, size))
+            encoding, values = decoded(parts[0], parts[1], tensors[output])
+            yield Decoded(output, encoding, sum(map(len, parts)), values)
 
 
 def _signature(signature: Any, subgraphs: tuple[Subgraph, ...], budget: Budget) -> str:

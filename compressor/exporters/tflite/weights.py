@@ -15,10 +15,10 @@ from compressor.exporters.request import EncodedTensor, Request
 from compressor.exporters.tflite import graph as graphs, parts
 from compressor.exporters.tflite.candidates import candidates, encode
 from compressor.exporters.tflite.choice import ENCODINGS, VALUE_BITS, Candidate, best
-from compressor.exporters.tflite.stored import SCALE_BYTES, add_decoding, store
+from compressor.exporters.tflite.stored import add_decoding, store
 from compressor.exporters.tflite.weight import EncodableWeight, encodable_weights
 
-__all__ = ["ENCODINGS", "encode_weights"]
+__all__ = ["ENCODINGS", "constants", "encode_weights", "unchanged"]
 
 _BIASES = {"FULLY_CONNECTED": 2, "CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "TRANSPOSE_CONV": 3}
 """operator -> which of its inputs is the bias"""
@@ -34,8 +34,8 @@ def encode_weights(
     that is zero stays exactly zero. Raises ModelError for weights that are not finite.
     """
     described = {
-        index: _unchanged(graph, _name(graph, names, index), index, values)
-        for index, values in _constants(graph, names).items()
+        index: unchanged(graph, _name(graph, names, index), index, values)
+        for index, values in constants(graph, names).items()
     }
     refused = []
     for weight in encodable_weights(graph, looped=looped):
@@ -91,7 +91,7 @@ def _name(graph: Any, names: Mapping[int, str], index: int) -> str:
     )
 
 
-def _constants(graph: Any, names: Mapping[int, str]) -> dict[int, np.ndarray]:
+def constants(graph: Any, names: Mapping[int, str]) -> dict[int, np.ndarray]:
     """The constants of the main subgraph that hold numbers of the model, not shapes or axes."""
     found = {}
     for index, users in sorted(graphs.users(graph).items()):
@@ -107,9 +107,11 @@ def _constants(graph: Any, names: Mapping[int, str]) -> dict[int, np.ndarray]:
     return found
 
 
-def _unchanged(graph: Any, name: str, index: int, values: np.ndarray) -> EncodedTensor:
+def unchanged(graph: Any, name: str, index: int, values: np.ndarray) -> EncodedTensor:
+    """The description of a constant that is stored as it is in the graph."""
     quantization = graphs.main(graph).tensors[index].quantization
-    scale = None if quantization is None else quantization.scale
-    size = values.nbytes + (0 if scale is None else SCALE_BYTES * len(scale))
+    size = values.nbytes
+    if quantization is not None and quantization.scale is not None:
+        size += 4 * len(quantization.scale) + 8 * len(graphs.indices(quantization.zeroPoint))
     zeros = int(np.count_nonzero(values == 0))
     return EncodedTensor(name, values.shape, zeros, "dense", values.dtype.name, size)

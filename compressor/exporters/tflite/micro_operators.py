@@ -1,0 +1,48 @@
+"""The operators of TFLite Micro, and what adds each to a program's resolver."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compressor.errors import ModelError
+from compressor.exporters.tflite.decode_codes import OPERATOR
+from compressor.exporters.tflite.operators import needs
+
+METHODS = (
+    *("Abs", "Add", "AddN", "ArgMax", "ArgMin", "AssignVariable", "AveragePool2D"),
+    *("BatchMatMul", "BatchToSpaceNd", "BroadcastArgs", "BroadcastTo", "CallOnce", "Cast"),
+    *("Ceil", "Concatenation", "Conv2D", "Cos", "CumSum", "DepthToSpace", "DepthwiseConv2D"),
+    *("Dequantize", "Div", "DynamicUpdateSlice", "Elu", "EmbeddingLookup", "Equal", "Exp"),
+    *("ExpandDims", "Fill", "Floor", "FloorDiv", "FloorMod", "FullyConnected", "Gather"),
+    *("GatherNd", "Greater", "GreaterEqual", "HardSwish", "If", "L2Normalization", "L2Pool2D"),
+    *("LeakyRelu", "Less", "LessEqual", "Log", "LogSoftmax", "LogicalAnd", "LogicalNot"),
+    *("LogicalOr", "Logistic", "MaxPool2D", "Maximum", "Mean", "Minimum", "MirrorPad", "Mul"),
+    *("Neg", "NotEqual", "Pack", "Pad", "PadV2", "Prelu", "Quantize", "ReadVariable"),
+    *("ReduceAll", "ReduceMax", "ReduceMin", "Relu", "Relu6", "Reshape", "ResizeBilinear"),
+    *("ResizeNearestNeighbor", "ReverseV2", "Round", "Rsqrt", "SelectV2", "Shape", "Sin"),
+    *("Slice", "Softmax", "SpaceToBatchNd", "SpaceToDepth", "Split", "SplitV", "Sqrt", "Square"),
+    *("SquaredDifference", "Squeeze", "StridedSlice", "Sub", "Sum", "Svdf", "Tanh", "Transpose"),
+    *("TransposeConv", "UnidirectionalSequenceLSTM", "Unpack", "VarHandle", "While"),
+    "ZerosLike",
+)
+"""AddMETHOD of MicroMutableOpResolver: those that the PyPI wheel registers"""
+
+_PLAIN = {method.upper(): f"Add{method}" for method in METHODS}
+
+
+def resolver_method(operator: str) -> str | None:
+    """The method of MicroMutableOpResolver that adds an operator, such as AddConv2D for CONV_2D."""
+    if operator == OPERATOR:
+        return "AddDecode"
+    return _PLAIN.get(operator.replace("_", ""))
+
+
+def check_operators(graph: Any) -> None:
+    """Raise ModelError where TFLite Micro does not have an operator of a ModelT."""
+    for name in needs(graph):
+        if resolver_method(name) is None:
+            raise ModelError(
+                "tflite-micro does not have this operator",
+                value=name,
+                hint="export for litert, or replace the layer that needs it",
+            )
