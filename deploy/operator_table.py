@@ -3,7 +3,8 @@
 A table is a JSON file of exactly these fields, named RUNTIME-VERSION.json:
 
 schema     {name: "compressor-operators", version: 1}
-runtime    litert, tflite-runtime, or onnxruntime, whose GPU and browser packages have the same
+runtime    litert, tflite-runtime, tflite-micro, or onnxruntime, whose GPU and browser packages have
+           the same
 version    of the runtime
 measured   how
 operators  TFLite: each supported operator of the schema -> its largest version; ONNX: domain ->
@@ -27,7 +28,7 @@ SCHEMA = {"name": "compressor-operators", "version": 1}
 TABLES = Path(__file__).parent / "operators"
 """The folder of the tables."""
 
-MEASURED = ("litert", "tflite-runtime", "onnxruntime")
+MEASURED = ("litert", "tflite-runtime", "tflite-micro", "onnxruntime")
 FAMILIES = {"cuda": "onnxruntime", "tensorrt": "onnxruntime", "onnxruntime-web": "onnxruntime"}
 """Runtime -> the runtime whose tables it shares: both are built from the same sources."""
 

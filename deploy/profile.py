@@ -3,17 +3,18 @@
 schema        {name = "compressor-device", version = 1}
 name          lower-case letters, digits and dashes, as given to `--device`
 description   one line
-[cpu]         architecture (x86-64, aarch64, armhf or wasm32), model, cores, features (a list)
+[cpu]         architecture (x86-64, aarch64, armhf, wasm32, armv6-m, armv7e-m or xtensa), model,
+              cores, features (a list)
 [memory]      bytes (of the device), available_bytes (for an artefact and its values, without the
               system, Python and the runtime)
 [storage]     available_bytes (for bundles)
 [gpu]         only for a GPU runtime: model, memory_bytes
-[runtime]     name (litert, tflite-runtime, onnxruntime, cuda, tensorrt or onnxruntime-web) and
-              version
+[runtime]     name (litert, tflite-runtime, tflite-micro, onnxruntime, cuda, tensorrt or
+              onnxruntime-web) and version
 [python]      versions (a list such as ["3.11"]; empty if there is none: then a bundle holds no
               program) and numpy (its version; "" without Python)
-[prefer]      format (tflite or onnx), quantize (a list, the best first), optimize (size or
-              latency), width_multiple (the preferred multiple of a layer's units; 1 for any)
+[prefer]      format (tflite or onnx), quantize (a list, the best first), optimize (size,
+              latency or ram), width_multiple (the preferred multiple of a layer's units; 1 for any)
 [operators]   optional, for a custom runtime: operator -> its largest version there; for TFLite all
               operators that it has, for ONNX "ai.onnx" = the operator set. The default is the
               measured table of the runtime's version (`deploy.operator_table`)
@@ -39,10 +40,11 @@ PROFILES = Path(__file__).parent / "devices"
 """The folder of the built-in profiles."""
 SUFFIX = ".toml"
 
-ARCHITECTURES = ("x86-64", "aarch64", "armhf", "wasm32")
+ARCHITECTURES = ("x86-64", "aarch64", "armhf", "wasm32", "armv6-m", "armv7e-m", "xtensa")
 RUNTIME_FORMATS = {
     "litert": "tflite",
     "tflite-runtime": "tflite",
+    "tflite-micro": "tflite",
     "onnxruntime": "onnx",
     "cuda": "onnx",
     "tensorrt": "onnx",
@@ -62,7 +64,7 @@ _LONGEST_NAME = 64
 _OPERATOR = re.compile(r"[A-Z][A-Z0-9_]*")
 _PYTHON = re.compile(r"3\.\d{1,2}")
 _OLDEST_PYTHON = 9
-_VERSION = re.compile(r"\d+(\.\d+){2,3}")
+_VERSION = re.compile(r"\d+(\.\d+){2,3}|0\.dev\d{8,14}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -288,8 +290,9 @@ def _check_agreement(profile: DeviceProfile) -> None:
             value=", ".join(sorted(profile.operators)) or "it is empty",
             hint='like CONV_2D = 5 for TFLite, "ai.onnx" = 21 for ONNX',
         )
-    if profile.runtime == "onnxruntime-web" and profile.pythons:
-        raise ArtifactError("a browser has no Python", value=", ".join(profile.pythons))
+    where = {"onnxruntime-web": "browser", "tflite-micro": "microcontroller"}.get(profile.runtime)
+    if where is not None and profile.pythons:
+        raise ArtifactError(f"a {where} has no Python", value=", ".join(profile.pythons))
     if profile.runtime == "tflite-runtime":
         _check_tflite_runtime(profile)
 

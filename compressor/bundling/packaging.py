@@ -68,7 +68,8 @@ def package(
     on the test examples of `data` or on random inputs, as `export` makes them of `input_size` and
     `input_range`, and its outputs become check vectors; `labels` name its classes. `device` is the
     name of a profile or a TOML file. For a device whose runtime is onnxruntime-web the
-    bundle is a folder for a web server, and `web_runtime` may be the tarball of that package.
+    bundle is a folder for a web server, and `web_runtime` may be the tarball of that package; for
+    one whose runtime is tflite-micro it is a folder with the sources of a program.
     `name` is the bundle's name on the device, where it replaces an earlier one; by default it is
     made of the artefact's and the device's. `sign` is a private key of `keygen`; `counter`, from 1,
     orders the signed bundles of a name: a device takes none whose counter is not higher than those
@@ -81,7 +82,8 @@ def package(
     if not signed), left_out (file and why), members, notes. Raises UsageError where none can run
     there, with what each lacks and the devices it runs on; BundleError for damaged files;
     RunDirectoryError where `output` exists, unless `force`; MissingRuntimeError where
-    onnxruntime-web is not available; and as `describe_graph_file` does.
+    onnxruntime-web, or TFLite Micro for a device that has it, is not available; and as
+    `describe_graph_file` does.
     """
     from compressor.bundling import compatibility, devices
     from compressor.bundling.sbom import bundle_sbom
@@ -122,12 +124,13 @@ def package(
     with deploy_errors():
         packed = pack_members(manifest, members, key)
         content = write_container(packed)
-    if len(content) > profile.storage_bytes:
+    # Of sources only the model goes into the flash of a device.
+    if kind != "firmware" and len(content) > profile.storage_bytes:
         raise UsageError(
             f"does not fit on {profile.name}",
             value=f"the bundle has {len(content):,} bytes, the storage {profile.storage_bytes:,}",
         )
-    if kind == "browser":
+    if is_folder(profile):
         _write_folder(target, packed)
     else:
         write_bytes(target, content)
@@ -160,8 +163,8 @@ def _counter(given: int | None, *, signed: bool) -> int | None:
 
 
 def is_folder(profile: DeviceProfile) -> bool:
-    """Whether a bundle for this device is a folder for a web server."""
-    return profile.runtime == "onnxruntime-web"
+    """Whether a bundle for this device is a folder: for a web server, or of a program's sources."""
+    return profile.runtime in ("onnxruntime-web", "tflite-micro")
 
 
 def _chosen(
@@ -202,13 +205,17 @@ def _members(
     artifact = chosen.artifact
     model, parsed, vectors = chosen.read()
     members = {MODEL_FOLDER + artifact.file: model, VECTORS: vectors}
-    if is_folder(profile):
+    if profile.runtime == "onnxruntime-web":
         from compressor.bundling.browser import site_members
 
         tarball = None if web_runtime is None else Path(web_runtime)
         return members | site_members(artifact, model, parsed, tarball=tarball), "browser"
     if web_runtime is not None:
         raise UsageError("only a bundle for browsers takes onnxruntime-web", value=profile.name)
+    if profile.runtime == "tflite-micro":
+        from compressor.bundling.firmware import firmware_members
+
+        return members | firmware_members(artifact, model, parsed, profile), "firmware"
     if not profile.pythons:
         return members, "app"
     return members | bundled_runner(), "python"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from string import Template
 
+from compressor.exporters.c.text import identifier
 from deploy.artifact import Artifact
 from deploy.manifest import Latency, Manifest
 
@@ -45,11 +47,34 @@ Put the folder on any web server and open its page; over `file://` browsers load
 is fetched from anywhere else. The page runs the check vectors itself before it answers.
 """
 
+_FIRMWARE = """\
+The sources in `firmware/` go into a program with TFLite Micro; `$name_resolver.h` adds the
+operators that the model needs, and no others:
+
+    #include "tensorflow/lite/micro/micro_interpreter.h"
+    #include "$name_check.h"
+    #include "$name_model.h"
+    #include "$name_resolver.h"
+
+    alignas(16) static uint8_t arena[$name_arena_bytes];
+
+    tflite::MicroMutableOpResolver<$name_operators> resolver;
+    $name_add_operators(resolver);
+    tflite::MicroInterpreter interpreter(
+        tflite::GetModel($name_model), resolver, arena, sizeof arena);
+    if (interpreter.AllocateTensors() != kTfLiteOk) { /* the arena is too small */ }
+    if ($name_check(interpreter) != 0) { /* it does not compute here what it must */ }
+
+The arena was measured on the machine that packed this. `check.npz` holds further inputs with their
+outputs, `model/$file` is the model, and `manifest.json` says how inputs are scaled.
+"""
+
 
 def bundle_readme(manifest: Manifest, kind: str) -> bytes:
-    """The README of a bundle; its use is by `kind`: `python`, `app` or `browser`."""
+    """The README of a bundle; its use is by `kind`: `python`, `app`, `browser` or `firmware`."""
     artifact = manifest.artifact
-    use = {"python": _RUN, "app": _APP, "browser": _WEB}[kind]
+    use = {"python": _RUN, "app": _APP, "browser": _WEB, "firmware": _FIRMWARE}[kind]
+    use = use.replace("$name_", f"{identifier(Path(artifact.file).stem)}_")
     text = _TEXT.substitute(
         name=manifest.name,
         file=artifact.file,

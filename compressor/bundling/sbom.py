@@ -25,6 +25,7 @@ _DELIVERED = "compressor:delivered"
 _PACKAGES = {
     "litert": ("pypi", "ai-edge-litert"),
     "tflite-runtime": ("pypi", "tflite-runtime"),
+    "tflite-micro": ("pypi", "tflite-micro"),
     "onnxruntime": ("pypi", "onnxruntime"),
     "cuda": ("pypi", "onnxruntime-gpu"),
     "tensorrt": ("pypi", "onnxruntime-gpu"),

@@ -96,14 +96,16 @@ def package(
     An artefact that cannot run on the device is refused, with what it needs (runtime, operator
     versions, memory, storage) and what the device has. A bundle is one reproducible file (signed,
     with the same --counter): the artefact, a manifest, check vectors, the runner, an SBOM and a
-    README. For browsers it is a folder for any web server. Packing an exported artefact runs
-    nothing: run `compressor verify` before you ship.
+    README. For browsers it is a folder for any web server, for microcontrollers one of sources.
+    Packing an exported artefact runs nothing, but measures what memory it takes in a
+    microcontroller: run `compressor verify` before you ship.
 
     \b
     Examples:
       compressor package small.tflite --device raspberrypi-4 -o small.bundle --sign release.key
       compressor package small.tflite small.onnx --device linux-x86-64 -o small.bundle
       compressor package small.onnx --device browser -o site
+      compressor package micro.tflite --device nrf52840-tflm -o firmware
       compressor package found.tflite --labels cat,dog --device raspberrypi-4 -o found.bundle
     """
     options["data"] = given_data(data_dir)

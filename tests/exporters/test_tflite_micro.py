@@ -19,9 +19,8 @@ from compressor.exporters.tflite import decode_codes, fewer_bits, graph as graph
 from compressor.exporters.tflite.decode_codes import Coded
 from compressor.exporters.tflite.decode_reading import decoded
 from compressor.exporters.tflite.file_contents import TFLiteTensor
-from compressor.exporters.tflite.micro_operators import METHODS, check_operators, resolver_method
+from compressor.exporters.tflite.operators import check_runtime
 from compressor.exporters.tflite.reading import read_tflite, stored_values
-from compressor.exporters.tflite.schema import schema
 from compressor.exporters.tflite.tensor_reading import TYPES
 from compressor.report import export_text
 from compressor.runtimes import Runner
@@ -237,7 +236,7 @@ def test_what_tflite_micro_does_not_have_is_refused(rejected):
     assert "choose one of dense, lut, huffman, prune" in message
     graph = layer_graph(VECTOR, np.ones((4, 4), np.float32), None, (4,))
     graphs.main(graph).operators[0].opcodeIndex = graphs.operator_code(graph, "DENSIFY")
-    assert "DENSIFY" in rejected(ModelError, check_operators, graph)
+    assert "DENSIFY" in rejected(ModelError, check_runtime, graph, MICRO)
     for asked in (
         ("litert", "int8", 4, "size"),
         (MICRO, "none", 5, "size"),
@@ -246,14 +245,6 @@ def test_what_tflite_micro_does_not_have_is_refused(rejected):
         rejected(UsageError, check_for_micro, *asked)
     assert "memory" in rejected(UsageError, check_for_micro, "litert", "int8", 8, "ram")
     check_for_micro(MICRO, "int8", 4, "ram")
-
-
-def test_every_operator_of_the_list_is_one_of_the_schema():
-    names = [name for name in vars(schema().BuiltinOperator) if not name.startswith("_")]
-    methods = [method for method in map(resolver_method, names) if method]
-    assert sorted(methods) == sorted(f"Add{method}" for method in METHODS)
-    assert resolver_method("CONV_2D") == "AddConv2D" and resolver_method("CONV_3D") is None
-    assert resolver_method("TFLM_DECODE") == "AddDecode"
 
 
 @pytest.fixture(scope="module")

@@ -139,6 +139,32 @@ def graphs(kind: str, make: Callable[[], bytes]) -> Callable[[Path], Attempt]:
     return prepare
 
 
+def micro_tflite() -> bytes:
+    """A file for TFLite Micro in which each encoding is decoded."""
+    from layer_graphs import VECTOR, layer_graph
+
+    from compressor.exporters.tflite import decode_codes, graph as graphs
+
+    graph = layer_graph(VECTOR, np.ones((2, 4), np.float32), None, (4,))
+    values = (np.arange(60).reshape(4, 15) % 7 - 3).astype(np.int8)
+    number = graphs.schema().BuiltinOperator.CUSTOM
+    code = graphs.schema().OperatorCodeT(number, decode_codes.OPERATOR, 1, number)
+    graph.operatorCodes.append(code)
+    for writer in (decode_codes.pruned, decode_codes.tabled, decode_codes.huffman):
+        coded = writer(values)
+        assert coded is not None
+        operator = graphs.schema().OperatorT(opcodeIndex=len(graph.operatorCodes) - 1)
+        stored = (np.frombuffer(raw, np.uint8) for raw in (coded.stream, coded.ancillary))
+        constants = [
+            graphs.add_tensor(graph, None, raw.shape, raw.dtype, values=raw) for raw in stored
+        ]
+        operator.inputs = np.array(constants, np.int32)
+        result = graphs.add_tensor(graph, None, values.shape, values.dtype)
+        operator.outputs = np.array([result], np.int32)
+        graphs.main(graph).operators.append(operator)
+    return graphs.write_graph(graph)
+
+
 def stock_tflite() -> bytes:
     """A file of the stock converter."""
     from compressor.foundation import quiet_tensorflow
@@ -294,6 +320,7 @@ def emptied(folder: Path) -> Path:
 
 TARGETS: dict[str, Target] = {
     "tflite": Target(contents("tflite", small_tflite), 4, quick=3000),
+    "tflite-micro": Target(contents("tflite", micro_tflite), 2, quick=600),
     "onnx": Target(contents("onnx", small_onnx), 3, quick=3000),
     "graphs-tflite": Target(graphs("tflite", small_tflite), 2),
     "graphs-onnx": Target(graphs("onnx", small_onnx), 2),

@@ -17,8 +17,7 @@ from compressor.errors import CheckFailedError, UsageError
 from compressor.exporters.request import ExportedFile, Request
 from compressor.exporters.tflite import decode_codes, graph as graphs
 from compressor.exporters.tflite.decode_codes import OPERATOR, Coded
-from compressor.exporters.tflite.micro_operators import check_operators
-from compressor.exporters.tflite.operators import needs
+from compressor.exporters.tflite.operators import check_runtime, needs
 from compressor.exporters.tflite.reading import read_tflite
 from compressor.exporters.tflite.weights import constants, unchanged
 
@@ -85,7 +84,7 @@ def finished(
     """
     dense = graphs.copied(plain)
     make_lean(dense)
-    check_operators(dense)
+    check_runtime(dense, RUNTIME)
     chosen, content = _chosen(dense, request)
     _check_values(chosen, content)
     bits = request.value_bits

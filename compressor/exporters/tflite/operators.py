@@ -13,7 +13,7 @@ from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.decode_codes import OPERATOR
 from deploy.operator_table import find_table
 
-_CHECKED = {"tflite-runtime": "2.14.0"}
+_CHECKED = {"tflite-runtime": "2.14.0", "tflite-micro": "0.dev20261023182759"}
 """runtime -> the version whose measured operators an export is checked against; not LiteRT,
 which is as new as the converter"""
 
@@ -58,7 +58,7 @@ def check_runtime(graph: Any, runtime: str) -> None:
         for operator in subgraph.operators or []:
             name = graphs.operator_name(graph, operator)
             types = {graphs.type_name(subgraph.tensors[i]) for i in graphs.indices(operator.inputs)}
-            if name in _FLOAT_ONLY[runtime] and "INT8" in types:
+            if name in _FLOAT_ONLY.get(runtime, ()) and "INT8" in types:
                 raise ModelError(
                     f"{release} does not have this operator in int8",
                     value=name,

@@ -17,8 +17,8 @@ from deploy.profile import PROFILES, DeviceProfile, read_profile
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "devices.md"
 NAMES = [
-    *("android-arm64", "browser", "jetson-orin", "linux-gpu", "linux-x86-64"),
-    *("raspberrypi-3", "raspberrypi-4"),
+    *("android-arm64", "browser", "esp32-s3-tflm", "jetson-orin", "linux-gpu", "linux-x86-64"),
+    *("nrf52840-tflm", "raspberrypi-3", "raspberrypi-4", "rp2040-tflm"),
 ]
 
 
@@ -56,6 +56,7 @@ def test_a_browser_and_an_app_have_no_python_and_a_gpu_device_has_a_gpu():
     assert {profile.name for profile in devices.known() if not profile.pythons} == {
         "android-arm64",
         "browser",
+        *("esp32-s3-tflm", "nrf52840-tflm", "rp2040-tflm"),
     }
     assert {profile.name for profile in devices.known() if profile.gpu} == {
         "jetson-orin",

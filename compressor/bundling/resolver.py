@@ -1,12 +1,8 @@
-"""The operators of TFLite Micro, and what adds each to a program's resolver."""
+"""What adds each operator of TFLite Micro to a program's resolver."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from compressor.errors import ModelError
 from compressor.exporters.tflite.decode_codes import OPERATOR
-from compressor.exporters.tflite.operators import needs
 
 METHODS = (
     *("Abs", "Add", "AddN", "ArgMax", "ArgMin", "AssignVariable", "AveragePool2D"),
@@ -25,7 +21,7 @@ METHODS = (
     *("TransposeConv", "UnidirectionalSequenceLSTM", "Unpack", "VarHandle", "While"),
     "ZerosLike",
 )
-"""AddMETHOD of MicroMutableOpResolver: those that the PyPI wheel registers"""
+"""AddMETHOD of MicroMutableOpResolver, for the operators of the measured table"""
 
 _PLAIN = {method.upper(): f"Add{method}" for method in METHODS}
 
@@ -35,14 +31,3 @@ def resolver_method(operator: str) -> str | None:
     if operator == OPERATOR:
         return "AddDecode"
     return _PLAIN.get(operator.replace("_", ""))
-
-
-def check_operators(graph: Any) -> None:
-    """Raise ModelError where TFLite Micro does not have an operator of a ModelT."""
-    for name in needs(graph):
-        if resolver_method(name) is None:
-            raise ModelError(
-                "tflite-micro does not have this operator",
-                value=name,
-                hint="export for litert, or replace the layer that needs it",
-            )
