@@ -176,6 +176,7 @@ def export_all(
     of one that could not be made or did not pass it has `error` and `exit_code`.
     """
     listener = listener or SilentListener()
+    check_choice("aim", optimize, ("size", "latency"))
     graph = artifact_format(Path(model)) if is_graph_file(model) else None
     if runtimes is None:
         runtimes = tuple(FORMATS.values()) if graph is None else (FORMATS[graph],)

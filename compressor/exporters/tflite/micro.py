@@ -77,24 +77,24 @@ def finished(
 ) -> ExportedFile:
     """The file of a ModelT, which is not changed; `names` are those of the model's weights.
 
-    Ensures: it has the values of `plain`, and is no larger than its `origin`, which has them dense.
-    For the latency all weights are dense; for the RAM those are encoded with which the arena, as
-    `request.arena` measures it, stays below `MOST_ARENA` times that of dense weights. Raises
-    ModelError for an operator that the runtime does not have.
+    Ensures: it has the values of `plain`, which is its `origin`, and is no larger than with dense
+    weights. For the latency all weights are dense; for the RAM those are encoded with which the
+    arena, as `request.arena` measures it, stays below `MOST_ARENA` times that of dense weights.
+    Raises ModelError for an operator that the runtime does not have.
     """
     dense = graphs.copied(plain)
     make_lean(dense)
     check_runtime(dense, RUNTIME)
     chosen, content = _chosen(dense, request)
     _check_values(chosen, content)
-    bits = request.value_bits
-    origin, file = (_file(dense, names, some, inputs, bits) for some in ((), chosen))
-    measure = request.arena or (lambda _: None)
+    file = _file(dense, names, chosen, inputs, request.value_bits)
+    whole, measure = graphs.write_graph(dense), request.arena or (lambda _: None)
     details = {
-        "dense_file_bytes": len(origin.content),
-        "arena_bytes": measure(file.content),
-        "dense_arena_bytes": measure(origin.content),
+        "dense_file_bytes": len(whole),
+        "arena_bytes": measure(content),
+        "dense_arena_bytes": measure(whole),
     }
+    origin = ExportedFile(graphs.write_graph(plain), inputs, (), {})
     return dataclasses.replace(file, origin=origin, notes=tuple(notes), details=details)
 
 
