@@ -44,7 +44,8 @@ def describe_graph_file(
     kernels do.
     """
     made = MadeInputs.within(input_range)
-    with GraphJob(path, data, labels=labels, input_size=input_size, made=made) as job:
+    options = {"labels": labels, "input_size": input_size, "made": made, "runtime": runtime}
+    with GraphJob(path, data, **options) as job:  # type: ignore[arg-type]
         checked = job.on_test(job.as_it_came(runtime))
         if not checked.verdict.passed or checked.vectors is None:
             what = f"the file does not compute in {checked.facts['runtime']} what it says"
