@@ -151,11 +151,15 @@ def _chosen(dense: Any, request: Request) -> tuple[list[_Weight], bytes]:
     if request.encoding == "dense" or (request.encoding is None and request.optimize == "latency"):
         return chosen, best
     measure = request.arena if request.optimize == "ram" and request.encoding is None else None
-    limit = MOST_ARENA * ((measure and measure(best)) or 0)
+    limit = MOST_ARENA * (measure(best) or 0) if measure else 0
+
+    def fits(content: bytes) -> bool:
+        return not measure or 0 < (measure(content) or 0) <= limit
+
     weights = _weights(dense, request.encoding)
     for weight in sorted(weights, key=lambda weight: -weight.saved):
         content = graphs.write_graph(_encoded(dense, [*chosen, weight]))
-        if len(content) < len(best) and (not measure or (measure(content) or limit + 1) <= limit):
+        if len(content) < len(best) and fits(content):
             chosen.append(weight)
             best = content
     return chosen, best
@@ -245,8 +249,8 @@ def _check_values(chosen: Sequence[_Weight], content: bytes) -> None:
     """Raise CheckFailedError where our reader does not find the values that were to be written."""
     found = read_tflite(content).subgraphs[0].decoded
     count = sum(len(weight.users) for weight in chosen)
-    given = {weight.values.tobytes() for weight in chosen}
-    if len(found) != count or {one.values.tobytes() for one in found} != given:
+    known = [any(np.array_equal(one.values, weight.values) for weight in chosen) for one in found]
+    if len(found) != count or not all(known):
         raise CheckFailedError("the encoded weights are not those of the model", value=count)
 
 
@@ -266,7 +270,8 @@ def _file(
             one = coded[index].coded
             scales = tensor.bytes - values.nbytes
             tensor = dataclasses.replace(tensor, encoding=one.kind, bytes=one.bytes + scales)
-        if tensor.values == "int8" and bits < 8 and values.ndim > 1:
+        few = bits < 8 and values.ndim > 1 and np.abs(values).max(initial=0) < 2 ** (bits - 1)
+        if tensor.values == "int8" and few:
             tensor = dataclasses.replace(tensor, values=f"int{bits}")
         tensors.append(tensor)
     described = tuple(sorted(tensors, key=lambda tensor: (-tensor.bytes, tensor.name)))
