@@ -12,6 +12,7 @@ import numpy as np
 from compressor.bundling.resolver import resolver_method
 from compressor.errors import BundleError, UsageError
 from compressor.exporters.c.text import commented, identifier
+from compressor.exporters.request import MICRO
 from compressor.runtimes import Runner
 from deploy.artifact import Artifact
 from deploy.artifact_parts import Port
@@ -19,7 +20,6 @@ from deploy.profile import DeviceProfile
 from deploy.vectors import CheckVectors
 
 FOLDER = "firmware/"
-RUNTIME = "tflite-micro"
 EXAMPLES = 4
 """check vectors in the sources: they lie in the program's flash"""
 _ALIGNMENT = 16
@@ -149,7 +149,7 @@ def firmware_members(
             common,
             arena=arena,
             machine=machine,
-            runtime=RUNTIME,
+            runtime=MICRO,
             version=version,
             count=len(artifact.needs),
             calls=calls,
@@ -164,7 +164,7 @@ def _arena(file: str, model: bytes) -> tuple[int, str, str]:
     from compressor.foundation import temporary_folder
     from deploy import describe_machine
 
-    with temporary_folder("compressor-arena-") as folder, Runner(RUNTIME, threads=1) as runner:
+    with temporary_folder("compressor-arena-") as folder, Runner(MICRO, threads=1) as runner:
         path = folder / "model.tflite"
         path.write_bytes(model)
         facts = runner.load(path)

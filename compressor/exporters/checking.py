@@ -20,7 +20,7 @@ from compressor.exporters import parity
 from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.parity import Reference
 from compressor.exporters.processes import Processes
-from compressor.exporters.request import ExportedFile, Request
+from compressor.exporters.request import MICRO, ExportedFile, Request
 from compressor.exporters.rounding import Rounder
 from compressor.exporters.speed import Speed
 from compressor.exporters.verdict import Verdict
@@ -49,8 +49,6 @@ VECTORS = 16
 
 FORMATS = {"tflite": "litert", "onnx": "onnxruntime"}
 """Format -> its default runtime."""
-MICRO = "tflite-micro"
-"""The runtime of which files say how much memory they take."""
 
 VECTOR_TOLERANCE = {"none": 1e-3, "float16": 1e-2}
 OTHER_VECTOR_TOLERANCE = 2e-2

@@ -88,6 +88,11 @@ def export(
     are those of the data, without data `input_size`, (64, 64) or by the inputs' names: a TFLite
     file is fixed to them, an ONNX file is not where it is right at another size, too.
 
+    For the `runtime` tflite-micro, int8 weights have `values` of 8, 5 or 4 bits, and `optimize` may
+    be "ram": the smallest file whose arena is at most 1.1 times that of dense weights. A .tflite
+    file is then held against what TFLite Micro computes of it, where it runs it. The record has
+    `tflite`: dense_file_bytes, and arena_bytes and dense_arena_bytes as they were measured.
+
     `data` gives the examples to choose on (its validation set), the calibration of int8, and the
     test examples, which report on the artefact and decide nothing; by default the embedded MNIST,
     for a model that was trained on it.

@@ -17,7 +17,6 @@ from compressor.exporters.checking import (
     CALIBRATION,
     CHOSEN_ON,
     FORMATS,
-    MICRO,
     PLAIN,
     PLAIN_MACS,
     RANDOM_INPUTS,
@@ -30,7 +29,7 @@ from compressor.exporters.graph_inputs import check_ports, draw, output_widths, 
 from compressor.exporters.made_inputs import CALIBRATED, MadeInputs
 from compressor.exporters.parity import Reference
 from compressor.exporters.processes import Processes
-from compressor.exporters.request import ExportedFile, Request, checked_labels
+from compressor.exporters.request import MICRO, ExportedFile, Request, checked_labels
 from compressor.models import (
     InputSize,
     Objective,

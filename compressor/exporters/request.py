@@ -21,6 +21,9 @@ QUANTIZATIONS: tuple[Quantize, ...] = (
     *("none", "float16", "dynamic", "int8", "int4", "codebook", "ternary"),
 )
 
+MICRO = "tflite-micro"
+"""The runtime of which files say how much memory they take."""
+
 ROUNDINGS: tuple[Rounding, ...] = ("nearest", "reconstruct")
 ROUNDED: tuple[Quantize, ...] = ("int8", "int4", "codebook", "ternary")
 """The quantisations whose weights can be rounded by what enters the layers."""

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import RunDirectoryError, UsageError
-from compressor.exporters.checking import FORMATS, MICRO
+from compressor.exporters.checking import FORMATS
 from compressor.exporters.graph_file import is_graph_file
 from compressor.exporters.inspection import artifact_format
-from compressor.exporters.request import ROUNDED, ROUNDINGS
+from compressor.exporters.request import MICRO, ROUNDED, ROUNDINGS
 from compressor.runs import artefact_path, artefact_stem, model_to_shrink
 from compressor.runtimes import find, python_of
 

@@ -15,7 +15,7 @@ from compressor import export, runtimes
 from compressor.errors import CheckFailedError, CheckpointError, ModelError, UsageError
 from compressor.exporters.graph_job import GraphJob
 from compressor.exporters.inspection import describe_content
-from compressor.exporters.request import ExportedFile, Request
+from compressor.exporters.request import MICRO, ExportedFile, Request
 from compressor.exporters.targets import check_for_micro
 from compressor.exporters.tflite import decode_codes, fewer_bits, graph as graphs, micro
 from compressor.exporters.tflite.decode_codes import Coded
@@ -27,7 +27,6 @@ from compressor.exporters.tflite.tensor_reading import TYPES
 from compressor.report import export_text
 from compressor.runtimes import Runner
 
-MICRO = micro.RUNTIME
 WRITERS = (decode_codes.pruned, decode_codes.tabled, decode_codes.huffman)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 
 from compressor.errors import UsageError
 from compressor.exporters import tracing
-from compressor.exporters.request import EncodedTensor, ExportedFile, Request
+from compressor.exporters.request import MICRO, EncodedTensor, ExportedFile, Request
 from compressor.models import input_names
 
 
@@ -62,7 +62,7 @@ def export_graph(content: bytes, request: Request, inputs: tuple[str, ...]) -> E
 def _check(request: Request) -> None:
     from compressor.exporters.tflite import micro, weights
 
-    if request.runtime == micro.RUNTIME:
+    if request.runtime == MICRO:
         micro.check(request)
         return
     if request.quantize in ("codebook", "ternary"):
@@ -112,7 +112,7 @@ def _finished(
     """The file of a ModelT, whose weights have the names that were `found` in each subgraph."""
     from compressor.exporters.tflite import graph, micro, operators, passes, weights
 
-    if request.runtime == micro.RUNTIME:
+    if request.runtime == MICRO:
         return micro.finished(plain, found[0], request, inputs, given)
     passes.shorten_names(plain, found)
 

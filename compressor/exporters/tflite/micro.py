@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from compressor.errors import CheckFailedError, UsageError
-from compressor.exporters.request import ExportedFile, Request
+from compressor.exporters.request import MICRO, ExportedFile, Request
 from compressor.exporters.tflite import decode_codes, graph as graphs
 from compressor.exporters.tflite.decode_codes import OPERATOR, Coded
 from compressor.exporters.tflite.operators import check_runtime, needs
 from compressor.exporters.tflite.reading import read_tflite
 from compressor.exporters.tflite.weights import constants, unchanged
 
-RUNTIME = "tflite-micro"
 ENCODINGS = {
     "dense": "every value, one after another",
     "lut": "a table of the distinct values, and an index for each; decoded at every run",
@@ -59,13 +58,13 @@ def check(request: Request) -> None:
     """Raise UsageError for what TFLite Micro does not have."""
     if request.quantize not in ("none", "int8"):
         raise UsageError(
-            f"{RUNTIME} computes in int8 or float32",
+            f"{MICRO} computes in int8 or float32",
             value=request.quantize,
             hint="choose --quantize int8",
         )
     if request.encoding is not None and request.encoding not in ENCODINGS:
         hint = f"choose one of {', '.join(ENCODINGS)}"
-        raise UsageError(f"{RUNTIME} has no such encoding", value=request.encoding, hint=hint)
+        raise UsageError(f"{MICRO} has no such encoding", value=request.encoding, hint=hint)
 
 
 def finished(
@@ -84,7 +83,7 @@ def finished(
     """
     dense = graphs.copied(plain)
     make_lean(dense)
-    check_runtime(dense, RUNTIME)
+    check_runtime(dense, MICRO)
     chosen, content = _chosen(dense, request)
     _check_values(chosen, content)
     file = _file(dense, names, chosen, inputs, request.value_bits)
