@@ -53,8 +53,8 @@ class GraphJob(Job):
     TFLite Micro in that one, if it runs the file. All its outputs are compared, and the first of
     scores, (n, classes), gives classes. Arguments as of `ExportJob`. Raises CheckpointError for a
     damaged file, ModelError for one without such an output, or whose outputs are no numbers,
-    CheckFailedError where the runtime
-    refuses it, DataError where the data do not fit it, and UsageError as `ExportJob` does.
+    CheckFailedError where the runtime refuses it, DataError where the data do not fit it, and
+    UsageError as `ExportJob` does.
     """
 
     def __init__(
