@@ -10,6 +10,9 @@ from compressor.runs import check_schema, check_version, load_schema, read_docum
 from compressor.searching.goal import Goal
 from compressor.searching.trials import Trial
 
+SEARCH = "search.json"
+DENSE, ARTEFACTS = "dense", "artefacts"
+"""Steps of a search."""
 SEARCH_SCHEMA = "compressor.search"
 SEARCH_SCHEMA_VERSION = 1
 

@@ -24,7 +24,8 @@ from compressor.pruning import PruningSpec
 from compressor.remote import SshHost
 from compressor.runs import RunDirectory, is_finished, model_digest, read_record
 from compressor.runtimes import find
-from compressor.searching.document import best_first, search_document
+from compressor.searching.allocation import stored_bytes
+from compressor.searching.document import ARTEFACTS, DENSE, SEARCH, best_first, search_document
 from compressor.searching.finishing import finish
 from compressor.searching.goal import Goal
 from compressor.searching.options import TIME_BUDGET, check_runtimes
@@ -32,8 +33,6 @@ from compressor.searching.recipe import Recipe
 from compressor.searching.trials import Budget, Trial, name_of
 from deploy import describe_machine
 
-SEARCH = "search.json"
-_DENSE, _ARTEFACTS = "dense", "artefacts"
 _EXPORTED = 3
 _CALIBRATION = 2048
 _LEVELS = {"channel": (0.25, 0.5, 0.75), "weight": (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)}
@@ -117,7 +116,7 @@ class _GraphSearch:
         self._done: list[Trial] = []
         self._format = find(goal.runtimes[0]).format
         listener.stage("measure the model")
-        self._dense = self._step(_DENSE, (), lambda _: self._measured())
+        self._dense = self._step(DENSE, (), lambda _: self._measured())
         self._floor = goal.floor(self._dense["validation_accuracy"], self._dense["examples"])
 
     def run(self) -> dict[str, Any]:
@@ -125,15 +124,15 @@ class _GraphSearch:
         for base in (None, narrow) if narrow is not None else (None,):
             self._ladder(base, "weight")
         chosen = best_first(self._done, self._goal, self._floor)[:_EXPORTED]
-        whole = Trial(_DENSE, (), self._source.parent, self._dense)
+        whole = Trial(DENSE, (), self._source.parent, self._dense)
         models = [(trial, self._model(trial)) for trial in chosen]
         config = {"trials": [trial.name for trial in chosen], "goal": self._goal.describe()}
-        path = self._run.path / _ARTEFACTS
+        path = self._run.path / ARTEFACTS
         stale = is_finished(path) and any(
             read_record(path)["config"].get(key) != value for key, value in config.items()
         )
         found = self._run.step(
-            _ARTEFACTS,
+            ARTEFACTS,
             lambda here: finish(
                 here,
                 dict.fromkeys(self._goal.runtimes, self._content),
@@ -231,10 +230,12 @@ class _GraphSearch:
         model = kind.open_model(content)
         kernels = [values for values, _ in kind.kernels_of(model).values()]
         weights = sum(values.size for values in kernels)
+        left = [int(np.count_nonzero(values)) for values in kernels]
         return {
             "parameters": weights,
             "weights": weights,
-            "nonzeros": sum(int(np.count_nonzero(values)) for values in kernels),
+            "nonzeros": sum(left),
+            "kernel_bytes": sum(map(stored_bytes, [values.size for values in kernels], left)),
             "macs": kind.multiply_accumulates(model),
         }
 

@@ -31,7 +31,7 @@ from compressor.runs import (
     read_record,
 )
 from compressor.searching import steps
-from compressor.searching.document import best_first, search_document
+from compressor.searching.document import ARTEFACTS, DENSE, SEARCH, best_first, search_document
 from compressor.searching.evolution import Evolution
 from compressor.searching.finishing import dense_files, finish
 from compressor.searching.goal import Goal
@@ -61,10 +61,7 @@ from compressor.searching.trials import Budget, Trial, Trials
 from deploy import describe_machine
 
 SEARCH_SUFFIX = "-search"
-SEARCH = "search.json"
-_ARTEFACTS = "artefacts"
-_DENSE, _DENSE_FILES = "dense", "dense-files"
-_EXPORTED = 3
+_DENSE_FILES, _EXPORTED = "dense-files", 3
 
 
 def search(
@@ -96,8 +93,8 @@ def search(
     default 600, or without end where `trials` are given) or the number of `trials` are used up.
     `max_steps` limits each training. It is done in this process, by so many `workers`, processes of
     this machine, or by those of the Dask `cluster` at tcp://HOST:PORT. A trial that takes longer
-    than `trial_limit` seconds, by default half of the time budget, fails. All is chosen on
-    validation examples; test examples are run once, at the end.
+    than `trial_limit` seconds, by default half of the time budget, fails. Test examples are run
+    once, at the end; all is chosen on validation examples.
 
     The same call goes on where an earlier one was stopped, also with another goal or budget. The
     result does not depend on that if `trials` are limited, not the time. Returns the document that
@@ -113,10 +110,10 @@ def search(
     place = None if host is None else SshHost.of(host)
     folder = output_directory(Path(model), output, SEARCH_SUFFIX)
     if is_graph(Path(model)):
-        trained = {"workers": workers, "cluster": cluster, "trial_limit": trial_limit}
-        check_untrained(Path(model), evolution, max_steps=max_steps, **trained)
-        given = (time_budget, trials, validation, threads, place, force, listener)
-        return search_graph(Path(model), data, goal, folder, *given)
+        idle = {"workers": workers, "cluster": cluster, "trial_limit": trial_limit}
+        check_untrained(Path(model), evolution, **idle, max_steps=max_steps)
+        limits = (time_budget, trials, validation, threads, place)
+        return search_graph(Path(model), data, goal, folder, *limits, force, listener)
     source = keras_file(Path(model))
     part = TrainingData.of(needed_data(source, data), validation)
     check_runtimes(goal, place)  # before any work is done
@@ -159,7 +156,7 @@ class _Search:
         self._objective = objective_for(self._model, data.data)
         self._laboratory = Laboratory(data, how.trial_limit)
         listener.stage("measure the model")
-        self._dense = self._step(_DENSE, lambda _: measured(self._model, data, self._objective))
+        self._dense = self._step(DENSE, lambda _: measured(self._model, data, self._objective))
         examples = len(data.validation)
         self._floor = how.goal.floor(self._dense["validation_accuracy"], examples)
         cost: Cost = "macs" if how.goal.minimize == "latency" else "weights"
@@ -268,7 +265,7 @@ class _Search:
             other = any(record["config"].get(key) != value for key, value in config.items())
             # What was cut short is done anew where there is more time for it than it took.
             result, budget = record["result"], self._budget
-            left = budget.left if name == _ARTEFACTS else budget.left_for_trials
+            left = budget.left if name == ARTEFACTS else budget.left_for_trials
             cut = result.get("cut", False) and left > result["seconds"]
             if other or cut:
                 return self._run.step(name, timed, config=config, force=True)
@@ -291,7 +288,7 @@ class _Search:
 
     def _earlier(self) -> dict[str, Any] | None:
         """The artefacts of an earlier run in this directory, which stay until there are others."""
-        path = self._run.path / _ARTEFACTS
+        path = self._run.path / ARTEFACTS
         return read_record(path)["result"] if is_finished(path) else None
 
     def _holds(self, trial: Trial) -> bool:
@@ -308,14 +305,14 @@ class _Search:
             hint = "give more --time-budget" if not reasons else ""
             raise CheckFailedError(what, value=reasons[0] if reasons else None, hint=hint)
         chosen = best_first(done, self._how.goal, self._floor)[:_EXPORTED]
-        whole = Trial(_DENSE, (), self._source.parent, self._dense)
+        whole = Trial(DENSE, (), self._source.parent, self._dense)
         config = {
             "trials": [trial.name for trial in chosen],
             "goal": self._how.goal.describe(),
             "host": self._how.host and self._how.host.name,
         }
         found = self._step(
-            _ARTEFACTS,
+            ARTEFACTS,
             lambda here: finish(
                 here,
                 plain,

@@ -17,8 +17,7 @@ from deploy.errors import EngineError, MissingEngineError, RequestError
 from deploy.measurement import settle, timed
 
 _SEED = 0
-_LONGEST_LIST = 200
-_MOST_BATCHES = 64
+_LONGEST_LIST, _MOST_BATCHES = 200, 64
 T = TypeVar("T")
 
 
@@ -41,8 +40,7 @@ class Engine(abc.ABC):
     `inputs` and `outputs` are as the runtime reports them, `version` is the runtime's, `provider`
     its execution provider (ONNX Runtime), `delegate` what computes nodes in its place (TFLite),
     `arena_bytes` the memory that it needs for tensors and its own structures (TFLite Micro),
-    `device` the accelerator; `import_ms` is the time to import the runtime, `load_ms` to load the
-    artefact until it can run.
+    `device` the accelerator; `import_ms` is the time to import the runtime, `load_ms` to load it.
     """
 
     runtime: ClassVar[str]
@@ -148,7 +146,7 @@ class Engine(abc.ABC):
         arrays do not fit, EngineError if the runtime fails.
         """
         if not self.outputs:
-            raise EngineError("the artefact has no output", value="nothing to compare")
+            raise EngineError("the artefact has no output")
         arrays = self._arranged(inputs)
         rows, fixed = len(arrays[0]), self.fixed_batch()
         step = fixed or batch
@@ -172,9 +170,8 @@ class Engine(abc.ABC):
                     value=f"{output.shape} for {rows} examples",
                 )
             parts.append(_dequantized(output, self.outputs[place]))
-        if len(parts) == 1:
-            return parts[0]
-        return np.concatenate([part.reshape(rows, -1) for part in parts], axis=1)
+        flat = [part.reshape(rows, -1) for part in parts]
+        return np.concatenate(flat, axis=1) if len(parts) > 1 else parts[0]
 
     def warm_up(self, rows: Rows, *, seconds: float) -> dict[str, Any]:
         """Run until the times settle (`deploy.measurement.settle`); raises as `predict` does.

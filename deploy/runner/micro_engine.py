@@ -73,10 +73,9 @@ class TfliteMicroEngine(Engine):
         )
         return inputs, outputs
 
-    def _run(self, arrays: Sequence[np.ndarray]) -> np.ndarray:
+    def _run(self, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         self._bind(arrays)()
-        output: np.ndarray = self._interpreter.get_output(0)
-        return output
+        return [self._interpreter.get_output(place) for place in range(len(self.outputs))]
 
     def _bind(self, arrays: Sequence[np.ndarray]) -> Callable[[], Any]:
         for place, array in enumerate(arrays):
