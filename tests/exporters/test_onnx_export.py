@@ -428,3 +428,27 @@ def test_a_small_first_convolution_has_8_bits_where_that_is_smaller(keras):
     kinds = {tensor.name: tensor.values for tensor in small.tensors}
     assert kinds["conv/kernel"] == "int8" and kinds["scores/kernel"] == "float32"
     assert len(small.content) < len(plain.content) - 400
+
+
+def test_what_is_the_default_of_an_operator_is_not_in_the_file(keras):
+    layers = [
+        keras.Input((12, 12, 2)),
+        keras.layers.Conv2D(4, 3, activation="relu"),
+        keras.layers.DepthwiseConv2D(3, strides=2, padding="same"),
+        keras.layers.Conv2D(4, 3, dilation_rate=2),
+        keras.layers.Flatten(),
+        keras.layers.Dense(3),
+    ]
+    model = keras.Sequential(layers)
+    x = np.random.default_rng(0).normal(size=(5, 12, 12, 2)).astype(np.float32)
+
+    file = export(model, Request("onnxruntime"))
+
+    nodes = onnx.load_from_string(file.content).graph.node
+    found = [sorted(a.name for a in n.attribute) for n in nodes if n.op_type == "Conv"]
+    assert found == [
+        ["kernel_shape"],
+        ["group", "kernel_shape", "pads", "strides"],
+        ["dilations", "kernel_shape"],
+    ]
+    np.testing.assert_allclose(outputs(file, [x]), model.predict_on_batch(x), atol=1e-5)

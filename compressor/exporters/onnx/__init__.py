@@ -23,6 +23,7 @@ from compressor.exporters.onnx.decoding import (
     choose,
     insert,
 )
+from compressor.exporters.onnx.defaults import omit_defaults
 from compressor.exporters.onnx.foreign import opset_of, standard_form
 from compressor.exporters.onnx.graphs import all_nodes, array_of
 from compressor.exporters.onnx.passes import tidy
@@ -98,6 +99,7 @@ def _finished(
     chains = _encode(proto.graph, request)
     tensors = _describe(proto.graph, chains, named)
     insert(proto.graph, chains)
+    omit_defaults(proto)
     content = _content(proto)
     needs = {one.domain or "ai.onnx": int(one.version) for one in proto.opset_import}
     return ExportedFile(content, inputs, tensors, needs, notes)
