@@ -17,6 +17,7 @@ _KEPT, _APART = 4, 1.5
 narrower"""
 _MULTIPLE = 8
 _WORST = 1e9
+_POWER = 0.6
 _WORK = 1.5
 """For the size: a share s of the weights goes with at most s^(1 / 1.5) of the multiply-accumulates.
 Weights of a first convolution are few and their products many, so that it would stay wide, and all
@@ -39,11 +40,13 @@ class Proposals:
         self._scores: dict[tuple[int, ...], float] = {}
 
     def under(self, share: float) -> dict[str, Any]:
-        """The best widths that cost at most this share of the dense model's, the best first.
+        """Widths that cost at most this share of the dense model's, the first with the best score.
 
         A JSON object: `candidates` (widths, score in nats, cost; none where a single channel of
-        each costs more), of which any two differ clearly, since training may judge otherwise;
-        `evaluations`, and `cut`, whether time ended before the evolution did.
+        each costs more); `evaluations`, and `cut`, whether time ended before the evolution did.
+        Any two candidates differ clearly, and one has all widths to about the same power, as those
+        who design networks choose: training may judge otherwise than the score, which likes wide
+        layers behind narrow ones.
         """
         structure = self._structure()
         seen: dict[tuple[int, ...], float] = {}
@@ -66,14 +69,16 @@ class Proposals:
             return seen[key]
 
         try:
-            # All widths in the same proportion, to begin with.
-            first = [np.ones(len(structure.widths))]
+            # All widths in the same proportion, and to about the same power, to begin with.
+            first = [np.full(len(structure.widths), power) for power in (1.0, _POWER)]
             self._evolution.minimise(
                 objective, first, len(structure.widths), self._seed, self._may_go_on
             )
         finally:
             structure.restore()
-        best = _distinct(sorted(seen.items(), key=lambda pair: (pair[1], pair[0])))
+        ranked = sorted(seen.items(), key=lambda pair: (pair[1], pair[0]))
+        even = tuple(self._widths(first[1], share).values())
+        best = _distinct([*ranked[:1], *((w, s) for w, s in ranked if w == even), *ranked[1:]])
         named = [(dict(zip(structure.widths, key, strict=True)), score) for key, score in best]
         candidates = [
             {"widths": widths, "score": score, "cost": self._costs(widths)}

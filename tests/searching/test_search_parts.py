@@ -277,6 +277,12 @@ def test_a_first_convolution_that_has_few_weights_gets_narrow_with_the_others(ke
 
     found = Proposals(lambda: structure, "weights", how, 0).under(0.1)["candidates"]
 
+    # One of them has no layer that is far narrower than the others, in proportion.
+    powers = [
+        [np.log(width) / np.log(structure.widths[name]) for name, width in one["widths"].items()]
+        for one in found
+    ]
+    assert min(max(one) - min(one) for one in powers) < 0.25
     for one in found:
         assert structure.macs(one["widths"]) <= 0.1 ** (1 / 1.5) * structure.macs(structure.widths)
         assert one["cost"] <= 0.1 * structure.weights(structure.widths)
