@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import logging
@@ -103,17 +104,17 @@ class Cluster:
         seen, refused = set(self._workers), set[str]()
         last = time.monotonic()
         while not self._gone.wait(_INTERVAL):
-            try:
+            answered = False
+            # A scheduler that does not answer, whatever the reason, may do so again.
+            with contextlib.suppress(Exception):
                 there = self._listed()
                 new = set(there) - seen
                 refused |= {name for name in new if self._difference([name])}
-            except Exception:  # the scheduler does not answer, whatever the reason
-                there, new = {}, set()
-            self._workers = {n: w for n, w in there.items() if n not in refused}
-            seen |= new
-            for name in new - refused:
-                pool.add(ClusterWorker(self, name))
-            if self._workers:
+                self._workers = {n: w for n, w in there.items() if n not in refused}
+                for name in new - refused:
+                    pool.add(ClusterWorker(self, name))
+                seen, answered = set(there), True
+            if answered and self._workers and pool.is_served:
                 last = time.monotonic()
             elif time.monotonic() - last > _PATIENCE and not self._gone.is_set():
                 what = "the cluster has lost its workers"

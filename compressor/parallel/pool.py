@@ -88,7 +88,7 @@ class Pool:
         arguments: tuple[Any, ...] = (),
         limit: float | None = None,
     ) -> None:
-        self.count, self.limit = crew.count, limit
+        self.count, self.limit, self.preparing = crew.count, limit, _PREPARING
         self._crew = crew
         self._token = uuid.uuid4().hex
         self._preparation = self._token, preparation, arguments
@@ -131,6 +131,11 @@ class Pool:
         self._threads.append(thread)
         thread.start()
 
+    @property
+    def is_served(self) -> bool:
+        """Whether any worker takes calls."""
+        return any(thread.is_alive() for thread in self._threads)
+
     def fail(self, error: BaseException) -> None:
         """Let everything that is not done raise `error`: nobody will do it."""
         self._failed = error
@@ -153,6 +158,9 @@ class Pool:
                 break
             if job.future.done():
                 continue
+            if not worker.is_there():
+                self._jobs.put((number, job))
+                break
             try:
                 if not prepared:
                     self._prepare(worker)
@@ -183,7 +191,7 @@ class Pool:
 
     def _prepare(self, worker: Worker) -> None:
         try:
-            self._wait(worker, _PREPARING, prepare, *self._preparation)
+            self._wait(worker, self.preparing, prepare, *self._preparation)
         except (_LostError, _TooLongError):
             raise
         except BaseException as error:  # so it would be in the other workers

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import multiprocessing
+from concurrent.futures import Future, ThreadPoolExecutor
+from types import SimpleNamespace
 
 import dry_work
 import pytest
@@ -77,6 +79,63 @@ def test_what_cannot_be_prepared_fails_every_call():
         for future in futures:
             with pytest.raises(ValueError, match="cannot be prepared"):
                 future.result()
+
+
+class _Worker:
+    """A worker in a thread of this process, which is there or not."""
+
+    lost = ()
+
+    def __init__(self, there):
+        self.there, self.threads = there, ThreadPoolExecutor(1)
+
+    def executor(self):
+        assert self.there
+        return self.threads
+
+    def is_there(self):
+        return self.there
+
+    def end(self):
+        return False
+
+    def abandon(self):
+        pass
+
+    def close(self):
+        self.threads.shutdown(wait=False)
+
+
+class _Crew:
+    count = threads = 1
+
+    def __init__(self, *workers):
+        self.workers = workers
+
+    def start(self, pool):
+        for worker in self.workers:
+            pool.add(worker)
+
+
+def test_workers_that_are_gone_cost_a_call_nothing():
+    gone = [_Worker(False) for _ in range(5)]
+    with Pool(_Crew(*gone), dry_work.prepared, ("data",)) as pool:
+        answers = [pool.submit(dry_work.answer, number) for number in range(5)]
+        pool.add(_Worker(True))
+
+        assert [answer.result()[1] for answer in answers] == [0, 1, 2, 3, 4]
+
+
+def test_a_worker_that_cannot_be_ended_is_not_used_again():
+    stuck = _Worker(True)
+    stuck.threads = SimpleNamespace(submit=lambda *_: Future(), shutdown=lambda wait: None)
+    with Pool(_Crew(stuck), dry_work.prepared, ("data",)) as pool:
+        pool.preparing = 0.0
+        with pytest.raises(WorkLostError, match="longer"):
+            pool.submit(dry_work.answer, 1).result()
+        pool.preparing = 600.0
+        pool.add(_Worker(True))
+        assert pool.submit(dry_work.answer, 1).result()[1] == 1
 
 
 @pytest.mark.parametrize(
