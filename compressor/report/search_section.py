@@ -27,7 +27,12 @@ from compressor.searching.recipe import RECIPE_SUFFIX
 
 Search = Mapping[str, Any]
 _MOST_TRIALS = 200
-_KINDS = {"narrow": "narrowed", "train": "trained", "sparse": "pruned while trained"}
+_KINDS = {
+    "narrow": "narrowed",
+    "train": "trained",
+    "sparse": "pruned while trained",
+    "prune": "pruned",
+}
 
 
 def search_lead(search: Search) -> str:
@@ -215,7 +220,9 @@ def _steps_table(trial: Mapping[str, Any]) -> Table:
     for number, step in enumerate(trial["steps"], 1):
         kind = _KINDS.get(step["kind"], form.short(step["kind"]))
         shown = [(n, form.count(w)) for n, w in step.get("widths", {}).items()]
-        shown += [(n, f"{form.percent(s)} %") for n, s in step.get("sparsity", {}).items()]
+        sparsity = step.get("sparsity", {})
+        by_layer = sparsity if isinstance(sparsity, Mapping) else {"every layer": sparsity}
+        shown += [(n, f"{form.percent(s)} %") for n, s in by_layer.items()]
         values = ", ".join(f"{form.short(name)} {value}" for name, value in shown[:40])
         rows.append([str(number), kind, values or form.NOTHING, form.known(step.get("steps"))])
     note = "Narrowed: the channels that each set of coupled layers keeps; pruned: its zeros."

@@ -57,6 +57,15 @@ def test_it_shows_the_structure_and_the_recipe(reported):
     assert "onnx.recipe.json MODEL" in text
 
 
+def test_one_sparsity_may_hold_for_every_layer(reported):
+    document = search_document()
+    document["trials"][5]["steps"] = [{"kind": "prune", "sparsity": 0.8}]
+
+    text, _ = reported(document)
+
+    assert "pruned | every layer 80.00 %" in text
+
+
 def test_a_search_that_is_not_finished_is_reported(reported):
     document = search_document() | {"state": "searching", "front": [], "recommended": {}}
 
