@@ -189,8 +189,10 @@ def _check_agreement(artifact: Artifact) -> None:
             value=f"{len(artifact.inputs)} inputs, {len(artifact.outputs)} outputs",
         )
     names = [port.name for port in artifact.inputs]
-    if len(set(names)) < len(names):
-        raise ArtifactError("two inputs have the same name", value=", ".join(names))
+    for what, ports in (("inputs", artifact.inputs), ("outputs", artifact.outputs)):
+        if len({port.name for port in ports}) < len(ports):
+            value = ", ".join(port.name for port in ports)
+            raise ArtifactError(f"two {what} have the same name", value=value)
     if sorted(names) != sorted(rule.name for rule in artifact.preprocessing):
         raise ArtifactError(
             "description.preprocessing does not match the inputs", value=", ".join(names)

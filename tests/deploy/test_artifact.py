@@ -357,3 +357,25 @@ def test_what_is_no_file_or_too_large_is_refused(tmp_path) -> None:
     refusal(read_arrays, tmp_path, 100)
     refusal(read_arrays, tmp_path / "missing", 100)
     assert "101" in refusal(read_arrays, tmp_path / "large", 100)
+
+
+def test_several_outputs_need_names_and_scores() -> None:
+    other = {**DESCRIPTION["outputs"][0], "name": "boxes", "shape": [None, 4, 7]}
+
+    both = Artifact.parse(changed(("outputs",), [other, *DESCRIPTION["outputs"]]))
+
+    assert both.outputs[0].name == "boxes"
+    refusal(Artifact.parse, changed(("outputs",), [other]))
+
+
+def test_several_outputs_are_checked_by_their_own_scales(vectors) -> None:
+    factors = np.array([1, 1, 1, 1, 1e-3], np.float32)
+    scaled = CheckVectors(vectors.inputs, vectors.outputs, 1e-3, factors)
+    raw = vectors.outputs / factors
+
+    again = CheckVectors.parse(scaled.to_bytes(), "memory")
+
+    assert again.compare(raw + np.array([0, 0, 0, 0, 0.5])).passed
+    assert not again.compare(raw + np.array([0.5, 0, 0, 0, 0])).passed
+    for broken in (factors[:4], factors * 0, factors.astype(int)):
+        refusal(CheckVectors(vectors.inputs, vectors.outputs, 1e-3, broken).to_bytes)
