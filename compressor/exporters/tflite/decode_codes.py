@@ -29,6 +29,8 @@ OPERATOR = "TFLM_DECODE"
 KINDS = ("lut", "huffman", "prune")
 """the encodings by their number in the header"""
 HEADER_BYTES = 16
+MOST_VALUES = 2**24
+"""of a weight; what decodes more is not written, and not read, as that takes much memory"""
 NO_AXIS = 15
 MOST_INDEX_BITS = 7
 FOUND = 0x8000

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -13,6 +14,7 @@ from compressor.exporters.tflite.decode_codes import (
     HEADER_BYTES,
     KINDS,
     MOST_INDEX_BITS,
+    MOST_VALUES,
     WORD_BYTES,
 )
 from compressor.exporters.tflite.file_contents import TFLiteTensor
@@ -25,6 +27,27 @@ _WINDOW = 16
 """bits that a part of a Huffman table looks at, at most"""
 _LONGEST = 64
 """bits of a Huffman word that are followed; writers keep to 15"""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Encoded:
+    """What decodes one tensor."""
+
+    stream: bytes
+    ancillary: bytes
+    count: int
+    """of values"""
+    dtype: np.dtype
+    channels: tuple[int, bool]
+    """scales of the tensor, and whether they are of its last dimension"""
+    where: str
+    """names it in errors"""
+
+    def table(self, dtype: np.dtype) -> np.ndarray:
+        raw = self.ancillary[HEADER_BYTES:]
+        if dtype == np.bool_:
+            dtype = np.dtype(np.uint8)
+        return np.frombuffer(raw[: len(raw) // dtype.itemsize * dtype.itemsize], dtype)
 
 
 def decoded(stream: bytes, ancillary: bytes, output: TFLiteTensor) -> tuple[str, np.ndarray]:
@@ -42,12 +65,11 @@ def decoded(stream: bytes, ancillary: bytes, output: TFLiteTensor) -> tuple[str,
     if output.type.name not in _TYPES or None in output.shape:
         raise damaged_tflite(f"{where}: {output.type.name} {list(output.shape)}")
     count = math.prod(size or 0 for size in output.shape)
-    if count > 8 * len(stream):
+    if count > min(8 * len(stream), MOST_VALUES):
         raise damaged_tflite(f"{where}: {count} values of {len(stream)} bytes")
-    channels = _channels(output, where)
-    dtype = np.dtype(output.type.dtype)
+    channels, dtype = _channels(output, where), np.dtype(output.type.dtype)
     read = (_lut, _huffman, _prune)[number]
-    values = read(stream, ancillary, count, dtype, channels, where)
+    values = read(_Encoded(stream, ancillary, count, dtype, channels, where))
     return KINDS[number], values.reshape([size or 0 for size in output.shape])
 
 
@@ -67,86 +89,68 @@ def _channels(output: TFLiteTensor, where: str) -> tuple[int, bool]:
     return count, last
 
 
-def _lut(
-    stream: bytes,
-    ancillary: bytes,
-    count: int,
-    dtype: np.dtype,
-    channels: tuple[int, bool],
-    where: str,
-) -> np.ndarray:
-    bits, stride = ancillary[5] & 7, ancillary[6]
-    if not 1 <= bits <= MOST_INDEX_BITS or len(stream) * 8 < count * bits:
-        raise damaged_tflite(f"{where}: {count} indices of {bits} bits in {len(stream)} bytes")
-    raw = np.unpackbits(np.frombuffer(stream, np.uint8), count=count * bits).reshape(count, bits)
+def _lut(given: _Encoded) -> np.ndarray:
+    bits, stride = given.ancillary[5] & 7, given.ancillary[6]
+    if not 1 <= bits <= MOST_INDEX_BITS or len(given.stream) * 8 < given.count * bits:
+        raise damaged_tflite(
+            f"{given.where}: {given.count} indices of {bits} bits in {len(given.stream)} bytes"
+        )
+    raw = np.unpackbits(np.frombuffer(given.stream, np.uint8), count=given.count * bits).reshape(
+        given.count, bits
+    )
     indices = np.packbits(raw, axis=1)[:, 0].astype(np.int64) >> (8 - bits)
-    number, last = channels
-    each = np.arange(count)
-    indices += stride * (each % number if last else each // max(count // number, 1))
-    table = _table(ancillary, dtype, where)
-    if count and int(indices.max()) >= len(table):
-        raise damaged_tflite(f"{where}: value {int(indices.max())} of a table of {len(table)}")
+    number, last = given.channels
+    each = np.arange(given.count)
+    indices += stride * (each % number if last else each // max(given.count // number, 1))
+    table = given.table(given.dtype)
+    if given.count and int(indices.max()) >= len(table):
+        raise damaged_tflite(
+            f"{given.where}: value {int(indices.max())} of a table of {len(table)}"
+        )
     return table[indices]
 
 
-def _prune(
-    stream: bytes,
-    ancillary: bytes,
-    count: int,
-    dtype: np.dtype,
-    channels: tuple[int, bool],
-    where: str,
-) -> np.ndarray:
-    mask = np.unpackbits(np.frombuffer(stream, np.uint8), count=count).astype(bool)
-    stored, table = int(np.count_nonzero(mask)), _table(ancillary, dtype, where)
+def _prune(given: _Encoded) -> np.ndarray:
+    mask = np.unpackbits(np.frombuffer(given.stream, np.uint8), count=given.count).astype(bool)
+    stored, table = int(np.count_nonzero(mask)), given.table(given.dtype)
     if stored > len(table):
-        raise damaged_tflite(f"{where}: {stored} values in a table of {len(table)}")
-    values = np.zeros(count, dtype)
+        raise damaged_tflite(f"{given.where}: {stored} values in a table of {len(table)}")
+    values = np.zeros(given.count, given.dtype)
     values[mask] = table[:stored]
     return values
 
 
-def _table(ancillary: bytes, dtype: np.dtype, where: str) -> np.ndarray:
-    raw = ancillary[HEADER_BYTES:]
-    if dtype == np.bool_:
-        dtype = np.dtype(np.uint8)
-    return np.frombuffer(raw[: len(raw) // dtype.itemsize * dtype.itemsize], dtype)
-
-
-def _huffman(
-    stream: bytes,
-    ancillary: bytes,
-    count: int,
-    dtype: np.dtype,
-    channels: tuple[int, bool],
-    where: str,
-) -> np.ndarray:
-    wide, first = bool(ancillary[5] & 1), (ancillary[5] >> 4) + 1
-    entries = _table(ancillary, np.dtype("<u4" if wide else "<u2"), where).astype(np.int64)
-    if dtype != np.int8 and not (wide and dtype == np.int16):
-        raise damaged_tflite(f"{where}: words that stand for {dtype}")
-    if len(stream) % WORD_BYTES or len(entries) < 2**first:
-        reason = f"{len(stream)} bytes, and a table of {len(entries)} for {first} bits"
-        raise damaged_tflite(f"{where}: {reason}")
-    total = 8 * len(stream)
-    bits = np.unpackbits(np.frombuffer(stream, np.uint8))
-    found = np.zeros(count, np.int64)
+def _huffman(given: _Encoded) -> np.ndarray:
+    wide, first = bool(given.ancillary[5] & 1), (given.ancillary[5] >> 4) + 1
+    entries = given.table(np.dtype("<u4" if wide else "<u2")).astype(np.int64)
+    if given.dtype != np.int8 and not (wide and given.dtype == np.int16):
+        raise damaged_tflite(f"{given.where}: words that stand for {given.dtype}")
+    if len(given.stream) % WORD_BYTES or len(entries) < 2**first:
+        reason = f"{len(given.stream)} bytes, and a table of {len(entries)} for {first} bits"
+        raise damaged_tflite(f"{given.where}: {reason}")
+    total = 8 * len(given.stream)
+    bits = np.unpackbits(np.frombuffer(given.stream, np.uint8))
+    found = np.zeros(given.count, np.int64)
     done = place = 0
-    while done < count:
+    while done < given.count:
         if place >= total:
-            raise damaged_tflite(f"{where}: its words end after {done} of {count} values")
+            raise damaged_tflite(
+                f"{given.where}: its words end after {done} of {given.count} values"
+            )
         symbols, lengths, ends = _words(bits, place, entries, first, 27 if wide else 11)
         chain: list[int] = []
         at, size = 0, len(symbols)
         steps = lengths.tolist()
-        while at < size and done + len(chain) < count:
+        while at < size and done + len(chain) < given.count:
             if steps[at] <= 0 or place + ends[at] > total:
-                raise damaged_tflite(f"{where}: no word begins at bit {place + at} of {total}")
+                raise damaged_tflite(
+                    f"{given.where}: no word begins at bit {place + at} of {total}"
+                )
             chain.append(at)
             at += steps[at]
         found[done : done + len(chain)] = symbols[chain]
         done, place = done + len(chain), place + at
-    return found.astype(np.uint16).astype(np.int16).astype(dtype)
+    return found.astype(np.uint16).astype(np.int16).astype(given.dtype)
 
 
 def _words(

@@ -190,6 +190,8 @@ def _decodable(graph: Any, index: int, values: np.ndarray) -> bool:
     given = tensor.quantization
     if graphs.type_name(tensor) not in ("INT8", "FLOAT32") or values.ndim < 2:
         return False
+    if values.size > decode_codes.MOST_VALUES:
+        return False
     if given is None:
         return values.dtype == np.float32
     return not given.zeroPoint.any() and given.quantizedDimension in (0, values.ndim - 1)
