@@ -125,7 +125,7 @@ def package(
         packed = pack_members(manifest, members, key)
         content = write_container(packed)
     # Of sources only the model goes into the flash of a device.
-    if kind != "firmware" and len(content) > profile.storage_bytes:
+    if kind != "tflite-micro" and len(content) > profile.storage_bytes:
         raise UsageError(
             f"does not fit on {profile.name}",
             value=f"the bundle has {len(content):,} bytes, the storage {profile.storage_bytes:,}",
@@ -213,9 +213,9 @@ def _members(
     if web_runtime is not None:
         raise UsageError("only a bundle for browsers takes onnxruntime-web", value=profile.name)
     if profile.runtime == "tflite-micro":
-        from compressor.bundling.firmware import firmware_members
+        from compressor.bundling.micro import micro_members
 
-        return members | firmware_members(artifact, model, parsed, profile), "firmware"
+        return members | micro_members(artifact, model, parsed, profile), "tflite-micro"
     if not profile.pythons:
         return members, "app"
     return members | bundled_runner(), "python"

@@ -47,7 +47,7 @@ Put the folder on any web server and open its page; over `file://` browsers load
 is fetched from anywhere else. The page runs the check vectors itself before it answers.
 """
 
-_FIRMWARE = """\
+_MICRO = """\
 The sources in `firmware/` go into a program with TFLite Micro; `$name_resolver.h` adds the
 operators that the model needs, and no others:
 
@@ -71,9 +71,10 @@ outputs, `model/$file` is the model, and `manifest.json` says how inputs are sca
 
 
 def bundle_readme(manifest: Manifest, kind: str) -> bytes:
-    """The README of a bundle; its use is by `kind`: `python`, `app`, `browser` or `firmware`."""
+    """The README of a bundle; its use is by `kind`: `python`, `app`, `browser` or
+    `tflite-micro`."""
     artifact = manifest.artifact
-    use = {"python": _RUN, "app": _APP, "browser": _WEB, "firmware": _FIRMWARE}[kind]
+    use = {"python": _RUN, "app": _APP, "browser": _WEB, "tflite-micro": _MICRO}[kind]
     use = use.replace("$name_", f"{identifier(Path(artifact.file).stem)}_")
     text = _TEXT.substitute(
         name=manifest.name,

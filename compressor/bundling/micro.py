@@ -117,7 +117,7 @@ $copies
 """)
 
 
-def firmware_members(
+def micro_members(
     artifact: Artifact, model: bytes, vectors: CheckVectors, profile: DeviceProfile
 ) -> dict[str, bytes]:
     """The members of the folder firmware/; the model is loaded once, which measures its arena.

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from descriptions import DESCRIPTION
 
-from compressor.bundling import compatibility, devices, firmware
+from compressor.bundling import compatibility, devices, micro
 from compressor.bundling.resolver import METHODS, resolver_method
 from compressor.errors import UsageError
 from deploy.artifact import Artifact
@@ -96,13 +96,13 @@ def vectors() -> CheckVectors:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(firmware, "_arena", lambda *_: (10_400, "1.0", "Linux x86_64"))
+    monkeypatch.setattr(micro, "_arena", lambda *_: (10_400, "1.0", "Linux x86_64"))
 
 
 def test_the_sources_compile_and_their_check_tells_right_from_wrong(measured, tmp_path):
     if (compiler := shutil.which("c++")) is None:
         pytest.skip("there is no C++ compiler")
-    members = firmware.firmware_members(artifact(), MODEL, vectors(), devices.find_device(DEVICE))
+    members = micro.micro_members(artifact(), MODEL, vectors(), devices.find_device(DEVICE))
     headers = tmp_path / "tensorflow" / "lite" / "micro"
     headers.mkdir(parents=True)
     (headers / "micro_interpreter.h").write_text(INTERPRETER)
@@ -115,14 +115,14 @@ def test_the_sources_compile_and_their_check_tells_right_from_wrong(measured, tm
     subprocess.run([compiler, *flags, str(tmp_path / "main"), *sources], check=True, timeout=60)
     found = subprocess.run([tmp_path / "main"], check=True, timeout=10, capture_output=True)
     first, _, model = found.stdout.decode().partition("\n")
-    assert first == f"0 2 10400 0 {firmware.EXAMPLES} {len(MODEL)}"
+    assert first == f"0 2 10400 0 {micro.EXAMPLES} {len(MODEL)}"
     assert bytes.fromhex(model) == MODEL
 
 
 def test_an_arena_that_the_device_has_no_room_for_is_refused(monkeypatch, rejected):
-    monkeypatch.setattr(firmware, "_arena", lambda *_: (200_000, "1.0", "Linux x86_64"))
+    monkeypatch.setattr(micro, "_arena", lambda *_: (200_000, "1.0", "Linux x86_64"))
     profile = devices.find_device(DEVICE)
-    message = rejected(UsageError, firmware.firmware_members, artifact(), MODEL, vectors(), profile)
+    message = rejected(UsageError, micro.micro_members, artifact(), MODEL, vectors(), profile)
     assert "200,000 bytes, the device has 196,608" in message and "--optimize ram" in message
 
 
