@@ -168,6 +168,7 @@ def fit(
     order = _visiting_order(rows(x), options.steps * options.batch_size, seed)
     batches = tensorflow.data.Dataset.from_tensor_slices(order).batch(options.batch_size)
     callbacks = [_callback(keras, model, options, on_step, progress)]
+    _make_variables(model, *batch(order[: options.batch_size]))
     try:
         model.fit(batches.map(batch).prefetch(2), shuffle=False, verbose=0, callbacks=callbacks)
     finally:
@@ -176,6 +177,13 @@ def fit(
     if options.distillation is not None:
         # A saved model must not name a loss that stock Keras does not know.
         objective.compile(model, optimizer)
+
+
+def _make_variables(model: Any, x: Any, targets: Any) -> None:
+    """Make those of the optimizer and the metrics: TensorFlow traces a step twice that does."""
+    model.optimizer.build(model.trainable_variables)
+    model.compute_metrics(x, targets, model(x, training=False))
+    model.reset_metrics()
 
 
 def _learning_rate(keras: Any, options: TrainingOptions) -> Any:

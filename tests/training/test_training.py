@@ -54,6 +54,20 @@ def test_it_learns(small_net, tiny_data):
     assert before < 0.7 < 0.95 < after
 
 
+def test_a_step_is_traced_once(keras, tiny_data):
+    calls = []
+
+    class Counted(keras.layers.Layer):
+        def call(self, inputs, training=False):
+            calls.append(training)
+            return inputs
+
+    layers = [keras.Input((8, 8)), keras.layers.Flatten(), Counted(), keras.layers.Dense(4)]
+    model = keras.Sequential(layers)
+    fit(model, tiny_data)
+    assert calls.count(True) == 1
+
+
 @pytest.fixture(scope="module")
 def trained_with_dropout(dropout_net, tiny_data):
     return fit(dropout_net(), tiny_data, seed=5)
