@@ -249,7 +249,7 @@ class Pruner:
                 choice = choose_each({name: values}, {name: target}, self._granularity)[name]
             return masks_of(self._granularity, self._kernels, {name: choice})[name]
 
-        done = work.run(keep)
+        done = work.refine(work.run(keep))
         masks = {name: done[name].mask for name in self._kernels}
         kept = {
             name: KeptGroups(self._granularity.pool(kernel.as_matrix(masks[name])) > 0, None)
@@ -284,7 +284,7 @@ class Pruner:
             names = [name for name, kernel in kernels.items() if id(kernel.variable) in narrowed]
             done |= work.run(lambda name, *_, masks=masks: masks[name], names, masks)
             first = last
-        return masks, choices, done
+        return masks, choices, work.refine(done)
 
     def _with_threshold(self, name: str, choice: KeptGroups) -> KeptGroups:
         """Keep the last threshold where only what was already gone was pruned (score -1)."""

@@ -31,6 +31,7 @@ from compressor.pruning.reconstruction_inputs import (
     wanted_rows,
 )
 from compressor.pruning.reconstruction_layouts import layout_of
+from compressor.pruning.reconstruction_refining import Refining
 from compressor.pruning.reconstruction_solver import (
     MOST_INPUTS,
     LayerProblem,
@@ -51,7 +52,7 @@ class Reconstructed:
     mask: np.ndarray
     """bool, the kernel's shape"""
     report: Mapping[str, Any]
-    """a JSON object: error, magnitude_error, rows, seconds, bytes; note where there is one"""
+    """a JSON object: error, magnitude_error, rows, seconds, bytes; note, refined if there are"""
 
 
 _MOST_AHEAD = 1e9
@@ -74,6 +75,7 @@ class Reconstruction:
         self._layouts = {name: layout for name, layout in found.items() if layout is not None}
         self._seen = survey(model, self._layouts, calibration)
         self._shifts: dict[str, np.ndarray] = {}  # kernel -> what was added to its bias
+        self._refining = Refining(model, calibration) if solver is solve else None
         self._dense = Dense(model, {name: self._wanted(name) for name in self._seen}, calibration)
 
     def sensitivities(self) -> dict[str, np.ndarray]:
@@ -154,6 +156,23 @@ class Reconstruction:
         except BaseException:
             self._dense.restore()  # a model is pruned as a whole or not at all
             raise
+
+    def refine(self, done: Mapping[str, Reconstructed]) -> dict[str, Reconstructed]:
+        """Bring the logits closer to the dense ones, once all kernels are pruned as in `done`.
+
+        Returns `done` with what came of it; a solver of the user's is left as it is.
+        """
+        if self._refining is None or not self._dense.is_changed():
+            return dict(done)
+        try:
+            found = self._refining.refine(self._kernels, self._layouts, self._seen)
+        except BaseException:
+            self._dense.restore()
+            raise
+        return {
+            name: dataclasses.replace(one, report={**one.report, **found.get(name, {})})
+            for name, one in done.items()
+        }
 
     def _look_ahead(self, order: Sequence[str], keep: Keep) -> None:
         """Weigh outputs by what becomes of them in a model whose later layers are pruned already.

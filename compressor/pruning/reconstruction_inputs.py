@@ -60,12 +60,12 @@ def survey(model: Any, layouts: Mapping[str, Layout], calibration: Calibration) 
                     tape.watch(output)
                     outputs.setdefault(key, []).append(output)
 
-            stack.enter_context(_watching(layer, note))
+            stack.enter_context(watching(layer, note))
         made = keras.tree.flatten(model(batch, training=False))
         logits = [calibration.logits(part) for part in made]
         generator = np.random.default_rng([calibration.seed, 1])
         total = sum(
-            tensorflow.reduce_sum(part * _signs(generator, part.shape, part.dtype))
+            tensorflow.reduce_sum(part * signs(generator, part.shape, part.dtype))
             for part in logits
         )
     zero = tensorflow.UnconnectedGradients.ZERO
@@ -83,7 +83,8 @@ def survey(model: Any, layouts: Mapping[str, Layout], calibration: Calibration) 
     return found
 
 
-def _signs(generator: np.random.Generator, shape: Any, dtype: Any) -> Any:
+def signs(generator: np.random.Generator, shape: Any, dtype: Any) -> Any:
+    """A tensor of -1 and 1."""
     tensorflow, _ = quiet_tensorflow.load()
     signs = generator.integers(0, 2, tuple(shape)) * 2.0 - 1.0
     return tensorflow.cast(tensorflow.constant(signs), dtype)
@@ -187,14 +188,14 @@ def _entered(
                 if left == 0:
                     raise _Entered
 
-            stack.enter_context(_watching(layer, note))
+            stack.enter_context(watching(layer, note))
         with contextlib.suppress(_Entered):
             model(batch, training=False)
     return found
 
 
 @contextlib.contextmanager
-def _watching(layer: Any, note: Callable[[Any, Any], None]) -> Iterator[None]:
+def watching(layer: Any, note: Callable[[Any, Any], None]) -> Iterator[None]:
     """Call `note` with the input and the output of every call of `layer` in the body."""
     original = layer.call
 

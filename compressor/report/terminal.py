@@ -154,6 +154,9 @@ def _reconstructed(reports: Mapping[str, Mapping[str, Any]]) -> str:
     ]
     text = _indented(text_table(header, table)) if table else ""
     for name, report in reports.items():
+        if "refined" in report:
+            before, after = map(proportion, report["refined"])
+            text += f"  {name}: refined, error of the logits {before} before, {after} after\n"
         if "note" in report:
             text += f"  {name}: pruned {report['note']}\n"
     return text

@@ -13,6 +13,7 @@ from compressor.data import Dataset
 from compressor.errors import CompressorError, UsageError
 from compressor.pruning import criteria
 from compressor.pruning.kernels import weights_by_key
+from compressor.pruning.reconstruction import Reconstruction
 
 
 @pytest.fixture(autouse=True)
@@ -97,6 +98,26 @@ def test_channels_go_whole_and_the_next_layer_makes_up_for_them(every_kind, pict
     assert distance(found.model, every_kind, pictures) < 0.34 * distance(
         other.model, every_kind, pictures
     )
+
+
+@pytest.mark.parametrize("options", [{"granularity": "channel"}, {"granularity": "weight"}])
+def test_what_is_left_brings_the_logits_closer_together(keras, pictures, monkeypatch, options):
+    layers = keras.layers
+    keras.utils.set_random_seed(3)
+    x = inputs = keras.Input((8, 8))
+    x = layers.Flatten()(x)
+    for name in ("first", "second"):
+        x = layers.Dense(24, activation="relu", name=name)(x)
+    model = keras.Model(inputs, layers.Dense(4, name="last")(x))
+    options |= {"layers": ("first", "second"), "sparsity": 0.75}
+    found = prune(model, pictures, **options)
+    errors = [report["refined"] for report in found.reconstruction.values()]
+    assert all(after <= before for before, after in errors) and errors[0][1] < errors[0][0]
+    monkeypatch.setattr(Reconstruction, "refine", lambda _, done: done)
+    plain = prune(model, pictures, **options)
+    assert found.layers == plain.layers  # as many weights, no matter where
+    seen = dataclasses.replace(pictures, x_test=pictures.x_train)
+    assert distance(found.model, model, seen) < 0.9 * distance(plain.model, model, seen)
 
 
 def test_a_layer_behind_two_narrowed_ones_makes_up_for_both(keras, pictures):
