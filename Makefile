@@ -100,6 +100,7 @@ benchmarks: setup
 	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python -m benchmarks.pruning --bases runs/accuracy/sweep
 	$(BIN)/python -m benchmarks.reconstruction --base runs/accuracy/sweep/seed-0/step_1/model.keras
+	$(BIN)/python -m benchmarks.reconstruction_networks
 	$(BIN)/python -m benchmarks.sweep --scaling
 	$(BIN)/python -m benchmarks.operators
 	$(BIN)/python -m benchmarks.applications

@@ -16,6 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._cells import accuracy as _accuracy, span as _span, table as _table
+from benchmarks._pruning_tables import (
+    pruning_table,
+    reconstruction_networks_table,
+    reconstruction_table,
+    rounding_table,
+)
 from benchmarks._record import RESULTS
 from benchmarks.gpu.there.table import markdown
 from compressor.foundation import write_bytes
@@ -155,48 +161,6 @@ def _named(peer: Result | None) -> str:
     return f"{name}; ours is {peer['ratio']:.2f} times that, {peer['verdict']}"
 
 
-def pruning_table(result: Result) -> str:
-    """Accuracy of every way of pruning: median and range of the seeds."""
-    dense = result["dense"]["accuracy"]
-    rows = []
-    for row in result["rows"]:
-        steps = row["training"]["steps"]
-        rows.append(
-            [
-                f"{100 * row['sparsity']:g} %",
-                row["schedule"],
-                row["tool"],
-                _span(row["nonzeros"], "{:,}"),
-                str(steps),
-                _accuracy(row["accuracy"]),
-                ", ".join(f"{100 * value:.2f}" for value in row["accuracy"]),
-            ]
-        )
-    seeds = ", ".join(map(str, result["seeds"]))
-    head = ["pruned", "schedule", "by", "non-zeros of kernels", "steps"]
-    table = _table([*head, "accuracy, median (range), %", f"seeds {seeds}"], rows)
-    differences = [f"- {text}." for text in result["tfmot"]["differences"]]
-    return "\n".join([f"Dense: {_accuracy(dense)} %.", "", table, "", *differences])
-
-
-def reconstruction_table(result: Result) -> str:
-    """Accuracy of every way of pruning without retraining, and what reconstruction takes."""
-    methods = list(dict.fromkeys(name for row in result["rows"] for name in row["methods"]))
-    rows = []
-    for row in result["rows"]:
-        found = row["methods"]
-        ours = found["reconstruct"]
-        wanted = "" if row["wanted"] is None else f"{100 * row['wanted']:.1f}, {row['verdict']}"
-        spent = _span(ours["cpu_seconds"], "{:.0f}")
-        cells = [_accuracy(found[name]["accuracy"]) if name in found else "" for name in methods]
-        left = _span(ours["nonzeros"], "{:,}")
-        rows.append([row["what"], left, *cells, wanted, spent, f"{ours['peak_bytes'] / 1e9:.2f}"])
-    head = ["pruned", "non-zeros of kernels", *methods, "asked for", "CPU seconds", "peak, GB"]
-    dense = f"Dense: {100 * result['dense']['accuracy']:.2f} %."
-    notes = [f"- {text}." for text in result["notes"]]
-    return "\n".join([dense, "", _table(head, rows), "", *notes])
-
-
 def latency_table(result: Result) -> str:
     """Median latency of every artefact, and its ratio to the first of its run."""
     lines = []
@@ -270,29 +234,6 @@ def gpu_table(result: Result) -> str:
     return markdown(result["runs"][-1])
 
 
-def rounding_table(result: Result) -> str:
-    """Test accuracy and bytes by rounding; of reconstruct the median and range over the seeds."""
-    rows = []
-    for row in result["rows"]:
-        nearest = row["nearest"]
-        made = [one for one in row["reconstruct"] if one.get("accuracy") is not None]
-        accuracies = [one["accuracy"] for one in made]
-        taken = sum(not one["reason"] for one in row["reconstruct"])
-        rows.append(
-            [
-                row["format"],
-                row["quantize"],
-                f"{nearest['bytes']:,}",
-                _accuracy([nearest["accuracy"]]) if nearest["passed"] else "does not pass",
-                _span([one["bytes"] for one in made], "{:,}") if made else "-",
-                _accuracy(accuracies) if made else "-",
-                f"{taken} of {len(row['reconstruct'])}",
-            ]
-        )
-    head = ["format", "quantize", "nearest, bytes", "%", "reconstruct, bytes", "%", "taken"]
-    return _table(head, rows)
-
-
 def search_table(result: Result) -> str:
     """What each search recommends, in the median of its seeds, and whether that was asked for."""
     rows = []
@@ -334,6 +275,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "latency": latency_table,
     "pruning": pruning_table,
     "reconstruction": reconstruction_table,
+    "reconstruction-networks": reconstruction_networks_table,
     "sweep-scaling": scaling_table,
     "cold-start": cold_start_table,
     "gpu": gpu_table,

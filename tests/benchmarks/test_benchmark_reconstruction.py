@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from benchmarks import reconstruction
+from compressor import Dataset, PruningSpec
+from compressor.data import TrainingData
 from compressor.pruning.magnitude import keep_highest
 from compressor.pruning.reconstruction_solver import LayerProblem
 
@@ -64,3 +66,14 @@ def test_the_median_is_held_to_what_was_asked(accuracy, verdict):
     run = {"nonzeros": 9, "seconds": 1.0, "cpu_seconds": 2.0, "peak_bytes": 5}
     runs = [run | {"accuracy": value} for value in (0.5, accuracy, 0.99)]
     assert reconstruction.summary("98 %", {"reconstruct": runs})["verdict"] == verdict
+
+
+@pytest.mark.parametrize(
+    ("row", "steps", "distilled"), [("98 %, retrained", 859, False), ("8k, retrained", 2578, True)]
+)
+def test_a_retrained_row_has_the_steps_that_it_names(row, steps, distilled):
+    images, labels = np.zeros((60_000, 2, 2), np.uint8), np.arange(60_000) % 10
+    data = Dataset.from_arrays("zeros", images, labels, images[:10], labels[:10])
+    spec = PruningSpec(criterion="reconstruct", **reconstruction.ROWS[row]["spec"])
+    options = reconstruction.retraining(row, spec, TrainingData.of(data))
+    assert (options.steps, options.distillation is not None) == (steps, distilled)

@@ -121,6 +121,15 @@ def test_reconstruction_table_has_every_method_and_says_what_was_missed():
     )
 
 
+def test_networks_table_has_the_share_of_the_loss_and_the_wide_layer():
+    row = {"name": "LSTM", "dense": [0.97], "magnitude": [0.5], "reconstruct": [0.9]}
+    wide = {"seconds": 301.2, "peak_bytes": 4_100_000_000, "verdict": "reached"}
+    found = {"rows": [row | {"share": 0.149, "verdict": "reached"}], "wide": wide}
+    text = tables.reconstruction_networks_table(found)
+    assert "| 90.00 (90.00 to 90.00) | 0.15, reached |" in text
+    assert text.endswith("301 s, 4.1 GB (at most 600 s and 6 GB were asked for: reached).")
+
+
 def test_latency_table_marks_what_is_wrong_and_says_why_a_row_failed():
     def row(artefact: int, status: str, p50: float | None, reason: str | None = None) -> Any:
         return {
