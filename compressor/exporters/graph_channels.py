@@ -77,6 +77,11 @@ def unread_channels(found: ChannelMap, values_of: Callable[[Any], np.ndarray]) -
     return np.setdiff1d(made, np.concatenate([read, *lost]))
 
 
+def _size(shape: Sequence[int | None]) -> float:
+    """How many values; NaN, which equals nothing, where that is open."""
+    return math.prod(math.nan if size is None else size for size in shape)
+
+
 class ChannelWalk:
     """The channels of the values that were walked past; each method is for one kind of operator.
 
@@ -245,8 +250,9 @@ class ChannelWalk:
         if before is None or after is None:
             self.stop([source], what)
             return
-        same = list(before[:axis]) == list(after[:axis]) and len(after) > axis
-        if same and after[axis] == before[axis] == len(line.ids):
+        same = list(before[: axis + 1]) == list(after[: axis + 1])
+        # What lies behind tells that an open batch is the same, too.
+        if same and len(line.ids) == before[axis] and _size(before[axis:]) == _size(after[axis:]):
             found = line
         elif len(after) == 2 and None not in before[1:] and axis > 0:
             sizes = [size or 1 for size in before[1:]]

@@ -130,7 +130,7 @@ class GraphReconstruction:
         job, found = self._job, {}
         examples = job.reference.only(job.drawn(_SCORED))
         for name in masks.names:
-            values, spread = self._values[name], np.float64(1)
+            values = self._values[name]
             layer = self.layers.get(name)
             given = None if layer is None else self._seen.of(self._dense, layer)
             costs = np.square(values.astype(np.float64))
@@ -147,6 +147,7 @@ class GraphReconstruction:
             file = ExportedFile(content, job.original.inputs, (), {})
             with job.processes.loaded(job.own_runtime, job.graph.format, file) as (_, run):
                 lost = float(np.square(run(examples, job.batch) - examples.scores).mean())
+            lost = lost if np.isfinite(lost) else float(np.finfo(np.float32).max)
             found[name] = costs * (lost / max(float(costs[small].sum()), 1e-30))
         return found
 

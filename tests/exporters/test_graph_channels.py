@@ -17,6 +17,7 @@ from onnx_styles import write_style
 
 import compressor as library
 from compressor.errors import ModelError, UsageError
+from compressor.exporters.onnx import channels as onnx_channels
 from compressor.foundation import quiet_tensorflow
 
 FORMATS = ("tflite", "onnx")
@@ -238,3 +239,19 @@ def test_names_of_weights_are_short(tmp_path: Path) -> None:
     record = library.export(source, tmp_path / "small.onnx", quantize="float16")
 
     assert {tensor["name"] for tensor in record["tensors"]} == {"a/MatMul", "b"}
+
+
+def test_a_reshape_that_mixes_examples_is_not_followed(tmp_path: Path) -> None:
+    source = tmp_path / "found.onnx"
+    arrays = {"a": weights(8, 3, 1, 1), "half": np.array([-1, 8, 8]), "w": weights(64, 5)}
+    nodes = [
+        node("Conv", ["x", "a"], ["h"]),
+        node("Reshape", ["h", "half"], ["two"]),
+        node("Flatten", ["two"], ["flat"]),
+        node("MatMul", ["flat", "w"], ["y"]),
+    ]
+    onnx.save(onnx_model(nodes, arrays, {"x": ["N", 3, 4, 4]}, {"y": ["M", 5]}), source)
+
+    walk = onnx_channels.walk_channels(onnx.load(source))
+
+    assert walk.map().blocked["a"] == "its units go into Reshape"
