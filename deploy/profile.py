@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.artifact import OPTIMIZATIONS, QUANTIZATIONS
+from deploy.artifact_parts import C_INTERFACE
 from deploy.errors import ArtifactError
 from deploy.fields import Fields, Reader, made
 from deploy.files import read_regular
@@ -47,6 +48,7 @@ RUNTIME_FORMATS = {
     "cuda": "onnx",
     "tensorrt": "onnx",
     "onnxruntime-web": "onnx",
+    "c": "c",
 }
 """Runtime -> the format that it executes."""
 GPU_RUNTIMES = ("cuda", "tensorrt")
@@ -131,6 +133,15 @@ class DeviceProfile:
     @property
     def format(self) -> str:
         return RUNTIME_FORMATS[self.runtime]
+
+    def for_code(self) -> DeviceProfile:
+        """As which the device takes generated C code: a browser runs it without a runtime."""
+        if self.cpu.architecture != "wasm32":
+            return self
+        prefer = dataclasses.replace(self.prefer, format="c")
+        return dataclasses.replace(
+            self, runtime="c", runtime_version=C_INTERFACE, prefer=prefer, operators=None
+        )
 
     def describe(self) -> dict[str, Any]:
         described: dict[str, Any] = {

@@ -1,0 +1,137 @@
+"""The folder that `compressor export --format c` writes, read for packing.
+
+Its sources are compiled as they are, like any code that one builds; check vectors prove what comes
+out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from compressor.errors import UsageError
+from compressor.foundation import deploy_errors
+from deploy.artifact import (
+    DESCRIPTION_SUFFIX,
+    MOST_VECTORS_BYTES,
+    VECTORS_SUFFIX,
+    Artifact,
+    read_artifact,
+)
+from deploy.files import read_regular
+from deploy.vectors import CheckVectors
+
+_LIBRARY = ".so"
+_MOST_SOURCE = 256 * 2**20
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")
+_WHOLE = r"\(?(-?\d{1,9})\)?"
+_REAL = r"([0-9.e+-]{1,40})f?"
+
+
+@dataclasses.dataclass(frozen=True)
+class Port:
+    """How integers of the input or the output stand for real numbers."""
+
+    size: int
+    scale: float
+    zero: int
+
+    def levels(self, values: np.ndarray) -> np.ndarray:
+        """int8, as NAME_run_float rounds values that are float32."""
+        levels = values / np.float32(self.scale) + np.float32(self.zero)
+        return (np.floor(np.clip(levels, -128, 127) + np.float32(0.5))).astype(np.int8)
+
+
+@dataclasses.dataclass(frozen=True)
+class Code:
+    """Generated code with the description and the check vectors of its library."""
+
+    name: str
+    """of the functions and files"""
+    artifact: Artifact
+    vectors: CheckVectors
+    files: dict[str, bytes]
+    """file name -> content, what a program needs of them: NAME.c, NAME.h and NAME_weights.h"""
+    selftest: bytes
+    """NAME_selftest.c"""
+    input: Port
+    output: Port
+    workspace: int
+    """bytes that a run on integers needs"""
+
+    def definitions(self, run: str, workspace: str) -> list[str]:
+        """The macros of a program around it, for a C compiler: HEADER, INPUTS, OUTPUTS, ..."""
+        prefix = self.name.upper()
+        named = {
+            "HEADER": f'"{self.name}.h"',
+            "INPUTS": f"{prefix}_INPUT_SIZE",
+            "OUTPUTS": f"{prefix}_OUTPUT_SIZE",
+            "WORKSPACE": f"{prefix}_{workspace}",
+            "RUN": f"{self.name}_{run}",
+        }
+        return [f"-D{key}={value}" for key, value in named.items()]
+
+    def few_vectors(self, most_bytes: int) -> CheckVectors:
+        """The first check vectors, one at least, whose inputs take `most_bytes` at most.
+
+        Their tolerance is less than one integer of the output.
+        """
+        row = sum(rows[0].nbytes for rows in self.vectors.inputs.values())
+        count = max(1, most_bytes // row)
+        inputs = {name: rows[:count] for name, rows in self.vectors.inputs.items()}
+        return CheckVectors(inputs, self.vectors.outputs[:count], self.output.scale / 2)
+
+
+def code_folder(path: Path) -> Path | None:
+    """The folder of generated code that a path names, itself or by its library."""
+    if path.suffix == _LIBRARY and path.is_file():
+        return path.parent
+    return path if path.is_dir() else None
+
+
+def read_code(folder: Path) -> Code:
+    """Raises UsageError for a folder without such code, BundleError for files that do not fit."""
+    found = sorted(folder.glob(f"*{_LIBRARY}{DESCRIPTION_SUFFIX}"))
+    if len(found) != 1:
+        hint = "name the files in it, or one folder that compressor export --format c wrote"
+        what = "a folder is no artefact" if not found else "the folder holds several artefacts"
+        raise UsageError(what, value=folder, hint=hint)
+    library = found[0].with_suffix("")
+    name = library.stem
+    if not _NAME.fullmatch(name):
+        raise UsageError("generated code has no such name", value=name, hint="export it again")
+    with deploy_errors():
+        artifact = read_artifact(library)
+        beside = library.with_name(library.name + VECTORS_SUFFIX)
+        content = read_regular(beside, MOST_VECTORS_BYTES)
+        vectors = CheckVectors.parse(content, beside)
+        files = dict(_sources(folder, name, (".c", ".h", "_weights.h")))
+        selftest = dict(_sources(folder, name, ("_selftest.c",)))
+    if artifact.format != "c" or len(artifact.inputs) != 1:
+        raise UsageError("this is no generated code", value=f"{library} is {artifact.format}")
+    header = files[f"{name}.h"].decode("utf-8", "replace")
+
+    def defined(what: str, pattern: str = _WHOLE) -> str:
+        match = re.search(rf"^#define {name.upper()}_{what} {pattern}$", header, re.MULTILINE)
+        if match is None:
+            missing = f"{name}.h lacks {name.upper()}_{what}"
+            raise UsageError("this is no generated code", value=missing, hint="export it again")
+        return match[1]
+
+    def port(what: str) -> Port:
+        scale = float(defined(f"{what}_SCALE", _REAL))
+        return Port(int(defined(f"{what}_SIZE")), scale, int(defined(f"{what}_ZERO")))
+
+    return Code(
+        *(name, artifact, vectors, files, selftest[f"{name}_selftest.c"]),
+        *(port("INPUT"), port("OUTPUT"), int(defined("WORKSPACE_SIZE"))),
+    )
+
+
+def _sources(folder: Path, name: str, ends: tuple[str, ...]) -> Iterator[tuple[str, bytes]]:
+    for end in ends:
+        yield name + end, read_regular(folder / (name + end), _MOST_SOURCE)
