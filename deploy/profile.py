@@ -3,16 +3,20 @@
 schema        {name = "compressor-device", version = 1}
 name          lower-case letters, digits and dashes, as given to `--device`
 description   one line
-[cpu]         architecture (x86-64, aarch64, armhf or wasm32), model, cores, features (a list)
+[cpu]         architecture (x86-64, aarch64, armhf, wasm32, armv6-m or armv7e-m), model, cores,
+              features (a list)
 [memory]      bytes (of the device), available_bytes (for an artefact and its values, without the
               system, Python and the runtime)
 [storage]     available_bytes (for bundles)
 [gpu]         only for a GPU runtime: model, memory_bytes
-[runtime]     name (litert, tflite-runtime, onnxruntime, cuda, tensorrt or onnxruntime-web) and
+[microcontroller]  only for the runtime c, which is none: C code on the bare chip. processor (as gcc
+              names it), clock_hz, flash_start and ram_start (addresses; their bytes are those of
+              storage and memory), boot (none, or rp2040: what lies in front of the program)
+[runtime]     name (litert, tflite-runtime, onnxruntime, cuda, tensorrt, onnxruntime-web or c) and
               version
 [python]      versions (a list such as ["3.11"]; empty if there is none: then a bundle holds no
               program) and numpy (its version; "" without Python)
-[prefer]      format (tflite or onnx), quantize (a list, the best first), optimize (size or
+[prefer]      format (tflite, onnx or c), quantize (a list, the best first), optimize (size or
               latency), width_multiple (the preferred multiple of a layer's units; 1 for any)
 [operators]   optional, for a custom runtime: operator -> its largest version there; for TFLite all
               operators that it has, for ONNX "ai.onnx" = the operator set. The default is the
@@ -34,13 +38,14 @@ from deploy.artifact_parts import C_INTERFACE
 from deploy.errors import ArtifactError
 from deploy.fields import Fields, Reader, made
 from deploy.files import read_regular
+from deploy.microcontroller import Microcontroller
 
 SCHEMA = {"name": "compressor-device", "version": 1}
 PROFILES = Path(__file__).parent / "devices"
 """The folder of the built-in profiles."""
 SUFFIX = ".toml"
 
-ARCHITECTURES = ("x86-64", "aarch64", "armhf", "wasm32")
+ARCHITECTURES = ("x86-64", "aarch64", "armhf", "wasm32", "armv6-m", "armv7e-m")
 RUNTIME_FORMATS = {
     "litert": "tflite",
     "tflite-runtime": "tflite",
@@ -122,6 +127,7 @@ class DeviceProfile:
     available_memory_bytes: int
     storage_bytes: int
     gpu: Gpu | None
+    microcontroller: Microcontroller | None
     runtime: str
     runtime_version: str
     pythons: tuple[str, ...]
@@ -157,6 +163,8 @@ class DeviceProfile:
         }
         if self.gpu is not None:
             described["gpu"] = dataclasses.asdict(self.gpu)
+        if self.microcontroller is not None:
+            described["microcontroller"] = dataclasses.asdict(self.microcontroller)
         if self.operators is not None:
             described["operators"] = dict(sorted(self.operators.items()))
         return described
@@ -170,7 +178,7 @@ class DeviceProfile:
         """
         if isinstance(content, Mapping):
             # TOML has no null: an optional table that is left out is null here.
-            content = {"gpu": None, "operators": None, **content}
+            content = {"gpu": None, "microcontroller": None, "operators": None, **content}
         fields = Fields(content, "profile")
         fields.schema("schema", SCHEMA, "profile")
         memory = fields.one("memory", _read_memory)
@@ -184,6 +192,7 @@ class DeviceProfile:
             available_memory_bytes=memory[1],
             storage_bytes=fields.one("storage", lambda of: _memory(of, "available_bytes")),
             gpu=fields.optional("gpu", fields.one, made(Gpu, _READERS)),
+            microcontroller=fields.optional("microcontroller", fields.one, Microcontroller.read),
             runtime=runtime,
             runtime_version=version,
             pythons=pythons,
@@ -237,7 +246,10 @@ def _read_memory(fields: Fields) -> tuple[int, int]:
 
 def _read_runtime(fields: Fields) -> tuple[str, str]:
     name, version = fields.choice("name", tuple(RUNTIME_FORMATS)), fields.text("version")
-    _check_version(version, "runtime.version")
+    if name == "c" and version != C_INTERFACE:
+        raise ArtifactError(f"profile.runtime.version of c is {C_INTERFACE}", value=version)
+    if name != "c":
+        _check_version(version, "runtime.version")
     return name, version
 
 
@@ -293,6 +305,13 @@ def _check_agreement(profile: DeviceProfile) -> None:
             "a GPU runtime needs profile.gpu, and no other runtime may have it",
             value=f"{profile.runtime}, {'no gpu' if profile.gpu is None else profile.gpu.model}",
         )
+    if (profile.runtime == "c") != (profile.microcontroller is not None):
+        raise ArtifactError(
+            "the runtime c needs profile.microcontroller, and no other runtime may have it",
+            value=profile.runtime,
+        )
+    if profile.microcontroller is not None:
+        _check_microcontroller(profile, profile.microcontroller)
     if profile.operators is not None and not _fits(profile.operators, profile.format):
         raise ArtifactError(
             f"profile.operators does not fit {profile.format}",
@@ -303,6 +322,14 @@ def _check_agreement(profile: DeviceProfile) -> None:
         raise ArtifactError("a browser has no Python", value=", ".join(profile.pythons))
     if profile.runtime == "tflite-runtime":
         _check_tflite_runtime(profile)
+
+
+def _check_microcontroller(profile: DeviceProfile, chip: Microcontroller) -> None:
+    if profile.pythons or profile.operators is not None:
+        raise ArtifactError(
+            "a microcontroller runs C code: it has no Python and no [operators]", value=profile.name
+        )
+    chip.check(profile.storage_bytes, profile.memory_bytes)
 
 
 def _fits(operators: Mapping[str, int], file_format: str) -> bool:

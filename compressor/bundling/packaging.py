@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor._version import __version__
-from compressor.bundling.code import browser_code, code_folder
+from compressor.bundling.code import browser_code, code_folder, firmware_project
 from compressor.bundling.keys import read_private_key
 from compressor.bundling.latencies import latencies_of, latency_notes
 from compressor.bundling.packables import Packable, read_packables
@@ -68,9 +68,10 @@ def package(
     and .onnx files of any origin: one without a description is run once, in the device's runtime,
     on the test examples of `data` or on random inputs, as `export` makes them of `input_size` and
     `input_range`, and its outputs become check vectors; `labels` name its classes. A folder of C
-    code that `export` wrote is compiled for a browser. `device` is the name of a profile or a TOML
-    file. For browsers the bundle is a folder for a web server, and `web_runtime` may be the tarball
-    of onnxruntime-web, which runs ONNX files there.
+    code that `export` wrote is compiled for a browser, or built for a microcontroller, whose flash
+    and RAM must hold it. `device` is the name of a profile or a TOML file. For browsers the bundle
+    is a folder for a web server, and `web_runtime` may be the tarball of onnxruntime-web, which
+    runs ONNX files there; for microcontrollers it is the folder of a firmware project.
     `name` is the bundle's name on the device, where it replaces an earlier one; by default it is
     made of the artefact's and the device's. `sign` is a private key of `keygen`; `counter`, from 1,
     orders the signed bundles of a name: a device takes none whose counter is not higher than those
@@ -106,8 +107,8 @@ def package(
     if read[path].code is not None and latencies is not None:
         what = "latencies of this machine's library say nothing of code compiled for another"
         raise UsageError(what, value=latencies, hint="leave --latencies out")
-    artifact, members, kind = _members(read[path], profile, web_runtime)
-    notes = list(read[path].notes)
+    artifact, members, kind, made = _members(read[path], profile, web_runtime)
+    notes = [*read[path].notes, *made]
     if latencies is not None:
         able = [one for one in described.values() if one is not artifact]
         able = [one for one in able if not compatibility.obstacles(one, profile)]
@@ -128,7 +129,7 @@ def package(
     with deploy_errors():
         packed = pack_members(manifest, members, key)
         content = write_container(packed)
-    if len(content) > profile.storage_bytes:
+    if kind != "firmware" and len(content) > profile.storage_bytes:
         raise UsageError(
             f"does not fit on {profile.name}",
             value=f"the bundle has {len(content):,} bytes, the storage {profile.storage_bytes:,}",
@@ -203,20 +204,20 @@ def _what_can(described: Mapping[Path, Artifact], profile: DeviceProfile) -> str
 
 def _members(
     chosen: Packable, profile: DeviceProfile, web_runtime: Path | str | None
-) -> tuple[Artifact, dict[str, bytes], str]:
-    """The artefact, the members but for README and SBOM, and the kind (see `bundle_readme`)."""
+) -> tuple[Artifact, dict[str, bytes], str, tuple[str, ...]]:
+    """The artefact, the members but for README and SBOM, the kind (see `bundle_readme`), notes."""
     if web_runtime is not None and profile.runtime != "onnxruntime-web":
         what = "only a bundle for browsers of an ONNX file takes onnxruntime-web"
         raise UsageError(what, value=profile.name)
+    if chosen.code is not None and profile.microcontroller is not None:
+        project = firmware_project(chosen.code, profile)
+        return project.artifact, project.members, "firmware", (project.taken.text(profile),)
     if chosen.code is not None:
         from compressor.bundling.browser import code_site_members
 
         made = browser_code(chosen.code)
-        return (
-            made.artifact,
-            code_site_members(made) | {VECTORS: made.vectors.to_bytes()},
-            "browser",
-        )
+        site = code_site_members(made) | {VECTORS: made.vectors.to_bytes()}
+        return made.artifact, site, "browser", ()
     artifact = chosen.artifact
     model, parsed, vectors = chosen.read()
     members = {MODEL_FOLDER + artifact.file: model, VECTORS: vectors}
@@ -225,10 +226,10 @@ def _members(
 
         tarball = None if web_runtime is None else Path(web_runtime)
         site = site_members(artifact, model, parsed, tarball=tarball)
-        return artifact, members | site, "browser"
+        return artifact, members | site, "browser", ()
     if not profile.pythons:
-        return artifact, members, "app"
-    return artifact, members | bundled_runner(), "python"
+        return artifact, members, "app", ()
+    return artifact, members | bundled_runner(), "python", ()
 
 
 def _check_target(target: Path, profile: DeviceProfile, force: bool) -> None:

@@ -95,12 +95,13 @@ def package(
     description is run once in the device's runtime, and its outputs become the check vectors; give
     --data for its accuracy. Of several, the one that suits the device best is packed. A folder of C
     code that `compressor export --format c` wrote is compiled for a browser, to WebAssembly (see
-    `compressor runtimes install ziglang`).
+    `compressor runtimes install ziglang`), or becomes a firmware project and an Arduino library,
+    whose flash and RAM are checked before anything is written (gcc-arm-none-eabi).
     An artefact that cannot run on the device is refused, with what it needs (runtime, operator
     versions, memory, storage) and what the device has. A bundle is one reproducible file (signed,
     with the same --counter): the artefact, a manifest, check vectors, the runner, an SBOM and a
-    README. For browsers it is a folder for any web server. Packing an exported artefact runs
-    nothing: run `compressor verify` before you ship.
+    README. For browsers it is a folder for any web server, for microcontrollers one with a
+    Makefile. Packing an exported artefact runs nothing: run `compressor verify` before you ship.
 
     \b
     Examples:
@@ -108,6 +109,7 @@ def package(
       compressor package small.tflite small.onnx --device linux-x86-64 -o small.bundle
       compressor package small.onnx --device browser -o site
       compressor package small-c --device browser -o site
+      compressor package small-c --device stm32f4 -o firmware
       compressor package found.tflite --labels cat,dog --device raspberrypi-4 -o found.bundle
     """
     options["data"] = given_data(data_dir)

@@ -182,7 +182,7 @@ def test_a_damaged_folder_is_refused(spoil: Any, said: str, code: Path, tmp_path
 
 
 def test_what_c_code_does_not_take_is_refused(code: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"is c, litert executes tflite; net\.so runs on browser"):
+    with pytest.raises(UsageError, match=r"is c, litert executes tflite; net\.so runs on arduino"):
         compressor.package([code], "raspberrypi-4", tmp_path / "bundle")
     with pytest.raises(UsageError, match="latencies of this machine's library"):
         compressor.package([code], "browser", tmp_path / "site", latencies=tmp_path / "bench.json")
