@@ -42,15 +42,15 @@ _SECONDS = 600
 _SHOWN = 200
 
 
-def zig_cc(arguments: Sequence[str], folder: Path) -> None:
-    """Run `zig cc` in `folder`, with a cache that is gone afterwards.
+def zig_cc(arguments: Sequence[str], folder: Path, cache: Path | None = None) -> None:
+    """Run `zig cc` in `folder`, with a `cache` of C libraries or one that is gone afterwards.
 
     Raises MissingRuntimeError where ziglang is not installed, CheckFailedError where it refuses the
     code.
     """
     python = ZIGLANG.python()
-    with temporary_folder("compressor-zig-") as cache:
-        places = {f"ZIG_{kind}_CACHE_DIR": str(cache) for kind in ("GLOBAL", "LOCAL")}
+    with temporary_folder("compressor-zig-") as temporary:
+        places = {f"ZIG_{kind}_CACHE_DIR": str(cache or temporary) for kind in ("GLOBAL", "LOCAL")}
         run_compiler([str(python), "-I", "-m", ZIGLANG.name, "cc", *arguments], folder, places)
 
 
