@@ -60,8 +60,6 @@ class Code:
     """NAME_selftest.c"""
     input: Port
     output: Port
-    workspace: int
-    """bytes that a run on integers needs"""
 
     def definitions(self, run: str, workspace: str) -> list[str]:
         """The macros of a program around it, for a C compiler: HEADER, INPUTS, OUTPUTS, ..."""
@@ -128,7 +126,7 @@ def read_code(folder: Path) -> Code:
 
     return Code(
         *(name, artifact, vectors, files, selftest[f"{name}_selftest.c"]),
-        *(port("INPUT"), port("OUTPUT"), int(defined("WORKSPACE_SIZE"))),
+        *(port("INPUT"), port("OUTPUT")),
     )
 
 

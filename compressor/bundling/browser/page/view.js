@@ -163,7 +163,7 @@ export class View {
       ["format", artifact.format === "c" ? "WebAssembly, compiled of C code" : `ONNX, operators ${needs.join(", ")}`],
       ["stored as", encodings.join(", ")],
       ["optimised for", artifact.optimize],
-      ["verified in", artifact.verified.map((one) => `${one.runtime} ${one.version}`).join(", ") || "no runtime"],
+      ["verified in", artifact.verified.map(runtimeOf).join(", ") || "no runtime"],
       ["runtime here", sizes.has(RUNTIME) ? `${manifest.runtime.name} ${manifest.runtime.version}, ${size(sizes.get(RUNTIME))}` : "none"],
       ["fetched in all", `${whole.format(all)} bytes, from this web server alone`],
       ["seed", provenance.seed ?? "not known"],
@@ -242,7 +242,11 @@ export class View {
 function accuracyNote(proven) {
   const original = proven.reference_accuracy;
   const beside = original === null ? "" : `; the model it was made of: ${percent(original, 2)}`;
-  return `of ${whole.format(proven.examples)} pictures in ${proven.runtime} ${proven.version}${beside}`;
+  return `of ${whole.format(proven.examples)} pictures in ${runtimeOf(proven)}${beside}`;
+}
+
+function runtimeOf({ runtime, version }) {
+  return runtime === "c" ? "C code, on the machine that made it" : `${runtime} ${version}`;
 }
 
 function count(tensor) {
