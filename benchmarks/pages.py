@@ -58,10 +58,11 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 @contextlib.contextmanager
-def _served(folder: Path) -> Iterator[str]:
+def serving(folder: Path) -> Iterator[str]:
+    """Serve a folder on loopback, as any web server would; gives its address."""
     handler = functools.partial(_Quiet, directory=str(folder))
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}/"
@@ -86,7 +87,7 @@ def rows(sources: list[Path], rounds: int) -> list[list[str]]:
             site = folder / str(number)
             compressor.package([source], "browser", site)
             page = browser.new_page()
-            page.goto(stack.enter_context(_served(site)))
+            page.goto(stack.enter_context(serving(site)))
             page.locator("#status:not([data-state=loading])").wait_for()
             runtime = page.evaluate(_LOAD)
             if runtime is None:

@@ -56,8 +56,11 @@ def zig_cc(arguments: Sequence[str], folder: Path, cache: Path | None = None) ->
 
 def run_compiler(
     command: Sequence[str], folder: Path, variables: Mapping[str, str] | None = None
-) -> None:
-    """Run a compiler in `folder`. Raises CheckFailedError, with its first error, where it fails."""
+) -> str:
+    """What a compiler, run in `folder`, prints on standard output.
+
+    Raises CheckFailedError, with its first error, where it fails.
+    """
     try:
         done = subprocess.run(
             command,
@@ -74,3 +77,4 @@ def run_compiler(
     if done.returncode != 0:
         lines = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr]
         raise CheckFailedError("the C compiler refuses the code", value=lines[0][:_SHOWN])
+    return done.stdout

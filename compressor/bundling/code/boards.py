@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import re
 import shutil
-import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +21,6 @@ COMPILER = "arm-none-eabi-gcc"
 RAM_AT = 0x20000000
 LINKER_SCRIPT = "cortex-m.ld"
 
-_SECONDS = 60
 _FLAGS = (
     *("-mthumb", "-std=gnu99", "-ffunction-sections", "-fdata-sections", "-nostartfiles"),
     *("--specs=nano.specs", "-Wl,--gc-sections", "-Wl,--no-warn-rwx-segments"),
@@ -127,12 +125,9 @@ def measure(folder: Path, sources: Sequence[Path], processor: str, options: Sequ
     program = folder / "measured.elf"
     anywhere = Memory(0, _SPACE, RAM_AT, _SPACE)
     build(program, sources, processor, anywhere, ["-fstack-usage", *options])
-    sizes = {
-        name: int(size)
-        for name, size in re.findall(
-            r"^(\.\S+)\s+(\d+)\s+\d+$", _said("arm-none-eabi-size", "-A", str(program)), re.M
-        )
-    }
+    printed = run_compiler(["arm-none-eabi-size", "-A", program.name], folder)
+    found = re.findall(r"^(\.\S+)\s+(\d+)\s+\d+$", printed, re.MULTILINE)
+    sizes = {name: int(size) for name, size in found}
     flash = sum(sizes.get(name, 0) for name in (".boot2", ".text", ".ARM.exidx", ".data"))
     stack = _BESIDE_FRAMES + sum(map(_frames, sorted(folder.glob("*.su"))))
     return Taken(flash, sizes.get(".data", 0) + sizes.get(".bss", 0) + stack, stack)
@@ -156,18 +151,3 @@ def _frames(listed: Path) -> int:
             raise CheckFailedError("the stack that the code takes is not bounded", value=line[:200])
         total += int(found[1])
     return total
-
-
-def _said(*command: str) -> str:
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=_SECONDS,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CheckFailedError(f"{command[0]} cannot be run", value=error) from error
-    return done.stdout
