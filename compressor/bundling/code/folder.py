@@ -7,6 +7,7 @@ out.
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,15 +29,14 @@ from deploy.vectors import CheckVectors
 _LIBRARY = ".so"
 _MOST_SOURCE = 256 * 2**20
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,60}")
-_WHOLE = r"\(?(-?\d{1,9})\)?"
-_REAL = r"([0-9.e+-]{1,40})f?"
+_DEFINED = re.compile(r"^#define ([A-Z0-9_]{1,80}) ([0-9a-z().+-]{1,40})$", re.MULTILINE)
+_AGAIN = "export it again"
 
 
 @dataclasses.dataclass(frozen=True)
 class Port:
     """How integers of the input or the output stand for real numbers."""
 
-    size: int
     scale: float
     zero: int
 
@@ -101,7 +101,7 @@ def read_code(folder: Path) -> Code:
     library = found[0].with_suffix("")
     name = library.stem
     if not _NAME.fullmatch(name):
-        raise UsageError("generated code has no such name", value=name, hint="export it again")
+        raise UsageError("generated code has no such name", value=name, hint=_AGAIN)
     with deploy_errors():
         artifact = read_artifact(library)
         beside = library.with_name(library.name + VECTORS_SUFFIX)
@@ -112,17 +112,25 @@ def read_code(folder: Path) -> Code:
     if artifact.format != "c" or len(artifact.inputs) != 1:
         raise UsageError("this is no generated code", value=f"{library} is {artifact.format}")
     header = files[f"{name}.h"].decode("utf-8", "replace")
+    defined = dict(_DEFINED.findall(header))
 
-    def defined(what: str, pattern: str = _WHOLE) -> str:
-        match = re.search(rf"^#define {name.upper()}_{what} {pattern}$", header, re.MULTILINE)
-        if match is None:
+    def number(what: str) -> float:
+        text = defined.get(f"{name.upper()}_{what}", "")
+        try:
+            return float(text.strip("()").removesuffix("f"))
+        except ValueError as error:
             missing = f"{name}.h lacks {name.upper()}_{what}"
-            raise UsageError("this is no generated code", value=missing, hint="export it again")
-        return match[1]
+            raise UsageError("this is no generated code", value=missing, hint=_AGAIN) from error
 
     def port(what: str) -> Port:
-        scale = float(defined(f"{what}_SCALE", _REAL))
-        return Port(int(defined(f"{what}_SIZE")), scale, int(defined(f"{what}_ZERO")))
+        scale, zero = number(f"{what}_SCALE"), number(f"{what}_ZERO")
+        if not (0 < scale < math.inf and -128 <= zero <= 127):
+            raise UsageError(
+                "the scale or zero of generated code is none",
+                value=f"{name}.h, {what}: {scale}, {zero}",
+                hint=_AGAIN,
+            )
+        return Port(scale, int(zero))
 
     return Code(
         *(name, artifact, vectors, files, selftest[f"{name}_selftest.c"]),

@@ -80,9 +80,7 @@ def test_verify_runs_its_check_vectors_and_finds_a_wrong_integer(
     told = command_line.compressor("verify", site)
     assert told.code == 0 and "6 check vectors in c 1 (largest difference" in told.stdout
     other = write_code(tmp_path / "code", digits_network(), digits_inputs(16))
-    header = (other / "net.h").read_text()
-    assert "NET_OUTPUT_ZERO (0)" in header
-    (other / "net.h").write_text(header.replace("OUTPUT_ZERO (0)", "OUTPUT_ZERO (1)"))
+    spoilt(other, "NET_OUTPUT_ZERO (0)", "NET_OUTPUT_ZERO (1)")
     compressor.package([other], "browser", tmp_path / "site")
     with pytest.raises(CheckFailedError, match="does not compute what it should"):
         compressor.verify(tmp_path / "site")
@@ -163,11 +161,22 @@ def test_without_its_compiler_it_ends_in_one_line(
     assert not (tmp_path / "site").exists()
 
 
+def spoilt(folder: Path, old: str, new: str) -> None:
+    """Put another text in the header."""
+    header = (folder / "net.h").read_text()
+    assert old in header
+    (folder / "net.h").write_text(header.replace(old, new))
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
         (lambda folder: (folder / "net.h").write_text("nothing"), "net.h lacks NET_INPUT_SCALE"),
         (lambda folder: (folder / "net.c").unlink(), "net.c"),
+        (
+            lambda folder: spoilt(folder, "OUTPUT_SCALE 0", "OUTPUT_SCALE -0"),
+            "scale or zero of generated code is none",
+        ),
         (lambda folder: (folder / "net.so").write_bytes(b"another"), "another file: the size"),
         (lambda folder: (folder / "net.so.json").unlink(), "a folder is no artefact"),
         (lambda folder: (folder / "b.so.json").write_text("{}"), "holds several artefacts"),
