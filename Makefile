@@ -41,10 +41,11 @@ setup: $(VENV)/.ready
 $(VENV)/.ready: constraints.txt setup.cfg pyproject.toml scripts/setup-venv.sh
 	@scripts/setup-venv.sh $(VENV) $(PYTHON)
 
-# An older runtime with an older numpy, in an environment of its own, what runs models in browsers,
-# and Keras 2, which reads its own files; not every machine can have them.
+# An older runtime with an older numpy, in an environment of its own, what runs models in browsers
+# and what compiles code for them, and Keras 2, which reads its own files; not every machine can have
+# them.
 runtimes: setup
-	@for name in tflite-runtime tflite-micro onnxruntime-web tf-keras; do \
+	@for name in tflite-runtime tflite-micro onnxruntime-web tf-keras ziglang; do \
 	    $(BIN)/compressor runtimes install $$name \
 	        || { [ $$? -eq 3 ] && echo "going on without $$name"; } || exit 2; \
 	done

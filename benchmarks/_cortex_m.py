@@ -13,27 +13,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-_HERE = Path(__file__).parent / "cortex_m"
+from compressor.bundling.code import boards
+
 _LOOP_INSTRUCTIONS = 8_000_000
 _SECONDS = 300
 
-
-@dataclasses.dataclass(frozen=True)
-class Board:
-    """A board that QEMU has, and its memory."""
-
-    processor: str
-    machine: str
-    flash: int
-    """bytes, from address 0"""
-    ram: int
-    """bytes, from 0x20000000"""
-
-
-BOARDS = {
-    "cortex-m4": Board("cortex-m4", "mps2-an386", 4 * 2**20, 4 * 2**20),
-    "cortex-m0": Board("cortex-m0", "microbit", 256 * 2**10, 16 * 2**10),
-}
+BOARDS = {name: boards.EMULATED[name] for name in ("cortex-m4", "cortex-m0")}
 """Target of the exporter -> board."""
 
 
@@ -60,14 +45,14 @@ class Counted:
 
 def missing() -> str:
     """The programs that are not installed, or empty."""
-    programs = ("arm-none-eabi-gcc", "qemu-system-arm")
+    programs = (boards.COMPILER, "qemu-system-arm")
     return ", ".join(name for name in programs if shutil.which(name) is None)
 
 
 def count(exported: Path, name: str, target: str, program: Path, optimize: str = "-O2") -> Counted:
     """Build the code NAME of an exported folder with its self-test as `program`, and run it.
 
-    Raises subprocess.CalledProcessError where it does not build.
+    Raises CheckFailedError where it does not build.
     """
     board, prefix = BOARDS[target], name.upper()
     defined = {
@@ -77,20 +62,9 @@ def count(exported: Path, name: str, target: str, program: Path, optimize: str =
         "RUN": f"{name}_run",
         "SELFTEST": f'"{name}_selftest.c"',
     }
-    places = {
-        **{"FLASH_AT": 0, "FLASH_SIZE": board.flash},
-        **{"RAM_AT": 0x20000000, "RAM_SIZE": board.ram},
-    }
-    command = [
-        *("arm-none-eabi-gcc", f"-mcpu={board.processor}", "-mthumb", optimize, "-std=gnu99"),
-        *("-ffunction-sections", "-fdata-sections", "-Wl,--gc-sections", "-nostartfiles"),
-        *("--specs=nano.specs", "-T", str(_HERE / "cortex_m.ld"), "-Wl,--no-warn-rwx-segments"),
-        *(f"-D{key}={value}" for key, value in defined.items()),
-        *(f"-Wl,--defsym={key}={value}" for key, value in places.items()),
-        *(f"-I{exported}", "-o", str(program)),
-        *(str(path) for path in (_HERE / "start.c", _HERE / "count.c", exported / f"{name}.c")),
-    ]
-    subprocess.run(command, check=True, timeout=_SECONDS, capture_output=True)
+    options = [optimize, f"-I{exported}", *(f"-D{key}={value}" for key, value in defined.items())]
+    sources = [boards.PIECES / "selftest.c", exported / f"{name}.c"]
+    boards.build(program, sources, target, board.memory, options)
     sizes = _said("arm-none-eabi-size", "-A", str(program))
     flash = sum(int(size) for size in re.findall(r"^\.(?:text|data|ARM\S*)\s+(\d+)", sizes, re.M))
     held = {

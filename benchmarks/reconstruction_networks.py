@@ -57,7 +57,9 @@ def row(name: str, seeds: list[int]) -> dict[str, Any]:
         found["dense"].append(accuracy_of(model, data.x_test, data.y_test))
         for criterion in ("magnitude", "reconstruct"):
             spec = PruningSpec(SPARSITY, criterion=criterion)
-            found[criterion].append(prune(model, data, spec, retrain=False, seed=seed).accuracy)
+            left = prune(model, data, spec, retrain=False, seed=seed).accuracy
+            assert left is not None
+            found[criterion].append(left)
         print(f"seed {seed}: {name}: {[round(each[-1], 4) for each in found.values()]}", flush=True)
     losses = {
         criterion: np.subtract(found["dense"], found[criterion])
@@ -170,7 +172,7 @@ def measure_wide() -> dict[str, Any]:
     mixed = generator.normal(size=(64, WIDE[0])).astype(np.float32)
     x = generator.normal(size=(5000, 64)).astype(np.float32) @ mixed
     data = Dataset.from_arrays("made", x, np.arange(5000) % 10, x[:100], np.arange(100) % 10)
-    spec = PruningSpec(SPARSITY, criterion="reconstruct", layers=["wide"])
+    spec = PruningSpec(SPARSITY, criterion="reconstruct", layers=("wide",))
     start = time.perf_counter()
     found = prune(model, data, spec, retrain=False)
     seconds = round(time.perf_counter() - start, 1)

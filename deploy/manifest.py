@@ -4,7 +4,8 @@ schema      {name: "compressor-bundle", version: 1}
 name        of the bundle, without a suffix
 device      the profile that it was packed for
 runtime     {name, version}: what executes it there (litert, tflite-runtime, tflite-micro,
-            onnxruntime, cuda, onnxruntime-web), and the version that the profile says is there
+            onnxruntime, cuda, onnxruntime-web; c: compiled code), and the version that the profile
+            says is there
 artifact    the description of the artefact, as `deploy.artifact` says: inputs and outputs,
             preprocessing, labels, accuracy if it was verified, provenance
 latency     as measured by `compressor bench`, a list of: runtime, version, cpu, system, threads,

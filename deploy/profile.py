@@ -9,11 +9,14 @@ description   one line
               system, Python and the runtime)
 [storage]     available_bytes (for bundles)
 [gpu]         only for a GPU runtime: model, memory_bytes
-[runtime]     name (litert, tflite-runtime, tflite-micro, onnxruntime, cuda, tensorrt or
-              onnxruntime-web) and version
+[microcontroller]  only for the runtime c, which is none: C code on the bare chip. processor (as gcc
+              names it), clock_hz, flash_start and ram_start (addresses; their bytes are those of
+              storage and memory), boot (none, or rp2040: what lies in front of the program)
+[runtime]     name (litert, tflite-runtime, tflite-micro, onnxruntime, cuda, tensorrt,
+              onnxruntime-web or c) and version
 [python]      versions (a list such as ["3.11"]; empty if there is none: then a bundle holds no
               program) and numpy (its version; "" without Python)
-[prefer]      format (tflite or onnx), quantize (a list, the best first), optimize (size,
+[prefer]      format (tflite, onnx or c), quantize (a list, the best first), optimize (size,
               latency or ram), width_multiple (the preferred multiple of a layer's units; 1 for any)
 [operators]   optional, for a custom runtime: operator -> its largest version there; for TFLite all
               operators that it has, for ONNX "ai.onnx" = the operator set. The default is the
@@ -31,9 +34,11 @@ from pathlib import Path
 from typing import Any
 
 from deploy.artifact import OPTIMIZATIONS, QUANTIZATIONS
+from deploy.artifact_parts import C_INTERFACE
 from deploy.errors import ArtifactError
 from deploy.fields import Fields, Reader, made
 from deploy.files import read_regular
+from deploy.microcontroller import Microcontroller
 
 SCHEMA = {"name": "compressor-device", "version": 1}
 PROFILES = Path(__file__).parent / "devices"
@@ -49,6 +54,7 @@ RUNTIME_FORMATS = {
     "cuda": "onnx",
     "tensorrt": "onnx",
     "onnxruntime-web": "onnx",
+    "c": "c",
 }
 """Runtime -> the format that it executes."""
 GPU_RUNTIMES = ("cuda", "tensorrt")
@@ -122,6 +128,7 @@ class DeviceProfile:
     available_memory_bytes: int
     storage_bytes: int
     gpu: Gpu | None
+    microcontroller: Microcontroller | None
     runtime: str
     runtime_version: str
     pythons: tuple[str, ...]
@@ -133,6 +140,15 @@ class DeviceProfile:
     @property
     def format(self) -> str:
         return RUNTIME_FORMATS[self.runtime]
+
+    def for_code(self) -> DeviceProfile:
+        """As which the device takes generated C code: a browser runs it without a runtime."""
+        if self.cpu.architecture != "wasm32":
+            return self
+        prefer = dataclasses.replace(self.prefer, format="c")
+        return dataclasses.replace(
+            self, runtime="c", runtime_version=C_INTERFACE, prefer=prefer, operators=None
+        )
 
     def describe(self) -> dict[str, Any]:
         described: dict[str, Any] = {
@@ -148,6 +164,8 @@ class DeviceProfile:
         }
         if self.gpu is not None:
             described["gpu"] = dataclasses.asdict(self.gpu)
+        if self.microcontroller is not None:
+            described["microcontroller"] = dataclasses.asdict(self.microcontroller)
         if self.operators is not None:
             described["operators"] = dict(sorted(self.operators.items()))
         return described
@@ -161,7 +179,7 @@ class DeviceProfile:
         """
         if isinstance(content, Mapping):
             # TOML has no null: an optional table that is left out is null here.
-            content = {"gpu": None, "operators": None, **content}
+            content = {"gpu": None, "microcontroller": None, "operators": None, **content}
         fields = Fields(content, "profile")
         fields.schema("schema", SCHEMA, "profile")
         memory = fields.one("memory", _read_memory)
@@ -175,6 +193,7 @@ class DeviceProfile:
             available_memory_bytes=memory[1],
             storage_bytes=fields.one("storage", lambda of: _memory(of, "available_bytes")),
             gpu=fields.optional("gpu", fields.one, made(Gpu, _READERS)),
+            microcontroller=fields.optional("microcontroller", fields.one, Microcontroller.read),
             runtime=runtime,
             runtime_version=version,
             pythons=pythons,
@@ -228,7 +247,10 @@ def _read_memory(fields: Fields) -> tuple[int, int]:
 
 def _read_runtime(fields: Fields) -> tuple[str, str]:
     name, version = fields.choice("name", tuple(RUNTIME_FORMATS)), fields.text("version")
-    _check_version(version, "runtime.version")
+    if name == "c" and version != C_INTERFACE:
+        raise ArtifactError(f"profile.runtime.version of c is {C_INTERFACE}", value=version)
+    if name != "c":
+        _check_version(version, "runtime.version")
     return name, version
 
 
@@ -284,6 +306,13 @@ def _check_agreement(profile: DeviceProfile) -> None:
             "a GPU runtime needs profile.gpu, and no other runtime may have it",
             value=f"{profile.runtime}, {'no gpu' if profile.gpu is None else profile.gpu.model}",
         )
+    if (profile.runtime == "c") != (profile.microcontroller is not None):
+        raise ArtifactError(
+            "the runtime c needs profile.microcontroller, and no other runtime may have it",
+            value=profile.runtime,
+        )
+    if profile.microcontroller is not None:
+        _check_microcontroller(profile, profile.microcontroller)
     if profile.operators is not None and not _fits(profile.operators, profile.format):
         raise ArtifactError(
             f"profile.operators does not fit {profile.format}",
@@ -295,6 +324,14 @@ def _check_agreement(profile: DeviceProfile) -> None:
         raise ArtifactError(f"a {where} has no Python", value=", ".join(profile.pythons))
     if profile.runtime == "tflite-runtime":
         _check_tflite_runtime(profile)
+
+
+def _check_microcontroller(profile: DeviceProfile, chip: Microcontroller) -> None:
+    if profile.pythons or profile.operators is not None:
+        raise ArtifactError(
+            "a microcontroller runs C code: it has no Python and no [operators]", value=profile.name
+        )
+    chip.check(profile.storage_bytes, profile.memory_bytes)
 
 
 def _fits(operators: Mapping[str, int], file_format: str) -> bool:

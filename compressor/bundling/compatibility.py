@@ -34,10 +34,17 @@ def obstacles(artifact: Artifact, profile: DeviceProfile) -> tuple[str, ...]:
 
     Checks the format, that it was verified in the device's runtime (or in its substitute, where
     that cannot run on a host), the operators' versions, the memory of its weights (a lower bound)
-    and the storage.
+    and the storage. Of C code only its weights are known before it is compiled.
     """
     if artifact.format != profile.format:
         return (f"is {artifact.format}, {profile.runtime} executes {profile.format}",)
+    if artifact.format == "c":
+        weights = sum(tensor.bytes for tensor in artifact.tensors)
+        found = [
+            _unproven(artifact, profile),
+            _too_large("storage", weights, profile.storage_bytes),
+        ]
+        return tuple(reason for reason in found if reason)
     found = [
         _unproven(artifact, profile),
         *_missing_operators(artifact, profile),
@@ -73,7 +80,10 @@ def choose(candidates: Sequence[Artifact], profile: DeviceProfile) -> Artifact:
 
 def runs_on(artifact: Artifact) -> tuple[str, ...]:
     """The names of the known devices on which the artefact runs."""
-    return tuple(profile.name for profile in devices.known() if not obstacles(artifact, profile))
+    profiles = devices.known()
+    if artifact.format == "c":
+        profiles = tuple(profile.for_code() for profile in profiles)
+    return tuple(profile.name for profile in profiles if not obstacles(artifact, profile))
 
 
 def memory_bytes(artifact: Artifact) -> int:

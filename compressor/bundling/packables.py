@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from compressor.bundling.code import Code, code_folder, read_code
 from compressor.data import Dataset
 from compressor.errors import UsageError
 from compressor.exporters import artifact_format, describe_graph_file
@@ -36,6 +37,8 @@ class Packable:
     held: tuple[bytes, bytes] | None = None
     """the model and its check vectors; None where they lie in files"""
     notes: tuple[str, ...] = ()
+    code: Code | None = None
+    """generated C code, of which `path` is the library for this machine"""
 
     def read(self) -> tuple[bytes, CheckVectors, bytes]:
         """The model, and the check vectors, also as bytes. Raises BundleError."""
@@ -52,7 +55,7 @@ class Packable:
 def read_packables(
     paths: Sequence[Path], profile: DeviceProfile, data: Dataset | None, options: Mapping[str, Any]
 ) -> list[Packable]:
-    """The artefacts of these files, in order.
+    """The artefacts of these files, in order; a folder of C code is one, too.
 
     A .tflite or .onnx file without a description is run once, in the runtime of the device, with
     `data` and the `options` of `describe_graph_file`. Raises UsageError for anything else, and
@@ -62,8 +65,10 @@ def read_packables(
         raise UsageError("there is nothing to pack", value="no artefact")
     found = []
     for path in paths:
-        if path.is_dir():
-            raise UsageError("a folder is no artefact", value=path, hint="name the files in it")
+        if folder := code_folder(path):
+            code = read_code(folder)
+            found.append(Packable(folder / code.artifact.file, code.artifact, code=code))
+            continue
         if not path.is_file():
             raise UsageError("no such file", value=path)
         found.append(_read(path, profile, data, options))

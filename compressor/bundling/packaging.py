@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor._version import __version__
+from compressor.bundling.code import browser_code, code_folder, firmware_project
 from compressor.bundling.keys import read_private_key
 from compressor.bundling.latencies import latencies_of, latency_notes
 from compressor.bundling.packables import Packable, read_packables
@@ -66,10 +67,12 @@ def package(
     `artefacts` are exported files with their descriptions and check vectors beside them, or .tflite
     and .onnx files of any origin: one without a description is run once, in the device's runtime,
     on the test examples of `data` or on random inputs, as `export` makes them of `input_size` and
-    `input_range`, and its outputs become check vectors; `labels` name its classes. `device` is the
-    name of a profile or a TOML file. For a device whose runtime is onnxruntime-web the
-    bundle is a folder for a web server, and `web_runtime` may be the tarball of that package; for
-    one whose runtime is tflite-micro it is a folder with the sources of a program.
+    `input_range`, and its outputs become check vectors; `labels` name its classes. A folder of C
+    code that `export` wrote is compiled for a browser, or built for a microcontroller, whose flash
+    and RAM must hold it. `device` is the name of a profile or a TOML file. For browsers the bundle
+    is a folder for a web server, and `web_runtime` may be the tarball of onnxruntime-web, which
+    runs ONNX files there; for microcontrollers it is the folder of a firmware project, or for one
+    whose runtime is tflite-micro of the sources of a program.
     `name` is the bundle's name on the device, where it replaces an earlier one; by default it is
     made of the artefact's and the device's. `sign` is a private key of `keygen`; `counter`, from 1,
     orders the signed bundles of a name: a device takes none whose counter is not higher than those
@@ -82,13 +85,16 @@ def package(
     if not signed), left_out (file and why), members, notes. Raises UsageError where none can run
     there, with what each lacks and the devices it runs on; BundleError for damaged files;
     RunDirectoryError where `output` exists, unless `force`; MissingRuntimeError where
-    onnxruntime-web, or TFLite Micro for a device that has it, is not available; and as
-    `describe_graph_file` does.
+    onnxruntime-web, a compiler for C code, or TFLite Micro for a device that has it, is not
+    available; and as `describe_graph_file` does.
     """
     from compressor.bundling import compatibility, devices
     from compressor.bundling.sbom import bundle_sbom
 
+    paths = [Path(path) for path in artefacts]
     profile = devices.find_device(device)
+    if any(map(code_folder, paths)):
+        profile = profile.for_code()
     target = Path(output)
     _check_target(target, profile, force)
     if name is not None and not is_bundle_name(name):
@@ -96,14 +102,15 @@ def package(
         raise UsageError("a bundle is not called that", value=repr(name), hint=hint)
     key = None if sign is None else read_private_key(sign)
     counter = _counter(counter, signed=key is not None)
-    paths = [Path(path) for path in artefacts]
     options = {"labels": labels, "input_size": input_size, "input_range": input_range}
     read = {one.path: one for one in read_packables(paths, profile, data, options)}
     described = {path: one.artifact for path, one in read.items()}
     path, left_out = _chosen(described, profile)
-    artifact = described[path]
-    members, kind = _members(read[path], profile, web_runtime)
-    notes = list(read[path].notes)
+    if read[path].code is not None and latencies is not None:
+        what = "latencies of this machine's library say nothing of code compiled for another"
+        raise UsageError(what, value=latencies, hint="leave --latencies out")
+    artifact, members, kind, made = _members(read[path], profile, web_runtime)
+    notes = [*read[path].notes, *made]
     if latencies is not None:
         able = [one for one in described.values() if one is not artifact]
         able = [one for one in able if not compatibility.obstacles(one, profile)]
@@ -124,8 +131,8 @@ def package(
     with deploy_errors():
         packed = pack_members(manifest, members, key)
         content = write_container(packed)
-    # Of sources only the model goes into the flash of a device.
-    if kind != "tflite-micro" and len(content) > profile.storage_bytes:
+    # Of a microcontroller's only the program goes into its flash.
+    if kind not in ("firmware", "tflite-micro") and len(content) > profile.storage_bytes:
         raise UsageError(
             f"does not fit on {profile.name}",
             value=f"the bundle has {len(content):,} bytes, the storage {profile.storage_bytes:,}",
@@ -140,7 +147,7 @@ def package(
         "sha256": hashlib.sha256(content).hexdigest(),
         "name": manifest.name,
         "device": profile.name,
-        "artefact": str(path),
+        "artefact": str(path if artifact.file == path.name else artifact.file),
         "artefact_bytes": artifact.bytes,
         "runtime": {"name": profile.runtime, "version": profile.runtime_version},
         "signed_by": None if key is None else key[0].identifier,
@@ -164,7 +171,7 @@ def _counter(given: int | None, *, signed: bool) -> int | None:
 
 def is_folder(profile: DeviceProfile) -> bool:
     """Whether a bundle for this device is a folder: for a web server, or of a program's sources."""
-    return profile.runtime in ("onnxruntime-web", "tflite-micro")
+    return profile.runtime in ("onnxruntime-web", "tflite-micro", "c")
 
 
 def _chosen(
@@ -200,8 +207,20 @@ def _what_can(described: Mapping[Path, Artifact], profile: DeviceProfile) -> str
 
 def _members(
     chosen: Packable, profile: DeviceProfile, web_runtime: Path | str | None
-) -> tuple[dict[str, bytes], str]:
-    """The members but for README and SBOM, and the kind of the bundle (see `bundle_readme`)."""
+) -> tuple[Artifact, dict[str, bytes], str, tuple[str, ...]]:
+    """The artefact, the members but for README and SBOM, the kind (see `bundle_readme`), notes."""
+    if web_runtime is not None and profile.runtime != "onnxruntime-web":
+        what = "only a bundle for browsers of an ONNX file takes onnxruntime-web"
+        raise UsageError(what, value=profile.name)
+    if chosen.code is not None and profile.microcontroller is not None:
+        project = firmware_project(chosen.code, profile)
+        return project.artifact, project.members, "firmware", (project.taken.text(profile),)
+    if chosen.code is not None:
+        from compressor.bundling.browser import code_site_members
+
+        made = browser_code(chosen.code)
+        site = code_site_members(made) | {VECTORS: made.vectors.to_bytes()}
+        return made.artifact, site, "browser", ()
     artifact = chosen.artifact
     model, parsed, vectors = chosen.read()
     members = {MODEL_FOLDER + artifact.file: model, VECTORS: vectors}
@@ -209,16 +228,16 @@ def _members(
         from compressor.bundling.browser import site_members
 
         tarball = None if web_runtime is None else Path(web_runtime)
-        return members | site_members(artifact, model, parsed, tarball=tarball), "browser"
-    if web_runtime is not None:
-        raise UsageError("only a bundle for browsers takes onnxruntime-web", value=profile.name)
+        site = site_members(artifact, model, parsed, tarball=tarball)
+        return artifact, members | site, "browser", ()
     if profile.runtime == "tflite-micro":
         from compressor.bundling.micro import micro_members
 
-        return members | micro_members(artifact, model, parsed, profile), "tflite-micro"
+        sources = micro_members(artifact, model, parsed, profile)
+        return artifact, members | sources, "tflite-micro", ()
     if not profile.pythons:
-        return members, "app"
-    return members | bundled_runner(), "python"
+        return artifact, members, "app", ()
+    return artifact, members | bundled_runner(), "python", ()
 
 
 def _check_target(target: Path, profile: DeviceProfile, force: bool) -> None:

@@ -42,6 +42,16 @@ There is no Python on the device, so no program is in here. An app takes `model/
 `manifest.json` for its inputs, outputs and labels; `check.npz` holds inputs and the outputs that
 they must give, within the tolerance in it. A bundle is a zip file: any zip library reads it.
 """
+_FIRMWARE = """\
+    make                # build/firmware.elf and .bin: main.c, to which you add your sensor
+    make check          # every integer of the check vectors, on an emulated board (QEMU)
+    make selftest       # the same for the board itself; a debugger prints what it says
+
+It takes gcc-arm-none-eabi; verify this folder before you build in it. `model/$file` is the flash
+image of main.c as it is, to be written to the start of the program's flash. `arduino/` holds a
+library for Arduino of the same code, with the self-test as its example. The start-up leaves the
+clock as the chip resets.
+"""
 _WEB = """\
 Put the folder on any web server and open its page; over `file://` browsers load no model. Nothing
 is fetched from anywhere else. The page runs the check vectors itself before it answers.
@@ -71,10 +81,11 @@ outputs, `model/$file` is the model, and `manifest.json` says how inputs are sca
 
 
 def bundle_readme(manifest: Manifest, kind: str) -> bytes:
-    """The README of a bundle; its use is by `kind`: `python`, `app`, `browser` or
+    """The README of a bundle; its use is by `kind`: `python`, `app`, `browser`, `firmware` or
     `tflite-micro`."""
     artifact = manifest.artifact
-    use = {"python": _RUN, "app": _APP, "browser": _WEB, "tflite-micro": _MICRO}[kind]
+    uses = {"python": _RUN, "app": _APP, "browser": _WEB, "firmware": _FIRMWARE}
+    use = (uses | {"tflite-micro": _MICRO})[kind]
     use = use.replace("$name_", f"{identifier(Path(artifact.file).stem)}_")
     text = _TEXT.substitute(
         name=manifest.name,

@@ -106,7 +106,9 @@ def _runner(members: Mapping[str, bytes]) -> Component:
 
 
 def _packages(profile: DeviceProfile) -> list[Component]:
-    """The packages that run the artefact; only onnxruntime-web comes in the bundle."""
+    """What runs the artefact, nothing for C code; only onnxruntime-web is in the bundle."""
+    if profile.runtime not in _PACKAGES:
+        return []
     kind, runtime = _PACKAGES[profile.runtime]
     needed = {runtime: profile.runtime_version}
     if profile.pythons and kind == "pypi":

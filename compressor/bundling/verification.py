@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor import runtimes
+from compressor.bundling.code.checking import check_code
 from compressor.errors import CheckFailedError, MissingRuntimeError
 from compressor.foundation import deploy_errors, storage_errors, temporary_folder
 from compressor.runtimes import Runner
@@ -28,7 +29,7 @@ def verify(
     follows our schema, every member has its digest, and with `keys`, public keys of `keygen`, the
     signature is by one of them. Then, unless `static`, the check vectors run in the bundle's
     runtime; where that needs a GPU or a browser, ONNX Runtime on the CPU stands in, and the result
-    says so. The program in the bundle is not run.
+    says so. WebAssembly of C code runs in Node.js. The program in the bundle is not run.
 
     Returns a JSON object: path, name, device, bytes, sha256, members, signed, signed_by (the
     trusted key; null without `keys`), counter (null where the manifest has none), artefact, check
@@ -63,6 +64,8 @@ def verify(
 
 
 def _check(bundle: Bundle) -> dict[str, Any]:
+    if bundle.artifact.format == "c":
+        return check_code(bundle)
     wanted = bundle.manifest.runtime
     name = _runtime_here(wanted)
     with contextlib.ExitStack() as stack:

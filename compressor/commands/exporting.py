@@ -216,9 +216,10 @@ def list_runtimes(as_json: bool) -> None:
 def install(name: str, as_json: bool) -> None:
     """Install RUNTIME in your cache folder, at a pinned version, checked by hash.
 
-    tflite-runtime and tflite-micro get environments of their own, and so does tf-keras, which reads
-    the legacy .h5 files of Keras 2 for compressor import. onnxruntime-web, which is packed into
-    bundles for browsers, is downloaded as one package by npm.
+    tflite-runtime and tflite-micro get environments of their own, and so do tf-keras, which reads
+    the legacy .h5 files of Keras 2 for compressor import, and ziglang, which compiles C code for
+    browsers. onnxruntime-web, which is packed into bundles for browsers, is downloaded as one
+    package by npm.
 
     \b
     Example:

@@ -76,7 +76,8 @@ def keygen(name: Path, as_json: bool) -> None:
     "--web-runtime",
     type=PATH,
     metavar="TARBALL",
-    help="For browsers: onnxruntime-web as packed by npm. Default: downloaded once, by npm.",
+    help="For browsers: onnxruntime-web as packed by npm, which runs ONNX files there. "
+    "Default: downloaded once, by npm.",
 )
 @data_option("random inputs, for an artefact without a description; no accuracy is measured then")
 @LABELS
@@ -92,13 +93,16 @@ def package(
     An ARTEFACT is a file written by `compressor export`, with its description (FILE.json) and check
     vectors (FILE.check.npz) next to it, or a .tflite or .onnx file of any origin: one without a
     description is run once in the device's runtime, and its outputs become the check vectors; give
-    --data for its accuracy. Of several, the one that suits the device best is packed.
+    --data for its accuracy. Of several, the one that suits the device best is packed. A folder of C
+    code that `compressor export --format c` wrote is compiled for a browser, to WebAssembly (see
+    `compressor runtimes install ziglang`), or becomes a firmware project and an Arduino library,
+    whose flash and RAM are checked before anything is written (gcc-arm-none-eabi).
     An artefact that cannot run on the device is refused, with what it needs (runtime, operator
     versions, memory, storage) and what the device has. A bundle is one reproducible file (signed,
     with the same --counter): the artefact, a manifest, check vectors, the runner, an SBOM and a
-    README. For browsers it is a folder for any web server, for microcontrollers one of sources.
-    Packing an exported artefact runs nothing, but measures what memory it takes in a
-    microcontroller: run `compressor verify` before you ship.
+    README. For browsers it is a folder for any web server, for microcontrollers one with a
+    Makefile, or with the sources for TFLite Micro. Packing an exported artefact runs nothing, but
+    measures what memory it takes in TFLite Micro: run `compressor verify` before you ship.
 
     \b
     Examples:
@@ -106,6 +110,8 @@ def package(
       compressor package small.tflite small.onnx --device linux-x86-64 -o small.bundle
       compressor package small.onnx --device browser -o site
       compressor package micro.tflite --device nrf52840-tflm -o firmware
+      compressor package small-c --device browser -o site
+      compressor package small-c --device stm32f4 -o firmware
       compressor package found.tflite --labels cat,dog --device raspberrypi-4 -o found.bundle
     """
     options["data"] = given_data(data_dir)
@@ -122,9 +128,10 @@ def verify(bundle: Path, keys: tuple[Path, ...], static: bool, as_json: bool) ->
 
     BUNDLE is a file, or the folder of a bundle for browsers; its runner is never executed. The
     container, the manifest, every digest and, with --key, the signature are checked first; then
-    the check vectors run in the bundle's runtime. Without --key only integrity is proven, and the
-    model runs although nobody vouches for it; --static runs nothing. Exit code: 2 if the bundle is
-    refused, 1 if its outputs are wrong, 3 if its runtime is not available.
+    the check vectors run in the bundle's runtime, WebAssembly of C code in Node.js. Without --key
+    only integrity is proven, and the model runs although nobody vouches for it; --static runs
+    nothing. Exit code: 2 if the bundle is refused, 1 if its outputs are wrong, 3 if its runtime is
+    not available.
 
     \b
     Examples:

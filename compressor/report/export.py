@@ -201,10 +201,12 @@ def device_text(profile: Mapping[str, Any]) -> str:
     cpu, memory, gpu = profile["cpu"], profile["memory"], profile.get("gpu")
     python, prefer = profile["python"], profile["prefer"]
     features = f" ({', '.join(cpu['features'])})" if cpu["features"] else ""
+    chip = profile.get("microcontroller")
     lines = {
         "processor": f"{cpu['cores']} x {cpu['model']}, {cpu['architecture']}{features}",
         "memory": f"{count(memory['available_bytes'])} of {count(memory['bytes'])} bytes for it",
         "storage": f"{count(profile['storage']['available_bytes'])} bytes",
+        **({} if chip is None else {"chip": _chip_text(chip)}),
         "GPU": "none" if gpu is None else f"{gpu['model']}, {count(gpu['memory_bytes'])} bytes",
         "runtime": f"{profile['runtime']['name']} {profile['runtime']['version']}",
         "operators": _operators_text(profile),
@@ -219,10 +221,19 @@ def device_text(profile: Mapping[str, Any]) -> str:
     return f"{profile['name']}: {profile['description']}\n{text}"
 
 
+def _chip_text(chip: Mapping[str, Any]) -> str:
+    return (
+        f"{chip['processor']}, {chip['clock_hz'] / 1e6:g} MHz, flash at {chip['flash_start']:#x}, "
+        f"RAM at {chip['ram_start']:#x}"
+    )
+
+
 def _operators_text(profile: Mapping[str, Any]) -> str:
     own, runtime = profile.get("operators"), profile["runtime"]
     if own is not None:
         return f"{len(own)}, listed in the profile"
+    if runtime["name"] == "c":
+        return "those of compressor export --format c"
     table = find_table(runtime["name"], runtime["version"])
     if table is None:
         return "not known; list them as [operators]"

@@ -1,4 +1,5 @@
 from .compiled import load as load
+from .compilers import ZIGLANG as ZIGLANG, run_compiler as run_compiler, zig_cc as zig_cc
 from .listing import describe as describe, install as install
 from .registry import (
     RUNTIMES as RUNTIMES,

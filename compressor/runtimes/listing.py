@@ -6,6 +6,8 @@ from typing import Any
 
 from compressor.errors import CompressorError, MissingRuntimeError
 from compressor.runtimes import keras2, registry
+from compressor.runtimes.compilers import ZIGLANG
+from compressor.runtimes.environments import Environment
 from compressor.runtimes.registry import Runtime, State, find, python_of, state
 
 _PROBE_SECONDS = 120.0  # TensorRT compiles what it tries
@@ -23,10 +25,12 @@ def install(name: str) -> dict[str, Any]:
     `substituted` by another that verifies its artefacts), reason (of the state, or null), python
     (that executes its artefacts, or null). Raises UsageError for an unknown name,
     MissingRuntimeError where the runtime cannot be installed here. `tf-keras`, which reads legacy
-    .h5 files, is installed in the same way.
+    .h5 files, and `ziglang`, which compiles C code for browsers, are installed in the same way.
     """
     if name == keras2.NAME:
-        return _install_keras2()
+        return _installed(keras2.environment(), "h5")
+    if name == ZIGLANG.name:
+        return _installed(ZIGLANG, "c")
     runtime = find(name)
     if runtime.environment is not None:
         runtime.environment.install()
@@ -39,10 +43,9 @@ def install(name: str) -> dict[str, Any]:
     return described
 
 
-def _install_keras2() -> dict[str, Any]:
-    found = keras2.environment()
+def _installed(found: Environment, file_format: str) -> dict[str, Any]:
     found.install()
-    installed = {"name": found.name, "format": "h5", "version": found.version}
+    installed = {"name": found.name, "format": file_format, "version": found.version}
     return {**installed, "state": "installed", "reason": None, "python": str(found.python())}
 
 

@@ -22,7 +22,7 @@ from deploy.runner.__main__ import main
 sys.exit(main({}))
 """
 _OWN_BUNDLE = "bundle=Path(__file__).parent"
-_OF_THE_HOST = ("profile.py", "operator_table.py")
+_OF_THE_HOST = ("profile.py", "microcontroller.py", "operator_table.py")
 """Read by packaging only."""
 
 

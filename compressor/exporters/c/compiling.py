@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
-
-from compressor.errors import CheckFailedError, MissingRuntimeError
+from compressor.errors import MissingRuntimeError
 from compressor.exporters.c.emission import Source
 from compressor.foundation import temporary_folder
-from compressor.runtimes import c_compiler
+from compressor.runtimes import c_compiler, run_compiler
 
 FLAGS = ("-std=c99", "-O3", "-fPIC", "-shared", "-fvisibility=hidden")
-_SECONDS = 600
-_SHOWN = 200
 
 
 def compile_library(source: Source) -> bytes:
@@ -31,17 +26,5 @@ def compile_library(source: Source) -> bytes:
         for name, content in source.files.items():
             (folder / name).write_text(content)
         files = [f"{source.name}.c", f"{source.name}_library.c"]
-        _run([compiler, *FLAGS, "-o", "library.so", *files], folder)
+        run_compiler([compiler, *FLAGS, "-o", "library.so", *files], folder)
         return (folder / "library.so").read_bytes()
-
-
-def _run(command: list[str], folder: Path) -> None:
-    try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, errors="replace", timeout=_SECONDS
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise CheckFailedError("the C compiler cannot be run", value=error) from error
-    if done.returncode != 0:
-        lines = [line for line in done.stderr.splitlines() if "error" in line] or [done.stderr]
-        raise CheckFailedError("the C compiler refuses the code", value=lines[0][:_SHOWN])

@@ -16,10 +16,15 @@ from deploy.operator_table import find_table
 from deploy.profile import PROFILES, DeviceProfile, read_profile
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "devices.md"
-NAMES = [
-    *("android-arm64", "browser", "esp32-s3-tflm", "jetson-orin", "linux-gpu", "linux-x86-64"),
-    *("nrf52840-tflm", "raspberrypi-3", "raspberrypi-4", "rp2040-tflm"),
+CHIPS = [
+    *("arduino-nano-33-ble", "cortex-m0", "cortex-m4", "cortex-m7", "esp32-s3-tflm"),
+    *("nrf52840-tflm", "rp2040", "rp2040-tflm", "stm32f4"),
 ]
+COMPUTERS = [
+    *("android-arm64", "browser", "jetson-orin", "linux-gpu", "linux-x86-64"),
+    *("raspberrypi-3", "raspberrypi-4"),
+]
+NAMES = sorted(CHIPS + COMPUTERS)
 
 
 @pytest.fixture
@@ -46,6 +51,9 @@ def test_a_known_profile_is_whole_and_is_what_it_describes(name):
 
     assert profile == read_profile(PROFILES / f"{name}.toml")
     assert DeviceProfile.parse(profile.describe()) == profile
+    if name in CHIPS:  # C code has no table of a runtime's operators
+        assert profile.microcontroller is not None and profile.operators is None
+        return
     # What it has is measured, in its own version.
     table = find_table(profile.runtime, profile.runtime_version)
     assert table is not None
@@ -56,7 +64,7 @@ def test_a_browser_and_an_app_have_no_python_and_a_gpu_device_has_a_gpu():
     assert {profile.name for profile in devices.known() if not profile.pythons} == {
         "android-arm64",
         "browser",
-        *("esp32-s3-tflm", "nrf52840-tflm", "rp2040-tflm"),
+        *CHIPS,
     }
     assert {profile.name for profile in devices.known() if profile.gpu} == {
         "jetson-orin",
@@ -137,6 +145,35 @@ def test_a_wrong_profile_is_refused_in_a_line_that_names_file_and_value(
     assert path.name in message
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ('"cortex-m4"\nclock', '"avr"\nclock', "processor is not one of cortex-m0"),
+        ("0x0800_0000", "0x0800_0001", "begins at a multiple of 256"),
+        ("0x2000_0000", "0xffff_ff00", "ends within 32 bits"),
+        ("262_144", "262_143", "has whole words"),
+        ("clock_hz = 84_000_000", "clock_hz = 0", "clock_hz"),
+        ('boot = "none"', 'boot = "uboot"', "boot is not one of"),
+        ('name = "c"\nversion = "1"', 'name = "c"\nversion = "2"', "of c is 1: 2"),
+        ("[python]", "[operators]\nCONV_2D = 1\n\n[python]", "no Python and no"),
+    ],
+)
+def test_a_chip_that_cannot_be_is_refused(changed, rejected, old, new, said):
+    text = changed(old, new, "stm32f4").read_text()
+    path = changed("[cpu]", "[cpu]", "stm32f4")
+    path.write_text(text.replace('name = "stm32f4"', 'name = "my-chip"'))
+
+    assert said in rejected(UsageError, devices.find_device, path)
+
+
+def test_c_code_needs_a_chip_and_only_c_code_has_one(changed, rejected):
+    path = changed("[microcontroller]", "[other]", "stm32f4")
+    lines = re.sub(r"\[other\]\n(.+\n)+", "", path.read_text())
+    path.write_text(lines)
+
+    assert "c needs profile.microcontroller" in rejected(UsageError, devices.find_device, path)
+
+
 def test_a_gpu_runtime_without_a_gpu_is_refused(changed, rejected):
     path = changed("[gpu]\nmodel", "[other]\nmodel", "linux-gpu")
     text = re.sub(r"\[other\]\n.*\n.*\n", "", path.read_text())
@@ -182,5 +219,6 @@ def test_the_example_of_the_documentation_is_a_profile_and_every_device_is_liste
         (row,) = [line for line in text.splitlines() if line.startswith(f"| `{profile.name}`")]
         assert f"{profile.runtime} {profile.runtime_version}" in row
     # Every table of the file is in the list of fields.
-    for field in devices.find_device("linux-gpu").describe():
+    described = devices.find_device("linux-gpu").describe()
+    for field in described | devices.find_device("stm32f4").describe():
         assert re.search(rf"^\| `\[?{field}\]?` \|", text, re.MULTILINE), field

@@ -14,12 +14,12 @@ async function start() {
   view.stage(`Checking ${site.artifact.file}`);
   const classifier = await Classifier.create(site);
   const result = await classifier.check(site.check);
-  view.checked(result, classifier.version, site);
+  view.checked(result, classifier.runtime, site);
   if (result.right < result.examples) {
     return; // what answers wrongly is not asked
   }
   await classifier.warmUp(site.check);
-  view.latency(classifier.latency(), classifier.version);
+  view.latency(classifier.latency(), classifier.runtime);
   answer(site, classifier);
 }
 
@@ -46,7 +46,7 @@ function answer(site, classifier) {
       const { probabilities, chosen } = await classifier.classify(picture);
       if (drawing.strokes.length > 0) {
         view.answer(probabilities, chosen, picture);
-        view.latency(classifier.latency(), classifier.version);
+        view.latency(classifier.latency(), classifier.runtime);
       }
     } while (waiting);
     busy = false;

@@ -1,8 +1,8 @@
 // Loads what the manifest lists, and holds every byte that will run against it.
+import { files } from "./engine.js";
 import { sha256 } from "./sha256.js";
 
 const SCHEMA = { name: "compressor-bundle", version: 1 };
-const RUNTIME = ["runtime/ort.js", "runtime/ort.wasm"];
 const CHECK = "check.json";
 
 /** A file that is not what the manifest says: nothing of it may run. */
@@ -19,7 +19,7 @@ export async function readManifest() {
   const model = `model/${artifact.file}`;
   const members = new Map(manifest.members.map((member) => [member.name, member]));
   const sizes = new Map();
-  for (const wanted of [model, CHECK, ...RUNTIME]) {
+  for (const wanted of [model, CHECK, ...files()]) {
     if (!members.has(wanted)) {
       throw new Altered(`the manifest does not list ${wanted}`);
     }
@@ -33,7 +33,8 @@ export async function readManifest() {
 
 /**
  * What `readManifest` gave, and the content of its files: {manifest, artifact, sizes, check, model,
- * wasm}. `model` and `wasm` are bytes; `check` is check.json with its vectors as Float32Arrays.
+ * contents}. `model` are bytes, `contents` has those of each file; `check` is check.json with its
+ * vectors as Float32Arrays.
  * `onProgress` is told the share that has come, 0 to 1.
  */
 export async function loadSite(described, onProgress) {
@@ -58,7 +59,7 @@ export async function loadSite(described, onProgress) {
     ...described,
     check: readCheck(parse(contents.get(CHECK), CHECK)),
     model: contents.get(`model/${artifact.file}`),
-    wasm: contents.get("runtime/ort.wasm"),
+    contents,
   };
 }
 
@@ -96,12 +97,21 @@ function parse(bytes, name) {
 }
 
 function readCheck(check) {
-  return { ...check, inputs: floats(check.inputs), outputs: floats(check.outputs) };
+  const { levels } = check.input;
+  const inputs = levels ? integers(check.inputs, levels) : floats(check.inputs);
+  return { ...check, inputs, outputs: floats(check.outputs) };
+}
+
+const decoded = (text) => Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+
+/** What the int8 integers of base64 text stand for, float32. */
+function integers(text, { scale, zero }) {
+  return Float32Array.from(new Int8Array(decoded(text).buffer), (level) => scale * (level - zero));
 }
 
 /** The little-endian float32 numbers of base64 text. */
 function floats(text) {
-  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
+  const bytes = decoded(text);
   const view = new DataView(bytes.buffer);
   return Float32Array.from({ length: bytes.length / 4 }, (_, index) => view.getFloat32(4 * index, true));
 }

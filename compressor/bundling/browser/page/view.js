@@ -4,6 +4,7 @@ import { Altered } from "./site.js";
 /** With more classes than this, the most probable ones are shown, in that order. */
 const MOST_BARS = 12;
 
+const RUNTIME = "runtime/ort.wasm";
 const WEIGHTS = {
   none: "float32 weights",
   float16: "float16 weights",
@@ -51,10 +52,11 @@ export class View {
   }
 
   /** Say what the check vectors gave; wrong ones are said in red. */
-  checked(result, version, site) {
-    const proof = `${result.right} of ${result.examples} check vectors right in onnxruntime-web ${version}`;
+  checked(result, runtime, site) {
+    const proof = `${result.right} of ${result.examples} check vectors right in ${runtime}`;
     if (result.right === result.examples) {
-      this.#status("right", `${proof}; sha256 of model and runtime as in the manifest`);
+      const proven = site.sizes.has(RUNTIME) ? "model and runtime" : "the model";
+      this.#status("right", `${proof}; sha256 of ${proven} as in the manifest`);
       return;
     }
     const by = Number.isFinite(result.difference) ? result.difference.toPrecision(3) : "more than a number";
@@ -121,10 +123,10 @@ export class View {
   }
 
   /** Show the latency of the last runs. */
-  latency({ median, runs }, version) {
-    // Browsers round their clocks to a tenth of a millisecond, or to a whole one.
-    this.#text("latency", median < 0.1 ? "< 0.1 ms" : `${median.toFixed(median < 10 ? 1 : 0)} ms`);
-    this.#text("latency-note", `median of the last ${runs}, one thread, onnxruntime-web ${version}`);
+  latency({ median, runs, together }, runtime) {
+    this.#text("latency", duration(median, together > 1));
+    const all = together > 1 ? `${runs} means of ${together} runs` : `the last ${runs}`;
+    this.#text("latency-note", `median of ${all}, one thread, ${runtime}`);
   }
 
   /** Say why nothing goes on. */
@@ -158,11 +160,11 @@ export class View {
       ["file", artifact.file],
       ["sha256", artifact.sha256],
       ["quantisation", artifact.quantize],
-      ["format", `${artifact.format.toUpperCase()}, operators ${needs.join(", ")}`],
+      ["format", artifact.format === "c" ? "WebAssembly, compiled of C code" : `ONNX, operators ${needs.join(", ")}`],
       ["stored as", encodings.join(", ")],
       ["optimised for", artifact.optimize],
-      ["verified in", artifact.verified.map((one) => `${one.runtime} ${one.version}`).join(", ") || "no runtime"],
-      ["runtime here", `${manifest.runtime.name} ${manifest.runtime.version}, ${size(sizes.get("runtime/ort.wasm"))}`],
+      ["verified in", artifact.verified.map(runtimeOf).join(", ") || "no runtime"],
+      ["runtime here", sizes.has(RUNTIME) ? `${manifest.runtime.name} ${manifest.runtime.version}, ${size(sizes.get(RUNTIME))}` : "none"],
       ["fetched in all", `${whole.format(all)} bytes, from this web server alone`],
       ["seed", provenance.seed ?? "not known"],
       ["made by", provenance.created_by],
@@ -240,11 +242,23 @@ export class View {
 function accuracyNote(proven) {
   const original = proven.reference_accuracy;
   const beside = original === null ? "" : `; the model it was made of: ${percent(original, 2)}`;
-  return `of ${whole.format(proven.examples)} pictures in ${proven.runtime} ${proven.version}${beside}`;
+  return `of ${whole.format(proven.examples)} pictures in ${runtimeOf(proven)}${beside}`;
+}
+
+function runtimeOf({ runtime, version }) {
+  return runtime === "c" ? "C code, on the machine that made it" : `${runtime} ${version}`;
 }
 
 function count(tensor) {
   return tensor.shape.reduce((product, side) => product * side, 1);
+}
+
+/** Milliseconds as people say them; browsers round their clocks to a tenth of one, or to a whole one. */
+function duration(time, fine) {
+  if (time < 0.1) {
+    return fine ? `${(1000 * time).toPrecision(2)} µs` : "< 0.1 ms";
+  }
+  return `${time.toFixed(time < 10 ? 1 : 0)} ms`;
 }
 
 /** Bytes as people say them. */

@@ -1,4 +1,5 @@
-/* Runs every check vector, compares all integers, and counts instructions by SysTick.
+/* Runs every check vector, compares all integers, and counts ticks by SysTick, which a debugger or
+ * QEMU prints. Given on the command line: SELFTEST, INPUTS, OUTPUTS, WORKSPACE, RUN.
  *
  * Under QEMU's -icount an instruction takes the same virtual time as any other, so that the ticks of
  * a loop of known length say how many instructions a tick is.
@@ -7,11 +8,7 @@
 #include SELFTEST
 #undef main
 
-#define CONTROL (*(volatile uint32_t *)0xe000e010)
-#define RELOAD (*(volatile uint32_t *)0xe000e014)
-#define CURRENT (*(volatile uint32_t *)0xe000e018)
-
-void say(const char *text);
+#include "cortex-m.h"
 
 static uint64_t memory[(WORKSPACE + 7) / 8];
 static int8_t result[OUTPUTS];
@@ -33,9 +30,9 @@ static void say_number(const char *name, uint32_t value)
 /* Two instructions a turn. */
 static uint32_t known_loop(uint32_t turns)
 {
-    const uint32_t start = CURRENT;
+    const uint32_t start = SYSTICK_CURRENT;
     __asm__ volatile(".syntax unified\n1: subs %0, %0, #1\n bne 1b\n" : "+l"(turns) : : "cc");
-    return (start - CURRENT) & 0xffffff;
+    return (start - SYSTICK_CURRENT) & SYSTICK_MOST;
 }
 
 /* The deepest byte of the stack that is not as it was painted. */
@@ -47,15 +44,15 @@ int main(void)
     register uint32_t *here __asm__("sp");
     for (deep = &bss_end; deep < here - 16; deep++)
         *deep = 0xa5a5a5a5u;
-    RELOAD = 0xffffff;
-    CURRENT = 0;
-    CONTROL = 5;
+    SYSTICK_RELOAD = SYSTICK_MOST;
+    SYSTICK_CURRENT = 0;
+    SYSTICK_CONTROL = SYSTICK_RUN;
     say_number("loop ", known_loop(4000000));
     for (vector = 0; vector < VECTORS; vector++) {
-        const uint32_t start = CURRENT;
+        const uint32_t start = SYSTICK_CURRENT;
         if (RUN(inputs + vector * INPUTS, result, memory) != 0)
             wrong++;
-        ticks += (start - CURRENT) & 0xffffff;
+        ticks += (start - SYSTICK_CURRENT) & SYSTICK_MOST;
         for (k = 0; k < OUTPUTS; k++)
             if (result[k] != outputs[vector * OUTPUTS + k])
                 wrong++;

@@ -1,7 +1,8 @@
 /* What a Cortex-M needs before main, and semihosting: the debugger, or QEMU, prints and exits. */
-#include <stdint.h>
+#include "cortex-m.h"
 
 extern uint32_t stack_top, data_from, data_start, data_end, bss_start, bss_end;
+extern const void *const vectors[16];
 int main(void);
 void reset(void);
 void stopped(void);
@@ -14,6 +15,7 @@ static int32_t ask(int32_t operation, const void *argument)
     return number;
 }
 
+/* Print, where a debugger or QEMU listens; without one the processor stops here. */
 void say(const char *text)
 {
     ask(0x04, text);
@@ -39,10 +41,13 @@ void reset(void)
         *to = *from++;
     for (to = &bss_start; to < &bss_end; to++)
         *to = 0;
+#if __ARM_ARCH >= 7
+    VECTOR_TABLE = (uint32_t)(uintptr_t)vectors; /* a boot loader may have set its own */
+#endif
     leave(main());
 }
 
-__attribute__((section(".vectors"), used)) static const void *const vectors[16] = {
+__attribute__((section(".vectors"), used)) const void *const vectors[16] = {
     &stack_top, (const void *)reset,   (const void *)stopped, (const void *)stopped,
     (const void *)stopped, (const void *)stopped, (const void *)stopped,
 };
