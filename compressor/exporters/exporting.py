@@ -17,8 +17,8 @@ from compressor.errors import (
 )
 from compressor.exporters.checking import FORMATS, Checked, Job
 from compressor.exporters.description import describe_artifact
-from compressor.exporters.graph_file import is_graph_file, read_graph_file
-from compressor.exporters.graph_job import GraphJob
+from compressor.exporters.graphs.file import is_graph_file, read_graph_file
+from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.inspection import artifact_format
 from compressor.exporters.job import ExportJob
 from compressor.exporters.made_inputs import MadeInputs

@@ -8,7 +8,7 @@ from typing import Any
 
 from compressor.errors import RunDirectoryError, UsageError
 from compressor.exporters.checking import FORMATS
-from compressor.exporters.graph_file import is_graph_file
+from compressor.exporters.graphs.file import is_graph_file
 from compressor.exporters.inspection import artifact_format
 from compressor.exporters.request import MICRO, ROUNDED, ROUNDINGS
 from compressor.runs import artefact_path, artefact_stem, model_to_shrink

@@ -95,8 +95,8 @@ def read_network(path: Path, title: str) -> Network:
 
 
 def _graph_network(path: Path, title: str) -> Network:
-    from compressor.exporters.graph_file import read_graph_file
-    from compressor.exporters.graph_pruning import kernels_module
+    from compressor.exporters.graphs.file import read_graph_file
+    from compressor.exporters.graphs.pruning import kernels_module
     from compressor.pruning.bare_kernels import wrapped
 
     graph = read_graph_file(path)

@@ -9,8 +9,8 @@ from typing import Any
 from compressor.data import Dataset, TrainingData
 from compressor.errors import UsageError
 from compressor.exporters import ExportJob, Variants, write_artifact
-from compressor.exporters.graph_file import is_graph_file
-from compressor.exporters.graph_job import GraphJob
+from compressor.exporters.graphs.file import is_graph_file
+from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.targets import check_free, runtime_of, target_of
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow, temporary_folder
 from compressor.importing import load_model

@@ -18,8 +18,8 @@ from compressor.data import TrainingData
 from compressor.errors import CheckFailedError, CompressorError, ModelError, UsageError
 from compressor.exporters import MAX_SLOWDOWN, ExportJob, Variants, write_artifact
 from compressor.exporters.checking import Checked, Job
-from compressor.exporters.graph_file import is_graph_file
-from compressor.exporters.graph_job import GraphJob
+from compressor.exporters.graphs.file import is_graph_file
+from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.request import QUANTIZATIONS, Request
 from compressor.foundation import Listener, SilentListener, sha256, write_bytes, write_json
 from compressor.remote import SshHost

@@ -16,9 +16,9 @@ import numpy as np
 
 from compressor.data import Dataset, TrainingData
 from compressor.errors import CheckFailedError, CompressorError, ModelError, UsageError
-from compressor.exporters.graph_file import read_graph_file
-from compressor.exporters.graph_job import GraphJob
-from compressor.exporters.graph_pruning import kernels_module, pruned_file
+from compressor.exporters.graphs.file import read_graph_file
+from compressor.exporters.graphs.job import GraphJob
+from compressor.exporters.graphs.pruning import kernels_module, pruned_file
 from compressor.foundation import Listener, write_bytes, write_json
 from compressor.pruning import PruningSpec
 from compressor.remote import SshHost

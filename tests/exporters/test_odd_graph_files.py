@@ -18,7 +18,7 @@ from onnx_styles import write_style
 import compressor as library
 from compressor.errors import CheckpointError, CompressorError, ModelError, UsageError
 from compressor.exporters import describe_graph_file, isolation
-from compressor.exporters.graph_file import read_graph_file
+from compressor.exporters.graphs.file import read_graph_file
 from compressor.exporters.onnx import export_graph, integer
 from compressor.exporters.onnx.decoding import insert, make_chain
 from compressor.exporters.onnx.merging import whole_model

@@ -113,7 +113,7 @@ def graphs(kind: str, make: Callable[[], bytes]) -> Callable[[Path], Attempt]:
     """A file of any origin: described, and opened to be changed, or refused; nothing is run."""
 
     def prepare(folder: Path) -> Attempt:
-        from compressor.exporters.graph_file import read_graph_file
+        from compressor.exporters.graphs.file import read_graph_file
 
         kernels, channels = (
             importlib.import_module(f"compressor.exporters.{kind}.{name}")

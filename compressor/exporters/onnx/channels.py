@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from compressor.exporters.graph_channels import (
+from compressor.exporters.graphs.channels import (
     ChannelWalk,
     Count,
     has_unread,

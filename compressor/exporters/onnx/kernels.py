@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from compressor.exporters.graph_layers import GraphLayer, Window
+from compressor.exporters.graphs.layers import GraphLayer, Window
 from compressor.exporters.onnx import graphs
 from compressor.exporters.onnx.canonical import put_in_order
 from compressor.exporters.onnx.foreign import standard_form

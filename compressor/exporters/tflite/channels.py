@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.exporters.graph_channels import ChannelWalk, has_unread, unread_channels
+from compressor.exporters.graphs.channels import ChannelWalk, has_unread, unread_channels
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.foreign import weight_names
 from compressor.exporters.tflite.kernels import kernels_of

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.exporters.graph_layers import GraphLayer, Window
+from compressor.exporters.graphs.layers import GraphLayer, Window
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.foreign import standard_form, weight_names
 from compressor.exporters.tflite.passes import drop_dead_operators

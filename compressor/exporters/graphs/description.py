@@ -9,7 +9,7 @@ from pathlib import Path
 from compressor.data import Dataset
 from compressor.errors import CheckFailedError
 from compressor.exporters.description import describe_artifact
-from compressor.exporters.graph_job import GraphJob
+from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.made_inputs import MadeInputs
 from compressor.models import InputSize
 from deploy.artifact import Artifact

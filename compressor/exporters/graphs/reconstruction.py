@@ -14,9 +14,9 @@ import numpy as np
 
 from compressor.data import Inputs, TrainingData, rows, take
 from compressor.errors import CheckFailedError, UsageError
-from compressor.exporters.graph_inputs import draw
-from compressor.exporters.graph_job import GraphJob
-from compressor.exporters.graph_layers import GraphLayer
+from compressor.exporters.graphs.inputs import draw
+from compressor.exporters.graphs.job import GraphJob
+from compressor.exporters.graphs.layers import GraphLayer
 from compressor.exporters.made_inputs import CALIBRATED
 from compressor.exporters.parity import Reference
 from compressor.exporters.request import ExportedFile

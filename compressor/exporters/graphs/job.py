@@ -24,8 +24,8 @@ from compressor.exporters.checking import (
     Job,
     finite,
 )
-from compressor.exporters.graph_file import GraphFile, read_graph_file
-from compressor.exporters.graph_inputs import check_ports, draw, output_widths, real_ports
+from compressor.exporters.graphs.file import GraphFile, read_graph_file
+from compressor.exporters.graphs.inputs import check_ports, draw, output_widths, real_ports
 from compressor.exporters.made_inputs import CALIBRATED, MadeInputs
 from compressor.exporters.parity import Reference
 from compressor.exporters.processes import Processes

@@ -14,9 +14,9 @@ import numpy as np
 from compressor.data import Dataset
 from compressor.errors import CheckFailedError, ModelError, RunDirectoryError, UsageError
 from compressor.exporters import parity
-from compressor.exporters.graph_file import is_graph_file
-from compressor.exporters.graph_job import GraphJob
-from compressor.exporters.graph_reconstruction import (
+from compressor.exporters.graphs.file import is_graph_file
+from compressor.exporters.graphs.job import GraphJob
+from compressor.exporters.graphs.reconstruction import (
     GraphReconstruction,
     reconstruct,
     remove_channels,

@@ -1,0 +1,1 @@
+"""Files of any origin, .tflite and .onnx: reading, describing, exporting and pruning them."""
