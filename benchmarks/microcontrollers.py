@@ -2,21 +2,26 @@
 
     python -m benchmarks.microcontrollers [--data DATA] MODEL ...
 
-Each model is exported for each processor, which proves the code on this machine, and its self-test
-runs on an emulated board, where every integer must be the same. `benchmarks._cortex_m` says how
-instructions are counted. Nothing is timed, so a busy machine does not matter.
+Each model is exported for each processor, for the latency and for the size, which proves the code
+on this machine, and its self-test runs on an emulated board, where every integer must be the same.
+`benchmarks._cortex_m` says how instructions are counted. Nothing is timed, so a busy machine does
+not matter.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import sys
 import tempfile
 from pathlib import Path
+from typing import Literal
 
 import compressor
 from benchmarks import _cortex_m
 from compressor.report.formatting import count, percent, text_table
+
+AIMS: tuple[Literal["latency", "size"], ...] = ("latency", "size")
 
 
 def rows(models: list[Path], data: str | None) -> list[list[str]]:
@@ -24,10 +29,10 @@ def rows(models: list[Path], data: str | None) -> list[list[str]]:
     loaded = None if data is None else compressor.load_dataset(data)
     found = []
     for model in models:
-        for target in _cortex_m.BOARDS:
+        for target, aim in itertools.product(_cortex_m.BOARDS, AIMS):
             with tempfile.TemporaryDirectory() as folder:
                 record = compressor.export(
-                    model, Path(folder) / "c", loaded, format="c", runtime=target
+                    model, Path(folder) / "c", loaded, format="c", runtime=target, optimize=aim
                 )
                 library = Path(record["path"])
                 counted = _cortex_m.count(
@@ -36,7 +41,8 @@ def rows(models: list[Path], data: str | None) -> list[list[str]]:
             accuracy = record["verdict"]["accuracy"]
             found.append(
                 [
-                    *(model.name, target, "-" if accuracy is None else percent(accuracy)),
+                    *(model.name, target, aim, "-" if accuracy is None else percent(accuracy)),
+                    count(sum(tensor["bytes"] for tensor in record["tensors"])),
                     *map(count, (counted.flash, counted.ram, round(counted.instructions))),
                     "right" if counted.wrong == 0 else f"{counted.wrong} WRONG",
                 ]
@@ -52,7 +58,17 @@ def main() -> int:
     if missing := _cortex_m.missing():
         print(f"error: not installed: {missing}", file=sys.stderr)
         return 3
-    header = ["model", "processor", "accuracy\n%", "flash\nbytes", "RAM\nbytes", "instructions", ""]
+    header = [
+        "model",
+        "processor",
+        "for the",
+        "accuracy\n%",
+        "weights\nbytes",
+        "flash\nbytes",
+        "RAM\nbytes",
+        "instructions",
+        "",
+    ]
     table = rows(given.models, given.data)
     print(text_table(header, table))
     return int(any("WRONG" in row[-1] for row in table))

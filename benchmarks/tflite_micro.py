@@ -20,7 +20,7 @@ import numpy as np
 
 import compressor
 from compressor.data import Dataset
-from compressor.exporters.graph_file import is_graph_file
+from compressor.exporters.graphs.file import is_graph_file
 from compressor.report.formatting import count, known, percent, text_table
 from compressor.runtimes import Runner
 from deploy import read_artifact

@@ -93,6 +93,10 @@ class Job(abc.ABC):
     reference: Reference
     notes: tuple[str, ...]
     removed: dict[str, int]
+    may_grow = False
+    """whether `build` may return a file larger than that of the source: C code is made of it"""
+    integers_already = False
+    """whether what says what is right computes in integers, which C code rounds in its own way"""
     batch = BATCH
     """how many examples are run at once, where not one by one"""
 
@@ -213,15 +217,14 @@ class Job(abc.ABC):
         plain: list[np.ndarray] = []
         plain_away: np.ndarray | None = None
         # Without plain kernels for it, outputs are held against the model's alone.
-        with (
-            contextlib.suppress(CheckFailedError),
-            self.processes.loaded(FORMATS[plain_format], plain_format, origin, reference=True) as (
-                _,
-                run,
-            ),
-        ):
-            plain += [run(whole.only(drawn), batch) for drawn, batch in few]
-            plain_away = None if other is None else run(other, self.batch)
+        with contextlib.suppress(CheckFailedError), contextlib.ExitStack() as stack:
+            if file.origin is None or not self.integers_already:
+                loaded = self.processes.loaded(
+                    FORMATS[plain_format], plain_format, origin, reference=True
+                )
+                _, run = stack.enter_context(loaded)
+                plain += [run(whole.only(drawn), batch) for drawn, batch in few]
+                plain_away = None if other is None else run(other, self.batch)
         model = [whole.only(drawn).scores for drawn, _ in few]
         by_both = list(zip(found, plain, model, strict=True)) if plain else []
         verdict = parity.judge(scores, whole, quantize, by_both)

@@ -76,17 +76,18 @@ def export(
     `model` is a Keras model, a model file, the folder of a step, a run directory with step_2_2, or
     a .tflite or .onnx file of any origin. A Keras model is first shrunk, exactly; a subclassed one,
     or one with a layer that cannot be rebuilt, is exported as it is, and `notes` say so. A .tflite
-    or .onnx file keeps its format and open sizes, and is held against what it computes itself;
-    where it is quantised already its values stay, and where nothing makes it smaller it is left as
-    it came, which `notes` say, too. `format` is by default that of `output`, `runtime` is litert
-    for TFLite and onnxruntime for ONNX. `quantize` "auto" is the smallest (with `optimize`
-    "latency": the fastest, measured) whose accuracy holds. `rounding` "reconstruct" rounds weights
-    so that they make up for each other, on training inputs without labels; "nearest" is taken
-    where that is better on validation data, as `notes` say. By default both are tried where there
-    are data, in int8 where rounding to the nearest costs accuracy. `encoding` forces one for every
-    tensor that it can store. `labels` are the names of the classes. Sizes that inputs leave open
-    are those of the data, without data `input_size`, (64, 64) or by the inputs' names: a TFLite
-    file is fixed to them, an ONNX file is not where it is right at another size, too.
+    or .onnx file keeps its format and open sizes (a .tflite file may become C code, too), and is
+    held against what it computes itself; where it is quantised already its values stay, and where
+    nothing makes it smaller it is left as it came, which `notes` say, too. `format` is by default
+    that of `output`, `runtime` is litert for TFLite and onnxruntime for ONNX. `quantize` "auto" is
+    the smallest (with `optimize` "latency": the fastest, measured) whose accuracy holds. `rounding`
+    "reconstruct" rounds weights so that they make up for each other, on training inputs without
+    labels; "nearest" is taken where that is better on validation data, as `notes` say. By default
+    both are tried where there are data, in int8 where rounding to the nearest costs accuracy.
+    `encoding` forces one for every tensor that it can store. `labels` are the names of the classes.
+    Sizes that inputs leave open are those of the data, without data `input_size`, (64, 64) or by
+    the inputs' names: a TFLite file is fixed to them, an ONNX file is not where it is right at
+    another size, too.
 
     For the `runtime` tflite-micro, int8 weights have `values` of 8, 5 or 4 bits, and `optimize` may
     be "ram": the smallest file whose arena is at most 1.1 times that of dense weights. A .tflite

@@ -46,6 +46,14 @@ def _graph_target(
     """Where the variant of a .tflite or .onnx file goes: by default NAME-small beside it."""
     own = artifact_format(source)
     assert own is not None
+    if file_format == C:
+        if own != "tflite":
+            raise UsageError(
+                "C code is made of Keras models and .tflite files",
+                value=source.name,
+                hint="export the model that it was made of",
+            )
+        return C, _c_target(source, output)
     target = source.with_name(f"{source.stem}-small.{own}") if output is None else Path(output)
     asked = file_format or target.suffix.removeprefix(".")
     if asked != own:

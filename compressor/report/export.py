@@ -41,7 +41,8 @@ def export_text(record: Mapping[str, Any]) -> str:
     if code := record.get("c"):
         text += (
             f"code for {code['target']}: {count(code['constant_bytes'])} bytes of constants, "
-            f"{count(code['workspace_bytes'])} of workspace, {count(code['macs'])} products\n"
+            f"{count(code['workspace_bytes'])} of workspace at most, {count(code['stack_bytes'])} "
+            f"of stack at most, {count(code['macs'])} products\n"
         )
     if micro := record.get("tflite"):
         text += (

@@ -13,7 +13,7 @@ from layer_graphs import DEPTHWISE, IMAGE, VECTOR, integer_graph, layer_graph
 
 from compressor import export, runtimes
 from compressor.errors import CheckFailedError, CheckpointError, ModelError, UsageError
-from compressor.exporters.graph_job import GraphJob
+from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.inspection import describe_content
 from compressor.exporters.request import MICRO, ExportedFile, Request
 from compressor.exporters.targets import check_for_micro

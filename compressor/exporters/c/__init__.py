@@ -4,11 +4,13 @@ The steps:
 
 1. The TFLite exporter makes an int8 graph of the shrunk model.
 2. `reading`: the graph becomes a network of integers, whose layers `reference` computes in numpy.
-3. `layout`: every map gets the order in memory that its readers take.
-4. `plan`: which maps are held whole, and where; the others are computed row by row.
-5. `weights`: dense or sparse storage for every layer.
-6. `stages`, `emission`: the files. The kernels' text lies in the folder `kernels`.
-7. `compiling`: a shared library, which must compute what the reference does, bit for bit.
+3. `narrowing`, `bits`: sums of 16 bits and fewer bits for weights, where validation data allow it.
+4. `layout`: every map gets the order in memory that its readers take.
+5. `plan`: which maps are held whole, and where; the others are computed row by row.
+6. `weights`, `coding`, `choosing`: how the weights of every layer are stored.
+7. `weighted`, `units`, `stages`, `emission`: the files. The kernels' text lies in the folder
+   `kernels`.
+8. `compiling`: a shared library, which must compute what the reference does, bit for bit.
 """
 
 import lazy_loader

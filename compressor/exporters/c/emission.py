@@ -12,9 +12,9 @@ from compressor.errors import ModelError
 from compressor.exporters.c import stages, text, weighted
 from compressor.exporters.c.layout import lay_out
 from compressor.exporters.c.narrowing import pool_first
-from compressor.exporters.c.network import Constant, Convolution, Network, Tensor
+from compressor.exporters.c.network import Constant, Network, Tensor
 from compressor.exporters.c.plan import ALIGNMENT, LANES, ROW_WISE, Plan, make_plan
-from compressor.exporters.c.weights import taps_of
+from compressor.exporters.c.stack import frame_of, stack_of
 from compressor.exporters.c.written import Row, Written
 
 TARGETS = tuple(LANES)
@@ -35,6 +35,8 @@ class Source:
     constants: int
     """bytes of weights, their positions, biases, scales and tables"""
     rows: tuple[Row, ...]
+    stack: int
+    """bytes of stack that a run takes at most"""
 
 
 def emit(
@@ -48,27 +50,27 @@ def emit(
     for tensor in network.tensors:
         if max(tensor.shape) >= _MOST_SIDE:
             raise ModelError("a map is too large for C code", value=tensor.shape)
-    plan = make_plan(lay_out(pool_first(network)), target)
-    written = Written(plan, target, optimize)
+    plan = make_plan(lay_out(pool_first(network)), target, optimize)
+    written = Written(plan, target)
     written.need("common.c")
     for number, layer in enumerate(plan.laid.layers):
-        if isinstance(layer, Convolution) and taps_of(layer, plan.shapes[number], optimize) is None:
-            raise ModelError("a convolution is too wide for C code", value=layer.kernel.shape)
         _WRITERS[type(layer)](layer, written, number)
     ports = network.tensors[network.input], network.tensors[network.output]
     files = {
-        f"{name}.h": _header(name, plan, *ports),
+        f"{name}.h": _header(name, plan, stack_of(plan, target), *ports),
         f"{name}_weights.h": _weights(name, written),
         f"{name}.c": _code(name, written, *ports),
         f"{name}_selftest.c": _selftest(name, *vectors),
         f"{name}_library.c": _library(name, *ports),
-        "Makefile": text.template("Makefile.in", name=name),
+        "Makefile": text.template("Makefile.in", name=name, frame=frame_of(plan, target)),
         "CMakeLists.txt": text.template("CMakeLists.txt.in", name=name),
     }
-    return Source(name, files, plan.workspace, written.constants, tuple(written.rows))
+    return Source(
+        name, files, plan.workspace, written.constants, tuple(written.rows), stack_of(plan, target)
+    )
 
 
-def _header(name: str, plan: Plan, given: Tensor, made: Tensor) -> str:
+def _header(name: str, plan: Plan, stack: int, given: Tensor, made: Tensor) -> str:
     values: dict[str, object] = {
         "input": given.size,
         "output": made.size,
@@ -79,6 +81,7 @@ def _header(name: str, plan: Plan, given: Tensor, made: Tensor) -> str:
         "input_zero": given.zero,
         "output_zero": made.zero,
         "workspace": plan.workspace,
+        "stack": stack,
         "float_workspace": plan.workspace + _aligned(given.size) + _aligned(made.size),
     }
     return text.template("header.h.in", name=name, NAME=name.upper(), **values)

@@ -8,12 +8,15 @@ import numpy as np
 
 from compressor.errors import CheckFailedError
 from compressor.exporters.c import reference
+from compressor.exporters.c.bits import narrow_values
 from compressor.exporters.c.compiling import compile_library
 from compressor.exporters.c.emission import Source, emit
 from compressor.exporters.c.narrowing import narrow
 from compressor.exporters.c.network import Network
+from compressor.exporters.c.plan import VECTORS
 from compressor.exporters.c.reading import read_network
 from compressor.exporters.checking import Checked, Job
+from compressor.exporters.parity import Reference
 from compressor.exporters.request import EncodedTensor, ExportedFile, Optimize, Request
 from compressor.foundation import Listener
 
@@ -35,6 +38,7 @@ def export_c(job: Job, name: str, target: str, optimize: Optimize, listener: Lis
     """
     listener.stage("c, int8: build")
     asked = job.request("litert", "int8", optimize, "dense")
+    job.may_grow = True
     graph = job.build("tflite", asked)
     network = read_network(graph.content)
     request = Request("c", "int8", optimize, calibration=asked.calibration)
@@ -58,25 +62,53 @@ def export_c(job: Job, name: str, target: str, optimize: Optimize, listener: Lis
         return job.check("c", request, file)
 
     # Without data nothing says what fewer bits cost.
-    narrowed = narrow(network) if target in PACKING and job.data is not None else network
+    if job.data is None:
+        return checked(network)
+    listener.stage("c, int8: narrow")
+    narrowed = narrow(network) if target in PACKING else network
+    candidates: list[tuple[Network, tuple[str, ...]]] = [(narrowed, ())]
+    if target not in VECTORS:
+        levels = _levels(job.reference, narrowed)
+        fewer = narrow_values(narrowed, job.reference, levels, optimize)
+        candidates.insert(0, (fewer, _told(narrowed, fewer)))
     if narrowed is not network:
-        found = checked(narrowed)
+        note = "Sums of 16 bits, which are faster, cost too much accuracy."
+        candidates.append((network, (note,)))
+    tried: list[Network] = []
+    for candidate, notes in candidates:
+        if any(candidate is one for one in tried):
+            continue
+        tried.append(candidate)
+        found = checked(candidate, *notes)
         if found.verdict.passed:
-            return found
-        return checked(network, "Sums of 16 bits, which are faster, cost too much accuracy.")
-    return checked(network)
+            break
+    return found
+
+
+def _told(network: Network, fewer: Network) -> tuple[str, ...]:
+    """What is said of the weights that have fewer bits than in `network`."""
+    pairs = zip(network.layers, fewer.layers, strict=True)
+    changed = sum(one is not other for one, other in pairs)
+    if not changed:
+        return ()
+    layers = f"{changed} layer{'s' * (changed > 1)}"
+    return (f"Weights of {layers} have fewer bits, which costs no accuracy on validation data.",)
 
 
 def _inputs(job: Job, network: Network) -> np.ndarray:
     """int8 (n, height, width, channels): examples of the check, and any integers."""
-    tensor = network.tensors[network.input]
-    examples = job.drawn(_EXAMPLES)
-    given = next(iter(job.reference.only(examples).inputs(("input",), slice(None)).values()))
-    levels = np.rint(np.asarray(given, np.float64) / tensor.scale) + tensor.zero
-    real = np.clip(levels, -128, 127).astype(np.int8).reshape(-1, *tensor.shape)
-    generator = np.random.default_rng(0)
-    made = generator.integers(-128, 128, (_RANDOM, *tensor.shape)).astype(np.int8)
+    shape = network.tensors[network.input].shape
+    real = _levels(job.reference.only(job.drawn(_EXAMPLES)), network)
+    made = np.random.default_rng(0).integers(-128, 128, (_RANDOM, *shape)).astype(np.int8)
     return np.concatenate([real, made])
+
+
+def _levels(examples: Reference, network: Network) -> np.ndarray:
+    """The inputs as the network takes them, int8 (n, height, width, channels)."""
+    tensor = network.tensors[network.input]
+    given = next(iter(examples.inputs(("input",), slice(None)).values()))
+    levels = np.rint(np.asarray(given, np.float64) / tensor.scale) + tensor.zero
+    return np.clip(levels, -128, 127).astype(np.int8).reshape(-1, *tensor.shape)
 
 
 def _prove(
@@ -110,6 +142,7 @@ def _details(source: Source, target: str) -> dict[str, Any]:
     return {
         "target": target,
         "workspace_bytes": source.workspace,
+        "stack_bytes": source.stack,
         "constant_bytes": source.constants,
         "macs": sum(row.macs for row in source.rows),
         "files": sorted(source.files),

@@ -20,6 +20,7 @@ from compressor.exporters.c.network import (
     Network,
     Pooling,
     Rescale,
+    Reshaped,
     multiplier_of,
 )
 
@@ -28,6 +29,10 @@ _MOST_ACTIVATION, _ACTIVATION = 255, 127
 _SPAN = 2**16 - 1
 _MOST_BITS = 15
 """of a multiplier: times 16 bits it stays within int32"""
+_FEWEST_BITS, _ROUGH_BITS = 9, 5
+"""of the largest and of the least multiplier of a fully connected layer that has one shift"""
+_SCALES = np.linspace(0.85, 1.3, 19)
+"""tried for the weights of a filter, as fractions of that at which the largest just fits"""
 
 
 def narrow(network: Network) -> Network:
@@ -37,11 +42,12 @@ def narrow(network: Network) -> Network:
     be measured. What is not a convolution of maps whose zero is their least integer stays as it is.
     """
     groups = _groups(network)
-    chosen = {
-        groups[layer.inputs[0]]
-        for layer in network.layers
-        if isinstance(layer, Convolution) and _can_narrow(network, groups, groups[layer.inputs[0]])
-    }
+    convolutions = [layer for layer in network.layers if isinstance(layer, Convolution)]
+    chosen = {groups[layer.inputs[0]] for layer in convolutions}
+    chosen = {group for group in chosen if _can_narrow(network, groups, group)}
+    # What these write has 7 bits as well, so that one kernel serves all.
+    after = {groups[one.output] for one in convolutions if groups[one.inputs[0]] in chosen}
+    chosen |= {group for group in after if _can_narrow(network, groups, group)}
     narrowed = {number for number, group in groups.items() if group in chosen}
     if not narrowed:
         return network
@@ -55,18 +61,22 @@ def narrow(network: Network) -> Network:
 
 
 def _groups(network: Network) -> dict[int, int]:
-    """Map -> the first of those that must have one scale, since pooling keeps it."""
+    """Map -> the first of those that must have one scale, since what is between them keeps it."""
     groups = {number: number for number in range(len(network.tensors))}
     for layer in network.layers:
-        if isinstance(layer, Pooling) and layer.largest and layer.inputs[0] != network.input:
+        if _keeps_scale(layer) and layer.inputs[0] != network.input:
             groups[layer.output] = groups[layer.inputs[0]]
     return groups
+
+
+def _keeps_scale(layer: Layer) -> bool:
+    return isinstance(layer, Reshaped) or (isinstance(layer, Pooling) and layer.largest)
 
 
 def _can_narrow(network: Network, groups: dict[int, int], group: int) -> bool:
     members = {number for number, found in groups.items() if found == group}
     for layer in network.layers:
-        pools = isinstance(layer, Pooling) and layer.largest and network.input not in members
+        pools = _keeps_scale(layer) and network.input not in members
         # What a user gives may be more than 7 bits, which only packed convolutions clip.
         readers = Convolution if network.input in members else Convolution | Dense
         if members & set(layer.inputs) and not (pools or isinstance(layer, readers)):
@@ -99,13 +109,42 @@ def _adapted(layer: Layer, narrowed: set[int]) -> Layer:
         factor *= _ACTIVATION / _MOST_ACTIVATION
         high = LEAST + _ACTIVATION
         rescale = dataclasses.replace(rescale, high=min(rescale.high, high))
-    wanted = rescale.multiplier / 2.0 ** rescale.shift.astype(np.float64) * factor
-    integers = np.rint(bias).astype(np.int64)
-    rescale = _rescale(wanted, rescale, kernel, integers, packed)
+    layer = dataclasses.replace(layer, kernel=kernel, bias=np.rint(bias).astype(np.int64))
     if isinstance(layer, Convolution):
-        fits = packed and int(rescale.shift.max()) < 31
-        layer = dataclasses.replace(layer, packed=fits)
-    return dataclasses.replace(layer, kernel=kernel, bias=integers, rescale=rescale)
+        layer = dataclasses.replace(layer, packed=packed)
+    reach = _ACTIVATION if layer.inputs[0] in narrowed else _MOST_ACTIVATION
+    return rescaled_by(dataclasses.replace(layer, rescale=rescale), factor, reach)
+
+
+def rescaled_by(layer: Convolution | Dense, factor: np.ndarray, reach: int) -> Convolution | Dense:
+    """The layer with the scale of each filter times `factor`, in few bits where those do.
+
+    `reach` is the largest distance of an input from its zero.
+    """
+    rescale = layer.rescale
+    wanted = rescale.multiplier / 2.0 ** rescale.shift.astype(np.float64) * factor
+    if isinstance(layer, Dense):
+        made = _within_32(layer, wanted, reach)
+        return dataclasses.replace(layer, rescale=made or _rescale(wanted, layer, False))
+    made = _rescale(wanted, layer, layer.packed)
+    fits = layer.packed and int(made.shift.max()) < 31
+    return dataclasses.replace(layer, rescale=made, packed=fits)
+
+
+def _within_32(layer: Dense, wanted: np.ndarray, reach: int) -> Rescale | None:
+    """Scales with one shift that keep products of sums in 32 bits; None where that is rough."""
+    sums = np.abs(layer.bias) + reach * np.abs(layer.kernel.astype(np.int64)).sum(axis=1)
+    bits = min(_MOST_BITS, 30 - int(sums.max()).bit_length())
+    largest = float(wanted.max(initial=0.0))
+    if bits < _FEWEST_BITS or not 0 < largest < 1:
+        return None
+    _, shift = multiplier_of(largest, bits)
+    multiplier = np.rint(wanted * 2.0**shift).astype(np.int64)
+    if shift > 30 or int(multiplier.min()) < 2**_ROUGH_BITS:
+        return None
+    return dataclasses.replace(
+        layer.rescale, multiplier=multiplier, shift=np.full(len(wanted), shift, np.int64)
+    )
 
 
 def _bounded(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -121,20 +160,56 @@ def _bounded(kernel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return found.reshape(kernel.shape), kept
 
 
-def _rescale(
-    wanted: np.ndarray, rescale: Rescale, kernel: np.ndarray, bias: np.ndarray, packed: bool
-) -> Rescale:
+def _rescale(wanted: np.ndarray, layer: Convolution | Dense, packed: bool) -> Rescale:
     """The scale of each filter; of a packed one in as few bits as its products leave in int32."""
     pairs = []
     for number, factor in enumerate(wanted.tolist()):
         if not packed:
             pairs.append(multiplier_of(factor))
             continue
-        reach = _SPAN + abs(int(bias[number]) + least_sum(kernel[number]))
+        reach = _SPAN + abs(int(layer.bias[number]) + least_sum(layer.kernel[number]))
         bits = min(_MOST_BITS, 31 - reach.bit_length())
         pairs.append(multiplier_of(factor, max(bits, 1)))
     multipliers, shifts = (np.array(one, np.int64) for one in zip(*pairs, strict=True))
-    return dataclasses.replace(rescale, multiplier=multipliers, shift=shifts)
+    return dataclasses.replace(layer.rescale, multiplier=multipliers, shift=shifts)
+
+
+def fewer_bits(network: Network, output: int, bits: int) -> Network:
+    """The network whose layer that computes `output` has weights of so many bits.
+
+    Each filter has the scale, among a few, with the least squared error. Ensures that a packed
+    convolution stays within its bound.
+    """
+    most = 2 ** (bits - 1) - 1
+    layers = []
+    for layer in network.layers:
+        if layer.output == output and isinstance(layer, Convolution | Dense):
+            kernel, kept = _rounded(layer.kernel, most)
+            source = network.tensors[layer.inputs[0]]
+            reach = max(source.high - source.zero, source.zero - source.low)
+            bias = np.rint(layer.bias * kept).astype(np.int64)
+            layer = dataclasses.replace(layer, kernel=kernel, bias=bias)
+            layer = rescaled_by(layer, 1 / kept, reach)
+        layers.append(layer)
+    return dataclasses.replace(network, layers=tuple(layers))
+
+
+def _rounded(kernel: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Weights up to `most`, int8, and by how much each filter was scaled, at most 1."""
+    rows = kernel.reshape(len(kernel), -1).astype(np.float64)
+    found, kept = np.zeros(rows.shape, np.int8), np.ones(len(rows))
+    for number, row in enumerate(rows):
+        largest = np.abs(row).max(initial=0.0)
+        if largest <= most:
+            found[number] = row
+            continue
+        least = np.inf
+        for scale in np.minimum(most / largest * _SCALES, 1.0):
+            levels = np.clip(np.rint(row * scale), -most, most)
+            error = float(((levels / scale - row) ** 2).sum())
+            if error < least:
+                least, found[number], kept[number] = error, levels, scale
+    return found.reshape(kernel.shape), kept
 
 
 def least_sum(weights: np.ndarray) -> int:

@@ -91,7 +91,8 @@ class Operator:
         if index not in known:
             values = graphs.constant(self.network.graph, index)
             if values is None:
-                raise self.refuse(f"input {place} is not int8")
+                kind = graphs.type_name(self.network.main.tensors[index]).lower()
+                raise self.refuse(f"it computes in {kind}, not in int8")
             number = self.network.added(index)
             shape = self.network.tensors[number].shape
             self.network.layers.append(Constant((), number, values.reshape(shape).astype(np.int8)))

@@ -9,13 +9,20 @@ import numpy as np
 from compressor.exporters.c import text
 from compressor.exporters.c.narrowing import least_sum
 from compressor.exporters.c.network import Convolution
-from compressor.exporters.c.plan import ALIGNED, VECTORS, Ring, lanes_of
-from compressor.exporters.c.weights import Taps
+from compressor.exporters.c.plan import ALIGNED, VECTORS, lanes_of
+from compressor.exporters.c.ring import Ring
+from compressor.exporters.c.walking import Walk
 from compressor.exporters.c.written import Written
+
+WIDE = 8
+"""Lanes of a vector, which registers of every processor hold: compilers split wider ones badly."""
+_BOUNDS = ("zero", "least", "most")
+_SEVEN_BITS = (-128, 0, 127)
+"""of an output that another packed convolution reads: literals, which compilers know to clip by"""
 
 
 def kernel_and_fields(
-    layer: Convolution, written: Written, number: int, taps: Taps, width: int
+    layer: Convolution, written: Written, number: int, walk: Walk, width: int
 ) -> tuple[str, dict[str, object]]:
     """The name of the kernel, which is added, and the fields of its structure for this layer."""
     name, rescale = written.name(number), layer.rescale
@@ -29,37 +36,47 @@ def kernel_and_fields(
     fields: dict[str, object] = {
         key: f"{name}_{key}" for key in ("start", "constant", "multiplier", "shift")
     }
-    fields["zero"] = rescale.zero
-    fields["least"] = rescale.low - rescale.zero
-    fields["most"] = rescale.high - rescale.zero
-    return _kernel(layer, written, taps, lanes_of(layer, width, written.target)), fields
+    bounds = rescale.zero, rescale.low - rescale.zero, rescale.high - rescale.zero
+    if bounds != _SEVEN_BITS:
+        fields |= dict(zip(_BOUNDS, bounds, strict=True))
+    return _kernel(layer, written, walk, fields, lanes_of(layer, width, written.target)), fields
 
 
-def _kernel(layer: Convolution, written: Written, taps: Taps, lanes: int) -> str:
-    bits, counted = 8 * taps.offsets.itemsize, 8 * taps.counts.itemsize
+def _kernel(
+    layer: Convolution, written: Written, walk: Walk, fields: dict[str, object], lanes: int
+) -> str:
     pooled, pooling = layer.pooled > 1, "_pooled" * (layer.pooled > 1)
-    name = f"convolve_packed_{bits}_{counted}_{lanes}{pooling}"
+    seven = "zero" not in fields
+    name = f"convolve_packed_{walk.suffix}_{lanes}{pooling}{'' if seven else '_bounded'}"
     if name in written.kernels:
         return name
-    types: dict[str, Any] = {
-        "offset": f"{taps.offsets.dtype.name}_t",
-        "count": f"{taps.counts.dtype.name}_t",
+    values = walk.values | {"space": "uint8_t *space, " * bool(walk.space)}
+    values |= {
+        key: bound if seven else f"c->{key}"
+        for key, bound in zip(_BOUNDS, _SEVEN_BITS, strict=True)
     }
-    types["spec"] = text.kernel("packed_spec.c", name=name, **types)
+    bounds = "" if seven else "    int16_t zero, least, most; /* the bounds without the zero */\n"
+    values["spec"] = text.kernel(
+        "packed_spec.c", name=name, members=values["members"], bounds=bounds
+    )
     if written.target in VECTORS:
         written.need("lanes.c")
         store = text.kernel("store_pooled_lanes.c" if pooled else "store_lanes.c")
+        wide = min(lanes, WIDE)
         written.kernels[name] = text.kernel(
             "vector.c",
+            lanes // wide,
             name=name,
+            wide=wide,
             columns=lanes,
             pooled=layer.pooled,
             store=store.rstrip(),
-            **types,
+            **values,
         )
         return name
     # There words at odd columns lie in a second copy, and offsets count words.
     aligned = written.target in ALIGNED
+    written.need("not_inline.c")
     if "pair.c" not in written.kernels:
         story, at = (
             (", the first at a multiple of 4 bytes", "ALIGNED(at)") if aligned else ("", "at")
@@ -71,25 +88,51 @@ def _kernel(layer: Convolution, written: Written, taps: Taps, lanes: int) -> str
         lanes // 2,
         name=name,
         columns=lanes,
+        pooled=layer.pooled,
         store=store.rstrip(),
         word="2 * " if aligned else "",
-        **types,
+        weight=_read_weight(values, aligned),
+        **values,
     )
     return name
+
+
+def _read_weight(values: dict[str, Any], thumb: bool) -> str:
+    if thumb:
+        return (
+            f"const uint32_t weight = (uint32_t){values['value']};\n            {values['step']};"
+        )
+    return (
+        "uint32_t weight;\n"
+        f"            next += {values['size'] - 1};\n"
+        "            KEEP(next); /* so that the loads move it */\n"
+        "            weight = (uint32_t)(int8_t)*next++;"
+    )
+
+
+def _packed(written: Written) -> list[Convolution]:
+    layers = written.plan.laid.layers
+    return [one for one in layers if isinstance(one, Convolution) and one.packed]
 
 
 def import_kernel(written: Written, ring: Ring) -> str:
     """What turns a row of int8 into a row of the ring; it is added."""
     name = "packed" if ring.phases == 1 else "phases"
+    written.need("seven_bits.c")
     if name not in written.kernels:
-        second, story = "", ""
+        second, declared, whole, story, part = "", "", "", "", ""
         if ring.copies > 1:
             story = "\n * A second copy lies one column to the left."
-            second = (
-                "memcpy(to, to - (size_t)m->phases * m->length + 1,\n"
-                "               2 * (size_t)m->phases * m->length - 2);\n"
-                "        to += (size_t)m->phases * m->length;"
-            )
+            part = ", part"
+            # The margins of both copies are zero from the start; a value at the very start has no
+            # place in the second one.
+            if all(one.before[1] for one in _packed(written)):
+                second = "again[k] = row[k];"
+                declared = "uint16_t *const again = row + m->part - 1;"
+            else:
+                whole = "memcpy(to + m->part, to + 1, 2 * (size_t)m->part - 2);"
         file = "import_packed.c" if ring.phases == 1 else "import_packed_phases.c"
-        written.kernels[name] = text.kernel(file, second=second, story=story)
+        written.kernels[name] = text.kernel(
+            file, second=second, declared=declared, whole=whole, story=story, part=part
+        )
     return name

@@ -10,10 +10,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 
+from compressor.errors import ModelError
+from compressor.exporters.c import choosing
+from compressor.exporters.c.coding import FIXED, HUFFMAN
 from compressor.exporters.c.layout import LaidOut
 from compressor.exporters.c.network import (
     Constant,
     Convolution,
+    Dense,
     Joined,
     Layer,
     Lookup,
@@ -23,6 +27,8 @@ from compressor.exporters.c.network import (
     Sum,
     Transposed,
 )
+from compressor.exporters.c.ring import Ring
+from compressor.exporters.c.weights import CodedWeights, Stored, convolution_forms, dense_forms
 
 ALIGNMENT = 8
 LANES = {"portable": 8, "cortex-m0": 4, "cortex-m4": 4, "host": 8}
@@ -35,7 +41,7 @@ ALIGNED = ("cortex-m0",)
 """Processors that load words from multiples of 4 bytes only."""
 DEEPEST = 8
 """layers that compute rows in one another"""
-_COUNTER_BYTES = 2
+_COUNTER_BYTES, _SUM_BYTES = 2, 4
 
 ROW_WISE = (Convolution, Transposed, Pooling, Lookup, Sum, Product, Joined, Padded)
 """Layers that compute one row of their output after the other."""
@@ -43,38 +49,10 @@ _PULLING = (Convolution, Pooling, Lookup, Sum, Product, Joined, Padded)
 """Layers that ask for the rows of their input in order."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Ring:
-    """Rows of the input of a convolution as 16-bit integers, without their zero, with margins.
-
-    A row holds for each channel `phases` parts of `length` values: part p has the columns p, p +
-    phases, p + 2 phases, ..., so that a window that moves by `phases` columns reads neighbours.
-    """
-
-    rows: int
-    channels: int
-    phases: int
-    length: int
-    copies: int = 1
-    """2: a second copy lies one column to the left, so that words at odd columns are aligned"""
-
-    @property
-    def plane(self) -> int:
-        """Values of a channel."""
-        return self.copies * self.phases * self.length
-
-    @property
-    def row(self) -> int:
-        return self.channels * self.plane
-
-    @property
-    def bytes(self) -> int:
-        return 2 * self.rows * self.row
-
-
 @dataclasses.dataclass
 class Block:
-    """A piece of the workspace that is in use from step `first` to step `last`."""
+    """A piece of the workspace that is in use from `first` to `last`: twice the step, and one more
+    at its end, when no row is computed any more."""
 
     size: int
     first: int
@@ -97,6 +75,12 @@ class Plan:
     rings: dict[int, Block]
     """position of a convolution -> its ring"""
     shapes: dict[int, Ring]
+    stored: dict[int, Stored]
+    """position of a layer with weights -> how they are stored; but for transposed convolutions"""
+    spaces: dict[int, Block]
+    """position of a convolution -> where a filter is decoded"""
+    sums: dict[int, Block]
+    """position of a fully connected layer that reads rows -> its sums"""
     counters: dict[int, int]
     """position of a layer -> the place of its counter of rows"""
     within: dict[int, list[int]]
@@ -105,13 +89,18 @@ class Plan:
     state: int = 0
     """16-bit integers at the start of the workspace"""
 
+    def rows_of(self, layer: Dense) -> int:
+        """In how many rows a fully connected layer reads its input."""
+        source = self.laid.place(layer.inputs[0])
+        return self.laid.tensors[source].shape[0] if source in self.streamed else 1
+
     @property
     def makers(self) -> dict[int, int]:
         return {layer.output: number for number, layer in enumerate(self.laid.layers)}
 
 
-def make_plan(laid: LaidOut, target: str) -> Plan:
-    """The plan of a network for a processor."""
+def make_plan(laid: LaidOut, target: str, optimize: str) -> Plan:
+    """The plan of a network for a processor; raises ModelError for a convolution too wide."""
     uses: dict[int, list[int]] = {}
     for number, layer in enumerate(laid.layers):
         for source in layer.inputs:
@@ -121,7 +110,9 @@ def make_plan(laid: LaidOut, target: str) -> Plan:
     nested: dict[int, int] = {}
     for output, number in makers.items():
         layer = laid.layers[number]
-        nested[output] = 1 + max((nested[s] for s in layer.inputs if s in streamed), default=0)
+        nested[output] = 1 + max(
+            (nested[s] for s in map(laid.place, layer.inputs) if s in streamed), default=0
+        )
         # Each asks the one before for a row: the depth of calls, and so the stack, is bounded.
         deep = nested[output] >= DEEPEST
         if not deep and _streams(laid, output, layer, uses.get(output, [])):
@@ -131,21 +122,45 @@ def make_plan(laid: LaidOut, target: str) -> Plan:
         for number, layer in enumerate(laid.layers)
         if layer.output not in streamed and not isinstance(layer, Constant)
     ]
-    plan = Plan(laid, steps, streamed, {}, {}, {}, {}, {}, {})
+    plan = Plan(laid, steps, streamed, {}, {}, {}, {}, {}, {}, {}, {}, {})
     for number, layer in enumerate(laid.layers):
         if isinstance(layer, Convolution):
             plan.shapes[number] = ring_of(laid, layer, target)
         if isinstance(layer, Convolution | Pooling):
             plan.counters[number] = plan.state
-            # A packed convolution has bits beside it, one for each row of its ring.
-            plan.state += 2 if isinstance(layer, Convolution) and layer.packed else 1
+            # A packed convolution has its place in the ring and bits of its rows beside it.
+            plan.state += 3 if isinstance(layer, Convolution) and layer.packed else 1
     for output in makers:
         height = laid.tensors[output].shape[0]
         reader = laid.layers[uses[output][0]] if output in streamed else None
         window = reader.window[0] if isinstance(reader, Pooling) else 1
         plan.depths[output] = min(window, height) if output in streamed else height
+    plan.stored = _stored(plan, target, optimize)
     _place(plan, uses, makers)
     return plan
+
+
+def _stored(plan: Plan, target: str, optimize: str) -> dict[int, Stored]:
+    laid = plan.laid
+    codes = () if target in VECTORS else (FIXED, HUFFMAN)
+    forms: dict[int, list[tuple[Stored, float]]] = {}
+    for number, layer in enumerate(laid.layers):
+        if isinstance(layer, Convolution):
+            height, width, _ = laid.tensors[layer.output].shape
+            wide = layer.pooled * width
+            lanes = lanes_of(layer, wide, target)
+            each = (lanes / 2 if layer.packed else lanes) * (3 if target == "cortex-m0" else 2)
+            found = convolution_forms(layer, plan.shapes[number], codes)
+            if not found:
+                raise ModelError("a convolution is too wide for C code", value=layer.kernel.shape)
+            passes = layer.pooled * height * -(-wide // lanes)
+            forms[number] = [
+                (one, choosing.instructions(one, passes, each, height)) for one in found
+            ]
+        elif isinstance(layer, Dense):
+            found = dense_forms(layer, plan.rows_of(layer), codes)
+            forms[number] = [(one, choosing.instructions(one, 1, 0, 1)) for one in found]
+    return choosing.choose(forms, optimize)
 
 
 def _streams(laid: LaidOut, output: int, maker: Layer, uses: list[int]) -> bool:
@@ -154,6 +169,9 @@ def _streams(laid: LaidOut, output: int, maker: Layer, uses: list[int]) -> bool:
     if output == laid.output or len(uses) != 1 or not isinstance(maker, ROW_WISE):
         return False
     reader = laid.layers[uses[0]]
+    if isinstance(reader, Dense):  # which adds to all its sums what a row is worth
+        rest = laid.tensors[output].size * (shape[0] - 1) // shape[0]
+        return shape[0] > 1 and _SUM_BYTES * len(reader.kernel) < rest
     if not isinstance(reader, _PULLING) or output not in reader.inputs:
         return False  # also where it is read in another shape
     whole = laid.tensors[reader.output].shape
@@ -172,9 +190,14 @@ def ring_of(laid: LaidOut, layer: Convolution, target: str) -> Ring:
     lanes = lanes_of(layer, out, target)
     length = max(-(-out // lanes) * lanes + last, -(-(width + layer.before[1]) // phases))
     length += length % 2
+    pitch = phases * length
+    margin = layer.before[1]
+    shared = width + margin + (width + margin) % 2
+    if phases == 1 and out + last - shared <= margin:
+        pitch = min(pitch, shared)
     span = (rows - 1) * layer.dilation[0] + 1 + (layer.pooled - 1) * layer.stride[0]
     copies = 2 if layer.packed and target in ALIGNED else 1
-    return Ring(span, channels, phases, length, copies)
+    return Ring(span, channels, phases, length, pitch, copies)
 
 
 def lanes_of(layer: Convolution, width: int, target: str) -> int:
@@ -205,7 +228,7 @@ def _place(plan: Plan, uses: dict[int, list[int]], makers: dict[int, int]) -> No
 
     def enter(number: int, step: int) -> None:
         """The layers that are computed row by row in a step."""
-        for source in laid.layers[number].inputs:
+        for source in map(laid.place, laid.layers[number].inputs):
             if source in plan.streamed:
                 enter(makers[source], step)
         step_of[number] = step
@@ -216,18 +239,41 @@ def _place(plan: Plan, uses: dict[int, list[int]], makers: dict[int, int]) -> No
     for output, number in makers.items():
         if output == laid.output or isinstance(laid.layers[number], Constant):
             continue
-        readers = [step_of[reader] for reader in uses.get(output, [])]
         height, width, channels = laid.tensors[output].shape
         size = min(plan.depths[output], height) * width * channels
-        plan.maps[output] = Block(size, step_of[number], max([step_of[number], *readers]))
+        first = 2 * step_of[number]
+        if output in plan.streamed:
+            plan.maps[output] = Block(size, first, first)
+            continue
+        layer = laid.layers[number]
+        late = int(isinstance(layer, Dense) and plan.rows_of(layer) > 1)
+        readers = [step_of[reader] for reader in uses.get(output, [])]
+        last = 2 * max([step_of[number], *readers]) + 1
+        plan.maps[output] = Block(size, first + late, last)
     for number, ring in plan.shapes.items():
-        plan.rings[number] = Block(ring.bytes, step_of[number], step_of[number])
+        plan.rings[number] = Block(ring.bytes, 2 * step_of[number], 2 * step_of[number])
+    for number, stored in plan.stored.items():
+        layer, first = laid.layers[number], 2 * step_of[number]
+        if isinstance(stored, CodedWeights) and stored.space:
+            plan.spaces[number] = Block(stored.space, first, first)
+        if isinstance(layer, Dense) and plan.rows_of(layer) > 1:
+            plan.sums[number] = Block(_SUM_BYTES * len(layer.kernel), first, first + 1)
     start = _aligned(_COUNTER_BYTES * plan.state)
-    blocks = [*plan.maps.values(), *plan.rings.values()]
+    blocks = [
+        *(*plan.maps.values(), *plan.rings.values()),
+        *(*plan.spaces.values(), *plan.sums.values()),
+    ]
+    apart = _apart(plan, makers)
     placed: list[Block] = []
     for block in sorted(blocks, key=lambda one: (-one.size, one.first)):
         together = sorted(
-            (one for one in placed if one.first <= block.last and block.first <= one.last),
+            (
+                one
+                for one in placed
+                if one.first <= block.last
+                and block.first <= one.last
+                and frozenset((id(one), id(block))) not in apart
+            ),
             key=lambda one: one.offset,
         )
         offset = start
@@ -239,6 +285,29 @@ def _place(plan: Plan, uses: dict[int, list[int]], makers: dict[int, int]) -> No
         placed.append(block)
     ends = (block.offset + block.size for block in blocks)
     plan.workspace = _aligned(functools.reduce(max, ends, max(start, ALIGNMENT)))
+
+
+def _apart(plan: Plan, makers: dict[int, int]) -> set[frozenset[int]]:
+    """Pairs of rows, by the identity of their blocks, that are never needed at the same time.
+
+    A convolution has its input in its ring when it writes its row: so that row may lie where those
+    lay that its input was made from, unless several rows of them are held.
+    """
+    laid, found = plan.laid, set()
+
+    def rows(number: int) -> list[int]:
+        """The rows that are made while a layer fills its ring."""
+        made = []
+        for source in laid.layers[number].inputs:
+            if source in plan.streamed:
+                made += [source] * (plan.depths[source] == 1) + rows(makers[source])
+        return made
+
+    for output in plan.streamed:
+        if plan.depths[output] == 1 and isinstance(laid.layers[makers[output]], Convolution):
+            own = id(plan.maps[output])
+            found |= {frozenset((own, id(plan.maps[one]))) for one in rows(makers[output])}
+    return found
 
 
 def _aligned(size: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from typing import Any
 
 import numpy as np
 
@@ -29,19 +30,61 @@ from compressor.exporters.c.network import (
     Transposed,
 )
 
+_MOST_VALUE = 255
+"""the largest distance of an integer from its zero"""
+_AT_ONCE = 2**22
+"""values of windows that are multiplied together"""
+_EXAMPLES = 256
+"""that are computed together"""
+
 
 def run(network: Network, inputs: np.ndarray) -> np.ndarray:
     """The outputs, int8 (n, height, width, channels), of `inputs`, int8 (n, ...) of as many
     values as the network's input has.
     """
+    found = []
+    for start in range(0, len(inputs), _EXAMPLES):
+        held = {network.input: _fed(network, inputs[start : start + _EXAMPLES])}
+        _fill(network, held, 0)
+        found.append(held[network.output])
+    return np.concatenate(found)
+
+
+def maps(network: Network, inputs: np.ndarray) -> dict[int, np.ndarray]:
+    """Every map, int8 (n, height, width, channels), by the number of its tensor."""
+    found: dict[int, list[np.ndarray]] = {}
+    for start in range(0, len(inputs), _EXAMPLES):
+        held = {network.input: _fed(network, inputs[start : start + _EXAMPLES])}
+        _fill(network, held, 0)
+        for number, values in held.items():
+            found.setdefault(number, []).append(values)
+    return {number: np.concatenate(parts) for number, parts in found.items()}
+
+
+def finish(network: Network, known: dict[int, np.ndarray], position: int) -> np.ndarray:
+    """The outputs where the layers from `position` on are others than those of the maps `known`."""
+    count, found = len(known[network.input]), []
+    for start in range(0, count, _EXAMPLES):
+        part = slice(start, start + _EXAMPLES)
+        held = {number: values[part] for number, values in known.items()}
+        _fill(network, held, position)
+        found.append(held[network.output])
+    return np.concatenate(found)
+
+
+def _fed(network: Network, inputs: np.ndarray) -> np.ndarray:
     fed = network.tensors[network.input]
-    maps = {network.input: np.clip(inputs, fed.low, fed.high).reshape(-1, *fed.shape)}
-    for layer in network.layers:
-        shape = (len(inputs), *network.tensors[layer.output].shape)
+    return np.clip(inputs, fed.low, fed.high).reshape(-1, *fed.shape)
+
+
+def _fill(network: Network, held: dict[int, np.ndarray], position: int) -> None:
+    """Compute the maps of the layers from `position` on."""
+    count = len(held[network.input])
+    for layer in network.layers[position:]:
+        shape = (count, *network.tensors[layer.output].shape)
         zeros = [network.tensors[number].zero for number in layer.inputs]
-        given = [maps[number].astype(np.int64) for number in layer.inputs]
-        maps[layer.output] = compute(layer, given, zeros, shape).astype(np.int8)
-    return maps[network.output]
+        given = [held[number].astype(np.int64) for number in layer.inputs]
+        held[layer.output] = compute(layer, given, zeros, shape).astype(np.int8)
 
 
 @functools.singledispatch
@@ -60,9 +103,16 @@ def rescaled(sums: np.ndarray, rescale: Rescale) -> np.ndarray:
 
 
 def _product(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(..., k) times (k, filters): exact, since sums are within 2^31, in float64."""
-    found: np.ndarray = values.astype(np.float64) @ weights.astype(np.float64)
+    """(..., k) times (k, filters), int64; sums are within 2^31."""
+    kind = _exact(weights)
+    found: np.ndarray = values.astype(kind, copy=False) @ weights.astype(kind)
     return found.astype(np.int64)
+
+
+def _exact(weights: np.ndarray) -> type[np.floating[Any]]:
+    """The type in which sums of products with the columns of `weights` are exact."""
+    most = _MOST_VALUE * int(np.abs(weights.astype(np.int64)).sum(axis=0).max(initial=0))
+    return np.float32 if most < 2**24 else np.float64
 
 
 @compute.register
@@ -89,24 +139,36 @@ def _(
     ]
     values = np.pad(values, [(0, 0), *around, (0, 0)])
     share = filters // layer.groups
-    sums = np.zeros((*values.shape[:1], height, width, filters), np.int64)
-    for row in range(rows):
-        for column in range(columns):
-            top, left = row * layer.dilation[0], column * layer.dilation[1]
-            part = values[
-                :,
-                top : top + (height - 1) * layer.stride[0] + 1 : layer.stride[0],
-                left : left + (width - 1) * layer.stride[1] + 1 : layer.stride[1],
-            ]
-            weights = layer.kernel[:, row, column]
-            if channels == 1 and layer.groups > 1:
-                sums += np.repeat(part, share, axis=3) * weights[:, 0].astype(np.int64)
-                continue
-            for group in range(layer.groups):
-                found = slice(group * share, (group + 1) * share)
-                seen = part[..., group * channels : (group + 1) * channels]
-                sums[..., found] += _product(seen, weights[found].T)
+    sums = np.empty((len(values), height, width, filters), np.int64)
+    for group in range(layer.groups):
+        found = slice(group * share, (group + 1) * share)
+        seen = values[..., group * channels : (group + 1) * channels]
+        sums[..., found] = _convolved(seen, layer.kernel[found], layer, (height, width))
     return rescaled(sums + layer.bias, layer.rescale)
+
+
+def _convolved(
+    values: np.ndarray, kernel: np.ndarray, layer: Convolution, size: tuple[int, int]
+) -> np.ndarray:
+    """The sums of filters that see all channels of `values`, whose margins are zeros: int64."""
+    filters, rows, columns, _ = kernel.shape
+    spans = [
+        (taps - 1) * apart + 1 for taps, apart in zip((rows, columns), layer.dilation, strict=True)
+    ]
+    flat = kernel.transpose(3, 1, 2, 0).reshape(-1, filters)
+    windows = np.lib.stride_tricks.sliding_window_view(
+        values.astype(_exact(flat)), spans, axis=(1, 2)
+    )
+    windows = windows[
+        *(slice(None), slice(0, None, layer.stride[0]), slice(0, None, layer.stride[1])),
+        *(slice(None), slice(0, None, layer.dilation[0]), slice(0, None, layer.dilation[1])),
+    ][:, : size[0], : size[1]]
+    least = max(_AT_ONCE // max(size[0] * size[1] * len(flat), 1), 1)
+    found = [
+        _product(windows[start : start + least].reshape(-1, len(flat)), flat)
+        for start in range(0, len(values), least)
+    ]
+    return np.concatenate(found).reshape(len(values), *size, filters)
 
 
 @compute.register

@@ -1,9 +1,11 @@
-"""How the weights of a layer are stored, and what each way costs.
+"""How the weights of a layer are stored.
 
-Convolutions have an offset into a row of the ring for every weight. Where most weights count, all
-filters share one table of offsets, and zeros are stored as well (`dense`); else only weights that
-are not zero are stored, each with its own offset of one or two bytes. Fully connected layers have,
-for a sparse one, the gap before every weight in a byte; a longer gap takes a weight of zero.
+- dense: all weights. The filters of a convolution share the offsets into a row of the ring.
+- taps, of a convolution: only weights that are not zero, each behind its offset of 1 or 2 bytes.
+- gaps, of a fully connected layer: only those, each with the gap before it, in 2 bytes or in 1.
+- coded: only those, in Rice code.
+
+`choosing` says which is taken.
 """
 
 from __future__ import annotations
@@ -12,100 +14,172 @@ import dataclasses
 
 import numpy as np
 
+from compressor.exporters.c.coding import Coded, bits_of, coded
 from compressor.exporters.c.network import Convolution, Dense
-from compressor.exporters.c.plan import Ring
+from compressor.exporters.c.ring import Ring
 
-_LONGEST_GAP = 255
-_OFFSET_TIME = 1.25
-"""of a weight that loads its own offset, in the time of one that does not"""
+_LONGEST_GAP, _MOST_SHARED = 255, 5
+"""the longest gap in a byte, and the most bits of a value that shares one with its gap"""
+_WIDEST = np.iinfo(np.uint16).max
 
 
 @dataclasses.dataclass(frozen=True)
-class Taps:
-    """The weights of a convolution: `counts` of them for each row of each filter, with offsets.
-
-    Where it is `dense`, `offsets` are those of one row of every filter, and there are no counts.
-    """
-
-    dense: bool
-    offsets: np.ndarray
-    """uint8 or uint16"""
-    counts: np.ndarray
-    """uint8 or uint16 (filters * rows,)"""
-    values: np.ndarray
-    """int8"""
+class Stored:
+    """The weights of a layer as they lie in memory."""
 
     @property
     def bytes(self) -> int:
-        return self.offsets.nbytes + self.counts.nbytes + self.values.nbytes
+        return sum(
+            value.nbytes for value in vars(self).values() if isinstance(value, np.ndarray)
+        ) + sum(value.bytes for value in vars(self).values() if isinstance(value, Coded))
+
+    @property
+    def weights(self) -> int:
+        """How many are multiplied."""
+        raise NotImplementedError
+
+    @property
+    def encoding(self) -> str:
+        """What it is called."""
+        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
-class Gaps:
-    """The weights of a sparse fully connected layer."""
+class DenseWeights(Stored):
+    """All weights of a layer."""
 
-    counts: np.ndarray
-    """uint16 (units,)"""
+    values: np.ndarray
+    """int8"""
+    offsets: np.ndarray | None = None
+    """uint8 or uint16, of a row of any filter of a convolution"""
+
+    @property
+    def weights(self) -> int:
+        return self.values.size
+
+    @property
+    def encoding(self) -> str:
+        return "dense"
+
+
+@dataclasses.dataclass(frozen=True)
+class Taps(Stored):
+    """Of a convolution: for each row of each filter the number of weights, in `head` bytes, and of
+    each weight its offset and value, in `size` bytes."""
+
+    head: int
+    size: int
+    taps: np.ndarray
+    """uint8"""
+    count: int
+
+    @property
+    def weights(self) -> int:
+        return self.count
+
+    @property
+    def encoding(self) -> str:
+        return f"{8 * (self.size - 1)}-bit offsets"
+
+
+@dataclasses.dataclass(frozen=True)
+class Gaps(Stored):
+    """Of a fully connected layer: the gap and the value of each weight, in a byte each, or in one:
+    the value in the highest `bits`."""
+
     gaps: np.ndarray
     """uint8"""
-    values: np.ndarray
-    """int8"""
+    bits: int = 8
 
     @property
-    def bytes(self) -> int:
-        return self.counts.nbytes + self.gaps.nbytes + self.values.nbytes
+    def weights(self) -> int:
+        return self.gaps.size // (2 if self.bits == 8 else 1) - 1
+
+    @property
+    def encoding(self) -> str:
+        if self.bits == 8:
+            return "8-bit gaps"
+        return f"{8 - self.bits}-bit gaps, {self.bits}-bit values"
 
 
-def taps_of(layer: Convolution, ring: Ring, optimize: str) -> Taps | None:
-    """The cheaper of dense and sparse storage; None where no offset fits 16 bits.
+@dataclasses.dataclass(frozen=True)
+class CodedWeights(Stored):
+    """Weights that are decoded while the layer is computed."""
 
-    For the size by bytes, for the latency by the number of weights that are multiplied.
-    """
+    code: Coded
+    head: int = 1
+    """as of `Taps`, into which a filter is decoded"""
+    space: int = 0
+    """bytes of a decoded filter of a convolution"""
+    offsets: np.ndarray | None = None
+    """as of dense weights"""
+
+    @property
+    def weights(self) -> int:
+        return self.code.weights
+
+    @property
+    def encoding(self) -> str:
+        values = f"{self.code.width}-bit values" if self.code.width else "Huffman"
+        return f"Rice, {values}"
+
+
+def convolution_forms(layer: Convolution, ring: Ring, codes: tuple[str, ...]) -> list[Stored]:
+    """The ways to store a convolution: none where no offset fits 16 bits."""
     filters, rows, columns, channels = layer.kernel.shape
-    kernel = layer.kernel.transpose(0, 1, 3, 2)
-    across = np.arange(columns) * layer.dilation[1]
-    places = across // ring.phases
-    columns_at = (across % ring.phases) * ring.length + places
-    if ring.copies > 1:  # a word at an odd column is read from the second copy
-        columns_at += (places % 2) * (ring.phases * ring.length - 1)
-    offsets = (np.arange(channels)[:, None] * ring.plane + columns_at) // ring.copies
-    if offsets.max() > np.iinfo(np.uint16).max:
-        return None
-    dense = Taps(True, _narrow(offsets.reshape(-1)), np.zeros(0, np.uint8), kernel.reshape(-1))
-    flat = kernel.reshape(filters * rows, channels * columns)
+    offsets = ring.offsets(channels, columns, layer.dilation[1]).reshape(-1)
+    if offsets.max() > _WIDEST:
+        return []
+    flat = layer.kernel.transpose(0, 1, 3, 2).reshape(filters * rows, channels * columns)
     present = flat != 0
-    sparse = Taps(
-        False,
-        _narrow(np.broadcast_to(offsets.reshape(-1), flat.shape)[present]),
-        _narrow(present.sum(axis=1)),
-        flat[present],
-    )
-    if layer.packed:
-        return sparse
-    if optimize == "latency":
-        return sparse if _OFFSET_TIME * present.sum() < present.size else dense
-    return sparse if sparse.bytes < dense.bytes else dense
+    counts, table = _narrow(present.sum(axis=1)), _narrow(offsets)
+    own = _narrow(np.broadcast_to(offsets, flat.shape)[present])
+    records = np.column_stack([_bytes(own), flat[present].view(np.uint8)])
+    parts = zip(_bytes(counts), np.split(records, np.cumsum(counts)), strict=False)
+    taps = np.concatenate([one.reshape(-1) for row in parts for one in row])
+    head = counts.itemsize
+    found: list[Stored] = [Taps(head, records.shape[1], taps, len(records))]
+    if not layer.packed:
+        found.append(DenseWeights(flat.reshape(-1), table))
+    most = int(present.reshape(filters, -1).sum(axis=1).max(initial=0))
+    space = rows * head + most * (1 + table.itemsize)
+    return found + [CodedWeights(coded(flat, code), head, space, table) for code in codes]
 
 
-def gaps_of(layer: Dense, optimize: str) -> Gaps | None:
-    """Sparse storage, where it is cheaper than dense; else None."""
-    counts, gaps, values = [], [], []
-    for row in layer.kernel:
-        places = np.flatnonzero(row)
-        steps = np.diff(places, prepend=0)
-        extra = np.maximum(steps - 1, 0) // _LONGEST_GAP
-        for step, more, value in zip(steps.tolist(), extra.tolist(), row[places], strict=True):
-            gaps += [_LONGEST_GAP] * more
-            values += [0] * more
-            gaps.append(step - _LONGEST_GAP * more)
-            values.append(int(value))
-        counts.append(len(places) + int(extra.sum()))
-    if max(counts, default=0) > np.iinfo(np.uint16).max:
-        return None
-    found = Gaps(np.array(counts, np.uint16), np.array(gaps, np.uint8), np.array(values, np.int8))
-    if optimize == "latency":
-        return found if _OFFSET_TIME * len(values) < layer.kernel.size else None
-    return found if found.bytes < layer.kernel.size else None
+def dense_forms(layer: Dense, rows: int, codes: tuple[str, ...]) -> list[Stored]:
+    """The ways to store a fully connected layer whose input comes in so many rows."""
+    units = len(layer.kernel)
+    kernel = layer.kernel.reshape(units, rows, -1).swapaxes(0, 1)
+    found: list[Stored] = [DenseWeights(np.ascontiguousarray(kernel).reshape(-1)), _gaps(kernel, 8)]
+    bits = bits_of(kernel)
+    if bits <= _MOST_SHARED:
+        found.append(_gaps(kernel, bits))
+    return found + [CodedWeights(coded(kernel, code)) for code in codes]
+
+
+def _gaps(kernel: np.ndarray, bits: int) -> Gaps:
+    longest = _LONGEST_GAP if bits == 8 else 2 ** (8 - bits) - 1
+    flat = kernel.reshape(-1)
+    places = np.flatnonzero(flat)
+    # Behind the last weight stands a gap that leads out of the layer.
+    steps = np.diff(np.append(places, flat.size), prepend=0)
+    values = np.append(flat[places].astype(np.int64), 0)
+    # A longer gap takes weights of zero.
+    more = np.maximum(steps - 1, 0) // longest
+    ends = np.cumsum(more + 1) - 1
+    gaps = np.full(int(ends[-1]) + 1, longest)
+    gaps[ends] = steps - longest * more
+    found = np.zeros(len(gaps), np.int64)
+    found[ends] = values
+    if bits == 8:
+        return Gaps(np.column_stack([gaps, found & 255]).astype(np.uint8).reshape(-1))
+    return Gaps(((found << (8 - bits) & 255) | gaps).astype(np.uint8), bits)
+
+
+def _bytes(values: np.ndarray) -> np.ndarray:
+    """Unsigned integers as bytes, the lowest first: uint8 (n, bytes)."""
+    little = values.astype(values.dtype.newbyteorder("<"))
+    return little.view(np.uint8).reshape(len(values), values.itemsize)
 
 
 def _narrow(values: np.ndarray) -> np.ndarray:

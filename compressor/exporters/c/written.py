@@ -49,7 +49,6 @@ class Written:
 
     plan: Plan
     target: str
-    optimize: str
     kernels: dict[str, str] = dataclasses.field(default_factory=dict)
     """by name, in the order in which they are needed"""
     data: list[str] = dataclasses.field(default_factory=list)
@@ -97,9 +96,17 @@ class Written:
 
     def pull(self, tensor: int, y: str, indent: str = "    ") -> str:
         """The call that computes row `y` of a map of which only some rows are held."""
+        tensor = self.plan.laid.place(tensor)
         if tensor not in self.plan.streamed:
             return ""
         return f"{indent}{self.name(self.plan.makers[tensor])}(r, {y});\n"
+
+    def report(self, number: int, encoding: str, size: int, kernel: np.ndarray, macs: int) -> None:
+        """Say how the weights of a layer are stored."""
+        layer = self.plan.laid.layers[number]
+        output = text.commented(self.plan.laid.tensors[layer.output].name)
+        zeros = int(kernel.size - np.count_nonzero(kernel))
+        self.rows.append(Row(self.name(number), output, encoding, kernel.shape, zeros, size, macs))
 
     def function(self, number: int, body: str, by_row: bool = False) -> None:
         tensor = self.plan.laid.tensors[self.plan.laid.layers[number].output]

@@ -93,6 +93,27 @@ def test_the_description_says_what_the_library_is(exported: Any) -> None:
     assert "8-bit gaps" in encodings and all(tensor.bytes > 0 for tensor in artifact.tensors)
 
 
+@needs_compiler
+@pytest.mark.parametrize("quantize", ["int8", "none"])
+def test_a_tflite_file_becomes_the_code_that_its_model_becomes(
+    quantize: Any, model: Any, exported: Any, tmp_path: Path
+) -> None:
+    file = tmp_path / "net.tflite"
+    compressor.export(model, file, quantize=quantize, input_range=(0, 1))
+    given = {} if quantize == "int8" else {"input_range": (0, 1)}
+    record = compressor.export(file, tmp_path / "c", format="c", runtime="cortex-m4", **given)
+    assert record["c"]["target"] == "cortex-m4"
+    x = np.random.default_rng(1).random((9, 8, 8, 2), np.float32)
+    found = compressor.load(record["path"]).run(x)
+    assert np.abs(found - compressor.load(exported[1]["path"]).run(x)).max() <= 0.04
+
+
+def test_an_onnx_file_becomes_no_c_code(tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(b"any")
+    with pytest.raises(UsageError, match=r"C code is made of Keras models and \.tflite files"):
+        compressor.export(tmp_path / "net.onnx", tmp_path / "c", format="c")
+
+
 def test_an_operator_that_is_not_there_is_refused_by_its_name(keras: Any, tmp_path: Path) -> None:
     layers = keras.layers
     model = net(keras, layers.Conv2D(2, 3), layers.Permute((2, 1, 3)), layers.Flatten())

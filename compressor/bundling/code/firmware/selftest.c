@@ -13,17 +13,30 @@
 static uint64_t memory[(WORKSPACE + 7) / 8];
 static int8_t result[OUTPUTS];
 
+/* Of a power of ten. */
+static uint32_t tenth(uint32_t power)
+{
+    uint32_t found = 1, next = 10;
+    for (; next < power; next += next * 8 + next)
+        found = next;
+    return found;
+}
+
 static void say_number(const char *name, uint32_t value)
 {
-    char digits[12];
-    int at = 11;
-    digits[at] = '\0';
-    do {
-        digits[--at] = (char)('0' + value % 10);
-        value /= 10;
-    } while (value != 0);
+    /* Subtracts, since a processor without division would have its function in the program. */
+    uint32_t power = 1000000000, unit;
+    char digits[12], *at = digits;
+    for (; power > 0; power = unit) {
+        char digit = '0';
+        for (unit = 0; value >= power; value -= power)
+            digit++;
+        *at++ = digit;
+        unit = power == 1 ? 0 : tenth(power);
+    }
+    *at = '\0';
     say(name);
-    say(digits + at);
+    say(digits);
     say("\n");
 }
 

@@ -2,9 +2,7 @@
 struct $name {
     const int32_t *bias, *multiplier;
     const uint8_t *shift;
-    const $offset *offsets;
-    $counts_member
-    const int8_t *values;
+    $members
     uint16_t filters, width, rows;
     uint16_t share; /* filters that see the same channels */
     uint32_t group; /* from the channels of one share to the next */
@@ -15,17 +13,15 @@ struct $name {
     if (x + lane < c->width) \
         out[x + lane] = rescale(sum, multiplier, shift, &limits)
 
-static void $name(const struct $name *c, const int16_t *const *rows, int8_t *out)
+static void $name(const struct $name *c, const int16_t *const *rows, ${space}int8_t *out)
 {
     $start
-    const int8_t *values = c->values;
     /* What is written through `out` could be any of these, as far as the compiler knows. */
     const struct limits limits = c->limits;
     size_t group = 0;
     unsigned filter, shared = 0;
     for (filter = 0; filter < c->filters; filter++) {
         $declare
-        const int8_t *value = values;
         const int32_t multiplier = c->multiplier[filter];
         const unsigned shift = c->shift[filter];
         size_t x;
@@ -33,26 +29,22 @@ static void $name(const struct $name *c, const int16_t *const *rows, int8_t *out
             unsigned k;
             EACH(int32_t s# = c->bias[filter];)
             $restart
-            value = values;
             for (k = 0; k < c->rows; k++) {
                 const int16_t *row = rows[k];
-                unsigned taps = $taps;
-                $rewind
+                $row
                 if (row == NULL) {
                     $skip
-                    value += taps;
                     continue;
                 }
                 row += group + x;
-                for (; taps > 0; taps--) {
-                    const int16_t *const at = row + *offset++;
-                    const int32_t weight = *value++;
+                for (; $more; $step) {
+                    const int16_t *const at = row + $offset;
+                    const int32_t weight = $value;
                     EACH(s# += weight * at[#];)
                 }
             }
             EACH(SUM(#, s#);)
         }
-        values = value;
         $next
         if (++shared == c->share) {
             shared = 0;

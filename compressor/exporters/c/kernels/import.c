@@ -1,6 +1,6 @@
 /* A row of int8 becomes a row of a ring: without its zero, split into phases. */
 struct import {
-    uint16_t width, channels, before, phases, length;
+    uint16_t width, channels, before, phases, length, pitch;
     uint16_t column, channel; /* steps between neighbours in the row that is read */
     int16_t zero;
 };
@@ -15,10 +15,10 @@ static void import_row(const struct import *m, const int8_t *from, int16_t *to)
             while (x < m->before)
                 x += m->phases;
             for (; x < (size_t)m->before + m->width; x += m->phases)
-                to[x / m->phases] =
+                to[(size_t)phase * m->length + x / m->phases] =
                     (int16_t)(from[(x - m->before) * m->column] - m->zero);
-            to += m->length;
         }
+        to += m->pitch;
         from += m->channel;
     }
 }

@@ -3,70 +3,69 @@
  * with negative weights can take away at most, and spans 16 bits at most, as the exporter proved
  * for every filter. */
 $spec
-/* Where the weights of a filter begin. */
-struct ${name}_weights {
-    const $offset *offset;
-    const $count *count;
-    const int8_t *value;
-};
-
-/* The sums of $lanes pairs from $columns columns of each row. Returns where the next filter begins. */
-NOT_INLINE static struct ${name}_weights ${name}_sums(struct ${name}_weights weights,
-                                                  const uint16_t *const *rows, unsigned count,
-                                                  size_t first, uint32_t start, uint32_t *sums)
+/* The sums of $lanes pairs from $columns columns of each row; sums[0] says where they start. Returns
+ * where the next filter begins. */
+NOT_INLINE static const uint8_t *${name}_sums(const uint8_t *next,
+                                              const uint16_t *const *rows, unsigned left,
+                                              size_t first, uint32_t *sums)
 {
-    const $offset *offset = weights.offset;
-    const int8_t *value = weights.value;
-    EACH(uint32_t s# = start;)
-    for (; count > 0; count--) {
+    EACH(uint32_t s# = *sums;)
+    do {
         const uint16_t *row = *rows++;
-        const $offset *const end = offset + *weights.count++;
-        if (row == NULL) {
-            value += end - offset;
-            offset = end;
+        $row
+        if (row == NULL)
+            next = end;
+        if (next == end)
             continue;
-        }
         row += first;
         KEEP(row);
-        while (offset != end) {
-            const uint16_t *const at = row + $word*offset++;
-            const uint32_t weight = (uint32_t)(int32_t)*value++;
+        do {
+            const uint16_t *const at = row + $word$offset;
+            $weight
             EACH(s# += weight * pair(at + 2 * #);)
-        }
-    }
+        } while (next != end);
+    } while (--left > 0);
     EACH(sums[#] = s#;)
-    weights.offset = offset;
-    weights.value = value;
-    return weights;
+    return next;
 }
 
-static void $name(const struct $name *c, const uint16_t *const *rows, int8_t *out)
+static void $name(const struct $name *c, const uint16_t *const *rows, ${space}int8_t *out)
 {
-    struct ${name}_weights weights, next;
+    $start
     const unsigned pairs = (c->width + 1u) / 2;
     /* What is written through `out` could be any of these, as far as the compiler knows. */
-    const int zero = c->zero, least = c->least, most = c->most;
+    const int zero = $zero, least = $least, most = $most;
     size_t group = 0;
     unsigned filter, shared = 0;
-    weights.offset = c->offsets;
-    weights.count = c->counts;
-    weights.value = c->values;
     for (filter = 0; filter < c->filters; filter++) {
         const int32_t multiplier = c->multiplier[filter], constant = c->constant[filter];
         const unsigned shift = c->shift[filter];
         const uint32_t start = c->start[filter] * UINT32_C(0x10001);
         unsigned x, k;
-        next = weights;
+        $declare
         for (x = 0; x < pairs; x += $lanes) {
-            const unsigned count = pairs - x < $lanes ? pairs - x : $lanes;
+            const unsigned columns = pairs - x < $lanes ? pairs - x : $lanes;
             uint32_t sums[$lanes];
-            next = ${name}_sums(weights, rows, c->rows, group + 2 * x, start, sums);
+            sums[0] = start;
+            next = ${name}_sums(tap, rows, c->rows, group + 2 * x, sums);
             $store
         }
-        weights = next;
+        $next
         if (++shared == c->share) {
             shared = 0;
             group += c->group;
         }
     }
+}
+
+/* The same where all rows of the window are zero. */
+static void ${name}_of_nothing(const struct $name *c, int8_t *out)
+{
+    const size_t columns = c->width / $pooled;
+    unsigned filter;
+    for (filter = 0; filter < c->filters; filter++, out += columns)
+        memset(out,
+               level16(c->start[filter], c->multiplier[filter], c->constant[filter],
+                       c->shift[filter], $zero, $least, $most),
+               columns);
 }

@@ -1,10 +1,8 @@
 #if defined(__GNUC__)
-#define NOT_INLINE __attribute__((noinline))
 /* Compute it now, instead of once more at every use. */
 #define KEEP(pointer) __asm__("" : "+r"(pointer))
 #define ALIGNED(pointer) __builtin_assume_aligned(pointer, 4)
 #else
-#define NOT_INLINE
 #define KEEP(pointer) (void)(pointer)
 #define ALIGNED(pointer) (pointer)
 #endif

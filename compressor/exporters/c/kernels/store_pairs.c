@@ -1,4 +1,4 @@
-for (k = 0; k < count; k++) {
+for (k = 0; k < columns; k++) {
                 *out++ = level16(sums[k] & 0xffff, multiplier, constant, shift, zero, least, most);
                 if (2 * (x + k) + 1 < c->width)
                     *out++ = level16(sums[k] >> 16, multiplier, constant, shift, zero, least, most);

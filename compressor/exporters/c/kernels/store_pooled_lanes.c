@@ -5,7 +5,7 @@ for (k = 0; k < columns / 2; k++) {
                 const uint16_t below = third > fourth ? third : fourth;
                 int32_t level = above > below ? above : below;
                 level = (level * multiplier + constant) >> shift;
-                level = level > c->most ? c->most : level;
-                level = level < c->least ? c->least : level;
-                *out++ = (int8_t)(level + c->zero);
+                level = level > most ? most : level;
+                level = level < least ? least : level;
+                *out++ = (int8_t)(level + zero);
             }

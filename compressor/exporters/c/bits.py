@@ -1,0 +1,86 @@
+"""Fewer bits for the values of weights that are decoded, as far as accuracy holds."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from compressor.exporters import parity
+from compressor.exporters.c import reference
+from compressor.exporters.c.narrowing import fewer_bits
+from compressor.exporters.c.network import Convolution, Dense, Network
+from compressor.exporters.parity import Reference
+
+_FIRST, _NEXT = 4, {True: (3, 2), False: (5, 6)}
+"""bits that are tried first, and then, where those held and where they did not"""
+_MOST_MACS, _MOST_BYTES = 5 * 10**9, 2**28
+"""of all examples: what is more has fewer of them"""
+_DISAGREEMENT = {"size": 0.001, "latency": 0.002}
+"""fraction of the examples that may get another class than the model gives, in place of the same:
+accuracy alone says little, since errors that come and errors that go balance by chance. For the
+size convolutions lose bits, too, and what they change adds up."""
+_FEWEST = 500
+"""examples that tell what fewer bits cost"""
+
+
+def narrow_values(
+    network: Network, examples: Reference, inputs: np.ndarray, optimize: str
+) -> Network:
+    """The network whose weights have as few bits as cost no accuracy on `examples`.
+
+    `inputs` are the same examples as integers, int8 (n, height, width, channels). Layer by layer,
+    from the last one on: fully connected ones, and for the size convolutions, too, which for the
+    latency are not decoded. Without labels, or with few examples, nothing says what bits cost: the
+    network stays as it is.
+    """
+    count = min(len(inputs), _affordable(network))
+    if examples.labels is None or count < _FEWEST:
+        return network
+    rng = np.random.default_rng(0)
+    chosen = np.sort(rng.permutation(len(inputs))[:count])
+    examples, maps = examples.only(chosen), reference.maps(network, inputs[chosen])
+    made = network.tensors[network.output]
+
+    def scores(levels: np.ndarray) -> np.ndarray:
+        real = (levels.astype(np.float32) - made.zero) * np.float32(made.scale)
+        return real.reshape(len(levels), -1)
+
+    least = parity.compare(scores(maps[network.output]), examples)
+
+    def holds(candidate: Network, position: int) -> bool:
+        found = scores(reference.finish(candidate, maps, position))
+        verdict = parity.judge(found, examples, "int8")
+        same, accuracy = verdict.chosen_on.agreement, verdict.chosen_on.accuracy
+        return (
+            verdict.passed
+            and (accuracy or 0.0) >= (least.accuracy or 0.0)
+            and same >= least.agreement - _DISAGREEMENT[optimize]
+        )
+
+    kinds = Convolution | Dense if optimize == "size" else Dense
+    for position in reversed(range(len(network.layers))):
+        layer = network.layers[position]
+        if not isinstance(layer, kinds):
+            continue
+        first = fewer_bits(network, layer.output, _FIRST)
+        held = holds(first, position)
+        kept = first if held else network
+        for bits in _NEXT[held]:
+            candidate = fewer_bits(network, layer.output, bits)
+            if holds(candidate, position) != held:
+                kept = kept if held else candidate
+                break
+            kept = candidate if held else kept
+        network = kept
+    return network
+
+
+def _affordable(network: Network) -> int:
+    macs = sum(
+        math.prod(network.tensors[layer.output].shape[:2]) * layer.kernel.size
+        for layer in network.layers
+        if isinstance(layer, Convolution | Dense)
+    )
+    held = sum(tensor.size for tensor in network.tensors)
+    return min(_MOST_MACS // max(macs, 1), _MOST_BYTES // max(held, 1))

@@ -1,0 +1,73 @@
+"""Which storage each layer's weights take: a cost model.
+
+That with the fewest instructions, by the constants below, where a byte counts as much as so many of
+them: for the size 1,000, so that a code which saves next to nothing does not make a layer several
+times slower; for the latency 20, so that flash which buys next to nothing is not spent. The bytes
+of the code that decodes are included. Hosts decode nothing: there bytes are cheap, and registers
+hold many columns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from compressor.exporters.c.coding import FIXED, HUFFMAN
+from compressor.exporters.c.weights import CodedWeights, DenseWeights, Stored
+
+BYTE = {"size": 1000, "latency": 20}
+"""instructions that a byte counts as much as"""
+TAP, SHARED_TAP = 5, 4
+"""instructions of a weight of a convolution with an offset of its own, and without"""
+UNIT_TAP, DENSE_TAP = 7, 5
+"""instructions of a weight of a fully connected layer: sparse, and dense"""
+DECODED, WORD_BIT = 20, 7
+"""instructions to decode a weight, and for each bit of its Huffman code"""
+DECODER = {(): 0, (FIXED,): 250, (HUFFMAN,): 300}
+"""bytes of the code that decodes"""
+
+
+def instructions(stored: Stored, passes: int, columns: float, decodings: int) -> float:
+    """Of a run: each weight is multiplied `passes` times, with `columns` instructions each time for
+    the columns, and decoded `decodings` times."""
+    convolution = columns > 0
+    if isinstance(stored, DenseWeights):
+        each = (SHARED_TAP if convolution else DENSE_TAP) + columns
+    else:
+        each = (TAP if convolution else UNIT_TAP) + columns
+    found = stored.weights * passes * each
+    if isinstance(stored, CodedWeights):
+        word = 0 if stored.code.width else WORD_BIT * stored.code.value_bits
+        found += decodings * stored.weights * (DECODED + word)
+    return found
+
+
+def cost(stored: Stored, time: float, optimize: str) -> float:
+    return time + BYTE[optimize] * stored.bytes
+
+
+def choose(forms: Mapping[int, list[tuple[Stored, float]]], optimize: str) -> dict[int, Stored]:
+    """The cheapest storage of each layer, from those it has with their instructions.
+
+    Values are all in one kind of code, so that one decoder serves all layers.
+    """
+    best: dict[int, Stored] = {}
+    least = float("inf")
+    for codes, size in DECODER.items():
+        chosen: dict[int, Stored] = {}
+        total = float(size * BYTE[optimize])
+        for number, found in forms.items():
+            within = [one for one in found if _kind(one[0]) in (None, *codes)]
+            stored, time = min(within, key=lambda one: cost(one[0], one[1], optimize))
+            chosen[number] = stored
+            total += cost(stored, time, optimize)
+        if not any(isinstance(one, CodedWeights) for one in chosen.values()) and codes:
+            continue
+        if total < least:
+            best, least = chosen, total
+    return best
+
+
+def _kind(stored: Stored) -> str | None:
+    if not isinstance(stored, CodedWeights):
+        return None
+    return FIXED if stored.code.width else HUFFMAN

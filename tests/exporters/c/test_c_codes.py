@@ -1,0 +1,151 @@
+"""Storage of weights in C code: which is chosen, what it takes, and that values keep accuracy."""
+
+from __future__ import annotations
+
+import dataclasses
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from drawn_networks import Drawing, drawn_network
+
+from compressor.exporters.c import bits, reference
+from compressor.exporters.c.coding import FIXED, HUFFMAN, Coded, coded
+from compressor.exporters.c.emission import Source, emit
+from compressor.exporters.c.narrowing import fewer_bits
+from compressor.exporters.c.network import Dense, Network
+from compressor.exporters.parity import Reference
+from compressor.models import Objective
+
+
+def sparse_dense(seed: int, density: float, most: int = 127, units: int = 60) -> Network:
+    """One fully connected layer behind a map of 28 x 28."""
+    drawing = Drawing(seed)
+    drawing.tensors[0] = dataclasses.replace(drawing.tensors[0], shape=(1, 1, 784))
+    random = np.random.default_rng(seed)
+    kernel = random.integers(-most, most + 1, (units, 784)) * (
+        random.random((units, 784)) < density
+    )
+    kernel = kernel.astype(np.int8)
+    drawing.add(
+        (1, 1, units),
+        lambda output, zero: Dense(
+            (0,), output, kernel, drawing.bias(units), drawing.rescale(kernel, zero)
+        ),
+    )
+    return drawing.network()
+
+
+def emitted(network: Network, target: str, optimize: str) -> Source:
+    shape = network.tensors[network.input].shape
+    inputs = np.zeros((1, *shape), np.int8)
+    return emit(network, "net", target, optimize, (inputs, reference.run(network, inputs)))
+
+
+def decoded(code: Coded, size: int) -> np.ndarray:
+    """As the C code decodes, bit by bit."""
+    stream = "".join(f"{byte:08b}" for byte in code.bits.tolist())
+    found = np.zeros(size, np.int64)
+    at, place, value = code.first
+    for _ in range(code.weights):
+        found[place] = value
+        ones = stream.index("0", at) - at
+        at += ones + 1
+        rest = int(stream[at : at + code.rice] or "0", 2)
+        at += code.rice
+        place += (ones << code.rice) + rest + 1
+        if code.width:
+            value = int(stream[at : at + code.width], 2) - (1 << (code.width - 1))
+            at += code.width
+            continue
+        symbol = first = 0
+        for length, words in enumerate(code.words.tolist(), 1):
+            word = int(stream[at : at + length], 2) - first
+            if word < words:
+                break
+            symbol, first = symbol + words, (first + words) << 1
+        value = int(code.symbols[symbol + word])
+        at += length
+    assert place == size
+    return found
+
+
+@pytest.mark.parametrize("values", [FIXED, HUFFMAN])
+@pytest.mark.parametrize("density", [0.0, 0.0005, 0.03, 0.5, 1.0])
+def test_a_code_gives_back_its_weights(values: str, density: float) -> None:
+    random = np.random.default_rng(5)
+    weights = random.integers(-128, 128, 5000) * (random.random(5000) < density)
+    code = coded(weights.astype(np.int8), values)
+    assert np.array_equal(decoded(code, 5000), weights)
+
+
+def test_codes_of_few_values_come_near_their_entropy() -> None:
+    random = np.random.default_rng(6)
+    present = random.random(50_000) < 0.05
+    values = random.choice([-2, -1, 1, 2], 50_000, p=[0.1, 0.4, 0.4, 0.1])
+    code = coded((values * present).astype(np.int8), HUFFMAN)
+    # 5.73 bits of a position at 5 %, and 1.72 of a value, by Shannon; Rice takes 5.79.
+    assert 8 * code.bytes / present.sum() < 5.79 + 1.8 + 0.15
+
+
+def test_the_size_takes_rice_and_huffman_and_the_latency_what_is_not_decoded() -> None:
+    network = sparse_dense(1, 0.03, most=15)
+    small, fast = (emitted(network, "cortex-m4", aim).rows[0] for aim in ("size", "latency"))
+    assert small.encoding.startswith("Rice") and fast.encoding == "8-bit gaps"
+    assert small.bytes < 0.9 * fast.bytes
+
+
+def test_few_values_share_a_byte_with_their_gaps() -> None:
+    row = emitted(sparse_dense(2, 0.2, most=3), "cortex-m4", "latency").rows[0]
+    assert row.encoding == "5-bit gaps, 3-bit values"
+    assert row.bytes <= 1.1 * (np.prod(row.shape) - row.zeros)
+
+
+def test_a_host_decodes_nothing() -> None:
+    assert emitted(sparse_dense(3, 0.03), "host", "size").rows[0].encoding == "8-bit gaps"
+
+
+def test_a_dense_layer_stays_dense() -> None:
+    assert emitted(sparse_dense(4, 1.0), "cortex-m4", "latency").rows[0].encoding == "dense"
+
+
+def scored(network: Network, count: int) -> tuple[Reference, np.ndarray]:
+    """Examples whose labels are the network's own classes."""
+    shape = network.tensors[network.input].shape
+    inputs = np.random.default_rng(7).integers(-128, 128, (count, *shape)).astype(np.int8)
+    made = network.tensors[network.output]
+    levels = reference.run(network, inputs).reshape(count, -1).astype(float)
+    scores = (levels - made.zero) * made.scale
+    objective = Objective(None, (), "index", "logits", scores.shape[1], "inferred")
+    labels = scores.argmax(axis=1).astype(np.int64)
+    feed: Any = SimpleNamespace()
+    return Reference(inputs, feed, scores.astype(np.float32), labels, objective), inputs
+
+
+def test_values_lose_bits_only_as_long_as_validation_data_keep_their_classes() -> None:
+    network = sparse_dense(8, 0.2, units=4)
+    examples, inputs = scored(network, 600)
+    found = bits.narrow_values(network, examples, inputs, "size")
+    kept, coarse = (
+        float(np.mean(reference.run(one, inputs).reshape(600, -1).argmax(1) == examples.labels))
+        for one in (found, fewer_bits(network, network.output, 2))
+    )
+    last: list[Any] = [one.layers[-1] for one in (network, found)]
+    levels = [np.abs(layer.kernel.astype(int)).max() for layer in last]
+    assert coarse < 0.95 < 0.998 <= kept
+    assert levels[1] <= levels[0]
+
+
+def test_without_labels_values_keep_their_bits() -> None:
+    network = sparse_dense(9, 0.2, units=4)
+    examples, inputs = scored(network, 600)
+    examples = dataclasses.replace(examples, labels=None)
+    assert bits.narrow_values(network, examples, inputs, "size") is network
+
+
+def test_the_stack_and_the_workspace_are_stated() -> None:
+    source = emitted(drawn_network(1), "cortex-m4", "size")
+    header = source.files["net.h"]
+    assert f"#define NET_STACK_SIZE {source.stack}\n" in header
+    assert f"#define NET_WORKSPACE_SIZE {source.workspace}\n" in header
