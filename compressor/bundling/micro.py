@@ -186,6 +186,9 @@ def _methods(artifact: Artifact) -> Iterator[str]:
 def _check(
     name: str, common: dict[str, str], artifact: Artifact, vectors: CheckVectors
 ) -> dict[str, str]:
+    if len(artifact.outputs) > 1:
+        value = f"{artifact.file} has {len(artifact.outputs)}"
+        raise UsageError("sources for TFLite Micro check models of one output", value=value)
     examples = min(EXAMPLES, len(vectors.outputs))
     arrays, copies = [], []
     for place, port in enumerate(artifact.inputs):
