@@ -91,7 +91,7 @@ def _description(file: str, row: tuple[int, ...], scores: int, vectors: bytes) -
         **{"outputs_are": "logits", "classes": scores, "threshold": None, "labels": None},
         "tensors": [
             {"name": "layer_1_dense", "shape": [scores, 784], "zeros": 0, "encoding": "dense"}
-            | {"values": "int8", "bytes": 7840}
+            | {"values": "int8", "bytes": 3000}
         ],
         "needs": {},
         "verified": [

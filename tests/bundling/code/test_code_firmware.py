@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import struct
 import subprocess
@@ -57,9 +58,10 @@ def test_the_project_builds_and_its_self_test_passes(
     record = made(code, device, tmp_path / "project")
     assert "bytes of flash and" in record["notes"][0]
     built = (tmp_path / "project" / "model" / "net.bin").read_bytes()
-    assert record["artefact"] == "net.bin" and record["artefact_bytes"] == len(built) > 7840
+    assert record["artefact"] == "net.bin" and record["artefact_bytes"] == len(built) > 3000
     code_of_exit, said = run_make(tmp_path / "project", "all", "selftest", "check")
-    assert code_of_exit == 0 and "wrong 0" in said and "vectors 2" in said, said
+    assert code_of_exit == 0 and re.search(r"wrong 0+\n", said), said
+    assert re.search(r"vectors 0*2\n", said)
     assert "warning" not in said
     assert (tmp_path / "project" / "build" / "firmware.bin").read_bytes() == built
 
@@ -72,7 +74,7 @@ def test_one_wrong_integer_fails_the_self_test(code: Path, tmp_path: Path) -> No
     first, _, rest = tail.partition(",")
     vectors.write_text(f"{head}outputs[20] = {{\n   {int(first) + 1},{rest}")
     code_of_exit, said = run_make(tmp_path / "project", "check")
-    assert code_of_exit != 0 and "wrong 1\n" in said
+    assert code_of_exit != 0 and re.search(r"wrong 0*1\n", said)
 
 
 @needs_compiler
@@ -99,9 +101,9 @@ def test_the_flash_image_begins_as_the_chip_wants_it(name: str, code: Path, tmp_
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
-        ("262_144", "8_192", "flash 8,"),
+        ("262_144", "6_144", "flash 6,"),
         ("65_536", "1_024", "RAM 1,"),
-        ("262_144", "4_096", "needs 7,840 bytes of storage at least"),
+        ("262_144", "2_048", "needs 3,000 bytes of storage at least"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_line_before_anything_is_written(
