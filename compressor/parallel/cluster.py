@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import importlib.metadata
 import logging
@@ -12,7 +13,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from typing import Any
 
 from compressor.errors import MissingRuntimeError, UsageError
@@ -54,9 +55,8 @@ class Cluster:
                 time.sleep(_INTERVAL)
             if difference := self._difference(list(workers)):
                 hint = "install the same on all machines, and start the workers again"
-                raise MissingRuntimeError(
-                    "a worker of the cluster has other versions", value=difference, hint=hint
-                )
+                what = "a worker of the cluster has other versions, or does not answer"
+                raise MissingRuntimeError(what, value=difference, hint=hint)
         except BaseException:
             self.close()
             raise
@@ -96,7 +96,7 @@ class Cluster:
             logging.getLogger(__name__).debug("%s was not restarted: %s", name, error)
 
     def _listed(self) -> dict[str, Any]:
-        found: dict[str, Any] = self._client.scheduler_info()["workers"]
+        found: dict[str, Any] = self._client.scheduler_info(n_workers=-1)["workers"]
         return dict(found)
 
     def _watch(self, pool: Pool) -> None:
@@ -123,13 +123,18 @@ class Cluster:
                 return
 
     def _difference(self, names: list[str]) -> str:
-        """What a worker has in another version than this process; empty where none has."""
+        """What a worker has in another version than this process, or that one does not answer;
+        empty where none is so."""
         for library, here in experiment_versions().items():
             ask: tuple[Callable[..., str], ...] | tuple[Any, ...]
             ask = (importlib.metadata.version, library)
             if library == "python":
                 ask = (platform.python_version,)
-            answers = self._client.run(*ask, workers=names, on_error="return")
+            ran = functools.partial(self._client.run, *ask, workers=names, on_error="return")
+            try:
+                answers = _in_time(ran, _CONNECTING)
+            except TimeoutError:
+                return f"{', '.join(names)}: no answer in {_CONNECTING:g} s"
             for name, there in answers.items():
                 if there != here:
                     has = there if isinstance(there, str) else "none"
@@ -166,6 +171,20 @@ class ClusterWorker:
         """Ask for nothing more."""
         if self._executor is not None:
             self._executor.shutdown(wait=False)
+
+
+def _in_time(work: Callable[[], dict[str, Any]], seconds: float) -> dict[str, Any]:
+    """What `work` returns; raises TimeoutError where that takes longer, and what `work` raises."""
+    future: Future[dict[str, Any]] = Future()
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=run, daemon=True).start()  # nobody waits for it at the end
+    return future.result(seconds)
 
 
 def _connected(address: str) -> Any:

@@ -101,7 +101,8 @@ class Laboratory:
 def attempted(work: Callable[[], tuple[Any, dict[str, Any]]], data: TrainingData) -> Done:
     """The model and the result of `work`; where it fails, that costs nothing else: see `error`.
 
-    Raises StorageError for a disk that cannot be written.
+    `again` says whether the reason may be gone another time. Raises StorageError for a disk that
+    cannot be written.
     """
     started = time.monotonic()
     try:
@@ -113,8 +114,15 @@ def attempted(work: Callable[[], tuple[Any, dict[str, Any]]], data: TrainingData
         known = isinstance(error, (CompressorError, WorkLostError))
         reason = str(error) if known else f"{type(error).__name__}: {error}"
         reason = " ".join(reason.split())[:_LONGEST_REASON]
-        return Done({"error": reason, "seconds": time.monotonic() - started}, None)
+        short = isinstance(error, (WorkLostError, MemoryError))
+        short |= type(error).__name__ == "ResourceExhaustedError"  # TensorFlow's
+        return _failed(reason, started, again=short)
     return Done(result | {"seconds": time.monotonic() - started}, content)
+
+
+def _failed(reason: str, started: float, *, again: bool) -> Done:
+    result: dict[str, Any] = {"error": reason, "seconds": time.monotonic() - started}
+    return Done(result | {"again": True} if again else result, None)
 
 
 def measured(model: Any, data: TrainingData, objective: Objective) -> dict[str, Any]:
@@ -201,7 +209,7 @@ class Running:
         try:
             return self.future.result()
         except WorkLostError as error:
-            return Done({"error": str(error), "seconds": time.monotonic() - self._started}, None)
+            return _failed(str(error), self._started, again=True)
 
 
 def first_ended(running: Mapping[str, Running]) -> str:

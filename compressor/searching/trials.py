@@ -32,7 +32,8 @@ class Trial:
     steps: tuple[Step, ...]
     folder: Path
     result: dict[str, Any]
-    """parameters, weights, nonzeros, validation_accuracy, validation_loss, seconds; or error"""
+    """parameters, weights, nonzeros, validation_accuracy, validation_loss, seconds; or error, and
+    `again` where another run may succeed"""
 
     @property
     def parent(self) -> str:
@@ -123,7 +124,7 @@ class Trials:
         new = [name for name in asked if name not in known]
         if self._budget.trials is not None:
             new = new[: max(self._budget.trials - len(self.done), 0)]
-        missing = {name: asked[name] for name in new if not is_finished(self._run.path / name)}
+        missing = {name: asked[name] for name in new if not self._is_known(self._run.path / name)}
         running = {}
         if self._pool is not None:
             for name, one in missing.items():
@@ -167,6 +168,11 @@ class Trials:
             teacher = self._folder(parent.steps[: step["teacher"]]) / MODEL
         return Task(self.model_of(parent), teacher, step)
 
+    @staticmethod
+    def _is_known(folder: Path) -> bool:
+        """Whether a trial came to an end, or to one that another run would come to, too."""
+        return is_finished(folder) and "again" not in read_record(folder)["result"]
+
     def _folder(self, steps: Sequence[Step]) -> Path:
         return self._run.path / name_of(steps)
 
@@ -179,9 +185,11 @@ class Trials:
                 write_bytes(here / MODEL, done.model)
             return done.result
 
+        redo = is_finished(folder) and not self._is_known(folder)
         if is_finished(folder):
             self._budget.add(read_record(folder)["result"]["seconds"])
-        result = self._run.step(name, work, config={"steps": [dict(step) for step in steps]})
+        config = {"steps": [dict(step) for step in steps]}
+        result = self._run.step(name, work, config=config, force=redo)
         return Trial(name, tuple(steps), folder, result)
 
 

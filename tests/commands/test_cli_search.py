@@ -69,16 +69,22 @@ def test_a_device_gives_runtime_limit_and_preference(found, small_file):
     assert found["host"] is None
 
 
-def test_limits_and_the_device_that_measures_are_passed_on(found, small_file):
+@pytest.mark.parametrize(
+    ("where", "workers", "cluster"),
+    [(("--workers", 2), 2, None), (("--cluster", "tcp://host:8786"), None, "tcp://host:8786")],
+)
+def test_limits_and_the_device_that_measures_are_passed_on(
+    found, small_file, where, workers, cluster
+):
     compressor(
-        *("search", small_file, "--max-ram", "90000000", "--host", "pi@raspberry", "--workers", 2),
-        *("--cluster", "tcp://host:8786", "--trial-limit", "5m"),
+        *("search", small_file, "--max-ram", "90000000", "--host", "pi@raspberry"),
+        *("--trial-limit", "5m", *where),
     )
 
     assert found["goal"].max_ram == 90_000_000
     assert found["host"].name == "pi@raspberry"
     given = found["workers"], found["cluster"], found["trial_limit"]
-    assert given == (2, "tcp://host:8786", 300)
+    assert given == (workers, cluster, 300)
 
 
 def test_a_goal_that_is_not_met_ends_in_exit_code_1(found, small_file):

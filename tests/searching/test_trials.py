@@ -7,8 +7,9 @@ from concurrent.futures import Future
 import pytest
 
 from compressor.foundation import SilentListener
+from compressor.parallel import WorkLostError
 from compressor.runs import RunDirectory
-from compressor.searching.laboratory import Done
+from compressor.searching.laboratory import Done, attempted
 from compressor.searching.trials import Budget, Trials
 
 RESULT = {"validation_accuracy": 0.9, "nonzeros": 5, "seconds": 10.0}
@@ -87,6 +88,32 @@ def test_a_trial_that_was_done_is_not_done_or_counted_again(trials):
     assert [trial.name for trial in again[:2]] == [trial.name for trial in reversed(first)]
     assert len({trial.name for trial in made.done}) == len(made.done) == 3
     assert not made.may_go_on
+
+
+@pytest.mark.parametrize(
+    ("reason", "again"),
+    [
+        (WorkLostError("it took longer than 0.001 s"), True),
+        (MemoryError("no memory"), True),
+        (ValueError("the loss is NaN"), False),
+    ],
+)
+def test_what_lacked_time_or_memory_is_tried_again_by_the_next_run(
+    trials, tiny_data, reason, again
+):
+    def work():
+        raise reason
+
+    failing = trials()
+    failing.laboratory.do = lambda task, progress=None: attempted(work, tiny_data)
+    assert failing.train([(None, _step(1))], "") == []
+    assert str(reason) in failing.done[0].result["error"]
+    assert failing.train([(None, _step(1))], "") == [] and len(failing.done) == 1
+
+    later = trials()
+    found = later.train([(None, _step(1))], "")
+    assert later.laboratory.did == ([1] if again else [])
+    assert [trial.result["nonzeros"] for trial in found] == ([5] if again else [])
 
 
 def test_a_narrowed_model_is_charged_once(trials):

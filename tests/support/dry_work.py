@@ -76,6 +76,7 @@ class DryLaboratory:
         result = {
             **{"parameters": size, "weights": size, "nonzeros": size, "macs": size},
             **{"validation_accuracy": size / 2**16, "validation_loss": 1.0, "seconds": 0.0},
+            "kernel_bytes": size,
         }
         return Done(result, content[-200:])
 
