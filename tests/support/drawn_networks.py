@@ -247,3 +247,34 @@ def packable_network(seed: int) -> Network:
     for kind in ("convolution", "pooling", "convolution", "pooling", "convolution", "dense"):
         getattr(drawing, kind)()
     return drawing.network()
+
+
+HOLES = ("row", "channels", "long row")
+
+
+def holed_network(hole: str) -> Network:
+    """A convolution of a deep map, whose fullest filter has a long run of zeros: a row of its
+    kernel, channels that it never reads, or so many that the weights of a row need a second byte
+    for their number where some of them are zero."""
+    drawing = Drawing(HOLES.index(hole))
+    channels, used, density = {
+        "row": (64, 64, 0.5),
+        "channels": (64, 40, 0.4),
+        "long row": (250, 84, 0.15),
+    }[hole]
+    size = 5 if hole == "channels" else 3
+    drawing.tensors[0] = dataclasses.replace(drawing.tensors[0], shape=(size, size, channels))
+    kernel = drawing.random.choice([-2, -1, 1], (8, 3, 3, channels))
+    kernel[1:] *= drawing.random.random(kernel[1:].shape) < density
+    kernel[0, :, :, used:] = 0
+    if hole == "row":
+        kernel[0, 1] = 0
+    kernel = kernel.astype(np.int8)
+    drawing.add(
+        (size - 2, size - 2, 8),
+        lambda output, zero: Convolution(
+            *((0,), output, kernel, drawing.bias(8), drawing.rescale(kernel, zero)),
+            *((1, 1), (1, 1), (0, 0), 1),
+        ),
+    )
+    return drawing.network()

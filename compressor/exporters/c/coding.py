@@ -33,12 +33,17 @@ class Coded:
     """uint8 (longest,): how many words of the Huffman code have 1, 2, ... bits"""
     symbols: np.ndarray
     """int8: the values, in the order of their words"""
-    weights: int
-    """with those of zero, which a gap takes that is too long for a weight's bits"""
+    places: np.ndarray
+    """int64: of the weights in the flattened tensor, with those of zero, which a gap takes that is
+    too long for a weight's bits"""
     first: tuple[int, int, int]
     """bits, place and value of the first weight"""
     value_bits: float
     """mean length of a value"""
+
+    @property
+    def weights(self) -> int:
+        return len(self.places)
 
     @property
     def bytes(self) -> int:
@@ -75,7 +80,7 @@ def coded(weights: np.ndarray, values: str) -> Coded:
     bits = np.frombuffer("".join(pieces).encode(), np.uint8) - ord("0")
     return Coded(
         np.append(np.packbits(bits), np.zeros(_READ_AHEAD, np.uint8)),
-        *(rice, width, words, symbols, len(found) - 1),
+        *(rice, width, words, symbols, np.cumsum(gaps + 1)[:-1] - 1),
         (len(pieces[0]), int(gaps[0]), int(found[0])),
         float(lengths.mean()),
     )

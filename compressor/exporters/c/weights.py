@@ -125,10 +125,10 @@ class CodedWeights(Stored):
 
 
 def convolution_forms(layer: Convolution, ring: Ring, codes: tuple[str, ...]) -> list[Stored]:
-    """The ways to store a convolution: none where no offset fits 16 bits."""
+    """The ways to store a convolution: none where offsets, or their number, exceed 16 bits."""
     filters, rows, columns, channels = layer.kernel.shape
     offsets = ring.offsets(channels, columns, layer.dilation[1]).reshape(-1)
-    if offsets.max() > _WIDEST:
+    if max(int(offsets.max()), len(offsets)) > _WIDEST:
         return []
     flat = layer.kernel.transpose(0, 1, 3, 2).reshape(filters * rows, channels * columns)
     present = flat != 0
@@ -137,13 +137,18 @@ def convolution_forms(layer: Convolution, ring: Ring, codes: tuple[str, ...]) ->
     records = np.column_stack([_bytes(own), flat[present].view(np.uint8)])
     parts = zip(_bytes(counts), np.split(records, np.cumsum(counts)), strict=False)
     taps = np.concatenate([one.reshape(-1) for row in parts for one in row])
-    head = counts.itemsize
-    found: list[Stored] = [Taps(head, records.shape[1], taps, len(records))]
+    found: list[Stored] = [Taps(counts.itemsize, records.shape[1], taps, len(records))]
     if not layer.packed:
         found.append(DenseWeights(flat.reshape(-1), table))
-    most = int(present.reshape(filters, -1).sum(axis=1).max(initial=0))
-    space = rows * head + most * (1 + table.itemsize)
-    return found + [CodedWeights(coded(flat, code), head, space, table) for code in codes]
+    return found + [_decoded(coded(flat, code), filters, rows, table) for code in codes]
+
+
+def _decoded(code: Coded, filters: int, rows: int, table: np.ndarray) -> CodedWeights:
+    """A convolution in code, which is decoded filter by filter with its weights of zero."""
+    counts = np.bincount(code.places // len(table), minlength=filters * rows)
+    head = _narrow(counts).itemsize
+    most = int(counts.reshape(filters, rows).sum(axis=1).max())
+    return CodedWeights(code, head, rows * head + most * (1 + table.itemsize), table)
 
 
 def dense_forms(layer: Dense, rows: int, codes: tuple[str, ...]) -> list[Stored]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_networks import drawn_network, packable_network
+from drawn_networks import HOLES, drawn_network, holed_network, packable_network
 
 from compressor.exporters.c import reference
 from compressor.exporters.c.emission import TARGETS, Source, emit
@@ -72,12 +72,29 @@ def test_random_bytes_stay_within_the_buffers(seed: int, tmp_path: Path) -> None
         pytest.skip("there is no C compiler")
     network = narrowed(seed) if seed % 2 else drawn_network(seed + 20)
     emitted(network, TARGETS[seed % 4], ("size", "latency")[seed % 3 // 2], tmp_path)
-    (tmp_path / "fuzz.c").write_text(FUZZ)
+    assert fuzzed(compiler, tmp_path) == (0, "done\n")
+
+
+@pytest.mark.parametrize("hole", HOLES)
+def test_a_filter_with_a_long_run_of_zeros_is_decoded_within_the_workspace(
+    hole: str, tmp_path: Path
+) -> None:
+    compiler = shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    source = emitted(holed_network(hole), "portable", "size", tmp_path)
+    assert source.rows[0].encoding.startswith("Rice")
+    assert fuzzed(compiler, tmp_path) == (0, "done\n")
+
+
+def fuzzed(compiler: str, folder: Path) -> tuple[int, str]:
+    """How the code ends on any bytes, and what it says."""
+    (folder / "fuzz.c").write_text(FUZZ)
     flags = ("-std=c99", "-O1", "-DROUNDS=20", "-fsanitize=address,undefined")
     built = [compiler, *flags, "-fno-sanitize-recover=all", "-o", "fuzz", "fuzz.c", "net.c"]
-    subprocess.run(built, cwd=tmp_path, check=True, capture_output=True)
-    done = subprocess.run(["./fuzz"], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr
+    subprocess.run(built, cwd=folder, check=True, capture_output=True)
+    done = subprocess.run(["./fuzz"], cwd=folder, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_networks import drawn_network, packable_network
+from drawn_networks import HOLES, drawn_network, holed_network, packable_network
 
 from compressor.exporters.c import reference
 from compressor.exporters.c.emission import TARGETS, Source, emit
@@ -49,6 +49,16 @@ def test_a_drawn_network_is_bit_exact_and_clean_under_sanitizers(seed: int, tmp_
     if compiler is None:
         pytest.skip("there is no C compiler")
     source = made(seed, TARGETS[seed % len(TARGETS)], ("size", "latency")[seed % 2])
+    assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
+
+
+@pytest.mark.parametrize("hole", HOLES)
+def test_a_filter_with_a_long_run_of_zeros_is_bit_exact(hole: str, tmp_path: Path) -> None:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    source = emitted(holed_network(hole), 3, "cortex-m4")
+    assert source.rows[0].encoding.startswith("Rice")
     assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
 
 
