@@ -125,8 +125,8 @@ def import_kernel(written: Written, ring: Ring) -> str:
             story = "\n * A second copy lies one column to the left."
             part = ", part"
             # The margins of both copies are zero from the start; a value at the very start has no
-            # place in the second one.
-            if all(one.before[1] for one in _packed(written)):
+            # place in the second one. Phases are copied once they are complete.
+            if ring.phases == 1 and all(one.before[1] for one in _packed(written)):
                 second = "again[k] = row[k];"
                 declared = "uint16_t *const again = row + m->part - 1;"
             else:

@@ -62,6 +62,18 @@ def test_a_filter_with_a_long_run_of_zeros_is_bit_exact(hole: str, tmp_path: Pat
     assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
 
 
+@pytest.mark.parametrize("seed", [5021, 7079])
+def test_strided_sums_that_share_a_register_have_both_copies_of_their_rows(
+    seed: int, tmp_path: Path
+) -> None:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    source = emitted(narrow(packable_network(seed)), seed, "cortex-m0")
+    assert "import_row_phases" in source.files["drawn.c"]
+    assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_sums_that_share_a_register_are_bit_exact(seed: int, tmp_path: Path) -> None:
     compiler = shutil.which("gcc") or shutil.which("cc")
