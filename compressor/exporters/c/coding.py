@@ -51,7 +51,8 @@ class Coded:
 
 
 def coded(weights: np.ndarray, values: str) -> Coded:
-    """The code of `weights`, int8 of any shape, with values FIXED or in HUFFMAN code."""
+    """The code of `weights`, int8 of any shape, with values FIXED or in HUFFMAN code, which is
+    FIXED, too, where it has too many words of one length for `Coded.words`."""
     flat = weights.reshape(-1)
     places = np.flatnonzero(flat)
     gaps = np.diff(np.append(places, flat.size), prepend=-1) - 1
@@ -71,7 +72,10 @@ def coded(weights: np.ndarray, values: str) -> Coded:
         alphabet, where, counts = np.unique(found, return_inverse=True, return_counts=True)
         each = code_lengths(counts, LONGEST_WORD)
         order = np.argsort(each, kind="stable")
-        symbols, words = alphabet[order].astype(np.int8), np.bincount(each)[1:].astype(np.uint8)
+        numbers = np.bincount(each)[1:]
+        if numbers.max() > np.iinfo(np.uint8).max:  # all 256 values, which no code makes shorter
+            return coded(weights, FIXED)
+        symbols, words = alphabet[order].astype(np.int8), numbers.astype(np.uint8)
         codes, lengths = canonical_codes(each)[where], each[where]
     pieces = [
         "1" * (gap >> rice) + f"0{((gap & ((1 << rice) - 1)) << length) | code:0{rice + length}b}"

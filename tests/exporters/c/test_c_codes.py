@@ -65,6 +65,8 @@ def decoded(code: Coded, size: int) -> np.ndarray:
             if word < words:
                 break
             symbol, first = symbol + words, (first + words) << 1
+        else:
+            pytest.fail("no word of the code begins so")
         value = int(code.symbols[symbol + word])
         at += length
     assert place == size
@@ -78,6 +80,15 @@ def test_a_code_gives_back_its_weights(values: str, density: float) -> None:
     weights = random.integers(-128, 128, 5000) * (random.random(5000) < density)
     code = coded(weights.astype(np.int8), values)
     assert np.array_equal(decoded(code, 5000), weights)
+
+
+def test_a_code_with_256_words_of_one_length_gives_back_its_weights() -> None:
+    # The longest gap takes about as many weights of zero as each value has of its own.
+    values = np.delete(np.arange(-128, 128), 128)
+    weights = np.concatenate([np.tile(values, 50), np.zeros(1500, np.int64), np.tile(values, 50)])
+    code = coded(weights.astype(np.int8), HUFFMAN)
+    assert code.weights > np.count_nonzero(weights) + 50
+    assert np.array_equal(decoded(code, weights.size), weights)
 
 
 def test_codes_of_few_values_come_near_their_entropy() -> None:
