@@ -179,9 +179,15 @@ def _parsed(content: bytes, beside: Path) -> Artifact:
         raise ArtifactError(error.what, value=f"{beside}{shown}", hint=hint) from error
 
 
+def is_file_name(name: str) -> bool:
+    """Whether an artefact may be called that: as files may be on every system."""
+    odd = name in (".", "..") or set(name) & set('/\\:*?"<>|') or name != name.strip()
+    return 0 < len(name) <= _LONGEST_NAME and name.isprintable() and not odd
+
+
 def _check_agreement(artifact: Artifact) -> None:
     name = artifact.file
-    if name in (".", "..") or set(name) & set('/\\:*?"<>|') or name != name.strip():
+    if not is_file_name(name):
         raise ArtifactError("description.file is not a file name", value=name)
     if not artifact.outputs or not artifact.inputs:
         raise ArtifactError(

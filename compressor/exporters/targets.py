@@ -11,11 +11,14 @@ from compressor.exporters.checking import FORMATS
 from compressor.exporters.graphs.file import is_graph_file
 from compressor.exporters.inspection import artifact_format
 from compressor.exporters.request import MICRO, ROUNDED, ROUNDINGS
-from compressor.runs import artefact_path, artefact_stem, model_to_shrink
+from compressor.runs import REJECTED, artefact_path, artefact_stem, model_to_shrink
 from compressor.runtimes import find, python_of
+from deploy.artifact import DESCRIPTION_SUFFIX, is_file_name
 
 C = "c"
 """The format whose artefacts are folders of code, with a library that was compiled of it."""
+_LONGEST_NAME = 255
+"""bytes of a file name"""
 
 
 def target_of(model: Any, output: Path | str | None, file_format: str | None) -> tuple[str, Path]:
@@ -149,6 +152,13 @@ def check_rounding(rounding: str | None, quantize: str) -> None:
 
 
 def check_free(target: Path, force: bool) -> None:
+    """Raise UsageError for a name that no artefact can have, RunDirectoryError for a file that is
+    there."""
+    name = target.name
+    added = f"{name}{REJECTED}{DESCRIPTION_SUFFIX}"
+    if not is_file_name(name) or len(added.encode()) > _LONGEST_NAME:
+        hint = 'leave out \\ : * ? " < > | and spaces at its ends, or shorten it'
+        raise UsageError("an artefact cannot have this file name", value=name, hint=hint)
     if target.exists() and not force:
         raise RunDirectoryError(
             "the file is there already", value=target, hint="name another with -o, or --force"

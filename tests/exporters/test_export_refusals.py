@@ -288,3 +288,23 @@ def test_inspecting_what_was_rejected_says_why(
     assert found["kind"] == "tflite"
     assert found["description"] is None
     assert found["description_error"].startswith("it was rejected: outputs differ by")
+
+
+@pytest.mark.parametrize("name", [' "b', "b ?", "<b>", "a\\b", "a\nb", "ü" * 120])
+@pytest.mark.parametrize("file_format", ["tflite", "onnx"])
+def test_a_file_name_that_no_artefact_can_have_is_refused_before_any_work(
+    name: str, file_format: str, pruned_file: Path, tmp_path: Path
+) -> None:
+    told = command("export", pruned_file, "-o", tmp_path / f"{name}.{file_format}")
+    assert told.code == 2 and "an artefact cannot have this file name" in told.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_whose_name_no_artefact_can_have_is_refused_in_all_formats(
+    pruned_file: Path, tmp_path: Path
+) -> None:
+    odd = tmp_path / "my: net.keras"
+    odd.write_bytes(pruned_file.read_bytes())
+    with pytest.raises(UsageError, match="cannot have this file name: my: net-none"):
+        compressor.export_all(odd, tmp_path / "all")
+    assert list(tmp_path.iterdir()) == [odd]
