@@ -73,6 +73,17 @@ def test_the_folder_holds_code_that_passes_its_self_test(exported: Any) -> None:
 
 
 @needs_compiler
+def test_make_leaves_the_library_that_was_exported(exported: Any, tmp_path: Path) -> None:
+    folder = shutil.copytree(exported[0], tmp_path / "firmware")
+    library = folder / Path(exported[1]["path"]).name
+    next(folder.glob("*_library.c")).touch()  # newer than what was compiled of it
+    for target, built in (("library", True), ("clean", False)):
+        subprocess.run(["make", "-C", folder, target], check=True, capture_output=True)
+        assert (folder / "build" / library.name).exists() is built
+        assert read_artifact(library).format == "c"
+
+
+@needs_compiler
 def test_the_library_computes_in_numpy_what_the_model_does(exported: Any, model: Any) -> None:
     library = compressor.load(exported[1]["path"])
     x = np.random.default_rng(1).random((5, 8, 8, 2), np.float32)
