@@ -86,6 +86,17 @@ class Compiled:
         return call, outputs
 
 
+def levels(values: np.ndarray, scale: float, zero: int) -> np.ndarray:
+    """Real numbers as integers, int8 of the same shape, as NAME_run_float of C code rounds them.
+
+    Halves go up, in float32; what is no number becomes -128.
+    """
+    with np.errstate(over="ignore"):
+        found = np.asarray(values, np.float32) / np.float32(scale) + np.float32(zero)
+    found = np.where(found > -128, np.minimum(found, np.float32(127)), np.float32(-128))
+    return (np.floor(found + np.float32(128.5)) - 128).astype(np.int8)
+
+
 def _port(fields: Fields) -> tuple[tuple[int, ...], float, int]:
     """Shape, scale and zero."""
     return fields.sizes("shape"), fields.number("scale"), fields.integer("zero_point", -128, 127)

@@ -23,6 +23,7 @@ from deploy.artifact import (
     Artifact,
     read_artifact,
 )
+from deploy.compiled import levels
 from deploy.files import read_regular
 from deploy.vectors import CheckVectors
 
@@ -41,9 +42,8 @@ class Port:
     zero: int
 
     def levels(self, values: np.ndarray) -> np.ndarray:
-        """int8, as NAME_run_float rounds values that are float32."""
-        levels = values / np.float32(self.scale) + np.float32(self.zero)
-        return (np.floor(np.clip(levels, -128, 127) + np.float32(0.5))).astype(np.int8)
+        """int8, as NAME_run_float rounds."""
+        return levels(values, self.scale, self.zero)
 
 
 @dataclasses.dataclass(frozen=True)

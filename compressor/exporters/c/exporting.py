@@ -19,6 +19,7 @@ from compressor.exporters.checking import Checked, Job
 from compressor.exporters.parity import Reference
 from compressor.exporters.request import EncodedTensor, ExportedFile, Optimize, Request
 from compressor.foundation import Listener
+from deploy.compiled import levels
 
 _VECTORS = 8
 """check vectors in the self-test, which also runs where there is little memory"""
@@ -68,8 +69,8 @@ def export_c(job: Job, name: str, target: str, optimize: Optimize, listener: Lis
     narrowed = narrow(network) if target in PACKING else network
     candidates: list[tuple[Network, tuple[str, ...]]] = [(narrowed, ())]
     if target not in VECTORS:
-        levels = _levels(job.reference, narrowed)
-        fewer = narrow_values(narrowed, job.reference, levels, optimize)
+        taken = _levels(job.reference, narrowed)
+        fewer = narrow_values(narrowed, job.reference, taken, optimize)
         candidates.insert(0, (fewer, _told(narrowed, fewer)))
     if narrowed is not network:
         note = "Sums of 16 bits, which are faster, cost too much accuracy."
@@ -107,8 +108,7 @@ def _levels(examples: Reference, network: Network) -> np.ndarray:
     """The inputs as the network takes them, int8 (n, height, width, channels)."""
     tensor = network.tensors[network.input]
     given = next(iter(examples.inputs(("input",), slice(None)).values()))
-    levels = np.rint(np.asarray(given, np.float64) / tensor.scale) + tensor.zero
-    return np.clip(levels, -128, 127).astype(np.int8).reshape(-1, *tensor.shape)
+    return levels(given, tensor.scale, tensor.zero).reshape(-1, *tensor.shape)
 
 
 def _prove(
@@ -118,8 +118,8 @@ def _prove(
     given, made = network.tensors[network.input], network.tensors[network.output]
     fed = ((inputs.astype(np.float64) - given.zero) * given.scale).astype(np.float32)
     found = job.processes.outputs("c", "c", file, {"input": _plain(fed)}, _BATCH)
-    levels = np.rint(found.astype(np.float64) / made.scale) + made.zero
-    wrong = int((levels.reshape(outputs.shape) != outputs).sum())
+    integers = np.rint(found.astype(np.float64) / made.scale) + made.zero
+    wrong = int((integers.reshape(outputs.shape) != outputs).sum())
     if wrong:
         raise CheckFailedError(
             "the compiled code does not compute what its reference does",
