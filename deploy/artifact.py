@@ -31,6 +31,8 @@ verified          of each runtime that ran it: runtime, version, provider (of ON
                   validation_reference_accuracy (on the examples that it was chosen on)
 provenance        sparsity (0 to 1), seed, data_sha256, source_sha256 (of the model file): null
                   if unknown; versions (package -> version), created_by
+code              only of c, and not in old descriptions: target (the processor that the code was
+                  made for), sources (file name -> sha256 of what the library was compiled of)
 
 It holds no times and no paths, so the same export gives the same bytes.
 """
@@ -42,6 +44,7 @@ from pathlib import Path
 from typing import Any
 
 from deploy.artifact_parts import (
+    GeneratedCode,
     InputRule,
     Port,
     Provenance,
@@ -96,12 +99,17 @@ class Artifact:
     needs: dict[str, int]
     verified: tuple[Verification, ...]
     provenance: Provenance
+    code: GeneratedCode | None = None
 
     def describe(self) -> dict[str, Any]:
         """The description as a JSON object that `parse` reads; always in the same order."""
         described = {"schema": dict(SCHEMA)} | dataclasses.asdict(self)
         described["needs"] = dict(sorted(self.needs.items()))
         described["provenance"]["versions"] = dict(sorted(self.provenance.versions.items()))
+        if self.code is None:
+            del described["code"]
+        else:
+            described["code"]["sources"] = dict(sorted(self.code.sources.items()))
         listed: dict[str, Any] = _lists(described)
         return listed
 
@@ -114,7 +122,7 @@ class Artifact:
         """
         fields = Fields(content, "description")
         fields.schema("schema", SCHEMA, "description")
-        artifact = fields.make(cls, _READERS)
+        artifact = fields.make(cls, _READERS, newer=("code",))
         _check_agreement(artifact)
         return artifact
 
@@ -132,6 +140,7 @@ _READERS: dict[str, Reader] = {
     "tensors": lambda fields, key: fields.objects(key, StoredTensor.read),
     "verified": lambda fields, key: fields.objects(key, Verification.read),
     "provenance": lambda fields, key: fields.one(key, made(Provenance)),
+    "code": lambda fields, key: fields.one(key, GeneratedCode.read),
 }
 
 
@@ -189,6 +198,8 @@ def _check_agreement(artifact: Artifact) -> None:
     name = artifact.file
     if not is_file_name(name):
         raise ArtifactError("description.file is not a file name", value=name)
+    if artifact.code is not None and artifact.format != "c":
+        raise ArtifactError("only C code has description.code", value=artifact.format)
     if not artifact.outputs or not artifact.inputs:
         raise ArtifactError(
             "an artefact needs inputs and outputs",

@@ -125,6 +125,18 @@ class Provenance:
     created_by: str
 
 
+@dataclasses.dataclass(frozen=True)
+class GeneratedCode:
+    """What a library was compiled of: the code's processor, and file name -> sha256."""
+
+    target: str
+    sources: dict[str, Digest]
+
+    @classmethod
+    def read(cls, fields: Fields) -> GeneratedCode:
+        return fields.make(cls, {"sources": lambda of, key: of.mapping(key, Fields.digest)})
+
+
 def _dtype(fields: Fields, key: str) -> str:
     return fields.choice(key, DTYPES)
 

@@ -30,7 +30,7 @@ IDLE = "every artefact has a description, which says it"
 
 @dataclasses.dataclass(frozen=True)
 class Packable:
-    """An artefact with its description; `notes` say how that was made, if it was made now."""
+    """An artefact with its description; `notes` say what to know of it."""
 
     path: Path
     artifact: Artifact
@@ -67,7 +67,13 @@ def read_packables(
     for path in paths:
         if folder := code_folder(path):
             code = read_code(folder)
-            found.append(Packable(folder / code.artifact.file, code.artifact, code=code))
+            found.append(
+                Packable(
+                    *(folder / code.artifact.file, code.artifact),
+                    notes=code.notes(profile),
+                    code=code,
+                )
+            )
             continue
         if not path.is_file():
             raise UsageError("no such file", value=path)

@@ -11,9 +11,10 @@ from typing import Any
 
 from compressor._version import __version__
 from compressor.exporters.checking import Checked, Job
+from compressor.exporters.request import ExportedFile
 from compressor.runs import model_digest
 from deploy import Artifact
-from deploy.artifact_parts import InputRule, Port, Provenance, Verification
+from deploy.artifact_parts import GeneratedCode, InputRule, Port, Provenance, Verification
 
 _SEED_FOLDER = re.compile(r"seed-(\d+)")
 
@@ -83,7 +84,14 @@ def describe_artifact(job: Job, checked: Checked, name: str, vectors: bytes) -> 
             },
             created_by=f"compressor {__version__}",
         ),
+        code=_code(checked.file) if checked.format == "c" else None,
     )
+
+
+def _code(file: ExportedFile) -> GeneratedCode:
+    sources = {name: text for name, text in file.beside.items() if name.endswith((".c", ".h"))}
+    digests = {name: hashlib.sha256(text).hexdigest() for name, text in sources.items()}
+    return GeneratedCode(file.details["target"], digests)
 
 
 def _ports(ports: list[dict[str, Any]]) -> tuple[Port, ...]:

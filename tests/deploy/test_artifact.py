@@ -379,3 +379,34 @@ def test_several_outputs_are_checked_by_their_own_scales(vectors) -> None:
     assert not again.compare(raw + np.array([0.5, 0, 0, 0, 0])).passed
     for broken in (factors[:4], factors * 0, factors.astype(int)):
         refusal(CheckVectors(vectors.inputs, vectors.outputs, 1e-3, broken).to_bytes)
+
+
+CODE = {"target": "cortex-m4", "sources": {"net.c": "0" * 64, "net.h": "1" * 64}}
+
+
+def test_a_description_of_c_code_names_its_sources_and_an_old_one_does_not() -> None:
+    content = DESCRIPTION | {"format": "c", "file": "net.so", "code": CODE}
+
+    assert json.dumps(Artifact.parse(content).describe()) == json.dumps(content)
+    old = {key: value for key, value in content.items() if key != "code"}
+    assert Artifact.parse(old).code is None
+    assert Artifact.parse(old).describe() == old
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        [],
+        {},
+        CODE | {"target": ""},
+        CODE | {"sources": {"net.c": "A" * 64}},
+        CODE | {"sources": ["net.c"]},
+        CODE | {"extra": 1},
+    ],
+)
+def test_sources_of_another_form_are_refused(code: Any) -> None:
+    refusal(Artifact.parse, DESCRIPTION | {"format": "c", "file": "net.so", "code": code})
+
+
+def test_only_c_code_has_sources() -> None:
+    refusal(Artifact.parse, DESCRIPTION | {"code": CODE})

@@ -72,7 +72,17 @@ def write_code(
     (folder / f"{name}.so.check.npz").write_bytes(vectors)
     described = _description(f"{name}.so", real.shape[1:], flat.shape[1], vectors)
     (folder / f"{name}.so.json").write_text(json.dumps(described))
+    tie(folder, target)
     return folder
+
+
+def tie(folder: Path, target: str = "host") -> None:
+    """Write the sources as they are now into the description."""
+    (described,) = folder.glob("*.so.json")
+    sources = [path for path in sorted(folder.iterdir()) if path.suffix in (".c", ".h")]
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources}
+    content = json.loads(described.read_text()) | {"code": {"target": target, "sources": digests}}
+    described.write_text(json.dumps(content))
 
 
 def _description(file: str, row: tuple[int, ...], scores: int, vectors: bytes) -> dict[str, Any]:

@@ -1,12 +1,13 @@
 """The folder that `compressor export --format c` writes, read for packing.
 
-Its sources are compiled as they are, like any code that one builds; check vectors prove what comes
-out.
+Its sources are those that the description names by their sha256, so that what is known of the
+library holds for what is compiled of them for another processor.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 import re
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from deploy.artifact import (
 )
 from deploy.compiled import levels
 from deploy.files import read_regular
+from deploy.profile import DeviceProfile
 from deploy.vectors import CheckVectors
 
 _LIBRARY = ".so"
@@ -73,6 +75,17 @@ class Code:
         }
         return [f"-D{key}={value}" for key, value in named.items()]
 
+    def notes(self, profile: DeviceProfile) -> tuple[str, ...]:
+        """What to know before it is packed for a device."""
+        made, wanted = self.artifact.code, code_target(profile)
+        if made is None:
+            what = f"{self.artifact.file}.json is of an older version and names no sources"
+            return (f"{what}: nothing tells whether they were changed; {_AGAIN}",)
+        if made.target in (wanted, "portable"):
+            return ()
+        hint = f"for {profile.name} export it with --format c --for {wanted}"
+        return (f"the code was made for the processor {made.target}; {hint}",)
+
     def few_vectors(self, most_bytes: int) -> CheckVectors:
         """The first check vectors, one at least, whose inputs take `most_bytes` at most.
 
@@ -82,6 +95,14 @@ class Code:
         count = max(1, most_bytes // row)
         inputs = {name: rows[:count] for name, rows in self.vectors.inputs.items()}
         return CheckVectors(inputs, self.vectors.outputs[:count], self.output.scale / 2)
+
+
+def code_target(profile: DeviceProfile) -> str:
+    """The processor for which a device wants its code exported: `--for`."""
+    chip = profile.microcontroller
+    if chip is None:
+        return "host"
+    return "cortex-m0" if chip.processor in ("cortex-m0", "cortex-m0plus") else "cortex-m4"
 
 
 def code_folder(path: Path) -> Path | None:
@@ -111,6 +132,11 @@ def read_code(folder: Path) -> Code:
         selftest = dict(_sources(folder, name, ("_selftest.c",)))
     if artifact.format != "c" or len(artifact.inputs) != 1:
         raise UsageError("this is no generated code", value=f"{library} is {artifact.format}")
+    if artifact.code is not None:
+        for file, content in (files | selftest).items():
+            if artifact.code.sources.get(file) != hashlib.sha256(content).hexdigest():
+                what = "a source was changed since it was exported"
+                raise UsageError(what, value=folder / file, hint=_AGAIN)
     header = files[f"{name}.h"].decode("utf-8", "replace")
     defined = dict(_DEFINED.findall(header))
 

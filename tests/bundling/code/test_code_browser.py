@@ -11,7 +11,7 @@ import command_line
 import numpy as np
 import pytest
 from browser import chromium
-from code_folders import digits_inputs, digits_network, write_code
+from code_folders import digits_inputs, digits_network, tie, write_code
 from drawing_page import DrawingPage, serving
 from drawn_networks import drawn_network, packable_network
 
@@ -162,16 +162,22 @@ def test_without_its_compiler_it_ends_in_one_line(
 
 
 def spoilt(folder: Path, old: str, new: str) -> None:
-    """Put another text in the header."""
+    """Put another text in the header, as if it had been exported so."""
     header = (folder / "net.h").read_text()
     assert old in header
     (folder / "net.h").write_text(header.replace(old, new))
+    tie(folder)
+
+
+def emptied(folder: Path) -> None:
+    (folder / "net.h").write_text("nothing")
+    tie(folder)
 
 
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
-        (lambda folder: (folder / "net.h").write_text("nothing"), "net.h lacks NET_INPUT_SCALE"),
+        (emptied, "net.h lacks NET_INPUT_SCALE"),
         (lambda folder: (folder / "net.c").unlink(), "net.c"),
         (
             lambda folder: spoilt(folder, "OUTPUT_SCALE 0", "OUTPUT_SCALE -0"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import subprocess
 from pathlib import Path
@@ -19,7 +20,7 @@ from compressor.errors import (
     RunDirectoryError,
     UsageError,
 )
-from deploy import read_artifact
+from deploy import Artifact, read_artifact
 
 needs_compiler = pytest.mark.skipif(
     not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="there is no C compiler"
@@ -100,6 +101,12 @@ def test_the_library_computes_in_numpy_what_the_model_does(exported: Any, model:
 def test_the_description_says_what_the_library_is(exported: Any) -> None:
     artifact = read_artifact(Path(exported[1]["path"]))
     assert (artifact.format, artifact.runtime, artifact.quantize) == ("c", "c", "int8")
+    assert artifact.code is not None and artifact.code.target == "cortex-m4"
+    folder = exported[0]
+    sources = [path for path in folder.iterdir() if path.suffix in (".c", ".h")]
+    digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources}
+    assert artifact.code.sources == digests and len(digests) == 5
+    assert Artifact.parse(artifact.describe()) == artifact
     encodings = {tensor.encoding for tensor in artifact.tensors}
     assert "8-bit gaps" in encodings and all(tensor.bytes > 0 for tensor in artifact.tensors)
 
