@@ -60,6 +60,7 @@ def write_code(
     """The folder of a network's code, with check vectors of `inputs`, int8 (n, ...)."""
     outputs = reference.run(network, inputs)
     source = emit(network, name, target, "size", (inputs[:2], outputs[:2]))
+    name = source.name
     folder.mkdir(parents=True, exist_ok=True)
     for file, text in source.files.items():
         (folder / file).write_text(text)
@@ -101,7 +102,7 @@ def _description(file: str, row: tuple[int, ...], scores: int, vectors: bytes) -
         **{"outputs_are": "logits", "classes": scores, "threshold": None, "labels": None},
         "tensors": [
             {"name": "layer_1_dense", "shape": [scores, 784], "zeros": 0, "encoding": "dense"}
-            | {"values": "int8", "bytes": 3000}
+            | {"values": "int8", "bytes": 4000}
         ],
         "needs": {},
         "verified": [

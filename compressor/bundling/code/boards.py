@@ -114,10 +114,14 @@ def build(
     """
     if shutil.which(COMPILER) is None:
         raise MissingRuntimeError(f"{COMPILER} is not installed", hint="install gcc-arm-none-eabi")
-    script = str(PIECES / LINKER_SCRIPT)
-    command = [COMPILER, *target_flags(processor), *options, *link_flags(memory, script)]
-    files = [str(PIECES / "start.c"), *map(str, sources)]
-    run_compiler([*command, "-o", program.name, *files], program.parent)
+    command = [COMPILER, *target_flags(processor), *options]
+    objects = []
+    for number, source in enumerate((PIECES / "start.c", *sources)):
+        # Two sources may have one name, but not what gcc writes of each.
+        objects.append(f"{program.stem}-{number}.o")
+        run_compiler([*command, "-c", "-o", objects[-1], str(source)], program.parent)
+    linked = [*link_flags(memory, str(PIECES / LINKER_SCRIPT)), "-o", program.name, *objects]
+    run_compiler([*command, *linked], program.parent)
 
 
 def measure(folder: Path, sources: Sequence[Path], processor: str, options: Sequence[str]) -> Taken:
@@ -129,7 +133,9 @@ def measure(folder: Path, sources: Sequence[Path], processor: str, options: Sequ
     found = re.findall(r"^(\.\S+)\s+(\d+)\s+\d+$", printed, re.MULTILINE)
     sizes = {name: int(size) for name, size in found}
     flash = sum(sizes.get(name, 0) for name in (".boot2", ".text", ".ARM.exidx", ".data"))
-    stack = _BESIDE_FRAMES + sum(map(_frames, sorted(folder.glob("*.su"))))
+    every = range(1 + len(sources))
+    frames = sum(_frames(program.with_name(f"{program.stem}-{number}.su")) for number in every)
+    stack = _BESIDE_FRAMES + frames
     return Taken(flash, sizes.get(".data", 0) + sizes.get(".bss", 0) + stack, stack)
 
 
@@ -145,6 +151,9 @@ def flash_image(program: Path) -> bytes:
 def _frames(listed: Path) -> int:
     """The sum of all functions' frames: no path of calls is deeper, since nothing recurs."""
     total = 0
+    if not listed.is_file():
+        what = "the compiler does not say what stack the code takes"
+        raise CheckFailedError(what, value=listed.name)
     for line in listed.read_text(errors="replace").splitlines():
         found = _FRAME.search(line)
         if found is None:
