@@ -11,6 +11,7 @@ import numpy as np
 
 from compressor.bundling.resolver import resolver_method
 from compressor.errors import BundleError, UsageError
+from compressor.exporters import load_untrusted
 from compressor.exporters.c.text import commented, identifier
 from compressor.exporters.request import MICRO
 from compressor.runtimes import Runner
@@ -167,7 +168,7 @@ def _arena(file: str, model: bytes) -> tuple[int, str, str]:
     with temporary_folder("compressor-arena-") as folder, Runner(MICRO, threads=1) as runner:
         path = folder / "model.tflite"
         path.write_bytes(model)
-        facts = runner.load(path)
+        facts = load_untrusted(runner, path)
     arena = facts["arena_bytes"] or 0
     if not arena:
         raise UsageError("the runtime does not say what arena the model takes", value=file)

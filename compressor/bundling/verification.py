@@ -10,6 +10,7 @@ from typing import Any
 from compressor import runtimes
 from compressor.bundling.code.checking import check_code
 from compressor.errors import CheckFailedError, MissingRuntimeError
+from compressor.exporters import load_untrusted
 from compressor.foundation import deploy_errors, storage_errors, temporary_folder
 from compressor.runtimes import Runner
 from deploy.bundle import Bundle, open_bundle
@@ -35,7 +36,8 @@ def verify(
     trusted key; null without `keys`), counter (null where the manifest has none), artefact, check
     (null where `static`): runtime, version, packed_for (the version there), stands_in_for, passed,
     examples, difference, tolerance.
-    Raises BundleError for a refused bundle, CheckFailedError where the outputs differ,
+    Raises BundleError for a refused bundle, CheckpointError for a file that TFLite Micro would
+    read out of bounds, CheckFailedError where the outputs differ,
     MissingRuntimeError where the runtime is not installed.
     """
     with deploy_errors():
@@ -76,7 +78,7 @@ def _check(bundle: Bundle) -> dict[str, Any]:
             artefact.write_bytes(bundle.model)
             (folder / VECTORS).write_bytes(bundle.members[VECTORS])
         runner = stack.enter_context(Runner(name))
-        facts = runner.load(artefact)
+        facts = load_untrusted(runner, artefact)
         result = runner.check(folder / VECTORS)
     if not result["passed"]:
         found = result["difference"]

@@ -11,4 +11,5 @@ from .job import ExportJob as ExportJob
 from .parity import ACCURACY_TOLERANCE as ACCURACY_TOLERANCE
 from .speed import Speed as Speed
 from .tflite.choice import KERNEL_BLOCKS as KERNEL_BLOCKS
+from .untrusted import load_untrusted as load_untrusted
 from .variants import MAX_SLOWDOWN as MAX_SLOWDOWN, Variants as Variants

@@ -25,7 +25,12 @@ from typing import Any, Protocol
 
 from compressor import runtimes as known
 from compressor.data import Dataset, load_dataset
-from compressor.errors import CheckFailedError, MissingRuntimeError, UsageError
+from compressor.errors import (
+    CheckFailedError,
+    CheckpointError,
+    MissingRuntimeError,
+    UsageError,
+)
 from compressor.foundation import temporary_folder
 from compressor.measuring.case_process import CaseProcess, Measured, Method
 from compressor.measuring.cases import Case, plan_cases
@@ -158,7 +163,7 @@ def _measure_table(
         try:
             work()
         # The runtime was there when the bench began: what it lacks now, this row lacks.
-        except (CheckFailedError, UsageError, MissingRuntimeError) as error:
+        except (CheckFailedError, CheckpointError, UsageError, MissingRuntimeError) as error:
             found = process.found
             found.status, found.reason, found.doing = FAILED, str(error), ""
             running.remove(process)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from compressor.errors import CheckFailedError, UsageError
+from compressor.exporters import load_untrusted
 from compressor.foundation import storage_errors
 from compressor.measuring import proof
 from compressor.measuring.cases import Case
@@ -148,7 +149,7 @@ class CaseProcess:
             cpus=None if case.on_gpu else timing.pinned_cpus(case.threads, self.target.cores),
         )
         self._runner = self._stack.enter_context(runner)
-        facts = self._runner.load(case.subject.path, graph=case.transfer == "graph")
+        facts = load_untrusted(self._runner, case.subject.path, graph=case.transfer == "graph")
         fixed = {port["shape"][0] for port in facts["inputs"] if port["shape"]} - {None}
         if fixed - {case.batch}:
             raise CheckFailedError(

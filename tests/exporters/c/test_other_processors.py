@@ -96,4 +96,4 @@ def test_it_is_bit_exact_on_a_board(processor: str, seed: int, tmp_path: Path) -
     boards.build(program, sources, processor, board.memory, options)
     quiet = ("-nographic", "-semihosting-config", "enable=on,target=native")
     said = ran("qemu-system-arm", "-M", board.machine, *quiet, "-kernel", program)
-    assert "wrong 0\n" in said and "vectors 4" in said
+    assert "wrong 0000000000\n" in said and "vectors 0000000004" in said
