@@ -81,6 +81,16 @@ EMULATED = {
 """Processor, as gcc names it -> the board that stands in for it."""
 
 
+def emulated(processor: str, flash: int, ram: int) -> Emulated:
+    """The board for a program of so many bytes.
+
+    A Cortex-M3 runs what a Cortex-M0 does; QEMU has no larger board with one of those.
+    """
+    board = EMULATED[processor]
+    fits = flash <= board.memory.flash and ram <= board.memory.ram
+    return board if fits else EMULATED["cortex-m3"]
+
+
 def target_flags(processor: str) -> list[str]:
     return [f"-mcpu={processor}", *_FLAGS]
 

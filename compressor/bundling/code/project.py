@@ -21,6 +21,8 @@ from deploy.profile import DeviceProfile
 _PIECES = ("start.c", "cortex-m.h", boards.LINKER_SCRIPT, "main.c", "selftest.c")
 _VECTORS_BYTES = 20_000
 _OPTIMIZE = "-O2"
+_SELF_TEST = 8192
+"""bytes of flash, and of RAM a quarter, that the self-test takes beside its vectors at most"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,7 @@ def firmware_project(code: Code, profile: DeviceProfile) -> Project:
     )
     members = {MODEL_FOLDER + artifact.file: image, VECTORS: vectors}
     members |= {name: (boards.PIECES / name).read_bytes() for name in (*_PIECES, *_boot(profile))}
-    members |= {"Makefile": _makefile(code, profile)} | _arduino(code)
+    members |= {"Makefile": _makefile(code, profile, taken)} | _arduino(code)
     return Project(artifact, taken, members)
 
 
@@ -87,10 +89,12 @@ def _boot(profile: DeviceProfile) -> tuple[str, ...]:
     return ("rp2040.c",) if chip is not None and chip.boot == "rp2040" else ()
 
 
-def _makefile(code: Code, profile: DeviceProfile) -> bytes:
+def _makefile(code: Code, profile: DeviceProfile, taken: boards.Taken) -> bytes:
     chip = profile.microcontroller
     assert chip is not None
-    emulated = boards.EMULATED[chip.processor]
+    # A value of the vectors takes more characters in the source than bytes in the program.
+    flash = taken.flash + len(code.selftest) + _SELF_TEST
+    emulated = boards.emulated(chip.processor, flash, taken.ram + _SELF_TEST // 4)
     return _template(
         "Makefile.in",
         code,

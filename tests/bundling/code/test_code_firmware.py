@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import shutil
 import struct
@@ -20,6 +21,7 @@ from benchmarks import _cortex_m
 from compressor.bundling import devices
 from compressor.bundling.code import boards, firmware_project, read_code
 from compressor.errors import MissingRuntimeError, UsageError
+from compressor.exporters.c.network import Dense, Network
 from deploy.profile import PROFILES
 
 CHIPS = [profile.name for profile in devices.known() if profile.microcontroller]
@@ -187,6 +189,28 @@ def test_no_name_of_a_model_changes_what_it_takes(device: str, tmp_path: Path) -
         for name in ("net", *names)
     }
     assert set(taken.values()) == {taken["net"]} and taken["net"].stack > 256
+
+
+@needs_board
+def test_what_is_too_large_for_the_emulated_board_runs_on_a_larger_one(
+    code: Path, tmp_path: Path
+) -> None:
+    network, rows = digits_network(), 400
+    dense = network.layers[1]
+    assert isinstance(dense, Dense)
+    kernel = np.random.default_rng(0).integers(-127, 128, (rows, 784)).astype(np.int8)
+    each = [np.full(rows, values[0]) for values in (dense.rescale.multiplier, dense.rescale.shift)]
+    rescale = dataclasses.replace(dense.rescale, multiplier=each[0], shift=each[1])
+    wide = dataclasses.replace(dense, kernel=kernel, bias=np.zeros(rows, np.int64), rescale=rescale)
+    scores = dataclasses.replace(network.tensors[2], shape=(1, 1, rows))
+    large = Network((*network.tensors[:2], scores), (network.layers[0], wide), 0, 2)
+    write_code(tmp_path / "large", large, digits_inputs(2), "cortex-m0")
+    for folder, machine in ((code, "microbit"), (tmp_path / "large", "mps2-an385")):
+        project = tmp_path / machine
+        made(folder, "rp2040", project)
+        assert f"qemu-system-arm -M {machine} " in (project / "Makefile").read_text()
+    code_of_exit, said = run_make(tmp_path / "mps2-an385", "check")
+    assert code_of_exit == 0 and "wrong 0000000000" in said, said
 
 
 def test_a_device_with_a_runtime_takes_no_c_code(code: Path, tmp_path: Path) -> None:
