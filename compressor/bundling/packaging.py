@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor._version import __version__
-from compressor.bundling.code import browser_code, code_folder, firmware_project
+from compressor.bundling.code import BUILT, MAKEFILE, browser_code, code_folder, firmware_project
 from compressor.bundling.keys import read_private_key
 from compressor.bundling.latencies import latencies_of, latency_notes
 from compressor.bundling.packables import Packable, read_packables
@@ -266,7 +266,10 @@ def _is_container(path: Path) -> bool:
 
 
 def _is_our_folder(folder: Path) -> bool:
-    """Whether a folder is empty, or holds a bundle and nothing that is not listed in it."""
+    """Whether a folder is empty, or holds a bundle and nothing that is not listed in it.
+
+    What was built in a firmware project, in its folder build, belongs to it.
+    """
     there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
     if not there:
         return True
@@ -274,7 +277,10 @@ def _is_our_folder(folder: Path) -> bool:
         manifest = Manifest.parse(read_regular(folder / MANIFEST, MOST_MANIFEST_BYTES))
     except DeployError:
         return False
-    return there <= {MANIFEST, SIGNATURE, *(member.name for member in manifest.members)}
+    listed = {MANIFEST, SIGNATURE, *(member.name for member in manifest.members)}
+    if MAKEFILE in listed:
+        there = {name for name in there if not name.startswith(BUILT)}
+    return there <= listed
 
 
 def _write_folder(target: Path, members: Mapping[str, bytes]) -> None:

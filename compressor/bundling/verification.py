@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from compressor import runtimes
+from compressor.bundling.code import BUILT, MAKEFILE
 from compressor.bundling.code.checking import check_code
 from compressor.errors import CheckFailedError, MissingRuntimeError
 from compressor.exporters import load_untrusted
 from compressor.foundation import deploy_errors, storage_errors, temporary_folder
 from compressor.runtimes import Runner
 from deploy.bundle import Bundle, open_bundle
+from deploy.errors import DeployError
 from deploy.manifest import VECTORS
-from deploy.signing import read_public_key
+from deploy.signing import PublicKey, read_public_key
 
 _STAND_IN = "onnxruntime"
 """Runs ONNX artefacts here whose own runtime needs a GPU or a browser."""
@@ -42,7 +44,7 @@ def verify(
     """
     with deploy_errors():
         trusted = [read_public_key(key) for key in keys] or None
-        opened = open_bundle(bundle, trusted)
+        opened = _opened(Path(bundle), trusted)
         opened.vectors()
     artifact = opened.artifact
     return {
@@ -63,6 +65,16 @@ def verify(
         },
         "check": None if static else _check(opened),
     }
+
+
+def _opened(path: Path, keys: Sequence[PublicKey] | None) -> Bundle:
+    try:
+        return open_bundle(path, keys)
+    except DeployError as error:
+        if (path / MAKEFILE).is_file() and (path / BUILT).is_dir():
+            hint = f"run make clean in {path} first: {BUILT} is no part of the bundle"
+            raise type(error)(error.what, value=error.value, hint=hint) from error
+        raise
 
 
 def _check(bundle: Bundle) -> dict[str, Any]:

@@ -1,11 +1,20 @@
 """Bundles of generated C code, compiled when they are packed.
 
-Public names: Code, code_folder and read_code (what was exported), browser_code,
-firmware_project.
+Public names: Code, code_folder, code_target and read_code (what was exported), browser_code,
+firmware_project, BUILT and MAKEFILE (in the project).
 """
 
 from compressor.bundling.code.browser import browser_code
-from compressor.bundling.code.folder import Code, code_folder, read_code
-from compressor.bundling.code.project import firmware_project
+from compressor.bundling.code.folder import Code, code_folder, code_target, read_code
+from compressor.bundling.code.project import BUILT, MAKEFILE, firmware_project
 
-__all__ = ["Code", "browser_code", "code_folder", "firmware_project", "read_code"]
+__all__ = [
+    "BUILT",
+    "MAKEFILE",
+    "Code",
+    "browser_code",
+    "code_folder",
+    "code_target",
+    "firmware_project",
+    "read_code",
+]

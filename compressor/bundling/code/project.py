@@ -19,6 +19,9 @@ from deploy.manifest import MODEL_FOLDER, VECTORS
 from deploy.profile import DeviceProfile
 
 _PIECES = ("start.c", "cortex-m.h", boards.LINKER_SCRIPT, "main.c", "selftest.c")
+BUILT = "build/"
+"""What is built in the project lies there."""
+MAKEFILE = "Makefile"
 _VECTORS_BYTES = 20_000
 _OPTIMIZE = "-O2"
 _SELF_TEST = 8192
@@ -51,7 +54,7 @@ def firmware_project(code: Code, profile: DeviceProfile) -> Project:
     )
     members = {MODEL_FOLDER + artifact.file: image, VECTORS: vectors}
     members |= {name: (boards.PIECES / name).read_bytes() for name in (*_PIECES, *_boot(profile))}
-    members |= {"Makefile": _makefile(code, profile, taken)} | _arduino(code)
+    members |= {MAKEFILE: _makefile(code, profile, taken)} | _arduino(code)
     return Project(artifact, taken, members)
 
 

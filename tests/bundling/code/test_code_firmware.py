@@ -20,7 +20,7 @@ import compressor
 from benchmarks import _cortex_m
 from compressor.bundling import devices
 from compressor.bundling.code import boards, firmware_project, read_code
-from compressor.errors import MissingRuntimeError, UsageError
+from compressor.errors import MissingRuntimeError, RunDirectoryError, UsageError
 from compressor.exporters.c.network import Dense, Network
 from deploy.profile import PROFILES
 
@@ -211,6 +211,32 @@ def test_what_is_too_large_for_the_emulated_board_runs_on_a_larger_one(
         assert f"qemu-system-arm -M {machine} " in (project / "Makefile").read_text()
     code_of_exit, said = run_make(tmp_path / "mps2-an385", "check")
     assert code_of_exit == 0 and "wrong 0000000000" in said, said
+
+
+@needs_board
+def test_a_project_that_was_built_in_is_replaced_and_verified_after_make_clean(
+    code: Path, tmp_path: Path
+) -> None:
+    project = tmp_path / "project"
+    made(code, "cortex-m0", project)
+    assert run_make(project)[0] == 0
+    told = command_line.compressor("verify", "--static", project)
+    assert told.code == 2 and f"run make clean in {project} first" in told.stderr
+    assert told.stderr.count("\n") == 1
+    compressor.package([code], "cortex-m0", project, force=True)
+    assert not (project / "build").exists()
+    assert run_make(project)[0] == run_make(project, "clean")[0] == 0
+    assert compressor.verify(project, static=True)["device"] == "cortex-m0"
+
+
+@needs_board
+def test_what_is_not_built_is_never_replaced(code: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    made(code, "cortex-m0", project)
+    (project / "sensor.c").write_text("int sensor;")
+    with pytest.raises(RunDirectoryError, match="no bundle"):
+        compressor.package([code], "cortex-m0", project, force=True)
+    assert (project / "sensor.c").exists()
 
 
 def test_a_device_with_a_runtime_takes_no_c_code(code: Path, tmp_path: Path) -> None:
