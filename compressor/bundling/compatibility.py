@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from compressor import runtimes
 from compressor.bundling import devices
+from compressor.bundling.code import code_target
 from compressor.exporters import KERNEL_BLOCKS
 from deploy.artifact import Artifact
 from deploy.artifact_parts import StoredTensor
@@ -86,6 +87,12 @@ def runs_on(artifact: Artifact) -> tuple[str, ...]:
     return tuple(profile.name for profile in profiles if not obstacles(artifact, profile))
 
 
+def export_options(profile: DeviceProfile) -> str:
+    """Those of `compressor export` for an artefact that the device executes."""
+    wanted = code_target(profile) if profile.format == "c" else profile.runtime
+    return f"--format {profile.format} --for {wanted}"
+
+
 def memory_bytes(artifact: Artifact) -> int:
     """A lower bound of the memory it takes: the file, and the weights that are unpacked."""
     return artifact.bytes + sum(
@@ -116,7 +123,7 @@ def _unproven(artifact: Artifact, profile: DeviceProfile) -> str:
     if accepted & {found.runtime for found in artifact.verified}:
         return ""
     where = ", ".join(proven) or "no runtime"
-    return f"was verified in {where}, not in {wanted} (export it with --for {profile.runtime})"
+    return f"was verified in {where}, not in {wanted} (export it with {export_options(profile)})"
 
 
 def _missing_operators(artifact: Artifact, profile: DeviceProfile) -> list[str]:

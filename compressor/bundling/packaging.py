@@ -201,7 +201,7 @@ def _what_can(described: Mapping[Path, Artifact], profile: DeviceProfile) -> str
     found = "; ".join(
         f"{path.name} runs on {', '.join(names)}" for path, names in places.items() if names
     )
-    wanted = f"export one for it with --for {profile.runtime} --format {profile.format}"
+    wanted = f"export one for it with {compatibility.export_options(profile)}"
     return f"{found}; {wanted}" if found else wanted
 
 

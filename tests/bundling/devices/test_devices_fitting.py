@@ -69,7 +69,7 @@ def test_what_was_verified_in_another_runtime_only_is_refused_with_what_to_do():
     (reason,) = compatibility.obstacles(artefact("litert"), RPI3)
 
     assert "verified in litert 1.0.0, not in tflite-runtime" in reason
-    assert "--for tflite-runtime" in reason
+    assert "--format tflite --for tflite-runtime" in reason
     (reason,) = compatibility.obstacles(artefact(verified=()), RPI4)
     assert "verified in no runtime" in reason
 
