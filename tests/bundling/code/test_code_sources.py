@@ -69,3 +69,11 @@ def test_code_for_another_processor_is_packed_with_a_note(
     said = f"was made for the processor {target}; for {device} export it with --format c --for"
     assert len(notes) == int(wanted is not None)
     assert all(f"{said} {wanted}" in note for note in notes)
+
+
+def test_another_library_beside_it_is_not_taken_for_it(code: Path, tmp_path: Path) -> None:
+    other = code / "other.so"
+    other.write_bytes(b"another")
+    told = command_line.compressor("package", other, "--device", "browser", "-o", tmp_path / "made")
+    assert told.code == 2 and f"this library has no description: {other}" in told.stderr
+    assert not (tmp_path / "made").exists()
