@@ -11,7 +11,7 @@ import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from command_line import compressor
-from graph_files import WRITERS, onnx_model, weights
+from graph_files import WRITERS, gray_onnx, onnx_model, weights
 from onnx import helper
 from onnx_styles import write_style
 
@@ -134,6 +134,35 @@ def test_dead_channels_go_exactly(tmp_path: Path) -> None:
     narrow = _pruned(source, tmp_path / "pruned.onnx", 0.5)
     assert [row["units_kept"] for row in narrow["layers"]] == [4, 2]
     assert _shapes(tmp_path / "pruned.onnx")["w"] == [5, 2 * 36]
+
+
+@pytest.mark.parametrize("options", [{}, {"criterion": "reconstruct", "calibration": 64}])
+def test_images_of_one_channel(options: dict[str, Any], tmp_path: Path) -> None:
+    source, target = gray_onnx(tmp_path / "found.onnx"), tmp_path / "pruned.onnx"
+
+    record = _pruned(source, target, 0.5, **options)
+
+    assert {row["layer"]: row["units_kept"] for row in record["layers"]} == {"a": 8, "b": 8}
+    shapes = _shapes(target)
+    assert (shapes["a"], shapes["b"], shapes["w"]) == ([8, 1, 3, 3], [8, 8, 1, 1], [5, 8 * 16])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"criterion": "reconstruct", "calibration": 64}])
+def test_images_of_one_channel_in_tflite(
+    keras: Any, options: dict[str, Any], tmp_path: Path
+) -> None:
+    tensorflow, _ = quiet_tensorflow.load()
+    layers = keras.layers
+    image = keras.Input((6, 6, 1))
+    x = layers.Flatten()(layers.Conv2D(8, 3, activation="relu")(image))
+    model = keras.Model(image, layers.Dense(5)(x))
+    source, target = tmp_path / "found.tflite", tmp_path / "pruned.tflite"
+    source.write_bytes(tensorflow.lite.TFLiteConverter.from_keras_model(model).convert())
+
+    record = _pruned(source, target, 0.5, **options)
+
+    assert [row["units_kept"] for row in record["layers"]] == [4]
 
 
 def test_layers_that_must_stay_whole_are_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 import pytest
 from command_line import compressor
-from graph_files import WRITERS, dense_onnx
+from graph_files import WRITERS, dense_onnx, gray_onnx
 from onnx_styles import write_style
 
 import compressor as library
@@ -101,3 +101,19 @@ def test_a_tflite_file_is_searched_too(tmp_path: Path) -> None:
 
     assert document["met"] and list(document["recommended"]) == ["litert"]
     assert len(document["trials"]) == 3
+
+
+@pytest.mark.slow
+def test_images_of_one_channel(tmp_path: Path) -> None:
+    source = gray_onnx(tmp_path / "found.onnx")
+    generator = np.random.default_rng(0)
+    x, y = generator.random((600, 1, 6, 6), np.float32), generator.integers(0, 5, 600)
+    np.savez(
+        tmp_path / "data.npz", x_train=x[:500], y_train=y[:500], x_test=x[500:], y_test=y[500:]
+    )
+    data = library.load_dataset(tmp_path / "data.npz")
+    goal = library.Goal(min_accuracy=0.05)
+
+    document = library.search(source, data, goal, tmp_path / "run", trials=1)
+
+    assert document["met"] and not [trial for trial in document["trials"] if "error" in trial]

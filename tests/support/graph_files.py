@@ -66,6 +66,21 @@ def dense_onnx(path: Path, *, sparsity: float = 0.0, hidden: int = 64) -> Path:
     return path
 
 
+def gray_onnx(path: Path) -> Path:
+    """Write two convolutions, Flatten and Gemm of images (1, 6, 6); five classes."""
+    arrays = {"a": weights(16, 1, 3, 3), "b": weights(16, 16, 1, 1), "w": weights(5, 16 * 16)}
+    nodes = [
+        helper.make_node("Conv", ["x", "a"], ["a1"]),
+        helper.make_node("Relu", ["a1"], ["a2"]),
+        helper.make_node("Conv", ["a2", "b"], ["b1"]),
+        helper.make_node("Relu", ["b1"], ["b2"]),
+        helper.make_node("Flatten", ["b2"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w"], ["y"], transB=1),
+    ]
+    onnx.save(onnx_model(nodes, arrays, {"x": ["N", 1, 6, 6]}, {"y": ["N", 5]}), path)
+    return path
+
+
 def dense_tflite(path: Path, *, sparsity: float = 0.0, hidden: int = 64) -> Path:
     """Write FULLY_CONNECTED with ReLU twice, and SOFTMAX: 32 numbers, five classes."""
     first, last = weights(hidden, 32), weights(5, hidden)
