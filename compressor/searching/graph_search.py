@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from compressor.data import Dataset, TrainingData
-from compressor.errors import CheckFailedError, CompressorError, ModelError, UsageError
+from compressor.errors import CheckFailedError, ModelError, UsageError
 from compressor.exporters.graphs.file import read_graph_file
 from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.graphs.pruning import kernels_module, pruned_file
@@ -28,6 +28,7 @@ from compressor.searching.allocation import stored_bytes
 from compressor.searching.document import ARTEFACTS, DENSE, SEARCH, best_first, search_document
 from compressor.searching.finishing import finish
 from compressor.searching.goal import Goal
+from compressor.searching.laboratory import attempted
 from compressor.searching.options import TIME_BUDGET, check_runtimes
 from compressor.searching.recipe import Recipe
 from compressor.searching.trials import Budget, Trial, name_of
@@ -196,13 +197,17 @@ class _GraphSearch:
 
     def _pruned(self, here: Path, parent: Trial | None, step: Mapping[str, Any]) -> dict[str, Any]:
         source = self._source if parent is None else self._model(parent)
-        try:
+
+        def work() -> tuple[bytes, dict[str, Any]]:
             with self._job(source) as job:
                 content, comparison = prune_step(job, step)
-        except CompressorError as error:
-            return {"error": str(error)}
-        write_bytes(here / f"model.{self._format}", content)
-        return {**self._sizes(content), "validation_accuracy": comparison["accuracy"]}
+            sizes = self._sizes(content)
+            return content, {**sizes, "validation_accuracy": comparison["accuracy"]}
+
+        done = attempted(work)
+        if done.model is not None:
+            write_bytes(here / f"model.{self._format}", done.model)
+        return done.result
 
     def _model(self, trial: Trial) -> Path:
         return trial.folder / f"model.{self._format}"

@@ -48,7 +48,7 @@ class Task:
 
 @dataclasses.dataclass(frozen=True)
 class Done:
-    """What became of a task: a JSON object, and the bytes of a .keras file (None: it failed)."""
+    """What became of a task: a JSON object, and the bytes of a model file (None: it failed)."""
 
     result: dict[str, Any]
     model: bytes | None
@@ -64,11 +64,12 @@ class Laboratory:
     def do(self, task: Task, progress: Progress | None = None) -> Done:
         """Do a task, as `attempted`."""
 
-        def work() -> tuple[Any, dict[str, Any]]:
+        def work() -> tuple[bytes, dict[str, Any]]:
             model = self.train(task, progress and self._limited(progress))
-            return model, measured(model, self.data, objective_for(model, self.data.data))
+            result = measured(model, self.data, objective_for(model, self.data.data))
+            return model_bytes(model, self.data), result
 
-        return attempted(work, self.data)
+        return attempted(work)
 
     def train(self, task: Task, progress: Progress | None = None) -> Any:
         """The model that a task makes."""
@@ -98,19 +99,18 @@ class Laboratory:
         return told
 
 
-def attempted(work: Callable[[], tuple[Any, dict[str, Any]]], data: TrainingData) -> Done:
-    """The model and the result of `work`; where it fails, that costs nothing else: see `error`.
+def attempted(work: Callable[[], tuple[bytes, dict[str, Any]]]) -> Done:
+    """The file and the result of `work`; where it fails, that costs nothing else: see `error`.
 
     `again` says whether the reason may be gone another time. Raises StorageError for a disk that
     cannot be written.
     """
     started = time.monotonic()
     try:
-        model, result = work()
-        content = model_bytes(model, data)
+        content, result = work()
     except StorageError:
         raise
-    except Exception as error:  # TensorFlow raises what it likes, out of memory too
+    except Exception as error:  # libraries raise what they like, out of memory too
         known = isinstance(error, (CompressorError, WorkLostError))
         reason = str(error) if known else f"{type(error).__name__}: {error}"
         reason = " ".join(reason.split())[:_LONGEST_REASON]

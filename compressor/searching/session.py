@@ -43,6 +43,7 @@ from compressor.searching.laboratory import (
     attempted,
     laboratories,
     measured,
+    model_bytes,
     training_pace,
 )
 from compressor.searching.options import (
@@ -241,11 +242,11 @@ class _Search:
         return self._step(name, lambda _: self._proposals.under(share), config)
 
     def _narrow(self, step: steps.Step) -> Done:
-        def work() -> tuple[Any, dict[str, Any]]:
+        def work() -> tuple[bytes, dict[str, Any]]:
             model = steps.narrow(self._structure, self._data, step["widths"])
-            return model, steps.describe(model)
+            return model_bytes(model, self._data), steps.describe(model)
 
-        return attempted(work, self._data)
+        return attempted(work)
 
     def _step(
         self,

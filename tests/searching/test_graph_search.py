@@ -103,6 +103,55 @@ def test_a_tflite_file_is_searched_too(tmp_path: Path) -> None:
     assert len(document["trials"]) == 3
 
 
+@pytest.fixture
+def finish(monkeypatch: Any) -> list[dict[str, Any]]:
+    """Instead of artefacts, made-up ones of the likeliest trial; the calls to make them."""
+    calls: list[dict[str, Any]] = []
+    row = {"quantize": "none", "optimize": "size", "bytes": 5, "nonzeros": 5, "accuracy": None}
+    row |= {"validation_accuracy": 1.0, "latency_ms": 1.0, "ratio": 1.0, "runtime": "onnxruntime"}
+
+    def finish(folder: Path, plain: Any, chosen: Any, *_: Any, **how: Any) -> dict[str, Any]:
+        trial = chosen[0][0].name
+        calls.append({"trials": [trial.name for trial, _ in chosen], **how})
+        return {
+            "front": [row | {"file": f"{trial}.onnx", "trial": trial}],
+            "recommended": {"onnxruntime": f"{trial}.onnx"},
+            "reasons": {"onnxruntime": "it is the only one"},
+            **{"dense": {}, "failed": [], "cut": False},
+        }
+
+    monkeypatch.setattr(graph_search, "finish", finish)
+    return calls
+
+
+def _search(folder: Path, trials: int = 2, **more: Any) -> dict[str, Any]:
+    """A search in `folder` over a network of its own, for an accuracy that all have."""
+    source, data = folder / "found.onnx", folder / "data.npz"
+    if not source.exists():
+        _data(data, dense_onnx(source))
+    given, goal = library.load_dataset(data), library.Goal(min_accuracy=0.05)
+    return library.search(source, given, goal, folder / "run", trials=trials, **more)
+
+
+def test_a_trial_that_fails_costs_itself(
+    tmp_path: Path, finish: list[dict[str, Any]], monkeypatch: Any
+) -> None:
+    prune = graph_search.prune_step
+
+    def fail(job: Any, step: Any) -> Any:
+        if step["granularity"] == "channel":
+            raise ValueError("of a library")
+        return prune(job, step)
+
+    monkeypatch.setattr(graph_search, "prune_step", fail)
+
+    document = _search(tmp_path)
+
+    first, second = document["trials"]
+    assert first["error"] == "ValueError: of a library"
+    assert document["best"] == second["trial"] and document["met"]
+
+
 @pytest.mark.slow
 def test_images_of_one_channel(tmp_path: Path) -> None:
     source = gray_onnx(tmp_path / "found.onnx")
