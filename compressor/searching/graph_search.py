@@ -7,34 +7,27 @@ the file and of its narrowest version that holds. Both by reconstruction on trai
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compressor.data import Dataset, TrainingData
-from compressor.errors import CheckFailedError, ModelError, UsageError
+from compressor.errors import ModelError, UsageError
 from compressor.exporters.graphs.file import read_graph_file
 from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.graphs.pruning import kernels_module, pruned_file
-from compressor.foundation import Listener, write_bytes, write_json
+from compressor.foundation import Listener, write_bytes
 from compressor.pruning import PruningSpec
-from compressor.remote import SshHost
-from compressor.runs import RunDirectory, is_finished, model_digest, read_record
+from compressor.runs import RunDirectory, is_finished, model_digest
 from compressor.runtimes import find
 from compressor.searching.allocation import stored_bytes
-from compressor.searching.document import ARTEFACTS, DENSE, SEARCH, best_first, search_document
-from compressor.searching.finishing import finish
-from compressor.searching.goal import Goal
+from compressor.searching.base import BaseSearch
 from compressor.searching.laboratory import attempted
-from compressor.searching.options import TIME_BUDGET, check_runtimes
-from compressor.searching.recipe import Recipe
+from compressor.searching.options import How, check_runtimes
 from compressor.searching.trials import Budget, Trial, name_of
-from deploy import describe_machine
 
-_EXPORTED = 3
 _CALIBRATION = 2048
 _LEVELS = {"channel": (0.25, 0.5, 0.75), "weight": (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)}
 """Granularity -> sparsities, tried in order until one costs too much accuracy."""
@@ -43,13 +36,10 @@ _LEVELS = {"channel": (0.25, 0.5, 0.75), "weight": (0.5, 0.7, 0.8, 0.9, 0.95, 0.
 def search_graph(
     source: Path,
     data: Dataset | None,
-    goal: Goal,
+    how: How,
     folder: Path,
-    time_budget: float | None,
-    trials: int | None,
+    budget: Budget,
     validation: int | None,
-    threads: int | None,
-    host: SshHost | None,
     force: bool,
     listener: Listener,
 ) -> dict[str, Any]:
@@ -57,7 +47,7 @@ def search_graph(
 
     Raises UsageError without data, and where the goal names no runtime of the file's format.
     """
-    graph = read_graph_file(source)
+    graph, goal = read_graph_file(source), how.goal
     if data is None:
         raise UsageError("a search judges by data", value=source, hint="give --data")
     if graph.is_quantized:
@@ -67,22 +57,18 @@ def search_graph(
     if not mine:
         value = ", ".join(goal.runtimes)
         raise UsageError(f"a .{graph.format} file stays one", value=value)
-    goal = dataclasses.replace(goal, runtimes=mine)
-    check_runtimes(goal, host)
+    how = dataclasses.replace(how, goal=dataclasses.replace(goal, runtimes=mine))
+    check_runtimes(how.goal, how.host)
     part = TrainingData.of(data, validation)
-    threads = threads or describe_machine()["cores"]
     identity = {
         "kind": "search",
         "model": model_digest(source),
         "data": data.digest,
         "validation_images": len(part.validation),
-        "threads": threads,
+        "threads": how.threads,
     }
-    seconds = TIME_BUDGET if time_budget is None and trials is None else time_budget
     with RunDirectory(folder, identity, force=force) as run:
-        budget = Budget(seconds, trials)
-        given = (run, source, graph.content, part, goal, threads, host, budget, listener)
-        return _GraphSearch(*given).run()
+        return _GraphSearch(run, source, graph.content, part, how, budget, listener).run()
 
 
 def prune_step(job: GraphJob, step: Mapping[str, Any]) -> tuple[bytes, Mapping[str, Any]]:
@@ -98,63 +84,32 @@ def prune_step(job: GraphJob, step: Mapping[str, Any]) -> tuple[bytes, Mapping[s
     return content, comparison
 
 
-class _GraphSearch:
+class _GraphSearch(BaseSearch):
+    """A search over a .tflite or .onnx file, which is pruned."""
+
     def __init__(
         self,
         run: RunDirectory,
         source: Path,
         content: bytes,
         data: TrainingData,
-        goal: Goal,
-        threads: int,
-        host: SshHost | None,
+        how: How,
         budget: Budget,
         listener: Listener,
     ) -> None:
-        self._run, self._source, self._content = run, source, content
-        self._data, self._goal, self._threads = data, goal, threads
-        self._host, self._budget, self._listener = host, budget, listener
-        self._done: list[Trial] = []
-        self._format = find(goal.runtimes[0]).format
-        listener.stage("measure the model")
-        self._dense = self._step(DENSE, (), lambda _: self._measured())
-        self._floor = goal.floor(self._dense["validation_accuracy"], self._dense["examples"])
+        self._content, self._format = content, find(how.goal.runtimes[0]).format
+        self._tried: list[Trial] = []
+        super().__init__(run, source, data, how, budget, listener)
 
     def run(self) -> dict[str, Any]:
         narrow = self._ladder(None, "channel")
         for base in (None, narrow) if narrow is not None else (None,):
             self._ladder(base, "weight")
-        chosen = best_first(self._done, self._goal, self._floor)[:_EXPORTED]
-        whole = Trial(DENSE, (), self._source.parent, self._dense)
-        models = [(trial, self._model(trial)) for trial in chosen]
-        config = {"trials": [trial.name for trial in chosen], "goal": self._goal.describe()}
-        path = self._run.path / ARTEFACTS
-        stale = is_finished(path) and any(
-            read_record(path)["config"].get(key) != value for key, value in config.items()
-        )
-        found = self._run.step(
-            ARTEFACTS,
-            lambda here: finish(
-                here,
-                dict.fromkeys(self._goal.runtimes, self._content),
-                [*models, (whole, self._source)],
-                self._data,
-                self._goal,
-                self._floor,
-                self._recipe,
-                threads=self._threads,
-                listener=self._listener,
-                host=self._host,
-                may_go_on=lambda: self._budget.left > 0,
-            ),
-            config=config,
-            force=stale,
-        )
-        document = self._write("done", found)
-        if not found["front"]:
-            what = "no artefact of the search passed its check"
-            raise CheckFailedError(what, value=found["failed"][0]["error"])
-        return document
+        return self._finish(dict.fromkeys(self._how.goal.runtimes, self._content))
+
+    @property
+    def _done(self) -> Sequence[Trial]:
+        return self._tried
 
     def _ladder(self, parent: Trial | None, granularity: str) -> Trial | None:
         """The last trial that keeps the accuracy, of rising sparsities and one between."""
@@ -171,9 +126,6 @@ class _GraphSearch:
             best, low = trial, level
         return best
 
-    def _holds(self, trial: Trial) -> bool:
-        return not trial.failed and trial.result["validation_accuracy"] >= self._floor
-
     def _trial(self, parent: Trial | None, granularity: str, level: float) -> Trial | None:
         """A trial, from the run directory if it was made before; None where the budget is spent."""
         step = {
@@ -183,16 +135,18 @@ class _GraphSearch:
         steps = (*(parent.steps if parent else ()), step)
         name = name_of(steps)
         finished = is_finished(self._run.path / name)
-        if self._budget.trials is not None and len(self._done) >= self._budget.trials:
+        if self._budget.trials is not None and len(self._tried) >= self._budget.trials:
             return None
         if not finished and self._budget.left_for_trials <= 0:
             return None
-        number, what = len(self._done) + 1, f"{granularity}s"
+        number, what = len(self._tried) + 1, f"{granularity}s"
         self._listener.stage(f"trial {number}, prune {100 * level:g} % of the {what}")
-        result = self._step(name, steps, lambda here: self._pruned(here, parent, step))
+        config = {"steps": [dict(step) for step in steps]}
+        result = self._step(name, lambda here: self._pruned(here, parent, step), config)
         trial = Trial(name, steps, self._run.path / name, result)
-        self._done.append(trial)
-        self._write("searching", None)
+        self._tried.append(trial)
+        if not finished:
+            self._tell()
         return trial
 
     def _pruned(self, here: Path, parent: Trial | None, step: Mapping[str, Any]) -> dict[str, Any]:
@@ -214,7 +168,10 @@ class _GraphSearch:
 
     def _job(self, source: Path) -> GraphJob:
         return GraphJob(
-            source, self._data.data, threads=self._threads, validation=len(self._data.validation)
+            source,
+            self._data.data,
+            threads=self._how.threads,
+            validation=len(self._data.validation),
         )
 
     def _measured(self) -> dict[str, Any]:
@@ -243,31 +200,6 @@ class _GraphSearch:
             "kernel_bytes": sum(map(stored_bytes, [values.size for values in kernels], left)),
             "macs": kind.multiply_accumulates(model),
         }
-
-    def _step(
-        self, name: str, steps: Sequence[Any], work: Callable[[Path], dict[str, Any]]
-    ) -> dict[str, Any]:
-        def timed(here: Path) -> dict[str, Any]:
-            started = time.monotonic()
-            return {**work(here), "seconds": time.monotonic() - started}
-
-        if is_finished(self._run.path / name):
-            self._budget.add(read_record(self._run.path / name)["result"]["seconds"])
-        return self._run.step(name, timed, config={"steps": [dict(step) for step in steps]})
-
-    def _recipe(self, trial: Trial) -> Recipe:
-        return Recipe(
-            model=self._run.identity["model"],
-            data=self._data.data.digest,
-            validation=len(self._data.validation),
-            threads=self._threads,
-            steps=trial.steps,
-        )
-
-    def _write(self, state: str, found: dict[str, Any] | None) -> dict[str, Any]:
-        document = search_document(state, self._goal, self._floor, self._dense, self._done, found)
-        write_json(self._run.path / SEARCH, document)
-        return document
 
 
 def _loss(scores: np.ndarray, labels: np.ndarray, logits: bool) -> float:

@@ -4,36 +4,28 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from compressor.data import Dataset, TrainingData
 from compressor.errors import CheckFailedError
-from compressor.foundation import (
-    Listener,
-    SilentListener,
-    quiet_tensorflow,
-    write_json,
-)
+from compressor.foundation import Listener, SilentListener, quiet_tensorflow
 from compressor.importing import load_model
 from compressor.models import needed_data, objective_for
 from compressor.parallel import check_workers, crew_of
 from compressor.remote import SshHost
 from compressor.runs import (
     RunDirectory,
-    is_finished,
     is_graph,
     keras_file,
     model_digest,
     output_directory,
-    read_record,
 )
 from compressor.searching import steps
-from compressor.searching.document import ARTEFACTS, DENSE, SEARCH, best_first, search_document
+from compressor.searching.base import BaseSearch
 from compressor.searching.evolution import Evolution
-from compressor.searching.finishing import dense_files, finish
+from compressor.searching.finishing import dense_files
 from compressor.searching.goal import Goal
 from compressor.searching.graph_search import search_graph
 from compressor.searching.laboratory import (
@@ -55,14 +47,13 @@ from compressor.searching.options import (
     default_limit,
 )
 from compressor.searching.proposals import Cost, Proposals
-from compressor.searching.recipe import Recipe
 from compressor.searching.strategy import BATCH, Settings, Strategy
 from compressor.searching.structure import Structure, narrowable
 from compressor.searching.trials import Budget, Trial, Trials
 from deploy import describe_machine
 
 SEARCH_SUFFIX = "-search"
-_DENSE_FILES, _EXPORTED = "dense-files", 3
+_DENSE_FILES = "dense-files"
 
 
 def search(
@@ -110,17 +101,18 @@ def search(
     check_workers(workers, cluster)
     place = None if host is None else SshHost.of(host)
     folder = output_directory(Path(model), output, SEARCH_SUFFIX)
+    seconds = TIME_BUDGET if time_budget is None and trials is None else time_budget
+    threads = threads or describe_machine()["cores"]
     if is_graph(Path(model)):
         idle = {"workers": workers, "cluster": cluster, "trial_limit": trial_limit}
         check_untrained(Path(model), evolution, **idle, max_steps=max_steps)
-        limits = (time_budget, trials, validation, threads, place)
-        return search_graph(Path(model), data, goal, folder, *limits, force, listener)
+        how = How(goal, evolution, None, seed, None, None, threads, place)
+        budget = Budget(seconds, trials)
+        return search_graph(Path(model), data, how, folder, budget, validation, force, listener)
     source = keras_file(Path(model))
     part = TrainingData.of(needed_data(source, data), validation)
     check_runtimes(goal, place)  # before any work is done
-    threads = threads or describe_machine()["cores"]
     quiet_tensorflow.load(threads)
-    seconds = TIME_BUDGET if time_budget is None and trials is None else time_budget
     loaded = load_model(source)
     steps.check_trainable(loaded)
     with crew_of(workers, cluster, threads) as crew:
@@ -139,8 +131,8 @@ def search(
             return _Search(run, source, loaded, part, how, Budget(seconds, trials), listener).run()
 
 
-class _Search:
-    """One search in its run directory."""
+class _Search(BaseSearch):
+    """A search over a Keras model, which is narrowed, retrained and pruned."""
 
     def __init__(
         self,
@@ -152,14 +144,10 @@ class _Search:
         budget: Budget,
         listener: Listener,
     ) -> None:
-        self._run, self._source, self._data, self._how = run, source, data, how
-        self._budget, self._listener, self._model = budget, listener, model
-        self._objective = objective_for(self._model, data.data)
+        self._given = model
+        self._objective = objective_for(model, data.data)
+        super().__init__(run, source, data, how, budget, listener)
         self._laboratory = Laboratory(data, how.trial_limit)
-        listener.stage("measure the model")
-        self._dense = self._step(DENSE, lambda _: measured(self._model, data, self._objective))
-        examples = len(data.validation)
-        self._floor = how.goal.floor(self._dense["validation_accuracy"], examples)
         cost: Cost = "macs" if how.goal.minimize == "latency" else "weights"
         self._cost = cost
         self._proposals = Proposals(
@@ -171,6 +159,16 @@ class _Search:
         )
         self._trials: Trials | None = None
 
+    @property
+    def _done(self) -> Sequence[Trial]:
+        return self._trials.done if self._trials is not None else ()
+
+    def _measured(self) -> dict[str, Any]:
+        return measured(self._given, self._data, self._objective)
+
+    def _model(self, trial: Trial) -> Path:
+        return trial.model
+
     @functools.cached_property
     def _structure(self) -> Structure:
         found = self._maybe_structure
@@ -180,13 +178,13 @@ class _Search:
     @functools.cached_property
     def _maybe_structure(self) -> Structure | None:
         self._listener.stage("see what each layer can do without")
-        return narrowable(self._model, self._data, self._objective, self._how.seed)
+        return narrowable(self._given, self._data, self._objective, self._how.seed)
 
     def _pace(self) -> float:
         """Kept with the trials, whose lengths follow from it; 0 where the time is not limited."""
         if self._budget.seconds is None:
             return 0.0
-        model, data = self._model, self._data
+        model, data = self._given, self._data
         found = self._step("pace", lambda _: {"pace": training_pace(model, data, BATCH)})
         return float(found["pace"])
 
@@ -231,7 +229,7 @@ class _Search:
             count = pool.count if pool else 1
             strategy = Strategy(trials, self._budget, settings, propose, self._narrow, count)
             strategy.run()
-        return self._finish([trial for trial in trials.done if not trial.failed], plain)
+        return self._finish(plain)
 
     def _propose(self, share: float) -> dict[str, Any]:
         evolution = self._how.evolution
@@ -248,104 +246,12 @@ class _Search:
 
         return attempted(work)
 
-    def _step(
-        self,
-        name: str,
-        work: Callable[[Path], dict[str, Any]],
-        config: dict[str, Any] | None = None,
-    ) -> dict[str, Any]:
-        """What `work` makes in a folder, from the run directory if it was made so before."""
-
-        def timed(here: Path) -> dict[str, Any]:
-            started = time.monotonic()
-            return {**work(here), "seconds": time.monotonic() - started}
-
-        path, config = self._run.path / name, config or {}
-        if is_finished(path):
-            record = read_record(path)
-            other = any(record["config"].get(key) != value for key, value in config.items())
-            # What was cut short is done anew where there is more time for it than it took.
-            result, budget = record["result"], self._budget
-            left = budget.left if name == ARTEFACTS else budget.left_for_trials
-            cut = result.get("cut", False) and left > result["seconds"]
-            if other or cut:
-                return self._run.step(name, timed, config=config, force=True)
-            self._budget.add(record["result"]["seconds"])
-        return self._run.step(name, timed, config=config)
-
-    def _tell(self) -> None:
-        """Write what is best so far, and say it."""
-        assert self._trials is not None
-        done = self._trials.done
-        self._write("searching", done, self._earlier())
-        best = best_first(done, self._how.goal, self._floor)
-        holding = [trial for trial in best if self._holds(trial)]
-        if holding:
-            row = holding[0].result
-            self._listener.stage(
-                f"  best so far: {row['nonzeros']:,} of {self._dense['nonzeros']:,} weights, "
-                f"{100 * row['validation_accuracy']:.2f} % on the validation examples"
-            )
-
-    def _earlier(self) -> dict[str, Any] | None:
-        """The artefacts of an earlier run in this directory, which stay until there are others."""
-        path = self._run.path / ARTEFACTS
-        return read_record(path)["result"] if is_finished(path) else None
-
-    def _holds(self, trial: Trial) -> bool:
-        return not trial.failed and trial.result["validation_accuracy"] >= self._floor
-
-    def _finish(self, done: list[Trial], plain: dict[str, bytes]) -> dict[str, Any]:
-        trials = self._trials
-        assert trials is not None
-        if not done:
+    def _finish(self, plain: Mapping[str, bytes]) -> dict[str, Any]:
+        if all(trial.failed for trial in self._done):
             if self._earlier() is None:
-                self._write("failed", trials.done, None)
-            reasons = [trial.result["error"] for trial in trials.done]
+                self._write("failed", None)
+            reasons = [trial.result["error"] for trial in self._done]
             what = "no trial came to an end"
             hint = "give more --time-budget" if not reasons else ""
             raise CheckFailedError(what, value=reasons[0] if reasons else None, hint=hint)
-        chosen = best_first(done, self._how.goal, self._floor)[:_EXPORTED]
-        whole = Trial(DENSE, (), self._source.parent, self._dense)
-        config = {
-            "trials": [trial.name for trial in chosen],
-            "goal": self._how.goal.describe(),
-            "host": self._how.host and self._how.host.name,
-        }
-        found = self._step(
-            ARTEFACTS,
-            lambda here: finish(
-                here,
-                plain,
-                [*((trial, trial.model) for trial in chosen), (whole, self._source)],
-                self._data,
-                self._how.goal,
-                self._floor,
-                self._recipe,
-                threads=self._how.threads,
-                listener=self._listener,
-                host=self._how.host,
-                may_go_on=lambda: self._budget.left > 0,
-            ),
-            config,
-        )
-        document = self._write("done", trials.done, found)
-        if not found["front"]:
-            raise CheckFailedError(
-                "no artefact of the search passed its check", value=found["failed"][0]["error"]
-            )
-        return document
-
-    def _recipe(self, trial: Trial) -> Recipe:
-        return Recipe(
-            model=self._run.identity["model"],
-            data=self._data.data.digest,
-            validation=len(self._data.validation),
-            threads=self._how.threads,
-            steps=trial.steps,
-        )
-
-    def _write(self, state: str, done: list[Trial], found: dict[str, Any] | None) -> dict[str, Any]:
-        document = search_document(state, self._how.goal, self._floor, self._dense, done, found)
-        write_json(self._run.path / SEARCH, document)
-        return document
+        return super()._finish(plain)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from graph_files import WRITERS, dense_onnx, gray_onnx
 from onnx_styles import write_style
 
 import compressor as library
-from compressor.searching import graph_search
+from compressor.searching import base, graph_search
 
 FORMATS = ("onnx", "tflite")
 
@@ -103,24 +105,47 @@ def test_a_tflite_file_is_searched_too(tmp_path: Path) -> None:
     assert len(document["trials"]) == 3
 
 
+class _Job(contextlib.AbstractContextManager[Any]):
+    """Stands in for `GraphJob`: a file that gives every class the same score."""
+
+    def __init__(self, source: Path, data: Any, **_: Any) -> None:
+        self.graph = SimpleNamespace(content=source.read_bytes())
+        self.reference = SimpleNamespace(
+            labels=np.zeros(50, int),
+            objective=SimpleNamespace(classes=5, outputs="probabilities"),
+            scores=np.full((50, 5), 0.2, np.float32),
+            accuracy=0.9,
+        )
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 @pytest.fixture
-def finish(monkeypatch: Any) -> list[dict[str, Any]]:
-    """Instead of artefacts, made-up ones of the likeliest trial; the calls to make them."""
-    calls: list[dict[str, Any]] = []
+def finished(monkeypatch: Any) -> list[str | None]:
+    """Instead of artefacts, a made-up one of the likeliest trial; where it was measured each time.
+
+    The first time there is too little time for all. Trials are the file as it was.
+    """
+    calls: list[str | None] = []
     row = {"quantize": "none", "optimize": "size", "bytes": 5, "nonzeros": 5, "accuracy": None}
     row |= {"validation_accuracy": 1.0, "latency_ms": 1.0, "ratio": 1.0, "runtime": "onnxruntime"}
 
     def finish(folder: Path, plain: Any, chosen: Any, *_: Any, **how: Any) -> dict[str, Any]:
-        trial = chosen[0][0].name
-        calls.append({"trials": [trial.name for trial, _ in chosen], **how})
+        trial, host = chosen[0][0].name, how["host"]
+        calls.append(host and host.name)
         return {
             "front": [row | {"file": f"{trial}.onnx", "trial": trial}],
             "recommended": {"onnxruntime": f"{trial}.onnx"},
             "reasons": {"onnxruntime": "it is the only one"},
-            **{"dense": {}, "failed": [], "cut": False},
+            **{"dense": {}, "failed": [], "cut": len(calls) == 1},
         }
 
-    monkeypatch.setattr(graph_search, "finish", finish)
+    monkeypatch.setattr(base, "finish", finish)
+    monkeypatch.setattr(graph_search, "GraphJob", _Job)
+    monkeypatch.setattr(
+        graph_search, "prune_step", lambda job, step: (job.graph.content, {"accuracy": 0.9})
+    )
     return calls
 
 
@@ -134,14 +159,12 @@ def _search(folder: Path, trials: int = 2, **more: Any) -> dict[str, Any]:
 
 
 def test_a_trial_that_fails_costs_itself(
-    tmp_path: Path, finish: list[dict[str, Any]], monkeypatch: Any
+    tmp_path: Path, finished: list[str | None], monkeypatch: Any
 ) -> None:
-    prune = graph_search.prune_step
-
     def fail(job: Any, step: Any) -> Any:
         if step["granularity"] == "channel":
             raise ValueError("of a library")
-        return prune(job, step)
+        return job.graph.content, {"accuracy": 0.9}
 
     monkeypatch.setattr(graph_search, "prune_step", fail)
 
@@ -150,6 +173,35 @@ def test_a_trial_that_fails_costs_itself(
     first, second = document["trials"]
     assert first["error"] == "ValueError: of a library"
     assert document["best"] == second["trial"] and document["met"]
+
+
+def test_what_was_found_stays_while_it_goes_on(
+    tmp_path: Path, finished: list[str | None], monkeypatch: Any
+) -> None:
+    before = _search(tmp_path, trials=1)
+
+    def interrupt(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as context, pytest.raises(KeyboardInterrupt):
+        context.setattr(base.BaseSearch, "_finish", interrupt)
+        _search(tmp_path, trials=2)
+
+    told = json.loads((tmp_path / "run" / "search.json").read_text())
+    assert len(told["trials"]) == 2 and told["state"] == "searching"
+    for name in ("front", "recommended", "met"):
+        assert told[name] == before[name] and told[name]
+
+
+def test_artefacts_are_made_again_where_time_was_short_or_elsewhere(
+    tmp_path: Path, finished: list[str | None], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(graph_search, "check_runtimes", lambda *_: None)
+
+    for host in (None, None, None, "pi@device", "pi@device"):
+        _search(tmp_path, trials=1, host=host)
+
+    assert finished == [None, None, "pi@device"]
 
 
 @pytest.mark.slow

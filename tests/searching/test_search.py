@@ -18,7 +18,7 @@ from compressor.foundation import sha256
 from compressor.models.files import load_model
 from compressor.parallel.processes import Processes
 from compressor.pruning import all_kernels
-from compressor.searching import finishing, laboratory, read_recipe, session, strategy
+from compressor.searching import base, finishing, laboratory, read_recipe, strategy
 
 GOAL = Goal(max_drop=40, runtimes=("onnxruntime",))
 HOW = {
@@ -38,7 +38,7 @@ def latencies():
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finishing, "median_latencies", times)
-        patch.setattr(session, "_EXPORTED", 1)
+        patch.setattr(base, "_EXPORTED", 1)
         patch.setattr(strategy, "_CANDIDATES", 1)
         yield
 
