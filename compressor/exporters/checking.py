@@ -97,6 +97,8 @@ class Job(abc.ABC):
     """whether `build` may return a file larger than that of the source: C code is made of it"""
     integers_already = False
     """whether what says what is right computes in integers, which C code rounds in its own way"""
+    floor: float | None = None
+    """the validation accuracy, 0 to 1, that is enough for an artefact; None: nearly the model's"""
     batch = BATCH
     """how many examples are run at once, where not one by one"""
 
@@ -227,7 +229,7 @@ class Job(abc.ABC):
                 plain_away = None if other is None else run(other, self.batch)
         model = [whole.only(drawn).scores for drawn, _ in few]
         by_both = list(zip(found, plain, model, strict=True)) if plain else []
-        verdict = parity.judge(scores, whole, quantize, by_both)
+        verdict = parity.judge(scores, whole, quantize, by_both, self.floor)
         if verdict.passed:
             part = whole.only(single)
             verdict = parity.judge_single(verdict, one_by_one, scores[single], part)

@@ -136,11 +136,13 @@ def judge(
     reference: Reference,
     quantize: Quantize,
     plain: Sequence[Plain] = (),
+    floor: float | None = None,
 ) -> Verdict:
     """The verdict on an artefact's `scores`, (n, classes), for all examples.
 
     `plain` are scores for some examples: from the runtime, from plain kernels that ran the same
-    file at the same batch size, and from the model.
+    file at the same batch size, and from the model. An accuracy of `floor`, 0 to 1, is enough,
+    whatever the model's.
     """
     verdict = failure(_unusable(scores, reference), reference, quantize)
     if verdict.reason:
@@ -148,7 +150,10 @@ def judge(
     verdict = dataclasses.replace(
         verdict, chosen_on=compare(scores, reference), computation=_computation(plain, quantize)
     )
-    reason = _computation_reason(verdict, scores, reference) or _cost_reason(verdict)
+    if floor is not None and reference.accuracy is not None:
+        drop = max(verdict.allowed_drop, reference.accuracy - floor)
+        verdict = dataclasses.replace(verdict, allowed_drop=drop)
+    reason = _computation_reason(verdict, scores, reference) or _cost_reason(verdict, floor)
     return dataclasses.replace(verdict, passed=not reason, reason=reason)
 
 
@@ -273,12 +278,14 @@ def _computation_reason(verdict: Verdict, scores: np.ndarray, reference: Referen
     return ""
 
 
-def _cost_reason(verdict: Verdict) -> str:
+def _cost_reason(verdict: Verdict, floor: float | None) -> str:
     """Why the file costs too much against the model, or empty."""
     found = verdict.chosen_on
     if reason := _output_reason(found, verdict.allowed_difference):
         return reason
     if found.accuracy is None or found.reference_accuracy is None:
+        return ""
+    if floor is not None and found.accuracy >= floor:
         return ""
     # Few examples cannot tell less than one of them.
     least = max(verdict.allowed_drop, 1 / found.examples)

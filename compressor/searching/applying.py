@@ -77,6 +77,7 @@ def apply_recipe(
         kind = GraphJob if is_graph else ExportJob
         with kind(made, found, threads=threads, validation=count) as job:
             export = recipe.export
+            job.floor = export.get("accepted_accuracy")
             variants = Variants(job, file_format, runtime, export["optimize"], None, listener)
             record = write_artifact(job, variants.one(export["quantize"]), target)
     digest = hashlib.sha256(target.read_bytes()).hexdigest()

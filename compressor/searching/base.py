@@ -24,6 +24,9 @@ _EXPORTED = 3
 class BaseSearch(abc.ABC):
     """One search; `run` does trials, which are in `_done` then, and returns `_finish`."""
 
+    _retrains = True
+    """whether trials are retrained, so that one which keeps the accuracy beats the dense model"""
+
     def __init__(
         self,
         run: RunDirectory,
@@ -120,6 +123,7 @@ class BaseSearch(abc.ABC):
                 listener=self._listener,
                 host=host,
                 may_go_on=lambda: self._budget.left > 0,
+                retrained=self._retrains,
             ),
             {
                 "trials": [trial.name for trial in chosen],
@@ -140,6 +144,7 @@ class BaseSearch(abc.ABC):
             validation=len(self._data.validation),
             threads=self._how.threads,
             steps=trial.steps,
+            export={"accepted_accuracy": self._floor},
         )
 
     def _write(self, state: str, found: dict[str, Any] | None) -> dict[str, Any]:

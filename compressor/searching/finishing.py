@@ -75,11 +75,13 @@ def finish(
     listener: Listener,
     host: SshHost | None = None,
     may_go_on: Callable[[], bool] = lambda: True,
+    retrained: bool = True,
 ) -> dict[str, Any]:
     """Export the models of `chosen` into `folder`, the likeliest first; as many as time allows.
 
-    The last one is the dense model, a trial without steps, which has no recipe; it is exported
-    only where no other one keeps the accuracy, whatever the time. `plain` are the dense model's
+    The last one is the dense model, a trial without steps, which has no recipe. Where the others
+    were `retrained`, it is exported only if none of them keeps the accuracy, whatever the time;
+    else quantised it may well be smaller than they are. `plain` are the dense model's
     files in float32, by runtime. Latency, and RAM where the goal limits it, are measured
     here, or on the `host`.
 
@@ -93,9 +95,10 @@ def finish(
     with contextlib.ExitStack() as stack:
         for trial, model in chosen:
             held = {one.row["runtime"] for one in made if one.row["validation_accuracy"] >= floor}
-            if not trial.steps and held == set(goal.runtimes):
+            settled = held == set(goal.runtimes)
+            if not trial.steps and settled and retrained:
                 continue  # larger, and slower
-            if made and trial.steps and not may_go_on():
+            if made and (trial.steps or settled) and not may_go_on():
                 cut = True
                 continue
             try:
@@ -109,6 +112,7 @@ def finish(
                     for runtime in goal.runtimes
                 ]
                 continue
+            job.floor = floor
             for runtime in goal.runtimes:
                 listener.stage(f"export {trial.result['nonzeros']:,} weights for {runtime}")
                 try:

@@ -87,6 +87,8 @@ def prune_step(job: GraphJob, step: Mapping[str, Any]) -> tuple[bytes, Mapping[s
 class _GraphSearch(BaseSearch):
     """A search over a .tflite or .onnx file, which is pruned."""
 
+    _retrains = False
+
     def __init__(
         self,
         run: RunDirectory,

@@ -30,12 +30,13 @@ class Recipe:
     threads: int
     steps: tuple[Mapping[str, Any], ...]
     export: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """runtime, quantize and optimize; bytes, validation_accuracy and sha256 of the artefact"""
+    """accepted_accuracy, runtime, quantize and optimize; bytes, validation_accuracy and sha256 of
+    the artefact"""
 
     def with_export(self, row: Mapping[str, Any], sha256: str) -> Recipe:
         """This recipe for the artefact of a front's `row`."""
         export = {key: row[key] for key in _EXPORT} | {"sha256": sha256}
-        return dataclasses.replace(self, export=export)
+        return dataclasses.replace(self, export={**self.export, **export})
 
     def describe(self) -> dict[str, Any]:
         """The recipe as a document."""

@@ -102,6 +102,21 @@ def test_what_quantising_costs_on_random_inputs_is_told_and_decides_nothing(
     assert not judge(quantized, blind, "int8").passed  # nothing else vouches for it
 
 
+def test_an_accuracy_that_is_enough_passes_whatever_the_model_has(reference: Reference) -> None:
+    scores = _spoiled(reference, 40)  # one in ten gets another class
+    wrong = scores + 0.5 * float(np.max(np.abs(scores)))
+
+    verdict = judge(scores, reference, "int4", floor=0.79)
+
+    assert verdict.passed and not judge(scores, reference, "int4").passed
+    assert verdict.allowed_drop == pytest.approx(0.9 - 0.79)
+    assert "11 points less are allowed" in judge(0 * scores, reference, "int4", floor=0.79).reason
+    assert judge(_spoiled(reference, 1), reference, "int4", floor=0.95).passed
+    plain = [(scores, wrong, reference.scores)]
+    assert not judge(scores, reference, "codebook", plain, floor=0.79).passed
+    assert not judge(scores, reference, "float16", floor=0.79).passed
+
+
 def test_integers_may_round_elsewhere_as_far_as_rounding_moved_the_outputs(
     reference: Reference,
 ) -> None:

@@ -34,6 +34,8 @@ class _Job(contextlib.AbstractContextManager):
 
     variants: dict
     splits: list
+    floors: list
+    floor = None
 
     def __init__(self, model, data, *, threads, validation):
         self.found = self.variants[Path(model).name]
@@ -41,7 +43,7 @@ class _Job(contextlib.AbstractContextManager):
         self.processes = SimpleNamespace(pause=lambda: None)
 
     def __exit__(self, *_):
-        pass
+        self.floors.append(self.floor)
 
     def build(self, file_format, request):
         raise CompressorError("an operation that it does not know")
@@ -94,8 +96,9 @@ def finish(tiny_data, tmp_path, monkeypatch):
         finishing, "median_latencies", lambda contents, runtime, rounds: np.array([contents])
     )
     monkeypatch.setattr(_Job, "splits", [], raising=False)
+    monkeypatch.setattr(_Job, "floors", [], raising=False)
 
-    def make(goal, *trials, dense=(), may_go_on=True, host=None):
+    def make(goal, *trials, dense=(), may_go_on=True, host=None, retrained=True):
         monkeypatch.setattr(
             _Job, "variants", {f"{n}": t for n, t in enumerate((*trials, dense))}, raising=False
         )
@@ -116,6 +119,7 @@ def finish(tiny_data, tmp_path, monkeypatch):
             listener=SilentListener(),
             host=host,
             may_go_on=lambda: may_go_on,
+            retrained=retrained,
         )
 
     return make
@@ -168,6 +172,23 @@ def test_the_dense_model_is_not_exported_where_a_smaller_one_keeps_the_accuracy(
 
     assert _recommended(found) == "trial-1-onnxruntime-none.onnx"
     assert len(_Job.splits) == 2 and not found["cut"]
+
+
+def test_the_dense_model_competes_with_what_was_not_retrained(finish):
+    goal = Goal(runtimes=RUNTIME)
+    poor_and_small = ("int4", 100, 0.96, 1.0)
+
+    found = finish(goal, [NONE], dense=[poor_and_small], retrained=False)
+    cut = finish(goal, [NONE], dense=[poor_and_small], retrained=False, may_go_on=False)
+
+    assert _recommended(found) == "trial-1-onnxruntime-int4.onnx" and not found["cut"]
+    assert _recommended(cut) == "trial-0-onnxruntime-none.onnx" and cut["cut"]
+
+
+def test_variants_are_held_against_the_goal(finish):
+    finish(Goal(runtimes=RUNTIME), [NONE], dense=[NONE])
+
+    assert _Job.floors == [0.95]
 
 
 def test_a_model_that_cannot_be_exported_is_refused_at_once(
