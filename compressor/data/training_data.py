@@ -44,9 +44,9 @@ class TrainingData:
         """How many batches `epochs` passes over the training images are, at least 1."""
         return max(round(epochs * len(self.train) / batch_size), 1)
 
-    def training_part(self, most: int | None = None) -> tuple[Inputs, np.ndarray]:
-        """The examples to train on, or `most` of them, drawn over all classes, always the same."""
-        return self._part(self.train, most)
+    def training_part(self, most: int | None = None, seed: int = 0) -> tuple[Inputs, np.ndarray]:
+        """The examples to train on, or `most` of them, drawn over all classes by the `seed`."""
+        return self._part(self.train, most, seed)
 
     def validation_part(self, most: int | None = None) -> tuple[Inputs, np.ndarray]:
         """The examples to choose on, or `most` of them, drawn over all classes, always the same."""
@@ -62,7 +62,9 @@ class TrainingData:
         chosen = np.sort(np.concatenate([self.validation, added]))
         return take(self.data.x_train, chosen), self.data.y_train[chosen]
 
-    def _part(self, chosen: np.ndarray, most: int | None) -> tuple[Inputs, np.ndarray]:
+    def _part(
+        self, chosen: np.ndarray, most: int | None, seed: int = 0
+    ) -> tuple[Inputs, np.ndarray]:
         if most is not None and most < len(chosen):
-            chosen = chosen[draw_examples(chosen, self.data.y_train[chosen], most)]
+            chosen = chosen[draw_examples(chosen, self.data.y_train[chosen], most, seed)]
         return take(self.data.x_train, chosen), self.data.y_train[chosen]

@@ -65,6 +65,7 @@ def search_graph(
         "model": model_digest(source),
         "data": data.digest,
         "validation_images": len(part.validation),
+        "seed": how.seed,
         "threads": how.threads,
     }
     with RunDirectory(folder, identity, force=force) as run:
@@ -80,6 +81,7 @@ def prune_step(job: GraphJob, step: Mapping[str, Any]) -> tuple[bytes, Mapping[s
         criterion="reconstruct",
         calibration=step["calibration"],
     )
+    job.seed = step["seed"]
     content, _, comparison = pruned_file(job, spec)
     return content, comparison
 
@@ -132,7 +134,7 @@ class _GraphSearch(BaseSearch):
         """A trial, from the run directory if it was made before; None where the budget is spent."""
         step = {
             **{"kind": "prune", "granularity": granularity},
-            **{"sparsity": level, "calibration": _CALIBRATION},
+            **{"sparsity": level, "calibration": _CALIBRATION, "seed": self._how.seed},
         }
         steps = (*(parent.steps if parent else ()), step)
         name = name_of(steps)

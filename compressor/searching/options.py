@@ -48,11 +48,15 @@ def check_limits(
 
 def check_untrained(model: Path, evolution: Evolution, **options: Any) -> None:
     """Raise UsageError for an option of training, in a search over a file that is not trained."""
-    given = {name: value is not None for name, value in options.items()}
-    for name, is_given in (given | {"de": evolution != Evolution()}).items():
-        if is_given:
-            what = f"--{name.replace('_', '-')} has no effect on this file: nothing is trained"
-            raise UsageError(what, value=model)
+    usual = dataclasses.asdict(Evolution())
+    given = [name for name, value in options.items() if value is not None]
+    chosen = dataclasses.asdict(evolution).items()
+    given += [f"de_{name}" for name, value in chosen if value != usual[name]]
+    if given:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        have = "has" if len(given) == 1 else "have"
+        what = f"{names} {have} no effect on this file: nothing is trained"
+        raise UsageError(what, value=model)
 
 
 def default_limit(time_budget: float | None) -> float | None:

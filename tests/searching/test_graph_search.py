@@ -17,6 +17,8 @@ from graph_files import WRITERS, dense_onnx, gray_onnx
 from onnx_styles import write_style
 
 import compressor as library
+from compressor.errors import RunDirectoryError
+from compressor.exporters.graphs.reconstruction import calibration_inputs
 from compressor.searching import base, graph_search
 
 FORMATS = ("onnx", "tflite")
@@ -82,7 +84,8 @@ def test_what_has_no_effect_or_no_data_is_refused(tmp_path: Path) -> None:
     for more, reason in (
         (("--format", "tflite"), "a .onnx file stays one"),
         (("--max-steps", 5), "--max-steps has no effect"),
-        (("--de-scale", 0.5), "--de has no effect"),
+        (("--de-scale", 0.5), "--de-scale has no effect"),
+        (("--de-population", 5, "--workers", 2), "--workers, --de-population have no effect"),
     ):
         message = compressor(*plain, "--data", data, *more).refusal(after_stages=True)
         assert reason in message
@@ -109,7 +112,7 @@ class _Job(contextlib.AbstractContextManager[Any]):
     """Stands in for `GraphJob`: a file that gives every class the same score."""
 
     def __init__(self, source: Path, data: Any, **_: Any) -> None:
-        self.graph = SimpleNamespace(content=source.read_bytes())
+        self.data, self.graph = data, SimpleNamespace(content=source.read_bytes())
         self.reference = SimpleNamespace(
             labels=np.zeros(50, int),
             objective=SimpleNamespace(classes=5, outputs="probabilities"),
@@ -144,7 +147,7 @@ def finished(monkeypatch: Any) -> list[str | None]:
     monkeypatch.setattr(base, "finish", finish)
     monkeypatch.setattr(graph_search, "GraphJob", _Job)
     monkeypatch.setattr(
-        graph_search, "prune_step", lambda job, step: (job.graph.content, {"accuracy": 0.9})
+        graph_search, "pruned_file", lambda job, _: (job.graph.content, None, {"accuracy": 0.9})
     )
     return calls
 
@@ -161,12 +164,12 @@ def _search(folder: Path, trials: int = 2, **more: Any) -> dict[str, Any]:
 def test_a_trial_that_fails_costs_itself(
     tmp_path: Path, finished: list[str | None], monkeypatch: Any
 ) -> None:
-    def fail(job: Any, step: Any) -> Any:
-        if step["granularity"] == "channel":
+    def fail(job: Any, spec: Any) -> Any:
+        if spec.granularity == "channel":
             raise ValueError("of a library")
-        return job.graph.content, {"accuracy": 0.9}
+        return job.graph.content, None, {"accuracy": 0.9}
 
-    monkeypatch.setattr(graph_search, "prune_step", fail)
+    monkeypatch.setattr(graph_search, "pruned_file", fail)
 
     document = _search(tmp_path)
 
@@ -202,6 +205,27 @@ def test_artefacts_are_made_again_where_time_was_short_or_elsewhere(
         _search(tmp_path, trials=1, host=host)
 
     assert finished == [None, None, "pi@device"]
+
+
+def test_the_seed_draws_what_pruning_looks_at(
+    tmp_path: Path, finished: list[str | None], monkeypatch: Any
+) -> None:
+    drawn = []
+
+    def prune(job: Any, spec: Any) -> Any:
+        drawn.append(calibration_inputs(job, spec.calibration))
+        return job.graph.content, None, {"accuracy": 0.9}
+
+    monkeypatch.setattr(graph_search, "pruned_file", prune)
+    _search(tmp_path, trials=1)
+
+    with pytest.raises(RunDirectoryError):
+        _search(tmp_path, trials=1, seed=1)
+    for _ in range(2):
+        _search(tmp_path, trials=1, seed=1, force=True)
+
+    assert [np.array_equal(drawn[0], found) for found in drawn] == [True, False, False]
+    assert np.array_equal(*drawn[1:])
 
 
 @pytest.mark.slow

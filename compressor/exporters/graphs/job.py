@@ -57,6 +57,9 @@ class GraphJob(Job):
     UsageError as `ExportJob` does.
     """
 
+    seed = 0
+    """of the draw of training inputs that a pruning looks at"""
+
     def __init__(
         self,
         path: Path,

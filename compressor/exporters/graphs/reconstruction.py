@@ -68,7 +68,7 @@ class Activations:
 def calibration_inputs(job: GraphJob, count: int) -> Inputs:
     """Training examples without labels, or made-up inputs where a range is given for them."""
     if job.data is not None:
-        return TrainingData.of(job.data).training_part(count)[0]
+        return TrainingData.of(job.data).training_part(count, job.seed)[0]
     if job.made.given is None:
         raise UsageError(
             "this criterion looks at what layers compute on examples",
