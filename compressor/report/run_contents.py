@@ -31,7 +31,7 @@ from compressor.runs import (
     read_results,
     sparsity_name,
 )
-from compressor.searching import SEARCH, read_search
+from compressor.searching import SEARCH, TRIAL, read_search
 from deploy import Artifact, ArtifactError, read_artifact
 from deploy.artifact import DESCRIPTION_SUFFIX
 from deploy.text import clean
@@ -156,7 +156,7 @@ def _read_networks(
         try:
             networks.append(read_network(file, title))
         except CompressorError as error:
-            contents.notes.append(f"A model is left out: {error}.")
+            _leave_out(contents, "A model", error, path)
             continue
         if file == first:
             contents.before = networks.pop()
@@ -170,12 +170,18 @@ def _read_graphs(contents: RunContents, files: Sequence[Path]) -> None:
         try:
             networks.append(read_network(file, file.name))
         except CompressorError as error:
-            contents.notes.append(f"A model is left out: {error}.")
+            _leave_out(contents, "A model", error, file.parent)
     networks.sort(key=lambda network: -network.nonzeros)
     if networks:
         contents.before, *others = networks
         names = {kernel.name for kernel in contents.before.kernels}
         contents.after = [one for one in others if {k.name for k in one.kernels} == names]
+
+
+def _leave_out(contents: RunContents, what: str, error: Exception, path: Path) -> None:
+    """Note it, without the place of the run directory `path`: the report may go elsewhere."""
+    reason = CompressorError(str(error).replace(f"{path}/", ""))
+    contents.notes.append(f"{what} is left out: {reason}.")
 
 
 def _model_before(contents: RunContents, path: Path) -> Path | None:
@@ -222,11 +228,13 @@ def _artefacts(
     patterns = ("*.tflite", "*.onnx", "*/*.tflite", "*/*.onnx")
     places = sorted(set(itertools.chain.from_iterable(map(path.glob, patterns))))
     for place in places[:_MOST_ARTEFACTS]:
-        if place.parent.name.startswith(".") or place in graphs:
+        folder = place.parent.name
+        trial = contents.search is not None and folder.startswith(TRIAL)
+        if folder.startswith(".") or trial or place in graphs:
             continue
         try:
             artifact = read_artifact(place)
         except ArtifactError as error:
-            contents.notes.append(f"An artefact is left out: {CompressorError(str(error))}.")
+            _leave_out(contents, "An artefact", error, path)
             continue
         yield FoundArtefact(str(place.relative_to(path)), artifact)

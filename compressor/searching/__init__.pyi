@@ -4,3 +4,4 @@ from .evolution import SCHEMES as SCHEMES, Evolution as Evolution
 from .goal import Goal as Goal
 from .recipe import Recipe as Recipe, read_recipe as read_recipe
 from .session import SEARCH_SUFFIX as SEARCH_SUFFIX, search as search
+from .trials import TRIAL as TRIAL

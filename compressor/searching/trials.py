@@ -20,6 +20,8 @@ from compressor.runs import MODEL, RunDirectory, is_finished, read_record
 from compressor.searching.laboratory import Done, Laboratory, Task, Workers, first_ended
 from compressor.searching.steps import Step
 
+TRIAL = "trial-"
+"""How the name of each trial begins."""
 _RESERVED = 0.18
 """of the time budget, for what follows the trials"""
 
@@ -207,4 +209,4 @@ def _shared(work: Callable[[], Done], side_by_side: int) -> Done:
 def name_of(steps: Sequence[Step]) -> str:
     """The name of the trial that these steps lead to."""
     text = json.dumps([dict(step) for step in steps], sort_keys=True)
-    return f"trial-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    return f"{TRIAL}{hashlib.sha256(text.encode()).hexdigest()[:12]}"

@@ -104,6 +104,7 @@ def test_a_model_or_an_artefact_that_is_damaged_is_left_out_with_a_note(run):
 
     assert "A model is left out: " in text
     assert "An artefact is left out: " in text
+    assert str(run) not in text
     assert "Masks" not in text
 
 

@@ -66,6 +66,17 @@ def test_one_sparsity_may_hold_for_every_layer(reported):
     assert "pruned | every layer 80.00 %" in text
 
 
+def test_files_of_trials_are_no_artefacts(reported, tmp_path):
+    document = search_document()
+    trial = tmp_path / "found" / document["trials"][0]["trial"]
+    trial.mkdir(parents=True)
+    (trial / "model.onnx").write_bytes(b"pruned")
+
+    text, _ = reported(document)
+
+    assert "left out" not in text
+
+
 def test_a_search_that_is_not_finished_is_reported(reported):
     document = search_document() | {"state": "searching", "front": [], "recommended": {}}
 
