@@ -215,15 +215,24 @@ def _recipe(search: Search) -> Iterator[Block]:
             yield Text(f"For {form.short(row['runtime'])}, again: compressor apply {recipe} MODEL")
 
 
+def _sparsities(step: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """What a step prunes, and how much of it."""
+    sparsity = step.get("sparsity", {})
+    if isinstance(sparsity, Mapping):
+        return [(name, f"{form.percent(part)} %") for name, part in sparsity.items()]
+    if "granularity" in step:
+        what = f"{form.short(step['granularity'])}s,"
+        return [(what, f"{form.percent(sparsity)} % of all layers together")]
+    return [("every layer", f"{form.percent(sparsity)} %")]
+
+
 def _steps_table(trial: Mapping[str, Any]) -> Table:
     rows = []
     for number, step in enumerate(trial["steps"], 1):
         kind = _KINDS.get(step["kind"], form.short(step["kind"]))
         shown = [(n, form.count(w)) for n, w in step.get("widths", {}).items()]
-        sparsity = step.get("sparsity", {})
-        by_layer = sparsity if isinstance(sparsity, Mapping) else {"every layer": sparsity}
-        shown += [(n, f"{form.percent(s)} %") for n, s in by_layer.items()]
+        shown += _sparsities(step)
         values = ", ".join(f"{form.short(name)} {value}" for name, value in shown[:40])
         rows.append([str(number), kind, values or form.NOTHING, form.known(step.get("steps"))])
-    note = "Narrowed: the channels that each set of coupled layers keeps; pruned: its zeros."
+    note = "Narrowed: the channels that each set of coupled layers keeps; pruned: what goes."
     return Table(["step", "what", "layers", "training steps"], rows, left=3, note=note)

@@ -12,6 +12,8 @@ from search_documents import search_document
 import compressor
 from compressor.errors import CheckpointError
 
+WHAT = ("channel", "weight")
+
 
 @pytest.fixture
 def reported(tmp_path):
@@ -64,6 +66,18 @@ def test_one_sparsity_may_hold_for_every_layer(reported):
     text, _ = reported(document)
 
     assert "pruned | every layer 80.00 %" in text
+
+
+def test_what_was_pruned_of_all_layers_together_is_said_so(reported):
+    document = search_document()
+    steps = [{"kind": "prune", "granularity": what, "sparsity": 0.125} for what in WHAT]
+    document["trials"][5]["steps"] = steps
+
+    text, _ = reported(document)
+
+    assert "every layer" not in text
+    for what in WHAT:
+        assert f"pruned | {what}s, 12.50 % of all layers together" in text
 
 
 def test_files_of_trials_are_no_artefacts(reported, tmp_path):
