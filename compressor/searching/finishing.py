@@ -268,15 +268,17 @@ def _measured(
 
 
 def _is_unbeaten(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bool:
-    """Whether no other artefact of its runtime is at least as good in everything, and better."""
+    """Whether no other artefact of its runtime is at least as good in everything, and better.
 
-    def values(one: dict[str, Any]) -> tuple[float, float, float]:
-        return one["bytes"], one["latency_ms"], -one["validation_accuracy"]
+    Latencies are measured: those within MAX_SLOWDOWN of each other are as good.
+    """
 
-    own = values(row)
-    return not any(
-        other["runtime"] == row["runtime"]
-        and values(other) != own
-        and all(a <= b for a, b in zip(values(other), own, strict=True))
-        for other in rows
-    )
+    def beats(other: dict[str, Any]) -> bool:
+        if other["latency_ms"] > MAX_SLOWDOWN * row["latency_ms"]:
+            return False
+        smaller = row["bytes"] - other["bytes"]
+        better = other["validation_accuracy"] - row["validation_accuracy"]
+        faster = MAX_SLOWDOWN * other["latency_ms"] < row["latency_ms"]
+        return smaller >= 0 and better >= 0 and (smaller > 0 or better > 0 or faster)
+
+    return not any(other["runtime"] == row["runtime"] and beats(other) for other in rows)

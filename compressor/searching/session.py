@@ -88,12 +88,13 @@ def search(
     than `trial_limit` seconds, by default half of the time budget, fails. Test examples are run
     once, at the end; all is chosen on validation examples.
 
-    The same call goes on where an earlier one was stopped, also with another goal or budget. The
-    result does not depend on that if `trials` are limited, not the time. Returns the document that
-    is written to search.json there (schema: compressor/runs/search.schema.json), whose `met` says
-    whether the recommended artefacts keep to the goal. Raises UsageError, DataError and ModelError
-    for what cannot be searched, CheckFailedError where no artefact could be made at all,
-    MissingRuntimeError for a cluster that is not there or has other versions.
+    The same call goes on where an earlier one was stopped, also with another goal or budget. Trials
+    and recommendation do not depend on that if `trials` are limited, not the time, and no measured
+    latency decides. Returns the document that is written to search.json there (schema:
+    compressor/runs/search.schema.json), whose `met` says whether the recommended artefacts keep to
+    the goal. Raises UsageError, DataError and ModelError for what cannot be searched,
+    CheckFailedError where no artefact could be made at all, MissingRuntimeError for a cluster that
+    is not there or has other versions.
     """
     goal, evolution = goal or Goal(), evolution or Evolution()
     listener = listener or SilentListener()

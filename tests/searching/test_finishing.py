@@ -185,6 +185,17 @@ def test_the_dense_model_competes_with_what_was_not_retrained(finish):
     assert _recommended(cut) == "trial-0-onnxruntime-none.onnx" and cut["cut"]
 
 
+def test_a_latency_that_differs_by_noise_keeps_nothing_on_the_front(finish):
+    larger, slower = ("none", 1000, 0.96, 0.98), ("float16", 1000, 0.96, 1.1)
+    best = ("int8", 300, 0.97, 1.0)
+    goal = Goal("latency", runtimes=RUNTIME)
+
+    found = finish(goal, [larger], [best], [best], [slower], dense=[NONE])
+
+    rows = [row for row in found["front"] if row["file"] != _recommended(found)]
+    assert {row["file"] for row in rows} == {f"trial-{n}-onnxruntime-int8.onnx" for n in (1, 2)}
+
+
 def test_variants_are_held_against_the_goal(finish):
     finish(Goal(runtimes=RUNTIME), [NONE], dense=[NONE])
 

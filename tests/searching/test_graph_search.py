@@ -19,7 +19,7 @@ from onnx_styles import write_style
 import compressor as library
 from compressor.errors import RunDirectoryError
 from compressor.exporters.graphs.reconstruction import calibration_inputs
-from compressor.searching import base, graph_search
+from compressor.searching import base, finishing, graph_search
 
 FORMATS = ("onnx", "tflite")
 
@@ -229,6 +229,32 @@ def test_the_seed_draws_what_pruning_looks_at(
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_test_labels_choose_nothing(tmp_path: Path, monkeypatch: Any) -> None:
+    def times(contents: Any, runtime: str, rounds: int) -> np.ndarray:
+        return np.full((rounds, len(contents)), [float(len(content)) for content in contents])
+
+    monkeypatch.setattr(finishing, "median_latencies", times)
+    source = dense_onnx(tmp_path / "found.onnx")
+    given = dict(np.load(_data(tmp_path / "data.npz", source)))
+    for part in ("y_train", "y_test"):
+        given[part] = np.random.default_rng(1).integers(0, 5, len(given[part]))
+    documents = []
+    for name in ("given", "swapped"):
+        np.savez(tmp_path / "data.npz", **given)
+        data = library.load_dataset(tmp_path / "data.npz")
+        goal = library.Goal(min_accuracy=0.05)
+        documents.append(library.search(source, data, goal, tmp_path / name, trials=2))
+        given["y_test"] = (given["y_test"] + 1) % 5
+
+    first, second = documents
+    assert first["recommended"] == second["recommended"]
+    tried = [[trial["validation_accuracy"] for trial in found["trials"]] for found in documents]
+    assert tried[0] == tried[1]
+    accuracies = [[row["accuracy"] for row in found["front"]] for found in documents]
+    assert accuracies[0] != accuracies[1]
+
+
 def test_images_of_one_channel(tmp_path: Path) -> None:
     source = gray_onnx(tmp_path / "found.onnx")
     generator = np.random.default_rng(0)
