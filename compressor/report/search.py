@@ -40,7 +40,7 @@ def search_text(document: Mapping[str, Any]) -> str:
             if row["runtime"] == runtime
         ]
         whole = [
-            "  the model, dense in float32",
+            "  the model, dense",
             count(dense["nonzeros"]),
             "none",
             count(plain["bytes"]),

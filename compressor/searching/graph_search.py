@@ -55,8 +55,10 @@ def search_graph(
         raise ModelError("the weights are integers, which are not pruned", value=value)
     mine = tuple(name for name in goal.runtimes if find(name).format == graph.format)
     if not mine:
+        others = " and ".join(f".{kind}" for kind in {find(name).format for name in goal.runtimes})
+        hint = f"that reads {others}: leave --format and --device out, or give such a file"
         value = ", ".join(goal.runtimes)
-        raise UsageError(f"a .{graph.format} file stays one", value=value)
+        raise UsageError(f"a .{graph.format} file stays one", value=value, hint=hint)
     how = dataclasses.replace(how, goal=dataclasses.replace(goal, runtimes=mine))
     check_runtimes(how.goal, how.host)
     part = TrainingData.of(data, validation)

@@ -83,6 +83,7 @@ def test_what_has_no_effect_or_no_data_is_refused(tmp_path: Path) -> None:
     assert "give --data" in compressor(*plain).refusal(after_stages=True)
     for more, reason in (
         (("--format", "tflite"), "a .onnx file stays one"),
+        (("--format", "tflite"), "litert; that reads .tflite: leave --format and --device out"),
         (("--max-steps", 5), "--max-steps has no effect"),
         (("--de-scale", 0.5), "--de-scale has no effect"),
         (("--de-population", 5, "--workers", 2), "--workers, --de-population have no effect"),
@@ -229,7 +230,6 @@ def test_the_seed_draws_what_pruning_looks_at(
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_test_labels_choose_nothing(tmp_path: Path, monkeypatch: Any) -> None:
     def times(contents: Any, runtime: str, rounds: int) -> np.ndarray:
         return np.full((rounds, len(contents)), [float(len(content)) for content in contents])
@@ -255,6 +255,7 @@ def test_test_labels_choose_nothing(tmp_path: Path, monkeypatch: Any) -> None:
     assert accuracies[0] != accuracies[1]
 
 
+@pytest.mark.slow
 def test_images_of_one_channel(tmp_path: Path) -> None:
     source = gray_onnx(tmp_path / "found.onnx")
     generator = np.random.default_rng(0)
