@@ -185,6 +185,8 @@ def _graph_text(record: dict[str, Any]) -> str:
             what = f"{row['units_kept']} of {row['units']} units kept"
         lines.append(f"{row['layer']}: {shape}, {what}{error}")
         lines += [f"  {how['note']}"] if "note" in how else []
+        if "not_refit" in how:
+            lines.append(f"  nothing makes up for its units in {', '.join(how['not_refit'])}")
     found = record["comparison"]
     accuracy = "accuracy not measured"
     if found["accuracy"] is not None:

@@ -165,6 +165,28 @@ def test_images_of_one_channel_in_tflite(
     assert [row["units_kept"] for row in record["layers"]] == [4]
 
 
+def test_units_that_nothing_makes_up_for_are_named(tmp_path: Path) -> None:
+    source, target = tmp_path / "found.onnx", tmp_path / "pruned.onnx"
+    arrays = {"a": weights(8, 3, 3), "b": weights(8, 8, 3), "w": weights(5, 8 * 8)}
+    nodes = [
+        node("Conv", ["x", "a"], ["a1"]),
+        node("Relu", ["a1"], ["a2"]),
+        node("Conv", ["a2", "b"], ["b1"]),
+        node("Flatten", ["b1"], ["flat"]),
+        node("Gemm", ["flat", "w"], ["y"], transB=1),
+    ]
+    onnx.save(onnx_model(nodes, arrays, {"x": ["N", 3, 12]}, {"y": ["N", 5]}), source)
+
+    said = compressor(
+        *("prune", source, "--no-retrain", "--granularity", "channel", "--sparsity", 0.5),
+        *("--criterion", "reconstruct", "--calibration", 64, "--input-range", "0,1", "-o", target),
+    )
+
+    assert said.code == 0, said.stderr
+    assert "a: 8x3x3, 4 of 8 units kept\n  nothing makes up for its units in b\n" in said.stdout
+    assert said.stdout.count("nothing makes up") == 1  # w is refit
+
+
 def test_layers_that_must_stay_whole_are_named(tmp_path: Path) -> None:
     source = write_style(tmp_path / "found.onnx", "attention")
     with pytest.raises(ModelError, match="its units go into MatMul"):

@@ -27,6 +27,7 @@ from compressor.pruning.reconstruction import error_of, with_decided
 from compressor.pruning.reconstruction_channels import Consumer, removal_costs
 from compressor.pruning.reconstruction_inputs import most_rows
 from compressor.pruning.reconstruction_solver import LayerProblem, solve
+from compressor.shrinking import VariableAxis
 
 _MOST_VALUES = 2**26
 """of what enters a layer, held at once"""
@@ -238,10 +239,12 @@ def remove_channels(
     """Choose channels by what their absence costs the kernels that take them, and refit these.
 
     Set after set in the order of the graph, so that the channels which those before it still serve
-    well stay; or all `at_once`, for one threshold. Returns a report of each kernel that was refit.
+    well stay; or all `at_once`, for one threshold. Returns a report of each kernel that was refit,
+    and of each whose units are taken by kernels that could not be: `not_refit` names these.
     """
     judged: dict[str, np.ndarray] = {}
     reports: dict[str, dict[str, Any]] = {}
+    unfit: dict[str, list[str]] = {}
     first, sets = 0, len(plan.sets)
     for last in [sets] if at_once else range(1, sets + 1):
         for part in plan.sets[first:last]:
@@ -256,23 +259,29 @@ def remove_channels(
         now = plan.sets[first:last]
         masks, _ = choose(dataclasses.replace(plan, sets=plan.sets[:last]), judged)
         gone = np.concatenate([part.gone for part in now])
-        taken = {
-            axis.layer
-            for axis in plan.map.axes
-            if axis.role == "consumer" and np.isin(axis.channels, gone).any()
-        }
+        taken = {axis.layer for axis in plan.map.axes if _takes(axis, gone)}
         for name in work.order(taken):
             mask = masks[name]
             _, reports[name] = work.prune(name, lambda *_, mask=mask: mask, mask)
+        for part in now:
+            takers = {axis.layer for axis in plan.map.axes if _takes(axis, part.channels)}
+            unseen = sorted(n for n in takers if reports.get(n, {}).get("note") == _UNSEEN)
+            unfit |= dict.fromkeys(part.layers, unseen) if unseen else {}
         first = last
+    for name, unseen in unfit.items():
+        reports.setdefault(name, {})["not_refit"] = unseen
     return reports
+
+
+def _takes(axis: VariableAxis, channels: np.ndarray) -> bool:
+    return axis.role == "consumer" and bool(np.isin(axis.channels, channels).any())
 
 
 def _consumers(
     work: GraphReconstruction, plan: ChannelPlan, channels: np.ndarray
 ) -> Iterator[Consumer]:
     for axis in plan.map.axes:
-        taken = axis.role == "consumer" and np.isin(axis.channels, channels).any()
+        taken = _takes(axis, channels)
         problem = work.problem(axis.layer, lambda scores, _: scores > 0) if taken else None
         if problem is None or len(problem.weights) > 1:
             continue
