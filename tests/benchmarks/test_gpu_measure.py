@@ -232,6 +232,7 @@ def test_parts_to_rows_in_one_command_which_goes_on_after_an_interruption(
     assert versions == {"9.9.9"} and run["machine"]["packages"]["onnxruntime-gpu"] == "9.9.9"
 
 
+@pytest.mark.slow
 def test_the_path_of_a_gpu_without_one(tmp_path) -> None:
     names = ("dense, float32", "90 %, float32", "dense, int8")
     for name in names:

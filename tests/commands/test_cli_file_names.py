@@ -28,6 +28,7 @@ def digits(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", [C, C_AS_ASCII])
 def test_an_artefact_is_measured(digits: Path, before: tuple[str, ...]) -> None:
     quick = ("--rounds", 1, "--round-seconds", 0.01, "--starts", 1)

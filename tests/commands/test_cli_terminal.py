@@ -111,6 +111,7 @@ def test_ctrl_c_while_tensorflow_is_imported(
     assert not list(tmp_path.rglob("step_1"))
 
 
+@pytest.mark.slow
 @pytest.mark.race
 def test_ctrl_c_in_a_training_then_the_same_command(words: list[str], tmp_path: Path) -> None:
     run = tmp_path / "run"

@@ -67,6 +67,7 @@ def test_a_directory_is_bounded_before_it_is_read(read, wide, said) -> None:
     assert peak < MIB
 
 
+@pytest.mark.slow
 def test_what_a_directory_may_have_costs_little_memory() -> None:
     content = endless(MOST_DIRECTORY // 47)
     message, peak = peak_of(lambda: refusal(opened, content))

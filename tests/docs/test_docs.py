@@ -31,7 +31,12 @@ OTHERS = [page for page in PAGES if page not in RUN and "```python" in page.read
 """Other pages with code."""
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=name_of)
-each_page_that_runs = pytest.mark.parametrize("page", RUN, ids=name_of)
+LONG = ROOT / "docs" / "quickstart.md"
+each_page_that_runs = pytest.mark.parametrize(
+    "page",
+    [pytest.param(page, marks=pytest.mark.slow) if page == LONG else page for page in RUN],
+    ids=name_of,
+)
 
 
 @each_page

@@ -115,6 +115,7 @@ def test_the_next_export_does_only_what_failed_again(
     assert step_times(run) == after
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_no_failed_export(undisturbed: Any, tmp_path: Path, exports: Any) -> None:
     run = undisturbed.copy(tmp_path)
     exports["onnx", "float32"] = StorageError("the disk is full", value=run)

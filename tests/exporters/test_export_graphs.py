@@ -66,6 +66,7 @@ def test_weights_are_quantised(kind: str, quantize: str, tmp_path: Path) -> None
     assert record["verdict"]["passed"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_activations_are_quantised_with_calibration_data(kind: str, tmp_path: Path) -> None:
     source = WRITERS[kind](tmp_path / f"found.{kind}", hidden=256)

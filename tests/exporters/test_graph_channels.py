@@ -85,6 +85,7 @@ def test_half_of_the_units_go(kind: str, tmp_path: Path) -> None:
     assert "32 of 64 units kept" in said.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_what_is_left_makes_up_for_them(kind: str, tmp_path: Path) -> None:
     source, target = WRITERS[kind](tmp_path / f"found.{kind}"), tmp_path / f"pruned.{kind}"
@@ -206,6 +207,7 @@ def test_one_threshold_for_all(tmp_path: Path) -> None:
     assert kept["b"] == kept["a"] == kept["g"] / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_weights_are_shared_out_by_what_they_cost(kind: str, tmp_path: Path) -> None:
     source, target = WRITERS[kind](tmp_path / f"found.{kind}"), tmp_path / f"pruned.{kind}"

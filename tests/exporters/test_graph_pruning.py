@@ -147,6 +147,7 @@ def test_convolutions_are_seen_into(style: str, tmp_path: Path) -> None:
     assert any(report["error"] < 0.7 * report["magnitude_error"] for report in reports)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_seen_into_goes_by_magnitude(tmp_path: Path) -> None:
     source = write_style(tmp_path / "found.onnx", "GRU")
     spec = library.PruningSpec(0.5, criterion="reconstruct", calibration=64)

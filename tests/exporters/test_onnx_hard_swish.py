@@ -41,6 +41,7 @@ def written(folder: Path, net: Any, quantize: Any, pictures: np.ndarray) -> Path
     return path
 
 
+@pytest.mark.slow
 def test_hard_swish_and_hard_sigmoid_are_one_operator_each(net, pictures, tmp_path):
     path = written(tmp_path, net, "none", pictures)
     kinds = [node.op_type for node in onnx.load(path).graph.node]

@@ -127,6 +127,7 @@ def test_a_wrong_second_output_is_noticed(tmp_path: Path, monkeypatch: Any) -> N
         library.export(source, tmp_path / "small.onnx", quantize="float16")
 
 
+@pytest.mark.slow
 def test_a_bundle_answers_with_the_scores(tmp_path: Path, data: Path) -> None:
     source, bundle = _onnx(tmp_path / "found.onnx"), tmp_path / "found.bundle"
 

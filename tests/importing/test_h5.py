@@ -396,6 +396,7 @@ def test_configurations_that_ask_for_too_much(
     assert said in rejected(ModelError, load_model, path)
 
 
+@pytest.mark.slow
 def test_deep_and_endless_configurations(tmp_path: Path, rejected: Any) -> None:
     nested: Any = {"class_name": "Dense", "config": {"name": "d"}}
     for _ in range(200):

@@ -115,6 +115,7 @@ needs_tf_keras = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_tf_keras
 def test_tf_keras_proves_it(old: Path, tmp_path: Path) -> None:
     outcome = command("import", old, "-o", tmp_path / "new.keras", "--json")

@@ -89,6 +89,7 @@ def test_outputs_change_far_less_than_by_magnitude(every_kind, pictures, granula
     )
 
 
+@pytest.mark.slow
 def test_channels_go_whole_and_the_next_layer_makes_up_for_them(every_kind, pictures):
     options = {"granularity": "channel", "layers": ("line", "dense"), "sparsity": 0.5}
     found = prune(every_kind, pictures, **options)

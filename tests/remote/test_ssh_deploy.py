@@ -124,6 +124,7 @@ def test_the_previous_version_is_kept_for_a_rollback_and_older_ones_go(device, v
     )
 
 
+@pytest.mark.slow
 def test_an_old_signed_version_is_not_put_back(device, artefacts, tmp_path) -> None:
     new, old = tmp_path / "new.bundle", tmp_path / "old.bundle"
     for path, counter in ((new, 7), (old, 6)):

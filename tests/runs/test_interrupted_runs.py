@@ -20,6 +20,7 @@ def _work(folder: Path) -> dict[str, Any]:
     return {"accuracy": 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("again", "step"), [(None, 13), (2, 23)])
 def test_a_step_is_finished_or_absent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: int | None, step: int

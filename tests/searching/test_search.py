@@ -114,6 +114,7 @@ def test_what_was_pruned_is_exactly_zero(searched):
         assert zeros >= wanted[name] - 1 / kernel.numpy().size
 
 
+@pytest.mark.slow
 def test_the_recipe_makes_the_same_file_again(searched, dense, tiny_data, tmp_path):
     folder, found = searched
     file = found["recommended"]["onnxruntime"]
@@ -126,6 +127,7 @@ def test_the_recipe_makes_the_same_file_again(searched, dense, tiny_data, tmp_pa
     assert not any("differs" in note for note in done["notes"])
 
 
+@pytest.mark.slow
 def test_a_recipe_says_where_it_is_applied_to_another_model(
     searched, dense, keras, tiny_data, tmp_path
 ):

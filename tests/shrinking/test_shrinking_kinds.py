@@ -109,6 +109,7 @@ def test_a_dense_layer_in_other_clothes(keras, seeded, liven, kill, shrunk_alike
     assert [tuple(v.shape) for v in result.model.get_layer("two").variables] == [(4, 6), (6,)]
 
 
+@pytest.mark.slow
 def test_a_convolution_at_every_step(keras, seeded, liven, kill, shrunk_alike) -> None:
     layers = keras.layers
     frames = keras.Input((3, 6, 6, 1))

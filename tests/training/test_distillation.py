@@ -141,6 +141,7 @@ def test_probabilities_and_single_scores_become_logits(net):
     np.testing.assert_array_equal(targets, [[3, 2.0, -1.0, 0.5, 0.0]])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("units", "activation", "loss"),
     [

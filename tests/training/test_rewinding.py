@@ -72,6 +72,7 @@ def test_a_retraining_longer_than_the_training_goes_on_learning(small_net, tiny_
     assert sum(rate > 0 for rate in rates) >= 18
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["one-shot", "gradual"])
 def test_the_saved_model_loads_in_stock_keras(keras, small_net, tiny_data, tmp_path, schedule):
     options = TrainingOptions(steps=10, batch_size=16, learning_rate=0.01, rewind=40)

@@ -111,6 +111,7 @@ def test_the_description_says_what_the_library_is(exported: Any) -> None:
     assert "8-bit gaps" in encodings and all(tensor.bytes > 0 for tensor in artifact.tensors)
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("quantize", ["int8", "none"])
 def test_a_tflite_file_becomes_the_code_that_its_model_becomes(

@@ -134,6 +134,7 @@ def test_the_command(files):
     assert lines[-1].startswith("bytes of the file: ")
 
 
+@pytest.mark.slow
 def test_the_tables_of_the_paper_s_cnn_are_not_wide(tmp_path):
     model = paper_cnn()
     model.save(tmp_path / "a.keras")
