@@ -161,7 +161,8 @@ def _axes(node: Any, position: int, values: np.ndarray) -> KernelAxes | None:
         turned = graphs.attribute(node, "transB", 0)
         return KernelAxes((1,), (0,)) if turned else KernelAxes((0,), (1,))
     if kind == "Conv" and position == 1:
-        return _NO_AXES if values.shape[1] == 1 else KernelAxes((1,), (0,))
+        each_alone = values.shape[1] == 1 and graphs.attribute(node, "group", 1) > 1
+        return _NO_AXES if each_alone else KernelAxes((1,), (0,))
     if kind == "ConvTranspose" and position == 1:
         return KernelAxes((0,), (1,))
     if kind in ("LSTM", "GRU", "RNN") and position in (1, 2):
