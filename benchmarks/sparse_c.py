@@ -22,6 +22,7 @@ from typing import Any
 import compressor
 from benchmarks._record import save
 from compressor.errors import CompressorError
+from compressor.exporters.c.compiling import FLAGS
 from compressor.report.formatting import text_table
 from compressor.runtimes import c_compiler
 
@@ -42,7 +43,7 @@ def compiled(library: Path, march: str, folder: Path) -> Path:
     folder.mkdir()
     made, stem = folder / library.name, library.stem
     sources = [str(library.with_name(f"{stem}{end}.c")) for end in ("", "_library")]
-    flags = ("-std=c99", "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-DONE_LEVEL")
+    flags = (*FLAGS, "-DONE_LEVEL")
     compiler = c_compiler() or "cc"
     subprocess.run([compiler, *flags, f"-march={march}", "-o", made, *sources], check=True)
     described = json.loads(library.with_name(f"{library.name}.json").read_text())

@@ -31,9 +31,10 @@ from compressor.exporters.c.network import (
 class Drawing:
     """A network that grows by one random layer at a time."""
 
-    def __init__(self, seed: int, *, positive: bool = False) -> None:
+    def __init__(self, seed: int, *, positive: bool = False, most_stride: int = 3) -> None:
         """Where it is `positive`, no map holds a value below its zero."""
         self.random, self.positive = np.random.default_rng(seed), positive
+        self.most_stride = most_stride
         height, width, channels = (int(self.random.integers(1, most)) for most in (15, 15, 4))
         self.tensors = [Tensor("input", (height, width, channels), 0.05, self.zero())]
         self.layers: list[Layer] = []
@@ -75,7 +76,7 @@ class Drawing:
         groups = int(self.random.choice([1, channels]))
         filters = groups * self.between(1, 7 if groups == 1 else 2)
         dilation = (self.between(1, 2), self.between(1, 2))
-        stride = (self.between(1, 3), self.between(1, 3))
+        stride = (self.between(1, self.most_stride), self.between(1, self.most_stride))
         rows, columns = self.between(1, 4), self.between(1, 4)
         spans = ((rows - 1) * dilation[0] + 1, (columns - 1) * dilation[1] + 1)
         before = tuple(self.between(0, span - 1) for span in spans)
@@ -240,9 +241,9 @@ def drawn_network(seed: int) -> Network:
     return drawing.network()
 
 
-def packable_network(seed: int) -> Network:
+def packable_network(seed: int, most_stride: int = 3) -> Network:
     """Convolutions and poolings of 2 x 2 whose maps hold nothing below zero."""
-    drawing = Drawing(seed, positive=True)
+    drawing = Drawing(seed, positive=True, most_stride=most_stride)
     drawing.tensors[0] = dataclasses.replace(drawing.tensors[0], shape=(16, 13, 1 + seed % 3))
     for kind in ("convolution", "pooling", "convolution", "pooling", "convolution", "dense"):
         getattr(drawing, kind)()

@@ -4,7 +4,7 @@ That with the fewest instructions, by the constants below, where a byte counts a
 them: for the size 1,000, so that a code which saves next to nothing does not make a layer several
 times slower; for the latency 20, so that flash which buys next to nothing is not spent. The bytes
 of the code that decodes are included. Hosts decode nothing: there bytes are cheap, and registers
-hold many columns.
+hold many columns, or weights.
 """
 
 from __future__ import annotations
@@ -12,25 +12,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compressor.exporters.c.coding import FIXED, HUFFMAN
-from compressor.exporters.c.weights import CodedWeights, DenseWeights, Stored
+from compressor.exporters.c.weights import CodedWeights, DenseWeights, Listed, Stored
 
-BYTE = {"size": 1000, "latency": 20}
-"""instructions that a byte counts as much as"""
+BYTE = {"size": 1000, "latency": 20, "host": 0.5}
+"""instructions that a byte counts as much as; for the latency on hosts next to nothing"""
 TAP, SHARED_TAP = 5, 4
 """instructions of a weight of a convolution with an offset of its own, and without"""
 UNIT_TAP, DENSE_TAP = 7, 5
 """instructions of a weight of a fully connected layer: sparse, and dense"""
+LISTED_TAP, VECTOR_TAP = 5, 0.5
+"""the same where lists number the inputs, and where registers hold many weights of a dense one"""
 DECODED, WORD_BIT = 20, 7
 """instructions to decode a weight, and for each bit of its Huffman code"""
 DECODER = {(): 0, (FIXED,): 250, (HUFFMAN,): 300}
 """bytes of the code that decodes"""
 
 
-def instructions(stored: Stored, passes: int, columns: float, decodings: int) -> float:
+def instructions(
+    stored: Stored, passes: int, columns: float, decodings: int, *, vectors: bool = False
+) -> float:
     """Of a run: each weight is multiplied `passes` times, with `columns` instructions each time for
-    the columns, and decoded `decodings` times."""
+    the columns, and decoded `decodings` times. `vectors`: registers hold many weights."""
     convolution = columns > 0
-    if isinstance(stored, DenseWeights):
+    if isinstance(stored, Listed):
+        each: float = LISTED_TAP
+    elif vectors and isinstance(stored, DenseWeights) and not convolution:
+        each = VECTOR_TAP
+    elif isinstance(stored, DenseWeights):
         each = (SHARED_TAP if convolution else DENSE_TAP) + columns
     else:
         each = (TAP if convolution else UNIT_TAP) + columns

@@ -7,7 +7,7 @@ from compressor.exporters.c.emission import Source
 from compressor.foundation import temporary_folder
 from compressor.runtimes import c_compiler, run_compiler
 
-FLAGS = ("-std=c99", "-O3", "-fPIC", "-shared", "-fvisibility=hidden")
+FLAGS = ("-std=c99", "-O3", "-fno-trapping-math", "-fPIC", "-shared", "-fvisibility=hidden")
 
 
 def compile_library(source: Source) -> bytes:

@@ -13,7 +13,7 @@ from compressor.exporters.c import stages, text, weighted
 from compressor.exporters.c.layout import lay_out
 from compressor.exporters.c.narrowing import pool_first
 from compressor.exporters.c.network import Constant, Network, Tensor
-from compressor.exporters.c.plan import ALIGNMENT, LANES, ROW_WISE, Plan, make_plan
+from compressor.exporters.c.plan import ALIGNMENT, LANES, Plan, make_plan
 from compressor.exporters.c.stack import frame_of, stack_of
 from compressor.exporters.c.written import Row, Written
 
@@ -102,11 +102,11 @@ def _code(name: str, written: Written, given: Tensor, made: Tensor) -> str:
         if isinstance(layer, Constant):
             continue
         call, height = written.name(number), laid.tensors[layer.output].shape[0]
-        if isinstance(layer, ROW_WISE):
+        if written.plan.by_row(number):
             calls.append(f"    for (y = 0; y < {height}; y++)\n        {call}(&run, y);")
         else:
             calls.append(f"    {call}(&run);")
-    by_row = any(isinstance(laid.layers[number], ROW_WISE) for number in written.plan.steps)
+    by_row = any(written.plan.by_row(number) for number in written.plan.steps)
     counters = 2 * written.plan.state
     return text.template(
         "code.c.in",

@@ -25,6 +25,13 @@ def kernel_and_fields(
     layer: Convolution, written: Written, number: int, walk: Walk, width: int
 ) -> tuple[str, dict[str, object]]:
     """The name of the kernel, which is added, and the fields of its structure for this layer."""
+    fields = scale_fields(layer, written, number)
+    return _kernel(layer, written, walk, fields, lanes_of(layer, width, written.target)), fields
+
+
+def scale_fields(layer: Convolution, written: Written, number: int) -> dict[str, object]:
+    """The arrays of the scales of a packed convolution, which are added, and the fields that name
+    them; bounds only where they are not 7 bits from zero on."""
     name, rescale = written.name(number), layer.rescale
     least = np.array([least_sum(weights) for weights in layer.kernel])
     half = np.int64(1) << (rescale.shift - 1)
@@ -39,7 +46,15 @@ def kernel_and_fields(
     bounds = rescale.zero, rescale.low - rescale.zero, rescale.high - rescale.zero
     if bounds != _SEVEN_BITS:
         fields |= dict(zip(_BOUNDS, bounds, strict=True))
-    return _kernel(layer, written, walk, fields, lanes_of(layer, width, written.target)), fields
+    return fields
+
+
+def bound_values(seven: bool) -> dict[str, Any]:
+    """Of kernels, where outputs may have 7 bits only: literals then, else fields."""
+    return {
+        key: bound if seven else f"c->{key}"
+        for key, bound in zip(_BOUNDS, _SEVEN_BITS, strict=True)
+    }
 
 
 def _kernel(
@@ -51,10 +66,7 @@ def _kernel(
     if name in written.kernels:
         return name
     values = walk.values | {"space": "uint8_t *space, " * bool(walk.space)}
-    values |= {
-        key: bound if seven else f"c->{key}"
-        for key, bound in zip(_BOUNDS, _SEVEN_BITS, strict=True)
-    }
+    values |= bound_values(seven)
     bounds = "" if seven else "    int16_t zero, least, most; /* the bounds without the zero */\n"
     values["spec"] = text.kernel(
         "packed_spec.c", name=name, members=values["members"], bounds=bounds

@@ -27,8 +27,15 @@ from compressor.exporters.c.network import (
     Sum,
     Transposed,
 )
+from compressor.exporters.c.planes import Planes, direct_in, placed, planes_in
 from compressor.exporters.c.ring import Ring
-from compressor.exporters.c.weights import CodedWeights, Stored, convolution_forms, dense_forms
+from compressor.exporters.c.weights import (
+    CodedWeights,
+    Stored,
+    convolution_forms,
+    dense_forms,
+    listed,
+)
 
 ALIGNMENT = 8
 LANES = {"portable": 8, "cortex-m0": 4, "cortex-m4": 4, "host": 8}
@@ -73,8 +80,12 @@ class Plan:
     """map -> rows of it that are held"""
     maps: dict[int, Block]
     rings: dict[int, Block]
-    """position of a convolution -> its ring"""
+    """position of a convolution -> its ring, or its planes"""
     shapes: dict[int, Ring]
+    planes: dict[int, Planes]
+    """position of a convolution that has a map in planes in place of a ring"""
+    direct: dict[int, int]
+    """map that is written into the planes of its reader only -> position of that"""
     stored: dict[int, Stored]
     """position of a layer with weights -> how they are stored; but for transposed convolutions"""
     spaces: dict[int, Block]
@@ -94,6 +105,10 @@ class Plan:
         source = self.laid.place(layer.inputs[0])
         return self.laid.tensors[source].shape[0] if source in self.streamed else 1
 
+    def by_row(self, number: int) -> bool:
+        """Whether a layer computes one row of its output after the other."""
+        return isinstance(self.laid.layers[number], ROW_WISE) and number not in self.planes
+
     @property
     def makers(self) -> dict[int, int]:
         return {layer.output: number for number, layer in enumerate(self.laid.layers)}
@@ -106,6 +121,7 @@ def make_plan(laid: LaidOut, target: str, optimize: str) -> Plan:
         for source in layer.inputs:
             uses.setdefault(laid.place(source), []).append(number)
     makers = {layer.output: number for number, layer in enumerate(laid.layers)}
+    planes = planes_in(laid) if target in VECTORS else {}
     streamed: set[int] = set()
     nested: dict[int, int] = {}
     for output, number in makers.items():
@@ -115,15 +131,20 @@ def make_plan(laid: LaidOut, target: str, optimize: str) -> Plan:
         )
         # Each asks the one before for a row: the depth of calls, and so the stack, is bounded.
         deep = nested[output] >= DEEPEST
-        if not deep and _streams(laid, output, layer, uses.get(output, [])):
+        held = deep or number in planes
+        if not held and _streams(laid, output, layer, uses.get(output, []), target):
             streamed.add(output)
     steps = [
         number
         for number, layer in enumerate(laid.layers)
         if layer.output not in streamed and not isinstance(layer, Constant)
     ]
-    plan = Plan(laid, steps, streamed, {}, {}, {}, {}, {}, {}, {}, {}, {})
+    plan = Plan(
+        laid, steps, streamed, {}, {}, {}, {}, planes, direct_in(laid, planes), {}, {}, {}, {}, {}
+    )
     for number, layer in enumerate(laid.layers):
+        if number in planes:
+            continue
         if isinstance(layer, Convolution):
             plan.shapes[number] = ring_of(laid, layer, target)
         if isinstance(layer, Convolution | Pooling):
@@ -142,10 +163,13 @@ def make_plan(laid: LaidOut, target: str, optimize: str) -> Plan:
 
 def _stored(plan: Plan, target: str, optimize: str) -> dict[int, Stored]:
     laid = plan.laid
-    codes = () if target in VECTORS else (FIXED, HUFFMAN)
+    hosts = target in VECTORS
+    codes = () if hosts else (FIXED, HUFFMAN)
     forms: dict[int, list[tuple[Stored, float]]] = {}
     for number, layer in enumerate(laid.layers):
-        if isinstance(layer, Convolution):
+        if number in plan.planes and isinstance(layer, Convolution):
+            forms[number] = [(placed(layer, plan.planes[number]), 0.0)]
+        elif isinstance(layer, Convolution):
             height, width, _ = laid.tensors[layer.output].shape
             wide = layer.pooled * width
             lanes = lanes_of(layer, wide, target)
@@ -159,11 +183,14 @@ def _stored(plan: Plan, target: str, optimize: str) -> dict[int, Stored]:
             ]
         elif isinstance(layer, Dense):
             found = dense_forms(layer, plan.rows_of(layer), codes)
-            forms[number] = [(one, choosing.instructions(one, 1, 0, 1)) for one in found]
-    return choosing.choose(forms, optimize)
+            found += listed(layer) if hosts else []
+            forms[number] = [
+                (one, choosing.instructions(one, 1, 0, 1, vectors=hosts)) for one in found
+            ]
+    return choosing.choose(forms, "host" if hosts and optimize == "latency" else optimize)
 
 
-def _streams(laid: LaidOut, output: int, maker: Layer, uses: list[int]) -> bool:
+def _streams(laid: LaidOut, output: int, maker: Layer, uses: list[int], target: str) -> bool:
     """Whether a map is made and read row by row, by one layer."""
     shape = laid.tensors[output].shape
     if output == laid.output or len(uses) != 1 or not isinstance(maker, ROW_WISE):
@@ -171,6 +198,8 @@ def _streams(laid: LaidOut, output: int, maker: Layer, uses: list[int]) -> bool:
     reader = laid.layers[uses[0]]
     if isinstance(reader, Dense):  # which adds to all its sums what a row is worth
         rest = laid.tensors[output].size * (shape[0] - 1) // shape[0]
+        if target in VECTORS:
+            return False  # a unit at once is faster
         return shape[0] > 1 and _SUM_BYTES * len(reader.kernel) < rest
     if not isinstance(reader, _PULLING) or output not in reader.inputs:
         return False  # also where it is read in another shape
@@ -237,7 +266,8 @@ def _place(plan: Plan, uses: dict[int, list[int]], makers: dict[int, int]) -> No
     for step, number in enumerate(plan.steps):
         enter(number, step)
     for output, number in makers.items():
-        if output == laid.output or isinstance(laid.layers[number], Constant):
+        held = isinstance(laid.layers[number], Constant) or output in plan.direct
+        if output == laid.output or held:
             continue
         height, width, channels = laid.tensors[output].shape
         size = min(plan.depths[output], height) * width * channels
@@ -252,6 +282,10 @@ def _place(plan: Plan, uses: dict[int, list[int]], makers: dict[int, int]) -> No
         plan.maps[output] = Block(size, first + late, last)
     for number, ring in plan.shapes.items():
         plan.rings[number] = Block(ring.bytes, 2 * step_of[number], 2 * step_of[number])
+    for number, planes in plan.planes.items():
+        source = laid.layers[number].inputs[0]
+        first = makers[source] if source in plan.direct else number
+        plan.rings[number] = Block(planes.bytes, 2 * step_of[first], 2 * step_of[number])
     for number, stored in plan.stored.items():
         layer, first = laid.layers[number], 2 * step_of[number]
         if isinstance(stored, CodedWeights) and stored.space:

@@ -8,7 +8,7 @@ from compressor.exporters.c import text
 from compressor.exporters.c.network import Dense
 from compressor.exporters.c.plan import Plan
 from compressor.exporters.c.walking import code_fields, first_weight
-from compressor.exporters.c.weights import CodedWeights, DenseWeights, Gaps, Stored
+from compressor.exporters.c.weights import CodedWeights, DenseWeights, Gaps, Listed, Stored
 from compressor.exporters.c.written import Written, limits
 
 _AT_ONCE = 16
@@ -24,7 +24,12 @@ def write_dense(layer: Dense, written: Written, number: int) -> None:
     stored = plan.stored[number]
     _scales(layer, written, number)
     declared, multiply = _multiplied(stored, written, name)
-    call = f"multiply_{multiply}"
+
+    def call(source: str, count: str) -> str:
+        # Lists hold inputs themselves, and need no width.
+        inputs = source if isinstance(stored, Listed) else f"{source}, {width}"
+        return f"multiply_{multiply}{inputs}, {count}, sums);\n"
+
     scales = f"&{name}_units"
     if rows > 1:
         body = (
@@ -34,7 +39,7 @@ def write_dense(layer: Dense, written: Written, number: int) -> None:
             f"    memset(sums, 0, {4 * units});\n"
             f"    for (y = 0; y < {rows}; y++) {{\n"
             f"{written.pull(source, 'y', ' ' * 8)}"
-            f"        {call}{written.row(source, 'y')}, {width}, {units}, sums);\n"
+            f"        {call(written.row(source, 'y'), str(units))}"
             "    }\n"
             f"    finish_sums({scales}, 0, {units}, sums, {written.at(layer.output)});\n"
         )
@@ -46,7 +51,7 @@ def write_dense(layer: Dense, written: Written, number: int) -> None:
             f"        const unsigned count = {units} - first < {_AT_ONCE} "
             f"? {units} - first : {_AT_ONCE};\n"
             "        memset(sums, 0, sizeof sums);\n"
-            f"        {call}{written.at(source)}, {width}, count, sums);\n"
+            f"        {call(written.at(source), 'count')}"
             f"        finish_sums({scales}, first, count, sums, {written.at(layer.output)});\n"
             "    }\n"
         )
@@ -60,6 +65,13 @@ def _multiplied(stored: Stored, written: Written, name: str) -> tuple[str, str]:
         written.need("dense.c")
         written.array(f"{name}_values", stored.values)
         return f"    const int8_t *values = {name}_values;\n", "dense(&values, "
+    if isinstance(stored, Listed):
+        arrays = {"fours": stored.fours, "inputs": stored.inputs, "values": stored.values}
+        for key, values in arrays.items():
+            written.array(f"{name}_{key}", values)
+        written.need("listed.c")
+        named = ", ".join(f"{name}_{key}" for key in arrays)
+        return f"    struct listed lists = {{{named}}};\n", "listed(&lists, "
     if isinstance(stored, Gaps):
         written.array(f"{name}_gaps", stored.gaps)
         shared = stored.bits < 8

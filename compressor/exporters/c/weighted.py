@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from compressor.exporters.c import packed, text, units
+from compressor.exporters.c import mapped, packed, text, units
 from compressor.exporters.c.network import Convolution, Dense, Layer, Transposed
 from compressor.exporters.c.plan import VECTORS, lanes_of
 from compressor.exporters.c.walking import Walk, walk_of
@@ -16,6 +16,9 @@ _MOST_BITS = 16
 
 
 def _convolution(layer: Convolution, written: Written, number: int) -> None:
+    if number in written.plan.planes:
+        mapped.write(layer, written, number)
+        return
     laid, ring = written.plan.laid, written.plan.shapes[number]
     tensor, name = laid.tensors[layer.output], written.name(number)
     filters, rows, _, channels = layer.kernel.shape

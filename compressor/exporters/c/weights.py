@@ -2,6 +2,7 @@
 
 - dense: all weights. The filters of a convolution share the offsets into a row of the ring.
 - taps, of a convolution: only weights that are not zero, each behind its offset of 1 or 2 bytes.
+- listed, of a fully connected layer on hosts: each behind the number of the input it multiplies.
 - gaps, of a fully connected layer: only those, each with the gap before it, in 2 bytes or in 1.
 - coded: only those, in Rice code.
 
@@ -103,6 +104,27 @@ class Gaps(Stored):
 
 
 @dataclasses.dataclass(frozen=True)
+class Listed(Stored):
+    """Of a fully connected layer: how many fours of weights each unit has, and of each weight the
+    input that it multiplies and its value."""
+
+    fours: np.ndarray
+    """uint16 (units,)"""
+    inputs: np.ndarray
+    """uint16"""
+    values: np.ndarray
+    """int8"""
+
+    @property
+    def weights(self) -> int:
+        return self.values.size
+
+    @property
+    def encoding(self) -> str:
+        return "16-bit inputs"
+
+
+@dataclasses.dataclass(frozen=True)
 class CodedWeights(Stored):
     """Weights that are decoded while the layer is computed."""
 
@@ -160,6 +182,22 @@ def dense_forms(layer: Dense, rows: int, codes: tuple[str, ...]) -> list[Stored]
     if bits <= _MOST_SHARED:
         found.append(_gaps(kernel, bits))
     return found + [CodedWeights(coded(kernel, code)) for code in codes]
+
+
+def listed(layer: Dense) -> list[Listed]:
+    """A fully connected layer as lists, where 16 bits number its inputs."""
+    present = layer.kernel != 0
+    fours = -(-present.sum(axis=1) // 4)
+    if layer.kernel.shape[1] > _WIDEST:
+        return []
+    # A weight of zero fills up the last four.
+    unit, source = np.nonzero(present)
+    counts = present.sum(axis=1)
+    starts = 4 * (np.cumsum(fours) - fours)
+    places = starts[unit] + np.arange(len(unit)) - (np.cumsum(counts) - counts)[unit]
+    inputs, values = np.zeros(4 * fours.sum(), np.uint16), np.zeros(4 * fours.sum(), np.int8)
+    inputs[places], values[places] = source, layer.kernel[present]
+    return [Listed(fours.astype(np.uint16), inputs, values)]
 
 
 def _gaps(kernel: np.ndarray, bits: int) -> Gaps:

@@ -117,6 +117,11 @@ def test_a_host_decodes_nothing() -> None:
     assert emitted(sparse_dense(3, 0.03), "host", "size").rows[0].encoding == "8-bit gaps"
 
 
+def test_a_host_lists_inputs_for_the_latency() -> None:
+    rows = [emitted(sparse_dense(3, part), "host", "latency").rows[0] for part in (0.03, 0.5)]
+    assert [row.encoding for row in rows] == ["16-bit inputs", "dense"]
+
+
 def test_a_dense_layer_stays_dense() -> None:
     assert emitted(sparse_dense(4, 1.0), "cortex-m4", "latency").rows[0].encoding == "dense"
 

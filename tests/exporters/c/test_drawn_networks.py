@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import subprocess
 from pathlib import Path
@@ -87,6 +88,31 @@ def test_sums_that_share_a_register_are_bit_exact(seed: int, tmp_path: Path) -> 
     source = emitted(network, seed, TARGETS[seed % len(TARGETS)])
     assert "convolve_packed" in source.files["drawn.c"]
     assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
+
+
+def levels() -> list[str]:
+    """What the processor has of the levels for which code is written."""
+    told = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").is_file() else ""
+    flags = {"x86-64-v2": "sse4_2", "x86-64-v3": "avx2", "x86-64-v4": "avx512bw"}
+    return [march for march, flag in flags.items() if f" {flag} " in told]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whole_maps_in_vectors_are_bit_exact_at_each_level(seed: int, tmp_path: Path) -> None:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    network = narrow(packable_network(seed, most_stride=1))
+    source = emitted(network, seed, "host", ("size", "latency")[seed % 2])
+    assert "convolve_map" in source.files["drawn.c"]
+    tried = [("-O1", *SANITIZERS)]
+    tried += [("-O2", "-DONE_LEVEL", f"-march={march}") for march in levels()[seed % 2 :: 2]]
+    for flags in tried:
+        assert "0 values wrong" in self_tested(source, tmp_path, compiler, *flags)
+    included = "#include <string.h>\n"
+    text = source.files["drawn.c"].replace(included, f"{included}#undef __GNUC__\n")
+    scalar = dataclasses.replace(source, files=source.files | {"drawn.c": text})
+    assert "0 values wrong" in self_tested(scalar, tmp_path, compiler, "-O1", *SANITIZERS)
 
 
 @pytest.mark.parametrize("seed", range(3))

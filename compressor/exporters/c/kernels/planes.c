@@ -1,0 +1,58 @@
+INLINE static void ${name}_with(add_products *add, const struct planes *c, const uint16_t *map,
+                                uint16_t *sums, $type *out)
+{
+    const int ${zeroed}least = $least, most = $most;
+    const uint16_t *offsets = c->offsets;
+    const int16_t *values = c->values;
+    unsigned filter, y, x, k;
+    for (filter = 0; filter < c->filters; filter++, out += c->plane) {
+        const int32_t multiplier = c->multiplier[filter], constant = c->constant[filter];
+        const unsigned shift = c->shift[filter], weights = c->weights[filter];
+        const uint16_t *from = sums;
+        $type *to = out;
+        add(map, offsets, values, weights, c->start[filter], c->places, sums);
+        offsets += weights;
+        values += weights;
+        for (y = 0; y < c->height; y++, from += $pooled * c->pitch, to += c->row) {
+            for (x = 0; x < c->width; x += 8) {
+                int32_t levels[8];
+                $largest(from + $pooled * x, c->pitch, levels);
+                AS_LOOP for (k = 0; k < 8; k++) {
+                    const int32_t level = (levels[k] * multiplier + constant) >> shift;
+                    levels[k] = level > most ? most : level < least ? least : level;
+                }
+                $store
+            }
+            $margin
+        }
+    }
+}
+
+#if defined(LEVELS)
+FOR_AVX512 static void ${name}_avx512(const struct planes *c, const uint16_t *map, uint16_t *sums,
+                                      $type *out)
+{
+    ${name}_with(c->add[2], c, map, sums, out);
+}
+
+FOR_AVX2 static void ${name}_avx2(const struct planes *c, const uint16_t *map, uint16_t *sums,
+                                  $type *out)
+{
+    ${name}_with(c->add[1], c, map, sums, out);
+}
+#endif
+
+static void $name(const struct planes *c, const uint16_t *map, uint16_t *sums, $type *out)
+{
+#if defined(LEVELS)
+    if (HAS_AVX512) {
+        ${name}_avx512(c, map, sums, out);
+        return;
+    }
+    if (HAS_AVX2) {
+        ${name}_avx2(c, map, sums, out);
+        return;
+    }
+#endif
+    ${name}_with(c->add[0], c, map, sums, out);
+}

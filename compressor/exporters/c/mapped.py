@@ -1,0 +1,136 @@
+"""The C code of packed convolutions of whole maps."""
+
+from __future__ import annotations
+
+from compressor.exporters.c import packed, text
+from compressor.exporters.c.network import Convolution
+from compressor.exporters.c.planes import WIDTHS, Placed, Planes
+from compressor.exporters.c.written import Written
+
+
+def write(layer: Convolution, written: Written, number: int) -> None:
+    """The arrays of a convolution, and a function that computes its map."""
+    plan, name = written.plan, written.name(number)
+    planes, stored = plan.planes[number], plan.stored[number]
+    assert isinstance(stored, Placed)
+    tensor = plan.laid.tensors[layer.output]
+    height, width, filters = tensor.shape
+    fields = packed.scale_fields(layer, written, number)
+    seven = "zero" not in fields
+    arrays = {"weights": stored.filters, "offsets": stored.offsets, "values": stored.values}
+    for key, values in arrays.items():
+        written.array(f"{name}_{key}", values)
+        fields[key] = f"{name}_{key}"
+    fields["add"] = _adders(written, planes)
+    fields |= {"filters": filters, "height": height, "width": width}
+    fields |= {"pitch": planes.pitch, "places": planes.needed}
+    fields |= {"row": filters * width, "plane": width}
+    reader = plan.direct.get(layer.output)
+    if reader is not None:
+        fields |= {"row": plan.planes[reader].pitch, "plane": plan.planes[reader].plane}
+    kernel = _kernel(layer, written, seven, reader is not None)
+    written.data.append(text.structure("planes", f"{name}_spec", fields))
+    _function(layer, written, number, kernel)
+    positions = height * width * layer.pooled**2
+    written.report(number, stored.encoding, stored.bytes, layer.kernel, stored.weights * positions)
+
+
+def _kernel(layer: Convolution, written: Written, seven: bool, direct: bool) -> str:
+    largest = f"largest_of_{layer.pooled**2}"
+    name = f"convolve_map{'_pooled' * (layer.pooled > 1)}{'_bounded' * (not seven)}"
+    name += "_into_planes" * direct
+    if name in written.kernels:
+        return name
+    written.need(f"{largest}.c")
+    values = packed.bound_values(seven)
+    zero = values.pop("zero")
+    store = text.kernel("store_planes.c" if direct else "store_map.c")
+    written.kernels[name] = text.kernel(
+        "planes.c",
+        name=name,
+        pooled=layer.pooled,
+        largest=largest,
+        type="uint16_t" if direct else "int8_t",
+        store=store.rstrip(),
+        margin="for (k = c->width; k < x; k++) /* what was written behind the row */\n"
+        "                to[k] = 0;"
+        if direct
+        else "",
+        zeroed="" if direct else f"zero = {zero}, ",
+        **values,
+    )
+    return name
+
+
+def _adders(written: Written, planes: Planes) -> str:
+    """What adds up products at each level, as the field that names it."""
+    written.need("not_inline.c", "vectors.c")
+    names = [
+        _add_products(written, level, wide, vectors)
+        for (level, wide), vectors in zip(WIDTHS.items(), planes.vectors, strict=True)
+    ]
+    return f"ADD_PRODUCTS({', '.join(names)})"
+
+
+def _add_products(written: Written, level: str, wide: int, vectors: int) -> str:
+    name = f"add_products_{wide}_{vectors}"
+    if name in written.kernels:
+        return name
+    values = {"wide": wide, "columns": wide * vectors, "level": f"{level} " * bool(level)}
+    made = text.kernel("add_products.c", vectors, **values)
+    if level:
+        found = f"#if defined(LEVELS)\n{made}#endif\n"
+    else:
+        scalar = text.kernel("add_products_scalar.c", vectors, **values)
+        found = f"#if defined(__GNUC__)\n{made}#else\n{scalar}#endif\n"
+    written.kernels[name] = found
+    return name
+
+
+def _function(layer: Convolution, written: Written, number: int, kernel: str) -> None:
+    """The function that fills the planes, and computes the output from them."""
+    plan, name = written.plan, written.name(number)
+    planes = plan.planes[number]
+    body = f"    uint16_t *const map = {_map(written, number)};\n{_import(layer, written, number)}"
+    reader = plan.direct.get(layer.output)
+    if reader is None:
+        out = written.at(layer.output)
+    else:
+        out = f"out + {plan.planes[reader].first}"
+        body = (
+            f"    uint16_t *const out = {_map(written, reader)};\n{body}"
+            f"    memset(out, 0, {2 * plan.planes[reader].map});\n"
+        )
+    written.function(number, f"{body}    {kernel}(&{name}_spec, map, map + {planes.map}, {out});\n")
+
+
+def _map(written: Written, number: int) -> str:
+    return f"(uint16_t *)(void *)(r->workspace + {written.plan.rings[number].offset})"
+
+
+def _import(layer: Convolution, written: Written, number: int) -> str:
+    """What fills the planes; nothing where the layer before does."""
+    plan, name = written.plan, written.name(number)
+    planes, source = plan.planes[number], plan.laid.tensors[layer.inputs[0]]
+    if layer.inputs[0] in plan.direct:
+        return ""
+    height, width, channels = source.shape
+    pixels = plan.laid.place(layer.inputs[0]) in plan.laid.pixels
+    fields = {
+        "width": width,
+        "channels": channels,
+        "column": channels if pixels else 1,
+        "channel": 1 if pixels else width,
+        "plane": planes.plane,
+    }
+    written.need("seven_bits.c", "import_planes.c")
+    written.data.append(text.structure("import_planes", f"{name}_import", fields))
+    return (
+        "    unsigned y;\n"
+        f"    memset(map, 0, {2 * planes.map});\n"
+        f"    for (y = 0; y < {height}; y++) {{\n"
+        f"{written.pull(layer.inputs[0], 'y', ' ' * 8)}"
+        f"        import_planes(&{name}_import, {written.row(layer.inputs[0], 'y')},\n"
+        f"                      map + {planes.first} + (size_t)y * {planes.pitch});\n"
+        "    }\n"
+    )

@@ -1,0 +1,149 @@
+"""Packed convolutions of whole maps, for processors with wide registers.
+
+A map whose channels lie in planes, row by row with margins of zeros, is one long vector: a weight
+is multiplied with as many places of the output as registers hold, whatever their row, and the sums
+stay there while all weights of the filter add to them. Some places are margins, whose sums nobody
+reads. That takes the whole map, and strides of 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from compressor.exporters.c.layout import LaidOut
+from compressor.exporters.c.network import LEAST, Convolution, Tensor
+from compressor.exporters.c.weights import Stored
+
+WIDTHS = {"": 8, "FOR_AVX2": 16, "FOR_AVX512": 32}
+"""Level -> lanes of a vector."""
+_MOST_VECTORS = 14
+"""of sums in registers, of which there are 16 at least"""
+_MOST_PLACES = 2**15
+"""of the planes of a map, in 16 bits each: what is larger leaves the cache"""
+_MOST_LEVEL = 127
+"""that planes hold"""
+_STEP = 8
+"""columns that are rescaled at once"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Planes:
+    """The input of a convolution, and the sums of one of its filters, in 16 bits each."""
+
+    channels: int
+    rows: int
+    """of a plane, with margins"""
+    pitch: int
+    """from one row to the next: the margin of one serves the one before, too"""
+    first: int
+    """where the first value of the map lies"""
+    needed: int
+    """places from the first one of the output to the last one"""
+    places: int
+    """that are computed at most: whole registers"""
+    vectors: tuple[int, ...]
+    """that hold sums at the same time, at each level"""
+    reach: int
+    """from a place to the furthest that its sum reads"""
+
+    @property
+    def plane(self) -> int:
+        return self.rows * self.pitch
+
+    @property
+    def map(self) -> int:
+        """Values of the map, with those behind it that are read with the last places."""
+        return max(self.channels * self.plane, self.reach + self.places)
+
+    @property
+    def bytes(self) -> int:
+        # Rows are rescaled in whole steps.
+        return 2 * (self.map + self.places + 2 * (self.pitch + _STEP))
+
+    def offsets(self, layer: Convolution) -> np.ndarray:
+        """What each weight reads, from the place of its sum: int64, of the kernel's shape."""
+        filters, rows, columns, channels = layer.kernel.shape
+        first = np.arange(filters) // (filters // layer.groups) * channels
+        parts = (
+            (first[:, None] + np.arange(channels))[:, None, None] * self.plane,
+            (np.arange(rows) * layer.dilation[0] * self.pitch)[None, :, None, None],
+            (np.arange(columns) * layer.dilation[1])[None, None, :, None],
+        )
+        return parts[0] + parts[1] + parts[2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Placed(Stored):
+    """Of a convolution of a whole map: of each filter how many weights it has, and of each weight
+    what it reads and its value."""
+
+    filters: np.ndarray
+    """uint16"""
+    offsets: np.ndarray
+    """uint16"""
+    values: np.ndarray
+    """int16"""
+
+    @property
+    def weights(self) -> int:
+        return self.values.size
+
+    @property
+    def encoding(self) -> str:
+        return "16-bit offsets"
+
+
+def planes_in(laid: LaidOut) -> dict[int, Planes]:
+    """The planes of packed convolutions, by position, as far as they fit the cache."""
+    found = {
+        number: _planes_of(layer, laid.tensors[layer.inputs[0]], laid.tensors[layer.output])
+        for number, layer in enumerate(laid.layers)
+        if isinstance(layer, Convolution) and layer.packed and layer.stride == (1, 1)
+    }
+    return {number: one for number, one in found.items() if one.map <= _MOST_PLACES}
+
+
+def direct_in(laid: LaidOut, planes: dict[int, Planes]) -> dict[int, int]:
+    """Maps in 7 bits that are written into the planes of their only reader -> its position."""
+    readers: dict[int, list[int]] = {}
+    for number, layer in enumerate(laid.layers):
+        for source in layer.inputs:
+            readers.setdefault(laid.place(source), []).append(number)
+    found = {}
+    for number in planes:
+        layer = laid.layers[number]
+        assert isinstance(layer, Convolution)
+        after = readers.get(layer.output, [])
+        only = len(after) == 1 and after[0] in planes and layer.output != laid.output
+        rescale = layer.rescale
+        seven = rescale.low == rescale.zero == LEAST and rescale.high <= LEAST + _MOST_LEVEL
+        if only and seven and laid.layers[after[0]].inputs == (layer.output,):
+            found[layer.output] = after[0]
+    return found
+
+
+def _planes_of(layer: Convolution, source: Tensor, output: Tensor) -> Planes:
+    height, width, channels = source.shape
+    _, rows, columns, _ = layer.kernel.shape
+    down, across = (rows - 1) * layer.dilation[0], (columns - 1) * layer.dilation[1]
+    out_height, out_width = (layer.pooled * size for size in output.shape[:2])
+    pitch = width + max(layer.before[1], out_width + across - width - layer.before[1])
+    tall = max(layer.before[0] + height, out_height + down)
+    needed = (out_height - 1) * pitch + out_width
+    blocks = [-(-needed // (wide * _MOST_VECTORS)) for wide in WIDTHS.values()]
+    vectors = [-(-needed // (w * n)) for w, n in zip(WIDTHS.values(), blocks, strict=True)]
+    places = max(w * n * v for w, n, v in zip(WIDTHS.values(), blocks, vectors, strict=True))
+    reach = (channels - 1) * tall * pitch + down * pitch + across
+    first = layer.before[0] * pitch + layer.before[1]
+    return Planes(channels, tall, pitch, first, needed, places, tuple(vectors), reach)
+
+
+def placed(layer: Convolution, planes: Planes) -> Placed:
+    filters = len(layer.kernel)
+    offsets = np.broadcast_to(planes.offsets(layer), layer.kernel.shape).reshape(filters, -1)
+    flat = layer.kernel.reshape(filters, -1)
+    present = flat != 0
+    counts = present.sum(axis=1).astype(np.uint16)
+    return Placed(counts, offsets[present].astype(np.uint16), flat[present].astype(np.int16))
