@@ -97,7 +97,7 @@ def levels() -> list[str]:
     return [march for march, flag in flags.items() if f" {flag} " in told]
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_whole_maps_in_vectors_are_bit_exact_at_each_level(seed: int, tmp_path: Path) -> None:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
@@ -106,7 +106,7 @@ def test_whole_maps_in_vectors_are_bit_exact_at_each_level(seed: int, tmp_path: 
     source = emitted(network, seed, "host", ("size", "latency")[seed % 2])
     assert "convolve_map" in source.files["drawn.c"]
     tried = [("-O1", *SANITIZERS)]
-    tried += [("-O2", "-DONE_LEVEL", f"-march={march}") for march in levels()[seed % 2 :: 2]]
+    tried += [("-O2", "-DONE_LEVEL", f"-march={march}") for march in levels()[seed::3]]
     for flags in tried:
         assert "0 values wrong" in self_tested(source, tmp_path, compiler, *flags)
     included = "#include <string.h>\n"
