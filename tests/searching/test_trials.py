@@ -98,14 +98,12 @@ def test_a_trial_that_was_done_is_not_done_or_counted_again(trials):
         (ValueError("the loss is NaN"), False),
     ],
 )
-def test_what_lacked_time_or_memory_is_tried_again_by_the_next_run(
-    trials, tiny_data, reason, again
-):
+def test_what_lacked_time_or_memory_is_tried_again_by_the_next_run(trials, reason, again):
     def work():
         raise reason
 
     failing = trials()
-    failing.laboratory.do = lambda task, progress=None: attempted(work, tiny_data)
+    failing.laboratory.do = lambda task, progress=None: attempted(work)
     assert failing.train([(None, _step(1))], "") == []
     assert str(reason) in failing.done[0].result["error"]
     assert failing.train([(None, _step(1))], "") == [] and len(failing.done) == 1
