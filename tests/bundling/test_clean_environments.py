@@ -62,6 +62,7 @@ def _link(name: str, packages: Path) -> None:
             os.symlink(source, packages / top)  # noqa: PTH211
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_bundle_is_verified_and_run_where_nothing_of_ours_is(
     device: str,

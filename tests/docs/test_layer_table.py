@@ -33,6 +33,7 @@ def check(entry: Entry) -> None:
     assert {c: found[c] for c in COLUMNS} == {c: kept[c] for c in COLUMNS}, found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("entry", [e for e in ENTRIES if e.name in SAMPLE], ids=lambda e: e.name)
 def test_a_layer_does_what_the_table_says(entry: Entry) -> None:
     check(entry)

@@ -63,6 +63,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", [1, -1])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_interval_covers_what_it_says_from_noise_to_a_perfect_order(shape, sign):

@@ -53,6 +53,7 @@ def test_a_sparse_file_is_stored_sparse_and_computes_the_same(kind: str, tmp_pat
     assert again["description"]["verified"][0]["accuracy"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("quantize", ["float16", "dynamic", "int4"])
 def test_weights_are_quantised(kind: str, quantize: str, tmp_path: Path) -> None:
@@ -83,6 +84,7 @@ def test_activations_are_quantised_with_calibration_data(kind: str, tmp_path: Pa
     assert any("made-up inputs" in note for note in record["notes"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_file_that_is_quantised_keeps_its_values(kind: str, tmp_path: Path) -> None:
     source = WRITERS[kind](tmp_path / f"found.{kind}", hidden=128, sparsity=0.9)
@@ -98,6 +100,7 @@ def test_a_file_that_is_quantised_keeps_its_values(kind: str, tmp_path: Path) ->
     assert np.array_equal(_answers(again, x), _answers(small, x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_what_cannot_be_made_smaller_is_left_as_it_came(kind: str, tmp_path: Path) -> None:
     source = WRITERS[kind](tmp_path / f"found.{kind}", hidden=16)

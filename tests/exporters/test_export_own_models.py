@@ -14,6 +14,7 @@ from compressor.data import Dataset
 from compressor.errors import ModelError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("file_format", ["tflite", "onnx"])
 def test_they_compute_the_same_in_their_runtime(

@@ -152,6 +152,7 @@ def test_three_dimensions(keras, file_format, tmp_path, last):
     assert_right(file_format, model, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pixels", [1, 3])
 def test_normalised_layers_of_convnext(keras, file_format, tmp_path, pixels):
     """Of one pixel, too: a moved Transpose must not become a Reshape to another shape."""

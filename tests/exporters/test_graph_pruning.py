@@ -116,6 +116,7 @@ def _spread(record: dict) -> float:
     return record["comparison"]["spread"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_least_squares_changes_outputs_less_than_magnitude(kind: str, tmp_path: Path) -> None:
     source, target = WRITERS[kind](tmp_path / f"found.{kind}"), tmp_path / f"pruned.{kind}"

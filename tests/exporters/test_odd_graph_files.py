@@ -181,6 +181,7 @@ def test_options_of_the_training_are_refused(option: str, tmp_path: Path) -> Non
     assert f"{option} has no effect on this file" in message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [[7, 3], ["N", 5, 1], None])
 def test_what_a_file_says_of_its_output_does_not_count(sizes: Any, tmp_path: Path) -> None:
     model = onnx.load(dense_onnx(tmp_path / "found.onnx", sparsity=0.8))

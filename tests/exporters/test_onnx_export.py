@@ -159,6 +159,7 @@ def exported(digits) -> dict[str, ExportedFile]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_every_model_comes_out_right_and_the_same_each_time(name, keras):
     keras.utils.set_random_seed(2)
@@ -251,6 +252,7 @@ def test_the_tensors_are_those_of_the_model_with_their_zeros(digits, exported):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_an_encoding_that_is_asked_for_is_used(encoding, digits):
     x = examples(digits)

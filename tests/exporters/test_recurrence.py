@@ -103,6 +103,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("unrolled", [1, 9], ids=["loop", "unrolled"])
 @pytest.mark.parametrize(
     "name",

@@ -65,6 +65,7 @@ def pruned(keras):
     return build
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LAYERS)
 @pytest.mark.parametrize(
     ("export", "runtime", "run"),

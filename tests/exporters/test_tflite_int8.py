@@ -150,6 +150,7 @@ def test_an_operator_that_fails_in_int8_when_it_runs_is_refused(keras, rejected)
     operators.check_runtime(convert.convert(model), "tflite-runtime")
 
 
+@pytest.mark.slow
 def test_a_file_in_float16_is_quantised_too(tmp_path: Path) -> None:
     source, half = dense_tflite(tmp_path / "found.tflite", hidden=128), tmp_path / "half.tflite"
     library.export(source, half, quantize="float16")

@@ -160,6 +160,7 @@ def test_what_computes_is_allowed(sound: Path) -> None:
     assert check_serving(sound) == ["serve"]
 
 
+@pytest.mark.slow
 def test_the_serving_function_proves_the_import(sound: Path) -> None:
     proof = proof_of(load_model(sound), sound)
     assert proof.difference < 1e-6 and proof.by == "its serving function"

@@ -271,6 +271,7 @@ def test_a_description_is_what_its_class_reads(artefacts) -> None:
     assert Artifact.parse(content).provenance.data_sha256
 
 
+@pytest.mark.slow
 def test_an_artefact_made_for_one_batch_is_not_measured_under_another(tmp_path) -> None:
     for name, batch in (("open", "batch"), ("four", 4)):
         runnable_files.write_onnx(tmp_path / f"{name}.onnx", batch=batch)

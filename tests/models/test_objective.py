@@ -67,6 +67,7 @@ def heads(keras):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["logits", "relu", "softmax", "layer", "activation", "nested"])
 def test_probabilities_and_logits_are_told_apart(keras, net, tiny_data, name):
     head, outputs = heads(keras)[name]

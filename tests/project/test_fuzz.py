@@ -28,6 +28,7 @@ def tried() -> dict[str, Outcome]:
     return outcomes([(name, 0, TARGETS[name].quick) for name in QUICK])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", QUICK)
 def test_every_input_is_taken_or_refused_in_one_line(tried: dict[str, Outcome], name: str) -> None:
     _check(tried[name], TARGETS[name].quick)

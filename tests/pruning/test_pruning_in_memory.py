@@ -165,6 +165,7 @@ def shared_and_nested(keras):
     return build
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{"granularity": "1x4"}, {"schedule": "gradual"}], ids=str)
 def test_shared_and_nested_layers_have_one_mask(shared_and_nested, tiny_data, options):
     found = prune(shared_and_nested(), tiny_data, 0.5, **options)

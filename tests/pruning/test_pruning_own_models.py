@@ -17,6 +17,7 @@ OPTIONS = compressor.TrainingOptions(steps=2, batch_size=16)
 HALF = compressor.PruningSpec(sparsity=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["subclassed", "own_sequential", "own_parts"])
 def test_their_kernels_are_pruned_and_retrained(keras: Any, tiny_data: Dataset, kind: str) -> None:
     model = KINDS[kind](keras)

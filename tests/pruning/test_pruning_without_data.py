@@ -21,6 +21,7 @@ def model(residual_net, tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "spec",
     [

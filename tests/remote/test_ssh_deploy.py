@@ -211,6 +211,7 @@ def test_a_version_that_fails_after_the_switch_is_rolled_back(device, versions, 
     assert served(device) == (digest(old), None)
 
 
+@pytest.mark.slow
 @pytest.mark.race
 def test_a_cut_connection_is_taken_up_where_it_broke_off(device, versions) -> None:
     big = versions("big", more=3 * MEBIBYTE)

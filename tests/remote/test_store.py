@@ -169,6 +169,7 @@ def activated(store: Store, sha256: str, capsys: pytest.CaptureFixture[str]) -> 
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "kind", "said", "kept"),
     [
@@ -249,6 +250,7 @@ def test_first_deployments_that_are_refused_leave_nothing(device, versions) -> N
     assert device.command("deploy").stdout == "device has no bundle\n"
 
 
+@pytest.mark.slow
 def test_a_bundle_whose_runtime_is_not_there_is_kept_and_said_to_be(
     device, artefacts, tmp_path
 ) -> None:

@@ -77,6 +77,7 @@ def _zero_some(model: Any, generator: np.random.Generator) -> None:
             variable.assign(value)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(8))
 def test_random_graphs_keep_their_function(keras, liven, shrunk_alike, seed) -> None:
     keras.utils.set_random_seed(seed)

@@ -81,6 +81,7 @@ def test_nothing_is_asked_of_another_server(browser, address, site) -> None:
     assert "http" not in policy[1]
 
 
+@pytest.mark.slow
 def test_a_mouse_draws_and_what_is_drawn_can_be_taken_back(browser, address) -> None:
     with DrawingPage(browser, address) as shown:
         undo, clear = shown.page.locator("#undo"), shown.page.locator("#clear")
@@ -107,6 +108,7 @@ def test_a_mouse_draws_and_what_is_drawn_can_be_taken_back(browser, address) -> 
         assert shown.read() == "?"
 
 
+@pytest.mark.slow
 def test_a_finger_draws_and_the_page_stays_where_it_is(browser, address) -> None:
     with DrawingPage(browser, address, width=390, has_touch=True, is_mobile=True) as shown:
         assert shown.draw_by_touch(LINE) == "1"

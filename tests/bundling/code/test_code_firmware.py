@@ -174,6 +174,7 @@ def test_no_name_of_a_model_gets_in_the_way(tmp_path: Path) -> None:
     assert code_of_exit == 0 and "wrong 0000000000" in said, said
 
 
+@pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("device", ["cortex-m4", "rp2040"])
 def test_no_name_of_a_model_changes_what_it_takes(device: str, tmp_path: Path) -> None:
@@ -191,6 +192,7 @@ def test_no_name_of_a_model_changes_what_it_takes(device: str, tmp_path: Path) -
     assert set(taken.values()) == {taken["net"]} and taken["net"].stack > 256
 
 
+@pytest.mark.slow
 @needs_board
 def test_what_is_too_large_for_the_emulated_board_runs_on_a_larger_one(
     code: Path, tmp_path: Path

@@ -427,6 +427,7 @@ def test_the_help_tells_the_limits(runner: DeviceRunner) -> None:
     assert "--json has all" in runner("run", "--help").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("server", SERVERS)
 def test_a_runner_that_is_replaced_goes_on_answering(
     runner: DeviceRunner,
@@ -469,6 +470,7 @@ def test_a_runner_that_is_replaced_goes_on_answering(
     assert "error" not in log.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pinned", [True, False])
 def test_what_a_revoked_key_signed_is_served_no_longer(
     runner: DeviceRunner, bundle: Path, artefacts: Path, tmp_path: Path, pinned: bool

@@ -41,6 +41,7 @@ def exported(
     return pruned.model, given.data, rows
 
 
+@pytest.mark.slow
 def test_what_is_written_does_what_the_model_does(exported: Any) -> None:
     model, data, rows = exported
     x, labels = TrainingData.of(data).choosing_part(CHOSEN_ON)

@@ -57,6 +57,7 @@ def test_an_artefact_is_fed_the_same(
     assert fed.max() > 10 and np.array_equal(fed, np.rint(fed))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "words",
     [
