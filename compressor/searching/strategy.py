@@ -110,7 +110,13 @@ class Strategy:
             self._fit_first(_FIRST_EPOCHS * _CANDIDATES * len(SHARES))
             best = self._halved()
             longer = self._trained([best], _NARROW_EPOCHS, "narrow") if best else []
-            self._thinning.run(min(longer, key=_loss, default=best))
+            for share in _WIDER:
+                # What does not hold before it is pruned hardly does so afterwards.
+                if best is not None and not any(map(self.holds, longer)):
+                    wider = self._started(share)
+                    longer += self._trained(wider, _FIRST_EPOCHS + _SECOND_EPOCHS, "narrow")
+            order = {trial.name: (not self.holds(trial), _loss(trial)) for trial in longer}
+            self._thinning.run(min(longer, key=lambda trial: order[trial.name], default=best))
 
     def holds(self, trial: Trial) -> bool:
         """Whether a trial keeps the accuracy."""

@@ -112,6 +112,21 @@ def test_where_narrow_models_fail_wider_ones_are_tried_and_the_dense_one_last(st
     assert [t.steps[0]["kind"] for t in dense.done][-1] == "sparse"
 
 
+def test_what_nearly_holds_is_not_pruned_where_a_wider_one_holds(strategy):
+    class Near(_MadeUpTrials):
+        def _trial(self, steps, weights, nonzeros):
+            found = super()._trial(steps, weights, nonzeros)
+            if weights < 500:
+                found.result["validation_accuracy"] = 0.975  # 0.98 is asked for
+            return found
+
+    trials = Near(wide=1, enough=1, most=12)
+    strategy(trials).run()
+
+    pruned = [t for t in trials.done if t.steps[-1]["kind"] == "sparse"]
+    assert {t.steps[0]["widths"]["all"] for t in pruned} == {round(10_000 / 16)}
+
+
 class _MeasuredTrials(_MadeUpTrials):
     """Remembers how many steps were trained; all models keep the accuracy."""
 
