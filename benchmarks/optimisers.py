@@ -13,8 +13,6 @@ import argparse
 import importlib
 import importlib.util
 import json
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks._record import save
+from benchmarks._runs import alone, kept
 from benchmarks.tables import print_tables
 from compressor import Evolution, load_dataset
 from compressor.data import TrainingData
-from compressor.foundation import quiet_tensorflow, write_json
+from compressor.foundation import quiet_tensorflow
 from compressor.importing import load_model
 from compressor.models import objective_for
 from compressor.runs import model_digest
@@ -37,6 +36,8 @@ SEEDS = (0, 1, 2)
 SHARES = (1 / 16, 1 / 48, 1 / 128)
 POPULATION, GENERATIONS = 10, 3
 EVALUATIONS = POPULATION * (GENERATIONS + 1)
+_STEP, _PATIENCE = 0.15, 10
+"""of hill climbing"""
 
 
 def main() -> None:
@@ -51,7 +52,6 @@ def main() -> None:
     if options.one:
         print(json.dumps(optimised(**json.loads(options.one))))
         return
-    options.work.mkdir(parents=True, exist_ok=True)
     runs: dict[str, list[dict[str, Any]]] = {}
     # Seeds outermost: what is there after a while is one seed of every method.
     for seed in options.seeds:
@@ -68,85 +68,73 @@ def main() -> None:
     print_tables("optimisers")
 
 
-class RandomSearch:
+Objective = Callable[[np.ndarray], float]
+
+
+def random_search(
+    objective: Objective, first: Sequence[np.ndarray], dimensions: int, seed: int
+) -> None:
     """Points drawn evenly."""
-
-    def describe(self) -> dict[str, Any]:
-        return {"method": type(self).__name__}
-
-    def minimise(
-        self,
-        objective: Callable[[np.ndarray], float],
-        first: Sequence[np.ndarray],
-        dimensions: int,
-        seed: int,
-        may_go_on: Callable[[], bool] = lambda: True,
-    ) -> None:
-        generator = np.random.default_rng(seed)
-        for number in range(EVALUATIONS):
-            objective(first[number] if number < len(first) else generator.random(dimensions))
+    generator = np.random.default_rng(seed)
+    for number in range(EVALUATIONS):
+        objective(first[number] if number < len(first) else generator.random(dimensions))
 
 
-class HillClimbing(RandomSearch):
+def hill_climbing(
+    objective: Objective, first: Sequence[np.ndarray], dimensions: int, seed: int
+) -> None:
     """Steps from the best point, drawn from a normal distribution; anew after ten in vain."""
-
-    step, patience = 0.15, 10
-
-    def minimise(
-        self,
-        objective: Callable[[np.ndarray], float],
-        first: Sequence[np.ndarray],
-        dimensions: int,
-        seed: int,
-        may_go_on: Callable[[], bool] = lambda: True,
-    ) -> None:
-        generator = np.random.default_rng(seed)
-        point, best, vain = np.asarray(first[0]), objective(first[0]), 0
-        for _ in range(EVALUATIONS - 1):
-            if vain == self.patience:
-                point, best, vain = generator.random(dimensions), np.inf, 0
-            step = 0 if best == np.inf else generator.normal(0, self.step, dimensions)
-            other = np.clip(point + step, 0, 1)
-            found = objective(other)
-            vain += 1
-            if found < best:
-                point, best, vain = other, found, 0
+    generator = np.random.default_rng(seed)
+    point, best, vain = np.asarray(first[0]), objective(first[0]), 0
+    for _ in range(EVALUATIONS - 1):
+        if vain == _PATIENCE:
+            point, best, vain = generator.random(dimensions), np.inf, 0
+        step = 0 if best == np.inf else generator.normal(0, _STEP, dimensions)
+        other = np.clip(point + step, 0, 1)
+        found = objective(other)
+        vain += 1
+        if found < best:
+            point, best, vain = other, found, 0
 
 
-class Tpe(RandomSearch):
+def tpe(objective: Objective, first: Sequence[np.ndarray], dimensions: int, seed: int) -> None:
     """Optuna's tree-structured Parzen estimator."""
+    optuna = importlib.import_module("optuna")
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
+    for point in first:
+        study.enqueue_trial({f"x{n}": float(value) for n, value in enumerate(point)})
+    study.optimize(
+        lambda trial: objective(
+            np.asarray([trial.suggest_float(f"x{n}", 0, 1) for n in range(dimensions)])
+        ),
+        n_trials=EVALUATIONS,
+    )
 
-    def minimise(
-        self,
-        objective: Callable[[np.ndarray], float],
-        first: Sequence[np.ndarray],
-        dimensions: int,
-        seed: int,
-        may_go_on: Callable[[], bool] = lambda: True,
-    ) -> None:
-        optuna = importlib.import_module("optuna")
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
-        study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=seed))
-        for point in first:
-            study.enqueue_trial({f"x{n}": float(value) for n, value in enumerate(point)})
-        study.optimize(
-            lambda trial: objective(
-                np.asarray([trial.suggest_float(f"x{n}", 0, 1) for n in range(dimensions)])
-            ),
-            n_trials=EVALUATIONS,
-        )
+
+OTHERS = {"random": random_search, "hill climbing": hill_climbing, "TPE": tpe}
+
+
+class _Other:
+    """One of `OTHERS`, called as `Evolution` is."""
+
+    def __init__(self, method: str) -> None:
+        self._search = OTHERS[method]
+
+    def minimise(self, *arguments: Any) -> None:
+        """The last argument, whether it may go on, does not count: all end by evaluations."""
+        self._search(*arguments[:4])
 
 
 def methods() -> list[str]:
     """The optimisers that can be compared here."""
-    tpe = ["TPE"] if importlib.util.find_spec("optuna") else []
-    return [*(f"DE {scheme}" for scheme in SCHEMES), "random", "hill climbing", *tpe]
+    there = [name for name in OTHERS if name != "TPE" or importlib.util.find_spec("optuna")]
+    return [*(f"DE {scheme}" for scheme in SCHEMES), *there]
 
 
 def _optimiser(method: str) -> Any:
-    others = {"random": RandomSearch, "hill climbing": HillClimbing, "TPE": Tpe}
-    if method in others:
-        return others[method]()
+    if method in OTHERS:
+        return _Other(method)
     scheme = method.removeprefix("DE ")
     return Evolution(scheme, population=POPULATION, generations=GENERATIONS)
 
@@ -156,17 +144,13 @@ def compared(work: Path, base: Path, method: str, seed: int) -> dict[str, Any]:
     job = {"base": str(base), "method": method, "seed": seed}
     path = work / f"{method}-{seed}.json".replace("/", "_").replace(" ", "_")
     key = {**job, "base": model_digest(base), "shares": SHARES, "evaluations": EVALUATIONS}
-    key = json.loads(json.dumps(key))
-    if path.is_file():
-        kept: dict[str, Any] = json.loads(path.read_text())
-        if kept["key"] == key:
-            return dict(kept["found"])
-    command = [sys.executable, "-m", "benchmarks.optimisers", "--one", json.dumps(job)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    write_json(path, {"key": key, "found": found})
-    print(f"{method}, seed {seed}: {found['scores']}", flush=True)
-    return found
+
+    def found() -> dict[str, Any]:
+        made = alone("benchmarks.optimisers", job)
+        print(f"{method}, seed {seed}: {made['scores']}", flush=True)
+        return made
+
+    return kept(path, key, found)
 
 
 def optimised(base: str, method: str, seed: int) -> dict[str, Any]:

@@ -16,15 +16,14 @@ import argparse
 import dataclasses
 import json
 import resource
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks._record import run_command, save
+from benchmarks._record import save
+from benchmarks._runs import SWEEP, alone, kept, trained
 from benchmarks.tables import print_tables
 from compressor import (
     Criterion,
@@ -35,15 +34,14 @@ from compressor import (
     register_criterion,
 )
 from compressor.data import TrainingData
-from compressor.foundation import quiet_tensorflow, write_json
+from compressor.foundation import quiet_tensorflow
 from compressor.importing import load_model
 from compressor.models import accuracy_of
 from compressor.pruning.reconstruction_solver import LayerProblem, solve
-from compressor.runs import MODEL, model_digest
+from compressor.runs import model_digest
 from compressor.training import PRESETS, Distillation
 
 SEEDS = (0, 1, 2)
-SWEEP = "sweep --preset quick --seeds 0 --sparsities 0.9"
 WEIGHTS = 3_273_504
 """Of all kernels of the paper's CNN."""
 ROWS: dict[str, dict[str, Any]] = {
@@ -149,31 +147,18 @@ def main() -> None:
     print_tables("reconstruction")
 
 
-def trained(work: Path) -> Path:
-    """The dense model of seed 0 of a quick sweep in `work`."""
-    run_command(*SWEEP.split(), "-o", str(work / "sweep"))
-    return work / "sweep" / "seed-0" / "step_1" / MODEL
-
-
 def measured(work: Path, base: Path, row: str, method: str, seed: int) -> dict[str, Any]:
-    """What `run` gives, from a process of its own; kept in `work`, and done only once."""
+    """What `run` gives, and the seconds of its process; kept in `work`, and done only once."""
     job = {"base": str(base), "row": row, "method": method, "seed": seed}
     name = f"{row}-{method}-{seed}".translate(str.maketrans(" :", "__", "%,"))
-    path = work / f"{name}.json"
     asked = {name: value for name, value in ROWS[row].items() if name != "what"}
-    key = {**job, "base": model_digest(base), **asked}
-    if path.is_file():
-        kept: dict[str, Any] = json.loads(path.read_text())
-        if kept["key"] == key:
-            return dict(kept["found"])
-    command = [sys.executable, "-m", "benchmarks.reconstruction", "--one", json.dumps(job)]
-    start = time.perf_counter()
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    found["seconds"] = round(time.perf_counter() - start, 1)
-    work.mkdir(parents=True, exist_ok=True)
-    write_json(path, {"key": key, "found": found})
-    return found
+
+    def found() -> dict[str, Any]:
+        start = time.perf_counter()
+        made = alone("benchmarks.reconstruction", job)
+        return made | {"seconds": round(time.perf_counter() - start, 1)}
+
+    return kept(work / f"{name}.json", {**job, "base": model_digest(base), **asked}, found)
 
 
 def run(base: str, row: str, method: str, seed: int) -> dict[str, Any]:

@@ -22,17 +22,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._record import run_command, save
+from benchmarks._record import save
+from benchmarks._runs import kept, trained
 from benchmarks.tables import print_tables
 from compressor import TrainingOptions, load_dataset, training
 from compressor.data import TrainingData
-from compressor.foundation import quiet_tensorflow, write_json
+from compressor.foundation import quiet_tensorflow
 from compressor.importing import load_model
 from compressor.models import accuracy_of, objective_for
-from compressor.runs import MODEL, model_digest
+from compressor.runs import model_digest
 
 SEEDS = (0, 1, 2)
-SWEEP = "sweep --preset quick --seeds 0 --sparsities 0.9"
 _SIZE = ("--minimize", "size")
 _PAPER = {"accuracy": 0.9895, "median_accuracy": 0.99}
 ROWS: dict[str, dict[str, Any]] = {
@@ -73,7 +73,7 @@ def main() -> None:
     options = parser.parse_args()
     quiet_tensorflow.NativeOutput().hold_back()
     options.work.mkdir(parents=True, exist_ok=True)
-    base = options.base or trained_base(options.work)
+    base = options.base or trained(options.work)
     rows = []
     for name in options.only:
         model = base if "model" not in ROWS[name] else network(options.work, ROWS[name]["model"])
@@ -86,43 +86,34 @@ def main() -> None:
     print_tables("search")
 
 
-def trained_base(work: Path) -> Path:
-    """The dense model of seed 0 of a quick sweep in `work`."""
-    run_command(*SWEEP.split(), "-o", str(work / "sweep"))
-    return work / "sweep" / "seed-0" / "step_1" / MODEL
-
-
 # Searches.
 
 
 def searched(work: Path, row: str, model: Path, seed: int, slower: float) -> dict[str, Any]:
     """What a search recommends, by runtime; kept in `work`, and done only once."""
     folder = work / f"{row}-{seed}".replace(" ", "_")
-    path = folder.with_suffix(".json")
     seconds = slower * ROWS[row]["seconds"]
     command = [*ROWS[row]["options"], "--time-budget", f"{seconds:g}", "--seed", f"{seed}"]
+
+    def found() -> dict[str, Any]:
+        before = _cpu_seconds()
+        program = str(Path(sys.executable).with_name("compressor"))
+        # Exit code 1: the goal was not met, which the document says in numbers.
+        subprocess.run([program, "search", str(model), *command, "-o", str(folder)], check=False)
+        document = json.loads((folder / "search.json").read_text())
+        rows = {one["file"]: one for one in document["front"]}
+        return {
+            "met": document["met"],
+            "trials": len(document["trials"]),
+            "cpu_seconds": round(_cpu_seconds() - before),
+            "runtimes": {
+                runtime: rows[file] | {"dense_bytes": document["runtimes"][runtime]["bytes"]}
+                for runtime, file in document["recommended"].items()
+            },
+        }
+
     key = {"model": model_digest(model), "command": command}
-    if path.is_file():
-        kept: dict[str, Any] = json.loads(path.read_text())
-        if kept["key"] == key:
-            return dict(kept["found"])
-    before = _cpu_seconds()
-    program = [str(Path(sys.executable).with_name("compressor")), "search", str(model), *command]
-    # Exit code 1: the goal was not met, which the document says in numbers.
-    subprocess.run([*program, "-o", str(folder)], check=False)
-    document = json.loads((folder / "search.json").read_text())
-    rows = {one["file"]: one for one in document["front"]}
-    found = {
-        "met": document["met"],
-        "trials": len(document["trials"]),
-        "cpu_seconds": round(_cpu_seconds() - before),
-        "runtimes": {
-            runtime: rows[file] | {"dense_bytes": document["runtimes"][runtime]["bytes"]}
-            for runtime, file in document["recommended"].items()
-        },
-    }
-    write_json(path, {"key": key, "found": found})
-    return found
+    return kept(folder.with_suffix(".json"), key, found)
 
 
 def _cpu_seconds() -> float:

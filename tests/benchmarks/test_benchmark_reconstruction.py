@@ -51,7 +51,7 @@ def test_a_run_is_kept_until_the_model_changes(tmp_path, monkeypatch):
         jobs.append(json.loads(command[-1]))
         return subprocess.CompletedProcess(command, 0, 'said before\n{"accuracy": 0.5}\n')
 
-    monkeypatch.setattr(reconstruction.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     for _ in range(2):
         found = reconstruction.measured(tmp_path / "runs", base, "2:4", "wanda, refitted", 1)
         assert found["accuracy"] == 0.5

@@ -70,7 +70,7 @@ def test_each_optimiser_has_as_many_evaluations_and_repeats_itself(method):
             return float(np.square(np.asarray(point) - 0.3).sum())
 
         how = optimisers._optimiser(method)
-        how.minimise(objective, [np.ones(2)], 2, seed=4)
+        how.minimise(objective, [np.ones(2)], 2, 4)
         return points
 
     first = tried()
