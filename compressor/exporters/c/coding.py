@@ -62,8 +62,8 @@ def coded(weights: np.ndarray, values: str) -> Coded:
     found = np.append(flat[places].astype(np.int64), last)
     # A Huffman code of n values, and perhaps zero, has words of n bits at most.
     word = bits_of(found) if values == FIXED else min(LONGEST_WORD, max(len(present), 1))
-    longest = (_WINDOW - word - rice << rice) - 1
-    gaps, found = _without_long(gaps, found, longest)
+    steps, found = with_fillers(gaps + 1, found, _WINDOW - word - rice << rice)
+    gaps = steps - 1
     width, words, symbols = 0, np.zeros(0, np.uint8), np.zeros(0, np.int8)
     if values == FIXED:
         width = bits_of(found)
@@ -96,16 +96,15 @@ def bits_of(values: np.ndarray) -> int:
     return max(most.bit_length(), 1) + 1
 
 
-def _without_long(
-    gaps: np.ndarray, values: np.ndarray, longest: int
+def with_fillers(
+    steps: np.ndarray, values: np.ndarray, longest: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Gaps and values where weights of zero divide each gap above `longest`."""
-    parts, found = [], []
-    for gap, value in zip(gaps.tolist(), values.tolist(), strict=True):
-        while gap > longest:
-            parts.append(longest)
-            found.append(0)
-            gap -= longest + 1
-        parts.append(gap)
-        found.append(value)
-    return np.array(parts, np.int64), np.array(found, np.int64)
+    """Steps from one weight to the next, and their values, int64 (n,), with weights of zero in
+    between where a step is above `longest`."""
+    more = np.maximum(steps - 1, 0) // longest
+    ends = np.cumsum(more + 1) - 1
+    filled = np.full(int(ends[-1]) + 1, longest)
+    filled[ends] = steps - longest * more
+    found = np.zeros(len(filled), np.int64)
+    found[ends] = values
+    return filled, found

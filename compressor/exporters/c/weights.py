@@ -15,7 +15,7 @@ import dataclasses
 
 import numpy as np
 
-from compressor.exporters.c.coding import Coded, bits_of, coded
+from compressor.exporters.c.coding import Coded, bits_of, coded, with_fillers
 from compressor.exporters.c.network import Convolution, Dense
 from compressor.exporters.c.ring import Ring
 
@@ -207,13 +207,7 @@ def _gaps(kernel: np.ndarray, bits: int) -> Gaps:
     # Behind the last weight stands a gap that leads out of the layer.
     steps = np.diff(np.append(places, flat.size), prepend=0)
     values = np.append(flat[places].astype(np.int64), 0)
-    # A longer gap takes weights of zero.
-    more = np.maximum(steps - 1, 0) // longest
-    ends = np.cumsum(more + 1) - 1
-    gaps = np.full(int(ends[-1]) + 1, longest)
-    gaps[ends] = steps - longest * more
-    found = np.zeros(len(gaps), np.int64)
-    found[ends] = values
+    gaps, found = with_fillers(steps, values, longest)
     if bits == 8:
         return Gaps(np.column_stack([gaps, found & 255]).astype(np.uint8).reshape(-1))
     return Gaps(((found << (8 - bits) & 255) | gaps).astype(np.uint8), bits)
