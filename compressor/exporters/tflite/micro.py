@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from compressor.errors import CheckFailedError, UsageError
-from compressor.exporters.request import MICRO, ExportedFile, Request
+from compressor.exporters.request import MICRO, EncodedTensor, ExportedFile, Request
 from compressor.exporters.tflite import decode_codes, graph as graphs
 from compressor.exporters.tflite.decode_codes import OPERATOR, Coded
 from compressor.exporters.tflite.operators import check_runtime, needs
@@ -84,17 +84,20 @@ def finished(
     dense = graphs.copied(plain)
     make_lean(dense)
     check_runtime(dense, MICRO)
-    chosen, content = _chosen(dense, request)
-    _check_values(chosen, content)
-    file = _file(dense, names, chosen, inputs, request.value_bits)
     whole, measure = graphs.write_graph(dense), request.arena or (lambda _: None)
+    chosen, content = _chosen(dense, whole, request)
+    _check_values(chosen, content)
+    described = _described(dense, names, chosen, request.value_bits)
+    operators = needs(_encoded(dense, chosen))
     details = {
         "dense_file_bytes": len(whole),
         "arena_bytes": measure(content),
         "dense_arena_bytes": measure(whole),
     }
     origin = ExportedFile(graphs.write_graph(plain), inputs, (), {})
-    return dataclasses.replace(file, origin=origin, notes=tuple(notes), details=details)
+    return ExportedFile(
+        content, inputs, described, operators, tuple(notes), origin=origin, details=details
+    )
 
 
 def make_lean(graph: Any) -> None:
@@ -144,9 +147,9 @@ def _idle_scales(graph: Any, operator: Any, position: int) -> bool:
     return kind != "FULLY_CONNECTED" or (weights is not None and len(weights.scale) > 1)
 
 
-def _chosen(dense: Any, request: Request) -> tuple[list[_Weight], bytes]:
-    """Which weights are encoded, the most saving first, and the file."""
-    best, chosen = graphs.write_graph(dense), list[_Weight]()
+def _chosen(dense: Any, whole: bytes, request: Request) -> tuple[list[_Weight], bytes]:
+    """Which weights are encoded, the most saving first, and the file; `whole` is that of none."""
+    best, chosen = whole, list[_Weight]()
     if request.encoding == "dense" or (request.encoding is None and request.optimize == "latency"):
         return chosen, best
     measure = request.arena if request.optimize == "ram" and request.encoding is None else None
@@ -255,14 +258,10 @@ def _check_values(chosen: Sequence[_Weight], content: bytes) -> None:
         raise CheckFailedError("the encoded weights are not those of the model", value=count)
 
 
-def _file(
-    dense: Any,
-    names: Mapping[int, str],
-    chosen: Sequence[_Weight],
-    inputs: tuple[str, ...],
-    bits: int,
-) -> ExportedFile:
-    graph = _encoded(dense, chosen)
+def _described(
+    dense: Any, names: Mapping[int, str], chosen: Sequence[_Weight], bits: int
+) -> tuple[EncodedTensor, ...]:
+    """How each constant is stored, the largest first."""
     coded = {weight.index: weight for weight in chosen}
     tensors = []
     for index, values in constants(dense, names).items():
@@ -275,5 +274,4 @@ def _file(
         if tensor.values == "int8" and few:
             tensor = dataclasses.replace(tensor, values=f"int{bits}")
         tensors.append(tensor)
-    described = tuple(sorted(tensors, key=lambda tensor: (-tensor.bytes, tensor.name)))
-    return ExportedFile(graphs.write_graph(graph), inputs, described, needs(graph))
+    return tuple(sorted(tensors, key=lambda tensor: (-tensor.bytes, tensor.name)))
