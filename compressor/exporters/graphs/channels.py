@@ -307,3 +307,38 @@ class ChannelWalk:
         shape = self._own(key)
         assert shape is not None
         self._cuts.append((name, self._constant(key, str(key), shape), axis, ids, role))
+
+
+class OperatorStep:
+    """One operator that a walk takes, with what those of all formats have in common."""
+
+    def __init__(
+        self, walk: ChannelWalk, source: Any, result: Any, taken: Sequence[Any], what: str
+    ) -> None:
+        """`source` and `result` are the first of its values; `taken` are all that it reads."""
+        self.walk, self.source, self.result, self.taken = walk, source, result, taken
+        self.what = what
+        line = walk.lines.get(source)
+        self.axis = None if line is None else line.axis
+
+    def _stop(self) -> None:
+        self.walk.stop(self.taken, self.what)
+
+    def _only(self, known: bool, axis: int | None = None) -> None:
+        if known:
+            self.walk.same(self.source, self.result, axis)
+        else:
+            self._stop()
+
+    def _same(self) -> None:
+        self._only(True)
+
+    def _reordered(self, order: Sequence[int]) -> None:
+        known = self.axis is not None and self.axis in order
+        self._only(known, order.index(self.axis) if known else None)
+
+    def _reduced(self, axes: Sequence[int] | None, *, kept: bool) -> None:
+        if axes:
+            self.walk.reduced(self.source, self.result, axes, self.what, kept=kept)
+        else:
+            self._stop()

@@ -11,6 +11,7 @@ import onnx
 from compressor.exporters.graphs.channels import (
     ChannelWalk,
     Count,
+    OperatorStep,
     has_unread,
     unread_channels,
 )
@@ -111,17 +112,15 @@ def _set_count(graph: Any, count: Count, left: int) -> None:
             node.input[1] = name
 
 
-class _Step:
+class _Step(OperatorStep):
     """One node, taken by the method for its operator."""
 
     def __init__(
         self, walk: ChannelWalk, node: Any, constants: Mapping[str, Any], shapes: Mapping[str, Any]
     ) -> None:
-        self.walk, self.node, self.constants, self.shapes = walk, node, constants, shapes
-        self.source = node.input[0] if node.input else ""
-        self.result, self.what = node.output[0], node.op_type
-        line = walk.lines.get(self.source)
-        self.axis = None if line is None else line.axis
+        source = node.input[0] if node.input else ""
+        super().__init__(walk, source, node.output[0], list(graphs.needs(node)), node.op_type)
+        self.node, self.constants, self.shapes = node, constants, shapes
 
     def take(self) -> None:
         kind = self.node.op_type
@@ -133,20 +132,8 @@ class _Step:
             self.walk.stop(self.node.input[1:], self.what)
             _TAKERS.get(kind, _Step._stop)(self)
 
-    def _same(self) -> None:
-        self._only(True)
-
     def _pool(self) -> None:
         self._only(self.axis == 1 and len(self.node.output) == 1)
-
-    def _stop(self) -> None:
-        self.walk.stop(graphs.needs(self.node), self.what)
-
-    def _only(self, known: bool, axis: int | None = None) -> None:
-        if known:
-            self.walk.same(self.source, self.result, axis)
-        else:
-            self._stop()
 
     def _attribute(self, name: str, default: Any) -> Any:
         return graphs.attribute(self.node, name, default)
@@ -222,11 +209,8 @@ class _Step:
             self.walk.reshaped(self.node, self.source, self.result, self.what)
 
     def _squeeze(self) -> None:
-        axes, rank = self._numbers(1, "axes"), self._rank(self.source)
-        if axes and rank:
-            self.walk.reduced(self.source, self.result, axes, self.what, kept=False)
-        else:
-            self._stop()
+        axes = self._numbers(1, "axes") if self._rank(self.source) else None
+        self._reduced(axes, kept=False)
 
     def _unsqueeze(self) -> None:
         axes, rank = self._numbers(1, "axes"), self._rank(self.result)
@@ -238,17 +222,11 @@ class _Step:
         self._only(self.axis < len(left), left[self.axis])
 
     def _transpose(self) -> None:
-        order = list(self._attribute("perm", []))
-        known = self.axis in order
-        self._only(known, order.index(self.axis) if known else None)
+        self._reordered(list(self._attribute("perm", [])))
 
     def _reduction(self) -> None:
-        axes = self._numbers(1, "axes")
-        if axes:
-            kept = bool(self._attribute("keepdims", 1))
-            self.walk.reduced(self.source, self.result, axes, self.what, kept=kept)
-        else:
-            self._stop()
+        kept = bool(self._attribute("keepdims", 1))
+        self._reduced(self._numbers(1, "axes"), kept=kept)
 
     def _pad(self) -> None:
         pads, axes = self._numbers(1, "pads"), self._numbers(3, "")

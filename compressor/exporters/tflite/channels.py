@@ -8,7 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from compressor.exporters.graphs.channels import ChannelWalk, has_unread, unread_channels
+from compressor.exporters.graphs.channels import (
+    ChannelWalk,
+    OperatorStep,
+    has_unread,
+    unread_channels,
+)
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.foreign import weight_names
 from compressor.exporters.tflite.kernels import kernels_of
@@ -113,7 +118,7 @@ def without_unread(model: Any) -> Any:
     return narrow
 
 
-class _Step:
+class _Step(OperatorStep):
     """One operator, taken by the method for its kind."""
 
     def __init__(
@@ -124,15 +129,12 @@ class _Step:
         names: dict[int, str],
         shape_of: Callable[[int], Any],
     ) -> None:
-        self.model, self.walk, self.operator, self.names = model, walk, operator, names
-        self.shape_of, self.options = shape_of, operator.builtinOptions
         given = graphs.indices(operator.inputs)
         self.inputs = given + [-1] * (2 - len(given))  # the file may be hostile
-        self.source = self.inputs[0]
-        self.result = graphs.indices(operator.outputs)[0]
-        self.what = graphs.operator_name(model, operator)
-        line = walk.lines.get(self.source)
-        self.axis = None if line is None else line.axis
+        result, what = graphs.indices(operator.outputs)[0], graphs.operator_name(model, operator)
+        super().__init__(walk, self.inputs[0], result, self.inputs, what)
+        self.model, self.operator, self.names = model, operator, names
+        self.shape_of, self.options = shape_of, operator.builtinOptions
 
     def take(self) -> None:
         if self.what in _PAIRS:
@@ -146,23 +148,11 @@ class _Step:
             self.walk.stop(self.inputs[1:], self.what)
             _TAKERS.get(self.what, _Step._stop)(self)
 
-    def _stop(self) -> None:
-        self.walk.stop(self.inputs, self.what)
-
-    def _only(self, known: bool, axis: int | None = None) -> None:
-        if known:
-            self.walk.same(self.source, self.result, axis)
-        else:
-            self._stop()
-
     def _numbers(self, place: int) -> list[int] | None:
         values = (
             graphs.constant(self.model, self.inputs[place]) if len(self.inputs) > place else None
         )
         return None if values is None else values.ravel().tolist()
-
-    def _same(self) -> None:
-        self._only(True)
 
     def _image(self) -> None:
         self._only(self.axis == 3)
@@ -205,12 +195,8 @@ class _Step:
         self.walk.product(name, kernel, (1, 0), self._bias(), *ends, self.what)
 
     def _reduction(self) -> None:
-        axes = self._numbers(1)
-        if axes:
-            kept = bool(getattr(self.options, "keepDims", False))
-            self.walk.reduced(self.source, self.result, axes, self.what, kept=kept)
-        else:
-            self._stop()
+        kept = bool(getattr(self.options, "keepDims", False))
+        self._reduced(self._numbers(1), kept=kept)
 
     def _reshape(self) -> None:
         if self._numbers(1):
@@ -219,9 +205,7 @@ class _Step:
             self._stop()
 
     def _transpose(self) -> None:
-        order: list[Any] = self._numbers(1) or []
-        known = self.axis in order
-        self._only(known, order.index(self.axis) if known else None)
+        self._reordered(self._numbers(1) or [])
 
     def _pad(self) -> None:
         pads, axis = self._numbers(1), self.axis
