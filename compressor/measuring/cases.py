@@ -13,7 +13,11 @@ from deploy.machine import usable_cores
 from deploy.runner.protocol import MOST_ROWS
 
 GPU_RUNTIMES = ("cuda", "tensorrt")
-BENCH_RUNTIMES = (*("litert", "tflite-runtime", "tflite-micro", "onnxruntime", *GPU_RUNTIMES, "c"),)
+BENCH_RUNTIMES = (
+    *("litert", "tflite-runtime", "tflite-micro", "onnxruntime"),
+    *GPU_RUNTIMES,
+    "c",
+)
 _GPU_TRANSFERS = ("copies", "device", "graph")
 _DEFAULT = {"tflite": "litert", "onnx": "onnxruntime", "c": "c"}
 # Runtimes that are measured under another name.

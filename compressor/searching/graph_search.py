@@ -24,7 +24,7 @@ from compressor.runs import RunDirectory, is_finished, model_digest
 from compressor.runtimes import find
 from compressor.searching.allocation import stored_bytes
 from compressor.searching.base import BaseSearch
-from compressor.searching.laboratory import attempted
+from compressor.searching.laboratory import attempted, cross_entropy
 from compressor.searching.options import How, check_runtimes
 from compressor.searching.trials import Budget, Trial, name_of
 
@@ -189,7 +189,9 @@ class _GraphSearch(BaseSearch):
         return {
             **self._sizes(self._content),
             "validation_accuracy": reference.accuracy,
-            "validation_loss": _loss(scores, labels, objective.outputs == "logits"),
+            "validation_loss": cross_entropy(
+                _logits(scores, objective.outputs == "logits"), labels
+            ),
             "examples": len(labels),
         }
 
@@ -208,11 +210,11 @@ class _GraphSearch(BaseSearch):
         }
 
 
-def _loss(scores: np.ndarray, labels: np.ndarray, logits: bool) -> float:
-    """The cross-entropy of scores (n, classes), or of one score for two classes."""
+def _logits(scores: np.ndarray, logits: bool) -> np.ndarray:
+    """Scores (n, classes) as logits, one score for two classes as two.
+
+    As `training.as_logits`, which would load TensorFlow.
+    """
     if scores.shape[1] == 1:
         scores = np.concatenate([0 * scores if logits else 1 - scores, scores], axis=1)
-    if not logits:
-        scores = np.log(np.clip(scores, 1e-12, None))
-    logs = scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
-    return float(-logs[np.arange(len(labels)), labels].mean())
+    return scores if logits else np.log(np.clip(scores, 1e-12, None))

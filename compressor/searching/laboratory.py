@@ -129,13 +129,18 @@ def measured(model: Any, data: TrainingData, objective: Objective) -> dict[str, 
     """The size of a model, its validation accuracy, and its cross-entropy in nats."""
     x, labels = data.validation_part()
     scores = predict_scores(model.predict_on_batch, x, preprocessing_of(model, x))
-    logits = np.asarray(as_logits(scores, objective), np.float64)
-    logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
     return {
         **steps.describe(model),
         "validation_accuracy": float(np.mean(objective.predictions(scores) == labels)),
-        "validation_loss": float(-np.mean(logs[np.arange(len(labels)), labels])),
+        "validation_loss": cross_entropy(np.asarray(as_logits(scores, objective)), labels),
     }
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The mean over logits (n, classes) and classes (n,), in nats."""
+    logits = logits.astype(np.float64)
+    logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+    return float(-np.mean(logs[np.arange(len(labels)), labels]))
 
 
 def training_pace(model: Any, data: TrainingData, batch: int) -> float:
