@@ -68,11 +68,8 @@ def read_packables(
         if folder := code_folder(path):
             code = read_code(folder)
             if path != folder and path.name != code.artifact.file:
-                what, hint = (
-                    "this library has no description",
-                    f"name {folder} for the one that has",
-                )
-                raise UsageError(what, value=path, hint=hint)
+                hint = f"name {folder} for the one that has"
+                raise UsageError("this library has no description", value=path, hint=hint)
             found.append(
                 Packable(
                     *(folder / code.artifact.file, code.artifact),
