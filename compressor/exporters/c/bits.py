@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
+from compressor.data import draw_examples
 from compressor.exporters import parity
 from compressor.exporters.c import reference
 from compressor.exporters.c.narrowing import fewer_bits
 from compressor.exporters.c.network import Convolution, Dense, Network
+from compressor.exporters.checking import PLAIN
 from compressor.exporters.parity import Reference
 
 _FIRST, _NEXT = 4, {True: (3, 2), False: (5, 6)}
@@ -25,14 +28,19 @@ _FEWEST = 500
 
 
 def narrow_values(
-    network: Network, examples: Reference, inputs: np.ndarray, optimize: str
+    network: Network,
+    examples: Reference,
+    inputs: np.ndarray,
+    optimize: str,
+    plainly: Callable[[Reference], np.ndarray],
 ) -> Network:
     """The network whose weights have as few bits as cost no accuracy on `examples`.
 
-    `inputs` are the same examples as integers, int8 (n, height, width, channels). Layer by layer,
-    from the last one on: fully connected ones, and for the size convolutions, too, which for the
-    latency are not decoded. Without labels, or with few examples, nothing says what bits cost: the
-    network stays as it is.
+    `inputs` are the same examples as integers, int8 (n, height, width, channels). `plainly` gives
+    what plain kernels make of a few examples, float32 (n, classes): outputs stay as close to that
+    as the check of the compiled code allows. Layer by layer, from the last one on: fully connected
+    ones, and for the size convolutions, too, which for the latency are not decoded. Without labels,
+    or with few examples, nothing says what bits cost: the network stays as it is.
     """
     count = min(len(inputs), _affordable(network))
     if examples.labels is None or count < _FEWEST:
@@ -40,17 +48,14 @@ def narrow_values(
     rng = np.random.default_rng(0)
     chosen = np.sort(rng.permutation(len(inputs))[:count])
     examples, maps = examples.only(chosen), reference.maps(network, inputs[chosen])
-    made = network.tensors[network.output]
-
-    def scores(levels: np.ndarray) -> np.ndarray:
-        real = (levels.astype(np.float32) - made.zero) * np.float32(made.scale)
-        return real.reshape(len(levels), -1)
-
-    least = parity.compare(scores(maps[network.output]), examples)
+    least = parity.compare(scores(network, maps[network.output]), examples)
+    few = draw_examples(examples.x, examples.labels, PLAIN)
+    plain = plainly(examples.only(few))
 
     def holds(candidate: Network, position: int) -> bool:
-        found = scores(reference.finish(candidate, maps, position))
-        verdict = parity.judge(found, examples, "int8")
+        found = scores(network, reference.finish(candidate, maps, position))
+        beside = [(found[few], plain, examples.scores[few])]
+        verdict = parity.judge(found, examples, "int8", beside)
         same, accuracy = verdict.chosen_on.agreement, verdict.chosen_on.accuracy
         return (
             verdict.passed
@@ -74,6 +79,13 @@ def narrow_values(
             kept = candidate if held else kept
         network = kept
     return network
+
+
+def scores(network: Network, levels: np.ndarray) -> np.ndarray:
+    """The real numbers that outputs of a network stand for, float32 (n, values)."""
+    made = network.tensors[network.output]
+    real = (levels.astype(np.float32) - made.zero) * np.float32(made.scale)
+    return real.reshape(len(levels), -1)
 
 
 def _affordable(network: Network) -> int:

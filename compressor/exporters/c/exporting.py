@@ -8,7 +8,7 @@ import numpy as np
 
 from compressor.errors import CheckFailedError
 from compressor.exporters.c import reference
-from compressor.exporters.c.bits import narrow_values
+from compressor.exporters.c.bits import narrow_values, scores
 from compressor.exporters.c.compiling import compile_library
 from compressor.exporters.c.emission import Source, emit
 from compressor.exporters.c.narrowing import narrow
@@ -70,7 +70,13 @@ def export_c(job: Job, name: str, target: str, optimize: Optimize, listener: Lis
     candidates: list[tuple[Network, tuple[str, ...]]] = [(narrowed, ())]
     if target not in VECTORS:
         taken = _levels(job.reference, narrowed)
-        fewer = narrow_values(narrowed, job.reference, taken, optimize)
+        fewer = narrow_values(
+            narrowed,
+            job.reference,
+            taken,
+            optimize,
+            lambda few: scores(network, reference.run(network, _levels(few, network))),
+        )
         candidates.insert(0, (fewer, _told(narrowed, fewer)))
     if narrowed is not network:
         note = "Sums of 16 bits, which are faster, cost too much accuracy."

@@ -139,10 +139,21 @@ def scored(network: Network, count: int) -> tuple[Reference, np.ndarray]:
     return Reference(inputs, feed, scores.astype(np.float32), labels, objective), inputs
 
 
+def _own(few: Reference) -> np.ndarray:
+    return few.scores
+
+
+def test_values_keep_their_bits_where_outputs_would_leave_those_of_plain_kernels() -> None:
+    network = sparse_dense(8, 0.2, units=4)
+    examples, inputs = scored(network, 600)
+    elsewhere = bits.narrow_values(network, examples, inputs, "size", lambda few: -few.scores)
+    assert elsewhere is network
+
+
 def test_values_lose_bits_only_as_long_as_validation_data_keep_their_classes() -> None:
     network = sparse_dense(8, 0.2, units=4)
     examples, inputs = scored(network, 600)
-    found = bits.narrow_values(network, examples, inputs, "size")
+    found = bits.narrow_values(network, examples, inputs, "size", _own)
     kept, coarse = (
         float(np.mean(reference.run(one, inputs).reshape(600, -1).argmax(1) == examples.labels))
         for one in (found, fewer_bits(network, network.output, 2))
@@ -157,7 +168,7 @@ def test_without_labels_values_keep_their_bits() -> None:
     network = sparse_dense(9, 0.2, units=4)
     examples, inputs = scored(network, 600)
     examples = dataclasses.replace(examples, labels=None)
-    assert bits.narrow_values(network, examples, inputs, "size") is network
+    assert bits.narrow_values(network, examples, inputs, "size", _own) is network
 
 
 def test_the_stack_and_the_workspace_are_stated() -> None:
