@@ -27,7 +27,7 @@ class Counted:
     """What a firmware takes, in bytes, and the instructions of a run."""
 
     flash: int
-    """with start-up, without the check vectors"""
+    """of the application: with start-up and its main, without the self-test"""
     workspace: int
     stack: int
     """the deepest that was used, by the self-test, too"""
@@ -62,11 +62,12 @@ def count(exported: Path, name: str, target: str, program: Path, optimize: str =
         "RUN": f"{name}_run",
         "SELFTEST": f'"{name}_selftest.c"',
     }
+    defined["HEADER"] = f'"{name}.h"'
     options = [optimize, f"-I{exported}", *(f"-D{key}={value}" for key, value in defined.items())]
-    sources = [boards.PIECES / "selftest.c", exported / f"{name}.c"]
+    code = exported / f"{name}.c"
+    taken = boards.measure(program.parent, [boards.PIECES / "main.c", code], target, options)
+    sources = [boards.PIECES / "selftest.c", code]
     boards.build(program, sources, target, board.memory, options)
-    sizes = _said("arm-none-eabi-size", "-A", str(program))
-    flash = sum(int(size) for size in re.findall(r"^\.(?:text|data|ARM\S*)\s+(\d+)", sizes, re.M))
     held = {
         symbol: int(size, 16)
         for size, symbol in re.findall(
@@ -79,7 +80,7 @@ def count(exported: Path, name: str, target: str, program: Path, optimize: str =
     )
     found = {key: int(value) for key, value in re.findall(r"(\w+) (\d+)", printed)}
     return Counted(
-        flash=flash - held["inputs"] - held["outputs"],
+        flash=taken.flash,
         workspace=held["memory"],
         stack=found["stack"],
         ports=held["result"] + held["inputs"] // found["vectors"],

@@ -19,6 +19,27 @@ WIDE = 8
 _BOUNDS = ("zero", "least", "most")
 _SEVEN_BITS = (-128, 0, 127)
 """of an output that another packed convolution reads: literals, which compilers know to clip by"""
+_GROUPED = {
+    "share": "uint16_t share; /* filters that see the same channels */\n"
+    "    uint32_t group; /* from the channels of one share to the next */",
+    "groups": "size_t group = 0;\n    unsigned shared = 0;",
+    "group": "group + ",
+    "next_group": "if (++shared == c->share) {\n"
+    "            shared = 0;\n"
+    "            group += c->group;\n"
+    "        }",
+}
+_TO_MAP = {"result": "void", "out": "int8_t *out", "put": "*out++ ="}
+_TO_RING = {
+    "result": "uint16_t",
+    "out": "uint16_t *out, size_t skip",
+    "put": "any |= *out++ = (uint16_t)",
+    "any": "unsigned any = 0;",
+    "skip": "out += skip; /* margins */",
+    "returned": "return (uint16_t)(any != 0);",
+    "zero": 0,
+}
+"""what differs where a row goes straight into the ring of its reader: see import_packed.c"""
 
 
 def kernel_and_fields(
@@ -27,6 +48,12 @@ def kernel_and_fields(
     """The name of the kernel, which is added, and the fields of its structure for this layer."""
     fields = scale_fields(layer, written, number)
     return _kernel(layer, written, walk, fields, lanes_of(layer, width, written.target)), fields
+
+
+def grouped(layer: Convolution, written: Written) -> bool:
+    """Whether a kernel is for filters that see different channels; for Cortex-M0 any is, since gcc
+    makes slower code without."""
+    return layer.groups > 1 or written.target in ALIGNED
 
 
 def scale_fields(layer: Convolution, written: Written, number: int) -> dict[str, object]:
@@ -61,15 +88,17 @@ def _kernel(
     layer: Convolution, written: Written, walk: Walk, fields: dict[str, object], lanes: int
 ) -> str:
     pooled, pooling = layer.pooled > 1, "_pooled" * (layer.pooled > 1)
-    seven = "zero" not in fields
+    seven, direct = "zero" not in fields, layer.output in written.plan.direct
     name = f"convolve_packed_{walk.suffix}_{lanes}{pooling}{'' if seven else '_bounded'}"
+    name += "_into_ring" * direct + "_grouped" * grouped(layer, written)
     if name in written.kernels:
         return name
     values = walk.values | {"space": "uint8_t *space, " * bool(walk.space)}
     values |= bound_values(seven)
+    values |= _GROUPED if grouped(layer, written) else dict.fromkeys(_GROUPED, "")
     bounds = "" if seven else "    int16_t zero, least, most; /* the bounds without the zero */\n"
     values["spec"] = text.kernel(
-        "packed_spec.c", name=name, members=values["members"], bounds=bounds
+        "packed_spec.c", name=name, members=values["members"], share=values["share"], bounds=bounds
     )
     if written.target in VECTORS:
         written.need("lanes.c")
@@ -94,14 +123,16 @@ def _kernel(
             (", the first at a multiple of 4 bytes", "ALIGNED(at)") if aligned else ("", "at")
         )
         written.kernels["pair.c"] = text.kernel("pair.c", story=story, at=at)
-    store = text.kernel("store_pooled.c" if pooled else "store_pairs.c", lanes // 2, name=name)
+    values |= {"any": "", "skip": "", "returned": ""} | (_TO_RING if direct else _TO_MAP)
+    store = "store_pooled.c" if pooled else "store_pairs.c"
+    nothing = "packed_nothing_into_ring.c" if direct else "packed_nothing.c"
+    values |= {"name": name, "pooled": layer.pooled}
+    values["store"] = text.kernel(store, lanes // 2, **values).rstrip()
+    values["nothing"] = text.kernel(nothing, **values)
     written.kernels[name] = text.kernel(
         "packed.c",
         lanes // 2,
-        name=name,
         columns=lanes,
-        pooled=layer.pooled,
-        store=store.rstrip(),
         word="2 * " if aligned else "",
         weight=_read_weight(values, aligned),
         **values,
@@ -133,6 +164,10 @@ def import_kernel(written: Written, ring: Ring) -> str:
     written.need("seven_bits.c")
     if name not in written.kernels:
         second, declared, whole, story, part = "", "", "", "", ""
+        # Of one copy, in which words may lie anywhere.
+        fours = ring.phases == ring.copies == 1 and written.target not in VECTORS
+        if fours:
+            written.need("four_at_once.c")
         if ring.copies > 1:
             story = "\n * A second copy lies one column to the left."
             part = ", part"
@@ -145,6 +180,12 @@ def import_kernel(written: Written, ring: Ring) -> str:
                 whole = "memcpy(to + m->part, to + 1, 2 * (size_t)m->part - 2);"
         file = "import_packed.c" if ring.phases == 1 else "import_packed_phases.c"
         written.kernels[name] = text.kernel(
-            file, second=second, declared=declared, whole=whole, story=story, part=part
+            file,
+            second=second,
+            declared=declared,
+            whole=whole,
+            story=story,
+            part=part,
+            fours=text.kernel("import_fours.c").rstrip() if fours else "",
         )
     return name

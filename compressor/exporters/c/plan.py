@@ -13,6 +13,7 @@ import functools
 from compressor.errors import ModelError
 from compressor.exporters.c import choosing
 from compressor.exporters.c.coding import FIXED, HUFFMAN
+from compressor.exporters.c.direct import into_planes, into_rings
 from compressor.exporters.c.layout import LaidOut
 from compressor.exporters.c.network import (
     Constant,
@@ -27,7 +28,7 @@ from compressor.exporters.c.network import (
     Sum,
     Transposed,
 )
-from compressor.exporters.c.planes import Planes, direct_in, placed, planes_in
+from compressor.exporters.c.planes import Planes, placed, planes_in
 from compressor.exporters.c.ring import Ring
 from compressor.exporters.c.weights import (
     CodedWeights,
@@ -85,7 +86,7 @@ class Plan:
     planes: dict[int, Planes]
     """position of a convolution that has a map in planes in place of a ring"""
     direct: dict[int, int]
-    """map that is written into the planes of its reader only -> position of that"""
+    """map that is written into the planes, or the ring, of its reader only -> position of that"""
     stored: dict[int, Stored]
     """position of a layer with weights -> how they are stored; but for transposed convolutions"""
     spaces: dict[int, Block]
@@ -140,7 +141,7 @@ def make_plan(laid: LaidOut, target: str, optimize: str) -> Plan:
         if layer.output not in streamed and not isinstance(layer, Constant)
     ]
     plan = Plan(
-        laid, steps, streamed, {}, {}, {}, {}, planes, direct_in(laid, planes), {}, {}, {}, {}, {}
+        laid, steps, streamed, {}, {}, {}, {}, planes, into_planes(laid, planes), {}, {}, {}, {}, {}
     )
     for number, layer in enumerate(laid.layers):
         if number in planes:
@@ -156,6 +157,8 @@ def make_plan(laid: LaidOut, target: str, optimize: str) -> Plan:
         reader = laid.layers[uses[output][0]] if output in streamed else None
         window = reader.window[0] if isinstance(reader, Pooling) else 1
         plan.depths[output] = min(window, height) if output in streamed else height
+    if target not in VECTORS:
+        plan.direct |= into_rings(laid, streamed, plan.shapes, uses)
     plan.stored = _stored(plan, target, optimize)
     _place(plan, uses, makers)
     return plan
@@ -334,10 +337,11 @@ def _apart(plan: Plan, makers: dict[int, int]) -> set[frozenset[int]]:
         made = []
         for source in laid.layers[number].inputs:
             if source in plan.streamed:
-                made += [source] * (plan.depths[source] == 1) + rows(makers[source])
+                held = plan.depths[source] == 1 and source not in plan.direct
+                made += [source] * held + rows(makers[source])
         return made
 
-    for output in plan.streamed:
+    for output in plan.streamed - plan.direct.keys():
         if plan.depths[output] == 1 and isinstance(laid.layers[makers[output]], Convolution):
             own = id(plan.maps[output])
             found |= {frozenset((own, id(plan.maps[one]))) for one in rows(makers[output])}

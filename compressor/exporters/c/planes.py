@@ -13,7 +13,7 @@ import dataclasses
 import numpy as np
 
 from compressor.exporters.c.layout import LaidOut
-from compressor.exporters.c.network import LEAST, Convolution, Tensor
+from compressor.exporters.c.network import Convolution, Tensor
 from compressor.exporters.c.weights import Stored
 
 WIDTHS = {"": 8, "FOR_AVX2": 16, "FOR_AVX512": 32}
@@ -22,8 +22,6 @@ _MOST_VECTORS = 14
 """of sums in registers, of which there are 16 at least"""
 _MOST_PLACES = 2**15
 """of the planes of a map, in 16 bits each: what is larger leaves the cache"""
-_MOST_LEVEL = 127
-"""that planes hold"""
 _STEP = 8
 """columns that are rescaled at once"""
 
@@ -103,25 +101,6 @@ def planes_in(laid: LaidOut) -> dict[int, Planes]:
         if isinstance(layer, Convolution) and layer.packed and layer.stride == (1, 1)
     }
     return {number: one for number, one in found.items() if one.map <= _MOST_PLACES}
-
-
-def direct_in(laid: LaidOut, planes: dict[int, Planes]) -> dict[int, int]:
-    """Maps in 7 bits that are written into the planes of their only reader -> its position."""
-    readers: dict[int, list[int]] = {}
-    for number, layer in enumerate(laid.layers):
-        for source in layer.inputs:
-            readers.setdefault(laid.place(source), []).append(number)
-    found = {}
-    for number in planes:
-        layer = laid.layers[number]
-        assert isinstance(layer, Convolution)
-        after = readers.get(layer.output, [])
-        only = len(after) == 1 and after[0] in planes and layer.output != laid.output
-        rescale = layer.rescale
-        seven = rescale.low == rescale.zero == LEAST and rescale.high <= LEAST + _MOST_LEVEL
-        if only and seven and laid.layers[after[0]].inputs == (layer.output,):
-            found[layer.output] = after[0]
-    return found
 
 
 def _planes_of(layer: Convolution, source: Tensor, output: Tensor) -> Planes:

@@ -26,7 +26,7 @@ from compressor.exporters.c.written import Written, limits
 def _pooling(layer: Pooling, written: Written, number: int) -> None:
     laid, name = written.plan.laid, written.name(number)
     source, tensor = (laid.tensors[one] for one in (layer.inputs[0], layer.output))
-    written.need("pooling.c")
+    written.need("clip.c", "pooling.c")
     fields = {
         "width": source.shape[1],
         "channels": source.shape[2],
@@ -100,7 +100,7 @@ def _pairs(
 
 
 def _sum(layer: Sum, written: Written, number: int) -> None:
-    written.need("pairs.c", "sum.c")
+    written.need("clip.c", "pairs.c", "sum.c")
     fields: dict[str, object] = {
         "first": layer.multipliers[0],
         "second": layer.multipliers[1],
@@ -111,7 +111,7 @@ def _sum(layer: Sum, written: Written, number: int) -> None:
 
 
 def _product(layer: Product, written: Written, number: int) -> None:
-    written.need("rescale.c", "pairs.c", "product.c")
+    written.need("clip.c", "rescale.c", "pairs.c", "product.c")
     rescale = layer.rescale
     fields: dict[str, object] = {
         "first": int(rescale.multiplier[0]),

@@ -93,15 +93,17 @@ def _scales(layer: Dense, written: Written, number: int) -> None:
     for key, values in _columns(layer, written.plan).items():
         if types[key] is not None:
             written.array(f"{name}_{key}", values.astype(types[key]))
+    written.need("not_inline.c")
     if "units.c" not in written.kernels:
         narrow = types["multiplier"] == "int16"
         shift = "u->shift[first]" if types["shift"] else "u->shift"
         level = "rescale(*sums++ + u->bias[first], u->multiplier[first], $shift, &u->limits)"
         if narrow:
             product = "(*sums++ + u->bias[first]) * u->multiplier[first]"
-            level = f"clip(({product} + ((int32_t)1 << ({shift} - 1))) >> {shift}, &u->limits)"
+            level = f"clip32(({product} + ((int32_t)1 << ({shift} - 1))) >> {shift}, &u->limits)"
+            written.need("clip32.c")
         else:
-            written.need("rescale.c")
+            written.need("clip.c", "rescale.c")
         written.kernels["units.c"] = text.kernel(
             "units.c",
             bias=f"{types['bias']}_t",

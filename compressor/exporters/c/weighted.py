@@ -6,13 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 from compressor.exporters.c import mapped, packed, text, units
+from compressor.exporters.c.direct import MOST_MARKED
 from compressor.exporters.c.network import Convolution, Dense, Layer, Transposed
 from compressor.exporters.c.plan import VECTORS, lanes_of
 from compressor.exporters.c.walking import Walk, walk_of
 from compressor.exporters.c.written import Written, rescale_fields
-
-_MOST_BITS = 16
-"""of the rows of a ring that are marked as zero"""
 
 
 def _convolution(layer: Convolution, written: Written, number: int) -> None:
@@ -31,11 +29,12 @@ def _convolution(layer: Convolution, written: Written, number: int) -> None:
         kernel = _kernel(written, walk, lanes_of(layer, width, written.target))
         fields = rescale_fields(written, number, layer.bias, layer.rescale)
     fields |= walk.fields
-    share = filters // layer.groups
-    fields |= {"filters": filters, "width": width, "rows": rows, "share": share}
-    fields["group"] = channels * ring.pitch
+    fields |= {"filters": filters, "width": width, "rows": rows}
+    if not layer.packed or packed.grouped(layer, written):
+        fields |= {"share": filters // layer.groups, "group": channels * ring.pitch}
     written.data.append(text.structure(kernel, f"{name}_spec", fields))
-    written.data.append(_import(layer, written, number))
+    if layer.inputs[0] not in written.plan.direct:
+        written.data.append(_import(layer, written, number))
     _row_function(layer, written, number, kernel, walk.space)
     positions = tensor.shape[0] * tensor.shape[1] * layer.pooled**2
     written.report(number, stored.encoding, stored.bytes, layer.kernel, stored.weights * positions)
@@ -45,7 +44,7 @@ def _kernel(written: Written, walk: Walk, lanes: int) -> str:
     """The name of the kernel of a convolution whose weights lie so; it is added."""
     name = f"convolve_{walk.suffix}_{lanes}"
     if name not in written.kernels:
-        written.need("rescale.c")
+        written.need("clip.c", "rescale.c")
         space = "uint8_t *space, " * bool(walk.space)
         written.kernels[name] = text.kernel(
             "convolve.c", lanes, name=name, space=space, **walk.values
@@ -92,29 +91,26 @@ def _row_function(
     source, rows = laid.tensors[layer.inputs[0]], layer.kernel.shape[1]
     height, span, counter = source.shape[0], ring.rows, written.plan.counters[number]
     top = f"(int)(y * {layer.stride[0] * layer.pooled}) - {layer.before[0]}"
-    out = written.row(layer.output, "y")
+    direct = layer.output in written.plan.direct
+    out = _in_ring(written, layer.output) if direct else written.row(layer.output, "y")
     zeros = layer.before != (0, 0) or ring.phases * ring.length > source.shape[1]
     clear = f"    if (y == 0)\n        memset(ring, 0, {ring.bytes});\n" if zeros else ""
-    kind, suffix = (
-        ("uint16_t", f"_{packed.import_kernel(written, ring)}") if layer.packed else ("int16_t", "")
-    )
+    kind = "uint16_t" if layer.packed else "int16_t"
     body = (
         f"    {kind} *const ring = ({kind} *)(void *)(r->workspace + {block.offset});\n"
         f"    const int top = {top};\n"
         f"    const {kind} *rows[{rows * layer.pooled}];\n"
     )
-    if layer.packed and span <= _MOST_BITS:
+    if layer.packed and span <= MOST_MARKED:
         body += (
             "    struct filled *const filled = "
             f"(struct filled *)(void *)(r->workspace + {2 * counter});\n{clear}"
             f"    while (filled->next < {height} && filled->next < top + {span}) {{\n"
-            f"{written.pull(layer.inputs[0], 'filled->next', ' ' * 8)}"
-            f"        fill(filled, {span}, import_row{suffix}(\n"
-            f"            &{name}_import, {written.row(layer.inputs[0], 'filled->next')},\n"
-            f"            ring + (size_t)filled->place * {ring.row}));\n"
+            f"{_filled(layer, written, number)}"
             f"    }}\n{_window(layer, written, number, kernel, out)}"
         )
     else:
+        suffix = f"_{packed.import_kernel(written, ring)}" if layer.packed else ""
         step = f"k * {layer.dilation[0]}"
         if layer.pooled > 1:
             step = f"k % {rows} * {layer.dilation[0]} + k / {rows} * {layer.stride[0]}"
@@ -133,8 +129,31 @@ def _row_function(
             f"ring + at % {span} * {ring.row};\n"
             "    }\n"
         )
-    body += f"    {kernel}(&{name}_spec, rows, {space}{out});\n"
-    written.function(number, body, by_row=True)
+    body += f"    {'return ' * direct}{kernel}(&{name}_spec, rows, {space}{out});\n"
+    written.function(number, body, by_row=True, into_ring=direct)
+
+
+def _in_ring(written: Written, output: int) -> str:
+    """The arguments that say where a row goes in the ring of its reader."""
+    reader = written.plan.direct[output]
+    skip = written.plan.shapes[reader].pitch - written.plan.laid.tensors[output].shape[1]
+    return f"into, {skip}"
+
+
+def _filled(layer: Convolution, written: Written, number: int) -> str:
+    """The statements that put the next row into the ring."""
+    ring, source = written.plan.shapes[number], layer.inputs[0]
+    place = f"ring + (size_t)filled->place * {ring.row}"
+    if source in written.plan.direct:
+        made = written.name(written.plan.makers[source])
+        row = f"{made}(r, filled->next, {place} + {layer.before[1]})"
+        return f"        fill(filled, {ring.rows}, {row});\n"
+    return (
+        f"{written.pull(source, 'filled->next', ' ' * 8)}"
+        f"        fill(filled, {ring.rows}, import_row_{packed.import_kernel(written, ring)}(\n"
+        f"            &{written.name(number)}_import, {written.row(source, 'filled->next')},\n"
+        f"            {place}));\n"
+    )
 
 
 def _window(layer: Convolution, written: Written, number: int, kernel: str, out: str) -> str:
@@ -154,10 +173,10 @@ def _window(layer: Convolution, written: Written, number: int, kernel: str, out:
     call = f"window_rows(&{name}_window, ring, filled, top, rows)"
     if written.target in VECTORS:
         return f"    (void){call};\n"
-    return (
-        f"    if (!{call}) {{\n        {kernel}_of_nothing(&{name}_spec, {out});\n"
-        "        return;\n    }\n"
-    )
+    nothing = f"{kernel}_of_nothing(&{name}_spec, {out})"
+    if layer.output in written.plan.direct:
+        return f"    if (!{call})\n        return {nothing};\n"
+    return f"    if (!{call}) {{\n        {nothing};\n        return;\n    }}\n"
 
 
 def _transposed(layer: Transposed, written: Written, number: int) -> None:

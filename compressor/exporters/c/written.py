@@ -108,7 +108,11 @@ class Written:
         zeros = int(kernel.size - np.count_nonzero(kernel))
         self.rows.append(Row(self.name(number), output, encoding, kernel.shape, zeros, size, macs))
 
-    def function(self, number: int, body: str, by_row: bool = False) -> None:
+    def function(
+        self, number: int, body: str, by_row: bool = False, into_ring: bool = False
+    ) -> None:
+        """Add the function of a layer, `body`; one that writes `into_ring` returns whether its row
+        has a value that is not zero."""
         tensor = self.plan.laid.tensors[self.plan.laid.layers[number].output]
         shape = " x ".join(map(str, tensor.shape))
         what = f"Row y of {shape}" if by_row else shape
@@ -116,7 +120,8 @@ class Written:
             body += "    (void)y; /* there is one row */\n"
         self.code.append(
             f"/* {what}: {text.commented(tensor.name)} */\n"
-            f"static void {self.name(number)}(const struct run *r{', unsigned y' * by_row})\n"
+            f"static {'uint16_t' if into_ring else 'void'} {self.name(number)}"
+            f"(const struct run *r{', unsigned y' * by_row}{', uint16_t *into' * into_ring})\n"
             f"{{\n{body}}}\n"
         )
 
@@ -147,7 +152,7 @@ def rescale_fields(
 ) -> dict[str, object]:
     """The arrays of bias and scales, and the fields that name them."""
     name = written.name(number)
-    written.need("rescale.c")
+    written.need("clip.c", "rescale.c")
     written.array(f"{name}_bias", bias.astype(np.int32))
     written.array(f"{name}_multiplier", rescale.multiplier.astype(np.int32))
     written.array(f"{name}_shift", rescale.shift.astype(np.uint8))

@@ -1,6 +1,8 @@
 /* What a Cortex-M needs before main, and semihosting: the debugger, or QEMU, prints and exits. */
 #include "cortex-m.h"
 
+#include <stddef.h>
+
 extern uint32_t stack_top, data_from, data_start, data_end, bss_start, bss_end;
 extern const void *const vectors[16];
 int main(void);
@@ -46,6 +48,20 @@ __attribute__((optimize("no-tree-loop-distribute-patterns"))) void reset(void)
     VECTOR_TABLE = (uint32_t)(uintptr_t)vectors; /* a boot loader may have set its own */
 #endif
     leave(main());
+}
+
+/* Of the library it is as long as a layer's code. */
+__attribute__((optimize("no-tree-loop-distribute-patterns"))) void *memset(void *to, int value,
+                                                                            size_t size)
+{
+    uint8_t *at = (uint8_t *)to, *const end = at + size;
+    while (at != end)
+        if ((((uintptr_t)at | (uintptr_t)end) & 3) == 0) {
+            *(uint32_t *)(void *)at = (uint8_t)value * UINT32_C(0x01010101);
+            at += 4;
+        } else
+            *at++ = (uint8_t)value;
+    return to;
 }
 
 __attribute__((section(".vectors"), used)) const void *const vectors[16] = {

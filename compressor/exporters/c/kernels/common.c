@@ -9,13 +9,3 @@ struct run {
 struct limits {
     int16_t zero, low, high;
 };
-
-static int8_t clip(int64_t level, const struct limits *limits)
-{
-    level += limits->zero;
-    if (level < limits->low)
-        level = limits->low;
-    if (level > limits->high)
-        level = limits->high;
-    return (int8_t)level;
-}

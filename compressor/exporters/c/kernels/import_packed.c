@@ -12,8 +12,9 @@ static uint16_t import_row_packed(const struct import_packed *m, const int8_t *f
     unsigned channel, any = 0;
     for (channel = 0; channel < m->channels; channel++) {
         $declared
-        size_t k;
-        for (k = 0; k < width; k++) {
+        size_t k = 0;
+        $fours
+        for (; k < width; k++) {
             row[k] = seven_bits(from[k * column]);
             any |= row[k];
             $second

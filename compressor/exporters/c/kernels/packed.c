@@ -29,14 +29,15 @@ NOT_INLINE static const uint8_t *${name}_sums(const uint8_t *next,
     return next;
 }
 
-static void $name(const struct $name *c, const uint16_t *const *rows, ${space}int8_t *out)
+static $result $name(const struct $name *c, const uint16_t *const *rows, ${space}$out)
 {
     $start
     const unsigned pairs = (c->width + 1u) / 2;
     /* What is written through `out` could be any of these, as far as the compiler knows. */
     const int zero = $zero, least = $least, most = $most;
-    size_t group = 0;
-    unsigned filter, shared = 0;
+    unsigned filter;
+    $groups
+    $any
     for (filter = 0; filter < c->filters; filter++) {
         const int32_t multiplier = c->multiplier[filter], constant = c->constant[filter];
         const unsigned shift = c->shift[filter];
@@ -47,25 +48,14 @@ static void $name(const struct $name *c, const uint16_t *const *rows, ${space}in
             const unsigned columns = pairs - x < $lanes ? pairs - x : $lanes;
             uint32_t sums[$lanes];
             sums[0] = start;
-            next = ${name}_sums(tap, rows, c->rows, group + 2 * x, sums);
+            next = ${name}_sums(tap, rows, c->rows, ${group}2 * x, sums);
             $store
         }
         $next
-        if (++shared == c->share) {
-            shared = 0;
-            group += c->group;
-        }
+        $skip
+        $next_group
     }
+    $returned
 }
 
-/* The same where all rows of the window are zero. */
-static void ${name}_of_nothing(const struct $name *c, int8_t *out)
-{
-    const size_t columns = c->width / $pooled;
-    unsigned filter;
-    for (filter = 0; filter < c->filters; filter++, out += columns)
-        memset(out,
-               level16(c->start[filter], c->multiplier[filter], c->constant[filter],
-                       c->shift[filter], $zero, $least, $most),
-               columns);
-}
+$nothing

@@ -5,6 +5,5 @@ struct $name {
     const uint8_t *shift;
     $members
     uint16_t filters, width, rows;
-    uint16_t share; /* filters that see the same channels */
-    uint32_t group; /* from the channels of one share to the next */
+    $share
 $bounds};

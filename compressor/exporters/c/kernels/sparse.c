@@ -1,6 +1,6 @@
 /* With a byte for the gap and a byte for the value. */
-static void multiply_sparse(struct sparse_at *s, const int8_t *from, size_t width, unsigned units,
-                            int32_t *sums)
+NOT_INLINE static void multiply_sparse(struct sparse_at *s, const int8_t *from, size_t width,
+                                       unsigned units, int32_t *sums)
 {
     const uint8_t *next = s->next;
     size_t index = s->index;

@@ -1,5 +1,5 @@
 for (k = 0; k < columns; k++) {
-                *out++ = level16(sums[k] & 0xffff, multiplier, constant, shift, zero, least, most);
+                $put level16(sums[k] & 0xffff, multiplier, constant, shift, zero, least, most);
                 if (2 * (x + k) + 1 < c->width)
-                    *out++ = level16(sums[k] >> 16, multiplier, constant, shift, zero, least, most);
+                    $put level16(sums[k] >> 16, multiplier, constant, shift, zero, least, most);
             }

@@ -1,7 +1,7 @@
 {
                 uint32_t below[$lanes];
                 below[0] = start;
-                (void)${name}_sums(tap, rows + c->rows, c->rows, group + 2 * x, below);
+                (void)${name}_sums(tap, rows + c->rows, c->rows, ${group}2 * x, below);
                 for (k = 0; k < columns; k++)
-                    *out++ = level16(largest(larger(sums[k], below[k])), multiplier, constant, shift, zero, least, most);
+                    $put level16(largest(larger(sums[k], below[k])), multiplier, constant, shift, zero, least, most);
             }

@@ -6,8 +6,8 @@ struct units {
     struct limits limits;
 };
 
-static void finish_sums(const struct units *u, unsigned first, unsigned count, const int32_t *sums,
-                        int8_t *out)
+NOT_INLINE static void finish_sums(const struct units *u, unsigned first, unsigned count,
+                                   const int32_t *sums, int8_t *out)
 {
     for (; count > 0; count--, first++)
         out[first] = $rescale;

@@ -14,8 +14,8 @@ CLONES static void $name(const struct $name *c, const uint16_t *const *rows, int
 {
     $start
     const int zero = $zero, least = $least, most = $most;
-    size_t group = 0;
-    unsigned filter, shared = 0;
+    unsigned filter;
+    $groups
     for (filter = 0; filter < c->filters; filter++) {
         const int32_t multiplier = c->multiplier[filter], constant = c->constant[filter];
         const unsigned shift = c->shift[filter];
@@ -37,7 +37,7 @@ CLONES static void $name(const struct $name *c, const uint16_t *const *rows, int
                         next = end;
                         continue;
                     }
-                    row += group + x;
+                    row += ${group}x;
                     for (; next != end; next += $size) {
                         const uint16_t factor = (uint16_t)$value;
                         const uint16_t *const from = row + $offset;
@@ -51,9 +51,6 @@ CLONES static void $name(const struct $name *c, const uint16_t *const *rows, int
             $store
         }
         $next
-        if (++shared == c->share) {
-            shared = 0;
-            group += c->group;
-        }
+        $next_group
     }
 }
