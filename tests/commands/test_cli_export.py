@@ -41,7 +41,7 @@ def test_it_prints_the_encoding_of_each_tensor_and_the_verdict(
 
     assert outcome.code == 0, outcome.stderr
     (row,) = [line.split() for line in outcome.stdout.splitlines() if "wide/kernel" in line]
-    assert row[3] in ("gap8", "gap4", "bitmask")
+    assert row[3] in ("golomb", "gap8", "gap4", "bitmask")
     assert row[4] == "float32"
     assert int(row[5].replace(",", "")) < int(row[6].replace(",", ""))
     assert f"{path.stat().st_size:,} bytes" in outcome.stdout

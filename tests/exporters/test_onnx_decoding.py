@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ from hypothesis import given, settings, strategies as st
 from onnx import helper, numpy_helper
 
 from compressor.errors import ModelError, UsageError
-from compressor.exporters.onnx.decoding import ENCODINGS, choose, insert, make_chain
+from compressor.exporters.onnx.decoding import CHOSEN_FROM, ENCODINGS, choose, insert, make_chain
 from compressor.exporters.onnx.weights import (
     FloatWeight,
     Stored,
@@ -175,23 +176,39 @@ def test_many_chains_take_the_bytes_of_each_and_what_they_share_once():
     assert max(len(name) for name in set(made) - set(names)) <= 6
 
 
-def test_the_smallest_encoding_changes_with_sparsity():
+@pytest.mark.parametrize(
+    ("encodings", "expected"),
+    [
+        (
+            ("dense", "gap8", "gap4", "bitmask"),
+            {0.0: "dense", 0.5: "bitmask", 0.9: "gap4", 0.98: "gap8"},
+        ),
+        (CHOSEN_FROM, {0.0: "dense", 0.5: "bitmask", 0.9: "golomb", 0.98: "golomb"}),
+    ],
+)
+def test_the_smallest_encoding_changes_with_sparsity(encodings, expected):
     chosen = {}
     for sparsity in (0.0, 0.5, 0.9, 0.98):
         weight = FloatWeight("layer/kernel", sparse((400, 300), sparsity), 1)
         options = [store_codebook(weight.values, zero=zero) for zero in (True, False)]
-        chosen[sparsity] = choose(weight.name, options, ENCODINGS[:-1])
+        chosen[sparsity] = choose(weight.name, options, encodings)
 
-    assert {s: chain.encoding for s, chain in chosen.items()} == {
-        0.0: "dense",
-        0.5: "bitmask",
-        0.9: "gap4",
-        0.98: "gap8",
-    }
+    assert {s: chain.encoding for s, chain in chosen.items()} == expected
     sizes = [chain.file_bytes for chain in chosen.values()]
     assert sizes == sorted(sizes, reverse=True)
     # Two values a byte, and next to nothing beside them.
     assert sizes[0] < 400 * 300 / 2 + 1000
+
+
+@pytest.mark.parametrize("sparsity", [0.8, 0.9, 0.95, 0.98])
+def test_golomb_codes_come_within_a_fifth_of_a_bit_of_the_entropy_of_the_places(sparsity):
+    stored = store_codebook(sparse((400, 300), sparsity), zero=True)
+    chain = make_chain("layer/kernel", stored, "golomb")
+    assert chain is not None
+    kept = int(stored.nonzero.sum())
+    share = kept / stored.nonzero.size
+    entropy = -math.log2(share) - (1 - share) / share * math.log2(1 - share)
+    assert 8 * (chain.payload_bytes - 4 * 16) / kept < entropy + 4 + 0.2
 
 
 def test_no_chain_is_chosen_that_is_larger_than_the_plain_tensor():
@@ -205,7 +222,7 @@ def test_no_chain_is_chosen_that_is_larger_than_the_plain_tensor():
 
 
 def test_the_last_node_of_a_chain_says_the_encoding_and_makes_the_tensor():
-    for encoding in ("gap8", "gap4", "bitmask"):
+    for encoding in ("golomb", "gap8", "gap4", "bitmask"):
         stored = store_int8(FloatWeight("fc1/kernel", sparse((40, 30), 0.9), 1))
         chain = make_chain("fc1/kernel", stored, encoding)
         assert chain is not None

@@ -7,25 +7,25 @@ from typing import Any
 import numpy as np
 import onnx
 
-from compressor._version import __version__
 from compressor.errors import ModelError, UsageError
 from compressor.exporters import half_precision
 from compressor.exporters.isolation import quantize_apart
 from compressor.exporters.onnx import integer
 from compressor.exporters.onnx.canonical import keep_names, name_after_layers, put_in_order
+from compressor.exporters.onnx.chain import Chain
 from compressor.exporters.onnx.channels import without_unread
+from compressor.exporters.onnx.compact import compact, weight_names
 from compressor.exporters.onnx.convert import convert
 from compressor.exporters.onnx.decoding import (
     CHOSEN_FROM,
     ENCODINGS,
     SPARSE_INITIALIZER,
-    Chain,
-    choose,
+    choose_all,
     insert,
 )
 from compressor.exporters.onnx.defaults import omit_defaults
 from compressor.exporters.onnx.foreign import opset_of, standard_form
-from compressor.exporters.onnx.graphs import all_nodes, array_of
+from compressor.exporters.onnx.graphs import all_nodes, array_of, unique
 from compressor.exporters.onnx.passes import tidy
 from compressor.exporters.onnx.weights import (
     MIN_SIZE,
@@ -96,12 +96,19 @@ def _finished(
         and integer.multiply_integers(proto)
     ):
         notes += (integer.SATURATION,)
-    chains = _encode(proto.graph, request)
+    domain = unique("c", {one.domain for one in proto.opset_import})
+    chains, functions = _encode(proto.graph, request, domain, opset_of(proto))
     tensors = _describe(proto.graph, chains, named)
+    weights = weight_names(proto.graph)
     insert(proto.graph, chains)
     omit_defaults(proto)
+    compact(proto, weights)
+    if functions:
+        proto.functions.extend(functions)
+        proto.opset_import.append(onnx.helper.make_opsetid(domain, 1))
     content = _content(proto)
-    needs = {one.domain or "ai.onnx": int(one.version) for one in proto.opset_import}
+    standard = [one for one in proto.opset_import if not functions or one.domain != domain]
+    needs = {one.domain or "ai.onnx": int(one.version) for one in standard}
     return ExportedFile(content, inputs, tensors, needs, notes)
 
 
@@ -126,18 +133,25 @@ def _check(request: Request) -> None:
         raise UsageError("int8 needs calibration data", value="none", hint="give a data set")
 
 
-def _encode(graph: Any, request: Request) -> list[Chain]:
-    """A chain for each weight; a plain initializer is one, too."""
+def _encode(
+    graph: Any, request: Request, domain: str, version: int
+) -> tuple[list[Chain], list[Any]]:
+    """A chain for each weight, and their functions; a plain initializer is a chain, too."""
     encodings = CHOSEN_FROM if request.encoding is None else (request.encoding,)
     wanted: list[tuple[str, list[Stored]]] = [
         (weight.name, value_types(weight, request.quantize, exact=request.exact))
         for weight in float_weights(graph)
     ]
     wanted += [(name, [stored]) for name, stored in raw_weights(graph)]
-    return [
-        choose(name, options, encodings if options[0].codes.size >= MIN_SIZE else ("dense",))
-        for name, options in wanted
-    ]
+    wanted.sort(key=lambda one: -one[1][0].codes.size)
+    return choose_all(
+        (
+            (name, options, encodings if options[0].codes.size >= MIN_SIZE else ("dense",))
+            for name, options in wanted
+        ),
+        domain,
+        version,
+    )
 
 
 def _describe(graph: Any, chains: list[Chain], named: set[str]) -> tuple[EncodedTensor, ...]:
@@ -168,14 +182,12 @@ def _content(proto: Any) -> bytes:
     """The file: the operator sets that it needs, and nothing about this machine."""
     opset, used = opset_of(proto), {node.domain for node in all_nodes(proto.graph)}
     others = {one.domain: one.version for one in proto.opset_import if one.domain in used}
-    proto.producer_name, proto.producer_version = "compressor", __version__
-    proto.graph.ClearField("doc_string")
-    proto.ClearField("doc_string")
-    del proto.metadata_props[:]
+    proto.producer_name = "compressor"
     del proto.opset_import[:]
-    for domain, version in {**others, "": opset}.items():
-        if domain != "ai.onnx":
+    for domain, version in others.items():
+        if domain not in ("", "ai.onnx"):
             proto.opset_import.append(onnx.helper.make_opsetid(domain, version))
+    proto.opset_import.add().version = opset
     try:
         onnx.checker.check_model(proto, full_check=True)
     except Exception as error:  # the checker raises errors of several kinds

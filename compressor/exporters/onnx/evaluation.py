@@ -101,6 +101,9 @@ class Evaluator:
         from compressor.exporters.onnx.operations import OPERATORS, compute
 
         known = node.op_type in OPERATORS and len(node.output) == 1
+        # With a vector its work is bounded by the size of the other.
+        if node.op_type == "MatMul":
+            known = known and len(node.input) == 2 and inputs[node.input[1]].ndim == 1
         if not known or any(is_external(part.t) for part in node.attribute):
             operator = f"operator {node.op_type}"
             raise NotDecodedError("the weight cannot be decoded here", value=operator)

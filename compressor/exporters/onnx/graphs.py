@@ -12,6 +12,9 @@ from typing import Any
 import numpy as np
 from onnx import helper, numpy_helper, shape_inference
 
+_FEW = 64
+"""Integers of the largest constant that may be stored as varints: shapes, axes, powers."""
+
 
 def all_graphs(graph: Any) -> Iterator[Any]:
     """`graph`, and the bodies of its loops and branches."""
@@ -50,8 +53,13 @@ def array_of(initializer: Any) -> np.ndarray:
 
 
 def tensor(name: str, values: np.ndarray) -> Any:
-    """An initializer of little-endian raw data."""
-    return numpy_helper.from_array(np.asarray(values), name)
+    """An initializer of little-endian raw data, or of varints where these are fewer bytes."""
+    values = np.asarray(values)
+    made = numpy_helper.from_array(values, name)
+    if values.dtype in (np.int32, np.int64) and 0 < values.size <= _FEW:
+        short = helper.make_tensor(name, made.data_type, values.shape, values.ravel().tolist())
+        return min(made, short, key=lambda one: one.ByteSize())
+    return made
 
 
 def constants(graph: Any) -> dict[str, Any]:

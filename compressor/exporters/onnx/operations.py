@@ -22,9 +22,9 @@ from compressor.exporters.onnx.graphs import attribute
 OPERATORS = frozenset(
     (
         *("Add", "BitShift", "BitwiseAnd", "BitwiseOr", "Cast", "Concat", "ConstantOfShape"),
-        *("CumSum", "DequantizeLinear", "Expand", "Flatten", "Gather", "GatherElements"),
-        *("Identity", "Mul", "Reshape", "ScatterElements", "Slice", "Squeeze", "Sub"),
-        *("Transpose", "Unsqueeze"),
+        *("CumSum", "DequantizeLinear", "Div", "Expand", "Flatten", "Gather", "GatherElements"),
+        *("Identity", "MatMul", "Mod", "Mul", "Reshape", "ScatterElements", "Slice", "Squeeze"),
+        *("Sub", "Transpose", "Unsqueeze"),
     )
 )
 _SAME_SINCE = 13

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError, Message
 
 from compressor.errors import CheckpointError
 from compressor.exporters.onnx.evaluation import Evaluator
+from compressor.exporters.onnx.functions import put_in_place
 from compressor.exporters.onnx.stored_weights import OnnxWeight, read_weights
 from compressor.exporters.onnx.tensor_reading import (
     TYPES,
@@ -99,14 +100,17 @@ def _parsed(content: bytes) -> Any:
 
 
 def _read(model: Any, folder: Path | None, size: int) -> OnnxFile:
-    operators: collections.Counter[tuple[str, str]] = collections.Counter()
     for message in messages_in(model):
-        if isinstance(message, onnx.NodeProto):
-            operators[message.domain or "ai.onnx", message.op_type] += 1
-        elif isinstance(message, onnx.SparseTensorProto):
+        if isinstance(message, onnx.SparseTensorProto):
             read_sparse(message, folder)
         elif isinstance(message, onnx.TensorProto):
             read_tensor(message, folder)
+    put_in_place(model)
+    operators = collections.Counter(
+        (message.domain or "ai.onnx", message.op_type)
+        for message in messages_in(model)
+        if isinstance(message, onnx.NodeProto)
+    )
     opsets = {entry.domain or "ai.onnx": int(entry.version) for entry in model.opset_import}
     constants = _constants(model.graph, folder)
     given = {tensor.name for tensor in constants}

@@ -11,8 +11,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from compressor.exporters.onnx.chain import MARK
 from compressor.exporters.onnx.constant_chains import ConstantGraph, ConstantValue
-from compressor.exporters.onnx.decoding import MARK
 from compressor.exporters.onnx.graphs import bodies, taken
 from compressor.exporters.onnx.tensor_reading import OnnxTensor
 
@@ -20,7 +20,7 @@ _INTEGERS = {"int8", "uint8", "int4", "uint4", "int2", "uint2"}
 _STILL = {"Cast", "DequantizeLinear", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"}
 """Operators that only change the type or shape of a weight."""
 
-_SCALES = {
+SCALES = {
     "QuantizeLinear": {1, 2},
     "DequantizeLinear": {1, 2},
     "QLinearConv": {1, 2, 4, 5, 6, 7},
@@ -31,9 +31,6 @@ _SCALES = {
 """Operator -> its inputs that are scales and zero points, not weights."""
 _BIASES = {"QLinearConv": {8}}
 """Operator -> its inputs that are weights, although 32-bit integers."""
-
-_TABLE, _SCALE = "/table", "/scale"
-"""suffixes of the exporter's names of tables and scales"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +73,7 @@ def _used(graph: ConstantGraph, model: Any) -> dict[str, bool]:
     """Constant value -> whether it is used as an integer bias."""
     used: dict[str, bool] = {}
     for node in graph.others:
-        scales, biases = (table.get(node.op_type, ()) for table in (_SCALES, _BIASES))
+        scales, biases = (table.get(node.op_type, ()) for table in (SCALES, _BIASES))
         for position, name in enumerate(node.input):
             if name and position not in scales:
                 used[name] = used.get(name, False) or position in biases
@@ -119,12 +116,30 @@ def _decoded(graph: ConstantGraph, value: ConstantValue) -> OnnxWeight | None:
 
 def _type(graph: ConstantGraph, value: ConstantValue) -> str:
     """The type of the values that a weight is computed from, not of positions or scales."""
-    if any(part.endswith(_TABLE) for part in value.parts):
+    tables = _tables(graph, value)
+    if tables:
         # Codes of a uniform table have a scale, those of a codebook none.
-        if not any(part.endswith(_SCALE) for part in value.parts):
+        if not any(node.op_type == "Mul" and _floats(graph, node) for node in value.nodes):
             return "codebook4"
-        tables = (graph.tensors[part].shape for part in value.parts if part.endswith(_TABLE))
-        return "ternary" if any(math.prod(shape) <= 3 for shape in tables) else "int4"
+        return "ternary" if any(math.prod(table.shape) <= 3 for table in tables) else "int4"
     kinds = {graph.tensors[part].type.name for part in value.parts}
     known = [kind for kind in ("float16", "int8", "int4", "uint4", "float32") if kind in kinds]
     return known[0] if known else ", ".join(sorted(kinds))
+
+
+def _tables(graph: ConstantGraph, value: ConstantValue) -> list[OnnxTensor]:
+    """The float32 constants that are looked up by numbers, but not by ranks, which are products."""
+    products = {node.output[0] for node in value.nodes if node.op_type == "Mul"}
+    return [
+        graph.tensors[node.input[0]]
+        for node in value.nodes
+        if node.op_type == "GatherElements"
+        and node.input[0] in graph.tensors
+        and graph.tensors[node.input[0]].type.name == "float32"
+        and node.input[1] not in products
+    ]
+
+
+def _floats(graph: ConstantGraph, node: Any) -> bool:
+    constants = (graph.tensors[name] for name in node.input if name in graph.tensors)
+    return any(constant.type.name == "float32" for constant in constants)

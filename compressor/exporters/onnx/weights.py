@@ -23,6 +23,9 @@ MIN_SIZE_4_BITS = 4096
 """Of the smallest that gets 4 bits: smaller ones, such as the first convolution's, get 8, since 4
 cost accuracy and save next to nothing."""
 
+MIN_SIZE_CODEBOOK = 512
+"""Of the smallest that gets a codebook, whose values are where the weights are."""
+
 MIN_SIZE_2_BITS = 16_384
 """Of the smallest that gets ternary values: smaller ones, such as a classifier's, get 4 bits."""
 
@@ -98,7 +101,8 @@ def value_types(weight: FloatWeight, quantize: Quantize, *, exact: bool = False)
         return [full, store_float(weight.values, np.float16)]
     if weight.values.ndim < 2:
         return [full]
-    if quantize in ("dynamic", "int8") or weight.values.size < MIN_SIZE_4_BITS:
+    few = MIN_SIZE_CODEBOOK if quantize == "codebook" else MIN_SIZE_4_BITS
+    if quantize in ("dynamic", "int8") or weight.values.size < few:
         return [full, store_int8(weight)]
     if quantize == "ternary" and weight.values.size >= MIN_SIZE_2_BITS:
         return [full, *(store_ternary(weight, zero=zero) for zero in (True, False))]
