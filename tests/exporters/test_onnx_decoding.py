@@ -21,6 +21,7 @@ from compressor.exporters.onnx.weights import (
     store_int4,
     store_int8,
     store_ternary,
+    value_types,
 )
 from deploy import quiet_onnxruntime
 
@@ -209,6 +210,20 @@ def test_golomb_codes_come_within_a_fifth_of_a_bit_of_the_entropy_of_the_places(
     share = kept / stored.nonzero.size
     entropy = -math.log2(share) - (1 - share) / share * math.log2(1 - share)
     assert 8 * (chain.payload_bytes - 4 * 16) / kept < entropy + 4 + 0.2
+
+
+@pytest.mark.parametrize(("size", "kind"), [(500, "int8"), (600, "codebook4"), (9000, "codebook4")])
+def test_small_kernels_get_a_codebook_where_its_table_pays(size, kind):
+    weight = FloatWeight("fc2/kernel", sparse((size // 10, 10), 0.5), 1)
+    chain = choose(weight.name, value_types(weight, "codebook"), CHOSEN_FROM)
+    assert chain.stored.kind == kind
+
+
+def test_five_values_of_a_ternary_tensor_take_a_byte():
+    stored = store_ternary(FloatWeight("fc1/kernel", sparse((200, 100), 0.3), 1), zero=True)
+    chain = make_chain("fc1/kernel", stored, "dense")
+    assert chain is not None
+    assert chain.payload_bytes == 200 * 100 / 5 + 4 * 3 + 4 * 100
 
 
 def test_no_chain_is_chosen_that_is_larger_than_the_plain_tensor():

@@ -356,6 +356,16 @@ def test_the_file_says_nothing_of_this_machine(exported):
         assert not any(entry.external_data for entry in model.graph.initializer)
 
 
+def test_biases_have_16_bits_where_weights_have_fewer_than_32(exported):
+    kinds = {
+        quantize: next(tensor.values for tensor in file.tensors if tensor.name == "fc1/bias")
+        for quantize, file in exported.items()
+        if quantize != "int8"  # there it is an integer
+    }
+    assert kinds.pop("none") == "float32"
+    assert set(kinds.values()) == {"float16"}
+
+
 def test_only_inputs_outputs_and_weights_have_long_names(exported):
     for file in exported.values():
         graph = onnx.load_from_string(file.content).graph

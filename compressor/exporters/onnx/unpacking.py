@@ -59,4 +59,7 @@ def _digits(chain: Chain, packed: np.ndarray, powers: np.ndarray, base: int) -> 
     name = chr(ord("a") + base)  # below 17
     wide = chain.node("Cast", chain.constant(packed), to=TensorProto.INT32)
     quotients = chain.node("Div", wide, chain.once(f"1{name}", powers, np.int32))
-    return chain.node("Mod", quotients, chain.once(f"2{name}", base, np.int32))
+    if base & (base - 1):
+        return chain.node("Mod", quotients, chain.once(f"2{name}", base, np.int32))
+    # In ONNX Runtime a tenth of the time of a remainder.
+    return chain.node("BitwiseAnd", quotients, chain.once(f"2{name}", base - 1, np.int32))

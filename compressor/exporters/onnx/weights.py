@@ -19,6 +19,8 @@ from compressor.exporters.request import Quantize
 
 MIN_SIZE = 128
 """Values of the smallest tensor that is worth the nodes to decode it."""
+MIN_SIZE_VECTOR = 32
+"""Of the smallest bias, or other vector, that is worth a node to have 16 bits."""
 MIN_SIZE_4_BITS = 4096
 """Of the smallest that gets 4 bits: smaller ones, such as the first convolution's, get 8, since 4
 cost accuracy and save next to nothing."""
@@ -64,11 +66,11 @@ class Stored:
 
 
 def float_weights(graph: Any) -> list[FloatWeight]:
-    """The float32 initializers of the main graph with at least two axes or `MIN_SIZE` values."""
+    """The float32 initializers of the main graph with two axes or `MIN_SIZE_VECTOR` values."""
     return [
         FloatWeight(name, values, _channel_axis(values, users))
         for name, values, users in initializers_of(graph, np.float32)
-        if values.ndim >= 2 or values.size >= MIN_SIZE
+        if values.ndim >= 2 or values.size >= MIN_SIZE_VECTOR
     ]
 
 
@@ -88,19 +90,18 @@ def raw_weights(graph: Any) -> list[tuple[str, Stored]]:
 def value_types(weight: FloatWeight, quantize: Quantize, *, exact: bool = False) -> list[Stored]:
     """A weight in each value type that a quantisation allows, float32 first.
 
-    Float16 is `exact` where that is asked for. Values that are not all finite, such as those of a
-    mask, stay float32.
+    Vectors, such as biases, have no fewer than 16 bits. Float16 is `exact` where that is asked for.
+    Values that are not all finite, such as those of a mask, stay float32.
     """
     full = store_float(weight.values, np.float32)
-    small = weight.values.size < MIN_SIZE
+    vector = weight.values.ndim < 2
+    small = weight.values.size < (MIN_SIZE_VECTOR if vector else MIN_SIZE)
     if quantize == "none" or small or not np.isfinite(weight.values).all():
         return [full]
-    if quantize == "float16":
+    if quantize == "float16" or vector:
         if not fits_float16(weight.values, exact=exact):
             return [full]
         return [full, store_float(weight.values, np.float16)]
-    if weight.values.ndim < 2:
-        return [full]
     few = MIN_SIZE_CODEBOOK if quantize == "codebook" else MIN_SIZE_4_BITS
     if quantize in ("dynamic", "int8") or weight.values.size < few:
         return [full, store_int8(weight)]
