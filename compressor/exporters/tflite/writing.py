@@ -42,8 +42,14 @@ def _compacted(graph: Any) -> Any:
     found.metadata = found.metadataBuffer = found.description = None
     for number, subgraph in enumerate(found.subgraphs):
         _drop_tensors(found, number, subgraph)
+        for tensor in subgraph.tensors:
+            _drop_fields(tensor)
+        for operator in subgraph.operators or []:
+            if isinstance(operator.builtinOptions, schema().ReshapeOptionsT):
+                _drop_shape(operator)
     _drop_codes(found)
     _merge_buffers(found)
+    _share_tables(found)
     return found
 
 
@@ -70,6 +76,21 @@ def _drop_tensors(graph: Any, number: int, subgraph: Any) -> None:
         tensor_map.tensorIndex = position[tensor_map.tensorIndex]
 
 
+def _drop_fields(tensor: Any) -> None:
+    """Remove what says nothing: a rank beside a shape, and quantization without a scale."""
+    if tensor.shape is not None and len(tensor.shape):
+        tensor.hasRank = False
+    quantization = tensor.quantization
+    if quantization is not None and quantization.scale is None and quantization.details is None:
+        tensor.quantization = None
+
+
+def _drop_shape(operator: Any) -> None:
+    """Remove the options of a RESHAPE that has its shape as an input, too."""
+    if len(indices(operator.inputs)) > 1:
+        operator.builtinOptionsType, operator.builtinOptions = 0, None
+
+
 def _drop_codes(graph: Any) -> None:
     operators = [op for subgraph in graph.subgraphs for op in subgraph.operators or []]
     kept = sorted({operator.opcodeIndex for operator in operators})
@@ -91,6 +112,46 @@ def _merge_buffers(graph: Any) -> None:
                 buffers.append(_AlignedBuffer(raw))
             tensor.buffer = positions[raw]
     graph.buffers = buffers
+
+
+def _share_tables(graph: Any) -> None:
+    """Let equal options, quantizations and levels of sparse tensors be one table each."""
+    shared: dict[str, _OneTable] = {}
+
+    def one(table: Any) -> Any:
+        return table and shared.setdefault(_described(table), _OneTable(table))
+
+    for subgraph in graph.subgraphs:
+        for operator in subgraph.operators or []:
+            operator.builtinOptions = one(operator.builtinOptions)
+        for tensor in subgraph.tensors:
+            tensor.quantization = one(tensor.quantization)
+            if tensor.sparsity is not None:
+                levels = tensor.sparsity.dimMetadata
+                tensor.sparsity.dimMetadata = [one(level) for level in levels]
+
+
+def _described(value: Any) -> str:
+    """The same text for equal tables only."""
+    if isinstance(value, np.ndarray):
+        return f"{value.dtype.str}{value.tolist()}"
+    if not hasattr(value, "Pack"):
+        return repr(value)
+    fields = ",".join(f"{name}={_described(field)}" for name, field in vars(value).items())
+    return f"{type(value).__name__}({fields})"
+
+
+class _OneTable:
+    """A table that is written once, and that several others refer to."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self._offset: int | None = None
+
+    def Pack(self, builder: Any) -> int:  # noqa: N802 - the object API calls it so
+        if self._offset is None:
+            self._offset = int(self._table.Pack(builder))
+        return self._offset
 
 
 class _AlignedBuffer:
