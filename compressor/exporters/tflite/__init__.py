@@ -124,6 +124,8 @@ def _finished(
             some, more = weights.encode_weights(view, found[number], request, looped=number > 0)
             tensors += some
             notes += more
+        passes.skip_reshapes(encoded)
+        passes.drop_dead_operators(encoded)
         operators.check_runtime(encoded, request.runtime)
         return ExportedFile(
             content=graph.write_graph(encoded),

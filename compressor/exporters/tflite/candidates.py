@@ -32,7 +32,7 @@ _OPERATOR_BYTES = 120
 _SPARSITY_BYTES = 160
 """of the tables around segments and indices"""
 
-_BYTE_ROWS = 256
+_BYTE = 256
 _ROW_STEP = 16
 """XNNPACK computes 16 units at once: parts that are multiples waste none"""
 _FEWEST_ROWS = 64
@@ -120,6 +120,41 @@ def _costs(encoding: WeightEncoding, weight: EncodableWeight) -> Iterator[Candid
                 layout,
                 rows,
             )
+    if encoding.name == "csr" and weight.convolves:
+        for window, some_rows, count, size in _in_windows(nonzero, width):
+            yield Candidate(
+                encoding,
+                size + scales,
+                count * (overhead + (3 if count > 1 else 1) * _OPERATOR_BYTES),
+                encoding.time + (count - 1) * _PART_TIME / weight.values.size,
+                decoded,
+                plain(2),
+                some_rows,
+                window,
+            )
+
+
+def _in_windows(nonzero: np.ndarray, width: int) -> Iterator[tuple[int, int | None, int, int]]:
+    """Divisions of the inputs of a matrix (units, inputs) so that the index of one takes a byte.
+
+    Each is (positions, rows of a part or None, number of parts, bytes). Parts have less than 2^16
+    values each, so that a segment takes two bytes.
+    """
+    units, columns = nonzero.shape
+    window = next(n for n in range(1, columns + 1) if columns % n == 0 and columns // n <= _BYTE)
+    if window == 1:
+        return
+    positions = nonzero.reshape(units * window, -1)
+    yield window, None, 1, stored_bytes(positions, plain(2), width)
+    first_count = int(np.count_nonzero(nonzero)) // 2**16 + 1
+    for count in range(max(first_count, 2), first_count + _TRIED_COUNTS):
+        rows = -(-units // (count * _ROW_STEP)) * _ROW_STEP
+        if rows < _FEWEST_ROWS:
+            return
+        pieces = [
+            positions[at : at + rows * window] for at in range(0, len(positions), rows * window)
+        ]
+        yield window, rows, len(pieces), sum(stored_bytes(p, plain(2), width) for p in pieces)
 
 
 def _in_parts(nonzero: np.ndarray, width: int) -> Iterator[tuple[int, int, Layout, int]]:
@@ -128,7 +163,7 @@ def _in_parts(nonzero: np.ndarray, width: int) -> Iterator[tuple[int, int, Layou
     Each is (rows of a part, number of parts, layout, bytes).
     """
     units = len(nonzero)
-    first_count = max(-(-units // _BYTE_ROWS), 2)
+    first_count = max(-(-units // _BYTE), 2)
     for count in range(first_count, min(first_count + _TRIED_COUNTS, units // _FEWEST_ROWS + 1)):
         rows = -(-units // (count * _ROW_STEP)) * _ROW_STEP
         pieces = [nonzero[first : first + rows] for first in range(0, units, rows)]

@@ -198,6 +198,9 @@ class Candidate:
     """where the positions are stored; None where the weight is dense"""
     rows: int | None = None
     """FULLY_CONNECTED is computed in parts of so many rows, for narrower indices; None: at once"""
+    window: int | None = None
+    """FULLY_CONNECTED becomes a convolution over so many positions, which share the inputs: the
+    index of a weight is that within its position; None: it stays, or has one position"""
 
     @property
     def added(self) -> int:

@@ -1,7 +1,8 @@
-"""A fully connected layer computed in parts of its units, or as a convolution of 1x1.
+"""A fully connected layer computed in parts of its units, or as a convolution with one output.
 
 Both compute the same as before: every output is one row of the weights times the inputs. In parts
-of at most 256 rows, the row index of a weight takes one byte.
+of at most 256 rows, the row index of a weight takes one byte. So does its index among the inputs,
+where these are the positions of an image with at most 256 channels each.
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import numpy as np
 
 from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tflite.schema import schema
+from compressor.exporters.tflite.sparsity import plain
 from compressor.exporters.tflite.stored import EncodedWeight, add_decoding, store
 
-_CONVOLUTION_VERSION = 3
+_CONVOLUTION_VERSIONS = {"FLOAT32": 1, "INT8": 3}
 _CONCATENATION_VERSIONS = {"FLOAT32": 1, "INT8": 2}
 
 
@@ -54,20 +56,27 @@ def in_parts(graph: Any, operator: Any, weight: int, encoded: EncodedWeight, row
 
 
 def as_convolution(
-    graph: Any, operator: Any, weight: int, encoded: EncodedWeight, rows: int | None
+    graph: Any,
+    operator: Any,
+    weight: int,
+    encoded: EncodedWeight,
+    rows: int | None,
+    window: int = 1,
 ) -> None:
-    """Replace an integer FULLY_CONNECTED by a CONV_2D of 1x1 with weights behind DENSIFY.
+    """Replace a FULLY_CONNECTED by a CONV_2D with one output, and weights behind DENSIFY.
 
-    RESHAPEs around it make an image of one position of the inputs, and undo it. In parts of at
-    most `rows` rows, where that is given. Tensor `weight` becomes the first part. Requires
-    `can_convolve`; `encoded` is int8 (units, inputs) and sparse. Ensures the same outputs.
+    RESHAPEs around it make an image of the inputs with as many positions as the `window`, and undo
+    it. In parts of at most `rows` rows, where that is given. Tensor `weight` becomes the first
+    part. Requires `can_convolve`; `encoded` is (units, inputs) and sparse, by rows where there are
+    several positions. Ensures the same outputs.
     """
     tensors = graphs.main(graph).tensors
     source = graphs.indices(operator.inputs)[0]
     whole = graphs.indices(operator.outputs)[0]
     units, columns = encoded.values.shape
-    parts = _split(graph, operator, weight, _filters(encoded), rows or units)
-    image = _computed(graph, [-1, 1, 1, columns], tensors[source])
+    parts = _split(graph, operator, weight, _filters(encoded, window), rows or units)
+    image = _computed(graph, [-1, 1, window, columns // window], tensors[source])
+    version = _CONVOLUTION_VERSIONS[graphs.type_name(tensors[whole])]
     joined = _computed(graph, [-1, 1, 1, units], tensors[whole])
     options = schema().Conv2DOptionsT(
         padding=schema().Padding.VALID,
@@ -82,7 +91,7 @@ def as_convolution(
             "CONV_2D",
             [image, kernel, bias],
             [output],
-            version=_CONVOLUTION_VERSION,
+            version=version,
             options=copy.copy(options),
             before=at,
         )
@@ -134,11 +143,14 @@ def _compute_parts(
     return end
 
 
-def _filters(encoded: EncodedWeight) -> EncodedWeight:
-    """Rows of weights as filters of 1x1: (units, inputs) to (units, 1, 1, inputs)."""
+def _filters(encoded: EncodedWeight, window: int) -> EncodedWeight:
+    """Rows of weights as filters: (units, inputs) to (units, 1, window, inputs / window)."""
     units, columns = encoded.values.shape
-    values, layout = encoded.values.reshape(units, 1, 1, columns), encoded.layout
-    if layout is not None:
+    values = encoded.values.reshape(units, 1, window, columns // window)
+    layout = encoded.layout
+    if window > 1:
+        layout = plain(values.ndim)
+    elif layout is not None:
         order = (1, 2, *(3 if axis else 0 for axis in layout.order))
         layout = dataclasses.replace(layout, order=order)
     return dataclasses.replace(encoded, values=values, layout=layout)

@@ -72,6 +72,34 @@ def _fix_reshape(graph: Any, number: int, operator: Any, sizes: np.ndarray) -> N
     operator.builtinOptions = schema.ReshapeOptionsT(newShape=sizes)
 
 
+def skip_reshapes(graph: Any) -> None:
+    """Let operators read what is in front of a RESHAPE that makes no difference to them.
+
+    Requires constant shapes, as `fix_reshapes` gives them. These are another RESHAPE, and
+    FULLY_CONNECTED, which takes all values of its input as vectors of as many as its weights have
+    columns, and gives as many rows as there are vectors. `drop_dead_operators` removes the RESHAPE
+    then, unless others read it.
+    """
+    for number, subgraph in enumerate(graph.subgraphs):
+        made: dict[int, int] = {}
+        for operator in subgraph.operators or []:
+            name, inputs = graphs.operator_name(graph, operator), graphs.indices(operator.inputs)
+            vectors = name == "FULLY_CONNECTED" and not operator.builtinOptions.keepNumDims
+            while (
+                inputs
+                and inputs[0] in made
+                and (vectors or (name == "RESHAPE" and _has_shape(graph, inputs, number)))
+            ):
+                inputs[0] = made[inputs[0]]
+                graphs.replace_input(operator, 0, inputs[0])
+            if name == "RESHAPE":
+                made[graphs.indices(operator.outputs)[0]] = inputs[0]
+
+
+def _has_shape(graph: Any, inputs: list[int], number: int) -> bool:
+    return len(inputs) > 1 and graphs.constant(graph, inputs[1], number) is not None
+
+
 def drop_dead_operators(graph: Any) -> None:
     """Ensures: every operator leads to an output of its subgraph, or has a side effect."""
     for subgraph in graph.subgraphs:

@@ -58,8 +58,9 @@ def write(graph: Any, name: str, weight: EncodableWeight, chosen: Candidate) -> 
     encoding, encoded = chosen.encoding, encode(weight, chosen)
     integers = weight.operand.integer
     reduced = encoding.values != "float32" and not integers
-    if encoding.as_convolution:
-        parts.as_convolution(graph, weight.users[0], weight.index, encoded, chosen.rows)
+    if encoding.as_convolution or chosen.window is not None:
+        window = chosen.window or 1
+        parts.as_convolution(graph, weight.users[0], weight.index, encoded, chosen.rows, window)
     elif chosen.rows is not None:
         parts.in_parts(graph, weight.users[0], weight.index, encoded, chosen.rows)
     elif encoding.sparse or reduced:
