@@ -95,3 +95,24 @@ def test_pruned_layers_profit_most(keras, examples, tmp_path):
     assert np.sqrt(np.mean(error**2)) < 0.03 * np.std(wanted)
     nonzeros = sum(np.count_nonzero(layer.kernel) for layer in model.layers if layer.weights)
     assert path.stat().st_size < 2 * nonzeros + 4 * 3 * 128 + 4800
+
+
+def test_filters_of_one_size_share_a_scale_and_others_keep_theirs(keras, tmp_path):
+    keras.utils.set_random_seed(8)
+    generator = np.random.default_rng(9)
+    images = generator.random((24, 9, 9, 3), np.float32)
+    model = keras.Sequential([keras.Input((9, 9, 3), name="image"), keras.layers.Conv2D(32, 3)])
+    (layer,) = model.layers
+    kernel = generator.choice([-1, 1], layer.kernel.shape) * generator.uniform(
+        0.3, 1, (3, 3, 3, 32)
+    )
+    sizes = []
+    for spread in (1.0, 30.0):
+        kernel[..., 0] *= spread
+        layer.kernel.assign(kernel)
+        path = int8_file(tmp_path, model, images)
+        right = model(images).numpy()
+        found = run_artefact(path, {"image": images})
+        assert np.abs(found - right).max() < 0.02 * np.abs(right).max()
+        sizes.append(path.stat().st_size)
+    assert sizes[1] - sizes[0] > 31 * 14

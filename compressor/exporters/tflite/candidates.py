@@ -76,6 +76,8 @@ def _valued(encoding: WeightEncoding, weight: EncodableWeight) -> EncodedWeight:
         return EncodedWeight(weight.values, scale=weight.scale, axis=axis)
     if encoding.values in ("int8", "int4"):
         bits, axis = VALUE_BITS[encoding.values], weight.axis if encoding.per_channel else None
+        if axis is not None and not encoding.in_kernel and weight.one_scale_does(bits, axis):
+            axis = None
         found = weight.quantized(bits, axis)
         return EncodedWeight(found.values, scale=found.scale, axis=axis, four_bits=bits == 4)
     return EncodedWeight(weight.values.astype(encoding.values))

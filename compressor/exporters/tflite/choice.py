@@ -48,8 +48,8 @@ DECODABLE = 0.35
 """which fraction of a weight's values may be decoded when the file is loaded: DENSIFY takes 40 to
 60 ns a value on x86-64, dense weights 3 ns, and a file is to load in 8 times the time of dense"""
 
-SMALL = 256
-"""values below which a tensor stays float32: its accuracy is worth more than its bytes"""
+SMALL = {"float16": 64, "int8": 64, "int4": 256}
+"""type -> values below which a tensor does not get it: its accuracy is worth more than its bytes"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -217,11 +217,9 @@ def encodings_for(runtime: str, operand: Operand, quantize: Quantize) -> tuple[W
         found = INTEGER.get((runtime, operand.kind), (WeightEncoding("dense", "int8"),))
         per_tensor = runtime in PER_TENSOR_BLOCKS and operand.scales > 1
         return tuple(encoding for encoding in found if not (per_tensor and encoding.name == "1x16"))
-    allowed = {"float32"}
-    if operand.values >= SMALL:
-        allowed |= {"float16": {"float16"}, "dynamic": {"int8"}, "int4": {"int8", "int4"}}.get(
-            quantize, set()
-        )
+    types = {"float16": ("float16",), "dynamic": ("int8",), "int4": ("int8", "int4")}
+    smaller = types.get(quantize, ())
+    allowed = {"float32", *(values for values in smaller if operand.values >= SMALL[values])}
     found = DECODED.get(operand.kind, ()) + KERNELS.get((runtime, operand.kind), ())
     halves = runtime not in NO_SPARSE_HALVES
     delegated = runtime not in STATIC_ONLY or (operand.static and not operand.grouped)

@@ -1,4 +1,4 @@
-"""One scale for all rows of a weight, where a scale for each would cost more than it saves.
+"""One scale for all channels of a weight, where a scale for each would cost more than it saves.
 
 A FULLY_CONNECTED weight with a scale for each row takes 16 bytes a row more, with the scales of
 its bias and the zero points: 12 % of a layer of 128 inputs. With one scale, its many small rows
@@ -27,13 +27,33 @@ WORTH = 0.05
 ROUNDING = 0.03
 """Root mean square of the rounding to one scale at most, as a fraction of that of the weights. The
 rounding of the activations is as large."""
+NEARLY_FREE = 0.02
+NEARLY_EXACT = 0.01
+"""The same for weights of convolutions, and for those that are decoded to float32: a scale for each
+channel rounds by 0.4 %, so that nothing has to make up for this."""
 EXAMPLES = 64
 """on which the means of activations are found"""
 
 
+def one_scale_does(exact: np.ndarray, change: np.ndarray, axis: int, channel_bytes: int) -> bool:
+    """Whether one scale for all channels is nearly as exact as one for each, and saves bytes.
+
+    `exact` is a weight with its channels along `axis`, a scale of which takes so many bytes, and
+    `change`, of the same shape, what rounding to one scale adds to it. It is judged channel by
+    channel, since some may be small, and on average over them.
+    """
+    channels = exact.shape[axis]
+    if channels < 2 or channel_bytes * channels < NEARLY_FREE * np.count_nonzero(exact):
+        return False
+    others = tuple(other for other in range(exact.ndim) if other != axis)
+    power, error = (np.square(part, dtype=np.float64).sum(axis=others) for part in (exact, change))
+    errors = error[power > 0] / power[power > 0]
+    return errors.size > 0 and float(np.mean(errors)) <= NEARLY_EXACT**2
+
+
 @dataclasses.dataclass(frozen=True)
 class _Layer:
-    """A FULLY_CONNECTED of which the weight, int8 (rows, columns), gets one scale."""
+    """An operator of which the weight, int8 (rows, ..., columns), gets one scale."""
 
     source: int
     """tensor that is multiplied, as `weight` and `bias` are"""
@@ -42,21 +62,22 @@ class _Layer:
     values: np.ndarray
     scale: np.float32
     change: np.ndarray
-    """float64 (rows, columns): what the rounding adds to the weights"""
+    """float64 (rows, columns): what the rounding adds to the weights, in all positions"""
 
 
 def share_scales(graph: Any, calibration: Sequence[np.ndarray]) -> None:
-    """Give the weights of FULLY_CONNECTED one scale each where it pays; changes `graph`.
+    """Give the weights of FULLY_CONNECTED and CONV_2D one scale each where it pays.
 
-    Requires: an int8 graph as `convert.convert_int8` makes it, and its calibration data. Ensures:
-    of a weight whose scales took `WORTH` of its bytes, and which rounds by no more than
-    `ROUNDING`, there is one scale, as there is of its bias. Zeros stay zero, and on the calibration
-    data the outputs of the layer have the means that they had.
+    Changes `graph`. Requires: an int8 graph as `convert.convert_int8` makes it, and its calibration
+    data. Ensures: of a weight whose scales took `WORTH` of its bytes, and which rounds by no more
+    than `ROUNDING`, there is one scale, as there is of its bias; of a convolution by
+    `one_scale_does`. Zeros stay zero, and on the calibration data the outputs of the layer have the
+    means that they had, but for the margins of a convolution.
     """
     readers = graphs.users(graph)
     layers = []
     for operator in graphs.main(graph).operators:
-        if graphs.operator_name(graph, operator) == "FULLY_CONNECTED":
+        if graphs.operator_name(graph, operator) in ("FULLY_CONNECTED", "CONV_2D"):
             layer = _rounded(graph, operator)
             own = layer and all(len(readers[part]) == 1 for part in (layer.weight, layer.bias))
             if layer is not None and own:
@@ -78,16 +99,24 @@ def _rounded(graph: Any, operator: Any) -> _Layer | None:
     if stored is None or stored.dtype != np.int8 or added is None or added.dtype != np.int32:
         return None
     scales = np.asarray(tensors[weight].quantization.scale, np.float32)
-    rows, nonzeros = len(scales), np.count_nonzero(stored)
-    if rows < 2 or not nonzeros or ROW_BYTES * rows < WORTH * nonzeros:
+    columns, convolves = stored.shape[-1], stored.ndim > 2
+    grouped = convolves and tensors[source].shape[-1] != columns
+    if len(scales) < 2 or not stored.any() or grouped:
         return None
-    scale = scales[np.any(stored, axis=1)].max()  # a row of zeros may have any scale
-    exact = stored * scales.astype(np.float64)[:, None]
+    rows = stored.reshape(len(scales), -1)
+    scale = scales[rows.any(axis=1)].max()  # a row of zeros may have any scale
+    exact = rows * scales.astype(np.float64)[:, None]
     values = np.clip(np.rint(exact / scale), -127, 127).astype(np.int8)
     change = values * np.float64(scale) - exact
-    if np.linalg.norm(change) > ROUNDING * np.linalg.norm(exact):
+    if convolves:
+        does = one_scale_does(exact, change, 0, ROW_BYTES)
+    else:
+        worth = ROW_BYTES * len(rows) >= WORTH * np.count_nonzero(stored)
+        does = bool(worth and np.linalg.norm(change) <= ROUNDING * np.linalg.norm(exact))
+    if not does:
         return None
-    return _Layer(source, weight, bias, values, scale, change)
+    change = change.reshape(len(rows), -1, columns).sum(axis=1)
+    return _Layer(source, weight, bias, values.reshape(stored.shape), scale, change)
 
 
 def _means(
@@ -108,7 +137,7 @@ def _means(
     interpreter.allocate_tensors()
     sources = interpreter.get_output_details()[-len(layers) :]
     count = min(len(calibration[0]), EXAMPLES)
-    sums = [np.zeros(layer.values.shape[1]) for layer in layers]
+    sums = [np.zeros(layer.values.shape[-1]) for layer in layers]
     for row in range(count):
         for detail, part in zip(inputs, calibration, strict=True):
             interpreter.set_tensor(detail["index"], part[row : row + 1].astype(detail["dtype"]))

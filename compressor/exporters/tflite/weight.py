@@ -10,6 +10,8 @@ import numpy as np
 from compressor.exporters.quantization import Quantized, quantize_least_squares, quantize_symmetric
 from compressor.exporters.tflite import graph as graphs, parts
 from compressor.exporters.tflite.choice import Operand
+from compressor.exporters.tflite.scales import one_scale_does
+from compressor.exporters.tflite.stored import SCALE_BYTES
 
 _POSITIONS = {
     **dict.fromkeys(("FULLY_CONNECTED", "CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"), 1),
@@ -49,6 +51,7 @@ class EncodableWeight:
     convolves: bool
     """whether its only user can become a convolution of 1x1"""
     _quantized: dict[tuple[int, int | None], Quantized] = dataclasses.field(default_factory=dict)
+    _one_scale: dict[int, bool] = dataclasses.field(default_factory=dict)
 
     def quantized(self, bits: int, axis: int | None) -> Quantized:
         """The float32 values in 8 or 4 bits, with a scale per channel of `axis`, or one."""
@@ -56,6 +59,13 @@ class EncodableWeight:
             quantize = quantize_symmetric if bits == 8 else quantize_least_squares
             self._quantized[bits, axis] = quantize(self.values, bits=bits, axis=axis)
         return self._quantized[bits, axis]
+
+    def one_scale_does(self, bits: int, axis: int) -> bool:
+        """Whether scales for the channels of `axis` take more bytes than they are worth."""
+        if bits not in self._one_scale:
+            change = self.quantized(bits, None).dequantized() - self.values
+            self._one_scale[bits] = one_scale_does(self.values, change, axis, SCALE_BYTES)
+        return self._one_scale[bits]
 
 
 def encodable_weights(graph: Any, *, looped: bool = False) -> list[EncodableWeight]:
