@@ -72,9 +72,10 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "ternary"
 )
 @click.option(
     "--optimize",
-    type=click.Choice(["size", "latency", "ram"]),
+    type=click.Choice(["size", "latency", "balanced", "ram"]),
     default="size",
-    help="Goal of automatic choices: the smallest file, or the lowest latency in the runtime; ram "
+    help="Goal of automatic choices: the smallest file, or the lowest latency in the runtime; "
+    "balanced (--quantize auto): the smallest within 1.1 times the lowest latency, measured; ram "
     "(tflite-micro): the smallest file whose arena is hardly larger than with dense weights.",
 )
 @click.option(
@@ -151,6 +152,8 @@ def export(
     if file_format == "all" and (values != 8 or options["optimize"] == "ram"):
         what = "--format all takes neither --values nor --optimize ram: give --for tflite-micro."
         raise click.UsageError(what)
+    if file_format == "all" and options["optimize"] == "balanced":
+        raise click.UsageError("--format all chooses no variant: leave --optimize balanced out.")
     if file_format == "all" and (host is not None or max_slowdown != "auto"):
         raise click.UsageError("--format all measures no latency: compressor bench does.")
     from compressor.report import export_text, exports_text

@@ -30,6 +30,7 @@ from compressor.exporters.request import (
 )
 from compressor.exporters.targets import (
     C,
+    check_balanced,
     check_choice,
     check_empty,
     check_for_c,
@@ -80,7 +81,8 @@ def export(
     held against what it computes itself; where it is quantised already its values stay, and where
     nothing makes it smaller it is left as it came, which `notes` say, too. `format` is by default
     that of `output`, `runtime` is litert for TFLite and onnxruntime for ONNX. `quantize` "auto" is
-    the smallest (with `optimize` "latency": the fastest, measured) whose accuracy holds. `rounding`
+    the smallest (with `optimize` "latency": the fastest, measured; with "balanced" the smallest
+    within 1.1 times the latency of the fastest) whose accuracy holds. `rounding`
     "reconstruct" rounds weights so that they make up for each other, on training inputs without
     labels; "nearest" is taken where that is better on validation data, as `notes` say. By default
     both are tried where there are data, in int8 where rounding to the nearest costs accuracy.
@@ -125,7 +127,8 @@ def export(
     if chosen == C:
         check_for_c(quantize, encoding, max_slowdown, host, rounding)
         check_empty(target.parent, force)
-    check_choice("aim", optimize, ("size", "latency", "ram"))
+    check_choice("aim", optimize, ("size", "latency", "balanced", "ram"))
+    check_balanced(chosen, runtime, quantize, optimize)
     check_for_micro(runtime, quantize, values, optimize)
     check_rounding(rounding, quantize)
     check_free(target, force)
@@ -154,7 +157,7 @@ def export(
         variants = Variants(job, chosen, runtime, optimize, encoding, listener, limit, place)
         variants.rounding, variants.may_grow = rounding, quantize != "auto"
         variants.value_bits = values
-        variants.loops = (chosen, optimize) == ("tflite", "latency")
+        variants.loops = chosen == "tflite" and optimize in ("latency", "balanced")
         checked = variants.best() if quantize == "auto" else variants.one(quantize)
         return write_artifact(job, checked, target)
 

@@ -14,7 +14,7 @@ from deploy.artifact_parts import StoredTensor
 from deploy.fields import LONGEST_TEXT
 
 Quantize = Literal["none", "float16", "dynamic", "int8", "int4", "codebook", "ternary"]
-Optimize = Literal["size", "latency", "ram"]
+Optimize = Literal["size", "latency", "balanced", "ram"]
 Rounding = Literal["nearest", "reconstruct"]
 
 QUANTIZATIONS: tuple[Quantize, ...] = (

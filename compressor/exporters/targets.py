@@ -104,6 +104,17 @@ def check_for_c(
             raise UsageError(f"C code takes no {what}", value=given, hint="leave it out")
 
 
+def check_balanced(file_format: str, runtime: str, quantize: str, optimize: str) -> None:
+    """Raise UsageError where there are no variants to balance, or nothing measures them."""
+    if optimize != "balanced":
+        return
+    if file_format == C or runtime == MICRO:
+        raise UsageError("no latency is measured there", value=optimize, hint="choose size")
+    if quantize != "auto":
+        hint = "add --quantize auto, or choose size or latency"
+        raise UsageError("only auto chooses among variants", value=optimize, hint=hint)
+
+
 def check_for_micro(runtime: str, quantize: str, values: int, optimize: str) -> None:
     """Raise UsageError for what only TFLite Micro has, where another runtime is asked for."""
     micro = runtime == MICRO

@@ -37,6 +37,8 @@ _TOLERATED_NODES = 1
 """that no delegate takes: LiteRT's XNNPACK leaves SOFTMAX in int8 to a plain kernel"""
 _TIE = 1.02
 """of the smallest median latency; within it the smaller file is taken"""
+BALANCED = 1.1
+"""the same where the aim is `balanced`"""
 
 
 @dataclasses.dataclass
@@ -86,6 +88,9 @@ class Variants:
     def best(self) -> Checked:
         """The smallest variant that passes and is fast enough, or, for latency, the fastest.
 
+        With the aim `balanced`, of those encoded for the size and for the latency the smallest of
+        which the latency is within `BALANCED` times that of the fastest.
+
         Where none is fast enough, the fastest, of which full precision with dense weights is one.
         Where none passes, that of full precision, which then says why. Without data only those are
         tried whose outputs are bound to the model's: nothing says what the others cost.
@@ -97,12 +102,18 @@ class Variants:
 
     def _best(self, quantizations: Sequence[Quantize]) -> Checked:
         built = []
-        for quantize in quantizations:
-            for unrolled in self.unrolled:
-                with contextlib.suppress(ModelError, UsageError):  # this variant cannot be made
-                    built.append(self._build(quantize, unrolled=unrolled))
+        for aim in self._aims:
+            for quantize in quantizations:
+                for unrolled in self.unrolled:
+                    with contextlib.suppress(ModelError, UsageError):  # this one cannot be made
+                        built.append(self._build(quantize, unrolled=unrolled, aim=aim))
+        if self.optimize == "balanced":
+            same: dict[bytes, tuple[Request, ExportedFile]] = {}
+            for request, file in built:
+                same.setdefault(file.content, (request, file))
+            return self._fastest(list(same.values()), BALANCED)
         if self.optimize == "latency":
-            return self._fastest(built)
+            return self._fastest(built, _TIE)
         slow: list[Checked] = []
         fast: list[Checked] = []
         for request, file in sorted(built, key=lambda made: len(made[1].content)):
@@ -121,14 +132,15 @@ class Variants:
             slow += self._passing(*self._dense)
         return self._least_slow(slow)
 
-    def _fastest(self, built: Sequence[tuple[Request, ExportedFile]]) -> Checked:
+    def _fastest(self, built: Sequence[tuple[Request, ExportedFile]], within: float) -> Checked:
+        """The smallest that passes of those `within` so many times the latency of the fastest."""
         checks = [self._check(*made) for made in built]
         passed = [checked for checked in checks if checked.verdict.passed]
         if not passed:
             return self.one("none")
         times = self._latencies([checked.file for checked in passed])
         medians = np.median(times, axis=0)
-        limit = _TIE * medians[:-1].min()
+        limit = within * medians[:-1].min()
         close = [number for number in range(len(passed)) if medians[number] <= limit]
         chosen = min(close, key=lambda number: passed[number].size)
         fastest = dataclasses.replace(passed[chosen], speed=self._speed(times[:, chosen], times))
@@ -179,6 +191,11 @@ class Variants:
         return self.job.unrolled() if self.loops else (None,)
 
     @property
+    def _aims(self) -> tuple[Optimize, ...]:
+        """What the encodings of tensors are chosen for."""
+        return ("size", "latency") if self.optimize == "balanced" else (self.optimize,)
+
+    @property
     def _measures(self) -> bool:
         return self.max_slowdown is not None or self.host is not None
 
@@ -212,11 +229,15 @@ class Variants:
         return self._build("none", "dense")
 
     def _build(
-        self, quantize: Quantize, encoding: str | None = None, unrolled: int | None = None
+        self,
+        quantize: Quantize,
+        encoding: str | None = None,
+        unrolled: int | None = None,
+        aim: Optimize | None = None,
     ) -> tuple[Request, ExportedFile]:
         self.listener.stage(f"{self.format}, {quantize}: build")
         encoding = encoding or self.encoding
-        request = self.job.request(self.runtime, quantize, self.optimize, encoding)
+        request = self.job.request(self.runtime, quantize, aim or self._aims[0], encoding)
         request = dataclasses.replace(request, unrolled=unrolled, value_bits=self.value_bits)
         return request, self.job.build(self.format, request)
 

@@ -14,6 +14,7 @@ from compressor.errors import UsageError
 from compressor.exporters import exporting, variants
 from compressor.exporters.checking import Checked
 from compressor.exporters.request import QUANTIZATIONS, ExportedFile, Request
+from compressor.exporters.targets import check_balanced
 from compressor.runs import is_slower
 
 
@@ -86,6 +87,65 @@ def test_within_two_percent_of_the_fastest_the_smaller_file_wins(
     assert chosen.request.quantize == QUANTIZATIONS[expected]
     assert chosen.speed.ratio["value"] == pytest.approx(milliseconds[expected] / 4)
     assert not is_slower(chosen.speed.describe())
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "sizes", "expected"),
+    [
+        ([2.0, 1.0, 3.0], [5, 9, 1], 1),
+        ([1.09, 1.0, 1.11], [5, 9, 1], 0),
+        ([1.09, 1.0, 1.07], [5, 9, 7], 0),
+        ([4.5, 4.6], [5, 1], None),
+    ],
+)
+def test_balanced_is_the_smallest_within_a_tenth_of_the_fastest(
+    timed_variants, milliseconds, sizes, expected
+) -> None:
+    variants = timed_variants(milliseconds, sizes, dense=4.0, optimize="balanced")
+
+    chosen = variants.best()
+
+    if expected is None:
+        assert chosen.file.content == b"dense"
+    else:
+        assert chosen.request.quantize == QUANTIZATIONS[expected]
+        assert chosen.speed.ratio["value"] == pytest.approx(milliseconds[expected] / 4)
+
+
+@pytest.mark.parametrize(("slow", "aim"), [(1.09, "size"), (1.3, "latency")])
+def test_balanced_tries_the_encodings_for_the_size_and_for_the_latency(
+    timed_variants, monkeypatch, slow, aim
+) -> None:
+    chooser = timed_variants([1.0], [1], dense=4.0, optimize="balanced")
+    contents = {"size": b"s", "latency": b"faster"}
+    times = {b"s": slow, b"faster": 1.0, b"dense": 4.0}
+
+    def build(file_format, request):
+        content = b"dense" if request.encoding == "dense" else contents[request.optimize]
+        return ExportedFile(content, (), (), {})
+
+    def measured(given, runtime, *, rounds, host):
+        return np.array([[times[content] for content in given]] * 3)
+
+    monkeypatch.setattr(chooser.job, "build", build)
+    monkeypatch.setattr(variants, "median_latencies", measured)
+
+    chosen = chooser.best()
+
+    assert chosen.file.content == contents[aim]
+    assert chosen.request.optimize == aim
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (("tflite", "litert", "int8"), "only auto chooses"),
+        (("tflite", "tflite-micro", "auto"), "no latency is measured"),
+        (("c", "host", "auto"), "no latency is measured"),
+    ],
+)
+def test_what_cannot_be_balanced_is_refused(rejected, given, words) -> None:
+    assert words in rejected(UsageError, check_balanced, *given, "balanced")
 
 
 @pytest.mark.parametrize(
@@ -185,6 +245,7 @@ def test_without_data_none_is_taken_whose_cost_is_unknown(
         ({"quantize": "auto", "max_slowdown": 1.5}, 1.5),
         ({"quantize": "auto", "max_slowdown": None}, None),
         ({"quantize": "auto", "optimize": "latency"}, None),
+        ({"quantize": "auto", "optimize": "balanced"}, None),
         ({"quantize": "int8"}, None),
         ({"quantize": "int8", "max_slowdown": 1.05}, 1.05),
     ],
