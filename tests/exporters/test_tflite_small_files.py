@@ -58,6 +58,15 @@ def test_an_integer_layer_of_many_inputs_is_exact_and_its_positions_take_one_byt
     assert kernel.bytes <= 2 * np.count_nonzero(integers) + 2 * 245 + 12
 
 
+def test_for_the_latency_a_layer_stays_fully_connected():
+    found = {}
+    for aim in ("size", "latency"):
+        graph = layer_graph(VECTOR, sparse((61, 784), 0.03), np.zeros(61, np.float32), (784,))
+        encode_weights(graph, {}, Request("litert", optimize=aim))
+        found[aim] = "CONV_2D" in operators(graph)
+    assert found == {"size": True, "latency": False}
+
+
 @pytest.mark.parametrize("kind", [VECTOR, IMAGE])
 def test_rows_of_one_size_share_a_scale_and_others_keep_theirs(kind):
     shape, inputs = ((64, 200), (200,)) if kind == VECTOR else ((64, 3, 3, 8), (9, 9, 8))

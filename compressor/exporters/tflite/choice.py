@@ -265,5 +265,10 @@ def best(
         limit = TOLERATED * max(1.0, min(unchanged, default=1.0))
         candidates = [c for c in candidates if c.time <= limit and c.decoded <= DECODABLE]
     if optimize == "latency":
-        return min(candidates, key=lambda c: (round(c.time, 1), c.added), default=None)
+        # In batches a convolution with one output takes longer than FULLY_CONNECTED.
+        return min(
+            candidates,
+            key=lambda c: (round(c.time, 1), c.window is not None, c.added),
+            default=None,
+        )
     return min(candidates, key=lambda c: (c.added, c.time), default=None)
