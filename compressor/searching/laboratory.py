@@ -75,7 +75,7 @@ class Laboratory:
         """The model that a task makes."""
         model = load_model(task.start)
         objective = objective_for(model, self.data.data)
-        scores = self._teacher(task.teacher)
+        scores = self._teacher(task.teacher) if task.step["distillation"] else None
         steps.train(model, task.step, self.data, objective, scores, progress)
         return model
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -34,32 +35,36 @@ class Proposals:
         evolution: Evolution,
         seed: int,
         may_go_on: Callable[[], bool] = lambda: True,
+        most: float = math.inf,
     ) -> None:
+        """`most` are the seconds that the widths of one share may take, about."""
         self._structure, self._cost = structure, cost
         self._evolution, self._seed, self._may_go_on = evolution, seed, may_go_on
+        self._most = most
         self._scores: dict[tuple[int, ...], float] = {}
 
     def under(self, share: float) -> dict[str, Any]:
         """Widths that cost at most this share of the dense model's, the first with the best score.
 
         A JSON object: `candidates` (widths, score in nats, cost; none where a single channel of
-        each costs more); `evaluations`, and `cut`, whether time ended before the evolution did.
+        each costs more); `evaluations`, and `cut`, whether the time of the search ended.
         Any two candidates differ clearly, and one has all widths to about the same power, as those
         who design networks choose: training may judge otherwise than the score, which likes wide
         layers behind narrow ones.
         """
         structure = self._structure()
         seen: dict[tuple[int, ...], float] = {}
-        cut = False
+        end = time.monotonic() + self._most
+
+        def may_go_on() -> bool:
+            return time.monotonic() < end and self._may_go_on()
 
         def objective(point: np.ndarray) -> float:
-            nonlocal cut
             widths = self._widths(point, share)
             if self._share(widths) > share:
                 return _WORST
             key = tuple(widths.values())
-            if seen and key not in seen and not self._may_go_on():
-                cut = True
+            if seen and key not in seen and not may_go_on():
                 return _WORST
             if key not in self._scores:
                 structure.stitch(widths)
@@ -71,9 +76,7 @@ class Proposals:
         try:
             # All widths in the same proportion, and to about the same power, to begin with.
             first = [np.full(len(structure.widths), power) for power in (1.0, _POWER)]
-            self._evolution.minimise(
-                objective, first, len(structure.widths), self._seed, self._may_go_on
-            )
+            self._evolution.minimise(objective, first, len(structure.widths), self._seed, may_go_on)
         finally:
             structure.restore()
         ranked = sorted(seen.items(), key=lambda pair: (pair[1], pair[0]))
@@ -84,7 +87,7 @@ class Proposals:
             {"widths": widths, "score": score, "cost": self._costs(widths)}
             for widths, score in named
         ]
-        cut = cut or not self._may_go_on()
+        cut = not self._may_go_on()
         return {"share": share, "candidates": candidates, "evaluations": len(seen), "cut": cut}
 
     def _costs(self, widths: Mapping[str, int]) -> int:

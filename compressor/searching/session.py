@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from compressor.data import Dataset, TrainingData
-from compressor.errors import CheckFailedError
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
 from compressor.importing import load_model
 from compressor.models import needed_data, objective_for
@@ -54,6 +54,8 @@ from deploy import describe_machine
 
 SEARCH_SUFFIX = "-search"
 _DENSE_FILES = "dense-files"
+_WIDTHS_PART = 0.08
+"""of the time budget that the widths of one share may take"""
 
 
 def search(
@@ -124,7 +126,6 @@ def search(
             "validation_images": len(part.validation),
             "seed": seed,
             "threads": threads,
-            "worker_threads": crew.threads if crew else threads,
         }
         limit = trial_limit or default_limit(seconds)
         how = How(goal, evolution, max_steps, seed, crew, limit, threads, place)
@@ -157,6 +158,7 @@ class _Search(BaseSearch):
             how.evolution,
             how.seed,
             lambda: budget.left_for_trials > 0,
+            _WIDTHS_PART * (budget.seconds or math.inf),
         )
         self._trials: Trials | None = None
 
@@ -217,6 +219,7 @@ class _Search(BaseSearch):
             settings = Settings(
                 goal.minimize,
                 self._floor,
+                self._dense["validation_accuracy"],
                 self._data.steps(1, BATCH),
                 self._dense["weights"],
                 how.seed,
@@ -230,6 +233,9 @@ class _Search(BaseSearch):
             count = pool.count if pool else 1
             strategy = Strategy(trials, self._budget, settings, propose, self._narrow, count)
             strategy.run()
+        if all(trial.failed for trial in self._done):
+            why = self._done[0].result["error"] if self._done else "give more --time-budget"
+            self._listener.stage(f"no trial came to an end: {why}")
         return self._finish(plain)
 
     def _propose(self, share: float) -> dict[str, Any]:
@@ -246,13 +252,3 @@ class _Search(BaseSearch):
             return model_bytes(model, self._data), steps.describe(model)
 
         return attempted(work)
-
-    def _finish(self, plain: Mapping[str, bytes]) -> dict[str, Any]:
-        if all(trial.failed for trial in self._done):
-            if self._earlier() is None:
-                self._write("failed", None)
-            reasons = [trial.result["error"] for trial in self._done]
-            what = "no trial came to an end"
-            hint = "give more --time-budget" if not reasons else ""
-            raise CheckFailedError(what, value=reasons[0] if reasons else None, hint=hint)
-        return super()._finish(plain)

@@ -27,8 +27,9 @@ from compressor.training import Distillation, Progress, TrainingOptions
 
 Step = Mapping[str, Any]
 """`kind` narrow: `widths`, `seed`. `kind` train or sparse: `steps`, `batch_size`, `learning_rate`,
-`dropout_scale`, `distillation` (weight, temperature), `teacher` (the number of earlier steps whose
-model teaches; 0: the dense one), `seed`; sparse also `sparsity` by kernel, and `ramp`."""
+`dropout_scale`, `distillation` (weight, temperature; None: no teacher), `teacher` (the number of
+earlier steps whose model teaches; 0: the dense one), `seed`; sparse also `sparsity` by kernel, and
+`ramp`."""
 
 
 def check_trainable(model: Any) -> None:
@@ -58,20 +59,21 @@ def train(
     step: Step,
     data: TrainingData,
     objective: Objective,
-    teacher: np.ndarray,
+    teacher: np.ndarray | None,
     progress: Progress | None = None,
 ) -> None:
     """Do a step of the kind train or sparse on `model`, which learns also from the `teacher`.
 
-    `teacher` are scores for the training examples, (n, classes). A layer keeps at 0 what it
-    pruned.
+    `teacher` are scores for the training examples, (n, classes), where the step distils. A layer
+    keeps at 0 what it pruned.
     """
+    distillation = step["distillation"]
     options = TrainingOptions(
         step["steps"],
         step["batch_size"],
         step["learning_rate"],
         dropout_scale=step["dropout_scale"],
-        distillation=Distillation(**step["distillation"]),
+        distillation=Distillation(**distillation) if distillation else None,
     )
     how: dict[str, Any] = {"seed": step["seed"], "objective": objective, "teacher": teacher}
     if step["kind"] == "train":

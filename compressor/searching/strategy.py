@@ -1,8 +1,9 @@
 """What a search tries, and in which order.
 
-Narrow structures come first: a few budgets, each with the widths that Differential Evolution finds
-for it, retrained by successive halving (Jamieson and Talwalkar, 2016). Wide ones follow only where
-none comes near the accuracy: what is narrow is trained in a fraction of the time. For the size,
+A narrow structure comes first, with the widths that Differential Evolution finds for a share of the
+weights; of a few that differ the best after a short training gets one long one. What is narrow is
+trained in a fraction of the time, and how few weights it can do without depends on how well it is
+trained before any go. Wider ones follow only where it has no accuracy to spare. For the size,
 single weights then go from the best of them, see `thinning`. For the latency, where single zeros
 hardly count, the widths themselves are closed in between what held and what did not, in ever longer
 trainings.
@@ -25,19 +26,17 @@ from compressor.searching.thinning import Thinning
 from compressor.searching.trials import Budget, Trial, Trials
 from compressor.training import derive_seed
 
-SHARES = (1 / 48, 1 / 128)
-"""Of the dense model's weights: what is tried first for the size."""
-_WIDER = (1 / 16, 1 / 6, 1 / 2.5)
-"""What is tried where those come nowhere near the accuracy, before the dense model itself."""
+SHARES = (1 / 64, 1 / 20, 1 / 6, 1 / 2.5)
+"""Of the dense model's weights: what is tried for the size, before the dense model itself."""
 _FIRST_WORK = 1 / 16
 """of the dense model's multiply-accumulates: what is tried first for the latency"""
-_NEAR, _SPARE = 1.5, 0.8
-"""times the error that is allowed: what a longer training may make up for, and what pruning may
-take up"""
+_HOPELESS, _NEAR, _SPARE = 2.5, 1.5, 0.8
+"""times the error that is allowed: what is not worth a long training after the first, what is
+pruned where nothing holds, and what leaves enough for pruning to take up"""
 BATCH = 128
-_CANDIDATES = 3
+_CANDIDATES = 2
 """of a share"""
-_FIRST_EPOCHS, _SECOND_EPOCHS, _NARROW_EPOCHS = 1.0, 3.0, 6.0
+_FIRST_EPOCHS, _NARROW_EPOCHS = 1.0, 8.0
 _LEAST_STEPS = 430
 """of an epoch: as many as MNIST's has; a smaller data set is gone through more often"""
 _PLANNED_EPOCHS = 55
@@ -48,6 +47,8 @@ _FIRST_PART = 0.2
 """of the time budget that the first trainings may take, if they were of the dense model"""
 _NARROW_RATE = 4e-3
 _DISTILLATION = {"weight": 0.7, "temperature": 3.0}
+_LONGEST_PART = 0.5
+"""of the time that is left, which a long training may take"""
 _CLOSE = 1.07
 _IDLE = 3
 """shares in a row that are rounded to widths that were tried: nothing is left to try"""
@@ -60,6 +61,8 @@ class Settings:
     minimize: Literal["size", "latency"]
     floor: float
     """validation accuracy that is accepted"""
+    dense: float
+    """that of the dense model"""
     epoch: int
     """batches in a pass over the training examples"""
     weights: int
@@ -88,9 +91,10 @@ class Strategy:
         self._propose, self._narrow = propose, narrow
         self._side_by_side = side_by_side
         self._stretch = 1.0
+        self._ways: tuple[bool, ...] = (False, True)
         self._thinning = Thinning(
             trials,
-            lambda trial, epochs, rate: self._training(trial, epochs, rate, 1.0),
+            lambda trial, epochs, rate: self._training(trial, epochs, rate, 1.0, taught=True),
             self._kernels_of,
             self.holds,
             self._is_near,
@@ -107,16 +111,8 @@ class Strategy:
             self._fit_first(_NARROW_EPOCHS)
             self._close_in_widths()
         else:
-            self._fit_first(_FIRST_EPOCHS * _CANDIDATES * len(SHARES))
-            best = self._halved()
-            longer = self._trained([best], _NARROW_EPOCHS, "narrow") if best else []
-            for share in _WIDER:
-                # What does not hold before it is pruned hardly does so afterwards.
-                if best is not None and not any(map(self.holds, longer)):
-                    wider = self._started(share)
-                    longer += self._trained(wider, _FIRST_EPOCHS + _SECOND_EPOCHS, "narrow")
-            order = {trial.name: (not self.holds(trial), _loss(trial)) for trial in longer}
-            self._thinning.run(min(longer, key=lambda trial: order[trial.name], default=best))
+            self._fit_first(_FIRST_EPOCHS * _CANDIDATES)
+            self._thinning.run(self._narrowed())
 
     def holds(self, trial: Trial) -> bool:
         """Whether a trial keeps the accuracy."""
@@ -127,24 +123,27 @@ class Strategy:
 
     # Narrow structures.
 
-    def _halved(self) -> Trial | None:
-        """The narrow model that is left; None if none is near the accuracy."""
-        started = [self._started(share, _CANDIDATES) for share in SHARES]
-        first = self._trained([t for trials in started for t in trials], _FIRST_EPOCHS, "narrow")
-        self._find_stretch(first)
-        shares = [{trial.name for trial in trials} for trials in started]
-        groups = [[trial for trial in first if trial.parent in names] for names in shares]
-        best = [min(group, key=_loss) for group in groups if group]
-        trained = self._trained(best, _SECOND_EPOCHS, "narrow") or best
-        for share in _WIDER:
-            if not any(map(self._is_near, trained)):
-                epochs = _FIRST_EPOCHS + _SECOND_EPOCHS
-                trained = self._trained(self._started(share), epochs, "narrow") or trained
-        # A small one that is sure to hold leaves less to prune; else what is lost least.
-        spare = [trial for trial in trained if self._error(trial) <= _SPARE]
-        if spare:
-            return min(spare, key=_weights)
-        return min(filter(self._is_near, trained), key=_loss, default=None)
+    def _narrowed(self) -> Trial | None:
+        """The narrow model that is to be pruned; None if none is near the accuracy."""
+        found: list[Trial] = []
+        for share in SHARES:
+            first = self._trained(self._started(share, _CANDIDATES), _FIRST_EPOCHS, "narrow")
+            if share == SHARES[0]:
+                self._find_stretch(first)
+            hopeful = [trial for trial in first if self._error(trial) <= _HOPELESS]
+            more = any(map(self.holds, found))
+            for best in sorted(hopeful, key=_loss)[:1]:
+                trained = self._trained_long(best, _NARROW_EPOCHS, "narrow", self._has_spare)
+                found += trained or [best]
+            if more or any(map(self._has_spare, found)):
+                break
+        order = {t.name: (not self._has_spare(t), not self.holds(t), _rank(t)) for t in found}
+        return min(filter(self._is_near, found), key=lambda trial: order[trial.name], default=None)
+
+    def _has_spare(self, trial: Trial) -> bool:
+        """Whether pruning may cost something: what is as good as the dense model has lost none."""
+        as_good = trial.result["validation_accuracy"] >= self._settings.dense
+        return self.holds(trial) and (as_good or self._error(trial) <= _SPARE)
 
     def _is_near(self, trial: Trial) -> bool:
         return self._error(trial) <= _NEAR
@@ -169,18 +168,38 @@ class Strategy:
             found.append(self._trials.start(step, functools.partial(self._narrow, step)))
         return [trial for trial in found if not trial.failed]
 
-    def _trained(self, trials: Sequence[Trial], epochs: float, title: str) -> list[Trial]:
+    def _trained(
+        self, trials: Sequence[Trial], epochs: float, title: str, *, taught: bool = False
+    ) -> list[Trial]:
         if not self._may_go_on():
             return []
         dense = self._settings.weights
         shares = [(trial, trial.result["weights"] / dense) for trial in trials]
         return self._trials.train(
             [
-                (trial, self._training(trial, epochs, _NARROW_RATE, share))
+                (trial, self._training(trial, epochs, _NARROW_RATE, share, taught=taught))
                 for trial, share in shares
             ],
             title,
         )
+
+    def _trained_long(
+        self, start: Trial, epochs: float, title: str, enough: Callable[[Trial], bool]
+    ) -> list[Trial]:
+        """Trained on the labels alone and, if that is not enough, taught by the dense model, too.
+
+        A teacher that knows little more than its pupil holds it back; which of the two is better
+        is found out once.
+        """
+        found: list[Trial] = []
+        for taught in self._ways:
+            found += self._trained([start], epochs, title, taught=taught)
+            if any(map(enough, found)):
+                return found
+        if len(found) == len(self._ways):
+            best = min(range(len(found)), key=lambda number: _rank(found[number]))
+            self._ways = (self._ways[best],)
+        return found
 
     def _fit_first(self, epochs: float) -> None:
         """Shorten the first trainings, of so many epochs, where a slow model takes all the time."""
@@ -211,11 +230,13 @@ class Strategy:
         idle = 0
         while self._may_go_on(self._last_seconds()) and share < 1 and idle < _IDLE:
             before = len(self._trials.done)
-            done = self._trained(self._started(share), epochs, f"{100 * share:.2g} % of the work")
+            title, done = f"{100 * share:.2g} % of the work", []
+            for start in self._started(share):
+                done = self._trained_long(start, epochs, title, self.holds)
             idle = idle + 1 if len(self._trials.done) == before else 0
             if before == 0:
                 self._find_stretch(done)
-            if done and self.holds(done[0]):
+            if any(map(self.holds, done)):
                 held = share
             else:
                 failed = share
@@ -228,7 +249,9 @@ class Strategy:
             else:
                 share = math.sqrt(held * failed) if failed else held / 3
 
-    def _training(self, trial: Trial | None, epochs: float, rate: float, density: float) -> Step:
+    def _training(
+        self, trial: Trial | None, epochs: float, rate: float, density: float, *, taught: bool
+    ) -> Step:
         settings = self._settings
         steps = max(round(epochs * self._stretch * max(settings.epoch, _LEAST_STEPS)), 2)
         parent = trial.steps if trial is not None else ()
@@ -238,7 +261,7 @@ class Strategy:
             "batch_size": BATCH,
             "learning_rate": rate,
             "dropout_scale": min(math.sqrt(density), 1.0),
-            "distillation": _DISTILLATION,
+            "distillation": _DISTILLATION if taught else None,
             "teacher": 0,
             "seed": derive_seed(settings.seed, f"search {len(parent)}"),
         }
@@ -255,5 +278,6 @@ def _loss(trial: Trial) -> float:
     return float(trial.result["validation_loss"])
 
 
-def _weights(trial: Trial) -> int:
-    return int(trial.result["weights"])
+def _rank(trial: Trial) -> tuple[float, float]:
+    """Less is better; the loss of a model that was taught says little beside one that was not."""
+    return -float(trial.result["validation_accuracy"]), _loss(trial)

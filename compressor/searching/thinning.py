@@ -125,7 +125,8 @@ class Thinning:
         done = [trial for trial in self._trials.done if not trial.failed]
         if not done:
             return epochs
-        pace = done[-1].result["seconds"] / done[-1].steps[-1]["steps"] * self._side_by_side
+        like = start or done[-1]
+        pace = like.result["seconds"] / like.steps[-1]["steps"] * self._side_by_side
         needed = pace * self._training(start, epochs, _RATE)["steps"]
         fits = min(self._left() / max(needed, 1e-9), 1.0)
         return epochs * math.floor(4 * fits) / 4 if fits >= _SHORTEST else 0.0

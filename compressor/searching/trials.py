@@ -22,8 +22,8 @@ from compressor.searching.steps import Step
 
 TRIAL = "trial-"
 """How the name of each trial begins."""
-_RESERVED = 0.18
-"""of the time budget, for what follows the trials"""
+_RESERVED, _MOST_RESERVED = 0.18, 180.0
+"""of the time budget, and seconds at most, for what follows the trials"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Budget:
     @property
     def left_for_trials(self) -> float:
         """Seconds without those that are reserved for what follows the trials."""
-        return self.left - _RESERVED * (self.seconds or 0.0)
+        return self.left - min(_RESERVED * (self.seconds or 0.0), _MOST_RESERVED)
 
 
 class Trials:

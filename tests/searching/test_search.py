@@ -13,8 +13,8 @@ import pytest
 import compressor
 from compressor import Evolution, Goal, TrainingOptions, training
 from compressor.data import Dataset, TrainingData
-from compressor.errors import CheckFailedError, RunDirectoryError, UsageError
-from compressor.foundation import sha256
+from compressor.errors import RunDirectoryError, UsageError
+from compressor.foundation import SilentListener, sha256
 from compressor.models.files import load_model
 from compressor.parallel.processes import Processes
 from compressor.pruning import all_kernels
@@ -264,19 +264,21 @@ def test_another_model_is_refused_in_the_same_folder(
     assert "another experiment" in message
 
 
-def test_no_time_for_any_trial_ends_in_one_line(dense, tiny_data, tmp_path, rejected):
-    message = rejected(
-        CheckFailedError,
-        compressor.search,
-        dense,
-        tiny_data,
-        GOAL,
-        tmp_path / "found",
-        time_budget=0.001,
-        validation=24,
-    )
+def test_without_time_for_any_trial_the_dense_model_is_exported(dense, tiny_data, tmp_path):
+    said = []
+    listener = SilentListener()
+    listener.stage = lambda title, images=0: said.append(title)
 
-    assert "--time-budget" in message
+    found = compressor.search(
+        dense, tiny_data, GOAL, tmp_path / "found", time_budget=0.001, validation=24,
+        listener=listener,
+    )  # fmt: skip
+
+    assert found["trials"] == [] and found["met"]
+    row = next(row for row in found["front"] if row["file"] in found["recommended"].values())
+    assert (tmp_path / "found" / "artefacts" / row["file"]).stat().st_size == row["bytes"]
+    assert row["bytes"] < found["runtimes"]["onnxruntime"]["bytes"]
+    assert any("--time-budget" in title for title in said)
 
 
 @pytest.mark.parametrize(

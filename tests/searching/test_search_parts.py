@@ -249,14 +249,16 @@ def test_proposals_end_with_the_time_and_none_is_over_the_budget(keras, tiny_dat
     model = keras.Sequential([*shape, *layers, keras.layers.Dense(4)])
     structure = Structure(model, TrainingData.of(tiny_data, 24), objective_for(model, tiny_data), 0)
 
-    def under(share, may_go_on):
+    def under(share, may_go_on, **most):
         how = Evolution(population=6, generations=2)
-        proposals = Proposals(lambda: structure, "weights", how, 0, may_go_on)
+        proposals = Proposals(lambda: structure, "weights", how, 0, may_go_on, **most)
         return proposals.under(share)
 
     cut, whole = under(0.5, lambda: False), under(0.5, lambda: True)
+    own = under(0.5, lambda: True, most=0.0)
 
     assert cut["cut"] and cut["evaluations"] == 1
+    assert not own["cut"] and own["candidates"] == cut["candidates"]
     assert not whole["cut"] and whole["evaluations"] > 1
     assert under(1e-3, lambda: True)["candidates"] == []
 

@@ -11,7 +11,9 @@ from compressor.searching import thinning
 from compressor.searching.thinning import Thinning
 from compressor.searching.trials import Trial
 
-NARROW = Trial("narrow", ({"kind": "narrow"}, {"kind": "train", "steps": 40}), Path(), {})
+NARROW = Trial(
+    "narrow", ({"kind": "narrow"}, {"kind": "train", "steps": 40}), Path(), {"seconds": 40.0}
+)
 STEPS = 10
 """of an epoch"""
 
