@@ -193,13 +193,23 @@ class Strategy:
         """
         found: list[Trial] = []
         for taught in self._ways:
-            found += self._trained([start], epochs, title, taught=taught)
+            found += self._trained([start], self._fitting(start, epochs), title, taught=taught)
             if any(map(enough, found)):
                 return found
         if len(found) == len(self._ways):
             best = min(range(len(found)), key=lambda number: _rank(found[number]))
             self._ways = (self._ways[best],)
         return found
+
+    def _fitting(self, start: Trial, epochs: float) -> float:
+        """So many epochs, or fewer where they would take most of the time that is left."""
+        steps = start.steps[-1].get("steps")
+        if steps is None or self._budget.seconds is None:
+            return epochs
+        pace = start.result["seconds"] * self._side_by_side / steps
+        needed = pace * self._training(start, epochs, _NARROW_RATE, 1.0, taught=False)["steps"]
+        fits = _LONGEST_PART * self._budget.left_for_trials / max(needed, 1e-9)
+        return epochs * min(max(math.floor(4 * fits), 1) / 4, 1.0)
 
     def _fit_first(self, epochs: float) -> None:
         """Shorten the first trainings, of so many epochs, where a slow model takes all the time."""

@@ -25,6 +25,7 @@ HOW = {
     "trials": 6,
     "max_steps": 16,
     "validation": 24,
+    "threads": 2,
     "evolution": Evolution(population=5, generations=1),
 }
 
@@ -173,6 +174,14 @@ def test_the_same_call_goes_on_and_ends_in_the_same_artefacts(
     assert _artefacts(folder) == _artefacts(searched[0])
     assert found["recommended"] == searched[1]["recommended"]
     assert not list(folder.glob(".*.new"))
+
+
+def test_a_search_goes_on_with_another_number_of_workers(searched, dense, tiny_data, tmp_path):
+    folder = shutil.copytree(searched[0], tmp_path / "found")
+
+    found = compressor.search(dense, tiny_data, GOAL, folder, **(HOW | {"trials": 1}), workers=2)
+
+    assert found["trials"] == searched[1]["trials"][:1]
 
 
 @pytest.mark.slow

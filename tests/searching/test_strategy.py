@@ -220,6 +220,23 @@ def test_the_first_trainings_of_a_slow_model_fit_the_time(strategy, minimize):
     assert 10 < trials.steps[0] <= 121
 
 
+def test_a_long_training_leaves_time_for_what_follows(strategy):
+    class Slow(_MeasuredTrials):
+        def _trial(self, steps, weights, nonzeros):
+            found = super()._trial(steps, weights, nonzeros)
+            found.result["seconds"] = 0.2 * steps[-1].get("steps", 0)
+            return found
+
+    trials = Slow(wide=1, enough=1, most=2)
+    made = strategy(trials)
+    made._budget, made._find_stretch = Budget(600.0, None), lambda trials: None
+
+    made.run()
+
+    # 492 s are left for trials, and 8 times the first training would take 688 s.
+    assert trials.steps[1] * 0.2 == pytest.approx(688 / 4)
+
+
 def test_a_search_ends_where_nothing_new_is_left(strategy):
     class Repeating(_MadeUpTrials):
         """Every model is the one that was done before, after the first."""
