@@ -36,6 +36,9 @@ pruned where nothing holds, and what leaves enough for pruning to take up"""
 BATCH = 128
 _CANDIDATES = 2
 """of a share"""
+_ALIKE = 1.15
+"""times the least loss after the first training; of those the largest is trained on, as pruning has
+more to choose from"""
 _FIRST_EPOCHS, _NARROW_EPOCHS = 1.0, 8.0
 _LEAST_STEPS = 430
 """of an epoch: as many as MNIST's has; a smaller data set is gone through more often"""
@@ -132,7 +135,9 @@ class Strategy:
                 self._find_stretch(first)
             hopeful = [trial for trial in first if self._error(trial) <= _HOPELESS]
             more = any(map(self.holds, found))
-            for best in sorted(hopeful, key=_loss)[:1]:
+            least = min(map(_loss, hopeful), default=0.0)
+            alike = [trial for trial in hopeful if _loss(trial) <= _ALIKE * least]
+            for best in sorted(alike, key=_weights, reverse=True)[:1]:
                 trained = self._trained_long(best, _NARROW_EPOCHS, "narrow", self._has_spare)
                 found += trained or [best]
             if more or any(map(self._has_spare, found)):
@@ -286,6 +291,10 @@ class Strategy:
 
 def _loss(trial: Trial) -> float:
     return float(trial.result["validation_loss"])
+
+
+def _weights(trial: Trial) -> int:
+    return int(trial.result["weights"])
 
 
 def _rank(trial: Trial) -> tuple[float, float]:

@@ -100,6 +100,27 @@ def test_of_several_candidates_of_a_share_the_best_after_training_is_trained_on(
     assert set(widths[2:]) == {round(SHARES[0] * 10_000) - 9}
 
 
+@pytest.mark.parametrize(("loss", "chosen"), [(0.022, 1), (0.03, 0)])
+def test_of_two_candidates_about_as_good_the_one_with_more_weights_is_trained_on(
+    strategy, loss, chosen
+):
+    widths = [100, 150]
+
+    class Two(_MadeUpTrials):
+        def _trial(self, steps, weights, nonzeros):
+            found = super()._trial(steps, weights, nonzeros)
+            found.result["validation_loss"] = 0.02 if weights == widths[0] else loss
+            return found
+
+    trials = Two(wide=1, enough=1, most=3)
+    made = strategy(trials)
+    made._propose = lambda share: {"candidates": [{"widths": {"all": width}} for width in widths]}
+
+    made.run()
+
+    assert trials.done[2].result["weights"] == widths[chosen]
+
+
 def test_one_long_training_comes_before_the_first_weight_goes(strategy):
     trials = _MeasuredTrials(wide=1, enough=1, most=4)
 
