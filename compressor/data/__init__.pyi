@@ -4,6 +4,7 @@ from .drawing import draw_examples as draw_examples
 from .inputs import (
     Array as Array,
     Inputs as Inputs,
+    Targets as Targets,
     listed as listed,
     named as named,
     rows as rows,

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compressor.data.inputs import Array, Inputs, listed, named, place_of
+from compressor.data.inputs import Array, Inputs, Targets, listed, named, place_of, rows
 from compressor.errors import DataError
 from deploy.text import clean
 
@@ -50,7 +50,7 @@ def as_images(images: Array, where: str, dimensions: int = 2) -> Array:
         raise DataError("there are no images", value=f"{where} has shape {images.shape}")
     low, high = _range(images)
     if images.dtype.kind == "f":
-        return _as_float32(images, low, high, where)
+        return _as_float32(images, low, high, where, "images")
     if images.dtype == np.uint8:
         return np.ascontiguousarray(images)
     limits = np.iinfo(np.int32)
@@ -71,7 +71,7 @@ def as_inputs(
     One array has the name ""; a named input may also be (n,), one number a row. Raises DataError
     as `as_images` does, and when the parts have not the same inputs.
     """
-    names = [_sorted_names(x, place) for x, place in zip((x_train, x_test), places, strict=True)]
+    names = [sorted_names(x, place) for x, place in zip((x_train, x_test), places, strict=True)]
     if names[0] != names[1]:
         shown = " and ".join(listed(part) if part != [""] else "one array" for part in names)
         raise DataError(
@@ -122,20 +122,33 @@ def as_labels(labels: Array, where: str) -> Labels:
     return np.ascontiguousarray(labels, dtype=np.int64)
 
 
-def check_agreement(x_train: Inputs, y_train: Labels, x_test: Inputs, y_test: Labels) -> None:
+def as_numbers(array: Array, where: str, noun: str) -> Array:
+    """Integers, bools or floats as float32. Raises DataError for any that is no number in it."""
+    return _as_float32(array, *_range(array), where, noun)
+
+
+def check_agreement(
+    x_train: Inputs, y_train: Targets | None, x_test: Inputs, y_test: Targets | None
+) -> None:
     """Raise DataError unless the arrays fit each other.
 
-    As many labels as rows of every input; inputs of one shape and dtype in both parts; labels
-    of the test set within the smallest and largest label of the training set.
+    As many targets as rows of every input; inputs of one shape and dtype in both parts.
     """
-    for part, x, labels in (("train", x_train, y_train), ("test", x_test, y_test)):
+    for part, x, y in (("train", x_train, y_train), ("test", x_test, y_test)):
         for name, images in named(x).items():
-            if len(images) != len(labels):
-                counted = f"rows of input {clean(name)}" if name else "images"
+            counted = f"rows of input {clean(name)}" if name else "images"
+            for output, labels in ({} if y is None else named(y)).items():
+                if len(images) != len(labels):
+                    of = f" of output {clean(output)}" if output else ""
+                    raise DataError(
+                        f"{part} set has not as many labels as images",
+                        value=f"{len(images)} {counted}, {len(labels)} labels{of}",
+                        hint="check that both files belong together",
+                    )
+            if len(images) != rows(x):
                 raise DataError(
-                    f"{part} set has not as many labels as images",
-                    value=f"{len(images)} {counted}, {len(labels)} labels",
-                    hint="check that both files belong together",
+                    f"the inputs of the {part} set have not as many rows",
+                    value=f"{rows(x)} and {len(images)} {counted}",
                 )
     for name, train in named(x_train).items():
         test = named(x_test)[name]
@@ -151,6 +164,10 @@ def check_agreement(x_train: Inputs, y_train: Labels, x_test: Inputs, y_test: La
                 "train and test images have different types",
                 value=f"{train.dtype} and {test.dtype}{where}",
             )
+
+
+def check_label_range(y_train: Labels, y_test: Labels) -> None:
+    """Raise DataError unless the test set's labels lie within those of the training set."""
     low, high = y_train.min(), y_train.max()
     if y_test.min() < low or y_test.max() > high:
         raise DataError(
@@ -160,15 +177,16 @@ def check_agreement(x_train: Inputs, y_train: Labels, x_test: Inputs, y_test: La
         )
 
 
-def _sorted_names(x: Inputs, place: str) -> list[str]:
+def sorted_names(x: Inputs | Targets, place: str) -> list[str]:
+    """The names of inputs or targets, sorted; "" for one array. Raises DataError for a bad one."""
     if not isinstance(x, Mapping):
         return [""]
     names = list(x)
     if not names or not all(isinstance(name, str) and name for name in names):
         raise DataError(
-            "named inputs need a name each",
+            "named arrays need a name each",
             value=f"{place} has {listed(map(repr, names))}",
-            hint="give each input the name that it has in the model",
+            hint="give each the name that it has in the model",
         )
     return sorted(names)
 
@@ -189,15 +207,15 @@ def _range(array: Array) -> tuple[Any, Any]:
         return array.min().item(), array.max().item()
 
 
-def _as_float32(images: Array, low: Any, high: Any, where: str) -> Array:
+def _as_float32(images: Array, low: Any, high: Any, where: str, noun: str) -> Array:
     if not (np.isfinite(low) and np.isfinite(high)):
-        raise DataError("images hold NaN or infinity", value=where)
+        raise DataError(f"{noun} hold NaN or infinity", value=where)
     # Compared after rounding to float32, since what rounds to its largest value still fits.
     with np.errstate(all="ignore"):
         fits = np.isfinite(np.float32(low)) and np.isfinite(np.float32(high))
         if not fits:
             raise DataError(
-                "images hold values too large for float32",
+                f"{noun} hold values too large for float32",
                 value=f"{where} holds {low:.6g}..{high:.6g}",
             )
         return np.ascontiguousarray(images, dtype=np.float32)

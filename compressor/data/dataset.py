@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from compressor.data.checks import Labels, as_inputs, as_labels, check_agreement
-from compressor.data.inputs import Array, Inputs, named, rows
+from compressor.data.checks import as_inputs, check_agreement, check_label_range
+from compressor.data.inputs import Array, Inputs, Targets, named, rows
+from compressor.data.targets import as_targets, as_weights, class_numbers, is_classes
 from compressor.errors import DataError
 
 Indices = npt.NDArray[np.int64]
@@ -21,69 +22,109 @@ Indices = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Images and labels to train on, and others to test on.
+    """Inputs and targets to train on, and others to test on.
 
     x_train, x_test: (n, ...) as stored, uint8 (bytes), int32 (other integers) or float32; for a
     model of several inputs a read-only mapping of such arrays by name, sorted by name. y_train,
-    y_test: (n,) int64. `digest` is the sha256 of the arrays and the names (`array_digest`):
-    the same data has the same digest whatever file it came from. Made by `from_arrays`, the
-    arrays are read-only, since writing to them would make the digest a lie.
+    y_test: `Targets` or None; (n,) int64 where they can be class numbers, else (n, ...) uint8,
+    int32 or float32 (`as_targets`); for several outputs a read-only mapping of such arrays by the
+    outputs' names; None where there are no targets. `sample_weights` are float32 (n,), of the
+    training set, and `labels` the names of the classes, in order. `digest` is the sha256 of the
+    arrays and their names (`array_digest`): the same data has the same digest whatever file it came
+    from. Made by `from_arrays`, the arrays are read-only, since writing to them would make the
+    digest a lie.
     """
 
     name: str
     x_train: Inputs
-    y_train: Labels
+    y_train: Any
     x_test: Inputs
-    y_test: Labels
+    y_test: Any
     digest: str
+    sample_weights: Array | None = None
+    labels: tuple[str, ...] | None = None
 
     @classmethod
     def from_arrays(
         cls,
         name: str,
         x_train: Inputs,
-        y_train: Array,
+        y_train: Targets | None,
         x_test: Inputs,
-        y_test: Array,
+        y_test: Targets | None,
         *,
+        sample_weights: Array | None = None,
+        labels: Sequence[str] | None = None,
         places: tuple[str, str, str, str] = ("x_train", "y_train", "x_test", "y_test"),
     ) -> Dataset:
-        """Check and convert inputs and labels (`compressor.data.checks`) and digest them.
+        """Check and convert inputs and targets (`compressor.data.checks`) and digest them.
 
-        x_train and x_test are arrays, or mappings from the same names to arrays. `places`
-        names the four in messages. Raises DataError when one cannot be used, or when they do
-        not fit each other.
+        x_train and x_test are arrays, or mappings from the same names to arrays, and so are the
+        targets, which may be absent from both parts. `places` names the four in messages. Raises
+        DataError when one cannot be used, or when they do not fit each other.
         """
+        if (y_train is None) != (y_test is None):
+            raise DataError(
+                "one part of the data set has targets and the other none",
+                value=places[1] if y_train is None else places[3],
+            )
         train, test = as_inputs(x_train, x_test, (places[0], places[2]))
         x_train, x_test = _frozen_inputs(train), _frozen_inputs(test)
-        y_train = _frozen(as_labels(y_train, places[1]))
-        y_test = _frozen(as_labels(y_test, places[3]))
+        if y_train is not None and y_test is not None:
+            targets = as_targets(y_train, y_test, (places[1], places[3]))
+            y_train, y_test = map(_frozen_inputs, targets)
         check_agreement(x_train, y_train, x_test, y_test)
-        digest = _digest(x_train, y_train, x_test, y_test)
-        return cls(name, x_train, y_train, x_test, y_test, digest)
+        items = [item for item in (x_train, y_train, x_test, y_test) if item is not None]
+        if sample_weights is not None:
+            sample_weights = _frozen(as_weights(sample_weights, "sample weights"))
+            if len(sample_weights) != rows(x_train):
+                raise DataError(
+                    "train set has not as many sample weights as images",
+                    value=f"{rows(x_train)} images, {len(sample_weights)} weights",
+                )
+            items.append({"sample weights": sample_weights})
+        names = None if labels is None else tuple(labels)
+        digest = _digest(*items)
+        return cls(name, x_train, y_train, x_test, y_test, digest, sample_weights, names)
 
     @property
     def classes(self) -> int:
-        """The number of classes: the largest label of both sets, plus one."""
-        return int(max(self.y_train.max(), self.y_test.max())) + 1
+        """The number of classes: the largest label of both sets, plus one.
+
+        Raises DataError, saying why, where the targets are no class numbers, or where the test set
+        has labels out of the training set's range.
+        """
+        train, test = class_numbers(self.y_train, "y_train"), class_numbers(self.y_test, "y_test")
+        check_label_range(train, test)
+        return int(max(train.max(), test.max())) + 1
 
     def describe(self) -> dict[str, Any]:
         """What a report says about the data set; fit for JSON.
 
-        With named inputs `image_shape` and `dtype` are objects by name.
+        With named inputs `image_shape` and `dtype` are objects by name. Targets that are no class
+        numbers have their shapes and dtypes in `targets`, by the name of the output, instead of
+        `classes`.
         """
         shapes: Any = {name: list(x.shape[1:]) for name, x in named(self.x_train).items()}
         dtypes: Any = {name: str(x.dtype) for name, x in named(self.x_train).items()}
         if not isinstance(self.x_train, Mapping):
             shapes, dtypes = shapes[""], dtypes[""]
-        return {
+        described = {
             "name": self.name,
             "digest": self.digest,
             "train": rows(self.x_train),
             "test": rows(self.x_test),
             "image_shape": shapes,
             "dtype": dtypes,
-            "classes": self.classes,
+        }
+        if is_classes(self.y_train):
+            return described | {"classes": self.classes}
+        targets = {} if self.y_train is None else named(self.y_train)
+        return described | {
+            "targets": {
+                name: {"shape": list(y.shape[1:]), "dtype": str(y.dtype)}
+                for name, y in targets.items()
+            }
         }
 
     def split(self, validation: int, seed: int) -> tuple[Indices, Indices]:

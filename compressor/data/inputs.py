@@ -1,9 +1,9 @@
-"""The inputs of a data set: one array, or arrays by the names of a model's inputs."""
+"""The inputs and targets of a data set: one array, or arrays by the model's own names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, overload
 
 import numpy.typing as npt
 
@@ -14,15 +14,23 @@ _MOST_NAMES = 10
 Array = npt.NDArray[Any]
 Inputs = Array | Mapping[str, Array]
 """One array (n, ...), or arrays of n rows each by name."""
+Targets = Array | Mapping[str, Array]
+"""What a model's outputs are held against: one array (n, ...), or arrays by the outputs' names."""
 
 
-def rows(x: Inputs) -> int:
+def rows(x: Inputs | Targets) -> int:
     """The number of samples."""
     return len(next(iter(named(x).values())))
 
 
-def take(x: Inputs, index: Any) -> Inputs:
-    """The samples that a slice or an array of indices chooses, of every input alike."""
+@overload
+def take(x: Inputs, index: Any) -> Inputs: ...
+@overload
+def take(x: Inputs | None, index: Any) -> Inputs | None: ...
+def take(x: Inputs | None, index: Any) -> Inputs | None:
+    """The samples that a slice or an array of indices chooses, of every array; None of None."""
+    if x is None:
+        return None
     if isinstance(x, Mapping):
         return {name: array[index] for name, array in x.items()}
     return x[index]
@@ -33,9 +41,9 @@ def named(x: Inputs) -> dict[str, Array]:
     return dict(x) if isinstance(x, Mapping) else {"": x}
 
 
-def place_of(name: str, part: str) -> str:
+def place_of(name: str, part: str, kind: str = "input") -> str:
     """How a message names the input `name` of a part; one array is the part itself."""
-    return f"input {clean(name)} of {part}" if name else part
+    return f"{kind} {clean(name)} of {part}" if name else part
 
 
 def listed(names: Iterable[str]) -> str:

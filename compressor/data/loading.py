@@ -108,6 +108,10 @@ def _load_npz(path: Path) -> Dataset:
             "data set is neither a directory nor an .npz file", value=path, hint=f"give {_WANTED}"
         )
     x_train, y_train, x_test, y_test = (f"{key} in {path}" for key in KEYS)
+    arrays = read_npz(path)
     return Dataset.from_arrays(
-        path.stem, *read_npz(path), places=(x_train, y_train, x_test, y_test)
+        path.stem,
+        *(arrays[key] for key in KEYS),
+        sample_weights=arrays["w_train"],
+        places=(x_train, y_train, x_test, y_test),
     )

@@ -17,7 +17,10 @@ _SEPARATORS = ("/", "_", ".")
 
 
 def dataset_members(members: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
-    """Key of `KEYS` -> name of the input -> its member, sorted by name; "" names one array.
+    """Key of `KEYS` -> name of the input or output -> its member, sorted by name.
+
+    "" names one array. Targets for several outputs are `y_train/NAME` and `y_test/NAME`; a file
+    without any y has none. `w_train` is there only where the file has sample weights.
 
     Several inputs are `x_train/NAME` and `x_test/NAME` (also with `_` or `.` for the slash).
     With an x_train and an x_test, only members with a slash could be meant as inputs; all
@@ -40,8 +43,10 @@ def dataset_members(members: Sequence[str], path: Path) -> dict[str, dict[str, s
             value=f"{listed(plain)} beside {listed(beside)} in {path}",
             hint="save one x_train and x_test, or x_train/NAME and x_test/NAME for every input",
         )
-    if not beside:
+    if not beside and len(plain) < 2:
         return {key: {"": key} for key in KEYS}
+    if not beside:
+        return {"x_train": {"": "x_train"}, "x_test": {"": "x_test"}, **_others(members, path)}
     for inputs in (train, test):
         if "" in inputs:
             raise DataError(
@@ -55,7 +60,29 @@ def dataset_members(members: Sequence[str], path: Path) -> dict[str, dict[str, s
             value=f"{path} (train {listed(train)}; test {listed(test)})",
             hint=_missing(train, test, separator),
         )
-    return {"x_train": train, "y_train": {"": "y_train"}, "x_test": test, "y_test": {"": "y_test"}}
+    return {"x_train": train, "x_test": test, **_others(members, path)}
+
+
+def _others(members: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
+    """The members of the targets, and of the sample weights."""
+    weights = {"w_train": {"": "w_train"}} if "w_train" in members else {}
+    plain = [part for part in ("y_train", "y_test") if part in members]
+    train, test = (_inputs(members, f"{part}/") for part in ("y_train", "y_test"))
+    if plain and (train or test):
+        raise DataError(
+            ".npz file mixes one array of targets with named ones",
+            value=f"{listed(plain)} beside {listed([*train.values(), *test.values()])} in {path}",
+            hint="save one y_train and y_test, or y_train/NAME and y_test/NAME for every output",
+        )
+    if train.keys() != test.keys() or "" in train:
+        raise DataError(
+            ".npz file has not the same targets for train and test",
+            value=f"{path} (train {listed(train)}; test {listed(test)})",
+            hint=_missing(train, test, "/", "y"),
+        )
+    if plain:
+        train, test = {"": "y_train"}, {"": "y_test"}
+    return {"y_train": train, "y_test": test} | weights
 
 
 def _inputs(members: Sequence[str], prefix: str) -> dict[str, str]:
@@ -67,7 +94,7 @@ def _inputs(members: Sequence[str], prefix: str) -> dict[str, str]:
     }
 
 
-def _missing(train: dict[str, str], test: dict[str, str], separator: str) -> str:
-    lacking = [f"x_test{separator}{name}" for name in train if name not in test]
-    lacking += [f"x_train{separator}{name}" for name in test if name not in train]
+def _missing(train: dict[str, str], test: dict[str, str], separator: str, kind: str = "x") -> str:
+    lacking = [f"{kind}_test{separator}{name}" for name in train if name not in test]
+    lacking += [f"{kind}_train{separator}{name}" for name in test if name not in train]
     return f"it lacks {listed(lacking)}"

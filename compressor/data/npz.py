@@ -33,11 +33,12 @@ Choose = Callable[[Sequence[str]], Sequence[str]]
 """Takes the names that an .npz file has, and gives those to read."""
 
 
-def read_npz(path: Path | str) -> tuple[Inputs, Array, Inputs, Array]:
+def read_npz(path: Path | str) -> dict[str, Any]:
     """Read x_train, y_train, x_test and y_test from an .npz file; other members are left.
 
-    x_train and x_test are one array each, or several by name (`dataset_members`). Arrays come
-    as stored, C-contiguous; `compressor.data.checks` looks at the values.
+    Each is one array, or several by name (`dataset_members`); y_train and y_test are None where
+    the file has neither, and so is w_train, the sample weights. Arrays come as stored,
+    C-contiguous; `compressor.data.checks` looks at the values.
     Raises DataError, naming the file: not a regular file, not a zip, a missing or ambiguous
     array, encrypted, packed other than by deflate, Python objects or another type that
     cannot be used, sizes that contradict each other, damaged, or over 4 GiB in all.
@@ -55,10 +56,10 @@ def read_npz(path: Path | str) -> tuple[Inputs, Array, Inputs, Array]:
             raise DataError(
                 "array is empty", value=f"{clean(key)} in {path} has shape {array.shape}"
             )
-    x_train, y_train, x_test, y_test = (
-        {name: arrays[member] for name, member in chosen[key].items()} for key in KEYS
-    )
-    return _inputs(x_train), y_train[""], _inputs(x_test), y_test[""]
+    return {
+        key: _inputs({name: arrays[member] for name, member in chosen.get(key, {}).items()})
+        for key in (*KEYS, "w_train")
+    }
 
 
 def read_arrays(
@@ -90,8 +91,8 @@ def read_arrays(
         return arrays
 
 
-def _inputs(arrays: dict[str, Array]) -> Inputs:
-    return arrays.get("", arrays)
+def _inputs(arrays: dict[str, Array]) -> Inputs | None:
+    return arrays.get("", arrays) if arrays else None
 
 
 def _check_dataset_type(key: str, dtype: np.dtype[Any], where: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
@@ -44,27 +45,28 @@ class TrainingData:
         """How many batches `epochs` passes over the training images are, at least 1."""
         return max(round(epochs * len(self.train) / batch_size), 1)
 
-    def training_part(self, most: int | None = None, seed: int = 0) -> tuple[Inputs, np.ndarray]:
-        """The examples to train on, or `most` of them, drawn over all classes by the `seed`."""
+    def training_part(self, most: int | None = None, seed: int = 0) -> tuple[Inputs, Any]:
+        """The examples to train on, or `most` of them, drawn over all classes by the `seed`.
+
+        Every part is the inputs and their targets, as the data set has them: None without any.
+        """
         return self._part(self.train, most, seed)
 
-    def validation_part(self, most: int | None = None) -> tuple[Inputs, np.ndarray]:
+    def validation_part(self, most: int | None = None) -> tuple[Inputs, Any]:
         """The examples to choose on, or `most` of them, drawn over all classes, always the same."""
         return self._part(self.validation, most)
 
-    def choosing_part(self, least: int) -> tuple[Inputs, np.ndarray]:
+    def choosing_part(self, least: int) -> tuple[Inputs, Any]:
         """The examples to choose on; where they are fewer than `least`, with training examples.
 
         Those are drawn over all classes, always the same.
         """
         missing = max(least - len(self.validation), 0)
-        added = self.train[draw_examples(self.train, self.data.y_train[self.train], missing)]
+        added = self.train[draw_examples(self.train, take(self.data.y_train, self.train), missing)]
         chosen = np.sort(np.concatenate([self.validation, added]))
-        return take(self.data.x_train, chosen), self.data.y_train[chosen]
+        return take(self.data.x_train, chosen), take(self.data.y_train, chosen)
 
-    def _part(
-        self, chosen: np.ndarray, most: int | None, seed: int = 0
-    ) -> tuple[Inputs, np.ndarray]:
+    def _part(self, chosen: np.ndarray, most: int | None, seed: int = 0) -> tuple[Inputs, Any]:
         if most is not None and most < len(chosen):
-            chosen = chosen[draw_examples(chosen, self.data.y_train[chosen], most, seed)]
-        return take(self.data.x_train, chosen), self.data.y_train[chosen]
+            chosen = chosen[draw_examples(chosen, take(self.data.y_train, chosen), most, seed)]
+        return take(self.data.x_train, chosen), take(self.data.y_train, chosen)

@@ -141,6 +141,15 @@ def test_refused_labels(refused, labels, said):
             {"x_train": np.full((6, 4, 3), 300), "x_test": np.zeros((4, 4, 3))},
             "different types: int32 and float32",
         ),
+    ],
+)
+def test_arrays_that_do_not_fit_each_other(arrays, refused, changes, said):
+    assert said in refused(Dataset.from_arrays, "small", **{**arrays, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
         (
             {"y_test": np.array([0, 1, 2, 3])},
             "labels out of range: test set has 0..3, train set 0..2",
@@ -149,10 +158,20 @@ def test_refused_labels(refused, labels, said):
             {"y_train": np.array([1, 1, 2, 2, 1, 1])},
             "labels out of range: test set has 0..2, train set 1..2",
         ),
+        ({"y_test": np.array([0, 1, 2, -1])}, "label is negative: -1.0 in y_test"),
+        (
+            {"y_train": np.array([0, 1, 2, 2, 1, 0.5])},
+            "label is not a whole number: 0.5 in y_train",
+        ),
+        ({"y_train": None, "y_test": None}, "the data set has no labels: y_train"),
+        ({"y_train": {"a": np.zeros(6)}, "y_test": {"a": np.ones(4)}}, "several outputs"),
     ],
 )
-def test_arrays_that_do_not_fit_each_other(arrays, refused, changes, said):
-    assert said in refused(Dataset.from_arrays, "small", **{**arrays, **changes})
+def test_targets_that_are_no_classes_are_refused_where_classes_are_needed(
+    arrays, refused, changes, said
+):
+    data = Dataset.from_arrays("small", **{**arrays, **changes})
+    assert said in refused(lambda: data.classes)
 
 
 def test_classes_counts_from_zero(arrays):

@@ -25,6 +25,7 @@ def test_exported_names():
         "Array",
         "Dataset",
         "Inputs",
+        "Targets",
         "TrainingData",
         "draw_examples",
         "listed",

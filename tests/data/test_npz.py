@@ -58,7 +58,8 @@ def pack(tmp_path, arrays):
 def test_round_trip(tmp_path, arrays, save):
     save(tmp_path / "data.npz", **arrays, other=np.array([None]))
     read = read_npz(str(tmp_path / "data.npz"))
-    for array, expected in zip(read, arrays.values(), strict=True):
+    assert read.pop("w_train") is None
+    for array, expected in zip(read.values(), arrays.values(), strict=True):
         assert array.dtype == expected.dtype
         assert np.array_equal(array, expected)
 
@@ -78,7 +79,7 @@ def test_python_2_header_is_read_without_a_warning(pack, arrays):
     content = npy_header("(6L, 4L, 3L)") + arrays["x_train"].tobytes()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert np.array_equal(read_npz(pack(x_train=content))[0], arrays["x_train"])
+        assert np.array_equal(read_npz(pack(x_train=content))["x_train"], arrays["x_train"])
 
 
 def test_missing_arrays_are_named_and_those_there(tmp_path, arrays, refused):
@@ -141,8 +142,8 @@ def test_python_objects_are_not_unpickled(tmp_path, arrays, refused):
         ("x_train", np.zeros((0, 4, 3), np.uint8), "array is empty: x_train"),
         ("x_train", np.full((6, 4, 3), np.nan), "NaN or infinity: x_train in"),
         ("x_train", np.full((6, 4, 3), 2**31), "do not fit into int32: x_train in"),
-        ("y_train", np.array([0, 1, 2, 2, 1, 0.5]), "not a whole number: 0.5 in y_train in"),
-        ("y_test", np.array([0, 1, 2, 9]), "labels out of range"),
+        ("y_train", np.array([0, 1, 2, 2, 1, np.nan]), "labels hold NaN or infinity: y_train in"),
+        ("y_test", np.array([0, 1, 2, np.inf]), "labels hold NaN or infinity: y_test in"),
     ],
 )
 def test_refused_arrays(pack, refused, key, array, said):
