@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from compressor.commands import parameters
+from compressor.commands.output import say
 from compressor.commands.parameters import Decorator, List, options
 from compressor.errors import UsageError
 
@@ -20,23 +21,91 @@ COUNT = click.IntRange(1)
 
 
 def data_option(default: str) -> Decorator:
-    """--data; `default` says what is used without it."""
-    return click.option(
-        "--data",
-        "data_dir",
-        type=PATH,
-        metavar="PATH",
-        help="Data set: a folder with MNIST's four IDX files (raw or .gz), an .npz file with "
-        "x_train, y_train, x_test and y_test, or mnist, which is embedded. "
-        f"Default: {default}.",
+    """--data, and how it is read; `default` says what is used without it."""
+    return options(
+        click.option(
+            "--data",
+            "data_dir",
+            type=PATH,
+            metavar="PATH",
+            help="Data set: an .npz file or a folder of .npy files (x_train, y_train, x_test, "
+            "y_test, or x and y), MNIST's IDX files, a folder of pictures with a subfolder a class "
+            "(or train and test with such), CSV, Parquet or TFRecord, a saved tf.data dataset, or "
+            f"mnist, which is embedded. Default: {default}.",
+        ),
+        _reading("x", List(), "KEY", "Inputs in an .npz file; TRAIN,TEST for two keys."),
+        _reading("y", List(), "KEY", "Targets, likewise."),
+        _reading("label", List(), "COLUMN", "Column of a table that is the target, or several."),
+        _reading(
+            "features",
+            str,
+            "SPEC",
+            "What TFRecord examples hold: image=picture:96x96x3,label=int64.",
+        ),
+        _reading(
+            "resize",
+            parameters.InputSize(),
+            "SIZE",
+            "Size of pictures, such as 96x96 or 96x96x1. Default: the model's, else their own.",
+        ),
+        _reading(
+            "test",
+            click.FloatRange(0, 1, min_open=True, max_open=True),
+            "FRACTION",
+            "Examples set aside for testing where the data have no test part. Default: 0.2.",
+        ),
     )
 
 
+def _reading(name: str, kind: Any, metavar: str, text: str) -> Decorator:
+    """An option of how data are read, kept for `given_data`."""
+
+    def keep(context: click.Context, parameter: click.Parameter, value: Any) -> None:
+        if value is not None:
+            context.meta.setdefault(_READING, {})[name] = value
+
+    return click.option(
+        f"--{name}", type=kind, metavar=metavar, help=text, expose_value=False, callback=keep
+    )
+
+
+_READING = f"{__name__}.reading"
+
+
 def given_data(path: Path | None) -> Dataset | None:
-    """The data set of --data; None without it."""
+    """The data set of --data, read as the other options say; None without it.
+
+    What the reader did with it is said on standard error.
+    """
     from compressor.data import load_dataset
 
-    return None if path is None else load_dataset(path)
+    context = click.get_current_context()
+    how = context.meta.get(_READING, {})
+    if path is None:
+        if how:
+            raise UsageError(f"--{next(iter(how))} has no effect without --data")
+        return None
+    data = load_dataset(path, **how, sizes=lambda: _size_taken(context.params))
+    for note in data.notes:
+        say(f"note: {note}", err=True)
+    return data
+
+
+def data_or_mnist(path: Path | None) -> Dataset:
+    """The data set of --data, else the embedded MNIST."""
+    from compressor.data import load_dataset
+
+    return given_data(path) or load_dataset(None)
+
+
+def _size_taken(given: dict[str, Any]) -> tuple[int | None, ...] | None:
+    """The shape of a row that the command's model or first artefact takes; None if not known."""
+    from compressor.exporters import shape_taken
+
+    names = ("model", "checkpoint", "artefacts")
+    paths = next((given[name] for name in names if given.get(name)), None)
+    path = paths[0] if isinstance(paths, tuple) else paths
+    return None if path is None else shape_taken(path)
 
 
 def output_option(text: str, **more: Any) -> Decorator:
@@ -141,9 +210,10 @@ CRITERION = click.option(
 )
 VALIDATION = click.option(
     "--validation",
-    type=COUNT,
+    type=parameters.Share(),
     metavar="IMAGES",
-    help="Training images held out for validation. Default: 5000, at most 1 in 12.",
+    help="Training images held out for validation, or a fraction of them, such as 0.1. Default: "
+    "5000, at most 1 in 12.",
 )
 
 

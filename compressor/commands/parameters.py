@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -135,6 +136,22 @@ class InputSize(click.ParamType):
         if not sizes or len(sizes) < len(parts) or (len(sizes) > 1 and "" in sizes):
             self.fail(f"{value!r} is neither like 224x224 nor image=224x224,steps=100", param, ctx)
         return sizes.get("", sizes)
+
+
+class Share(click.ParamType):
+    """A number of examples, or a fraction of all of them below 1."""
+
+    name = "share"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | float:
+        """Turn `500` into 500, and `0.1` into 0.1."""
+        for kind in (click.FloatRange(0, 1, min_open=True, max_open=True), click.IntRange(1)):
+            with contextlib.suppress(click.BadParameter):
+                found: int | float = kind.convert(value, param, ctx)
+                return found
+        self.fail(f"{value!r} is neither a number of examples nor a fraction below 1", param, ctx)
 
 
 class Slowdown(click.ParamType):

@@ -22,6 +22,7 @@ from compressor.commands.options import (
     THREADS,
     WORKERS,
     data_option,
+    data_or_mnist,
     given_data,
     layers_option,
     output_option,
@@ -224,7 +225,7 @@ def sweep(
     Example:
       compressor sweep --preset paper --seeds 0,1,2 -o runs/paper
     """
-    data = compressor.load_dataset(options.pop("data_dir"))
+    data = data_or_mnist(options.pop("data_dir"))
     plan = compressor.make_plan(data, steps=options.pop("max_steps"), **options)
     with TerminalProgress() as progress:
         done = compressor.sweep(
@@ -257,7 +258,7 @@ def _plan(
     **options: Any,
 ) -> compressor.Plan:
     return compressor.make_plan(
-        compressor.load_dataset(data_dir),
+        data_or_mnist(data_dir),
         sparsities=(sparsity,),
         seeds=(seed,),
         steps=max_steps,

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compressor.data.inputs import Array, Inputs, Targets, listed, named, place_of, rows
+from compressor.data.stored import contiguous
 from compressor.errors import DataError
 from deploy.text import clean
 
@@ -52,7 +53,7 @@ def as_images(images: Array, where: str, dimensions: int = 2) -> Array:
     if images.dtype.kind == "f":
         return _as_float32(images, low, high, where, "images")
     if images.dtype == np.uint8:
-        return np.ascontiguousarray(images)
+        return contiguous(images, images.dtype)
     limits = np.iinfo(np.int32)
     if low < limits.min or high > limits.max:
         raise DataError(
@@ -60,7 +61,7 @@ def as_images(images: Array, where: str, dimensions: int = 2) -> Array:
             value=f"{where} holds {low}..{high}",
             hint="store them as float32, or number the tokens from 0",
         )
-    return np.ascontiguousarray(images, dtype=np.int32)
+    return contiguous(images, np.int32)
 
 
 def as_inputs(
@@ -218,7 +219,7 @@ def _as_float32(images: Array, low: Any, high: Any, where: str, noun: str) -> Ar
                 f"{noun} hold values too large for float32",
                 value=f"{where} holds {low:.6g}..{high:.6g}",
             )
-        return np.ascontiguousarray(images, dtype=np.float32)
+        return contiguous(images, np.float32)
 
 
 def _from_one_hot(labels: Array, where: str) -> Labels:

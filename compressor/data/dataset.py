@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from compressor.data.checks import as_inputs, check_agreement, check_label_range
 from compressor.data.inputs import Array, Inputs, Targets, named, rows
+from compressor.data.stored import StoredRows, parts_of
 from compressor.data.targets import as_targets, as_weights, class_numbers, is_classes
 from compressor.errors import DataError
 
@@ -29,7 +30,8 @@ class Dataset:
     y_test: `Targets` or None; (n,) int64 where they can be class numbers, else (n, ...) uint8,
     int32 or float32 (`as_targets`); for several outputs a read-only mapping of such arrays by the
     outputs' names; None where there are no targets. `sample_weights` are float32 (n,), of the
-    training set, and `labels` the names of the classes, in order. `digest` is the sha256 of the
+    training set, `labels` the names of the classes, in order, and `notes` say what the reader did
+    with the data. `digest` is the sha256 of the
     arrays and their names (`array_digest`): the same data has the same digest whatever file it came
     from. Made by `from_arrays`, the arrays are read-only, since writing to them would make the
     digest a lie.
@@ -43,6 +45,7 @@ class Dataset:
     digest: str
     sample_weights: Array | None = None
     labels: tuple[str, ...] | None = None
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def from_arrays(
@@ -55,6 +58,7 @@ class Dataset:
         *,
         sample_weights: Array | None = None,
         labels: Sequence[str] | None = None,
+        notes: Sequence[str] = (),
         places: tuple[str, str, str, str] = ("x_train", "y_train", "x_test", "y_test"),
     ) -> Dataset:
         """Check and convert inputs and targets (`compressor.data.checks`) and digest them.
@@ -85,7 +89,9 @@ class Dataset:
             items.append({"sample weights": sample_weights})
         names = None if labels is None else tuple(labels)
         digest = _digest(*items)
-        return cls(name, x_train, y_train, x_test, y_test, digest, sample_weights, names)
+        return cls(
+            name, x_train, y_train, x_test, y_test, digest, sample_weights, names, tuple(notes)
+        )
 
     @property
     def classes(self) -> int:
@@ -157,9 +163,10 @@ def _digest(*items: Inputs) -> str:
     for name, array in (pair for item in items for pair in named(item).items()):
         if name:
             digest.update(f"{json.dumps(name)}\n".encode())
-        little = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("<"))
-        digest.update(f"{little.dtype.str} {little.shape}\n".encode())
-        digest.update(little.data)
+        little = array.dtype.newbyteorder("<")
+        digest.update(f"{little.str} {array.shape}\n".encode())
+        for part in parts_of(array):
+            digest.update(np.ascontiguousarray(part, dtype=little).data)
     return digest.hexdigest()
 
 
@@ -170,6 +177,8 @@ def _frozen_inputs(arrays: dict[str, Array]) -> Inputs:
 
 
 def _frozen(array: Array) -> Array:
+    if isinstance(array, StoredRows):
+        return array
     # A view, so that an array which the caller still holds stays writable for the caller.
     view = array.view()
     view.flags.writeable = False

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compressor.data.inputs import listed
-from compressor.errors import DataError
+from compressor.errors import DataError, UsageError
 from deploy.text import clean
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
@@ -16,17 +16,57 @@ KEYS = ("x_train", "y_train", "x_test", "y_test")
 _SEPARATORS = ("/", "_", ".")
 
 
-def dataset_members(members: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
+def dataset_members(
+    members: Sequence[str], path: Path, x: Sequence[str] = (), y: Sequence[str] = ()
+) -> dict[str, dict[str, str]]:
     """Key of `KEYS` -> name of the input or output -> its member, sorted by name.
 
-    "" names one array. Targets for several outputs are `y_train/NAME` and `y_test/NAME`; a file
-    without any y has none. `w_train` is there only where the file has sample weights.
+    "" names one array; several inputs or outputs are KEY/NAME. A file without any y has no targets,
+    and `w_train` is there only where it has sample weights. A file with `x` and maybe `y` and `w`,
+    or with x_train and y_train alone, has no test part, and nothing is given for it. `x` and `y`
+    are other keys to take, one each, or two: of the training and of the test part. An array that is
+    missing is named all the same, for the reader to refuse. Raises DataError, naming `path`, as
+    `_pairs` does.
+    """
+    has = {key for key in (*KEYS, "x", "y") if _there(members, key)}
+    tests = any(member.startswith(("x_test", "y_test")) for member in members)
+    alone = "x" in has and not has & {"x_train", "x_test"}
+    if alone:
+        found = _chosen(members, x or ("x",), y or ("y",) * ("y" in has))
+    elif x or y or (has == {"x_train", "y_train"} and not tests):
+        both = ("train", "test") if tests else ("train",)
+        plain = tuple(f"y_{part}" for part in both if f"y_{part}" in has)
+        found = _chosen(members, x or tuple(f"x_{part}" for part in both), y or plain)
+    else:
+        return _pairs(members, path)
+    weights = "w" if alone else "w_train"
+    return found | ({"w_train": {"": weights}} if weights in members else {})
 
-    Several inputs are `x_train/NAME` and `x_test/NAME` (also with `_` or `.` for the slash).
-    With an x_train and an x_test, only members with a slash could be meant as inputs; all
-    other members are left. An array that is missing is named all the same, for the reader to
-    refuse. Raises DataError, naming `path`, for one array beside named inputs, an input
-    without a name, or other names for train than for test.
+
+def _there(members: Sequence[str], key: str) -> bool:
+    return any(member == key or member.startswith(f"{key}/") for member in members)
+
+
+def _chosen(
+    members: Sequence[str], x: Sequence[str], y: Sequence[str]
+) -> dict[str, dict[str, str]]:
+    if y and len(x) != len(y):
+        raise UsageError("x and y need as many keys each", value=f"x {listed(x)}; y {listed(y)}")
+    pairs = [*zip(("x_train", "x_test"), x, strict=False)]
+    pairs += zip(("y_train", "y_test"), y, strict=False)
+    return {
+        key: {"": name} if name in members else _inputs(members, f"{name}/") or {"": name}
+        for key, name in pairs
+    }
+
+
+def _pairs(members: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
+    """The members of a file with x_train, y_train, x_test and y_test.
+
+    Several inputs are `x_train/NAME` and `x_test/NAME` (also with `_` or `.` for the slash). With
+    an x_train and an x_test, only members with a slash could be meant as inputs; all other members
+    are left. Raises DataError for one array beside named inputs, an input without a name, or other
+    names for train than for test.
     """
     plain = [part for part in ("x_train", "x_test") if part in members]
     separators = _SEPARATORS[:1] if len(plain) == 2 else _SEPARATORS

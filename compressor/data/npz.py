@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 
 from compressor.data.checks import check_images_dtype, check_labels_dtype
 from compressor.data.files import LARGEST_DATASET, open_regular, too_large
-from compressor.data.inputs import Array, Inputs, listed
+from compressor.data.inputs import Array, listed
 from compressor.data.members import KEYS, dataset_members
 from compressor.errors import DataError
 from compressor.foundation import deploy_errors
@@ -33,11 +33,11 @@ Choose = Callable[[Sequence[str]], Sequence[str]]
 """Takes the names that an .npz file has, and gives those to read."""
 
 
-def read_npz(path: Path | str) -> dict[str, Any]:
+def read_npz(path: Path | str, x: Sequence[str] = (), y: Sequence[str] = ()) -> dict[str, Any]:
     """Read x_train, y_train, x_test and y_test from an .npz file; other members are left.
 
-    Each is one array, or several by name (`dataset_members`); y_train and y_test are None where
-    the file has neither, and so is w_train, the sample weights. Arrays come as stored,
+    Each is one array, or several by name, found by `dataset_members`; what the file does not have
+    is None, and so is w_train, the sample weights. Arrays come as stored,
     C-contiguous; `compressor.data.checks` looks at the values.
     Raises DataError, naming the file: not a regular file, not a zip, a missing or ambiguous
     array, encrypted, packed other than by deflate, Python objects or another type that
@@ -47,7 +47,7 @@ def read_npz(path: Path | str) -> dict[str, Any]:
     chosen: dict[str, dict[str, str]] = {}
 
     def choose(names: Sequence[str]) -> list[str]:
-        chosen.update(dataset_members(names, path))
+        chosen.update(dataset_members(names, path, x, y))
         return [member for part in chosen.values() for member in part.values()]
 
     arrays = read_arrays(path, _check_dataset_type, choose)
@@ -56,8 +56,14 @@ def read_npz(path: Path | str) -> dict[str, Any]:
             raise DataError(
                 "array is empty", value=f"{clean(key)} in {path} has shape {array.shape}"
             )
+    return arranged(chosen, arrays)
+
+
+def arranged(chosen: Mapping[str, Mapping[str, str]], arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The arrays of `dataset_members` by key; None for a key without any."""
+    found = {key: {name: arrays[member] for name, member in chosen[key].items()} for key in chosen}
     return {
-        key: _inputs({name: arrays[member] for name, member in chosen.get(key, {}).items()})
+        key: found[key].get("", found[key]) if found.get(key) else None
         for key in (*KEYS, "w_train")
     }
 
@@ -91,11 +97,8 @@ def read_arrays(
         return arrays
 
 
-def _inputs(arrays: dict[str, Array]) -> Inputs | None:
-    return arrays.get("", arrays) if arrays else None
-
-
 def _check_dataset_type(key: str, dtype: np.dtype[Any], where: str) -> None:
+    # Whether an array under another key is of inputs is not known yet.
     (check_images_dtype if key.startswith("x") else check_labels_dtype)(dtype, where)
 
 

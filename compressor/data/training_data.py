@@ -26,19 +26,24 @@ class TrainingData:
     """int64 indices into the training images, none of which is in `train`"""
 
     @classmethod
-    def of(cls, data: Dataset, validation: int | None = None) -> TrainingData:
+    def of(cls, data: Dataset, validation: float | None = None) -> TrainingData:
         """Set `validation` images aside: 5,000, or a twelfth of a smaller training set.
+
+        Below 1 it is a fraction of the training images.
 
         Which ones depends on their number alone, so that all seeds of an experiment choose on
         the same images.
         """
+        count = rows(data.x_train)
         if validation is None:
-            validation = max(min(VALIDATION_IMAGES, rows(data.x_train) // 12), 1)
+            validation = max(min(VALIDATION_IMAGES, count // 12), 1)
+        elif 0 < validation < 1:
+            validation = max(round(validation * count), 1)
         if validation < 1:
             raise UsageError(
                 "at least one image must be set aside for validation", value=validation
             )
-        train, aside = data.split(validation, seed=0)
+        train, aside = data.split(int(validation), seed=0)
         return cls(data, train, aside)
 
     def steps(self, epochs: float, batch_size: int) -> int:

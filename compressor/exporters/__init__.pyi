@@ -2,6 +2,7 @@ from .checking import FORMATS as FORMATS
 from .exporting import export as export, export_all as export_all, write_artifact as write_artifact
 from .graphs.description import describe_graph_file as describe_graph_file
 from .graphs.pruning import prune_graph as prune_graph
+from .input_shape import shape_taken as shape_taken
 from .inspection import (
     artifact_format as artifact_format,
     describe_artifact_file as describe_artifact_file,

@@ -85,7 +85,7 @@ class ExportJob(Job):
         validation: int | None = None,
     ) -> None:
         self.seed = seed
-        self.labels = checked_labels(labels)
+        self.labels = checked_labels(data.labels if labels is None and data else labels)
         self.made = made or MadeInputs()
         quiet_tensorflow.load(threads)
         self.source = Path(model) if isinstance(model, (str, Path)) else None

@@ -15,6 +15,7 @@ from compressor.commands import command_line as cli
 
 TRAINING = ["--preset", "--max-steps", "--batch-size", "--learning-rate"]
 TRAINING += ["--schedule", "--validation"]
+DATA = ["--data", "--x", "--y", "--label", "--features", "--resize", "--test"]
 ALWAYS = ["--json", "--verbose"]
 HOST = ["--host", "--python", "--ssh-option", "--ssh-config"]
 
@@ -23,7 +24,7 @@ OPTIONS = {
     "train": [
         *("-1", "-2", "-3", "--train-dir", "--variables-dir", "--seed", "--threads", "--force"),
         "--custom",
-        *("--data", "--sparsity", "--layers", *TRAINING, *ALWAYS),
+        *(*DATA, "--sparsity", "--layers", *TRAINING, *ALWAYS),
     ],
     "prune": [
         *("MODEL", "-o", "--output", "--retrain", "--no-retrain", "--seed", "--threads"),
@@ -31,29 +32,29 @@ OPTIONS = {
         *("--global", "--granularity", "--criterion", "--calibration", "--pruning-schedule"),
         *("--rounds", "--ramp", "--epochs", "--rewind"),
         *("--distill", "--distill-weight", "--temperature"),
-        *("--force", "--data", "--sparsity", "--layers", *TRAINING, *ALWAYS),
+        *("--force", *DATA, "--sparsity", "--layers", *TRAINING, *ALWAYS),
         *("--input-size", "--input-range"),
     ],
     "shrink": [
         *("MODEL", "-o", "--output", "--round-to", "--fold-batchnorm", "--no-fold-batchnorm"),
-        *("--threads", "--force", "--custom", "--input-size", "--data", *ALWAYS),
+        *("--threads", "--force", "--custom", "--input-size", *DATA, *ALWAYS),
     ],
     "sensitivity": [
         *("MODEL", "-o", "--output", "--sparsities", "--granularity", "--criterion", "--images"),
-        *("--validation", "--threads", "--custom", "--data", "--layers", *ALWAYS),
+        *("--validation", "--threads", "--custom", *DATA, "--layers", *ALWAYS),
     ],
     "sparsify": [
-        *("MODEL", "-o", "--output", "--threads", "--force", "--custom", "--data", "--layers"),
+        *("MODEL", "-o", "--output", "--threads", "--force", "--custom", *DATA, "--layers"),
         *("--input-size", *ALWAYS),
     ],
     "evaluate": [
         *("CHECKPOINT", "--checkpoint-dir", "--batch-size", "--max-steps", "--threads"),
-        *("--custom", "--data", *ALWAYS),
+        *("--custom", *DATA, *ALWAYS),
     ],
     "sweep": [
         *("-o", "--output", "--sparsities", "--layers", "--seeds", "--export", "--threads"),
         "--force",
-        *("--workers", "--cluster", "--data", *TRAINING, *ALWAYS),
+        *("--workers", "--cluster", *DATA, *TRAINING, *ALWAYS),
     ],
     "import": ["MODEL", "-o", "--output", "--custom", "--force", *ALWAYS],
     "inspect": ["PATH", "OTHER", "--custom", *ALWAYS],
@@ -66,7 +67,7 @@ OPTIONS = {
             "--labels",
             "--threads",
             "--force",
-            "--data",
+            *DATA,
             "--max-slowdown",
             *HOST,
         ),
@@ -77,10 +78,10 @@ OPTIONS = {
         *("--max-latency-ms", "--format", "--device", "--time-budget", "--trials", "--max-steps"),
         *("--de-scheme", "--de-population", "--de-scale", "--de-crossover", "--de-generations"),
         *("--workers", "--cluster", "--trial-limit", "--validation", "--threads", "--seed"),
-        *("--max-ram", "--custom", "--force", "--data", *HOST, *ALWAYS),
+        *("--max-ram", "--custom", "--force", *DATA, *HOST, *ALWAYS),
     ],
     "apply": [
-        *("RECIPE", "MODEL", "-o", "--output", "--threads", "--custom", "--force", "--data"),
+        *("RECIPE", "MODEL", "-o", "--output", "--threads", "--custom", "--force", *DATA),
         *ALWAYS,
     ],
     "devices": ["DEVICE", *ALWAYS],
@@ -88,7 +89,7 @@ OPTIONS = {
     "package": [
         *("ARTEFACTS", "--device", "-o", "--output", "--name", "--sign", "--counter"),
         *("--latencies", "--web-runtime", "--force", *ALWAYS),
-        *("--data", "--labels", "--input-size", "--input-range"),
+        *(*DATA, "--labels", "--input-size", "--input-range"),
     ],
     "verify": ["BUNDLE", "--key", "--static", *ALWAYS],
     "runner": ["--key", "-o", "--output", *HOST, "--folder", "--force", *ALWAYS],
@@ -98,7 +99,7 @@ OPTIONS = {
     "report": ["RUN", "--custom", *ALWAYS],
     "bench": [
         *("ARTEFACTS", "--runtime", "--threads", "--batch", "--examples", "--rounds", "--starts"),
-        *("--round-seconds", "--time-limit", "-o", "--output", *HOST, "--data", *ALWAYS),
+        *("--round-seconds", "--time-limit", "-o", "--output", *HOST, *DATA, *ALWAYS),
     ],
 }
 DEFAULTS = {

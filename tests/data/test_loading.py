@@ -141,9 +141,9 @@ def test_several_npz_files(tmp_path, refused):
 
 
 def test_file_of_another_kind(tmp_path, refused):
-    path = tmp_path / "data.csv"
+    path = tmp_path / "data.h5"
     path.write_text("1,2")
-    assert "neither a directory nor an .npz file" in refused(load_dataset, path)
+    assert "the file holds no data set that is known" in refused(load_dataset, path)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no FIFOs here")

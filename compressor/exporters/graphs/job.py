@@ -72,7 +72,8 @@ class GraphJob(Job):
         validation: int | None = None,
         runtime: str | None = None,
     ) -> None:
-        self.labels, self.made = checked_labels(labels), made or MadeInputs()
+        self.labels = checked_labels(data.labels if labels is None and data else labels)
+        self.made = made or MadeInputs()
         self.source, self.data = path, data
         self.graph: GraphFile = read_graph_file(path)
         self.integers_already = self.graph.is_quantized

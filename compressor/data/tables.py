@@ -1,0 +1,189 @@
+"""Reading CSV and Parquet files, by pandas."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor.data.files import LARGEST_DATASET, open_regular, too_large
+from compressor.data.found import Asked, Found, found_in, planned
+from compressor.data.inputs import listed
+from compressor.errors import DataError
+
+_LARGEST_TEXT = 2**30
+_LONGEST_LINE = 2**22
+_MOST_COLUMNS = 16384
+_MOST_CATEGORIES = 1000
+
+
+def read_table(parts: Mapping[str, Path], asked: Asked) -> Found:
+    """Read tables, one a part, whose columns `asked.label` are the targets.
+
+    Numbers and bools are inputs as they are, float32; a column of texts becomes one column of 0 or
+    1 for each text of either part, after those of numbers, as pandas' `get_dummies` orders them. A
+    label of texts is numbered in their order, and the texts are the labels; several columns give
+    targets (n, columns); without a label there are no targets. Raises DataError where pandas is not
+    installed, for a column that is neither numbers nor categories, and for a missing value, by
+    column and row, counted from 1.
+    """
+    asked.only("a table", "label")
+    pandas = _pandas()
+    tables = {part: _read(pandas, path) for part, path in parts.items()}
+    for part, table in tables.items():
+        if missing := [name for name in asked.label if name not in table]:
+            raise DataError(
+                f"the table has no column {listed(missing)}",
+                value=f"{parts[part]} (has {listed(table.columns)})",
+                hint="name the label with --label",
+            )
+        if list(table.columns) != list(tables["train"].columns):
+            raise DataError("the tables have other columns", value=parts[part])
+        _check_values(pandas, table, parts[part])
+    plan, notes = planned(tables)
+    tables = {part: pandas.concat(each, ignore_index=True) for part, each in plan.items()}
+    whole = pandas.concat(list(tables.values()), ignore_index=True)
+    x = _inputs(pandas, whole.drop(columns=list(asked.label)), parts["train"])
+    y, labels = _targets(pandas, whole, asked.label)
+    count, path = len(tables["train"]), parts["train"]
+    found: dict[str, Any] = dict.fromkeys(("y_train", "x_test", "y_test", "w_train"))
+    found["x_train"] = x[:count]
+    if y is not None:
+        found["y_train"] = y[:count]
+    if len(tables) > 1:
+        found["x_test"] = x[count:]
+        found["y_test"] = None if y is None else y[count:]
+        for n, name in enumerate(labels or ()):
+            if n not in found["y_train"]:
+                raise DataError("there is no row to train on of a class", value=name)
+            if n not in found["y_test"]:
+                notes += (f"no row to test on of {name}",)
+    return dataclasses.replace(found_in(found, path.stem, path), labels=labels, notes=notes)
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        hint = "pip install 'compressor[tables]'"
+        raise DataError("CSV and Parquet files need pandas and pyarrow", hint=hint) from error
+    return pandas
+
+
+def _read(pandas: Any, path: Path) -> Any:
+    with open_regular(path) as (file, size):
+        start = file.read(_LONGEST_LINE + 1)
+    try:
+        if start.startswith(b"PAR1"):
+            return _read_parquet(pandas, path)
+        if size > _LARGEST_TEXT:
+            raise DataError(
+                f"CSV file is larger than {_LARGEST_TEXT // 2**30} GiB",
+                value=path,
+                hint="save it as .npy files or as TFRecord",
+            )
+        line = start.partition(b"\n")[0]
+        separator = "\t" if path.suffix.lower() == ".tsv" else ","
+        if len(line) > _LONGEST_LINE or line.count(separator.encode()) >= _MOST_COLUMNS:
+            raise DataError(f"the table has more than {_MOST_COLUMNS:,} columns", value=path)
+        table = pandas.read_csv(path, sep=separator, skipinitialspace=True)
+    except DataError:
+        raise
+    except Exception as error:  # pandas and pyarrow raise many kinds
+        reason = " ".join(str(error).split())[:200]
+        raise DataError("the table cannot be read", value=f"{path} ({reason})") from error
+    return _checked(table, path)
+
+
+def _read_parquet(pandas: Any, path: Path) -> Any:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        hint = "pip install 'compressor[tables]'"
+        raise DataError("Parquet files need pyarrow", value=path, hint=hint) from error
+    facts = parquet.ParquetFile(path).metadata
+    if facts.num_columns > _MOST_COLUMNS:
+        raise DataError(f"the table has more than {_MOST_COLUMNS:,} columns", value=path)
+    if facts.num_rows * max(facts.num_columns, 1) * 8 > LARGEST_DATASET:
+        raise too_large(path)
+    return _checked(pandas.read_parquet(path), path)
+
+
+def _checked(table: Any, path: Path) -> Any:
+    table.columns = [str(name) for name in table.columns]
+    if table.empty:
+        raise DataError("the table has no rows", value=path)
+    if not table.columns.is_unique:
+        raise DataError("the table has a column twice", value=path)
+    return table
+
+
+def _check_values(pandas: Any, table: Any, path: Path) -> None:
+    """Raise DataError for a missing value, and for a column of neither numbers nor categories."""
+    for name in table.columns:
+        column = table[name]
+        if (count := int(column.isna().sum())) > 0:
+            row = int(np.flatnonzero(column.isna())[0]) + 1
+            raise DataError(
+                "the table has missing values (NaN)",
+                value=f"column {name}, row {row}, {count} in that column of {path}",
+                hint="fill them, or leave the rows out",
+            )
+        if _is_number(pandas, column):
+            continue
+        values = column.unique()
+        texts = [isinstance(value, (str, bool)) for value in values]
+        numbers = pandas.to_numeric(pandas.Series(values), errors="coerce").notna()
+        if not all(texts) or numbers.any():
+            odd = next((v for v, n in zip(values, numbers, strict=True) if not n), values[0])
+            row = int(np.flatnonzero(column == odd)[0]) + 1
+            raise DataError(
+                "a column is neither numbers nor categories",
+                value=f"column {name}, row {row} of {path}: {str(odd)[:100]!r}",
+                hint="correct it, or leave the column out",
+            )
+
+
+def _inputs(pandas: Any, table: Any, path: Path) -> np.ndarray:
+    if table.columns.empty:
+        raise DataError("the table has no column but the label", value=path)
+    texts = [name for name in table.columns if not _is_number(pandas, table[name])]
+    width = len(table.columns) - len(texts)
+    for name in texts:
+        count = table[name].nunique()
+        width += count
+        if count > _MOST_CATEGORIES:
+            raise DataError(
+                f"a column has more than {_MOST_CATEGORIES:,} categories",
+                value=f"column {name} of {path} has {count:,}",
+                hint="leave it out",
+            )
+    if width * len(table) * 4 > LARGEST_DATASET:
+        raise too_large(path)
+    found = pandas.get_dummies(table, columns=texts, dtype=np.float32)
+    return np.ascontiguousarray(found.to_numpy(np.float32))
+
+
+def _targets(
+    pandas: Any, table: Any, names: tuple[str, ...]
+) -> tuple[np.ndarray | None, tuple[str, ...] | None]:
+    if not names:
+        return None, None
+    texts = [name for name in names if not _is_number(pandas, table[name])]
+    if len(names) > 1:
+        if texts:
+            raise DataError("several labels must be numbers", value=f"column {texts[0]}")
+        return table[list(names)].to_numpy(), None
+    if not texts:
+        return table[names[0]].to_numpy(), None
+    classes, numbers = np.unique(table[names[0]].astype(str), return_inverse=True)
+    return numbers.astype(np.int64), tuple(map(str, classes))
+
+
+def _is_number(pandas: Any, column: Any) -> bool:
+    return bool(pandas.api.types.is_numeric_dtype(column)) and not (
+        pandas.api.types.is_complex_dtype(column)
+    )
