@@ -11,8 +11,10 @@ import numpy as np
 from compressor.data.checks import as_labels
 from compressor.data.dataset import Dataset
 from compressor.data.drawing import draw_examples
+from compressor.data.files import LARGEST_DATASET, too_large
 from compressor.data.inputs import Array, Inputs, Targets, named, rows, take
 from compressor.data.members import KEYS
+from compressor.data.stored import StoredRows
 from compressor.errors import DataError, UsageError
 
 _TEST = 0.2
@@ -91,6 +93,9 @@ class Found:
         though a fraction is asked for.
         """
         notes = self.notes
+        self.y_train, self.y_test = map(_in_memory, (self.y_train, self.y_test))
+        self.weights = _in_memory(self.weights)
+        self.x_train, self.x_test = map(_rows_in_memory, (self.x_train, self.x_test))
         if self.x_test is not None and test is not None:
             raise UsageError("--test has no effect: the data set has a test part", value=test)
         if self.x_test is None:
@@ -141,6 +146,24 @@ class Found:
                 value=", ".join(f"{size} {name}" for name, size in sizes.items()),
                 hint="check that they belong together",
             )
+
+
+def _in_memory(arrays: Any) -> Any:
+    """Targets or weights, read from the disk where they lie there."""
+    if isinstance(arrays, Mapping):
+        return {name: _in_memory(array) for name, array in arrays.items()}
+    if isinstance(arrays, StoredRows):
+        if arrays.nbytes > LARGEST_DATASET:
+            raise too_large("targets")
+        return np.asarray(arrays)
+    return arrays
+
+
+def _rows_in_memory(arrays: Any) -> Any:
+    """Inputs; those of one number a row need no disk, and are converted in memory."""
+    if isinstance(arrays, Mapping):
+        return {name: _rows_in_memory(array) for name, array in arrays.items()}
+    return _in_memory(arrays) if isinstance(arrays, StoredRows) and arrays.ndim == 1 else arrays
 
 
 def found_in(arrays: Mapping[str, Any], name: str, where: object) -> Found:

@@ -50,7 +50,7 @@ def read_pictures(parts: Mapping[str, Path], asked: Asked, folder: Path) -> Foun
             part.write(spool, labels, size, channels)
         arrays = spool.finish()
         notes += spool.notes(arrays)
-        counts = np.bincount(arrays["y"], minlength=len(labels))
+        counts = np.bincount(np.asarray(arrays["y"]), minlength=len(labels))
         missing = [label for label, count in zip(labels, counts, strict=True) if not count]
         if missing and name == "train":
             raise DataError(

@@ -130,6 +130,11 @@ def parts_of(array: Any) -> Iterator[Array]:
         yield array
 
 
+def is_large(array: Any) -> bool:
+    """Whether an array should not be copied whole."""
+    return isinstance(array, StoredRows) or array.nbytes > MOST_IN_MEMORY
+
+
 def contiguous(array: Any, dtype: Any) -> Any:
     """The array C-contiguous and of `dtype`; rows on the disk that have it stay there."""
     if isinstance(array, StoredRows) and array.dtype == dtype:
@@ -188,7 +193,7 @@ class Spool:
             rows = (self._rows[name], *shape)
             found[name] = StoredRows(self.folder / str(number), dtype, rows, owner=self)
         if self.bytes > MOST_IN_MEMORY:
-            return {name: x if x.ndim > 1 else np.asarray(x) for name, x in found.items()}
+            return found
         return {name: np.asarray(array) for name, array in found.items()}
 
     def notes(self, arrays: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,6 @@ from compressor.data.checks import (
     sorted_names,
 )
 from compressor.data.inputs import Array, Targets, listed, named, place_of
-from compressor.data.stored import StoredRows, contiguous
 from compressor.errors import DataError
 from deploy.text import clean
 
@@ -83,8 +83,6 @@ def _pair(pair: tuple[Array, Array], places: list[str]) -> tuple[Array, Array]:
             raise DataError("wrong number of dimensions of labels", value=f"{where} is one number")
         if array.size == 0:
             raise DataError("there are no labels", value=f"{where} has shape {array.shape}")
-    if any(array.ndim > 1 and isinstance(array, StoredRows) for array in pair):
-        return _as_stored(pair, places)
     try:
         train, test = (as_labels(array, at) for array, at in zip(pair, places, strict=True))
     except DataError:
@@ -104,6 +102,10 @@ def _as_stored(pair: tuple[Array, Array], places: list[str]) -> tuple[Array, Arr
         high = max(int(array.max()) for array in pair)
         for dtype in (np.uint8, np.int32):
             if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-                return contiguous(train, dtype), contiguous(test, dtype)
+                return _converted(train, dtype), _converted(test, dtype)
     train, test = (as_numbers(array, at, "labels") for array, at in zip(pair, places, strict=True))
     return train, test
+
+
+def _converted(array: Array, dtype: Any) -> Array:
+    return np.ascontiguousarray(array, dtype=dtype)

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from compressor.data import Array, Dataset, Inputs, listed, named
+from compressor.data.stored import parts_of
 from compressor.errors import DataError, ModelError
 from compressor.foundation import quiet_tensorflow
 from compressor.models.input_uses import is_embedding, layers_for_raw_values, looks_up
@@ -69,7 +70,8 @@ class Preprocessing:
     def arrays(self, x: Inputs) -> list[Array]:
         """The same in the order of the rules, in a list."""
         fed = []
-        for rule, shape, part in self._each(x):
+        for rule, shape, rows in self._each(x):
+            part = np.asarray(rows)  # which may lie on the disk
             if rule.scale != 1:
                 part = part.astype(np.float32) / np.float32(1 / rule.scale)
             fed.append(part.astype(rule.dtype, copy=False).reshape(len(part), *shape))
@@ -337,7 +339,8 @@ def _check_integers(array: Array, low: int, high: int, takes: str, where: str) -
             value=f"{where}{_range(array)}, {takes}",
             hint="give the data that the model was trained on",
         )
-    if array.dtype.kind == "f" and not np.array_equal(array, np.trunc(array)):
+    whole = array.dtype.kind != "f" or all((p == np.trunc(p)).all() for p in parts_of(array))
+    if not whole:
         raise DataError("the model takes whole numbers only", value=f"{where}{takes}")
 
 

@@ -15,6 +15,7 @@ from compressor.errors import ModelError, UsageError
 from compressor.foundation import quiet_tensorflow
 from compressor.models import Objective, all_layers, objective_of, preprocessing_of
 from compressor.training.distillation import Distillation, compile_distilled, distilled_targets
+from compressor.training.gathering import gatherer
 
 _WARMUP = 0.05
 START = 0.01
@@ -155,11 +156,11 @@ def fit(
         compile_distilled(model, optimizer, objective, options.distillation)
     own_rates = _scale_dropout(keras, model, options.dropout_scale)
     named = dict(x) if isinstance(x, Mapping) else x
-    stored = tensorflow.nest.map_structure(tensorflow.constant, named)
+    stored = tensorflow.nest.map_structure(gatherer, named)
     y = tensorflow.constant(targets)
 
     def batch(index: Any) -> tuple[Any, Any]:
-        chosen = tensorflow.nest.map_structure(lambda part: tensorflow.gather(part, index), stored)
+        chosen = tensorflow.nest.map_structure(lambda rows_at: rows_at(index), stored)
         wanted = tensorflow.gather(y, index)
         if options.distillation is None:
             wanted = objective.targets(wanted)

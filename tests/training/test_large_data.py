@@ -1,0 +1,58 @@
+"""Training on data that stay on the disk."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from compressor.data import Dataset, load_dataset, stored, take
+from compressor.foundation import quiet_tensorflow
+from compressor.models import accuracy_of
+from compressor.training import TrainingOptions, fit
+
+
+@pytest.fixture
+def sets(monkeypatch):
+    """The same data in memory and on the disk."""
+
+    def make(x, y):
+        small = load_dataset(
+            dict(zip(("x_train", "x_test", "y_train", "y_test"), (x, x, y, y), strict=True))
+        )
+        monkeypatch.setattr(stored, "MOST_IN_MEMORY", 64)
+        batch = [(take(x, slice(0, 50)), y[:50]), (take(x, slice(50, None)), y[50:])]
+        return small, load_dataset({"train": batch, "test": batch})
+
+    return make
+
+
+def trained(data: Dataset, inputs: dict[str, tuple[int, ...]]) -> tuple[list[np.ndarray], float]:
+    _, keras = quiet_tensorflow.load()
+    keras.utils.set_random_seed(1)
+    layers = {name: keras.Input(shape, name=name) for name, shape in inputs.items()}
+    flat = [keras.layers.Flatten()(layer) for layer in layers.values()]
+    joined = flat[0] if len(flat) == 1 else keras.layers.Concatenate()(flat)
+    model = keras.Model(list(layers.values()), keras.layers.Dense(3)(joined))
+    fit(model, data.x_train, data.y_train, TrainingOptions(12, batch_size=16), seed=3)
+    return model.get_weights(), accuracy_of(model, data.x_test, data.y_test)
+
+
+def test_the_weights_are_those_of_training_in_memory(sets):
+    generator = np.random.default_rng(0)
+    x, y = generator.integers(0, 256, (90, 5, 4), dtype=np.uint8), np.arange(90) % 3
+    small, large = sets(x, y)
+    assert isinstance(large.x_train, stored.StoredRows)
+    assert small.digest == large.digest
+    weights, accuracy = trained(small, {"x": (5, 4)})
+    others, other = trained(large, {"x": (5, 4)})
+    assert accuracy == other
+    assert all(map(np.array_equal, weights, others))
+
+
+def test_named_inputs_may_stay_on_the_disk(sets):
+    generator = np.random.default_rng(0)
+    x = {"a": generator.random((90, 6), np.float32), "b": generator.random((90, 2), np.float32)}
+    small, large = sets(x, np.arange(90) % 3)
+    shapes = {"a": (6,), "b": (2,)}
+    weights, others = trained(small, shapes)[0], trained(large, shapes)[0]
+    assert all(map(np.array_equal, weights, others))
