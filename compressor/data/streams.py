@@ -36,12 +36,13 @@ _GRAPH = re.compile(r"\{\{[^{}]*\}\}|\[\[[^\[\]]*\]\]|\[Op:[^\]]*\]( name:)?")
 def from_python(source: Any, asked: Asked) -> Found:
     """The data set that a Python object holds.
 
-    `source` is a tuple (x, y) or (x, y, sample weights) of arrays, a dict of arrays by the keys
-    x_train, y_train, x_test, y_test (or x and y; also w_train or w), a stream of batches, or a
-    dict of such sources as `train` and `test`. A stream is a `tf.data.Dataset`, of batches or of
-    single rows, a `keras.utils.PyDataset`, or any iterable of batches, each as Keras takes it: x,
-    (x, y) or (x, y, sample weights), where x and y are arrays or dicts of arrays by name; `asked.x`
-    and `asked.y` choose the arrays of a batch that is one dict. Raises DataError for anything else.
+    `source` is an array x, a tuple (x, y) or (x, y, sample weights) of arrays, a dict of arrays by
+    the keys x_train, y_train, x_test, y_test (or x and y; also w_train or w), a stream of batches,
+    or a dict of such sources as `train` and `test`. A stream is a `tf.data.Dataset`, of batches or
+    of single rows, a `keras.utils.PyDataset`, or any iterable of batches, each as Keras takes it:
+    x, (x, y) or (x, y, sample weights), where x and y are arrays or dicts of arrays by name;
+    `asked.x` and `asked.y` choose the arrays of a batch that is one dict. Raises DataError for
+    anything else.
     """
     asked.only("this object", "x", "y")
     if isinstance(source, Mapping) and {"train", "test"} & set(source):
@@ -67,6 +68,8 @@ def from_python(source: Any, asked: Asked) -> Found:
         given = [None if part is None else _arrays(part, "data") for part in source]
         x_train, y_train, weights = (*given, None, None)[:3]
         return Found("data", x_train, y_train, weights=weights)
+    if hasattr(source, "__array__"):
+        return Found("data", _arrays(source, "data"))
     return read_stream({"train": source}, asked, "data")
 
 

@@ -176,11 +176,18 @@ def _targets(
     if len(names) > 1:
         if texts:
             raise DataError("several labels must be numbers", value=f"column {texts[0]}")
-        return table[list(names)].to_numpy(), None
+        return _numbers(table[list(names)]), None
     if not texts:
-        return table[names[0]].to_numpy(), None
+        return _numbers(table[names[0]]), None
     classes, numbers = np.unique(table[names[0]].astype(str), return_inverse=True)
     return numbers.astype(np.int64), tuple(map(str, classes))
+
+
+def _numbers(columns: Any) -> np.ndarray:
+    """Integers where all are whole, else floats; whatever type a column keeps them in."""
+    values: np.ndarray = columns.to_numpy(np.float64)
+    fits = np.isfinite(values).all() and np.abs(values).max() < 2**53
+    return values.astype(np.int64) if fits and (values == np.trunc(values)).all() else values
 
 
 def _is_number(pandas: Any, column: Any) -> bool:

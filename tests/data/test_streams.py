@@ -65,6 +65,7 @@ def test_parts_names_and_weights(tensorflow):
     assert {name: x.dtype for name, x in data.x_train.items()} == {"a": np.uint8, "b": np.float32}
     assert data.y_test["d"].shape == (14, 3, 2) and data.sample_weights.shape == (30,)
     assert load_dataset(x for x, _ in batches()).y_train is None
+    assert load_dataset(X).x_test.shape == (6, 3, 2)
     masks = load_dataset((x, x > 90) for x, _ in batches())
     assert masks.y_train.shape == (24, 3, 2) and masks.y_train.dtype == np.uint8
 

@@ -62,6 +62,8 @@ def test_numbers_may_be_the_label_and_several_columns_too(table):
     assert data.labels is None and data.y_train.dtype == np.float32
     data = load_dataset(table(), label=("weight", "age"))
     assert data.y_train.shape == (5, 2)
+    data = load_dataset(table(), label=("member", "age"))
+    assert data.y_train.dtype == np.uint8
     assert load_dataset(table()).y_train is None
 
 
