@@ -26,9 +26,9 @@ class Asked:
 
     `x` and `y` are keys of inputs and targets, of the training part and of the test part where that
     has its own; `label` names columns of a table, `features` those of a TFRecord file; `resize` is
-    the size of pictures, (height, width) or with channels. `test` is
-    the fraction to set aside for testing. `sizes` gives the shape that the model takes, used for
-    pictures where `resize` is not given.
+    the size of pictures, (height, width) or with channels. `test` is the fraction to set aside for
+    testing. `sizes` gives the shape that the model takes, used for pictures where `resize` does not
+    say.
     """
 
     x: tuple[str, ...] = ()

@@ -133,13 +133,17 @@ def _directory(directory: Path, asked: Asked) -> Found:
         return _npz(archives[0], asked)
     if arrays := _ending(directory, names, ".npy"):
         return npy.read_npy(arrays, asked)
-    if files := _ending(directory, names, ".csv", ".tsv", ".parquet"):
+    folders = [directory / name for name in names if (directory / name).is_dir()]
+    files = _ending(directory, names, ".csv", ".tsv", ".parquet")
+    if files and (asked.label or not folders):  # pictures may have a table beside them
         return tables.read_table(_parts(files), asked)
     if files := _ending(directory, names, ".tfrecord", ".tfrecords"):
         return records.read_records(_record_parts(files), asked)
-    folders = [directory / name for name in names if (directory / name).is_dir()]
     if folders:
-        parts = _parts(folders) if any(_part(path) for path in folders) else {"train": directory}
+        kinds = {_part(path) for path in folders}
+        # A class may be called train.
+        named = "train" in kinds and (kinds & {"test", "val"} or len(folders) == 1)
+        parts = _parts(folders) if named else {"train": directory}
         if all((path / streams.SAVED).exists() for path in parts.values()):
             return streams.read_saved(parts, asked, directory)
         return pictures.read_pictures(parts, asked, directory)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from compressor.data import Dataset, Inputs, draw_examples, take
+from compressor.data import Dataset, Inputs, draw_examples, rows, take
 from compressor.errors import CheckpointError, ModelError, UsageError
 from compressor.experiment.paper_checkpoint import (
     SparseCheckpoint,
@@ -114,7 +114,7 @@ def evaluate_predictor(
     ).values()
     accuracy = predictor_accuracy(predictor, data)
     fed = feed.describe()
-    return Evaluation(predictor.kind, accuracy, len(data.y_test), time, predictor.path, fed)
+    return Evaluation(predictor.kind, accuracy, rows(data.x_test), time, predictor.path, fed)
 
 
 def predictor_accuracy(predictor: Predictor, data: Dataset) -> float:

@@ -6,7 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from compressor.data import Dataset, TrainingData
+from compressor.data import Dataset, TrainingData, rows
 from compressor.errors import UsageError
 from compressor.exporters import ExportJob, Variants, write_artifact
 from compressor.exporters.graphs.file import is_graph_file
@@ -58,7 +58,7 @@ def apply_recipe(
     if is_graph and data is None:
         raise UsageError("the steps of the recipe need data", value=source, hint="give --data")
     found = data if is_graph and data is not None else needed_data(source, data)
-    part = TrainingData.of(found, min(recipe.validation, max(len(found.y_train) - 1, 1)))
+    part = TrainingData.of(found, min(recipe.validation, max(rows(found.x_train) - 1, 1)))
     threads = threads or recipe.threads
     if not is_graph:
         quiet_tensorflow.load(threads)

@@ -113,7 +113,15 @@ def test_folders_without_pictures(tmp_path, refused):
     (tmp_path / "a").mkdir()
     assert "no subfolders of pictures" in refused(load_dataset, tmp_path)
     (tmp_path / "train").mkdir()
+    (tmp_path / "test").mkdir()
     assert "which of these is the training part" in refused(load_dataset, tmp_path)
+
+
+def test_a_class_may_be_called_train_and_a_table_lie_beside(folder):
+    path, _ = folder
+    picture(path / "train" / "1.png")
+    (path / "owners.csv").write_text("name,age\nada,3\n")
+    assert load_dataset(path).labels == ("cat", "dog", "owl", "train")
 
 
 def test_many_pictures_stay_on_the_disk(folder, monkeypatch):
