@@ -72,17 +72,10 @@ def as_inputs(
     One array has the name ""; a named input may also be (n,), one number a row. Raises DataError
     as `as_images` does, and when the parts have not the same inputs.
     """
-    names = [sorted_names(x, place) for x, place in zip((x_train, x_test), places, strict=True)]
-    if names[0] != names[1]:
-        shown = " and ".join(listed(part) if part != [""] else "one array" for part in names)
-        raise DataError(
-            "train and test set have different inputs",
-            value=shown,
-            hint="both need the same inputs under the same names",
-        )
+    names = shared_names((x_train, x_test), places, "inputs")
     least = 1 if isinstance(x_train, Mapping) else 2
     train, test = (
-        {name: as_images(named(x)[name], place_of(name, place), least) for name in names[0]}
+        {name: as_images(named(x)[name], place_of(name, place), least) for name in names}
         for x, place in zip((x_train, x_test), places, strict=True)
     )
     return train, test
@@ -178,8 +171,25 @@ def check_label_range(y_train: Labels, y_test: Labels) -> None:
         )
 
 
-def sorted_names(x: Inputs | Targets, place: str) -> list[str]:
-    """The names of inputs or targets, sorted; "" for one array. Raises DataError for a bad one."""
+def shared_names(
+    parts: tuple[Inputs | Targets, Inputs | Targets], places: tuple[str, str], noun: str
+) -> list[str]:
+    """The names of the inputs or targets of both parts, sorted; "" for one array.
+
+    Raises DataError for a bad one, and for parts that have not the same.
+    """
+    names = [_sorted_names(part, place) for part, place in zip(parts, places, strict=True)]
+    if names[0] != names[1]:
+        shown = " and ".join(listed(part) if part != [""] else "one array" for part in names)
+        raise DataError(
+            f"train and test set have different {noun}",
+            value=shown,
+            hint=f"both need the same {noun} under the same names",
+        )
+    return names[0]
+
+
+def _sorted_names(x: Inputs | Targets, place: str) -> list[str]:
     if not isinstance(x, Mapping):
         return [""]
     names = list(x)

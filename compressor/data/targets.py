@@ -12,7 +12,7 @@ from compressor.data.checks import (
     as_labels,
     as_numbers,
     check_labels_dtype,
-    sorted_names,
+    shared_names,
 )
 from compressor.data.inputs import Array, Targets, listed, named, place_of
 from compressor.errors import DataError
@@ -30,16 +30,8 @@ def as_targets(
     an empty array, rows of different shapes, NaN, infinity, and any dtype but integers, bools and
     floats.
     """
-    names = [sorted_names(y, place) for y, place in zip((y_train, y_test), places, strict=True)]
-    if names[0] != names[1]:
-        shown = " and ".join(listed(part) if part != [""] else "one array" for part in names)
-        raise DataError(
-            "train and test set have different targets",
-            value=shown,
-            hint="both need targets for the same outputs",
-        )
     train, test = {}, {}
-    for name in names[0]:
+    for name in shared_names((y_train, y_test), places, "targets"):
         where = [place_of(name, place, "output") for place in places]
         train[name], test[name] = _pair((named(y_train)[name], named(y_test)[name]), where)
     return train, test
