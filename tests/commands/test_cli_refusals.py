@@ -93,7 +93,7 @@ def test_data_that_cannot_be_used(here: Path) -> None:
 
     for name, says in {
         "missing": "does not exist",
-        "text": "neither a directory nor an .npz file",
+        "text": "the file holds no data set that is known",
         "text.npz": "text.npz",
         "empty": "holds no data set",
         "rows.npz": "the paper's CNN takes images",
