@@ -107,14 +107,22 @@ class StoredRows:
         return max(math.prod(self.shape[1:]) * self.dtype.itemsize, 1)
 
     def _read(self, rows: Array) -> Array:
+        found = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        step = max(_PART // self._row, 1)
+        for start in range(0, len(rows), step):
+            part = slice(start, start + step)
+            # Mapped anew: what was touched counts as memory of the process until it is unmapped.
+            found[part] = self._mapped()[rows[part]]
+        return found
+
+    def _mapped(self) -> Array:
         path, dtype, shape, offset = self._file
         try:
-            mapped = np.memmap(path, dtype, "r", offset, shape)
+            return np.asarray(np.memmap(path, dtype, "r", offset, shape))
         except (OSError, ValueError) as error:
             raise DataError(
                 "the rows of the data set are not there any more", value=f"{path} ({error})"
             ) from error
-        return np.asarray(mapped)[rows]
 
 
 def _again(file: tuple[Any, ...], index: Array | None) -> StoredRows:

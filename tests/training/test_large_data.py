@@ -63,7 +63,7 @@ def test_named_inputs_may_stay_on_the_disk(sets):
 
 @pytest.mark.slow
 def test_a_large_set_takes_little_memory(tmp_path):
-    """400 MB of pictures, trained on and evaluated, take less than half of that in memory."""
+    """600 MB of pictures, trained on and evaluated, take less than half of that in memory."""
     program = """
 import resource, sys
 import compressor
@@ -75,12 +75,12 @@ _, keras = quiet_tensorflow.load()
 data = compressor.load_dataset(sys.argv[1])
 layers = [keras.Input((50, 80, 1)), keras.layers.Flatten(), keras.layers.Dense(2)]
 model = keras.Sequential(layers)
-fit(model, *TrainingData.of(data).training_part(), TrainingOptions(700), seed=0)
+fit(model, *TrainingData.of(data).training_part(), TrainingOptions(1000), seed=0)
 accuracy_of(model, data.x_train, data.y_train)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 """
     peaks = []
-    for count in (3_000, 100_000):
+    for count in (3_000, 150_000):
         folder = tmp_path / str(count)
         folder.mkdir()
         shape = (count, 50, 80)
@@ -89,4 +89,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
         words = [sys.executable, "-c", program, str(folder)]
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout.split()[-1]))
-    assert peaks[1] - peaks[0] < 200e6
+    assert peaks[1] - peaks[0] < 300e6
