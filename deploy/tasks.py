@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -94,6 +95,16 @@ class Head:
         """The metric that decides."""
         return METRICS[self.metric]
 
+    def key(self, metric: str | None = None) -> str:
+        """Under what a document holds a metric of this output, by default the one that decides."""
+        metric = metric or self.metric
+        return f"{self.name}/{metric}" if self.name else metric
+
+    def describe(self) -> dict[str, Any]:
+        """The head as a JSON object, which `read_heads` reads."""
+        found = dataclasses.asdict(self)
+        return found | {"shape": list(self.shape), "shown": list(self.shown)}
+
     def predictions(self, outputs: np.ndarray) -> np.ndarray:
         """What the outputs (n, ...) say: classes int64 (n,) or (n, ...), else the outputs."""
         outputs = outputs.reshape(len(outputs), *self.shape)
@@ -125,6 +136,66 @@ class Head:
             if math.isfinite(value):
                 found[name] = float(value)
         return found
+
+
+def read_heads(described: Sequence[Mapping[str, Any]] | None) -> tuple[Head, ...]:
+    """The heads of a document, whose schema was checked; by default those of one classifier."""
+    if not described:
+        return (Head("", CLASSIFICATION, (0,)),)
+    return tuple(
+        Head(
+            one["name"],
+            one["task"],
+            tuple(one["shape"]),
+            one["classes"],
+            one["threshold"],
+            one["metric"],
+            tuple(one["shown"]),
+        )
+        for one in described
+    )
+
+
+def is_plain(heads: Sequence[Head]) -> bool:
+    """Whether this is one classifier of which nothing but accuracy is shown."""
+    return len(heads) == 1 and heads[0].task in CLASSIFYING and heads[0].shown == (ACCURACY,)
+
+
+def values_of(
+    heads: tuple[Head, ...],
+    outputs: np.ndarray,
+    targets: Sequence[np.ndarray],
+    anomalies: np.ndarray | None = None,
+) -> dict[str, float]:
+    """The metrics of all heads by `Head.key`, of outputs (n, all columns); see `Head.values`."""
+    found: dict[str, float] = {}
+    parts = zip(heads, columns(heads, outputs), targets)  # noqa: B905
+    for head, part, wanted in parts:
+        values = head.values(part, wanted, anomalies)
+        found |= {head.key(metric): value for metric, value in values.items()}
+    return found
+
+
+def losses(
+    heads: Sequence[Head], reference: Mapping[str, Any], found: Mapping[str, Any], part: str = ""
+) -> dict[str, float]:
+    """How much worse the metric that decides got, by head's key; see `Metric.loss`.
+
+    `reference` and `found` are documents, whose keys begin with `part`, such as "validation_".
+    What one of them lacks is left out.
+    """
+    keys = {head: part_key(head.key(), part) for head in heads}
+    return {
+        head.key(): head.decides.loss(reference[key], found[key])
+        for head, key in keys.items()
+        if reference.get(key) is not None and found.get(key) is not None
+    }
+
+
+def part_key(key: str, part: str) -> str:
+    """The key of a metric on a part of the data: box/validation_box_iou."""
+    name, slash, metric = key.rpartition("/")
+    return f"{name}{slash}{part}{metric}"
 
 
 def columns(heads: tuple[Head, ...], outputs: np.ndarray) -> list[np.ndarray]:
@@ -269,7 +340,7 @@ def _root(outputs: np.ndarray, targets: np.ndarray, threshold: float | None) -> 
 
 _YES_NO = (BINARY,)
 _ALL_CLASSES = (CLASSIFICATION, BINARY, SEGMENTATION)
-_NUMBERS = (REGRESSION,)
+_NUMBERS = (REGRESSION, RECONSTRUCTION)
 _ERROR = {"fraction": False, "higher_is_better": False}
 
 METRICS: dict[str, Metric] = {
@@ -288,7 +359,7 @@ METRICS: dict[str, Metric] = {
         ),
         Metric("label_accuracy", "accuracy of labels", (MULTI_LABEL,), _label_accuracy),
         Metric("mean_iou", "mean IoU", (SEGMENTATION,), _mean_iou),
-        Metric("box_iou", "IoU of boxes", _NUMBERS, _box_iou),
+        Metric("box_iou", "IoU of boxes", (REGRESSION,), _box_iou),
         Metric("mean_absolute_error", "mean absolute error", _NUMBERS, _absolute, **_ERROR),
         Metric("mean_squared_error", "mean squared error", _NUMBERS, _squared, **_ERROR),
         Metric("root_mean_squared_error", "root mean squared error", _NUMBERS, _root, **_ERROR),

@@ -1,3 +1,4 @@
+from .aims import Aim as Aim, Objective as Objective
 from .asked_sizes import (
     MOST_OF_CONFIG as MOST_OF_CONFIG,
     check_asked as check_asked,
@@ -10,12 +11,15 @@ from .batches import (
     random_inputs as random_inputs,
     real_inputs as real_inputs,
 )
+from .compiled import restore_compilation as restore_compilation
 from .custom_classes import missing_class as missing_class, needs_custom as needs_custom
 from .evaluation import (
     EVALUATION_BATCH as EVALUATION_BATCH,
     accuracies as accuracies,
     accuracy_of as accuracy_of,
+    flat_outputs as flat_outputs,
     predict_scores as predict_scores,
+    values_on as values_on,
 )
 from .files import (
     data_digest as data_digest,
@@ -29,6 +33,7 @@ from .framing import (
     has_own_layers as has_own_layers,
     refuse_opaque as refuse_opaque,
 )
+from .head_metrics import Asked as Asked
 from .layer_weights import (
     KernelAxes as KernelAxes,
     LayerWeight as LayerWeight,
@@ -53,10 +58,9 @@ from .layers import (
 )
 from .macs import Uses as Uses, kernel_uses as kernel_uses, layer_macs as layer_macs
 from .objective import (
-    Objective as Objective,
+    check_fit as check_fit,
     objective_for as objective_for,
     objective_of as objective_of,
-    restore_compilation as restore_compilation,
 )
 from .open_sizes import (
     InputSize as InputSize,
@@ -74,7 +78,6 @@ from .paper import (
 from .precision import ROUNDING as ROUNDING, half_types as half_types
 from .preprocessing import (
     Preprocessing as Preprocessing,
-    check_fit as check_fit,
     input_names as input_names,
     port_preprocessing as port_preprocessing,
     port_range as port_range,

@@ -1,4 +1,4 @@
-"""What a model reaches on stored examples: its scores, and its accuracy."""
+"""What a model reaches on stored examples: its scores, and how good they are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from compressor.data import Inputs, TrainingData, rows, take
-from compressor.models.objective import Objective, objective_of
+from compressor.foundation import quiet_tensorflow
+from compressor.models.aims import Objective
+from compressor.models.objective import objective_of
 from compressor.models.preprocessing import Preprocessing, preprocessing_of
+from deploy.tasks import part_key
 
 EVALUATION_BATCH = 500
 
@@ -21,27 +24,55 @@ def accuracy_of(
     objective: Objective | None = None,
     predict: Callable[[Any], Any] | None = None,
 ) -> float:
-    """The accuracy of `model`, 0 to 1, run by `predict`, by default by Keras.
+    """The accuracy of a classifier, 0 to 1, run by `predict`, by default by Keras.
 
     Raises DataError when the inputs do not fit the model.
     """
-    objective = objective or objective_of(model)
+    objective = objective or objective_of(model, examples=(x, labels))
     scores = predict_scores(predict or model.predict_on_batch, x, preprocessing_of(model, x))
     return float(np.mean(objective.predictions(scores) == labels))
 
 
-def accuracies(model: Any, data: TrainingData, objective: Objective) -> dict[str, float]:
-    """`validation_accuracy` on the examples set aside for choices, and test `accuracy`: 0 to 1."""
-    x, labels = data.validation_part()
+def values_on(model: Any, x: Inputs, y: Any, objective: Objective) -> dict[str, float]:
+    """All metrics of `objective` on stored inputs and targets, by their keys in a document."""
+    feed = preprocessing_of(model, x)
+    scores = predict_scores(model.predict_on_batch, x, feed)
+    targets = objective.targets_of(x, y, feed)
+    return objective.values(scores, targets, objective.anomalies_of(y))
+
+
+def accuracies(model: Any, data: TrainingData, objective: Objective) -> dict[str, Any]:
+    """All metrics on the examples set aside for choices, `validation_accuracy`, and on the test's.
+
+    With `heads` where more than the accuracy of one classifier is among them.
+    """
+    chosen = values_on(model, *data.validation_part(), objective)
     return {
-        "validation_accuracy": accuracy_of(model, x, labels, objective),
-        "accuracy": accuracy_of(model, data.data.x_test, data.data.y_test, objective),
+        **{part_key(key, "validation_"): value for key, value in chosen.items()},
+        **values_on(model, data.data.x_test, data.data.y_test, objective),
+        **objective.described_heads(),
     }
 
 
 def predict_scores(
     predict: Callable[[Any], Any], x: Inputs, feed: Preprocessing, batch: int = EVALUATION_BATCH
 ) -> np.ndarray:
-    """The scores of `predict`, float32 (n, classes), for stored inputs `x` fed by `feed`."""
+    """The outputs of `predict`, float32 (n, all columns), for stored inputs `x` fed by `feed`.
+
+    Several follow each other in the order of model.outputs, and each row of one is flattened.
+    """
     slices = [slice(start, start + batch) for start in range(0, rows(x), batch)]
-    return np.concatenate([np.asarray(predict(feed(take(x, part)))) for part in slices])
+    return np.concatenate([_columns(predict(feed(take(x, part)))) for part in slices])
+
+
+def flat_outputs(outputs: Any) -> list[np.ndarray]:
+    """The outputs of a batch, in the order of model.outputs."""
+    if not isinstance(outputs, (dict, list, tuple)):
+        return [np.asarray(outputs)]
+    _, keras = quiet_tensorflow.load()
+    return [np.asarray(part) for part in keras.tree.flatten(outputs)]
+
+
+def _columns(outputs: Any) -> np.ndarray:
+    parts = [part.reshape(len(part), -1) for part in flat_outputs(outputs)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)

@@ -16,10 +16,10 @@ from typing import Any
 from compressor.errors import ModelError
 from compressor.foundation import atomic_path, deploy_errors, quiet_tensorflow
 from compressor.models.asked_sizes import MOST_OF_CONFIG, check_asked, stored_shapes
+from compressor.models.compiled import restore_compilation
 from compressor.models.custom_classes import missing_class
 from compressor.models.framing import framed
 from compressor.models.layers import unframed
-from compressor.models.objective import restore_compilation
 from compressor.runs import model_kind
 from deploy.archive import Archive, damage, open_archive
 from deploy.files import open_regular

@@ -1,265 +1,226 @@
-"""The loss and metrics of a classifier: the compiled ones, or inferred from its outputs."""
+"""What a model is trained for, decided by what it was compiled with, its outputs and its data."""
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
-from compressor.data import Dataset
+from compressor.data import Array, Dataset, Inputs, named, take
+from compressor.errors import ModelError
 from compressor.foundation import quiet_tensorflow
+from compressor.models.aims import Aim, LabelForm, Objective
+from compressor.models.compiled import (
+    NOTES,
+    Compiled,
+    compiled_with,
+    kind_of,
+    name_of,
+)
+from compressor.models.head_metrics import Asked, asked_metrics, asked_task, chosen_metrics
 from compressor.models.layers import unframed
-from compressor.models.open_sizes import sizes_fed
-from compressor.models.preprocessing import check_fit, output_size, structure
-from deploy.examples import predicted_classes
+from compressor.models.open_sizes import sized, sizes_fed
+from compressor.models.outputs import Output, Outputs, output_structure, outputs_of
+from compressor.models.preprocessing import Preprocessing, preprocessing_of
+from compressor.models.targets import anomalies_of, stored_for
+from compressor.models.tasks import Evidence, check_possible, task_of
+from deploy.tasks import (
+    AUC,
+    BINARY,
+    MULTI_LABEL,
+    RECONSTRUCTION,
+    REGRESSION,
+    SEGMENTATION,
+    Head,
+)
 
-Outputs = Literal["logits", "probabilities"]
-LabelForm = Literal["index", "one-hot", "column"]
 
+def objective_of(
+    model: Any,
+    data: Dataset | None = None,
+    task: Asked = None,
+    metric: Asked = None,
+    *,
+    examples: tuple[Inputs, Any] | None = None,
+) -> Objective:
+    """The objective of a model: `task`, else by its compiled losses, its outputs and its targets.
 
-@dataclasses.dataclass(frozen=True)
-class Objective:
-    """The loss and metrics of a training, and the format of its labels.
-
-    `labels`: class numbers (n,) int64 for `index`, float32 (n, classes) for `one-hot`, float32
-    (n, 1) for the `column` of a binary classifier.
+    An output of softmax or sigmoid gives probabilities, any other logits. A loss that is inferred
+    is the cross-entropy of classes or labels, else the squared error. Compiled losses that cannot
+    be used (user code, or of a task other than `task`) and metrics that are not Keras's are left
+    out, and noted. The targets are those of `data`, or of `examples`, (x, y). Raises ModelError for
+    outputs that cannot be used, or of which nothing says what they mean; UsageError for a task or
+    metric that an output does not have.
     """
-
-    loss: Any
-    """a Keras loss"""
-    metrics: tuple[Any, ...]
-    """as `model.compile` takes them"""
-    labels: LabelForm
-    outputs: Outputs
-    classes: int
-    """number of scores"""
-    source: Literal["compiled", "inferred"]
-    notes: tuple[str, ...] = ()
-    """what the model was compiled with but cannot be used, and why"""
-
-    def describe(self) -> dict[str, Any]:
-        """The objective as a JSON object."""
-        described = {
-            "loss": _name(self.loss),
-            "metrics": [_name(metric) for metric in self.metrics],
-            "source": self.source,
-            "outputs": self.outputs,
-        }
-        return described | ({"notes": list(self.notes)} if self.notes else {})
-
-    @property
-    def threshold(self) -> float:
-        """The score above which a binary classifier says 1."""
-        if self.source == "inferred":
-            return 0.0 if self.outputs == "logits" else 0.5
-        # The decision threshold implied by the loss.
-        signed = getattr(self.loss, "from_logits", False) or "hinge" in _kind(self.loss)
-        return 0.0 if signed else 0.5
-
-    def targets(self, labels: Any) -> Any:
-        """Class numbers, a TensorFlow tensor (n,), in the format of the loss."""
-        tensorflow, _ = quiet_tensorflow.load()
-        if self.labels == "one-hot":
-            return tensorflow.one_hot(labels, self.classes)
-        if self.labels == "column":
-            return tensorflow.cast(labels, "float32")[:, None]
-        return labels
-
-    def predictions(self, scores: np.ndarray) -> np.ndarray:
-        """The class of each row of scores (n, classes), int64 (n,)."""
-        return predicted_classes(scores, self.threshold if self.classes == 1 else None)
-
-    def compile(self, model: Any, optimizer: Any) -> None:
-        """Compile `model` for training, with an `accuracy` in any case."""
-        metrics = [_fresh(metric) for metric in self.metrics]
-        if not any(_name(metric) in _ACCURACIES for metric in metrics):
-            metrics.append(self._accuracy())
-        model.compile(optimizer=optimizer, loss=self.loss, metrics=metrics)
-        if unframed(model) is not model:  # the user's own, which is saved and handed back
-            self.compile(unframed(model), model.optimizer)
-
-    def _accuracy(self) -> Any:
-        _, keras = quiet_tensorflow.load()
-        if self.labels == "index":
-            return keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-        if self.labels == "one-hot":
-            return keras.metrics.CategoricalAccuracy(name="accuracy")
-        return keras.metrics.BinaryAccuracy(name="accuracy", threshold=self.threshold)
-
-
-_ACCURACIES = ("accuracy", "acc")
-
-
-def objective_of(model: Any) -> Objective:
-    """The objective of a model with one output: compiled, or inferred from the output.
-
-    An output of softmax or sigmoid gives probabilities, any other logits. The inferred loss is
-    cross-entropy. Compiled losses that cannot be used on class labels (several, or user code) and
-    metrics that are not Keras's are left out, and noted. Raises ModelError as `output_size` does.
-    """
-    _, keras = quiet_tensorflow.load()
-    classes, outputs = output_size(model), output_kind(model)
-    model = unframed(model)
-    notes = list(getattr(model, _NOTES, ()))
-    loss = _compiled_loss(keras, model, notes)
-    if loss is not None:
-        dense: LabelForm = "column" if classes == 1 else "one-hot"
-        form: LabelForm = "index" if "sparse" in _kind(loss) else dense
-        metrics = _compiled_metrics(model, notes)
-        return Objective(loss, metrics, form, outputs, classes, "compiled", tuple(notes))
-    logits = outputs == "logits"
-    if classes == 1:
-        loss, metrics, form = keras.losses.BinaryCrossentropy(from_logits=logits), (), "column"
-    else:
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
-        metrics, form = ("accuracy",), "index"
-    return Objective(loss, metrics, form, outputs, classes, "inferred", tuple(notes))
-
-
-def objective_for(model: Any, data: Dataset) -> Objective:
-    """The objective of `model`. Raises DataError or ModelError where `data` do not fit it."""
-    sizes_fed(model, check_fit(model, data))
-    return objective_of(model)
-
-
-def output_kind(model: Any) -> Outputs:
-    """`probabilities` for an output of softmax or sigmoid, in a layer or as an operation.
-
-    Where code of the user's own gives the output, the operations count that it runs.
-    """
-    tensor = model.outputs[0]
-    is_own = not type(tensor._keras_history.operation).__module__.startswith("keras.")
-    found = _ends_in_probability(model) if is_own else _is_probability(tensor)
-    return "probabilities" if found else "logits"
-
-
-def restore_compilation(model: Any, config: Any) -> None:
-    """Give a loaded model the loss and the metrics of its `compile_config`, in safe mode.
-
-    What safe mode cannot make is left out, and noted by `objective_of`. No stored code is run.
-    """
-    _, keras = quiet_tensorflow.load()
-    if not isinstance(config, dict) or not config.get("loss"):
-        return
-    notes: list[str] = []
-    try:
-        loss = keras.saving.deserialize_keras_object(config["loss"], safe_mode=True)
-        metrics = _usable(config.get("metrics"), notes)
-        # SGD has no moments: stock Keras would warn of those that an untrained file lacks.
-        model.compile(optimizer="sgd", loss=loss, metrics=[_fresh(metric) for metric in metrics])
-    except Exception as error:  # Keras raises whatever the configuration makes it raise
-        notes.append(f"the compiled loss cannot be made: {_reason(error)}")
-    setattr(model, _NOTES, tuple(notes))
-
-
-_NOTES = "_compressor_notes"
-_PROBABILITIES = {"softmax", "sigmoid", "hard_sigmoid", "hardsigmoid"}
-# Operations that keep probabilities probabilities.
-_PASSING = {"dropout", "identity", "reshape", "average", "flatten", "squeeze"}
-_PASSING_OPERATIONS = {"Identity", "Reshape", "Squeeze", "Cast"}
-
-
-def _ends_in_probability(model: Any) -> bool:
-    tensorflow, keras = quiet_tensorflow.load()
-    specs = keras.tree.map_structure(
-        lambda tensor: tensorflow.TensorSpec((None, *tensor.shape[1:]), tensor.dtype),
-        structure(model),
+    quiet_tensorflow.load()
+    if data is not None:
+        examples = (data.x_train, data.y_train)
+    feed = None if examples is None else preprocessing_of(model, examples[0])
+    outputs = outputs_of(_with_sizes(model, feed))
+    notes = list(getattr(unframed(model), NOTES, ()))
+    names = [output.name for output in outputs]
+    layers = [tensor._keras_history.operation.name for tensor in model.outputs]
+    compiled = compiled_with(unframed(model), layers, names, notes)
+    seen = _evidence(model, outputs, compiled, examples, feed)
+    marked = data is not None and any(
+        anomalies_of(y) is not None for y in (data.y_train, data.y_test)
     )
-    function = tensorflow.function(
-        lambda inputs: model(inputs, training=False), input_signature=[specs], autograph=False
+    tasks, reasons = {}, []
+    for one in seen:
+        asked = asked_task(task, one.output.name, names)
+        if asked is not None:
+            check_possible(asked, one.output, like_input=one.like_input)
+        found = (asked, "as it was asked for") if asked is not None else task_of(one)
+        tasks[one.output.name] = found[0]
+        reasons.append(found[1])
+    metrics = asked_metrics(metric, tasks)
+    aims = tuple(
+        _aim(one, tasks[name], metrics[name], reason, notes, alone=len(seen) == 1, marked=marked)
+        for one, name, reason in zip(seen, names, reasons, strict=True)
     )
-    operation = function.get_concrete_function().outputs[0].op
-    while operation.type in _PASSING_OPERATIONS:
-        operation = operation.inputs[0].op
-    return operation.type in ("Softmax", "Sigmoid")
+    used = any(aim.loss is one.compiled.loss for aim, one in zip(aims, seen, strict=True))
+    source: Literal["compiled", "inferred"] = "compiled" if used else "inferred"
+    return Objective(aims, source, tuple(notes), _places(model))
 
 
-def _is_probability(tensor: Any) -> bool:
-    history = tensor._keras_history
-    operation = history.operation
-    if hasattr(operation, "outputs") and hasattr(operation, "layers"):  # a nested model
-        return _is_probability(operation.outputs[history.tensor_index])
-    kind = type(operation).__name__.lower()
-    activation = getattr(getattr(operation, "activation", None), "__name__", "")
-    if {kind, activation} & _PROBABILITIES:
-        return True
-    if kind in _PASSING or (kind == "activation" and activation == "linear"):
-        node = operation._inbound_nodes[history.node_index]
-        return bool(node.input_tensors) and all(map(_is_probability, node.input_tensors))
-    return False
+def objective_for(model: Any, data: Dataset, task: Asked = None, metric: Asked = None) -> Objective:
+    """The objective of `model` on `data`.
+
+    Raises as `check_fit` and `objective_of` do.
+    """
+    sizes_fed(model, preprocessing_of(model, data.x_train))
+    found = objective_of(model, data, task, metric)
+    check_fit(model, data, found)
+    return found
 
 
-def _compiled_loss(keras: Any, model: Any, notes: list[str]) -> Any:
-    loss = getattr(model, "loss", None) if getattr(model, "compiled", False) else None
-    if isinstance(loss, dict):
-        loss = list(loss.values())
-    if isinstance(loss, (list, tuple)):
-        if len(loss) != 1:
-            notes.append(f"{len(loss)} losses were compiled")
-        loss = loss[0] if len(loss) == 1 else None
+def check_fit(model: Any, data: Dataset, objective: Objective | None = None) -> Preprocessing:
+    """The preprocessing of `data` for `model`, checked on training and test data.
+
+    Raises as `preprocessing_of` and `objective_of` do, and DataError when the targets do not fit,
+    as where the data have more classes than the model; an output (n, 1) has the classes 0 and 1.
+    """
+    feed = preprocessing_of(model, data.x_train)
+    preprocessing_of(model, data.x_test)
+    objective = objective or objective_of(model, data)
+    objective.stored_targets(data.y_train)
+    objective.stored_targets(data.y_test)
+    if objective.is_classifier:
+        _ = data.classes  # raises where the test set has labels that the training set lacks
+    return feed
+
+
+def _with_sizes(model: Any, feed: Preprocessing | None) -> Any:
+    """The model with the sizes of its inputs where they decide those of its outputs."""
+    is_open = any(None in tensor.shape[1:] for tensor in model.outputs or ())
+    sizes = sizes_fed(model, feed) if feed is not None and is_open else {}
+    return sized(model, sizes) if sizes else model
+
+
+def _places(model: Any) -> Any:
+    arranged = output_structure(model)
+    if isinstance(arranged, Mapping):
+        return {key: place for place, key in enumerate(sorted(arranged))}
+    return list(range(len(arranged))) if isinstance(arranged, list) and len(arranged) > 1 else None
+
+
+def _evidence(
+    model: Any,
+    outputs: Sequence[Output],
+    compiled: Sequence[Compiled],
+    examples: tuple[Inputs, Any] | None,
+    feed: Preprocessing | None,
+) -> list[Evidence]:
+    stored: Sequence[Array | None] = [None] * len(outputs)
+    shape, whole = tuple(model.inputs[0].shape[1:]), "float" not in str(model.inputs[0].dtype)
+    if examples is not None and feed is not None:
+        stored = stored_for(examples[1], [output.name for output in outputs])
+        shape = feed.row_shapes[0]
+        whole = whole or next(iter(named(examples[0]).values())).dtype == np.int32  # tokens
+    found = []
+    for output, own, target in zip(outputs, compiled, stored, strict=True):
+        like = len(model.inputs) == 1 and not whole and output.shape == shape
+        same = False
+        if like and target is not None and examples is not None and feed is not None:
+            same = _are_inputs(target, examples[0], feed)
+        found.append(Evidence(output, own, like, target, examples is not None, same))
+    return found
+
+
+def _are_inputs(targets: Array, x: Inputs, feed: Preprocessing) -> bool:
+    few = slice(0, _COMPARED)
+    fed, wanted = feed.arrays(take(x, few))[0], targets[few].astype(np.float32)
+    if fed.size != wanted.size:
+        return False
+    scaled = wanted * np.float32(feed.rules[0].scale)
+    return any(np.allclose(fed, one.reshape(fed.shape), atol=1e-6) for one in (wanted, scaled))
+
+
+def _aim(
+    seen: Evidence,
+    task: str,
+    metric: str | None,
+    reason: str,
+    notes: list[str],
+    *,
+    alone: bool,
+    marked: bool,
+) -> Aim:
+    """`alone` of its model, whose data have anomalies `marked`."""
+    output, compiled = seen.output, seen.compiled
+    shape = tuple(size for size in output.shape if size is not None)
+    if not shape or len(shape) < len(output.shape):
+        raise ModelError(
+            "the size of an output is open, and nothing gives it",
+            value=f"output {output.name} {(None, *output.shape)}",
+            hint="give data, or name the size of the input",
+        )
+    loss, metrics, numbers = compiled.loss, compiled.metrics, task in (REGRESSION, RECONSTRUCTION)
+    outputs: Outputs = "probabilities" if output.activation else "logits"
+    if loss is not None and "categorical" in kind_of(loss) and (numbers or task == MULTI_LABEL):
+        notes.append(f"the compiled loss {name_of(loss)} is not one of {task}")
+        loss, metrics = None, ()
+    yes_or_no = task in (BINARY, MULTI_LABEL) or (task == SEGMENTATION and shape[-1] == 1)
+    threshold = _threshold(loss, outputs) if yes_or_no else None
+    form = _form(task, loss, shape[-1])
+    decides, shown = chosen_metrics(task, metrics, metric, notes)
     if loss is None:
-        return None
-    if isinstance(loss, str):
-        found = keras.losses.get(loss)
-        return found if isinstance(found, keras.losses.Loss) else loss
-    # The label format of a user's own loss is unknown.
-    module = getattr(loss, "__module__", None) or type(loss).__module__
-    if str(module).startswith("keras."):
-        return loss
-    notes.append(f"the compiled loss {_name(loss)} is not one of Keras's")
-    return None
+        loss, metrics = _inferred(form, outputs, numbers=numbers)
+    if task == RECONSTRUCTION and marked:
+        shown = tuple(dict.fromkeys((*shown, AUC)))
+    classes = 0 if numbers else 2 if shape[-1] == 1 else shape[-1]
+    head = Head("" if alone else output.name, task, shape, classes, threshold, decides, shown)
+    kind: Outputs = "numbers" if numbers else outputs
+    return Aim(head, output.name, loss, metrics, form, kind, compiled.weight, reason)
 
 
-def _compiled_metrics(model: Any, notes: list[str]) -> tuple[Any, ...]:
-    try:
-        config = model.get_compile_config() or {}
-    except Exception as error:  # it calls user code
-        notes.append(f"the compiled metrics cannot be made: {_reason(error)}")
-        return ()
-    return tuple(_usable(config.get("metrics"), notes))
+def _form(task: str, loss: Any, width: int) -> LabelForm:
+    if task in (REGRESSION, RECONSTRUCTION, MULTI_LABEL):
+        return "numbers"
+    if loss is not None and "sparse" in kind_of(loss):
+        return "index"
+    if width == 1:
+        return "column"
+    return "index" if loss is None else "one-hot"
 
 
-def _usable(metrics: Any, notes: list[str]) -> list[Any]:
-    """The serialised metrics, nested as `compile` takes them, that are Keras's own."""
-    if isinstance(metrics, dict) and "class_name" not in metrics:
-        metrics = list(metrics.values())
-    if isinstance(metrics, (list, tuple)):
-        return [found for metric in metrics for found in _usable(metric, notes)]
-    if metrics is None:
-        return []
-    try:
-        _fresh(metrics)
-    except Exception as error:  # Keras raises whatever the configuration makes it raise
-        notes.append(f"the compiled metric {_name(metrics)} cannot be made: {_reason(error)}")
-        return []
-    return [metrics]
+def _threshold(loss: Any, outputs: Outputs) -> float:
+    if loss is None:
+        return 0.0 if outputs == "logits" else 0.5
+    # The decision threshold implied by the loss.
+    signed = getattr(loss, "from_logits", False) or "hinge" in kind_of(loss)
+    return 0.0 if signed else 0.5
 
 
-def _fresh(metric: Any) -> Any:
-    """A new metric for each compilation, since a used one belongs to its training."""
+def _inferred(form: LabelForm, outputs: Outputs, *, numbers: bool) -> tuple[Any, tuple[Any, ...]]:
     _, keras = quiet_tensorflow.load()
-    if isinstance(metric, str):
-        return metric
-    return keras.saving.deserialize_keras_object(metric, safe_mode=True)
+    logits = outputs == "logits"
+    if form == "index":
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=logits), ("accuracy",)
+    if numbers:
+        return keras.losses.MeanSquaredError(), ()
+    return keras.losses.BinaryCrossentropy(from_logits=logits), ()
 
 
-def _kind(loss: Any) -> str:
-    """The class or function of a loss, in lower case; its `name` may be anything."""
-    if isinstance(loss, str):
-        return loss.lower()
-    return str(getattr(loss, "__name__", type(loss).__name__)).lower()
-
-
-def _reason(error: Exception) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:160]
-
-
-def _name(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, dict):  # the configuration of a metric
-        config = value.get("config")
-        name = config.get("name") if isinstance(config, dict) else config
-        return str(name or value.get("class_name"))
-    return str(getattr(value, "name", None) or getattr(value, "__name__", type(value).__name__))
+_COMPARED = 256

@@ -17,12 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data import Array, Dataset, Inputs, listed, named
+from compressor.data import Array, Inputs, listed, named
 from compressor.data.stored import parts_of
 from compressor.errors import DataError, ModelError
 from compressor.foundation import quiet_tensorflow
 from compressor.models.input_uses import is_embedding, layers_for_raw_values, looks_up
 from compressor.models.layers import all_layers, refuse_stateful
+from compressor.models.outputs import check_built
 from compressor.models.tracing import Shape
 from deploy.artifact_parts import Port
 from deploy.examples import row_shape
@@ -112,11 +113,11 @@ class Preprocessing:
 def preprocessing_of(model: Any, x: Inputs) -> Preprocessing:
     """Decide how the stored inputs `x` are fed to `model`, and check that they fit.
 
-    Raises ModelError as `output_size` does, for an input of text, for a stateful recurrent layer,
+    Raises ModelError as `check_built` does, for an input of text, for a stateful recurrent layer,
     and for a layer's name that TensorFlow cannot run; DataError when the names, shapes or values of
     `x` do not fit.
     """
-    output_size(model)
+    check_built(model)
     refuse_stateful(model)
     _check_names(model)
     _, keras = quiet_tensorflow.load()
@@ -157,24 +158,6 @@ def port_range(port: Port) -> tuple[float, float] | None:
     return low, high
 
 
-def check_fit(model: Any, data: Dataset) -> Preprocessing:
-    """The preprocessing of `data` for `model`, checked on training and test data.
-
-    Raises as `preprocessing_of` does, and DataError when the data have more classes than the model;
-    an output (n, 1) has the classes 0 and 1.
-    """
-    found = preprocessing_of(model, data.x_train)
-    preprocessing_of(model, data.x_test)
-    classes = max(output_size(model), 2)
-    if classes < data.classes:
-        raise DataError(
-            "the data set has more classes than the model",
-            value=f"data {data.classes}, model {classes}",
-            hint="give the data that the model was trained on",
-        )
-    return found
-
-
 def structure(model: Any) -> Any:
     """The input tensors of a built model in the structure that it takes: one, a list or a dict."""
     # `inputs` is always a list; the structure is kept privately.
@@ -184,37 +167,6 @@ def structure(model: Any) -> Any:
     if len(model.inputs) == 1:
         return model.inputs[0]
     return list(model.inputs if built_with is None else built_with)
-
-
-def output_size(model: Any) -> int:
-    """k of a classifier's one output, scores (n, k); 1 where it is binary.
-
-    Raises ModelError for a model that was never built, or has other outputs.
-    """
-    if getattr(model, "built", False) and not hasattr(model, "inputs"):
-        raise ModelError(
-            "only Sequential and Functional models are supported",
-            value=f"{getattr(model, 'name', model)} ({type(model).__name__})",
-            hint="build it with keras.Model(inputs, outputs)",
-        )
-    if not getattr(model, "built", False):
-        raise ModelError(
-            "the model was never built, so its input has no shape",
-            value=model.name,
-            hint="give it an Input layer, or call it once before saving",
-        )
-    if isinstance(getattr(model, "_outputs_struct", None), Mapping):
-        what = "models with named outputs in a dictionary are not supported"
-        raise ModelError(what, value=model.name)
-    if len(model.outputs) != 1:
-        raise ModelError(
-            "only models with one output are supported",
-            value=f"{len(model.inputs)} inputs, {len(model.outputs)} outputs",
-        )
-    shape = tuple(model.outputs[0].shape)
-    if len(shape) != 2 or shape[1] is None:
-        raise ModelError("the model must give one score per class", value=f"output {shape}")
-    return int(shape[1])
 
 
 def _check_names(model: Any) -> None:

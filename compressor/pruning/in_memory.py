@@ -30,6 +30,7 @@ from compressor.pruning.rounds import Outcome, PruningStep, prune_and_retrain, r
 from compressor.pruning.spec import PruningSpec
 from compressor.shrinking import rebuild
 from compressor.training import PRESETS, Progress, TrainingOptions, derive_seed
+from deploy.tasks import Head
 
 _COMPARED = 32
 _COPY_TOLERANCE = 1e-2
@@ -37,7 +38,7 @@ _COPY_TOLERANCE = 1e-2
 
 @dataclasses.dataclass(frozen=True)
 class Pruned:
-    """A pruned model, its masks and its accuracy."""
+    """A pruned model, its masks and how good it is."""
 
     model: Any
     """a Keras model; narrower than the one before where channels were removed"""
@@ -49,13 +50,18 @@ class Pruned:
     """layers that this granularity cannot prune, and why"""
     warnings: tuple[str, ...]
     accuracy: float | None
-    """on the test examples, 0 to 1; None without data"""
+    """on the test examples, 0 to 1; None without data, and unless the model is a classifier"""
     validation_accuracy: float | None
-    """on the validation examples, 0 to 1; None without data"""
+    """on the validation examples, in the same way"""
     objective: Mapping[str, Any]
     """loss, metrics, and whether they were compiled or inferred; empty without data"""
     reconstruction: Mapping[str, Mapping[str, Any]]
     """as in `Pruning.reconstruction`; empty for a criterion that changes no weights"""
+    values: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """all metrics on the test examples, and as `validation_...` on the validation examples; those
+    of several outputs begin with the name: box/mean_absolute_error. Empty without data"""
+    heads: tuple[Head, ...] = ()
+    """the outputs, with the task of each and the metric that decides; empty without data"""
 
 
 def prune(
@@ -128,15 +134,20 @@ def prune(
         student, masks = remove_channels(student, masks, part, spec, objective)
     for text in pruning.warnings:
         warnings.warn(text, stacklevel=2)
+    values = accuracies(student, part, objective)
+    values.pop("heads", None)
     return Pruned(
         unframed(student),
         masks,
         pruning.rows,
         pruning.left_alone,
         pruning.warnings,
-        **accuracies(student, part, objective),
+        accuracy=values.get("accuracy"),
+        validation_accuracy=values.get("validation_accuracy"),
         objective=objective.describe(),
         reconstruction=pruning.reconstruction,
+        values=values,
+        heads=objective.heads,
     )
 
 

@@ -25,8 +25,8 @@ class Calibration:
 
     batches: Sequence[Callable[[], Any]]
     """each makes a batch"""
-    logits: Callable[[Any], Any]
-    """the model's outputs, a tensor -> logits"""
+    logits: Callable[[list[Any]], list[Any]]
+    """the model's outputs, a tensor each -> logits, or numbers of one scale"""
     seed: int
 
 
@@ -62,7 +62,7 @@ def survey(model: Any, layouts: Mapping[str, Layout], calibration: Calibration) 
 
             stack.enter_context(watching(layer, note))
         made = keras.tree.flatten(model(batch, training=False))
-        logits = [calibration.logits(part) for part in made]
+        logits = calibration.logits(made)
         generator = np.random.default_rng([calibration.seed, 1])
         total = sum(
             tensorflow.reduce_sum(part * signs(generator, part.shape, part.dtype))

@@ -166,7 +166,7 @@ class Refining:
     def _logits(self, batch: Any, *, keep: bool = False) -> list[Any]:
         """Of each output; as tensors with `keep`, else float32 arrays."""
         _, keras = quiet_tensorflow.load()
-        made = [self._calibration.logits(x) for x in keras.tree.flatten(self._model(batch))]
+        made = self._calibration.logits(keras.tree.flatten(self._model(batch)))
         return made if keep else [np.asarray(part, np.float32) for part in made]
 
 

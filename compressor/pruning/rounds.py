@@ -15,7 +15,7 @@ import numpy as np
 
 from compressor import training
 from compressor.data import TrainingData, draw_examples, take
-from compressor.models import Objective, predict_scores, preprocessing_of
+from compressor.models import Objective, flat_outputs, predict_scores, preprocessing_of
 from compressor.pruning.granularity import Channel
 from compressor.pruning.masks import Masks, apply_masks, remove_masks
 from compressor.pruning.pruner import Gradients, Pruner, Pruning, density_of
@@ -150,8 +150,8 @@ def calibration_gradients(
     def gradients(variables: Sequence[Any]) -> list[np.ndarray]:
         nonlocal function
         if function is None:
-            x, labels = data.training_part(examples)
-            function = gradient_function(model, variables, x, labels, objective)
+            x, y = data.training_part(examples)
+            function = gradient_function(model, variables, x, y, objective)
         return function()
 
     return gradients
@@ -168,11 +168,23 @@ def calibration_inputs(
     def batch(start: int) -> Any:
         return feed(take(data.data.x_train, chosen[start : start + size]))
 
-    return Calibration(
-        [functools.partial(batch, start) for start in range(0, len(chosen), size)],
-        functools.partial(as_logits, objective=objective),
-        seed,
-    )
+    batches = [functools.partial(batch, start) for start in range(0, len(chosen), size)]
+    factors = _factors(model, batches[0](), objective)
+
+    def logits(outputs: list[Any]) -> list[Any]:
+        made = map(as_logits, outputs, objective.aims)
+        return [part if f == 1 else part * f for part, f in zip(made, factors, strict=True)]
+
+    return Calibration(batches, logits, seed)
+
+
+def _factors(model: Any, batch: Any, objective: Objective) -> list[float]:
+    """What brings outputs of several scales, such as logits and pixels, to one; 1 for one alone."""
+    if len(objective.aims) == 1:
+        return [1.0]
+    outputs = flat_outputs(model.predict_on_batch(batch))
+    made = [np.asarray(as_logits(x, a)) for x, a in zip(outputs, objective.aims, strict=True)]
+    return [1 / float(np.std(part) or 1.0) for part in made]
 
 
 def prune_gradually(
@@ -222,7 +234,7 @@ def remove_channels(
 
 
 def teacher_scores(model: Any, data: TrainingData) -> np.ndarray:
-    """The dense model's scores on the training examples, float32 (n, classes)."""
+    """The dense model's outputs on the training examples, float32 (n, all columns)."""
     x, _ = data.training_part()
     return predict_scores(model.predict_on_batch, x, preprocessing_of(model, x))
 
@@ -237,8 +249,10 @@ def with_scaled_dropout(base: TrainingOptions, density: float) -> TrainingOption
 
 
 def _fit(model: Any, data: TrainingData, options: TrainingOptions, how: Mapping[str, Any]) -> None:
-    x, labels = data.training_part()
+    x, y = data.training_part()
+    own = data.data.sample_weights
+    weights = None if own is None else own[data.train]
     try:
-        training.fit(model, x, labels, options, **how)
+        training.fit(model, x, y, options, sample_weights=weights, **how)
     finally:
         remove_masks(model)

@@ -9,7 +9,8 @@ import numpy as np
 
 from compressor.errors import UsageError
 from compressor.foundation import quiet_tensorflow
-from compressor.models import Objective
+from compressor.models import Aim, Objective
+from deploy.tasks import CLASSIFYING, MULTI_LABEL, SEGMENTATION
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,8 +18,10 @@ class Distillation:
     """How much the teacher counts in the loss.
 
     The loss is (1 - `weight`) x the loss on the labels + `weight` x T^2 x KL(teacher, student),
-    both softened by the `temperature` T. Source: Hinton, Vinyals and Dean, Distilling the
-    Knowledge in a Neural Network (2015), section 2.
+    both softened by the `temperature` T. Of outputs that are no classes it is (1 - `weight`) x the
+    loss on the targets + `weight` x the loss on the teacher's outputs, without a temperature.
+    Source: Hinton, Vinyals and Dean, Distilling the Knowledge in a Neural Network (2015), section
+    2.
     """
 
     weight: float = 0.3
@@ -36,47 +39,123 @@ class Distillation:
         return {"distillation": dataclasses.asdict(self)}
 
 
-def as_logits(scores: Any, objective: Objective) -> Any:
-    """Scores of a model, (n, k), as logits (n, max(k, 2)): a softmax of them is its output."""
+def as_logits(scores: Any, objective: Objective | Aim) -> Any:
+    """Scores of a model, (n, ..., k), as logits (n, ..., max(k, 2)): a softmax is its output.
+
+    Those of several labels become logits of a sigmoid, and numbers stay. Of an `Objective`, the
+    scores are those of the first output.
+    """
     tensorflow, _ = quiet_tensorflow.load()
-    if objective.classes == 1:
-        if objective.outputs == "probabilities":
+    aim = objective.aims[0] if isinstance(objective, Objective) else objective
+    if aim.outputs == "numbers":
+        return scores
+    if aim.head.shape[-1] == 1 or aim.head.task == MULTI_LABEL:
+        if aim.outputs == "probabilities":
             scores = tensorflow.clip_by_value(scores, 1e-7, 1 - 1e-7)
             scores = tensorflow.math.log(scores) - tensorflow.math.log1p(-scores)
+        if aim.head.task == MULTI_LABEL:
+            return scores
         return tensorflow.concat([tensorflow.zeros_like(scores), scores], axis=-1)
-    if objective.outputs == "probabilities":
+    if aim.outputs == "probabilities":
         return tensorflow.math.log(tensorflow.maximum(scores, 1e-7))
     return scores
 
 
 def compile_distilled(
-    model: Any, optimizer: Any, objective: Objective, distillation: Distillation
+    model: Any,
+    optimizer: Any,
+    objective: Objective,
+    distillation: Distillation,
+    *,
+    weighted: bool = False,
 ) -> None:
-    """Compile for targets made by `distilled_targets`; metrics: `accuracy`."""
+    """Compile for targets made by `teaching_targets`; metrics: `accuracy` of classes.
+
+    With `weighted`, the loss has a value for each example, which its weight multiplies.
+    """
+    made = [_loss(aim, distillation, weighted=weighted) for aim in objective.aims]
+    metrics = [[_accuracy(aim)] if _of_classes(aim) else [] for aim in objective.aims]
+    weights = [1.0 if aim.weight is None else aim.weight for aim in objective.aims]
+    model.compile(
+        optimizer=optimizer,
+        loss=objective.arrange(made),
+        metrics=objective.arrange(metrics),
+        loss_weights=objective.arrange(weights) if len(weights) > 1 else None,
+    )
+
+
+def distilled_targets(
+    labels: np.ndarray, teacher: np.ndarray, objective: Objective | Aim
+) -> np.ndarray:
+    """Class numbers (n, ...) and a teacher's scores (n, ..., k) as one float32 array.
+
+    It is (n, ..., 1 + max(k, 2)): the classes, then the logits.
+    """
+    logits = np.asarray(as_logits(teacher, objective))
+    return np.concatenate([labels[..., None], logits], axis=-1).astype(np.float32)
+
+
+def taught(aim: Aim, stored: np.ndarray | None, teacher: np.ndarray) -> np.ndarray:
+    """What is kept of an output's targets and its teacher's scores, (n, width), for a training."""
+    teacher = teacher.reshape(len(teacher), *aim.head.shape)
+    if _of_classes(aim):
+        assert stored is not None
+        return distilled_targets(stored, teacher, aim)
+    if aim.head.task == MULTI_LABEL:  # the loss takes probabilities
+        return np.asarray(1 / (1 + np.exp(-np.asarray(as_logits(teacher, aim)))), np.float32)
+    return teacher
+
+
+def teaching_targets(aim: Aim, targets: Any, kept: Any) -> Any:
+    """A batch for the loss: of classes `kept` itself, else both, one after the other in a row."""
+    tensorflow, _ = quiet_tensorflow.load()
+    # Keras squeezes targets of another rank than the outputs.
+    return kept if _of_classes(aim) else tensorflow.concat([targets, kept], axis=-1)
+
+
+def _of_classes(aim: Aim) -> bool:
+    return aim.head.task in (*CLASSIFYING, SEGMENTATION)
+
+
+def _loss(aim: Aim, distillation: Distillation, *, weighted: bool) -> Any:
     tensorflow, keras = quiet_tensorflow.load()
     temperature, weight = distillation.temperature, distillation.weight
     # Keras numbers the names of losses; a mean over the batch is what its own losses take.
-    hard = objective.loss if callable(objective.loss) else keras.losses.get(objective.loss)
+    hard = aim.loss if callable(aim.loss) else keras.losses.get(aim.loss)
+    if weighted and isinstance(hard, keras.losses.Loss):
+        hard = hard.call
 
-    def loss(targets: Any, scores: Any) -> Any:
-        labels, teacher = tensorflow.cast(targets[:, 0], "int64"), targets[:, 1:]
-        student = as_logits(scores, objective)
+    def mean(values: Any) -> Any:
+        if not weighted:
+            return tensorflow.reduce_mean(values)
+        return tensorflow.reduce_mean(
+            tensorflow.reshape(values, (tensorflow.shape(values)[0], -1)), axis=1
+        )
+
+    def of_classes(targets: Any, scores: Any) -> Any:
+        labels, teacher = tensorflow.cast(targets[..., 0], "int64"), targets[..., 1:]
+        student = as_logits(scores, aim)
         soft = tensorflow.nn.softmax(teacher / temperature)
         log_soft = tensorflow.nn.log_softmax(teacher / temperature)
         log_student = tensorflow.nn.log_softmax(student / temperature)
         divergence = tensorflow.reduce_sum(soft * (log_soft - log_student), axis=-1)
-        on_labels = tensorflow.reduce_mean(hard(objective.targets(labels), scores))
-        on_teacher = tensorflow.reduce_mean(divergence)
+        on_labels = mean(hard(aim.targets(labels), scores))
+        on_teacher = mean(divergence)
         return (1 - weight) * on_labels + weight * temperature**2 * on_teacher
 
+    def of_numbers(targets: Any, outputs: Any) -> Any:
+        parts = tensorflow.split(targets, 2, axis=-1)
+        on_targets, on_teacher = (mean(hard(part, outputs)) for part in parts)
+        return (1 - weight) * on_targets + weight * on_teacher
+
+    return of_classes if _of_classes(aim) else of_numbers
+
+
+def _accuracy(aim: Aim) -> Any:
+    tensorflow, _ = quiet_tensorflow.load()
+
     def accuracy(targets: Any, scores: Any) -> Any:
-        best = tensorflow.argmax(as_logits(scores, objective), axis=-1)
-        return tensorflow.cast(best == tensorflow.cast(targets[:, 0], "int64"), "float32")
+        best = tensorflow.argmax(as_logits(scores, aim), axis=-1)
+        return tensorflow.cast(best == tensorflow.cast(targets[..., 0], "int64"), "float32")
 
-    model.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
-
-
-def distilled_targets(labels: np.ndarray, teacher: np.ndarray, objective: Objective) -> np.ndarray:
-    """Class numbers (n,) and a teacher's scores (n, k) as one float32 array (n, 1 + max(k, 2))."""
-    logits = np.asarray(as_logits(teacher, objective))
-    return np.concatenate([labels[:, None], logits], axis=1).astype(np.float32)
+    return accuracy

@@ -9,11 +9,11 @@ import numpy as np
 
 from compressor.data import Inputs, rows, take
 from compressor.foundation import quiet_tensorflow
-from compressor.models import EVALUATION_BATCH, Objective, preprocessing_of
+from compressor.models import EVALUATION_BATCH, Aim, Objective, preprocessing_of
 
 
 def gradient_function(
-    model: Any, variables: Sequence[Any], x: Inputs, labels: np.ndarray, objective: Objective
+    model: Any, variables: Sequence[Any], x: Inputs, y: Any, objective: Objective
 ) -> Callable[[], list[np.ndarray]]:
     """A function that gives the mean gradient of the loss on stored examples, for each variable.
 
@@ -22,19 +22,29 @@ def gradient_function(
     """
     tensorflow, keras = quiet_tensorflow.load()
     feed = preprocessing_of(model, x)
-    loss = objective.loss if callable(objective.loss) else keras.losses.get(objective.loss)
+    losses = [loss_of(aim) for aim in objective.aims]
     watched = [variable.value for variable in variables]
+
+    def total_of(loss: Any, targets: Any, scores: Any) -> Any:
+        total = loss(targets, scores)
+        if total.shape.rank:
+            # Those of the positions of an example, such as pixels, are averaged.
+            total = tensorflow.reshape(total, (tensorflow.shape(scores)[0], -1))
+            return tensorflow.reduce_sum(tensorflow.reduce_mean(total, axis=1))
+        if getattr(loss, "reduction", "sum") != "sum":
+            # The mean over a batch; batches may differ in size.
+            total = total * tensorflow.cast(tensorflow.shape(scores)[0], total.dtype)
+        return total
 
     @tensorflow.function(reduce_retracing=True)
     def gradients(inputs: Any, targets: Any) -> Any:
         with tensorflow.GradientTape() as tape:
-            scores = model(inputs, training=False)
-            total = loss(targets, scores)
-            if total.shape.rank:
-                total = tensorflow.reduce_sum(total)
-            elif getattr(loss, "reduction", "sum") != "sum":
-                # The mean over a batch; batches may differ in size.
-                total = total * tensorflow.cast(tensorflow.shape(scores)[0], total.dtype)
+            scores = keras.tree.flatten(model(inputs, training=False))
+            parts = zip(objective.aims, losses, targets, scores, strict=True)
+            total = sum(
+                (1.0 if aim.weight is None else aim.weight) * total_of(loss, wanted, made)
+                for aim, loss, wanted, made in parts
+            )
         zero = tensorflow.UnconnectedGradients.ZERO
         found = tape.gradient(total, watched, unconnected_gradients=zero)
         return [tensorflow.convert_to_tensor(gradient) for gradient in found]
@@ -43,9 +53,17 @@ def gradient_function(
         totals = [np.zeros(tuple(variable.shape), np.float64) for variable in watched]
         for start in range(0, rows(x), EVALUATION_BATCH):
             part = slice(start, start + EVALUATION_BATCH)
-            targets = objective.targets(tensorflow.constant(labels[part]))
-            for total, found in zip(totals, gradients(feed(take(x, part)), targets), strict=True):
-                total += found.numpy()
+            fed = feed(take(x, part))
+            stored = objective.stored_targets(take(y, part))
+            found = gradients(fed, objective.each_target(stored, fed))
+            for total, gradient in zip(totals, found, strict=True):
+                total += gradient.numpy()
         return [(total / rows(x)).astype(np.float32) for total in totals]
 
     return mean
+
+
+def loss_of(aim: Aim) -> Any:
+    """The loss of an output as a function of targets and scores."""
+    _, keras = quiet_tensorflow.load()
+    return aim.loss if callable(aim.loss) else keras.losses.get(aim.loss)

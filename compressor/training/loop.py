@@ -1,11 +1,11 @@
-"""Training, retraining and evaluating a Keras classifier."""
+"""Training and retraining a Keras model."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -14,8 +14,15 @@ from compressor.data import Inputs, rows
 from compressor.errors import ModelError, UsageError
 from compressor.foundation import quiet_tensorflow
 from compressor.models import Objective, all_layers, objective_of, preprocessing_of
-from compressor.training.distillation import Distillation, compile_distilled, distilled_targets
+from compressor.training import weights
+from compressor.training.distillation import (
+    Distillation,
+    compile_distilled,
+    taught,
+    teaching_targets,
+)
 from compressor.training.gathering import gatherer
+from deploy.tasks import columns
 
 _WARMUP = 0.05
 START = 0.01
@@ -35,6 +42,7 @@ class TrainingOptions:
     while training. `rewind` is the number of steps that the original training had: the learning
     rate then goes once more as it went in the last of these (Renda et al., Comparing Rewinding
     and Fine-tuning in Neural Network Pruning, 2020). `distillation` asks for a teacher.
+    `class_weight` is how much the examples of each class count: `balanced`, or class -> weight.
     """
 
     steps: int
@@ -44,8 +52,10 @@ class TrainingOptions:
     dropout_scale: float = 1.0
     rewind: int | None = None
     distillation: Distillation | None = None
+    class_weight: weights.ClassWeight | None = None
 
     def __post_init__(self) -> None:
+        weights.check_class_weight(self.class_weight)
         if self.steps < 1:
             raise UsageError("the number of steps must be at least 1", value=self.steps)
         if self.batch_size < 1:
@@ -85,6 +95,8 @@ class TrainingOptions:
             described["rewind"] = self.rewind
         if self.distillation is not None:
             described |= self.distillation.describe()
+        if self.class_weight is not None:
+            described["class_weight"] = weights.described(self.class_weight)
         return described
 
     def learning_rate_at(self, step: int) -> float:
@@ -110,7 +122,10 @@ class Progress(Protocol):
     """Called after every step of a training."""
 
     def __call__(self, step: int, steps: int, loss: float, accuracy: float) -> None:
-        """`loss` and `accuracy` (0 to 1) are running means so far."""
+        """`loss` and `accuracy` (0 to 1) are running means so far.
+
+        `accuracy` is NaN unless the model is a classifier.
+        """
 
 
 def derive_seed(seed: int, purpose: str) -> int:
@@ -121,55 +136,66 @@ def derive_seed(seed: int, purpose: str) -> int:
 def fit(
     model: Any,
     x: Inputs,
-    labels: np.ndarray,
+    y: Any,
     options: TrainingOptions,
     *,
     seed: int,
     objective: Objective | None = None,
     teacher: np.ndarray | None = None,
+    sample_weights: np.ndarray | None = None,
     on_step: Callable[[int], None] | None = None,
     progress: Progress | None = None,
 ) -> None:
     """Train `model` in place for exactly `options.steps` batches; leaves it compiled with Adam.
 
-    `x` as a data set stores it, one array (n, ...) or arrays by name, and `labels` (n,) integer.
-    Every epoch visits the examples in a new order that depends on `seed` alone. Constraints on
-    variables (masks) are kept. `objective` is by default the model's own (`objective_of`).
-    `teacher` holds a dense model's scores (n, classes), for `options.distillation`. `on_step` is
+    `x` and `y` as a data set stores them: one array (n, ...) or arrays by name; `y` is None for
+    reconstructions. Every epoch visits the examples in a new order that depends on `seed` alone.
+    Constraints on variables (masks) are kept. `objective` is by default the model's own
+    (`objective_of`). `teacher` holds a dense model's outputs (n, all columns), for
+    `options.distillation`, and `sample_weights` (n,) how much each example counts. `on_step` is
     called after every step with its number, from 1. Raises ModelError when the loss becomes
-    NaN or infinite.
+    NaN or infinite, and DataError where `y` does not fit the model.
     """
     tensorflow, keras = quiet_tensorflow.load()
-    objective = objective or objective_of(model)
+    objective = objective or objective_of(model, examples=(x, y))
     feed = preprocessing_of(model, x)
     quiet_tensorflow.make_deterministic(derive_seed(seed, "operations"))
     _seed_generators(model, seed)
     # Keras would number the name, and the size of a checkpoint depend on earlier trainings.
     optimizer = keras.optimizers.Adam(_learning_rate(keras, options), name="adam")
-    targets = labels
+    stored = objective.stored_targets(y)
+    counted = weights.example_weights(objective, stored, options.class_weight, sample_weights)
+    taught_by: list[np.ndarray] | None = None
     if options.distillation is None:
         objective.compile(model, optimizer)
     else:
         if teacher is None:
             raise UsageError("distillation needs the scores of a teacher")
-        targets = distilled_targets(labels, teacher, objective)
-        compile_distilled(model, optimizer, objective, options.distillation)
+        scores = columns(objective.heads, teacher)
+        taught_by = [taught(*each) for each in zip(objective.aims, stored, scores, strict=True)]
+        weighted = counted is not None
+        compile_distilled(model, optimizer, objective, options.distillation, weighted=weighted)
     own_rates = _scale_dropout(keras, model, options.dropout_scale)
     named = dict(x) if isinstance(x, Mapping) else x
-    stored = tensorflow.nest.map_structure(gatherer, named)
-    y = tensorflow.constant(targets)
+    inputs = tensorflow.nest.map_structure(gatherer, named)
+    y, lessons, counts = (_gatherers(parts) for parts in (stored, taught_by, counted))
 
-    def batch(index: Any) -> tuple[Any, Any]:
-        chosen = tensorflow.nest.map_structure(lambda rows_at: rows_at(index), stored)
-        wanted = tensorflow.gather(y, index)
-        if options.distillation is None:
-            wanted = objective.targets(wanted)
-        return feed.tensors(chosen), wanted
+    def batch(index: Any) -> tuple[Any, ...]:
+        def chosen(part: Any) -> Any:
+            return None if part is None else part(index)
+
+        fed = feed.tensors(tensorflow.nest.map_structure(chosen, inputs))
+        wanted = objective.each_target([chosen(part) for part in y], fed)
+        if lessons:
+            each = zip(objective.aims, wanted, map(chosen, lessons), strict=True)
+            wanted = [teaching_targets(*parts) for parts in each]
+        made = [wanted, [chosen(part) for part in counts]] if counts else [wanted]
+        return fed, *(keras.tree.lists_to_tuples(objective.arrange(part)) for part in made)
 
     order = _visiting_order(rows(x), options.steps * options.batch_size, seed)
     batches = tensorflow.data.Dataset.from_tensor_slices(order).batch(options.batch_size)
     callbacks = [_callback(keras, model, options, on_step, progress)]
-    _make_variables(model, *batch(order[: options.batch_size]))
+    _make_variables(model, *batch(order[: options.batch_size])[:2])
     try:
         model.fit(batches.map(batch).prefetch(2), shuffle=False, verbose=0, callbacks=callbacks)
     finally:
@@ -178,6 +204,10 @@ def fit(
     if options.distillation is not None:
         # A saved model must not name a loss that stock Keras does not know.
         objective.compile(model, optimizer)
+
+
+def _gatherers(parts: Sequence[Any] | None) -> list[Any]:
+    return [None if part is None else gatherer(part) for part in parts or ()]
 
 
 def _make_variables(model: Any, x: Any, targets: Any) -> None:
@@ -244,7 +274,7 @@ def _callback(
             if on_step is not None:
                 on_step(batch + 1)
             if progress is not None:
-                accuracy = values.get("accuracy", values.get("acc", 0.0))
+                accuracy = values.get("accuracy", values.get("acc", math.nan))
                 progress(batch + 1, options.steps, values["loss"], accuracy)
 
     return Report()

@@ -254,6 +254,6 @@ def test_outputs_that_are_no_scores(rejected, keras):
     layers = keras.layers
     a = keras.Input((3, 4))
     assert "(None, 3, 2)" in rejected(ModelError, objective_of, keras.Model(a, layers.Dense(2)(a)))
-    flat = layers.Flatten()(a)
-    two = keras.Model(a, [layers.Dense(2)(flat), layers.Dense(2)(flat)])
-    assert "one output" in rejected(ModelError, objective_of, two)
+    a = keras.Input((4,))
+    deep = keras.Model(a, [[layers.Dense(2)(a)], [layers.Dense(2)(a)]])
+    assert "lists of lists" in rejected(ModelError, objective_of, deep)

@@ -8,7 +8,8 @@ import pytest
 import compressor
 from compressor import PruningSpec
 from compressor.models.files import load_model
-from compressor.models.objective import objective_of, output_kind
+from compressor.models.objective import objective_of
+from compressor.models.outputs import output_kind
 
 HALF = PruningSpec(0.5)
 
@@ -67,8 +68,8 @@ def test_a_loss_that_the_user_gave_another_name(keras, small_net, tiny_data):
 def test_the_loss_decides_where_a_binary_classifier_says_one(keras, loss, threshold):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile("adam", loss)
-    found = objective_of(model)
     scores = np.array([[-0.2], [0.2], [0.7]])
+    found = objective_of(model, examples=(np.zeros((3, 2), np.float32), np.array([0, 1, 1])))
     assert found.threshold == threshold
     np.testing.assert_array_equal(found.predictions(scores), scores[:, 0] > threshold)
 

@@ -105,7 +105,8 @@ def test_gradients_of_squared_errors(regression, points):
     weights, bias = model.get_layer("d").get_weights()
     error = x.astype(np.float64) @ weights + bias - np.eye(CLASSES)[labels]
     expected = x.T @ error * 2 / (len(x) * CLASSES)
-    (found,) = mean_gradients(model, [model.get_layer("d").kernel], x, labels, objective_of(model))
+    objective = objective_of(model, examples=(x, labels))
+    (found,) = mean_gradients(model, [model.get_layer("d").kernel], x, labels, objective)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4)
 
 

@@ -214,7 +214,7 @@ class GraphJob(Job):
 
     def _objective(self, classes: int) -> Objective:
         outputs = self.graph.outputs_are
-        return Objective(None, (), "index", outputs, classes, "inferred")  # type: ignore[arg-type]
+        return Objective.of_classes(classes, outputs)
 
     @property
     def _plain_examples(self) -> int:

@@ -133,7 +133,7 @@ def scored(network: Network, count: int) -> tuple[Reference, np.ndarray]:
     made = network.tensors[network.output]
     levels = reference.run(network, inputs).reshape(count, -1).astype(float)
     scores = (levels - made.zero) * made.scale
-    objective = Objective(None, (), "index", "logits", scores.shape[1], "inferred")
+    objective = Objective.of_classes(scores.shape[1], "logits")
     labels = scores.argmax(axis=1).astype(np.int64)
     feed: Any = SimpleNamespace()
     return Reference(inputs, feed, scores.astype(np.float32), labels, objective), inputs

@@ -10,7 +10,8 @@ import pytest
 from compressor.data import load_dataset
 from compressor.errors import DataError
 from compressor.foundation import quiet_tensorflow
-from compressor.models.preprocessing import check_fit, preprocessing_of, structure
+from compressor.models.objective import check_fit
+from compressor.models.preprocessing import preprocessing_of, structure
 
 FORMS = ["list", "dict"]
 
