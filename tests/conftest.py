@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -26,6 +26,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if count > 1 and metafunc.definition.get_closest_marker("race"):
         metafunc.fixturenames.append("race")
         metafunc.parametrize("race", range(count))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def untrained_models_may_be_pruned() -> Iterator[Any]:
+    """Most tests prune models that know nothing; those of the refusal ask for `refusing`."""
+    from compressor.pruning import rounds
+
+    refuse = rounds.refuse_no_better
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounds, "refuse_no_better", lambda found: None)
+        yield refuse
+
+
+@pytest.fixture
+def refusing(untrained_models_may_be_pruned: Any, monkeypatch: Any) -> None:
+    """A model that is no better than the same answer to everything is not retrained."""
+    monkeypatch.setattr(
+        "compressor.pruning.rounds.refuse_no_better", untrained_models_may_be_pruned
+    )
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +22,12 @@ def run_directory_of(model: Path, output: Path | None, suffix: str) -> Path:
     return output_directory(model, output, suffix)
 
 
-def print_records(records: dict[str, Any], directory: Path, as_json: bool) -> None:
-    """Print the records of steps, and the directory that they were written to."""
+def print_records(records: dict[str, Any], directory: Path, as_json: bool, **options: Any) -> None:
+    """Print the records of steps, as `records_text` does with `options`, and where they are."""
     from compressor.report import records_text
 
-    print_results(records, records_text, as_json, written_to=directory)
+    text = functools.partial(records_text, **options)
+    print_results(records, text, as_json, written_to=directory)
 
 
 def print_results(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from typing import Any
@@ -49,13 +50,15 @@ class TerminalProgress(Display):
         click.echo(clean(title), file=self._stream)
 
     def progress(self, step: int, steps: int, loss: float, accuracy: float) -> None:
-        """A step of a training is done."""
+        """A step of a training is done; `accuracy` is NaN unless the model is a classifier."""
         self.check()
         done = self._images * step // steps
         if step == 1:
             # The first step also builds the function, and would spoil the estimate.
             self._stage_start = time.monotonic()
-        numbers = f"loss {loss:.4f}, accuracy {100 * accuracy:.2f} %"
+        numbers = f"loss {loss:.4f}"
+        if math.isfinite(accuracy):
+            numbers += f", accuracy {100 * accuracy:.2f} %"
         if self._stream.isatty():
             self._show_bar(step, steps, f"{numbers}{self._left_in_all(done, step)}")
         elif step == steps or time.monotonic() - self._last_line >= _SECONDS_BETWEEN_LINES:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import compressor
+from compressor.commands.judging import CLASS_WEIGHT, MAX_CLASS_DROP, MAX_DROP, TASK
 from compressor.commands.options import (
     COUNT,
     CRITERION,
@@ -89,6 +90,10 @@ LAYERS = layers_option(
 @click.option("--distill", is_flag=True, help="Distil from the dense model while retraining.")
 @click.option("--distill-weight", type=float, help="Weight of the distillation loss. Default: 0.3.")
 @click.option("--temperature", type=float, help="Temperature of the distillation. Default: 2.")
+@CLASS_WEIGHT
+@TASK
+@MAX_DROP
+@MAX_CLASS_DROP
 @training_options("quick")
 @SEED
 @CUSTOM
@@ -103,6 +108,8 @@ def prune(
     data_dir: Path | None,
     seed: int,
     max_steps: int | None,
+    max_drop: float | None,
+    max_class_drop: float,
     **options: Any,
 ) -> None:
     """Remove most weights of a model, and retrain the rest.
@@ -111,6 +118,10 @@ def prune(
     magnitude needs no data; no accuracy is measured then. With it, MODEL may also be a .tflite or
     .onnx file of any origin: weights, blocks, n:m or channels go, by magnitude or reconstruct (with
     --data or --input-range), and -o is the file to write, by default NAME-pruned next to MODEL.
+
+    A model that is no better than the same answer to everything (the largest class, the mean) is
+    not retrained: exit code 2, unless --force. What is lost by more than --max-drop ends in exit
+    code 1, with the files kept.
 
     \b
     Examples:
@@ -132,7 +143,7 @@ def prune(
         schedule=options.pop("pruning_schedule"),
         **chosen,
     )
-    from compressor.pruning import data_to_prune
+    from compressor.pruning import check_drop, data_to_prune
     from compressor.runs import is_graph, model_and_output
 
     made = {name: options.pop(name) for name in ("input_size", "input_range")}
@@ -164,11 +175,16 @@ def prune(
             distillation=distillation,
             **options,
         )
+    elif max_drop is not None or options["task"] or options["metric"]:
+        raise UsageError("--task, --metric and --max-drop need data", value=model)
     with TerminalProgress() as progress:
         records = compressor.prune_run(
             model, output, spec, plan, retrain=retrain, force=force, listener=progress
         )
-    print_records(records, run_directory_of(model, output, "-pruned"), as_json)
+    shown = {"max_class_drop": max_class_drop / 100}
+    print_records(records, run_directory_of(model, output, "-pruned"), as_json, **shown)
+    if max_drop is not None:
+        check_drop(records, max_drop / 100)
 
 
 def _graph_text(record: dict[str, Any]) -> str:
@@ -205,7 +221,7 @@ def _graph_text(record: dict[str, Any]) -> str:
 _SPEC = ("granularity", "criterion", "calibration", "rounds", "ramp")
 _TRAINING = (
     *("preset", "max_steps", "batch_size", "learning_rate", "schedule", "validation"),
-    *("threads", "seed"),
+    *("threads", "seed", "task", "metric", "max_drop", "max_class_drop"),
 )
 _DISTILLATION = {"distill_weight": "weight", "temperature": "temperature"}
 
@@ -221,7 +237,7 @@ def _refuse_idle(options: dict[str, Any], *, retrain: bool) -> None:
     if not options["distill"]:
         idle |= dict.fromkeys(_DISTILLATION, "--distill")
     if not retrain:
-        idle |= dict.fromkeys(("distill", "rewind", "epochs"), "retraining")
+        idle |= dict.fromkeys(("distill", "rewind", "epochs", "class_weight"), "retraining")
     for name, needed in idle.items():
         if options[name] not in (None, False):
             option = f"--{name.replace('_', '-')}"
@@ -306,6 +322,7 @@ def shrink(
 @click.option(
     "--images", type=COUNT, default=1000, help="Validation images to measure accuracy on."
 )
+@TASK
 @VALIDATION
 @THREADS
 @CUSTOM

@@ -35,6 +35,7 @@ from compressor.models import (
     ALL,
     PAPER_NAMES,
     InputSize,
+    accuracies,
     check_image_shape,
     count_parameters,
     objective_for,
@@ -73,7 +74,7 @@ def train_step(
     own_seed = training.derive_seed(seed, "step_1")
     training.fit(model, x, labels, options, seed=own_seed, objective=objective, progress=progress)
     save_model(trained_on(model, data.data.digest), directory / MODEL)
-    return dense_record(directory / MODEL, model, data, objective)
+    return dense_record(directory / MODEL, model, data, accuracies(model, data, objective))
 
 
 def sparsify_step(

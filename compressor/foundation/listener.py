@@ -12,7 +12,7 @@ class Listener(Protocol):
         """A stage begins; it trains on `images`, and `images_left` are left, these included."""
 
     def progress(self, step: int, steps: int, loss: float, accuracy: float) -> None:
-        """A training step of the stage is done."""
+        """A training step of the stage is done; `accuracy` is NaN unless it is a classifier's."""
 
 
 class SilentListener:

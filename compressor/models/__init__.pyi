@@ -11,13 +11,21 @@ from .batches import (
     random_inputs as random_inputs,
     real_inputs as real_inputs,
 )
+from .class_drops import (
+    MAX_CLASS_DROP as MAX_CLASS_DROP,
+    ClassDrop as ClassDrop,
+    class_drops as class_drops,
+    worst_class as worst_class,
+)
 from .compiled import restore_compilation as restore_compilation
 from .custom_classes import missing_class as missing_class, needs_custom as needs_custom
 from .evaluation import (
     EVALUATION_BATCH as EVALUATION_BATCH,
+    Judged as Judged,
     accuracies as accuracies,
     accuracy_of as accuracy_of,
     flat_outputs as flat_outputs,
+    judged as judged,
     predict_scores as predict_scores,
     values_on as values_on,
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -10,9 +11,11 @@ import numpy as np
 from compressor.data import Inputs, TrainingData, rows, take
 from compressor.foundation import quiet_tensorflow
 from compressor.models.aims import Objective
+from compressor.models.class_drops import COUNTS, RECALLS
 from compressor.models.objective import objective_of
 from compressor.models.preprocessing import Preprocessing, preprocessing_of
-from deploy.tasks import part_key
+from compressor.models.sanity import no_better
+from deploy.tasks import columns, part_key
 
 EVALUATION_BATCH = 500
 
@@ -35,9 +38,7 @@ def accuracy_of(
 
 def values_on(model: Any, x: Inputs, y: Any, objective: Objective) -> dict[str, float]:
     """All metrics of `objective` on stored inputs and targets, by their keys in a document."""
-    feed = preprocessing_of(model, x)
-    scores = predict_scores(model.predict_on_batch, x, feed)
-    targets = objective.targets_of(x, y, feed)
+    scores, targets = _reached(model, x, y, objective)
     return objective.values(scores, targets, objective.anomalies_of(y))
 
 
@@ -46,12 +47,47 @@ def accuracies(model: Any, data: TrainingData, objective: Objective) -> dict[str
 
     With `heads` where more than the accuracy of one classifier is among them.
     """
+    return judged(model, data, objective).values
+
+
+@dataclasses.dataclass(frozen=True)
+class Judged:
+    """How good a model is."""
+
+    values: dict[str, Any]
+    """as `accuracies` gives them"""
+    classes: dict[str, Any]
+    """`class_recalls` and `class_counts` of the test examples, by `Head.key`"""
+    no_better: list[str]
+    """what its outputs are no better than; see `no_better`"""
+
+
+def judged(model: Any, data: TrainingData, objective: Objective) -> Judged:
+    """How good `model` is, as a whole and by class, on the examples set aside and on the test's."""
     chosen = values_on(model, *data.validation_part(), objective)
-    return {
+    x, y = data.data.x_test, data.data.y_test
+    scores, targets = _reached(model, x, y, objective)
+    values = {
         **{part_key(key, "validation_"): value for key, value in chosen.items()},
-        **values_on(model, data.data.x_test, data.data.y_test, objective),
+        **objective.values(scores, targets, objective.anomalies_of(y)),
         **objective.described_heads(),
     }
+    classes: dict[str, Any] = {}
+    heads = objective.heads
+    for head, part, wanted in zip(heads, columns(heads, scores), targets, strict=True):
+        if (found := head.recalls(part, wanted)) is not None:
+            recalls = [None if np.isnan(value) else float(value) for value in found[0]]
+            classes |= {head.key(RECALLS): recalls, head.key(COUNTS): list(map(int, found[1]))}
+    training = objective.stored_targets(take(data.data.y_train, data.train))
+    return Judged(values, classes, no_better(objective, scores, targets, training))
+
+
+def _reached(
+    model: Any, x: Inputs, y: Any, objective: Objective
+) -> tuple[np.ndarray, list[np.ndarray]]:
+    feed = preprocessing_of(model, x)
+    scores = predict_scores(model.predict_on_batch, x, feed)
+    return scores, objective.targets_of(x, y, feed)
 
 
 def predict_scores(

@@ -24,7 +24,11 @@ from .masks import (
 )
 from .plan import Plan as Plan, make_plan as make_plan
 from .rounding import GRIDS as GRIDS, RoundedKernel as RoundedKernel, Rounding as Rounding
-from .rounds import PruningStep as PruningStep, calibration_inputs as calibration_inputs
+from .rounds import (
+    PruningStep as PruningStep,
+    calibration_inputs as calibration_inputs,
+    check_drop as check_drop,
+)
 from .run import (
     data_to_prune as data_to_prune,
     prune_into as prune_into,

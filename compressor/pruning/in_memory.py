@@ -14,19 +14,27 @@ from compressor.data import Dataset, TrainingData
 from compressor.errors import ModelError, UsageError
 from compressor.foundation import quiet_tensorflow
 from compressor.models import (
+    Asked,
     accuracies,
     framed,
     has_own_layers,
+    judged,
     largest_difference,
     objective_for,
     preprocessing_of,
     random_inputs,
     unframed,
 )
+from compressor.pruning import rounds
 from compressor.pruning.granularity import Channel
 from compressor.pruning.masks import remove_masks
 from compressor.pruning.pruner import Pruner, Pruning
-from compressor.pruning.rounds import Outcome, PruningStep, prune_and_retrain, remove_channels
+from compressor.pruning.rounds import (
+    Outcome,
+    PruningStep,
+    prune_and_retrain,
+    remove_channels,
+)
 from compressor.pruning.spec import PruningSpec
 from compressor.shrinking import rebuild
 from compressor.training import PRESETS, Progress, TrainingOptions, derive_seed
@@ -60,6 +68,8 @@ class Pruned:
     values: Mapping[str, float] = dataclasses.field(default_factory=dict)
     """all metrics on the test examples, and as `validation_...` on the validation examples; those
     of several outputs begin with the name: box/mean_absolute_error. Empty without data"""
+    before: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """the same of the dense model"""
     heads: tuple[Head, ...] = ()
     """the outputs, with the task of each and the metric that decides; empty without data"""
 
@@ -72,12 +82,19 @@ def prune(
     retrain: bool = True,
     options: TrainingOptions | None = None,
     validation: int | None = None,
+    task: Asked = None,
+    metric: Asked = None,
+    force: bool = False,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Pruned:
-    """Prune a Keras classifier in memory, and retrain it; `model` itself is not changed.
+    """Prune a Keras model in memory, and retrain it; `model` itself is not changed.
 
-    `model` has one output of scores, (n, classes); `data` fits its inputs. A subclassed one must be
+    `model` has one output, or several in a list or a dict; `data` fits its inputs and, by the
+    outputs' names, its outputs. `task` says what they are and `metric` which metric decides, of all
+    or by name; by default it is what the model was compiled with, else what its outputs and the
+    targets say. A model that is no better than the same answer to everything (the largest class,
+    the mean) is not retrained without `force`. A subclassed one must be
     built, and have a `get_config` that names the arguments of its class; its layers' kernels are
     pruned, but no channels. `options` are those of
     the retraining, with Adam, by default the preset `quick`'s at this sparsity. Masked weights are
@@ -101,7 +118,10 @@ def prune(
     if not retrain and spec.schedule != "one-shot":
         raise UsageError(f"{spec.schedule} pruning retrains", value="retrain=False")
     model = framed(model)
-    objective = objective_for(model, data)
+    objective = objective_for(model, data, task, metric)
+    before = judged(model, part, objective)
+    if retrain and not force:
+        rounds.refuse_no_better(before.no_better)
 
     def inputs() -> Any:
         x, _ = part.validation_part(_COMPARED)
@@ -134,8 +154,10 @@ def prune(
         student, masks = remove_channels(student, masks, part, spec, objective)
     for text in pruning.warnings:
         warnings.warn(text, stacklevel=2)
-    values = accuracies(student, part, objective)
-    values.pop("heads", None)
+    values, of_dense = (
+        {key: value for key, value in found.items() if key != "heads"}
+        for found in (accuracies(student, part, objective), before.values)
+    )
     return Pruned(
         unframed(student),
         masks,
@@ -147,6 +169,7 @@ def prune(
         objective=objective.describe(),
         reconstruction=pruning.reconstruction,
         values=values,
+        before=of_dense,
         heads=objective.heads,
     )
 

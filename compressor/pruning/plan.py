@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 from compressor.data import Dataset, TrainingData, load_dataset
 from compressor.errors import UsageError
-from compressor.models import PAPER_NAMES
+from compressor.models import PAPER_NAMES, Asked
 from compressor.pruning.magnitude import check_sparsity
 from compressor.runs import sparsity_name
-from compressor.training import PRESETS, Distillation, TrainingOptions
+from compressor.training import PRESETS, ClassWeight, Distillation, TrainingOptions
 from deploy import describe_machine
 
 SPARSITIES = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9)
@@ -32,6 +32,16 @@ class Plan:
     threads: int
     data_given: bool = True
     """False: nobody named the data, so they are the embedded MNIST"""
+    task: Asked = None
+    """what the model's outputs are, where the user says it"""
+    metric: Asked = None
+    """the metric that decides, where the user says it"""
+
+    @property
+    def asked(self) -> dict[str, Asked]:
+        """The task and the metric that the user named, of those that are."""
+        named = {"task": self.task, "metric": self.metric}
+        return {name: value for name, value in named.items() if value is not None}
 
     def describe(self) -> dict[str, Any]:
         """The plan as a JSON object: all that decides the results, but for measured times."""
@@ -73,15 +83,20 @@ def make_plan(
     epochs: float | None = None,
     rewind: bool = False,
     distillation: Distillation | None = None,
+    class_weight: ClassWeight | None = None,
     validation: int | None = None,
     threads: int | None = None,
+    task: Asked = None,
+    metric: Asked = None,
 ) -> Plan:
     """Make a plan of the preset, with what is given in place of its options.
 
     `steps`, `batch_size`, `learning_rate` and `schedule` hold for the training and every
     retraining; `quick` retrains at `learning_rate` times the sparsity. `epochs`, `rewind` (repeats
-    the learning rates at the end of the training) and `distillation` (from the dense model) hold
-    for the retrainings. Raises UsageError for a value that cannot be used.
+    the learning rates at the end of the training), `distillation` (from the dense model) and
+    `class_weight` (`balanced`, or class -> how much its examples count) hold for the retrainings.
+    `task` says what the outputs are, and `metric` which one decides: of all outputs, or by their
+    names; by default the model's own. Raises UsageError for a value that cannot be used.
     """
     if preset not in PRESETS:
         raise UsageError("unknown preset", value=preset, hint=f"choose {' or '.join(PRESETS)}")
@@ -118,6 +133,7 @@ def make_plan(
             learning_rate=training.learning_rate if rewind else options.learning_rate,
             rewind=training.steps if rewind else None,
             distillation=distillation,
+            class_weight=class_weight,
         )
 
     return Plan(
@@ -130,6 +146,8 @@ def make_plan(
         data=part,
         threads=threads or describe_machine()["cores"],
         data_given=data is not None,
+        task=task,
+        metric=metric,
     )
 
 

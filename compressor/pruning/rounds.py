@@ -15,6 +15,7 @@ import numpy as np
 
 from compressor import training
 from compressor.data import TrainingData, draw_examples, take
+from compressor.errors import CheckFailedError, UsageError
 from compressor.models import Objective, flat_outputs, predict_scores, preprocessing_of
 from compressor.pruning.granularity import Channel
 from compressor.pruning.masks import Masks, apply_masks, remove_masks
@@ -25,6 +26,7 @@ from compressor.pruning.selection import SparsityNow
 from compressor.pruning.spec import PruningSpec
 from compressor.shrinking import COMPARED_EXAMPLES, shrink
 from compressor.training import Progress, TrainingOptions, as_logits, gradient_function
+from deploy.tasks import losses, read_heads
 
 
 class Outcome(NamedTuple):
@@ -237,6 +239,36 @@ def teacher_scores(model: Any, data: TrainingData) -> np.ndarray:
     """The dense model's outputs on the training examples, float32 (n, all columns)."""
     x, _ = data.training_part()
     return predict_scores(model.predict_on_batch, x, preprocessing_of(model, x))
+
+
+def refuse_no_better(found: Sequence[str] | None) -> None:
+    """Raise UsageError for a model that is no better than the same answer to everything."""
+    if found:
+        raise UsageError(
+            found[0],
+            value="nothing was trained",
+            hint="check the data and --task, or --force (force=True in Python)",
+        )
+
+
+def check_drop(records: Mapping[str, Mapping[str, Any]], most: float) -> None:
+    """Raise CheckFailedError where the last of the steps lost more than `most` against `dense`.
+
+    That is of a metric that decides, on the test examples: 0.01 is a point of accuracy and the
+    like, or a hundredth of an error.
+    """
+    last = list(records.values())[-1]
+    heads = read_heads(last.get("heads"))
+    found = losses(heads, records["dense"], last)
+    for head in heads:
+        lost = found.get(head.key(), 0.0)
+        if lost > most + 1e-9:
+            unit = "points" if head.decides.fraction else "%"
+            raise CheckFailedError(
+                "the pruned model lost more than it may",
+                value=f"{head.key()} {100 * lost:.2f} {unit}, at most {100 * most:g}",
+                hint="prune less, retrain longer, or allow more with --max-drop",
+            )
 
 
 def with_scaled_dropout(base: TrainingOptions, density: float) -> TrainingOptions:

@@ -9,7 +9,7 @@ from compressor.data import Dataset
 from compressor.errors import UsageError
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
 from compressor.models import known_data, needed_data
-from compressor.pruning import steps
+from compressor.pruning import rounds, steps
 from compressor.pruning.plan import Plan, make_plan
 from compressor.pruning.rounds import PruningStep
 from compressor.pruning.spec import PruningSpec
@@ -41,6 +41,7 @@ def prune_run(
     default one, and one made without data, the embedded MNIST for a model that was trained on it
     (UsageError for any other). `spec` takes precedence over its sparsities and layers. Gradual
     pruning has step_2_2 only; iterative pruning keeps earlier rounds in round-1, round-2, ...
+    A model that is no better than the same answer to everything is not retrained without `force`.
     Without a plan, `retrain=False` and a criterion that looks at no examples, such as magnitude,
     need no data: where they are not known, no accuracy is measured, and the records say so.
     Returns the records of the steps, and as `dense` that of the model before. `compressor.prune`
@@ -66,16 +67,19 @@ def prune_run(
             hint="make it with make_plan(data, sparsities=[...])",
         )
     quiet_tensorflow.load(plan.threads)
-    steps.check_pruning(source, plan.data, spec, plan.retraining[spec.highest_sparsity])
+    options = plan.retraining[spec.highest_sparsity]
+    steps.check_pruning(source, plan.data, spec, options, plan.asked)
     with RunDirectory(folder, MODEL_RUN) as run:
         digest = model_digest(source)
         listener.stage("measure the model")
         dense = run.step(
             "dense",
-            lambda _: steps.measure_step(same_model(source, digest), plan.data),
+            lambda _: steps.measure_step(same_model(source, digest), plan.data, plan.asked),
             config=step_config(plan, {"model": digest}),
             force=force,
         )
+        if retrain and not force:
+            rounds.refuse_no_better(dense.get("no_better"))
         records = prune_into(
             run, source, digest, spec, plan, retrain=retrain, force=force, listener=listener
         )
@@ -163,6 +167,7 @@ def prune_into(
         spec,
         options,
         seed=plan.seeds[0],
+        asked=plan.asked,
         retrain=retrain,
         progress=listener.progress,
     )
@@ -181,9 +186,13 @@ def _discard_others(run: RunDirectory, records: Records) -> None:
 
 def step_config(plan: Plan, what: dict[str, Any]) -> dict[str, Any]:
     """All that decides a step's result: `what`, and the plan's part that every step depends on."""
-    return what | {
-        "data": plan.data.data.digest,
-        "seed": plan.seeds[0],
-        "validation_images": len(plan.data.validation),
-        "threads": plan.threads,
-    }
+    return (
+        what
+        | plan.asked
+        | {
+            "data": plan.data.data.digest,
+            "seed": plan.seeds[0],
+            "validation_images": len(plan.data.validation),
+            "threads": plan.threads,
+        }
+    )

@@ -1,4 +1,4 @@
-"""Sensitivity: the accuracy that a model loses when a single layer is pruned, for each layer.
+"""Sensitivity: what a model loses when a single layer is pruned, for each layer.
 
 Nothing is retrained, so this takes seconds. Source: Han et al., Learning both Weights and
 Connections for Efficient Neural Networks (2015), Figure 6.
@@ -17,18 +17,19 @@ from typing import Any
 import numpy as np
 
 from compressor._version import __version__
-from compressor.data import Dataset, TrainingData
+from compressor.data import Dataset, TrainingData, rows as rows_of
 from compressor.errors import UsageError
 from compressor.foundation import Listener, SilentListener, library_versions, quiet_tensorflow
 from compressor.importing import load_model
 from compressor.models import (
     ALL,
-    accuracy_of,
+    Asked,
+    Objective,
     framed,
     needed_data,
     objective_for,
-    objective_of,
     preprocessing_of,
+    values_on,
 )
 from compressor.pruning.channels import ChannelPlan, ChannelSet, channel_masks
 from compressor.pruning.criteria import get_criterion
@@ -41,11 +42,13 @@ from compressor.pruning.selection import choose_each
 from compressor.pruning.spec import PruningSpec
 from compressor.runs import keras_file
 from deploy import describe_machine
+from deploy.tasks import Head, is_plain, losses, part_key
 
 SPARSITIES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99)
 """Measured by default."""
 TOLERANCE = 0.01
-"""The loss of accuracy (0 to 1) that `LayerSensitivity.highest_sparsity` allows: one point."""
+"""The loss that `LayerSensitivity.highest_sparsity` allows: a point of accuracy and the like, or a
+hundredth of an error."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,8 +58,18 @@ class Measurement:
     target_sparsity: float
     sparsity: float
     """reached: the fraction of the layer's weights that are zero, 0 to 1"""
-    accuracy: float
-    """0 to 1"""
+    values: Mapping[str, float]
+    """the metrics by their keys, such as `accuracy`, 0 to 1, or box/mean_absolute_error"""
+
+    @property
+    def accuracy(self) -> float:
+        """That of a classifier, 0 to 1; NaN of any other model."""
+        return self.values.get("accuracy", math.nan)
+
+    def describe(self) -> dict[str, Any]:
+        """The measurement as a JSON object."""
+        reached = {"target_sparsity": self.target_sparsity, "sparsity": self.sparsity}
+        return reached | dict(self.values)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,24 +84,42 @@ class LayerSensitivity:
     measurements: tuple[Measurement, ...]
     """in order of their target"""
     highest_sparsity: float | None
-    """the highest target up to which all accuracies stay within TOLERANCE of the dense one"""
+    """the highest target up to which all metrics that decide stay within TOLERANCE of the dense
+    model's"""
+
+    def describe(self) -> dict[str, Any]:
+        """The layer as a JSON object."""
+        return {
+            "layer": self.layer,
+            "layers": list(self.layers),
+            "parameters": self.parameters,
+            "measurements": [found.describe() for found in self.measurements],
+            "highest_sparsity": self.highest_sparsity,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
 class Sensitivity:
-    """Accuracy against sparsity for each layer of a model."""
+    """Metrics against sparsity for each layer of a model."""
 
     model: str
     """path or name"""
-    dense_accuracy: float
-    """0 to 1"""
+    dense: Mapping[str, float]
+    """the metrics of the whole model, as in `Measurement.values`"""
     examples: int
-    """that each accuracy was measured on"""
+    """that they were measured on"""
     layers: tuple[LayerSensitivity, ...]
     left_alone: Mapping[str, str]
     """layers that cannot be pruned so, and why"""
     settings: Mapping[str, Any]
     """granularity, criterion, calibration where it has an effect, data, how the inputs are fed"""
+    heads: tuple[Head, ...]
+    """the outputs, with the task of each and the metric that decides"""
+
+    @property
+    def dense_accuracy(self) -> float:
+        """That of a classifier, 0 to 1; NaN of any other model."""
+        return self.dense.get("accuracy", math.nan)
 
     def describe(self) -> dict[str, Any]:
         """The sensitivity as a JSON object, with what it was measured on."""
@@ -98,15 +129,9 @@ class Sensitivity:
             **self.settings,
             "examples": self.examples,
             "tolerance": TOLERANCE,
-            "dense_accuracy": self.dense_accuracy,
-            "layers": [
-                dataclasses.asdict(row)
-                | {
-                    "layers": list(row.layers),
-                    "measurements": [dataclasses.asdict(found) for found in row.measurements],
-                }
-                for row in self.layers
-            ],
+            **{part_key(key, "dense_"): value for key, value in self.dense.items()},
+            **({} if is_plain(self.heads) else {"heads": [h.describe() for h in self.heads]}),
+            "layers": [row.describe() for row in self.layers],
             "left_alone": dict(self.left_alone),
             "environment": {
                 "machine": describe_machine(),
@@ -126,16 +151,19 @@ def sensitivity(
     calibration: int | None = None,
     images: int = 1000,
     validation: int | None = None,
+    task: Asked = None,
+    metric: Asked = None,
     threads: int | None = None,
     listener: Listener | None = None,
 ) -> Sensitivity:
-    """Prune each layer alone to each sparsity, and measure accuracy; nothing is retrained.
+    """Prune each layer alone to each sparsity, and measure metrics; nothing is retrained.
 
-    `model` is a Keras classifier in memory, whose weights are always restored, or a .keras file or
+    `model` is a Keras model in memory, whose weights are always restored, or a .keras file or
     the folder of a step. `data` is by default the embedded MNIST for a model that was trained on it
     (UsageError for any other), `sparsities` SPARSITIES; n:m has
     only its own. With the granularity `channel`, coupled layers are pruned together, as one row.
-    `layers`, `criterion` and `calibration` are those of PruningSpec. Accuracy is measured on at
+    `layers`, `criterion` and `calibration` are those of PruningSpec, `task` and `metric` those of
+    `compressor.prune`. Metrics are measured on at
     most `images` of the `validation` examples, never on test examples. Raises UsageError, DataError
     or ModelError.
     """
@@ -152,22 +180,23 @@ def sensitivity(
     quiet_tensorflow.load(threads)
     model, name = _load(model)
     part = TrainingData.of(needed_data(model, data), validation)
-    objective = objective_for(model, part.data)
-    x, labels = part.validation_part(images)
-    accuracy = functools.partial(accuracy_of, model, x, labels, objective)
-    candidates, left_alone = _candidates(model, part, specs[0])
+    objective = objective_for(model, part.data, task, metric)
+    x, y = part.validation_part(images)
+    values = functools.partial(values_on, model, x, y, objective)
+    candidates, left_alone = _candidates(model, part, specs[0], objective)
     listener = listener or SilentListener()
     listener.stage("measure the dense model")
-    dense = accuracy()
+    dense = values()
     rows = []
     for number, candidate in enumerate(candidates, 1):
         listener.stage(f"prune {candidate.name} alone ({number} of {len(candidates)})")
-        rows.append(_measure(model, candidate, specs, dense, accuracy))
+        highest = functools.partial(_highest, objective.heads, dense)
+        rows.append(_measure(model, candidate, specs, highest, values))
     described = specs[0].describe()
     settings = {key: described[key] for key in _SETTINGS if key in described}
     settings["data"] = {"name": part.data.name, "digest": part.data.digest}
     settings["inputs"] = preprocessing_of(model, x).describe()
-    return Sensitivity(name, dense, len(labels), tuple(rows), left_alone, settings)
+    return Sensitivity(name, dense, rows_of(x), tuple(rows), left_alone, settings, objective.heads)
 
 
 _SETTINGS = ("granularity", "criterion", "calibration")
@@ -206,12 +235,12 @@ def _load(model: Any) -> tuple[Any, str]:
 
 
 def _candidates(
-    model: Any, data: TrainingData, spec: PruningSpec
+    model: Any, data: TrainingData, spec: PruningSpec, objective: Objective
 ) -> tuple[list[_Candidate], dict[str, str]]:
     """The candidates in the order of the model; and the layers left alone, and why."""
     kernels, left_alone, plan = what_to_prune(model, spec)
     assert spec.calibration is not None
-    gradients = calibration_gradients(model, data, objective_of(model), spec.calibration)
+    gradients = calibration_gradients(model, data, objective, spec.calibration)
     scores = weight_scores(get_criterion(spec.criterion), kernels, gradients)
     if plan is not None:
         return [
@@ -260,8 +289,8 @@ def _measure(
     model: Any,
     candidate: _Candidate,
     specs: Sequence[PruningSpec],
-    dense: float,
-    accuracy: Callable[[], float],
+    highest: Callable[[Sequence[Measurement]], float | None],
+    values: Callable[[], dict[str, float]],
 ) -> LayerSensitivity:
     parameters = sum(math.prod(kernel.shape) for kernel in candidate.kernels)
     found = []
@@ -269,9 +298,9 @@ def _measure(
         target = spec.highest_sparsity
         with _masked(model, candidate.masks(target)):
             zeros = sum(int(np.sum(kernel.numpy() == 0)) for kernel in candidate.kernels)
-            found.append(Measurement(target, zeros / parameters, accuracy()))
+            found.append(Measurement(target, zeros / parameters, values()))
     return LayerSensitivity(
-        candidate.name, candidate.layers, parameters, tuple(found), _highest(found, dense)
+        candidate.name, candidate.layers, parameters, tuple(found), highest(found)
     )
 
 
@@ -289,11 +318,14 @@ def _masked(model: Any, masks: Masks) -> Iterator[None]:
             variable.assign(values)
 
 
-def _highest(found: Sequence[Measurement], dense: float) -> float | None:
+def _highest(
+    heads: tuple[Head, ...], dense: Mapping[str, float], found: Sequence[Measurement]
+) -> float | None:
     highest = None
     for measurement in found:
+        lost = losses(heads, dense, measurement.values)
         # 1e-9 covers rounding: accuracies are fractions of a few thousand examples.
-        if dense - measurement.accuracy > TOLERANCE + 1e-9:
+        if any(value > TOLERANCE + 1e-9 for value in lost.values()):
             break
         highest = measurement.target_sparsity
     return highest

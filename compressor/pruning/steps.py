@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from compressor.data import TrainingData
+from compressor.data import TrainingData, take
 from compressor.importing import load_model
 from compressor.models import (
     FLOAT32_BYTES,
-    Objective,
-    accuracies,
+    Asked,
     count_parameters,
+    judged,
     objective_for,
     optimizer_variables,
     paper_name,
@@ -30,7 +30,7 @@ from compressor.pruning.rounds import PruningStep, make_pruner, prune_and_retrai
 from compressor.pruning.schedules import update_steps
 from compressor.pruning.spec import PruningSpec
 from compressor.runs import MASKS, MODEL, Work, sparsity_name
-from compressor.training import Progress, TrainingOptions, derive_seed
+from compressor.training import Progress, TrainingOptions, derive_seed, example_weights
 
 Records = dict[str, dict[str, Any]]
 """Step name -> its record."""
@@ -38,16 +38,23 @@ Records = dict[str, dict[str, Any]]
 _UNMEASURED = {"accuracy_note": "without data, accuracy is not measured"}
 
 
-def measure_step(source: Path, data: TrainingData) -> dict[str, Any]:
-    """The accuracy of the model file `source`, its inputs and objective."""
+def measure_step(source: Path, data: TrainingData, asked: Mapping[str, Asked]) -> dict[str, Any]:
+    """How good the model file `source` is, its inputs and objective.
+
+    `asked` are the `task` and the `metric` that the user named. `no_better` says what the model is
+    no better than, where it is so.
+    """
     model = load_model(source)
-    objective = objective_for(model, data.data)
-    return {
+    objective = objective_for(model, data.data, **asked)
+    found = judged(model, data, objective)
+    record = {
         "parameters": count_parameters(model),
         "objective": objective.describe(),
         "inputs": preprocessing_of(model, data.data.x_train).describe(),
-        **accuracies(model, data, objective),
+        **found.values,
+        **found.classes,
     }
+    return record | ({"no_better": found.no_better} if found.no_better else {})
 
 
 def count_step(source: Path) -> dict[str, Any]:
@@ -74,6 +81,7 @@ def prune_in_folders(
     options: TrainingOptions,
     *,
     seed: int,
+    asked: Mapping[str, Asked] | None = None,
     retrain: bool = True,
     progress: Progress | None = None,
 ) -> Records:
@@ -88,7 +96,9 @@ def prune_in_folders(
         part = "" if step.number == step.rounds else f"round-{step.number}/"
         name = f"{part}step_2_{1 if step.options is None else 2}"
         before = folder / list(records)[-1] if records else None
-        records[name] = do(name, step, lambda here: do_in_folder(here, before, source, data, step))
+        records[name] = do(
+            name, step, lambda here: do_in_folder(here, before, source, data, step, asked or {})
+        )
         return records[name]
 
     def seed_of(number: int) -> int:
@@ -114,18 +124,20 @@ def do_in_folder(
     source: Callable[[], Path],
     data: TrainingData,
     step: PruningStep,
+    asked: Mapping[str, Asked],
 ) -> dict[str, Any]:
     """Do `step` in `here` on the files in `before`, the first step on `source`."""
     model = load_model(before / MODEL if before else source())
-    objective = objective_for(model, data.data)
+    objective = objective_for(model, data.data, **asked)
     found = step.work(model, load_masks(before / MASKS) if before else {}, objective)
     if found.masks:
         save_masks(here / MASKS, found.masks)
     save_model(trained_on(found.model, data.data.digest), here / MODEL)
     pruned = found.pruning.describe() if found.pruning else {}
+    reached = judged(found.model, data, objective)
     if found.options is None:
-        return {"sparsity": step.sparsity, **pruned} | accuracies(found.model, data, objective)
-    record = dense_record(here / MODEL, found.model, data, objective)
+        return {"sparsity": step.sparsity, **pruned} | reached.values | reached.classes
+    record = dense_record(here / MODEL, found.model, data, reached.values) | reached.classes
     record |= {
         "training": found.options.describe(),
         "objective": objective.describe(),
@@ -149,11 +161,19 @@ def describe_layers(model: Any) -> list[dict[str, Any]]:
 
 
 def check_pruning(
-    source: Path, data: TrainingData, spec: PruningSpec, options: TrainingOptions
+    source: Path,
+    data: TrainingData,
+    spec: PruningSpec,
+    options: TrainingOptions,
+    asked: Mapping[str, Asked],
 ) -> None:
     """Raise the errors of pruning the model file `source` so, without doing it."""
     model = load_model(source)
-    make_pruner(model, data, spec, objective_for(model, data.data))
+    objective = objective_for(model, data.data, **asked)
+    if options.class_weight is not None:
+        stored = objective.stored_targets(take(data.data.y_train, data.train))
+        example_weights(objective, stored, options.class_weight, None)
+    make_pruner(model, data, spec, objective)
     if spec.schedule == "gradual":
         update_steps(options.steps, spec.ramp)
 
@@ -164,8 +184,9 @@ def check_pruning_without_data(source: Path, spec: PruningSpec) -> None:
 
 
 def dense_record(
-    path: Path, model: Any, data: TrainingData, objective: Objective
+    path: Path, model: Any, data: TrainingData, reached: Mapping[str, Any]
 ) -> dict[str, Any]:
+    """What is said of a dense model in the file `path`, which `reached` these metrics."""
     parameters = count_parameters(model)
     return {
         "parameters": parameters,
@@ -174,5 +195,5 @@ def dense_record(
         "weights_bytes": FLOAT32_BYTES * parameters,
         "layers": describe_layers(model),
         "inputs": preprocessing_of(model, data.data.x_train).describe(),
-        **accuracies(model, data, objective),
+        **reached,
     }

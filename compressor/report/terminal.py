@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from compressor.models.class_drops import MAX_CLASS_DROP
 from compressor.report.formatting import (
     NOTHING,
     cleaned,
@@ -19,16 +20,32 @@ from compressor.report.formatting import (
     text_table,
     threshold,
 )
+from compressor.report.step_metrics import (
+    before_and_after,
+    loss_lines,
+    metric_facts,
+    task_line,
+    worst_class_lines,
+)
 from deploy.text import clean
 
 _LONGEST = 60
 
 
-def records_text(records: Mapping[str, Mapping[str, Any]]) -> str:
-    """The results of the paper's steps: accuracy, size, and what was pruned of each layer."""
+def records_text(
+    records: Mapping[str, Mapping[str, Any]], max_class_drop: float = MAX_CLASS_DROP
+) -> str:
+    """The results of the paper's steps: metrics, size, and what was pruned of each layer.
+
+    With a step `dense`, at the end, what the last one lost against it, in all and of its classes.
+    """
     text = ""
     for step, record in records.items():
         text += f"{step}: {', '.join(_facts(record))}\n"
+        if "objective" in record:
+            text += _indented(task_line(record["objective"]))
+        text += "".join(f"  {line}\n" for line in worst_class_lines(record))
+        text += "".join(f"  warning: {line}\n" for line in record.get("no_better", []))
         rows = [row for row in _pruning(record).get("layers", []) if "kept" in row]
         if rows:
             text += _indented(_pruned_table(rows))
@@ -40,6 +57,10 @@ def records_text(records: Mapping[str, Mapping[str, Any]]) -> str:
         if isinstance(record.get("encodings"), Mapping):
             rows = [[name, count(size)] for name, size in record["encodings"].items()]
             text += _indented(text_table(["encoding", "bytes"], rows))
+    if "dense" in records and len(records) > 1:
+        last = list(records.values())[-1]
+        lines = loss_lines(records["dense"], last, max_class_drop)
+        text += "".join(f"{line}\n" for line in lines)
     return text
 
 
@@ -66,6 +87,9 @@ def shrinking_text(record: Mapping[str, Any]) -> str:
     if "accuracy" in record:
         before, after = record["accuracy"]["before"], record["accuracy"]["after"]
         lines.append(f"accuracy: {percent(before)} % before, {percent(after)} % after")
+    if "metrics" in record:
+        lines += before_and_after(record["heads"], **record["metrics"])
+    if "inputs" in record:
         lines.append(f"fed: {fed(record['inputs'])}")
     return "\n".join(lines) + "\n\n" + inspection_text(record["comparison"])
 
@@ -220,10 +244,7 @@ def _facts(record: Mapping[str, Any]) -> list[str]:
     facts = []
     if "sparsity" in record:
         facts.append(f"{proportion(record['sparsity'])} pruned")
-    if "accuracy" in record:
-        facts.append(f"accuracy {percent(record['accuracy'])} % on the test images")
-    if "validation_accuracy" in record:
-        facts.append(f"{percent(record['validation_accuracy'])} % on the validation images")
+    facts += metric_facts(record)
     if "accuracy_note" in record:
         facts.append(record["accuracy_note"])
     if "nonzeros" in record:
@@ -231,7 +252,9 @@ def _facts(record: Mapping[str, Any]) -> list[str]:
     facts += [f"fed {fed([rule])}" for rule in record.get("inputs", [])]
     if "objective" in record:
         found = record["objective"]
-        facts.append(f"loss {found['loss']} on {found['outputs']} ({found['source']})")
+        several = any(head["name"] for head in record.get("heads", []))
+        outputs = "" if several else f" on {found['outputs']}"
+        facts.append(f"loss {found['loss']}{outputs} ({found['source']})")
         facts += found.get("notes", [])
     sizes = [record[key] for key in ("checkpoint_bytes", "bytes") if key in record]
     return facts + [f"{mib(size)} MiB" for size in sizes]

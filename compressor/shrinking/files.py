@@ -13,7 +13,6 @@ from compressor.foundation import quiet_tensorflow
 from compressor.importing import load_model
 from compressor.models import (
     InputSize,
-    accuracy_of,
     data_digest,
     objective_for,
     objective_of,
@@ -21,6 +20,7 @@ from compressor.models import (
     save_model,
     sizes_fed,
     trained_on,
+    values_on,
 )
 from compressor.runs import model_to_shrink, shrunk_path
 from compressor.shrinking.removal import COMPARED_EXAMPLES, shrink
@@ -43,8 +43,9 @@ def shrink_file(
     default NAME-shrunk.keras beside the file, or shrunk.keras in the run directory. The models are
     compared on validation examples of `data`, which also gives their accuracies, or on random
     inputs, with `input_size` for open sizes. Returns a JSON object: removed, folded, kept,
-    difference, checked_on, source, output, and accuracy with `data`. Raises RunDirectoryError when
-    `output` exists, unless `force`, and CheckFailedError when the models do not compute the same.
+    difference, checked_on, source, output, and with `data` accuracy, or heads and metrics. Raises
+    RunDirectoryError when `output` exists, unless `force`, and CheckFailedError when the models do
+    not compute the same.
     """
     source = model_to_shrink(Path(model))
     target = Path(output) if output is not None else shrunk_path(Path(model), source)
@@ -80,11 +81,15 @@ def shrink_file(
         "difference": shrunk.difference,
     }
     if data is not None:
-        record["accuracy"] = {
-            name: accuracy_of(one, data.x_test, data.y_test, objective)
+        reached = {
+            name: values_on(one, data.x_test, data.y_test, objective)
             for name, one in (("before", before), ("after", shrunk.model))
         }
-    with contextlib.suppress(ModelError):  # it stays uncompiled if it is no classifier
+        if heads := objective.described_heads():
+            record |= heads | {"metrics": reached}
+        else:
+            record["accuracy"] = {name: found["accuracy"] for name, found in reached.items()}
+    with contextlib.suppress(ModelError):  # it stays uncompiled if its task is not known
         found = objective_of(before)
         if found.source == "compiled":
             found.compile(shrunk.model, "sgd")

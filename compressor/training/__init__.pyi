@@ -7,3 +7,7 @@ from .loop import (
     fit as fit,
 )
 from .presets import PRESETS as PRESETS
+from .weights import (
+    ClassWeight as ClassWeight,
+    example_weights as example_weights,
+)

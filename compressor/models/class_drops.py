@@ -1,0 +1,54 @@
+"""What single classes lose, which the whole hides."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deploy.tasks import Head
+
+MAX_CLASS_DROP = 0.05
+"""Of its recall that a class may lose unless the user says otherwise."""
+
+RECALLS, COUNTS = "class_recalls", "class_counts"
+"""Keys of documents: the recall of each class on the test examples, and how many it has."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassDrop:
+    """The recall of a class in two documents."""
+
+    head: Head
+    number: int
+    """of the class, from 0"""
+    count: int
+    """of its test examples"""
+    before: float
+    after: float
+
+    @property
+    def loss(self) -> float:
+        return self.before - self.after
+
+
+def class_drops(
+    heads: Sequence[Head], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> list[ClassDrop]:
+    """The recall of each class before and after, the one that lost most first."""
+    found = []
+    for head in heads:
+        recalls, counts = (head.key(name) for name in (RECALLS, COUNTS))
+        if not all(recalls in document for document in (before, after)):
+            continue
+        rows = zip(before[recalls], after[recalls], after.get(counts) or [], strict=False)
+        for number, (old, new, count) in enumerate(rows):
+            if old is not None and new is not None:
+                found.append(ClassDrop(head, number, count, old, new))
+    return sorted(found, key=lambda drop: (-drop.loss, drop.number))
+
+
+def worst_class(heads: Sequence[Head], found: Mapping[str, Any]) -> ClassDrop | None:
+    """The class of least recall in one document; None where there are no classes."""
+    rows = class_drops(heads, found, found)
+    return min(rows, key=lambda row: (row.after, row.number), default=None)
