@@ -2,7 +2,7 @@
 
 It is an object of exactly these fields:
 
-schema            {name: "compressor-artifact", version: 2}
+schema            {name: "compressor-artifact", version: 2; of one with heads 3}
 format            tflite, onnx, or c: a shared library of generated C code
 file              the name of the file, without a folder
 bytes, sha256     of the file
@@ -17,10 +17,10 @@ inputs, outputs   name, shape (null where a size is open: the batch), dtype; sca
 preprocessing     for each input how a stored row becomes what it takes: name (of the input in the
                   file), source (the name of the stored array, "" for one alone), shape (of a row),
                   dtype, scale (what stored values are multiplied by), reason
-outputs_are       logits or probabilities
-classes           how many
+outputs_are       logits or probabilities; of heads without classes numbers
+classes           how many; 0 of heads without any
 threshold         the score above which a model of one score says class 1, else null
-labels            the names of the classes, or null
+labels            the names of the classes, or null: those of the first head that has any
 tensors           of each weight: name, shape, zeros (how many values), encoding, values (their
                   type), bytes (in the file)
 needs             operator (TFLite) or operator set (ONNX) -> its version
@@ -28,11 +28,18 @@ verified          of each runtime that ran it: runtime, version, provider (of ON
                   null), batch, examples, accuracy and reference_accuracy (of the artefact and of
                   its model on the test examples, 0 to 1; null for random inputs), difference
                   (the largest of an output), validation_accuracy and
-                  validation_reference_accuracy (on the examples that it was chosen on)
+                  validation_reference_accuracy (on the examples that it was chosen on); of heads
+                  every metric that is shown, by its name in the same way, such as
+                  reference_mean_iou, and of several heads NAME/METRIC; those without a value are
+                  left out
 provenance        sparsity (0 to 1), seed, data_sha256, source_sha256 (of the model file): null
                   if unknown; versions (package -> version), created_by
 code              only of c, and not in old descriptions: target (the processor that the code was
                   made for), sources (file name -> sha256 of what the library was compiled of)
+heads             left out for one classifier that is judged by its accuracy; else what each output
+                  means, in the order of their numbers in a row: name (of the output, "" for one
+                  alone), task, metric (which decides), shown (all metrics), shape (of a row),
+                  classes, threshold, and outputs_are of one with classes
 
 It holds no times and no paths, so the same export gives the same bytes.
 """
@@ -41,26 +48,34 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploy.artifact_parts import (
+    SCORES_ARE,
     GeneratedCode,
     InputRule,
     Port,
     Provenance,
     StoredTensor,
     Verification,
+    read_head,
     scores_first,
 )
 from deploy.errors import ArtifactError
 from deploy.fields import Digest, Fields, Positive, Reader, made, parse_json
 from deploy.files import read_regular, size_and_sha256
 
+if TYPE_CHECKING:
+    from deploy.tasks import Head
+
 SCHEMA = {"name": "compressor-artifact", "version": 2}
+HEADS_VERSION = 3
+"""Of the schema of a description with heads, which earlier versions of this program refuse."""
 FORMATS = ("tflite", "onnx", "c")
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8", "int4", "codebook", "ternary")
 OPTIMIZATIONS = ("size", "latency", "ram")
-OUTPUTS_ARE = ("logits", "probabilities")
+NUMBERS = "numbers"
+OUTPUTS_ARE = (*SCORES_ARE, NUMBERS)
 DESCRIPTION_SUFFIX = ".json"
 """Added to an artefact's file name for its description."""
 VECTORS_SUFFIX = ".check.npz"
@@ -100,16 +115,35 @@ class Artifact:
     verified: tuple[Verification, ...]
     provenance: Provenance
     code: GeneratedCode | None = None
+    heads: tuple[Head, ...] | None = None
+
+    @property
+    def tasks(self) -> tuple[Head, ...]:
+        """What each output means, of one classifier, too."""
+        if self.heads is not None:
+            return self.heads
+        from deploy.tasks import BINARY, CLASSIFICATION, Head
+
+        binary = self.threshold is not None
+        task, width = (BINARY, 1) if binary else (CLASSIFICATION, self.classes)
+        found = Head("", task, (width,), self.classes, self.threshold, outputs_are=self.outputs_are)
+        return (found,)
 
     def describe(self) -> dict[str, Any]:
         """The description as a JSON object that `parse` reads; always in the same order."""
-        described = {"schema": dict(SCHEMA)} | dataclasses.asdict(self)
+        described = {"schema": _schema(self.heads is not None)} | dataclasses.asdict(self)
+        has_heads = self.heads is not None
+        described["verified"] = [found.describe(heads=has_heads) for found in self.verified]
         described["needs"] = dict(sorted(self.needs.items()))
         described["provenance"]["versions"] = dict(sorted(self.provenance.versions.items()))
         if self.code is None:
             del described["code"]
         else:
             described["code"]["sources"] = dict(sorted(self.code.sources.items()))
+        if self.heads is None:
+            del described["heads"]
+        else:
+            described["heads"] = [head.describe() for head in self.heads]
         listed: dict[str, Any] = _lists(described)
         return listed
 
@@ -121,10 +155,18 @@ class Artifact:
         range, for another schema, and for fields that contradict each other.
         """
         fields = Fields(content, "description")
-        fields.schema("schema", SCHEMA, "description")
-        artifact = fields.make(cls, _READERS, newer=("code",))
+        has_heads = fields.has("heads")
+        fields.schema("schema", _schema(has_heads), "description")
+        readers = _READERS | (_OF_HEADS if has_heads else {})
+        artifact = fields.make(cls, readers, newer=("code", "heads"))
+        if has_heads and artifact.heads is None:
+            raise ArtifactError("description.heads is null", value=artifact.file)
         _check_agreement(artifact)
         return artifact
+
+
+def _schema(has_heads: bool) -> dict[str, Any]:
+    return SCHEMA | {"version": HEADS_VERSION} if has_heads else dict(SCHEMA)
 
 
 _READERS: dict[str, Reader] = {
@@ -136,11 +178,14 @@ _READERS: dict[str, Reader] = {
     "outputs": lambda fields, key: fields.objects(key, Port.read, _MOST_PORTS),
     "preprocessing": lambda fields, key: fields.objects(key, InputRule.read, _MOST_PORTS),
     "outputs_are": lambda fields, key: fields.choice(key, OUTPUTS_ARE),
-    "classes": lambda fields, key: fields.integer(key, 2),
     "tensors": lambda fields, key: fields.objects(key, StoredTensor.read),
     "verified": lambda fields, key: fields.objects(key, Verification.read),
     "provenance": lambda fields, key: fields.one(key, made(Provenance)),
     "code": lambda fields, key: fields.one(key, GeneratedCode.read),
+    "heads": lambda fields, key: fields.objects(key, read_head, _MOST_PORTS),
+}
+_OF_HEADS: dict[str, Reader] = {
+    "verified": lambda fields, key: fields.objects(key, Verification.read_values),
 }
 
 
@@ -214,15 +259,10 @@ def _check_agreement(artifact: Artifact) -> None:
         raise ArtifactError(
             "description.preprocessing does not match the inputs", value=", ".join(names)
         )
-    scores = artifact.outputs[scores_first(artifact.outputs)[0]].shape[-1:]
-    binary = artifact.threshold is not None
-    expected = 1 if binary else artifact.classes
-    if not scores or scores[0] not in (None, expected) or (binary and artifact.classes != 2):
-        raise ArtifactError(
-            "description.outputs, classes and threshold do not agree",
-            value=f"{scores[0] if scores else 'no'} scores, {artifact.classes} classes, "
-            f"threshold {artifact.threshold}",
-        )
+    if artifact.heads is None:
+        _check_scores(artifact)
+    else:
+        _check_heads(artifact, artifact.heads)
     if artifact.labels is not None and len(artifact.labels) != artifact.classes:
         raise ArtifactError(
             "labels and classes differ in number",
@@ -230,6 +270,49 @@ def _check_agreement(artifact: Artifact) -> None:
         )
     if artifact.labels is not None and len(set(artifact.labels)) < len(artifact.labels):
         raise ArtifactError("two classes have the same label", value=", ".join(artifact.labels))
+
+
+def _check_scores(artifact: Artifact) -> None:
+    scores = artifact.outputs[scores_first(artifact.outputs)[0]].shape[-1:]
+    binary = artifact.threshold is not None
+    expected = 1 if binary else artifact.classes
+    fits = scores and scores[0] in (None, expected) and artifact.outputs_are in SCORES_ARE
+    if not fits or artifact.classes < 2 or (binary and artifact.classes != 2):
+        raise ArtifactError(
+            "description.outputs, classes and threshold do not agree",
+            value=f"{scores[0] if scores else 'no'} scores, {artifact.classes} classes, "
+            f"threshold {artifact.threshold}",
+        )
+
+
+def _check_heads(artifact: Artifact, heads: tuple[Head, ...]) -> None:
+    """Refuse heads that are not those of the outputs, in the order of their numbers in a row."""
+    from deploy.tasks import PARTS, part_key
+
+    ports = [artifact.outputs[place] for place in scores_first(artifact.outputs)]
+    fit = len(heads) == len(ports) and all(
+        len(ports) == 1 or head.name == port.name
+        for head, port in zip(heads, ports)  # noqa: B905 - Python 3.9
+    )
+    sizes = [(head.shape, port.shape[1:]) for head, port in zip(heads, ports)]  # noqa: B905
+    for shape, wanted in sizes:
+        fit = fit and (
+            len(shape) == len(wanted)
+            and all(size in (None, own) for size, own in zip(wanted, shape))  # noqa: B905
+        )
+    if not fit:
+        value = ", ".join(f"{head.name or 'one'} {list(head.shape)}" for head in heads)
+        raise ArtifactError("description.heads does not match the outputs", value=value)
+    first = next((head for head in heads if head.classes), None)
+    said = (artifact.classes, artifact.threshold, artifact.outputs_are)
+    meant = (first.classes, first.threshold, first.outputs_are) if first else (0, None, NUMBERS)
+    if said != meant:
+        value = f"{artifact.classes} classes, threshold {artifact.threshold}"
+        raise ArtifactError("description.heads, classes and threshold do not agree", value=value)
+    keys = {head.key(metric) for head in heads for metric in head.shown}
+    known = {part_key(key, part) for key in keys for part in PARTS}
+    if strange := {key for one in artifact.verified for key in one.values} - known:
+        raise ArtifactError("description.verified has a metric of no head", value=min(strange))
 
 
 def _lists(content: Any) -> Any:

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from deploy.errors import ArtifactError
 from deploy.fields import Digest, Fields, Fraction, NotNegative, Positive
+
+if TYPE_CHECKING:
+    from deploy.tasks import Head
 
 DTYPES = (
     *("float16", "float32", "float64", "bool", "int8", "int16", "int32", "int64"),
     *("uint8", "uint16", "uint32", "uint64"),
 )
+
+SCORES_ARE = ("logits", "probabilities")
 
 C_INTERFACE = "1"
 """Version of what a library of generated C code exports: that of the runtime `c`."""
@@ -106,11 +112,67 @@ class Verification:
     difference: NotNegative
     validation_accuracy: Fraction | None = None
     validation_reference_accuracy: Fraction | None = None
+    values: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """of heads, in place of the accuracies: key -> value, such as reference_box/box_iou"""
+
+    def value(self, key: str) -> float | None:
+        """The value of a metric by its key; None where it was not measured."""
+        found: float | None = self.values.get(key, getattr(self, key, None))
+        return found
+
+    def describe(self, *, heads: bool) -> dict[str, Any]:
+        """The verification as a JSON object: with the accuracies, or with the `values` of heads."""
+        found = dataclasses.asdict(self)
+        values = found.pop("values")
+        if heads:
+            return {key: found[key] for key in _RAN} | values | {"difference": self.difference}
+        return found
 
     @classmethod
     def read(cls, fields: Fields) -> Verification:
-        newer = ("validation_accuracy", "validation_reference_accuracy")
-        return fields.make(cls, newer=newer)
+        """Read that of one classifier."""
+        newer = ("validation_accuracy", "validation_reference_accuracy", "values")
+        return fields.make(cls, {"values": Fields.unknown}, newer=newer)
+
+    @classmethod
+    def read_values(cls, fields: Fields) -> Verification:
+        """Read that of heads: every field of another name is the value of a metric."""
+        runtime, version = fields.text("runtime"), fields.text("version")
+        provider = fields.optional("provider", fields.text)
+        batch, examples = fields.integer("batch", 1), fields.integer("examples", 1)
+        difference = fields.number("difference", 0.0)
+        values = {key: fields.number(key) for key in fields.left()}
+        return cls(
+            *(runtime, version, provider, batch, examples), None, None, difference, values=values
+        )
+
+
+_RAN = ("runtime", "version", "provider", "batch", "examples")
+
+
+def read_head(fields: Fields) -> Head:
+    """Read what an untrusted description says of an output.
+
+    Raises ArtifactError for a metric that the task does not have, and for a shape and classes that
+    do not fit each other, too.
+    """
+    from deploy import tasks  # which takes numpy
+
+    task = fields.choice("task", tasks.TASKS)
+    known = tasks.metrics_of(task)
+    name, metric = fields.text("name", empty=True), fields.choice("metric", known)
+    shown, shape = fields.texts("shown"), fields.sizes("shape")
+    classes, threshold = fields.integer("classes"), fields.optional("threshold", fields.number)
+    outputs_are = fields.choice("outputs_are", SCORES_ARE) if fields.has("outputs_are") else ""
+    ends = {(classes,)} if threshold is None else {(classes,), (1,)}
+    scored = task in (*tasks.CLASSIFYING, tasks.MULTI_LABEL, tasks.SEGMENTATION)
+    fits = classes > 0 and shape[-1:] in ends if scored else not classes
+    if not fits or not 0 < math.prod(shape) < 2**31:
+        value = f"{task}, {list(shape)}, {classes} classes"
+        raise ArtifactError("the shape and the classes of a head do not agree", value=value)
+    if metric not in shown or not set(shown) <= set(known) or len(set(shown)) < len(shown):
+        raise ArtifactError("a head does not show metrics of its task", value=", ".join(shown))
+    return tasks.Head(name, task, shape, classes, threshold, metric, shown, outputs_are)
 
 
 @dataclasses.dataclass(frozen=True)

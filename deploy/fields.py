@@ -84,6 +84,14 @@ class Fields:
     def has(self, key: str) -> bool:
         return key in self._content
 
+    def left(self) -> list[str]:
+        """The names of the fields that were not read yet, each a printable text."""
+        return [self._text("a field", key, LONGEST_TEXT, False) for key in self._content]
+
+    def unknown(self, key: str) -> Any:
+        """Refuse a field, as `done` does."""
+        raise ArtifactError(f"{self._where} has an unknown field", value=clean(key))
+
     def path(self, key: str) -> str:
         found = self._take(key)
         if not isinstance(found, str) or not 0 < len(found) <= LONGEST_PATH or "\0" in found:
@@ -243,9 +251,7 @@ class Fields:
     def done(self) -> None:
         """Refuse fields that were not read."""
         if self._content:
-            raise ArtifactError(
-                f"{self._where} has an unknown field", value=clean(next(iter(self._content)))
-            )
+            self.unknown(next(iter(self._content)))
 
     def _text(self, key: str, found: Any, longest: int, empty: bool) -> str:
         if not isinstance(found, str):

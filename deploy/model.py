@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Mapping
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
-from deploy.artifact import Artifact
+from deploy.answers import Answers, Predictions, answers_of, probabilities_of
 from deploy.bundle import Bundle
 from deploy.errors import EngineError
 from deploy.examples import artifact_inputs, predicted_classes
@@ -26,43 +25,6 @@ _MOST_IN_MEMORY = 64 * 2**20
 _STANDARD_ERROR = 2
 # How glog and absl begin lines that only inform.
 _INFORMATION = (b"INFO:", b"I0000 ")
-
-
-@dataclasses.dataclass(frozen=True)
-class Predictions:
-    """Predictions for n examples: `probabilities`, float32 (n, classes), and the `labels`.
-
-    `classes` (n,) are the predicted ones, by the largest score or by the threshold.
-    """
-
-    probabilities: np.ndarray
-    classes: np.ndarray
-    labels: tuple[str, ...]
-
-    def __len__(self) -> int:
-        return len(self.classes)
-
-    def label(self, number: int) -> str:
-        return self.labels[int(self.classes[number])]
-
-    def probability(self, number: int) -> float:
-        """The probability of the predicted class of example `number`."""
-        return float(self.probabilities[number, int(self.classes[number])])
-
-    def describe(self, number: int) -> dict[str, Any]:
-        """Example `number` as a JSON object; probabilities in the order of the classes."""
-        return {
-            "class": int(self.classes[number]),
-            "label": self.label(number),
-            "probability": round(self.probability(number), 6),
-            "probabilities": [round(float(value), 6) for value in self.probabilities[number]],
-        }
-
-    def ranking(self, number: int, most: int) -> list[tuple[str, float]]:
-        """The `most` likely labels of example `number` with their probabilities, best first."""
-        row = self.probabilities[number]
-        order = np.argsort(-row, kind="stable")[:most]
-        return [(self.labels[int(place)], float(row[place])) for place in order]
 
 
 class Model:
@@ -107,17 +69,30 @@ class Model:
             )
         return result
 
-    def classify(self, stored: Mapping[str, np.ndarray], batch: int = 1) -> Predictions:
-        """Classify stored examples, arrays (n, ...) by the names of their sources, in batches.
+    def classify(self, stored: Mapping[str, np.ndarray], batch: int = 1) -> Predictions | Answers:
+        """What the model says of stored examples, arrays (n, ...) by the names of their sources.
 
-        Raises RequestError if they do not fit, EngineError if the runtime fails or gives NaN or
-        infinity.
+        `Predictions` of one classifier, `Answers` of a model that is described by its heads. They
+        are run in batches. Raises RequestError if they do not fit, EngineError if the runtime fails
+        or gives NaN or infinity.
         """
-        artifact = self.artifact
         # What overflows becomes infinity, which is refused.
         with np.errstate(over="ignore", invalid="ignore"):
-            fed = artifact_inputs(artifact.preprocessing, stored)
-            scores = self.engine.predict(fed, batch)
+            fed = artifact_inputs(self.artifact.preprocessing, stored)
+            found = self.engine.predict(fed, batch)
+        heads = self.artifact.heads
+        if heads is None:
+            return self._predictions(found)
+        outputs = found.reshape(len(found), -1)
+        width = sum(head.width for head in heads)
+        if outputs.shape[1] != width:
+            value = f"{outputs.shape[1]} numbers an example, described are {width}"
+            raise EngineError("the outputs have another shape than was described", value=value)
+        _check_finite(outputs)
+        return answers_of(heads, outputs, list(fed.values()), self.artifact.labels)
+
+    def _predictions(self, scores: np.ndarray) -> Predictions:
+        artifact = self.artifact
         wanted = 1 if artifact.threshold is not None else artifact.classes
         if len(artifact.outputs) > 1:
             scores = scores[:, :wanted]
@@ -125,27 +100,17 @@ class Model:
             raise EngineError(
                 "the outputs do not have one score a class", value=f"shape {list(scores.shape)}"
             )
-        if not np.isfinite(scores).all():
-            raise EngineError("the outputs hold NaN or infinity")
+        _check_finite(scores)
         return Predictions(
-            _probabilities(artifact, scores),
+            probabilities_of(scores, artifact.outputs_are, artifact.threshold),
             predicted_classes(scores, artifact.threshold),
             artifact.labels or tuple(map(str, range(artifact.classes))),
         )
 
 
-def _probabilities(artifact: Artifact, scores: np.ndarray) -> np.ndarray:
-    """Scores (n, k) as probabilities, float32 (n, classes); softmax, or sigmoid of one score."""
-    logits = artifact.outputs_are == "logits"
-    if artifact.threshold is not None:
-        # tanh does not overflow, unlike exp.
-        second = 0.5 + 0.5 * np.tanh(0.5 * scores) if logits else np.clip(scores, 0, 1)
-        return np.concatenate([1 - second, second], axis=1).astype(np.float32)
-    if not logits:
-        return scores
-    powers = np.exp(scores - scores.max(axis=1, keepdims=True))
-    normal: np.ndarray = powers / powers.sum(axis=1, keepdims=True)
-    return normal.astype(np.float32, copy=False)
+def _check_finite(outputs: np.ndarray) -> None:
+    if not np.isfinite(outputs).all():
+        raise EngineError("the outputs hold NaN or infinity")
 
 
 @contextlib.contextmanager

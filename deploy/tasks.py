@@ -33,6 +33,9 @@ from deploy.metrics import (
     row_errors as row_errors,
 )
 
+PARTS = ("", "reference_", "validation_", "validation_reference_")
+"""What the name of a metric begins with: of the model that a file was made of, and so on."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Head:
@@ -41,6 +44,8 @@ class Head:
     `shape` is that of a row of the output; `classes` is how many classes it tells apart (labels of
     a multi-label head), 0 where there are none. `threshold` is the score above which a binary or
     multi-label head says yes. `metric` decides, and `shown` are the names of all that are shown.
+    `outputs_are` says of the scores of classes that they are "logits" or "probabilities", where
+    that is known.
     """
 
     name: str
@@ -51,6 +56,7 @@ class Head:
     threshold: float | None = None
     metric: str = ""
     shown: tuple[str, ...] = ()
+    outputs_are: str = ""
 
     def __post_init__(self) -> None:
         if not self.metric:
@@ -76,6 +82,8 @@ class Head:
     def describe(self) -> dict[str, Any]:
         """The head as a JSON object, which `read_heads` reads."""
         found = dataclasses.asdict(self)
+        if not self.outputs_are:
+            del found["outputs_are"]
         return found | {"shape": list(self.shape), "shown": list(self.shown)}
 
     def predictions(self, outputs: np.ndarray) -> np.ndarray:

@@ -7,8 +7,10 @@ from pathlib import Path
 from string import Template
 
 from compressor.exporters.c.text import identifier
+from deploy.answers import gives, proven
 from deploy.artifact import Artifact
 from deploy.manifest import Latency, Manifest
+from deploy.tasks import CLASSIFYING, MULTI_LABEL, RECONSTRUCTION, REGRESSION, SEGMENTATION
 
 _TEXT = Template("""\
 # $name
@@ -18,8 +20,8 @@ A bundle of `compressor`: the model `$file`, with all that is needed to run it a
 - packed for: $device, executed by $runtime $version
 - model: $format, $quantize, $bytes bytes, sha256 `$sha256`
 - takes: $inputs
-- gives: $classes classes, $outputs
-- accuracy: $accuracy
+- gives: $gives
+- $metrics: $accuracy
 - latency: $latency
 - made of: $provenance
 
@@ -30,7 +32,7 @@ key you know. This file, like all that is in here, is only as good as that signa
 
 _RUN = """\
     python -I NAME.bundle verify          # is it whole, and does it compute here what it should?
-    python -I NAME.bundle run IMAGE...    # PNG, IDX or .npy: the class of each image
+    python -I NAME.bundle run $example    # PNG, IDX or .npy: $answer
     python -I NAME.bundle bench           # how fast is it here?
     python -I NAME.bundle serve           # answers over HTTP on this machine
 
@@ -101,24 +103,52 @@ def bundle_readme(manifest: Manifest, kind: str) -> bytes:
             f"{rule.name} {list(rule.shape)} {rule.dtype} ({rule.reason})"
             for rule in artifact.preprocessing
         ),
-        classes=artifact.classes,
-        outputs=artifact.outputs_are,
+        gives=_gives(artifact),
+        metrics="accuracy" if artifact.heads is None else "metrics",
         accuracy=_accuracy(artifact),
         latency=_latency(manifest.latency),
         provenance=_provenance(artifact),
-        use=Template(use).substitute(file=artifact.file, runtime=manifest.runtime),
+        use=Template(use).substitute(
+            file=artifact.file, runtime=manifest.runtime, **_run(artifact)
+        ),
     )
     return text.encode()
 
 
+def _gives(artifact: Artifact) -> str:
+    """What comes out: of several outputs each by its name."""
+    if artifact.heads is None:
+        return f"{artifact.classes} classes, {artifact.outputs_are}"
+    return ", ".join(
+        f"{head.name + ': ' if head.name else ''}{gives(head)} ({head.task})"
+        for head in artifact.heads
+    )
+
+
 def _accuracy(artifact: Artifact) -> str:
+    shown = [(proven(artifact.tasks, verified), verified) for verified in artifact.verified]
     found = [
-        f"{100 * verified.accuracy:.2f} % of {verified.examples:,} examples "
-        f"in {verified.runtime} {verified.version}"
-        for verified in artifact.verified
-        if verified.accuracy is not None
+        f"{text.removeprefix('accuracy ') if artifact.heads is None else text} of "
+        f"{verified.examples:,} examples in {verified.runtime} {verified.version}"
+        for text, verified in shown
+        if text
     ]
     return "; ".join(found) or "not measured"
+
+
+def _run(artifact: Artifact) -> dict[str, str]:
+    """The example of `run`."""
+    tasks = {head.task for head in artifact.tasks}
+    if artifact.heads is None or tasks <= set(CLASSIFYING):
+        return {"example": "IMAGE...", "answer": "the class of each image"}
+    answers = {
+        MULTI_LABEL: "the labels of each example",
+        REGRESSION: "the numbers for each example",
+        RECONSTRUCTION: "the reconstruction error of each example",
+        SEGMENTATION: "a mask of each image, as PNG",
+    }
+    answer = answers[tasks.pop()] if len(tasks) == 1 else "what each output says"
+    return {"example": "FILE... ", "answer": answer}
 
 
 def _latency(latencies: Sequence[Latency]) -> str:

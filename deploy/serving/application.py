@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from deploy.answers import Answers, Predictions
 from deploy.errors import DeployError, RequestError
 from deploy.images.reader import TooManyExamplesError
-from deploy.model import Predictions
 from deploy.serving.current import Current, WithdrawnError
 from deploy.serving.hosts import Hosts
 from deploy.serving.served import MOST_EXAMPLES, Served
@@ -170,7 +170,9 @@ def busy(message: str) -> Response:
     return Response.error(503, message, Retry_After=str(RETRY_SECONDS))
 
 
-def _described(served: Served, predictions: Predictions, seconds: float) -> dict[str, Any]:
+def _described(
+    served: Served, predictions: Answers | Predictions, seconds: float
+) -> dict[str, Any]:
     return {
         "name": served.bundle.manifest.name,
         "sha256": served.bundle.sha256,

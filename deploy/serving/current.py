@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from deploy.answers import Answers, Predictions
 from deploy.errors import DeployError
 from deploy.files import identity
-from deploy.model import Predictions
 from deploy.serving.served import Served
 from deploy.serving.trust import Trust
 
@@ -71,7 +71,7 @@ class Current:
 
     def classify(
         self, served: Served, stored: Mapping[str, np.ndarray]
-    ) -> tuple[Predictions, float]:
+    ) -> tuple[Answers | Predictions, float]:
         """The predictions of `served`, which is held, and the seconds that they took."""
         with self._engine:
             start = time.perf_counter()

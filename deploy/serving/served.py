@@ -130,13 +130,24 @@ class Served:
                 {"name": rule.source, "shape": list(rule.shape), "stored_as": rule.reason}
                 for rule in artifact.preprocessing
             ],
-            "classes": artifact.classes,
+            **_outputs(artifact),
             "labels": None if artifact.labels is None else list(artifact.labels),
             "verified": [
-                {"runtime": found.runtime, "version": found.version, "accuracy": found.accuracy}
+                {
+                    "runtime": found.runtime,
+                    "version": found.version,
+                    **(found.values if artifact.heads else {"accuracy": found.accuracy}),
+                }
                 for found in artifact.verified
             ],
         }
+
+
+def _outputs(artifact: Artifact) -> dict[str, Any]:
+    """What the model gives: how many classes, or all of its outputs."""
+    if artifact.heads is None:
+        return {"classes": artifact.classes}
+    return {"outputs": [head.describe() for head in artifact.heads]}
 
 
 def _most_marks(artifact: Artifact) -> int:

@@ -27,8 +27,10 @@ from compressor.bundling.code.browser import SCALAR, BrowserCode
 from compressor.bundling.code.folder import Port
 from compressor.errors import UsageError
 from compressor.runtimes import onnxruntime_web
+from deploy.answers import gives
 from deploy.artifact import Artifact
 from deploy.manifest import MODEL_FOLDER
+from deploy.tasks import CLASSIFYING
 from deploy.vectors import CheckVectors
 
 _LARGEST_SIDE = 512
@@ -93,6 +95,9 @@ def _picture(artifact: Artifact, file_format: str) -> tuple[int, int]:
     """Height and width of the picture that the model takes."""
     if artifact.format != file_format:
         raise _refusal("browsers run ONNX", f"{artifact.file} is {artifact.format}")
+    if any(head.task not in CLASSIFYING for head in artifact.tasks):
+        what = "the page shows classes, and this model gives " + gives(artifact.tasks[0])
+        raise _refusal(what, artifact.tasks[0].task)
     if len(artifact.inputs) != 1:
         raise _refusal("this model takes several inputs", len(artifact.inputs))
     if len(artifact.outputs) != 1:

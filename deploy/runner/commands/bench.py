@@ -36,13 +36,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(arguments: argparse.Namespace, source: BundleSource) -> int:
     """Raises EngineError for wrong outputs: the speed of a wrong artefact means nothing."""
     bundle = source.open()
+    from deploy.answers import proven
     from deploy.model import Model
     from deploy.runner.commands.verify import described
 
     model = Model.load(bundle, arguments.threads, arguments.any_version)
     check = model.require_right().describe()
-    found = {**described(bundle), "check": check, **_measured(model, arguments)}
-    print(json.dumps(found, allow_nan=False) if arguments.json else "\n".join(_lines(found)))
+    heads = bundle.artifact.tasks
+    keys = [head.key(metric) for head in heads for metric in head.shown]
+    verified = [
+        {
+            "runtime": one.runtime,
+            "examples": one.examples,
+            "metrics": {key: one.value(key) for key in keys},
+        }
+        for one in bundle.artifact.verified
+    ]
+    found = {
+        **described(bundle),
+        "check": check,
+        "verified": verified,
+        **_measured(model, arguments),
+    }
+    if arguments.json:
+        print(json.dumps(found, allow_nan=False))
+        return 0
+    metrics = [
+        f"metrics      {text} of {one.examples:,} examples, in {one.runtime} when it was exported"
+        for one in bundle.artifact.verified
+        if (text := proven(heads, one))
+    ]
+    print("\n".join([*_lines(found), *metrics]))
     return 0
 
 
