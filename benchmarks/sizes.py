@@ -37,6 +37,7 @@ from compressor.exporters.checking import (
     Checked,
 )
 from compressor.exporters.description import describe_artifact
+from compressor.exporters.reference import run_examples
 from compressor.exporters.request import QUANTIZATIONS, ExportedFile, Request
 from compressor.foundation import quiet_tensorflow, write_bytes, write_json
 from compressor.runs import MODEL, is_finished
@@ -177,7 +178,7 @@ def run_file(job: ExportJob, request: Request, path: Path) -> Checked:
     with Runner(request.runtime, threads=1) as runner:
         facts = runner.load(path)
         names = tuple(port["name"] for port in facts["inputs"])
-        scores = parity.run(lambda inputs: runner.predict(inputs, batch=BATCH), names, test)
+        scores = run_examples(lambda inputs: runner.predict(inputs, batch=BATCH), names, test)
     verdict = parity.judge(scores, test, request.quantize)
     tolerance = VECTOR_TOLERANCE.get(request.quantize, OTHER_VECTOR_TOLERANCE)
     vectors = None

@@ -81,7 +81,7 @@ class BenchProgress(Display):
         shown = Table(title=Text(self._title, style="dim"), title_justify="left", box=None)
         shown.add_column("artefact")
         shown.add_column("runtime")
-        for name in ("p50 ms", "times the first", "examples a second", "accuracy %", ""):
+        for name in ("p50 ms", "times the first", "examples a second", "metric", ""):
             shown.add_column(name, justify="right")
         first = _median(self._cases[0]) if self._cases else None
         for found in self._cases:
@@ -92,7 +92,7 @@ class BenchProgress(Display):
                 "" if median is None else f"{median:.4g}",
                 "" if median is None or not first else f"{median / first:.3f}",
                 "" if not found.streams else f"{np.median(found.streams):,.0f}",
-                "" if found.accuracy is None else f"{100 * found.accuracy:.2f}",
+                found.shown,
                 Text(found.doing or found.status, style=_COLOURS[found.status]),
             )
         return shown

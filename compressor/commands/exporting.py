@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 import compressor
+from compressor.commands.judging import TASK
 from compressor.commands.options import (
     CUSTOM,
     FORCE,
@@ -102,6 +103,15 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "ternary"
     "float32; none: any. Default: 1.05 with --quantize auto, else none.",
 )
 @host_options("Measure the latency on this machine, over ssh. Default: here.")
+@TASK
+@click.option(
+    "--max-drop",
+    type=click.FloatRange(0, 100),
+    metavar="P",
+    help="Most that the metric that decides may lose against the model, in points of accuracy and "
+    "the like, in percent of an error. Default: by the quantisation, 0.1 to 0.2 points of "
+    "accuracy, half a point of other fractions, 3 % of an error.",
+)
 @THREADS
 @INPUT_SIZE
 @INPUT_RANGE
@@ -124,10 +134,10 @@ def export(
     of any origin, which keeps its format and is held against what it computes itself. Of a Keras
     model units and channels that no longer matter are removed. Each tensor gets the smallest
     encoding that the runtime executes correctly, and the runtime runs the artefact on validation
-    examples; test examples only report. If it does not compute what the file says, or accuracy
-    falls too far, the artefact is kept as
-    FILE.rejected, and the exit code is 1. Its description, FILE.json, and check vectors,
-    FILE.check.npz, are written next to FILE.
+    examples; test examples only report. If it does not compute what the file says, or the metric of
+    an output gets too much worse, such as the accuracy of classes or the mean IoU of masks, the
+    artefact is kept as FILE.rejected, and the exit code is 1. Its description, FILE.json, and check
+    vectors, FILE.check.npz, are written next to FILE.
 
     \b
     Examples:
@@ -147,6 +157,8 @@ def export(
     if file_format != "all" and runtime is not None and len(runtime) != 1:
         raise click.UsageError("Give one runtime with --for, or --format all.")
     data = given_data(data_dir)
+    drop = options.pop("max_drop")
+    options["max_drop"] = None if drop is None else drop / 100
     host, max_slowdown = host_of(options), options.pop("max_slowdown")
     values = int(options.pop("values"))
     if file_format == "all" and (values != 8 or options["optimize"] == "ram"):

@@ -9,7 +9,7 @@ from .inspection import (
     weight_totals as weight_totals,
 )
 from .job import ExportJob as ExportJob
-from .parity import ACCURACY_TOLERANCE as ACCURACY_TOLERANCE
+from .parity import tolerance as tolerance
 from .speed import Speed as Speed
 from .tflite.choice import KERNEL_BLOCKS as KERNEL_BLOCKS
 from .untrusted import load_untrusted as load_untrusted

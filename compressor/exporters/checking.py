@@ -14,18 +14,20 @@ from typing import Any, Self
 import numpy as np
 
 from compressor import runtimes
-from compressor.data import Dataset, Inputs, TrainingData, draw_examples
+from compressor.data import Dataset, Inputs, TrainingData, draw_examples, listed
 from compressor.errors import CheckFailedError, CheckpointError, ModelError, UsageError
 from compressor.exporters import parity
 from compressor.exporters.made_inputs import MadeInputs
-from compressor.exporters.parity import Reference
 from compressor.exporters.processes import Processes
-from compressor.exporters.request import MICRO, ExportedFile, Request
+from compressor.exporters.reference import Reference
+from compressor.exporters.request import MICRO, ExportedFile, Request, checked_labels
 from compressor.exporters.rounding import Rounder
 from compressor.exporters.speed import Speed
 from compressor.exporters.verdict import Verdict
-from compressor.models import Preprocessing
+from compressor.models import Objective, Preprocessing
 from deploy import CheckVectors
+from deploy.artifact_parts import Port, scores_first
+from deploy.tasks import SEGMENTATION, Head
 
 CALIBRATION = 256
 """Examples on which the ranges of activations are found: of the training set, or made up."""
@@ -99,6 +101,8 @@ class Job(abc.ABC):
     """whether what says what is right computes in integers, which C code rounds in its own way"""
     floor: float | None = None
     """the validation accuracy, 0 to 1, that is enough for an artefact; None: nearly the model's"""
+    max_drop: float | None = None
+    """what every head may lose, see `Metric.loss`; None: as little as a quantisation should cost"""
     batch = BATCH
     """how many examples are run at once, where not one by one"""
 
@@ -150,10 +154,23 @@ class Job(abc.ABC):
         """The model's outputs at another size that a file of this format takes, too."""
         return None
 
-    def _check_labels(self, classes: int) -> None:
-        if self.labels is not None and len(self.labels) != classes:
-            count = f"{len(self.labels)} labels, {classes} classes"
+    def _named(self, labels: Sequence[str] | None, objective: Objective) -> tuple[str, ...] | None:
+        """The names of the classes of the first head that has any: given, else those of the data.
+
+        Raises UsageError where there is not one a class.
+        """
+        classes = next((head.classes for head in objective.heads if head.classes), 0)
+        if labels is None:
+            found = None if self.data is None else self.data.labels
+            return found if found is not None and len(found) == classes else None
+        given = checked_labels(labels)
+        if given is not None and not classes:
+            what = f"labels name classes, and this model gives {numbers_of(objective.heads)}"
+            raise UsageError(what, value=f"{len(given)} labels", hint="leave them out")
+        if given is not None and len(given) != classes:
+            count = f"{len(given)} labels, {classes} classes"
             raise UsageError("there is not one label a class", value=count)
+        return given
 
     @functools.cached_property
     def test(self) -> Reference | None:
@@ -212,7 +229,7 @@ class Job(abc.ABC):
                     what = "outputs are not those of the same values stored dense"
                     raise CheckFailedError(what, value=runtime)
         except (CheckFailedError, CheckpointError) as error:
-            failed = parity.failure(str(error), whole, quantize)
+            failed = parity.failure(str(error), whole, quantize, self.max_drop)
             return Checked(file_format, request, file, failed, facts, None)
         origin = file.origin or file
         plain_format = file_format if file.origin is None else "tflite"
@@ -229,7 +246,7 @@ class Job(abc.ABC):
                 plain_away = None if other is None else run(other, self.batch)
         model = [whole.only(drawn).scores for drawn, _ in few]
         by_both = list(zip(found, plain, model, strict=True)) if plain else []
-        verdict = parity.judge(scores, whole, quantize, by_both, self.floor)
+        verdict = parity.judge(scores, whole, quantize, by_both, self.floor, self.max_drop)
         if verdict.passed:
             part = whole.only(single)
             verdict = parity.judge_single(verdict, one_by_one, scores[single], part)
@@ -278,6 +295,37 @@ class Job(abc.ABC):
     def drawn(self, count: int) -> np.ndarray:
         """The numbers of `count` examples to choose on, int64, over all classes."""
         return draw_examples(self.reference.x, self.reference.labels, count)
+
+
+def numbers_of(heads: Sequence[Head]) -> str:
+    """What a model gives that is no classifier: "78 numbers, not classes", or its outputs."""
+    if len(heads) > 1:
+        return "several outputs: " + listed(f"{head.name} ({head.task})" for head in heads)
+    head = heads[0]
+    if head.classes:
+        return f"{head.classes} classes" + (" for each position" * (head.task == SEGMENTATION))
+    return f"{head.width:,} numbers, not classes"
+
+
+def file_order(objective: Objective) -> tuple[Objective, np.ndarray]:
+    """The objective with its heads as a file's outputs follow each other, and those columns.
+
+    The runner puts the first output of scores, (n, k), first (`deploy.artifact_parts`). The columns
+    are int64, for each of a file the one of the model.
+    """
+    ports = [Port("", (None, *head.shape), "float32") for head in objective.heads]
+    ends = np.cumsum([head.width for head in objective.heads])
+    order = scores_first(ports)
+    places = [np.arange(ends[n] - objective.heads[n].width, ends[n]) for n in order]
+    aims = tuple(objective.aims[place] for place in order)
+    return dataclasses.replace(objective, aims=aims), np.concatenate(places)
+
+
+def factors_of(scores: np.ndarray, widths: Sequence[int]) -> np.ndarray:
+    """float32 (columns,): 1 for the first output; others get the same largest magnitude."""
+    starts = np.cumsum([0, *widths[:-1]])
+    largest = np.maximum(np.maximum.reduceat(np.abs(scores).max(axis=0), starts), 1e-6)
+    return np.repeat(largest[0] / largest, widths).astype(np.float32)
 
 
 def finite(scores: np.ndarray, called: str) -> np.ndarray:

@@ -11,10 +11,14 @@ from typing import Any
 
 from compressor._version import __version__
 from compressor.exporters.checking import Checked, Job
+from compressor.exporters.reference import Reference
 from compressor.exporters.request import ExportedFile
+from compressor.exporters.verdict import Comparison
 from compressor.runs import model_digest
 from deploy import Artifact
+from deploy.artifact import NUMBERS
 from deploy.artifact_parts import GeneratedCode, InputRule, Port, Provenance, Verification
+from deploy.tasks import CLASSIFYING, PARTS, is_plain, part_key
 
 _SEED_FOLDER = re.compile(r"seed-(\d+)")
 
@@ -25,7 +29,13 @@ def describe_artifact(job: Job, checked: Checked, name: str, vectors: bytes) -> 
     feed, objective = job.reference.feed, job.reference.objective
     dtypes = {port["name"]: port["dtype"] for port in facts["inputs"]}
     scaled = {port["name"] for port in facts["inputs"] if port["scale"] is not None}
-    binary = objective.classes == 1
+    heads = tuple(
+        dataclasses.replace(aim.head, outputs_are=aim.outputs if aim.head.classes else "")
+        for aim in objective.aims
+    )
+    first = next((head for head in heads if head.classes), None)
+    shown, chosen = verdict.reported, verdict.chosen_on
+    plain = is_plain(heads)
     made = {}
     if on := job.calibrated_on(request):
         made = dict.fromkeys(job.real_inputs, f"; calibrated on {on}")
@@ -39,7 +49,7 @@ def describe_artifact(job: Job, checked: Checked, name: str, vectors: bytes) -> 
         optimize=request.optimize,
         runtime=request.runtime,
         inputs=_ports(facts["inputs"]),
-        outputs=_outputs(facts["outputs"], job.reference.scores.shape[1]),
+        outputs=_outputs(facts["outputs"], job.reference),
         preprocessing=tuple(
             InputRule(
                 given,
@@ -54,9 +64,9 @@ def describe_artifact(job: Job, checked: Checked, name: str, vectors: bytes) -> 
                 checked.file.inputs, feed.rules, feed.sources, feed.row_shapes, strict=True
             )
         ),
-        outputs_are=objective.outputs,
-        classes=max(objective.classes, 2),
-        threshold=objective.threshold if binary else None,
+        outputs_are=first.outputs_are if first else NUMBERS,
+        classes=first.classes if first else 0,
+        threshold=first.threshold if first else None,
         labels=job.labels,
         tensors=checked.file.tensors,
         needs=checked.file.needs,
@@ -66,12 +76,13 @@ def describe_artifact(job: Job, checked: Checked, name: str, vectors: bytes) -> 
                 version=facts["version"],
                 provider=facts["provider"],
                 batch=job.batch,
-                examples=verdict.reported.examples,
-                accuracy=verdict.reported.accuracy,
-                reference_accuracy=verdict.reported.reference_accuracy,
-                difference=verdict.reported.difference,
-                validation_accuracy=verdict.chosen_on.accuracy,
-                validation_reference_accuracy=verdict.chosen_on.reference_accuracy,
+                examples=shown.examples,
+                accuracy=shown.accuracy if plain else None,
+                reference_accuracy=shown.reference_accuracy if plain else None,
+                difference=shown.difference,
+                validation_accuracy=chosen.accuracy if plain else None,
+                validation_reference_accuracy=chosen.reference_accuracy if plain else None,
+                values={} if plain else _values(shown, chosen),
             ),
         ),
         provenance=Provenance(
@@ -85,7 +96,18 @@ def describe_artifact(job: Job, checked: Checked, name: str, vectors: bytes) -> 
             created_by=f"compressor {__version__}",
         ),
         code=_code(checked.file) if checked.format == "c" else None,
+        heads=None if plain else heads,
     )
+
+
+def _values(shown: Comparison, chosen: Comparison) -> dict[str, float]:
+    """Every metric under the key of its document, of the test examples and of those chosen on."""
+    parts = (shown.values, shown.reference_values, chosen.values, chosen.reference_values)
+    return {
+        part_key(key, prefix): value
+        for prefix, values in zip(PARTS, parts, strict=True)
+        for key, value in values.items()
+    }
 
 
 def _code(file: ExportedFile) -> GeneratedCode:
@@ -98,12 +120,18 @@ def _ports(ports: list[dict[str, Any]]) -> tuple[Port, ...]:
     return tuple(Port(**port | {"shape": tuple(port["shape"])}) for port in ports)
 
 
-def _outputs(ports: list[dict[str, Any]], columns: int) -> tuple[Port, ...]:
+def _outputs(ports: list[dict[str, Any]], reference: Reference) -> tuple[Port, ...]:
     """The ports; of one output alone what a row held counts, whatever the file says of it."""
-    found = _ports(ports)
-    if len(found) == 1 and (len(found[0].shape) != 2 or found[0].shape[1] not in (None, columns)):
-        return (dataclasses.replace(found[0], shape=(None, columns)),)
+    found, heads = _ports(ports), reference.heads
+    shape = heads[0].shape if heads[0].task not in CLASSIFYING else reference.scores.shape[1:]
+    if len(found) == 1 and not _holds(found[0].shape, (None, *shape)):
+        return (dataclasses.replace(found[0], shape=(None, *shape)),)
     return found
+
+
+def _holds(shape: tuple[int | None, ...], wanted: tuple[int | None, ...]) -> bool:
+    pairs = zip(shape[1:], wanted[1:], strict=False)
+    return len(shape) == len(wanted) and all(size in (None, own) for size, own in pairs)
 
 
 def _seed(source: Path | None) -> int | None:

@@ -32,6 +32,7 @@ from compressor.exporters.targets import (
     C,
     check_balanced,
     check_choice,
+    check_drop,
     check_empty,
     check_for_c,
     check_for_micro,
@@ -42,13 +43,22 @@ from compressor.exporters.targets import (
 )
 from compressor.exporters.variants import MAX_SLOWDOWN, Variants
 from compressor.foundation import Listener, SilentListener, json_text, write_files
-from compressor.models import InputSize, known_data
+from compressor.models import Asked, InputSize, known_data
 from compressor.remote import SshHost
 from compressor.runs import REJECTED, artefact_stem, artefacts_folder, model_to_shrink
 from compressor.runtimes import Runner, find
 from deploy.artifact import DESCRIPTION_SUFFIX, VECTORS_SUFFIX
 
 Record = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """What was asked for: what the outputs mean, what decides, and how much of it may be lost."""
+
+    task: Asked
+    metric: Asked
+    max_drop: float | None
 
 
 def export(
@@ -69,6 +79,9 @@ def export(
     threads: int | None = None,
     max_slowdown: float | Literal["auto"] | None = "auto",
     host: SshHost | str | None = None,
+    task: Asked = None,
+    metric: Asked = None,
+    max_drop: float | None = None,
     force: bool = False,
     listener: Listener | None = None,
 ) -> Record:
@@ -103,6 +116,11 @@ def export(
     `runtime`, one of portable, cortex-m0, cortex-m4 and host, and the library NAME.so compiled of
     it, which is the artefact. The code must compute what its reference in numpy does, bit for bit.
 
+    What the outputs mean is decided as `prune` does, or given as `task`; the metric of each that
+    decides is its first compiled one, or `metric`; either is one for all, or by the outputs' names.
+    The artefact may lose `max_drop` of it, 0.01 being a point of what is a fraction, such as the
+    mean IoU, and one percent more of an error; by default next to nothing.
+
     Without data the artefact is compared on random inputs, accuracy is not measured, and "auto" is
     "none" or "float16". `input_range`, (low, high), are the bounds of these inputs, by default 0
     and 1; where it is given, int8 is calibrated on others like them, and `notes` say so. It is
@@ -131,13 +149,16 @@ def export(
     check_balanced(chosen, runtime, quantize, optimize)
     check_for_micro(runtime, quantize, values, optimize)
     check_rounding(rounding, quantize)
+    check_drop(max_drop)
     check_free(target, force)
     limit = _limit(max_slowdown, quantize, optimize)
     place = None if host is None else SshHost.of(host)
     if place is not None:
         with Runner(runtime, host=place) as runner:  # fails before any work is done
             runner.probe()
-    with _job(model, data, labels, threads, listener, input_size, input_range, runtime) as job:
+    wants = Wanted(task, metric, max_drop)
+    sizes = (input_size, input_range)
+    with _job(model, data, labels, threads, listener, *sizes, wants, runtime) as job:
         if chosen == C:
             from compressor.exporters.c import export_c
 
@@ -174,6 +195,9 @@ def export_all(
     input_size: InputSize | None = None,
     input_range: tuple[float, float] | None = None,
     threads: int | None = None,
+    task: Asked = None,
+    metric: Asked = None,
+    max_drop: float | None = None,
     force: bool = False,
     listener: Listener | None = None,
 ) -> list[Record]:
@@ -186,6 +210,7 @@ def export_all(
     """
     listener = listener or SilentListener()
     check_choice("aim", optimize, ("size", "latency"))
+    check_drop(max_drop)
     graph = artifact_format(Path(model)) if is_graph_file(model) else None
     if runtimes is None:
         runtimes = tuple(FORMATS.values()) if graph is None else (FORMATS[graph],)
@@ -204,7 +229,8 @@ def export_all(
             check_free(target, force)
             jobs.append((chosen, runtime, quantize, target))
     records = []
-    with _job(model, data, labels, threads, listener, input_size, input_range) as job:
+    wants = Wanted(task, metric, max_drop)
+    with _job(model, data, labels, threads, listener, input_size, input_range, wants) as job:
         for chosen, runtime, quantize, target in jobs:
             variants = Variants(job, chosen, runtime, optimize, encoding, listener)
             variants.rounding, variants.may_grow = None, False
@@ -273,6 +299,7 @@ def _job(
     listener: Listener,
     input_size: InputSize | None,
     input_range: tuple[float, float] | None,
+    wants: Wanted,
     runtime: str | None = None,
 ) -> Job:
     made = MadeInputs.within(input_range)
@@ -291,6 +318,7 @@ def _job(
         threads=threads,
         input_size=input_size,
         made=made,
+        **dataclasses.asdict(wants),
     )
 
 

@@ -24,14 +24,16 @@ from compressor.exporters.checking import (
     RANDOM_INPUTS,
     RANDOM_MACS,
     Job,
+    factors_of,
+    file_order,
     finite,
 )
 from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.open_inputs import OpenInputs
-from compressor.exporters.parity import Reference
 from compressor.exporters.processes import Processes
 from compressor.exporters.recurrence import worth_measuring
-from compressor.exporters.request import ExportedFile, Request, checked_labels
+from compressor.exporters.reference import Reference
+from compressor.exporters.request import ExportedFile, Request
 from compressor.exporters.rounding import Rounder
 from compressor.exporters.tracing import cause, refuse_tables
 from compressor.foundation import quiet_tensorflow, release_memory
@@ -39,13 +41,15 @@ from compressor.importing import load_model
 from compressor.models import (
     FLOAT32_BYTES,
     ROUNDING,
+    Asked,
     InputSize,
+    Objective,
     Preprocessing,
-    check_fit,
     count_parameters,
     framed,
     half_types,
     layer_macs,
+    objective_for,
     objective_of,
     predict_scores,
     preprocessing_of,
@@ -66,10 +70,12 @@ class ExportJob(Job):
     `model` is a Keras model or a model file; where its own code keeps the graph of its layers
     hidden, or a layer cannot be rebuilt, it is exported as it is, and `notes` say so. Without
     `data` the artefacts are compared, and maybe calibrated, on inputs that are `made` up.
-    `labels` name the classes; `seed` draws the inputs that weights are rounded on; `validation` is
-    how many training examples are set aside to choose on, by default as in `TrainingData`. Raises
-    ModelError or DataError where model and data do not fit, ModelError where the model's own
-    outputs are no numbers, and UsageError where there is not one label a class, or an empty range.
+    `labels` name the classes, by default those of the data; `task` and `metric` are asked for as in
+    `objective_of`, and every head may lose `max_drop`; `seed` draws the inputs that weights are
+    rounded on; `validation` is how many training examples are set aside to choose on, by default as
+    in `TrainingData`. Raises ModelError or DataError where model and data do not fit, ModelError
+    where the model's own outputs are no numbers, and UsageError where there is not one label a
+    class, or an empty range.
     """
 
     def __init__(
@@ -83,9 +89,11 @@ class ExportJob(Job):
         made: MadeInputs | None = None,
         seed: int = 0,
         validation: int | None = None,
+        task: Asked = None,
+        metric: Asked = None,
+        max_drop: float | None = None,
     ) -> None:
-        self.seed = seed
-        self.labels = checked_labels(data.labels if labels is None and data else labels)
+        self.seed, self.max_drop = seed, max_drop
         self.made = made or MadeInputs()
         quiet_tensorflow.load(threads)
         self.source = Path(model) if isinstance(model, (str, Path)) else None
@@ -96,13 +104,15 @@ class ExportJob(Job):
         if self.made.given is not None:
             self.made.refuse_idle(self.real_inputs, data)
         self.data = data
-        objective = objective_of(self.model)
-        self._check_labels(max(objective.classes, 2))
+        objective = self._objective(task, metric)
+        self._trained = objective
+        objective, self._columns = file_order(objective)
+        self.labels = self._named(labels, objective)
         if data is None:
             x = self.made.draw(self.model, RANDOM_INPUTS, sizes_given(self.model, input_size))
             feed, y = preprocessing_of(self.model, x), None
         else:
-            feed = check_fit(self.model, data)
+            feed = preprocessing_of(self.model, data.x_train)
             x, y = TrainingData.of(data, validation).choosing_part(CHOSEN_ON)
         self.open = OpenInputs(self.model, sizes_fed(self.model, feed, input_size), self.made)
         if data is None:
@@ -110,8 +120,14 @@ class ExportJob(Job):
             x = take(x, np.arange(affordable))
         halves = half_types(self.model, "compute_dtype")
         rounding = max((4 * ROUNDING[dtype] for dtype in halves), default=0.0)
+        self._factors: np.ndarray | None = None
         scores = self._scores(x, feed, "random inputs" if data is None else "examples")
-        self.reference = Reference(x, feed, scores, y, objective, rounding)
+        if len(objective.heads) > 1:
+            self._factors = factors_of(scores, [head.width for head in objective.heads])
+            scores = scores * self._factors
+        self.reference = Reference(
+            *(x, feed, scores, y, objective, rounding, self._factors), made_up=data is None
+        )
         self.notes = ()
         self.shrunk = self._shrunk()
         self.removed = self.shrunk.removed
@@ -146,7 +162,14 @@ class ExportJob(Job):
         except Exception as error:  # its layers raise what they like
             what = f"the model fails on {called}"
             raise ModelError(what, value=cause(error)) from error
-        return finite(scores, called)
+        ordered = finite(scores, called)[:, self._columns]
+        return ordered if self._factors is None else ordered * self._factors
+
+    def _objective(self, task: Asked, metric: Asked) -> Objective:
+        if self.data is None:
+            return objective_of(self.model, task=task, metric=metric)
+        preprocessing_of(self.model, self.data.x_test)
+        return objective_for(self.model, self.data, task, metric)
 
     def _affordable(self, model: Any, operations: int, least: int, most: int) -> int:
         """How many examples take `operations` multiply-accumulates, within bounds."""
@@ -184,12 +207,12 @@ class ExportJob(Job):
 
     @functools.cached_property
     def rounder(self) -> Rounder | None:
-        return Rounder.on(self.data, self.shrunk.model, self.reference.objective, self.seed)
+        return Rounder.on(self.data, self.shrunk.model, self._trained, self.seed)
 
     @functools.cached_property
     def _elsewhere(self) -> Reference | None:
         """The model's outputs at another size, where an ONNX file that is open gives them, too."""
-        reference = self.open.elsewhere(self.reference)
+        reference = self.open.elsewhere(self.reference, self._scores)
         if reference is None:
             return None
         from compressor.exporters import onnx

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from compressor.exporters.made_inputs import MadeInputs
-from compressor.exporters.parity import Reference
+from compressor.exporters.reference import Reference
 from compressor.models import (
+    Preprocessing,
     Sizes,
     input_names,
-    predict_scores,
     preprocessing_of,
     sized,
 )
+
+Scores = Callable[[Any, Preprocessing, str], np.ndarray]
 
 _EXAMPLES = 4
 _FACTORS = (2.0, 0.5, 1.5)
@@ -46,8 +49,11 @@ class OpenInputs:
         there = _shown({name: found[name] for name in self.sizes})
         return f"Inputs have open sizes: right at {_shown(self.sizes)} and at {there}."
 
-    def elsewhere(self, reference: Reference) -> Reference | None:
-        """The outputs of the model on random inputs of another size; None if it takes no other."""
+    def elsewhere(self, reference: Reference, scores_of: Scores) -> Reference | None:
+        """The outputs of the model on random inputs of another size; None if it takes no other.
+
+        `scores_of` gives the outputs on inputs, fed so, which messages call as the last argument.
+        """
         shapes = dict(zip(input_names(self.model), self.model.inputs, strict=True))
         for factor in _FACTORS:
             sizes = {
@@ -62,11 +68,13 @@ class OpenInputs:
             x = self.made.draw(self.model, _EXAMPLES, sizes)
             feed = preprocessing_of(self.model, x)
             try:
-                scores = predict_scores(self.model.predict_on_batch, x, feed)
+                scores = scores_of(x, feed, "inputs of another size")
             except Exception:  # Keras raises whatever a layer makes it raise
                 continue
-            if scores.shape[1:] == reference.scores.shape[1:] and np.isfinite(scores).all():
-                return dataclasses.replace(reference, x=x, feed=feed, scores=scores, labels=None)
+            if scores.shape[1:] == reference.scores.shape[1:]:
+                return dataclasses.replace(
+                    reference, x=x, feed=feed, scores=scores, labels=None, made_up=True
+                )
         return None
 
 

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from compressor.data import Array, Inputs, rows, take
+from compressor.exporters.reference import Reference
 from compressor.exporters.request import Quantize
 from compressor.exporters.verdict import Comparison, Computation, Verdict
-from compressor.models import Objective, Preprocessing
-
-Predict = Callable[[dict[str, Array]], np.ndarray]
-"""Arrays (n, ...) by the artefact's input names -> float32 (n, classes)."""
+from deploy.tasks import ACCURACY, CLASSIFYING, Head
+from deploy.text import clean
 
 Plain = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Of the runtime, of plain kernels, of the model: (n, classes) each."""
@@ -28,6 +26,13 @@ ACCURACY_TOLERANCE: dict[Quantize, float] = {
     "ternary": 0.002,
 }
 """By how much the accuracy, 0 to 1, may fall."""
+
+_EXACT: tuple[Quantize, ...] = ("none", "float16")
+FRACTION_TOLERANCE, ERROR_TOLERANCE = (0.002, 0.005), (0.005, 0.03)
+"""By how much any other fraction may fall, such as the mean IoU, and by what part of itself an
+error may rise, three times that where it is squared: of what keeps floats, and of all else. They
+are measured on every number of an output, so a step of an integer shows."""
+_SQUARED = ("mean_squared_error", "reconstruction_error")
 
 OUTPUT_TOLERANCE: dict[Quantize, float] = {"none": 1e-4, "float16": 1e-2}
 """By how much an output may differ from the model's, as a fraction of the largest."""
@@ -57,77 +62,21 @@ BATCH_TOLERANCE = 0.1
 """By how much outputs may depend on the batch size, as a `spread`: where the range of activations
 is found at run time, it depends on the whole batch."""
 
-_CHUNK_BYTES = 64 * 2**20
-
-
-@dataclasses.dataclass(frozen=True)
-class Reference:
-    """The outputs of the Keras model on the examples of the parity check."""
-
-    x: Inputs
-    """as stored, n examples"""
-    feed: Preprocessing
-    scores: np.ndarray
-    """float32 (n, classes)"""
-    labels: np.ndarray | None
-    """int64 (n,), or None where the inputs are random"""
-    objective: Objective
-    rounding: float = 0.0
-    """rounding of the Keras model's own outputs in half precision, as a fraction of the largest"""
-    factors: np.ndarray | None = None
-    """float32 (columns,), what outputs are multiplied by: of several, other than the scores, so
-    that the largest value of each counts alike; those follow the scores in `scores`"""
-
-    @property
-    def accuracy(self) -> float | None:
-        """Of the Keras model, 0 to 1."""
-        if self.labels is None:
-            return None
-        return float(np.mean(self.predictions(self.scores) == self.labels))
-
-    def predictions(self, scores: np.ndarray) -> np.ndarray:
-        """The class of each row, int64 (n,), by the columns that are scores."""
-        return self.objective.predictions(scores[:, : self.objective.classes])
-
-    def only(self, chosen: np.ndarray) -> Reference:
-        """The outputs on the examples with these numbers, int64 (n,)."""
-        labels = None if self.labels is None else self.labels[chosen]
-        x, scores = take(self.x, chosen), self.scores[chosen]
-        return dataclasses.replace(self, x=x, scores=scores, labels=labels)
-
-    def inputs(self, names: tuple[str, ...], part: slice) -> dict[str, Array]:
-        """The inputs of an artefact for a part of the examples, by their `names`."""
-        fed = self.feed.arrays(take(self.x, part))
-        # Artefacts take float32 where the model takes another float type.
-        arrays = [np.asarray(a, np.float32) if _is_float(a) else np.asarray(a) for a in fed]
-        return dict(zip(names, arrays, strict=True))
-
-
-def run(predict: Predict, names: tuple[str, ...], reference: Reference) -> np.ndarray:
-    """The scores of an artefact, float32 (n, classes), on the examples."""
-    count = rows(reference.x)
-    one = sum(array.nbytes for array in reference.inputs(names, slice(0, 1)).values())
-    chunk = max(_CHUNK_BYTES // max(one, 1), 1)
-    parts = [
-        predict(reference.inputs(names, slice(start, min(start + chunk, count))))
-        for start in range(0, count, chunk)
-    ]
-    found = np.concatenate(parts)
-    return found if reference.factors is None else found * reference.factors
-
 
 def compare(scores: np.ndarray, reference: Reference) -> Comparison:
     """How an artefact's `scores`, (n, classes), for all examples compare with the model's."""
-    expected, labels = reference.scores, reference.labels
-    classes = reference.predictions(scores)
+    expected = reference.scores
+    spreads = tuple(map(spread, reference.parts(scores), reference.parts(expected)))
     return Comparison(
         examples=len(expected),
-        accuracy=None if labels is None else float(np.mean(classes == labels)),
-        reference_accuracy=reference.accuracy,
+        heads=reference.heads,
+        values=reference.values(scores),
+        reference_values=reference.own_values,
         difference=float(np.max(np.abs(scores.astype(np.float64) - expected))),
         scale=float(np.max(np.abs(expected))),
-        spread=spread(scores, expected),
-        agreement=float(np.mean(classes == reference.predictions(expected))),
+        spread=max(spreads),
+        agreement=reference.agreement(scores),
+        spreads=spreads,
     )
 
 
@@ -137,23 +86,29 @@ def judge(
     quantize: Quantize,
     plain: Sequence[Plain] = (),
     floor: float | None = None,
+    max_drop: float | None = None,
 ) -> Verdict:
-    """The verdict on an artefact's `scores`, (n, classes), for all examples.
+    """The verdict on an artefact's `scores`, (n, columns), for all examples.
 
     `plain` are scores for some examples: from the runtime, from plain kernels that ran the same
     file at the same batch size, and from the model. An accuracy of `floor`, 0 to 1, is enough,
-    whatever the model's.
+    whatever the model's. Every head may lose `max_drop`, see `Metric.loss`, where it is given.
     """
-    verdict = failure(_unusable(scores, reference), reference, quantize)
+    verdict = failure(_unusable(scores, reference), reference, quantize, max_drop)
     if verdict.reason:
         return verdict
     verdict = dataclasses.replace(
         verdict, chosen_on=compare(scores, reference), computation=_computation(plain, quantize)
     )
     if floor is not None and reference.accuracy is not None:
-        drop = max(verdict.allowed_drop, reference.accuracy - floor)
-        verdict = dataclasses.replace(verdict, allowed_drop=drop)
-    reason = _computation_reason(verdict, scores, reference) or _cost_reason(verdict, floor)
+        drop = max(verdict.allowed_drop[ACCURACY], reference.accuracy - floor)
+        verdict = dataclasses.replace(verdict, allowed_drop={ACCURACY: drop})
+    # What somebody chose to lose is lost by examples that get another class.
+    found = verdict.chosen_on.accuracy
+    told = max_drop is not None or (floor is not None and found is not None and found >= floor)
+    reason = _computation_reason(verdict, scores, reference) or _cost_reason(
+        verdict, reference, told=told
+    )
     return dataclasses.replace(verdict, passed=not reason, reason=reason)
 
 
@@ -170,7 +125,7 @@ def judge_single(
         found, apart = compare(single, reference), spread(single, scores)
         reason = _output_reason(found, verdict.allowed_difference)
         # Without labels nothing says what a difference costs, and plain kernels have decided.
-        told = found.accuracy is None and verdict.computation is not None
+        told = not found.values and verdict.computation is not None
         if not reason and not told and apart > BATCH_TOLERANCE:
             reason = f"outputs differ by {apart:.2g} of their spread from those of a batch"
     return verdict.failed(f"one example at a time, {reason}") if reason else verdict
@@ -189,27 +144,43 @@ def report(verdict: Verdict, scores: np.ndarray, test: Reference) -> Verdict:
     return found.failed(reason) if reason and found.passed else found
 
 
-def failure(reason: str, reference: Reference, quantize: Quantize) -> Verdict:
+def failure(
+    reason: str, reference: Reference, quantize: Quantize, max_drop: float | None = None
+) -> Verdict:
     """The verdict on an artefact without comparable outputs."""
     allowed = OUTPUT_TOLERANCE.get(quantize)
     nothing = Comparison(
         examples=len(reference.scores),
-        accuracy=None,
-        reference_accuracy=reference.accuracy,
+        heads=reference.heads,
+        values={},
+        reference_values=reference.own_values,
         difference=float("nan"),
         scale=float(np.max(np.abs(reference.scores))),
         spread=float("nan"),
         agreement=0.0,
     )
+    drops = {
+        head.key(): tolerance(head, quantize) if max_drop is None else max_drop
+        for head in reference.heads
+    }
     return Verdict(
         chosen_on=nothing,
         test=None,
         computation=None,
-        allowed_drop=ACCURACY_TOLERANCE[quantize],
+        allowed_drop=drops,
         allowed_difference=None if allowed is None else max(allowed, reference.rounding),
         passed=False,
         reason=reason,
     )
+
+
+def tolerance(head: Head, quantize: Quantize) -> float:
+    """What the metric that decides of a head may lose by a quantisation; see `Metric.loss`."""
+    if head.metric == ACCURACY:
+        return ACCURACY_TOLERANCE[quantize]
+    if head.decides.fraction:
+        return FRACTION_TOLERANCE[quantize not in _EXACT]
+    return ERROR_TOLERANCE[quantize not in _EXACT] * (3 if head.metric in _SQUARED else 1)
 
 
 def spread(scores: np.ndarray, expected: np.ndarray) -> float:
@@ -225,10 +196,6 @@ def spread(scores: np.ndarray, expected: np.ndarray) -> float:
 
 def _rms(values: np.ndarray) -> float:
     return float(np.sqrt(np.mean(values**2)))
-
-
-def _is_float(array: Array) -> bool:
-    return "float" in str(array.dtype)  # bfloat16 is of no kind that numpy knows
 
 
 def _unusable(scores: np.ndarray, reference: Reference) -> str:
@@ -264,43 +231,94 @@ def _computation_reason(verdict: Verdict, scores: np.ndarray, reference: Referen
             f"outputs differ by {found.difference:.2g} of their scale from those of plain kernels "
             f"on the same file; {found.allowed:.2g} is allowed"
         )
-    if verdict.allowed_difference is not None or verdict.chosen_on.accuracy is not None:
+    if verdict.allowed_difference is not None or verdict.chosen_on.values:
         return ""
     if found is None and verdict.chosen_on.spread > SPREAD_TOLERANCE:
         return (
             f"outputs differ by {verdict.chosen_on.spread:.2g} of their spread; "
             f"{SPREAD_TOLERANCE:g} is allowed"
         )
-    both = [values.astype(np.float64).ravel() for values in (scores, reference.scores)]
-    lengths = [float(np.linalg.norm(values)) for values in both]
-    if lengths[1] and both[0] @ both[1] <= RESEMBLANCE * lengths[0] * lengths[1]:
-        return "outputs on random inputs have nothing in common with the model's"
+    for pair in zip(*map(reference.parts, (scores, reference.scores)), strict=True):
+        both = [values.astype(np.float64).ravel() for values in pair]
+        lengths = [float(np.linalg.norm(values)) for values in both]
+        if lengths[1] and both[0] @ both[1] <= RESEMBLANCE * lengths[0] * lengths[1]:
+            return "outputs on random inputs have nothing in common with the model's"
     return ""
 
 
-def _cost_reason(verdict: Verdict, floor: float | None) -> str:
-    """Why the file costs too much against the model, or empty."""
+def _cost_reason(verdict: Verdict, reference: Reference, *, told: bool) -> str:
+    """Why the file costs too much against the model, or empty; `told` is what may be lost."""
     found = verdict.chosen_on
     if reason := _output_reason(found, verdict.allowed_difference):
         return reason
-    if found.accuracy is None or found.reference_accuracy is None:
-        return ""
-    if floor is not None and found.accuracy >= floor:
-        return ""
-    # Few examples cannot tell less than one of them.
-    least = max(verdict.allowed_drop, 1 / found.examples)
-    if found.reference_accuracy - found.accuracy > least + 1e-9:
+    lost = found.losses
+    for place, head in enumerate(found.heads):
+        if head.key() not in lost:
+            if found.values and head.key() in found.reference_values:
+                return f"{_of(head)} has no value, the model's {_shown(head, found, own=True)}"
+            continue
+        allowed = max(verdict.allowed_drop[head.key()], _least(reference, place))
+        if lost[head.key()] > allowed + 1e-9:
+            less = (
+                f"{100 * allowed:.2g} points less are"
+                if head.decides.fraction
+                else (f"{100 * allowed:.2g} % more is")
+            )
+            return (
+                f"{_of(head)} {_shown(head, found)} against the model's "
+                f"{_shown(head, found, own=True)}; {less} allowed"
+            )
+        if not told and (reason := _disagreement(found, place)):
+            return reason
+    return ""
+
+
+def _disagreement(found: Comparison, place: int) -> str:
+    """Why a head says too often something else than the model's, or empty."""
+    head = found.heads[place]
+    if head.task not in CLASSIFYING:
+        apart = found.spreads[place]
         return (
-            f"accuracy {100 * found.accuracy:.2f} % against the model's "
-            f"{100 * found.reference_accuracy:.2f} %; {100 * least:.2g} points less are allowed"
+            ""
+            if apart <= SPREAD_TOLERANCE
+            else (
+                f"outputs{_named(head)} differ by {apart:.2g} of their spread from the model's; "
+                f"{SPREAD_TOLERANCE:g} is allowed"
+            )
         )
-    differing = max(DISAGREEMENT, (1 - found.reference_accuracy) / 2, 1 / found.examples)
+    own = found.reference_values.get(head.key(ACCURACY))
+    if found.agreement is None or own is None:
+        return ""
+    differing = max(DISAGREEMENT, (1 - own) / 2, 1 / found.examples)
     if 1 - found.agreement > differing + 1e-9:
         return (
             f"{100 * (1 - found.agreement):.2g} % of the examples get another class than from the "
             f"model; {100 * differing:.2g} % are allowed"
         )
     return ""
+
+
+def _least(reference: Reference, place: int) -> float:
+    """What one example more or less makes of a fraction: few examples cannot tell less."""
+    head, count = reference.heads[place], len(reference.scores)
+    if not head.decides.fraction:
+        return 0.0
+    if head.metric in ("recall", "precision", "mean_recall"):
+        targets = reference.objective.targets_of(reference.x, reference.labels, reference.feed)
+        return float(1 / np.unique(targets[place], return_counts=True)[1].min())
+    return 1 / count
+
+
+def _of(head: Head) -> str:
+    return f"{head.decides.title}{_named(head)}"
+
+
+def _named(head: Head) -> str:
+    return f" of {clean(head.name)}" if head.name else ""
+
+
+def _shown(head: Head, found: Comparison, *, own: bool = False) -> str:
+    return head.decides.text((found.reference_values if own else found.values).get(head.key()))
 
 
 def _output_reason(found: Comparison, allowed: float | None) -> str:

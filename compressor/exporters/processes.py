@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from compressor.errors import CheckFailedError
-from compressor.exporters import parity
-from compressor.exporters.parity import Reference
+from compressor.exporters.reference import Reference, run_examples
 from compressor.exporters.request import ExportedFile
 from compressor.foundation import temporary_folder
 from compressor.runtimes import Runner
@@ -56,7 +55,7 @@ class Processes:
 
             def run(examples: Reference, batch: int) -> np.ndarray:
                 predict = functools.partial(runner.predict, batch=batch)
-                return parity.run(predict, file.inputs, examples)
+                return run_examples(predict, file.inputs, examples)
 
             yield facts, run
 

@@ -162,6 +162,16 @@ def check_rounding(rounding: str | None, quantize: str) -> None:
         )
 
 
+def check_drop(max_drop: float | None) -> None:
+    """Raise UsageError for what no metric can lose."""
+    if max_drop is not None and not 0 <= max_drop <= 1:
+        raise UsageError(
+            "a drop is a part of what a metric was",
+            value=max_drop,
+            hint="--max-drop 1 is one point, or an error one percent larger (in Python 0.01)",
+        )
+
+
 def check_free(target: Path, force: bool) -> None:
     """Raise UsageError for a name that no artefact can have, RunDirectoryError for a file that is
     there."""

@@ -28,9 +28,12 @@ from compressor.exporters.recurrence import (
 )
 from compressor.foundation import quiet_tensorflow, release_memory
 from compressor.models import FLOAT32_BYTES, count_parameters, refuse_stateful, structure
+from compressor.models.outputs import outputs_of
 
 INPUT_PREFIX = "input_"
 """of the names of the function's inputs, which are numbered in the order of model.inputs"""
+OUTPUT = "scores"
+"""the name of the output of a model that has one"""
 LARGEST = 2**31
 """Bytes: both TensorFlow's graphs and ONNX's files are protocol buffers."""
 _TABLES = ("Hashing", "HashedCrossing", "IntegerLookup", "StringLookup", "TextVectorization")
@@ -97,6 +100,13 @@ def _frozen(model: Any, *, flat: bool, unrolled: int) -> Any:
             raise ModelError(
                 "the model cannot be traced in float32 with an open batch size", value=cause(error)
             ) from error
+
+
+def output_names(model: Any) -> tuple[str, ...]:
+    """How a file names the outputs: one alone `scores`, several as the model does."""
+    if len(model.outputs) == 1:
+        return (OUTPUT,)
+    return tuple(output.name for output in outputs_of(model))
 
 
 def refuse_tables(model: Any) -> None:

@@ -22,12 +22,12 @@ from compressor.exporters.request import (
     Rounding,
 )
 from compressor.exporters.speed import Speed
-from compressor.exporters.verdict import Comparison
 from compressor.foundation import Listener
 from compressor.models import FLOAT32_BYTES
 from compressor.remote import SshHost
 from compressor.runtimes import find, median_latencies
 from deploy.statistics import ratio_interval
+from deploy.tasks import is_plain
 
 MAX_SLOWDOWN = 1.05
 """How many times dense float32's latency the smallest variant may take by default."""
@@ -267,8 +267,8 @@ class Variants:
         if self.rounding is None and nearest.request.quantize == "int8" and nearest.verdict.passed:
             # An integer's rounding is as coarse as that of the activations, which stays.
             found = nearest.verdict.chosen_on
-            before, after = found.reference_accuracy, found.accuracy
-            if before is not None and after is not None and after >= before:
+            lost = found.losses.values()
+            if lost and max(lost) <= 0:
                 return False
         return self.job.rounder is not None
 
@@ -276,8 +276,8 @@ class Variants:
 def worse(rounded: Checked, nearest: Checked, *, may_grow: bool = True) -> str:
     """Why a file is no better than `nearest`, with weights rounded to the nearest, or empty.
 
-    Of two that pass, on validation data: the more accurate, or else the one whose outputs are
-    closer to the model's.
+    Of two that pass, on validation data: the one that lost less by the metrics that decide, or else
+    the one whose outputs are closer to the model's.
     """
     if not rounded.verdict.passed:
         return f"by reconstruction it does not pass: {rounded.verdict.reason}"
@@ -286,21 +286,18 @@ def worse(rounded: Checked, nearest: Checked, *, may_grow: bool = True) -> str:
     found, other = rounded.verdict.chosen_on, nearest.verdict.chosen_on
     if not may_grow and rounded.size > nearest.size:
         return f"by reconstruction the file takes {rounded.size:,} bytes"
-    if found.accuracy is not None and other.accuracy is not None:
-        if found.accuracy < other.accuracy:
-            return f"by reconstruction the accuracy on validation data is {_percent(found)}"
-        if found.accuracy > other.accuracy:
-            return ""
+    better = found.is_better(other)
+    if better is not None:
+        what = "the accuracy on validation data" if is_plain(found.heads) else "on validation data"
+        return "" if better else f"by reconstruction {what} is {found.text()}"
     return "" if found.spread < other.spread else "by reconstruction outputs are no closer"
 
 
 def _compared(rounded: Checked, nearest: Checked) -> str:
-    both = [_percent(checked.verdict.chosen_on) for checked in (rounded, nearest)]
-    return f"Accuracy on validation data {both[0]}, with weights rounded to the nearest {both[1]}."
-
-
-def _percent(found: Comparison) -> str:
-    return "not measured" if found.accuracy is None else f"{100 * found.accuracy:.2f} %"
+    both = [checked.verdict.chosen_on for checked in (rounded, nearest)]
+    what = "Accuracy on" if is_plain(both[0].heads) else "On"
+    shown = [found.text() for found in both]
+    return f"{what} validation data {shown[0]}, with weights rounded to the nearest {shown[1]}."
 
 
 def _with_notes(checked: Checked, *notes: str) -> Checked:

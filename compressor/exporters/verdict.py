@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from deploy.tasks import ACCURACY, Head, is_plain, losses, part_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -13,26 +16,74 @@ class Comparison:
     """How the outputs of an artefact compare with those of its model, on a set of examples."""
 
     examples: int
-    accuracy: float | None
-    """of the artefact in its runtime, 0 to 1; None on random inputs"""
-    reference_accuracy: float | None
-    """of the Keras model"""
+    heads: tuple[Head, ...]
+    values: Mapping[str, float]
+    """every metric of the artefact in its runtime, by `Head.key`; none where nothing says what is
+    right, as on random inputs"""
+    reference_values: Mapping[str, float]
+    """the same of the model"""
     difference: float
     """max |difference| of the outputs, or NaN"""
     scale: float
     """max |output| of the Keras model"""
     spread: float
-    """root mean square of the differences, as a fraction of how outputs vary with the inputs"""
-    agreement: float
-    """the fraction of examples to which both give the same class"""
+    """root mean square of the differences, as a fraction of how outputs vary with the inputs; of
+    several heads the largest"""
+    agreement: float | None
+    """the fraction of examples to which both give the same class, of several heads the least; None
+    where no head gives classes"""
+    spreads: tuple[float, ...] = ()
+    """that of each head"""
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of the artefact, 0 to 1; None on random inputs, and for what is no classifier."""
+        return self.values.get(ACCURACY)
+
+    @property
+    def reference_accuracy(self) -> float | None:
+        """Of the model."""
+        return self.reference_values.get(ACCURACY)
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """How much worse the metric that decides got, by `Head.key`; see `Metric.loss`."""
+        return losses(self.heads, self.reference_values, self.values)
+
+    def is_better(self, other: Comparison) -> bool | None:
+        """Whether no head lost more than in the `other`, and one less; None where nothing tells."""
+        own, others = self.losses, other.losses
+        if own == others:
+            return None
+        return all(own[key] <= others[key] for key in own.keys() & others.keys())
+
+    def text(self) -> str:
+        """The metrics that decide, for a reader: 99.12 %, or box IoU 81.20 %, ..."""
+        if not self.values:
+            return "not measured"
+        shown = [(h.decides, self.values.get(h.key())) for h in self.heads]
+        if is_plain(self.heads):
+            return shown[0][0].text(shown[0][1])
+        return ", ".join(f"{metric.title} {metric.text(value)}" for metric, value in shown)
 
     def describe(self) -> dict[str, Any]:
         """The comparison as a JSON object, with null for NaN and infinity."""
-        described = dataclasses.asdict(self)
-        for key in ("difference", "spread"):
-            if not np.isfinite(described[key]):
-                described[key] = None
-        return described
+        if is_plain(self.heads):
+            found: dict[str, Any] = {
+                "accuracy": self.accuracy,
+                "reference_accuracy": self.reference_accuracy,
+            }
+        else:
+            own = {part_key(key, "reference_"): v for key, v in self.reference_values.items()}
+            found = dict(self.values) | own
+        return {
+            "examples": self.examples,
+            **found,
+            "difference": self.difference if np.isfinite(self.difference) else None,
+            "scale": self.scale,
+            "spread": self.spread if np.isfinite(self.spread) else None,
+            "agreement": self.agreement,
+        }
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +112,8 @@ class Verdict:
     """test examples, which only report; None without data, and before they were run"""
     computation: Computation | None
     """None where no plain kernels can run the file"""
-    allowed_drop: float
-    """of the accuracy"""
+    allowed_drop: Mapping[str, float]
+    """what the metric that decides of a head may lose, by `Head.key`; see `Metric.loss`"""
     allowed_difference: float | None
     """of the difference from the model, as a fraction of `scale`; None: of an output there is no
     bound"""
@@ -88,12 +139,15 @@ class Verdict:
 
     def describe(self) -> dict[str, Any]:
         """The verdict as a JSON object: what is reported, and in `validation` what decided."""
-        measured = self.chosen_on.accuracy is not None
+        measured = bool(self.chosen_on.values)
+        heads, drop = self.chosen_on.heads, dict(self.allowed_drop)
+        of_heads = {} if is_plain(heads) else {"heads": [head.describe() for head in heads]}
         return self.reported.describe() | {
             "validation": self.chosen_on.describe() if measured else None,
             "computation": self.computation and self.computation.describe(),
-            "allowed_drop": self.allowed_drop,
+            "allowed_drop": drop if of_heads else drop[ACCURACY],
             "allowed_difference": self.allowed_difference,
             "passed": self.passed,
             "reason": self.reason,
+            **of_heads,
         }

@@ -34,7 +34,7 @@ from compressor.errors import (
 from compressor.foundation import temporary_folder
 from compressor.measuring.case_process import CaseProcess, Measured, Method
 from compressor.measuring.cases import Case, plan_cases
-from compressor.measuring.proof import FAILED, Examples
+from compressor.measuring.proof import FAILED, Examples, stored_targets
 from compressor.measuring.record import (
     RunRecord,
     check_run,
@@ -216,7 +216,9 @@ def _examples(
     examples = Examples.of(data, most)
     for artifact in described:
         examples.inputs(artifact.preprocessing, slice(0, 1))
-        if data.classes > artifact.classes:
+        if artifact.heads is not None:
+            stored_targets(data.y_test, artifact.heads)
+        elif data.classes > artifact.classes:
             raise UsageError(
                 "the data set has more classes than the artefact",
                 value=f"{artifact.file} has {artifact.classes}, the data {data.classes}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from compressor.exporters import load_untrusted
 from compressor.foundation import storage_errors
 from compressor.measuring import proof
 from compressor.measuring.cases import Case
-from compressor.measuring.proof import Examples
+from compressor.measuring.proof import Examples, Outcome
 from compressor.measuring.target import Target
 from compressor.runtimes import Runner, timing
 from deploy.arrays import write_arrays
@@ -65,9 +66,8 @@ class Measured:
     """what the warm-up gave"""
     fed: str | None = None
     """how examples are fed"""
-    classes: np.ndarray | None = None
-    """predicted, int64 (examples,)"""
-    accuracy: float | None = None
+    outcome: Outcome | None = None
+    """what it made of the test examples"""
     check: dict[str, Any] | None = None
     rounds: list[np.ndarray] = dataclasses.field(default_factory=list)
     """of each run, of each round"""
@@ -77,6 +77,24 @@ class Measured:
     reason: str | None = "not measured"
     doing: str = "waits"
     """for who watches"""
+
+    @property
+    def classes(self) -> np.ndarray | None:
+        """Predicted, int64 (examples,)."""
+        return None if self.outcome is None else self.outcome.classes
+
+    @property
+    def shown(self) -> str:
+        """The metrics that decide, for a reader; empty where they were not measured."""
+        artifact = self.case.subject.artifact
+        heads = () if artifact is None else artifact.tasks
+        found = [(head.decides, self.values.get(head.key())) for head in heads]
+        return ", ".join(metric.text(value) for metric, value in found if value is not None)
+
+    @property
+    def values(self) -> Mapping[str, float]:
+        """Every metric by its key, as far as it was measured."""
+        return {} if self.outcome is None else self.outcome.values
 
 
 @dataclasses.dataclass(eq=False)
@@ -185,7 +203,7 @@ class CaseProcess:
         predict = functools.partial(self._running.predict, batch=case.batch)
         if examples is not None and self._fed is not None:
             batches = int(_PROOF_SECONDS * 1e9 / max(found.warm["median_ns"], 1.0))
-            found.classes = proof.predictions(
+            found.outcome = proof.outcome(
                 predict,
                 self._rules,
                 examples,
@@ -193,9 +211,8 @@ class CaseProcess:
                 found.facts["outputs"],
                 max(batches, 1) * case.batch,
             )
-            found.accuracy = float(np.mean(found.classes == examples.labels))
         if case.subject.vectors is not None and case.subject.artifact is not None:
             found.check = self._running.check(case.subject.vectors, batch=case.batch)
         found.status, found.reason = proof.verdict(
-            case.subject, examples, found.accuracy, found.check
+            case.subject, examples, found.values, found.check
         )

@@ -1,8 +1,8 @@
 """Whether an artefact computes, in the runtime at hand, what its description promises.
 
-1. Where all test examples of the data set that the description's accuracy was measured on are run,
-   the accuracies must agree within the tolerance of the parity check, and the outputs of the check
-   vectors must be numbers.
+1. Where all test examples of the data set that the description's metrics were measured on are run,
+   those that decide must agree within the tolerance of the parity check, and the outputs of the
+   check vectors must be numbers.
 2. Otherwise the check vectors beside the file decide.
 3. Without either, or without a description, the row is unproven.
 """
@@ -10,18 +10,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from compressor.data import Dataset, draw_examples, named, rows, take
+from compressor.data.targets import is_classes
 from compressor.errors import CheckFailedError, UsageError
-from compressor.exporters import ACCURACY_TOLERANCE
+from compressor.exporters import tolerance
 from compressor.measuring.subjects import Subject
+from compressor.models.targets import anomalies_of, head_targets, stored_for
 from deploy.artifact_parts import InputRule, Port, scores_first
 from deploy.errors import RequestError
 from deploy.examples import artifact_inputs, predicted_classes
+from deploy.tasks import ACCURACY, CLASSIFYING, RECONSTRUCTION, Head, columns, values_of
+from deploy.text import clean
 
 RIGHT, UNPROVEN, WRONG, FAILED = "right", "unproven", "wrong", "failed"
 _CHUNK_BYTES = 64 * 2**20
@@ -49,13 +53,13 @@ class Examples:
         return len(self.index)
 
     @property
-    def labels(self) -> np.ndarray:
-        """int64 (count,)."""
-        return np.asarray(self.data.y_test[self.index], np.int64)
+    def targets(self) -> Any:
+        """Those of the data set; None where it has none."""
+        return take(self.data.y_test, self.index)
 
     def drawn(self, count: int) -> Examples:
         """`count` of them at most, over all classes."""
-        few = draw_examples(self.index, self.labels, count)
+        few = draw_examples(self.index, self.targets, count)
         return dataclasses.replace(self, index=self.index[few])
 
     @property
@@ -94,34 +98,101 @@ def rules_of(subject: Subject, ports: list[dict[str, Any]], data: Dataset) -> tu
     return tuple(rules)
 
 
-def predictions(
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What an artefact made of the examples."""
+
+    count: int
+    values: Mapping[str, float]
+    """every metric by its key; none where there are no targets for it"""
+    classes: np.ndarray | None
+    """predicted by the first output of classes, int64 (count,)"""
+
+
+def outcome(
     predict: Predict,
     rules: tuple[InputRule, ...],
     examples: Examples,
     subject: Subject,
     outputs: list[dict[str, Any]],
     chunk: int,
-) -> np.ndarray:
-    """The class that an artefact gives each example, int64 (count,); `chunk` run by one call.
+) -> Outcome:
+    """Run the examples, `chunk` by one call; `outputs` are as the runtime reports them.
 
-    `outputs` are as the runtime reports them.
+    Raises CheckFailedError for outputs of another shape than an artefact of its task has, DataError
+    where the targets are not those of its task.
     """
-    columns = _columns(subject, outputs)
     one = sum(array.nbytes for array in examples.inputs(rules, slice(0, 1)).values())
     step = max(min(chunk, _CHUNK_BYTES // max(one, 1)), 1)
-    threshold = None if subject.artifact is None else subject.artifact.threshold
-    parts = []
-    for start in range(0, examples.count, step):
-        scores = predict(examples.inputs(rules, slice(start, start + step)))
+    parts = [slice(start, start + step) for start in range(0, examples.count, step)]
+    artifact = subject.artifact
+    if artifact is not None and artifact.heads is not None:
+        return _of_heads(predict, rules, examples, artifact.heads, parts)
+    most = _columns(subject, outputs)
+    threshold = None if artifact is None else artifact.threshold
+    found = []
+    for part in parts:
+        scores = predict(examples.inputs(rules, part))
         if scores.ndim != 2 or not scores.shape[1]:
             raise CheckFailedError(
                 "the artefact does not output class scores", value=f"outputs {scores.shape}"
             )
-        scores = scores[:, :columns]
+        scores = scores[:, :most]
         # An output with NaN or infinity has no class and counts as wrong.
         numbers = np.isfinite(scores).all(axis=1)
-        parts.append(np.where(numbers, predicted_classes(scores, threshold), -1))
-    return np.concatenate(parts)
+        found.append(np.where(numbers, predicted_classes(scores, threshold), -1))
+    classes, targets = np.concatenate(found), examples.targets
+    if artifact is None and not is_classes(targets):
+        return Outcome(len(classes), {}, None)
+    return Outcome(len(classes), {ACCURACY: float(np.mean(classes == targets))}, classes)
+
+
+def _of_heads(
+    predict: Predict,
+    rules: tuple[InputRule, ...],
+    examples: Examples,
+    heads: tuple[Head, ...],
+    parts: Sequence[slice],
+) -> Outcome:
+    found, inputs = [], []
+    width = sum(head.width for head in heads)
+    gives_back = any(head.task == RECONSTRUCTION for head in heads)
+    for part in parts:
+        fed = examples.inputs(rules, part)
+        outputs = predict(fed)
+        outputs = outputs.reshape(len(outputs), -1)
+        if outputs.shape[1] != width:
+            value = f"{outputs.shape[1]} numbers an example, described are {width}"
+            raise CheckFailedError("the artefact has another output than described", value=value)
+        found.append(outputs)
+        if gives_back:
+            inputs.append(next(iter(fed.values())))
+    outputs = np.concatenate(found)
+    classes = next(
+        (
+            head.predictions(part)
+            for head, part in zip(heads, columns(heads, outputs), strict=True)
+            if head.task in CLASSIFYING
+        ),
+        None,
+    )
+    if not np.isfinite(outputs).all():
+        return Outcome(len(outputs), {}, None)
+    stored = stored_targets(examples.targets, heads)
+    targets = [np.concatenate(inputs) if target is None else target for target in stored]
+    values = values_of(heads, outputs, targets, anomalies_of(examples.targets))
+    return Outcome(len(outputs), values, classes)
+
+
+def stored_targets(targets: Any, heads: tuple[Head, ...]) -> list[Any]:
+    """What `Head.values` takes for each head, but None for a reconstruction's inputs.
+
+    Raises DataError for targets that are not those of its task.
+    """
+    if all(head.task == RECONSTRUCTION for head in heads):
+        return [None] * len(heads)
+    stored = stored_for(targets, [head.name for head in heads])
+    return [head_targets(one, head) for one, head in zip(stored, heads, strict=True)]
 
 
 def _columns(subject: Subject, outputs: list[dict[str, Any]]) -> int | None:
@@ -142,17 +213,18 @@ def _columns(subject: Subject, outputs: list[dict[str, Any]]) -> int | None:
 def verdict(
     subject: Subject,
     examples: Examples | None,
-    accuracy: float | None,
+    values: Mapping[str, float],
     check: Mapping[str, Any] | None,
 ) -> tuple[str, str | None]:
-    """Status and reason of a case that ran: right, unproven or wrong."""
+    """Status and reason of a case that ran, with these metrics: right, unproven or wrong."""
     artifact = subject.artifact
     if artifact is None:
         return UNPROVEN, "it has no description"
     if check is not None and check["difference"] is None:
         return WRONG, _differs(check)
     first = artifact.verified[0] if artifact.verified else None
-    promised = None if first is None else first.accuracy
+    heads = artifact.tasks
+    promised = {} if first is None else {head.key(): first.value(head.key()) for head in heads}
     comparable = (
         examples is not None
         and examples.complete
@@ -160,16 +232,38 @@ def verdict(
         and first.examples == examples.count
         and artifact.provenance.data_sha256 == examples.data.digest
     )
-    if comparable and accuracy is not None and promised is not None and examples is not None:
-        allowed = max(ACCURACY_TOLERANCE[artifact.quantize], 1 / examples.count)  # type: ignore[index]
-        if abs(accuracy - promised) > allowed + 1e-9:
-            return WRONG, (
-                f"accuracy {100 * accuracy:.2f} %, its description says {100 * promised:.2f} %"
-            )
+    said = {key: value for key, value in promised.items() if value is not None}
+    if comparable and said and examples is not None:
+        for head in heads:
+            if (
+                reason := _broken(head, said, values, artifact.quantize, examples.count)
+            ) is not None:
+                return WRONG, reason
         return RIGHT, None if check is None or check["passed"] else _differs(check)
     if check is None:
         return UNPROVEN, "neither its data nor check vectors are available"
     return (RIGHT, None) if check["passed"] else (WRONG, _differs(check))
+
+
+def _broken(
+    head: Head,
+    said: Mapping[str, float],
+    values: Mapping[str, float],
+    quantize: str,
+    count: int,
+) -> str | None:
+    """Which promise of the description a head breaks, in a line; None where it keeps it."""
+    key = head.key()
+    if key not in said:
+        return None
+    metric, found = head.decides, values.get(key)
+    allowed = tolerance(head, quantize)  # type: ignore[arg-type]
+    if metric.fraction:
+        allowed = max(allowed, 1 / count)
+    if found is not None and abs(metric.loss(said[key], found)) <= allowed + 1e-9:
+        return None
+    of = f" of {clean(head.name)}" if head.name else ""
+    return f"{metric.title}{of} {metric.text(found)}, its description says {metric.text(said[key])}"
 
 
 def _differs(check: Mapping[str, Any]) -> str:

@@ -116,7 +116,11 @@ def _row(found: Measured, first: Measured, reference: np.ndarray | None) -> Json
     """One row; its latency beside the first of its table, its classes beside `reference`."""
     case, facts, warm = found.case, found.facts, found.warm
     agreement = None
-    if found.classes is not None and reference is not None:
+    if (
+        found.classes is not None
+        and reference is not None
+        and found.classes.shape == reference.shape
+    ):
         agreement = float(np.mean(found.classes == reference))
     measured = bool(found.rounds)
     both = measured and bool(first.rounds)
@@ -128,8 +132,9 @@ def _row(found: Measured, first: Measured, reference: np.ndarray | None) -> Json
         **{key: facts.get(key) for key in ("version", "provider", "delegate", "numpy", "python")},
         "cpus": None if case.on_gpu else facts.get("cpus"),
         "fed": found.fed,
-        "accuracy": found.accuracy,
-        "examples": None if found.classes is None else len(found.classes),
+        "accuracy": None,
+        **found.values,
+        "examples": None if found.outcome is None else found.outcome.count,
         "agreement": agreement,
         "check": found.check,
         "import_ms": _median(found.import_ms),

@@ -14,6 +14,7 @@ from compressor.foundation import sha256
 from compressor.runs import BENCH, IDENTITY
 from deploy import Artifact, ArtifactError, read_artifact
 from deploy.artifact import DESCRIPTION_SUFFIX, MOST_ARTIFACT_BYTES, VECTORS_SUFFIX
+from deploy.artifact_parts import Verification
 from deploy.fields import LONGEST_PATH
 from deploy.text import clean
 
@@ -55,9 +56,17 @@ class Subject:
             "optimize": said and said.optimize,
             "sparsity": said and said.provenance.sparsity,
             "described": said is not None,
-            "accuracy": verified and verified.accuracy,
-            "reference_accuracy": verified and verified.reference_accuracy,
+            **self._verified(verified),
         }
+
+    def _verified(self, verified: Verification | None) -> dict[str, Any]:
+        """The metrics of the file and of its model, as the description has them."""
+        keys = ("accuracy", "reference_accuracy")
+        found: dict[str, Any] = {key: verified and verified.value(key) for key in keys}
+        if self.artifact is not None and self.artifact.heads is not None:
+            found["heads"] = [head.describe() for head in self.artifact.heads]
+            found |= {} if verified is None else verified.values
+        return found
 
 
 def find_subjects(paths: Sequence[Path]) -> list[Subject]:

@@ -8,6 +8,7 @@ from typing import Any
 from compressor.report import formatting as form
 from compressor.report.bench_terminal import LONGEST_FED
 from compressor.report.content import Block, Details, Heading, Mark, Table, Text
+from compressor.report.metrics import cell, column_title, heads_in
 from compressor.report.tables import machine_text
 from compressor.report.trade_offs import setting_text
 from compressor.runs import (
@@ -23,8 +24,8 @@ from compressor.runs import (
 
 _OPEN = 4  # settings whose tables are not folded away
 _HEADER = (
-    *("artefact", "runtime", "status", "accuracy (%)", "p50 (ms)", "p90 (ms)", "p99 (ms)"),
-    *("times the first", "examples/s", "load (ms)", "first (ms)", "peak memory (MB)", "bytes"),
+    *("p50 (ms)", "p90 (ms)", "p99 (ms)", "times the first", "examples/s", "load (ms)"),
+    *("first (ms)", "peak memory (MB)", "bytes"),
 )
 
 
@@ -86,7 +87,9 @@ def _table(run: BenchRun, rows: Sequence[BenchRow], note: str) -> Table:
         for index, row in enumerate(rows)
         if row is best or row["status"] in ("wrong", "failed")
     }
-    return Table(_HEADER, [_cells(run, row) for row in rows], left=3, note=note, marks=marks)
+    metric = column_title([run["artefacts"][row["artefact"]] for row in rows])
+    header = ["artefact", "runtime", "status", metric.replace("\n%", " (%)"), *_HEADER]
+    return Table(header, [_cells(run, row) for row in rows], left=3, note=note, marks=marks)
 
 
 def _cells(run: BenchRun, row: BenchRow) -> list[str]:
@@ -101,7 +104,7 @@ def _cells(run: BenchRun, row: BenchRow) -> list[str]:
         _runtime(row),
         (row["status"].upper() if row["status"] in ("wrong", "failed") else row["status"])
         + (", slower" if is_slower(row) else ""),
-        form.known(row.get("accuracy"), form.percent),
+        cell(heads_in(artefact), row),
         form.NOTHING if latency is None else _interval(latency["p50"]),
         form.NOTHING if latency is None else form.latency(latency["p90"]["value"]),
         form.NOTHING if latency is None else form.latency(latency["p99"]["value"]),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from compressor.report.formatting import MIB, NOTHING, count, known, percent, text_table
+from compressor.report.metrics import beside_model, cell, column_title, heads_in, is_known
 from compressor.runs import (
     BenchRow,
     BenchRun,
@@ -49,7 +50,7 @@ def answer_text(run: BenchRun) -> str:
         lines.append(
             f"smallest: {_artefact(run, smallest)['name']}, "
             f"{count(_artefact(run, smallest)['bytes'])} bytes"
-            f"{_accuracy(smallest)}{_unproven(smallest)}"
+            f"{_metrics(run, smallest)}{_unproven(smallest)}"
         )
     unproven = dict.fromkeys(
         f"{_artefact(run, row)['name']}: {row['reason']}"
@@ -63,7 +64,8 @@ def answer_text(run: BenchRun) -> str:
 
 def _latency_table(run: BenchRun, rows: Sequence[BenchRow]) -> str:
     header = ["artefact", *_kind_header(rows), "bytes", "p50\nms", "", "p90\nms", "p99\nms"]
-    header += ["times\nthe first", "examples\na second", "accuracy\n%", "verdict"]
+    metric = column_title([_artefact(run, row) for row in rows])
+    header += ["times\nthe first", "examples\na second", metric, "verdict"]
     cells = []
     for row in rows:
         latency, ratio, rate = row["latency_ms"], row["ratio"], row["throughput"]
@@ -79,7 +81,7 @@ def _latency_table(run: BenchRun, rows: Sequence[BenchRow]) -> str:
                 *times,
                 NOTHING if ratio is None else f"{ratio['value']:.3f}",
                 NOTHING if rate is None else count(rate["value"]),
-                known(row["accuracy"], percent),
+                cell(heads_in(_artefact(run, row)), row),
                 _MARKS[row["status"]] + (", slower" if is_slower(row) else ""),
             ]
         )
@@ -133,7 +135,7 @@ def _fastest(run: BenchRun, rows: Sequence[BenchRow]) -> str:
     text = f"fastest: {_where(run, best, rows)}, {_ms(median_ms(best) or 0.0)} ms"
     if best is not rows[0] and best["ratio"] and is_sound(rows[0]):
         text += f", {1 / max(best['ratio']['value'], 1e-9):.1f} times as fast as the first"
-    return f"{text}{_accuracy(best)}{_unproven(best)}\n"
+    return f"{text}{_metrics(run, best)}{_unproven(best)}\n"
 
 
 def _conditions(run: BenchRun) -> list[str]:
@@ -200,8 +202,9 @@ def _where(run: BenchRun, row: BenchRow, rows: Sequence[BenchRow]) -> str:
     return text + (f" ({row['transfer']})" if row["transfer"] != "copies" else "")
 
 
-def _accuracy(row: BenchRow) -> str:
-    return "" if row["accuracy"] is None else f", accuracy {percent(row['accuracy'])} %"
+def _metrics(run: BenchRun, row: BenchRow) -> str:
+    heads = heads_in(_artefact(run, row))
+    return f", {beside_model(heads, row)}" if is_known(heads, row) else ""
 
 
 def _unproven(row: BenchRow) -> str:

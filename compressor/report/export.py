@@ -16,6 +16,14 @@ from compressor.report.formatting import (
     text_table,
     times_less,
 )
+from compressor.report.metrics import (
+    beside_model,
+    cell,
+    column_title,
+    heads_in,
+    is_known,
+    title_of,
+)
 from compressor.runs import is_slower
 from deploy.operator_table import find_table
 
@@ -78,25 +86,27 @@ def verdict_text(verdict: Mapping[str, Any]) -> str:
     """The verdict of a parity check, in one line."""
     parts = ["right" if verdict["passed"] else f"WRONG: {verdict['reason']}"]
     chosen, difference = verdict["validation"], verdict["difference"]
+    heads = heads_in(verdict)
     if chosen is not None:
-        parts.append(
-            f"accuracy {percent(chosen['accuracy'])} % (model "
-            f"{percent(chosen['reference_accuracy'])} %) of {count(chosen['examples'])} examples "
-            "to choose on"
-        )
-    examples = count(verdict["examples"])
-    if verdict["accuracy"] is not None:
-        parts.append(
-            f"{percent(verdict['accuracy'])} % (model {percent(verdict['reference_accuracy'])} %) "
-            f"of {examples} test examples, same class for {percent(verdict['agreement'])} %"
-        )
+        shown = beside_model(heads, chosen)
+        parts.append(f"{shown} of {count(chosen['examples'])} examples to choose on")
+    examples, measured = count(verdict["examples"]), is_known(heads, verdict)
+    if measured:
+        shown = beside_model(heads, verdict).removeprefix("accuracy ")
+        parts.append(f"{shown} of {examples} test examples{_agreement(verdict)}")
     found = "no numbers" if difference is None else f"{difference:.2g}"
     parts.append(f"largest output difference {found} (of {verdict['scale']:.3g})")
-    if verdict["accuracy"] is None:
-        parts.append(f"on {examples} random inputs: without data, accuracy is not measured")
+    if not measured:
+        what = title_of([verdict])
+        parts.append(f"on {examples} random inputs: without data, {what} is not measured")
     if (computed := verdict["computation"]) is not None and computed["difference"] is not None:
         parts.append(f"within {computed['difference']:.1g} of plain kernels on the same file")
     return ", ".join(parts)
+
+
+def _agreement(verdict: Mapping[str, Any]) -> str:
+    found = verdict["agreement"]
+    return "" if found is None else f", same class for {percent(found)} %"
 
 
 def exports_text(records: Sequence[Mapping[str, Any]]) -> str:
@@ -122,18 +132,19 @@ def exports_text(records: Sequence[Mapping[str, Any]]) -> str:
                 *name,
                 count(record["bytes"]),
                 " ".join(_beside_dense(record)),
-                known(verdict["accuracy"], percent),
+                cell(heads_in(verdict), verdict),
                 f"{verdict['difference']:.2g}",
                 record["runtime"],
                 "smallest" if record is smallest[record["format"]] else "right",
             ]
         )
+    verdicts = [record["verdict"] for record in records if "verdict" in record]
     header = [
         "format",
         "quantize",
         "bytes",
         "times the\nweights",
-        "accuracy\n%",
+        column_title(verdicts),
         "largest\ndifference",
     ]
     how = next((f"fed: {fed(one['inputs'])}\n" for one in records if "inputs" in one), "")

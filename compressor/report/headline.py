@@ -5,10 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from compressor.exporters import tolerance
 from compressor.report import formatting as form
 from compressor.report.answer import dense_mean
 from compressor.report.artefacts import FORMATS
 from compressor.report.content import Fact, Facts
+from compressor.report.metrics import (
+    beside_model,
+    change,
+    deciding,
+    heads_in,
+    is_known,
+    title_of,
+)
 from compressor.report.run_contents import RunContents
 from compressor.report.search_section import search_lead
 from compressor.report.trade_offs import setting_text
@@ -21,19 +30,25 @@ from compressor.runs import (
     newest_run,
     rows_with,
 )
+from deploy.tasks import Head, losses, part_key, read_heads
 
-_HELD = 0.002
-"""How much less accurate than dense, on validation data, an artefact may be to be called the best:
-0.2 points."""
+_ROUNDED: Any = "int8"
+"""What an artefact may lose of dense, on validation data, to be called the best: as much as the
+parity check allows this quantisation."""
 
 
 class _Choice(NamedTuple):
     name: str
     size: float
-    accuracy: float
-    """on the test examples: to report"""
-    validation: float | None
-    """on validation examples: to choose; None where it was not measured"""
+    heads: tuple[Head, ...]
+    values: Mapping[str, float | None]
+    """as in a document: of the test examples to report, of validation examples to choose"""
+
+    @classmethod
+    def of(cls, name: str, size: float, accuracy: float, validation: float | None) -> _Choice:
+        """That of a classifier."""
+        values = {"accuracy": accuracy, "validation_accuracy": validation}
+        return cls(name, size, read_heads(None), values)
 
 
 def title(contents: RunContents) -> str:
@@ -86,16 +101,17 @@ def headline(contents: RunContents) -> Facts:
     """The few numbers that matter, as far as they are known."""
     facts = []
     if (dense := _dense(contents)) is not None:
-        note = f"accuracy {form.percent(dense.accuracy)} %"
+        note = beside_model(dense.heads, dense.values)
         facts.append(Fact(form.size(dense.size), "dense, in float32", note))
         if (best := _best(contents, dense)) is not None:
             times, less = form.times_less(dense.size, best.size, "smaller", "larger")
             facts += [
                 Fact(f"{times}×", less, f"{form.size(best.size)}: {best.name}"),
                 Fact(
-                    f"{form.percent(best.accuracy)} %",
-                    "accuracy of that file",
-                    f"{form.points(best.accuracy - dense.accuracy)} against dense, on the test "
+                    deciding(best.heads, best.values),
+                    f"{title_of([{'heads': [head.describe() for head in best.heads]}])} of that "
+                    "file",
+                    f"{change(best.heads, dense.values, best.values)} against dense, on the test "
                     "images",
                 ),
             ]
@@ -108,15 +124,16 @@ def _dense(contents: RunContents) -> _Choice | None:
     if (results := contents.results) is not None:
         size = dense_mean(results, "weights_bytes")
         validation = dense_mean(results, "validation_accuracy")
-        return _Choice("dense", size, dense_mean(results, "accuracy"), validation)
+        return _Choice.of("dense", size, dense_mean(results, "accuracy"), validation)
     if contents.before is None:
         return None
     record = contents.records.get("step_1", contents.records.get("dense", {}))
-    found, known = record.get("accuracy"), record.get("validation_accuracy")
-    if not form.is_fraction(found):
+    heads = heads_in(record)
+    keys = [part_key(head.key(), part) for head in heads for part in ("", "validation_")]
+    values = {key: value for key in keys if _is_number(value := record.get(key))}
+    if not is_known(heads, values):
         return None
-    chosen_by = known if form.is_fraction(known) else None
-    return _Choice("dense", 4.0 * contents.before.parameters, found, chosen_by)
+    return _Choice("dense", 4.0 * contents.before.parameters, heads, values)
 
 
 def _choices(contents: RunContents) -> Iterator[_Choice]:
@@ -125,9 +142,9 @@ def _choices(contents: RunContents) -> Iterator[_Choice]:
             yield from _exported(rows, form.proportion(sparsity))
         yield from _exported(contents.results["dense"], "dense")
     for item in contents.artefacts:
-        if item.accuracy is not None:
-            size = item.artifact.bytes
-            yield _Choice(form.short(item.file), size, item.accuracy, item.validation_accuracy)
+        heads, values = item.artifact.tasks, item.values() | item.values("validation_")
+        if is_known(heads, values):
+            yield _Choice(form.short(item.file), item.artifact.bytes, heads, values)
 
 
 def _exported(rows: list[dict[str, Any]], name: str) -> Iterator[_Choice]:
@@ -139,7 +156,7 @@ def _exported(rows: list[dict[str, Any]], name: str) -> Iterator[_Choice]:
     for artefacts in found.values():
         kind = FORMATS[artefacts[0]["format"]]
         pruned = f"{name} pruned, {kind} {artefacts[0]['quantize']}"
-        yield _Choice(
+        yield _Choice.of(
             f"dense, {kind}" if name == "dense" else pruned,
             form.mean([artefact["bytes"] for artefact in artefacts]),
             form.mean([artefact["accuracy"] for artefact in artefacts]),
@@ -160,10 +177,14 @@ def _best(contents: RunContents, dense: _Choice) -> _Choice | None:
     """
 
     def smallest(choices: Iterable[_Choice]) -> _Choice | None:
-        known = [c for c in choices if c.size <= dense.size and c.validation is not None]
-        least = (1.0 if dense.validation is None else dense.validation) - _HELD
-        held = [c for c in known if (c.validation or 0.0) >= least]
+        held = [choice for choice in choices if choice.size <= dense.size and holds(choice)]
         return min(held, key=lambda choice: choice.size, default=None)
+
+    def holds(choice: _Choice) -> bool:
+        lost = losses(dense.heads, dense.values, choice.values, "validation_")
+        return len(lost) == len(dense.heads) and all(
+            lost[head.key()] <= tolerance(head, _ROUNDED) + 1e-9 for head in dense.heads
+        )
 
     found = smallest(_choices(contents))
     if found is None and contents.results is not None:
@@ -177,12 +198,17 @@ def _encoded(results: Results) -> Iterator[_Choice]:
         for name in rows[0]["encodings"]:
             sizes = [row["encodings"][name] for row in rows if row["encodings"].get(name)]
             if name not in bounds and sizes:
-                yield _Choice(
+                yield _Choice.of(
                     f"{form.proportion(sparsity)} pruned, {form.short(name)}",
                     form.mean(sizes),
                     form.mean([row["retrained"]["accuracy"] for row in rows]),
                     form.mean([row["retrained"]["validation_accuracy"] for row in rows]),
                 )
+
+
+def _is_number(value: Any) -> bool:
+    known = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return known and abs(value) < 1e300
 
 
 def _left(contents: RunContents) -> list[Fact]:

@@ -34,6 +34,7 @@ from compressor.runs import (
 from compressor.searching import SEARCH, TRIAL, read_search
 from deploy import Artifact, ArtifactError, read_artifact
 from deploy.artifact import DESCRIPTION_SUFFIX
+from deploy.tasks import Head, part_key
 from deploy.text import clean
 
 RESULTS = "results.json"
@@ -49,17 +50,19 @@ class FoundArtefact(NamedTuple):
     """relative to the run directory"""
     artifact: Artifact
 
-    @property
-    def accuracy(self) -> float | None:
-        """The lowest accuracy in any of its runtimes."""
-        known = (run.accuracy for run in self.artifact.verified if run.accuracy is not None)
-        return min(known, default=None)
+    def value(self, head: Head, part: str = "") -> float | None:
+        """The metric that decides of a head, the worst in any of the runtimes.
 
-    @property
-    def validation_accuracy(self) -> float | None:
-        """The same on validation examples."""
-        found = (run.validation_accuracy for run in self.artifact.verified)
-        return min((accuracy for accuracy in found if accuracy is not None), default=None)
+        `part` is what its name begins with, such as "validation_".
+        """
+        key = part_key(head.key(), part)
+        found = [value for run in self.artifact.verified if (value := run.value(key)) is not None]
+        worst = min if head.decides.higher_is_better else max
+        return worst(found, default=None)
+
+    def values(self, part: str = "") -> dict[str, float | None]:
+        """The same of all heads, by the keys of a document."""
+        return {part_key(head.key(), part): self.value(head, part) for head in self.artifact.tasks}
 
 
 @dataclass

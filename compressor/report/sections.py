@@ -24,6 +24,7 @@ from compressor.report.content import (
 from compressor.report.encodings_figure import encodings_figure
 from compressor.report.figures import paper_figures
 from compressor.report.headline import headline, lead, title
+from compressor.report.metrics import cell, column_title
 from compressor.report.run_contents import FoundArtefact, RunContents
 from compressor.report.search_section import search_facts, search_lead, search_sections
 from compressor.report.structure import layer_figure, layer_table, web_figures
@@ -127,14 +128,15 @@ def _artefacts(contents: RunContents) -> Iterator[Block]:
 
 
 def _found_table(found: Sequence[FoundArtefact]) -> Table:
-    header = ["file", "format", "quantised", "proven in", "sparsity", "accuracy (%)", "bytes"]
+    metric = column_title([item.artifact.describe() for item in found]).replace("\n%", " (%)")
+    header = ["file", "format", "quantised", "proven in", "sparsity", metric, "bytes"]
     rows = []
     for item in found:
         artifact = item.artifact
         runtimes = ", ".join(f"{run.runtime} {run.version}" for run in artifact.verified)
         sparsity = form.known(artifact.provenance.sparsity, form.proportion)
-        accuracy = form.known(item.accuracy, form.percent)
-        row = [item.file, artifact.format, artifact.quantize, runtimes, sparsity, accuracy]
+        shown = cell(artifact.tasks, item.values())
+        row = [item.file, artifact.format, artifact.quantize, runtimes, sparsity, shown]
         rows.append([*row, form.count(artifact.bytes)])
     note = "As their descriptions say; each file still has the sha256 that its description gives."
     return Table(header, rows, left=4, note=note)

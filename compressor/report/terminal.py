@@ -20,6 +20,7 @@ from compressor.report.formatting import (
     text_table,
     threshold,
 )
+from compressor.report.metrics import beside_model, heads_in, is_known
 from compressor.report.step_metrics import (
     before_and_after,
     loss_lines,
@@ -327,11 +328,9 @@ def _description(inspection: Mapping[str, Any]) -> list[str]:
         f"optimize {described['optimize']}"
     ]
     for check in described["verified"]:
-        accuracy, reference = check["accuracy"], check["reference_accuracy"]
+        heads = heads_in(described)
         found = f"verified in {shown(check['runtime'])} {shown(check['version'])}"
-        if accuracy is not None:
-            found += f": accuracy {percent(accuracy)} %"
-        if reference is not None:
-            found += f" (Keras model {percent(reference)} %)"
+        if is_known(heads, check):
+            found += f": {beside_model(heads, check).replace('(model', '(Keras model')}"
         lines.append(f"{found}, {count(check['examples'])} examples")
     return lines

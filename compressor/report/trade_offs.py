@@ -10,8 +10,10 @@ from typing import Any
 from compressor.report import formatting as form, plotting as plot
 from compressor.report.content import Figure
 from compressor.report.figures import zoom
+from compressor.report.metrics import heads_in
 from compressor.report.run_contents import FoundArtefact
 from compressor.runs import BenchRun, Results, is_sound, median_ms, rows_with, settings_of
+from deploy.tasks import ACCURACY, METRICS, Metric
 
 _MOST_SETTINGS = 4
 _MOST_NAMED = 8
@@ -25,15 +27,20 @@ class Point:
     group: str
     """what gives it its colour: the runtime"""
     cost: float
-    accuracy: float
+    value: float
+    """of the metric"""
     sound: bool
     """whether it may be on the front: not where the runtime computes it wrongly"""
+    metric: Metric = METRICS[ACCURACY]
 
 
 def bytes_figure(
     run: BenchRun | None, results: Results | None, found: Sequence[FoundArtefact]
 ) -> Figure | None:
-    """Accuracy of every artefact in its runtime against its bytes; None where there is none."""
+    """The metric of every artefact in its runtime against its bytes; None where there is none.
+
+    Of several outputs that of the first.
+    """
     points = _measured_bytes(run) if run else []
     points = points or _exported_bytes(results) or _found_bytes(found)
     if not points:
@@ -45,7 +52,7 @@ def size_figure(points: Sequence[Point], name: str = "accuracy_bytes") -> Figure
     """Accuracy against the bytes of the file, which are the cost of the `points`."""
     return Figure(
         name,
-        "Accuracy in the runtime against bytes of the file",
+        f"{capitalised(points[0].metric)} in the runtime against bytes of the file",
         _caption(points, form.size, "smallest"),
         partial(_draw, points, "size of the file (MB)", 1e6),
     )
@@ -57,17 +64,21 @@ def latency_figures(run: BenchRun) -> list[Figure]:
     for threads, batch in _shown(settings_of(run["rows"])):
         points = []
         for row in rows_with(run, (threads, batch)):
-            time, accuracy = median_ms(row), row.get("accuracy")
-            if time is not None and accuracy is not None:
-                name = run["artefacts"][row["artefact"]]["name"]
+            artefact = run["artefacts"][row["artefact"]]
+            head = heads_in(artefact)[0]
+            time, value = median_ms(row), row.get(head.key())
+            if time is not None and value is not None:
                 group = row["runtime"]
                 group += "" if row["transfer"] == "copies" else f", {row['transfer']}"
-                points.append(Point(name, group, time, accuracy, is_sound(row)))
+                sound = is_sound(row)
+                points.append(Point(artefact["name"], group, time, value, sound, head.decides))
+        points = alike(points)
         if points:
             figures.append(
                 Figure(
                     f"accuracy_latency_{threads}_{batch}",
-                    f"Accuracy against latency: {setting_text(threads, batch)}",
+                    f"{capitalised(points[0].metric)} against latency: "
+                    f"{setting_text(threads, batch)}",
                     _caption(points, lambda ms: f"{form.latency(ms)} ms", "fastest"),
                     partial(_draw, points, "median latency of a batch (ms)", 1.0),
                 )
@@ -95,10 +106,11 @@ def _measured_bytes(run: BenchRun) -> list[Point]:
     for row in run["rows"]:
         artefact, runtime = run["artefacts"][row["artefact"]], row["runtime"]
         key = (row["artefact"], runtime)
-        if (accuracy := row.get("accuracy")) is not None and key not in points:
+        head = heads_in(artefact)[0]
+        if (value := row.get(head.key())) is not None and key not in points:
             name, size = artefact["name"], artefact["bytes"]
-            points[key] = Point(name, runtime, size, accuracy, is_sound(row))
-    return list(points.values())
+            points[key] = Point(name, runtime, size, value, is_sound(row), head.decides)
+    return alike(list(points.values()))
 
 
 def _exported_bytes(results: Results | None) -> list[Point]:
@@ -122,18 +134,31 @@ def _exported_bytes(results: Results | None) -> list[Point]:
 
 
 def _found_bytes(found: Sequence[FoundArtefact]) -> list[Point]:
-    return [
-        Point(item.file, run.runtime, item.artifact.bytes, run.accuracy, True)
-        for item in found
-        for run in item.artifact.verified
-        if run.accuracy is not None
-    ]
+    points = []
+    for item in found:
+        head, size = item.artifact.tasks[0], item.artifact.bytes
+        for run in item.artifact.verified:
+            if (value := run.value(head.key())) is not None:
+                points.append(Point(item.file, run.runtime, size, value, True, head.decides))
+    return alike(points)
+
+
+def alike(points: Sequence[Point]) -> list[Point]:
+    """The points of the metric that the first has: others cannot be drawn beside them."""
+    return [point for point in points if point.metric is points[0].metric]
+
+
+def capitalised(metric: Metric) -> str:
+    """The title of a metric at the beginning of a sentence."""
+    return metric.title[0].upper() + metric.title[1:]
 
 
 def _best(points: Sequence[Point]) -> list[Point]:
     """The front, from the cheapest on."""
     sound = [point for point in points if point.sound]
-    return [sound[i] for i in pareto_front([(point.cost, point.accuracy) for point in sound])]
+    worth = [point.value if point.metric.higher_is_better else -point.value for point in sound]
+    costs = [point.cost for point in sound]
+    return [sound[i] for i in pareto_front(list(zip(costs, worth, strict=True)))]
 
 
 def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
@@ -154,7 +179,7 @@ def _caption(points: Sequence[Point], text: Any, word: str) -> str:
     best = _best(points)
     shown = "; ".join(
         f"{number}. {form.short(point.name)} ({point.group}): {text(point.cost)}, "
-        f"{form.percent(point.accuracy)} %"
+        f"{point.metric.text(point.value)}"
         for number, point in enumerate(best[:_MOST_NAMED], start=1)
     )
     more = len(best) - _MOST_NAMED
@@ -163,7 +188,7 @@ def _caption(points: Sequence[Point], text: Any, word: str) -> str:
     if not best:
         caption = "No row is sound, so there is no front."
     wrong = [
-        f"{form.short(point.name)} in {point.group} ({form.percent(point.accuracy)} %)"
+        f"{form.short(point.name)} in {point.group} ({point.metric.text(point.value)})"
         for point in points
         if not point.sound
     ]
@@ -175,14 +200,16 @@ def _caption(points: Sequence[Point], text: Any, word: str) -> str:
 def _draw(points: Sequence[Point], label: str, unit: float) -> Any:
     figure, axes = plot.new_figure(height=3.3)
     shown = [point for point in points if point.sound] or list(points)
-    accuracies = [100 * point.accuracy for point in shown]
-    low, high = zoom(min(accuracies), max(accuracies))
+    metric = points[0].metric
+    unit_of = 100 if metric.fraction else 1
+    values = [unit_of * point.value for point in shown]
+    low, high = zoom(min(values), max(values)) if metric.fraction else _room(values)
     groups = list(dict.fromkeys(point.group for point in points))
     for index, group in enumerate(groups):
         own = [point for point in points if point.group == group and point.sound]
         axes.plot(
             [point.cost / unit for point in own],
-            [100 * point.accuracy for point in own],
+            [unit_of * point.value for point in own],
             linestyle="none",
             marker=plot.MARKERS[index % len(plot.MARKERS)],
             color=plot.SERIES[index % len(plot.SERIES)],
@@ -197,7 +224,7 @@ def _draw(points: Sequence[Point], label: str, unit: float) -> Any:
     best = _best(points)
     if best:
         x = [point.cost / unit for point in best]
-        y = [100 * point.accuracy for point in best]
+        y = [unit_of * point.value for point in best]
         axes.step(x, y, where="post", color=plot.MUTED, lw=1.1, zorder=2, label="Pareto front")
         for number, place in enumerate(zip(x[:_MOST_NAMED], y, strict=False), start=1):
             plot.note(axes, str(number), place, (-3, 5), ha="right", fontweight="bold")
@@ -206,19 +233,28 @@ def _draw(points: Sequence[Point], label: str, unit: float) -> Any:
     _cost_ticks(axes, [point.cost / unit for point in points])
     axes.set_ylim(low, high)
     axes.set_xlabel(label)
-    axes.set_ylabel("accuracy in the runtime (%)")
+    axes.set_ylabel(f"{metric.title} in the runtime{' (%)' * metric.fraction}")
     plot.legend_above(axes, 2)
     return figure
 
 
 def _mark_wrong(axes: Any, point: Point, unit: float, low: float, high: float) -> None:
-    """A red cross; at the edge, with its accuracy in words, where it is off the scale."""
-    percent = 100 * point.accuracy
-    inside = min(max(percent, low + 0.06 * (high - low)), high)
+    """A red cross; at the edge, with its value in words, where it is off the scale."""
+    value = (100 if point.metric.fraction else 1) * point.value
+    inside = min(max(value, low + 0.06 * (high - low)), high)
     place = (point.cost / unit, inside)
     axes.plot(*place, marker="x", ms=7, mew=1.8, color=plot.RED, zorder=4)
-    if inside != percent:
-        plot.note(axes, f"{percent:.1f} % ↓", place, (6, 0), va="center", color=plot.RED)
+    if inside != value:
+        arrow = "↓" if value < inside else "↑"
+        text = f"{point.metric.text(point.value, 1)} {arrow}"
+        plot.note(axes, text, place, (6, 0), va="center", color=plot.RED)
+
+
+def _room(values: Sequence[float]) -> tuple[float, float]:
+    """Limits of an axis around errors."""
+    low, high = min(values), max(values)
+    margin = 0.1 * (high - low) or 0.1 * abs(high) or 1.0
+    return low - margin, high + margin
 
 
 def _cost_ticks(axes: Any, costs: Sequence[float]) -> None:

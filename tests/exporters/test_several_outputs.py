@@ -17,7 +17,7 @@ from onnx import TensorProto, helper
 import compressor as library
 from compressor.errors import CheckFailedError
 from compressor.exporters import onnx as exporter
-from deploy import CheckVectors
+from deploy import CheckVectors, read_artifact
 
 
 def _onnx(path: Path, width: int = 5) -> Path:
@@ -143,11 +143,14 @@ def test_a_bundle_answers_with_the_scores(tmp_path: Path, data: Path) -> None:
     assert said.code == 2 and "several outputs" in said.stderr
 
 
-def test_outputs_without_scores_are_refused(tmp_path: Path) -> None:
+def test_outputs_without_scores_are_numbers(tmp_path: Path) -> None:
     model = onnx.load(_onnx(tmp_path / "found.onnx"))
     del model.graph.output[1]
     onnx.save(model, tmp_path / "found.onnx")
 
-    said = compressor("export", tmp_path / "found.onnx")
+    record = library.export(tmp_path / "found.onnx", tmp_path / "small.onnx")
 
-    assert "no output of the model gives one score per class" in said.refusal(after_stages=True)
+    heads = read_artifact(tmp_path / "small.onnx").heads
+    assert heads is not None and {head.task for head in heads} == {"regression"}
+    assert [(head.name, head.shape) for head in heads] == [("label", (1,)), ("map", (3, 4))]
+    assert record["verdict"]["passed"] and record["verdict"]["validation"] is None

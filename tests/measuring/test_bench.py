@@ -289,9 +289,12 @@ def test_outputs_that_are_no_numbers_are_wrong_even_where_the_accuracy_agrees() 
     subject = Subject(Path("x.onnx"), "onnx", "x.onnx", 1, "0" * 64, artifact)
     check = {"passed": False, "examples": 3, "difference": None, "tolerance": 0.1}
 
-    assert verdict(subject, None, 0.9, check)[0] == "wrong"
-    assert verdict(subject, None, 0.9, check | {"difference": 0.05, "passed": True})[0] == "right"
-    assert verdict(subject, None, 0.9, None)[0] == "unproven"
+    assert verdict(subject, None, {"accuracy": 0.9}, check)[0] == "wrong"
+    assert (
+        verdict(subject, None, {"accuracy": 0.9}, check | {"difference": 0.05, "passed": True})[0]
+        == "right"
+    )
+    assert verdict(subject, None, {"accuracy": 0.9}, None)[0] == "unproven"
 
 
 def _description() -> str:

@@ -17,11 +17,11 @@ def test_some_examples_are_of_all_classes_and_keep_their_labels() -> None:
     examples = Examples.of(Dataset.from_arrays("sorted", X, LABELS, X, LABELS), 20)
 
     fed = examples.inputs(RULES, slice(None))["x"]
-    assert np.bincount(examples.labels).tolist() == [4] * 5
+    assert np.bincount(examples.targets).tolist() == [4] * 5
     assert not examples.complete
-    np.testing.assert_array_equal(fed[:, 0], examples.labels)
+    np.testing.assert_array_equal(fed[:, 0], examples.targets)
     np.testing.assert_array_equal(examples.inputs(RULES, slice(3, 5))["x"], fed[3:5])
-    assert len(set(examples.drawn(5).labels)) == 5
+    assert len(set(examples.drawn(5).targets)) == 5
 
 
 def test_all_examples_stay_in_their_order() -> None:

@@ -13,7 +13,7 @@ from compressor.exporters.c import reference
 from compressor.exporters.c.narrowing import fewer_bits
 from compressor.exporters.c.network import Convolution, Dense, Network
 from compressor.exporters.checking import PLAIN
-from compressor.exporters.parity import Reference
+from compressor.exporters.reference import Reference
 
 _FIRST, _NEXT = 4, {True: (3, 2), False: (5, 6)}
 """bits that are tried first, and then, where those held and where they did not"""
@@ -56,12 +56,12 @@ def narrow_values(
         found = scores(network, reference.finish(candidate, maps, position))
         beside = [(found[few], plain, examples.scores[few])]
         verdict = parity.judge(found, examples, "int8", beside)
-        same, accuracy = verdict.chosen_on.agreement, verdict.chosen_on.accuracy
-        return (
-            verdict.passed
-            and (accuracy or 0.0) >= (least.accuracy or 0.0)
-            and same >= least.agreement - _DISAGREEMENT[optimize]
-        )
+        made, allowed = verdict.chosen_on, _DISAGREEMENT[optimize]
+        if made.agreement is None or least.agreement is None:
+            same = made.spread <= least.spread + allowed
+        else:
+            same = made.agreement >= least.agreement - allowed
+        return verdict.passed and same and made.is_better(least) is not False
 
     kinds = Convolution | Dense if optimize == "size" else Dense
     for position in reversed(range(len(network.layers))):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.errors import CheckFailedError
+from compressor.errors import CheckFailedError, ModelError
 from compressor.exporters.c import reference
 from compressor.exporters.c.bits import narrow_values, scores
 from compressor.exporters.c.compiling import compile_library
@@ -15,8 +15,8 @@ from compressor.exporters.c.narrowing import narrow
 from compressor.exporters.c.network import Network
 from compressor.exporters.c.plan import VECTORS
 from compressor.exporters.c.reading import read_network
-from compressor.exporters.checking import Checked, Job
-from compressor.exporters.parity import Reference
+from compressor.exporters.checking import Checked, Job, numbers_of
+from compressor.exporters.reference import Reference
 from compressor.exporters.request import EncodedTensor, ExportedFile, Optimize, Request
 from compressor.foundation import Listener
 from deploy.compiled import levels
@@ -37,6 +37,9 @@ def export_c(job: Job, name: str, target: str, optimize: Optimize, listener: Lis
     Raises ModelError for what C code cannot compute, MissingRuntimeError without a C compiler,
     CheckFailedError where the compiled code computes anything but what the reference does.
     """
+    if len(job.reference.heads) > 1:
+        what = "C code has one output, and this model gives several"
+        raise ModelError(what, value=numbers_of(job.reference.heads))
     listener.stage("c, int8: build")
     asked = job.request("litert", "int8", optimize, "dense")
     job.may_grow = True

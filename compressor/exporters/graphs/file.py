@@ -7,7 +7,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from compressor.errors import CheckpointError
 from compressor.exporters.inspection import artifact_format, describe_content
@@ -18,7 +18,12 @@ from compressor.runs import is_graph
 from deploy.artifact import MOST_ARTIFACT_BYTES
 from deploy.files import read_regular
 
-_PROBABILITIES = {"SOFTMAX", "LOGISTIC", "Softmax", "Sigmoid"}
+Activation = Literal["softmax", "sigmoid", ""]
+
+_PROBABILITIES: dict[str, Activation] = {
+    **dict.fromkeys(("SOFTMAX", "Softmax"), "softmax"),
+    **dict.fromkeys(("LOGISTIC", "Sigmoid"), "sigmoid"),
+}
 _PASSING = {
     *("DEQUANTIZE", "QUANTIZE", "RESHAPE", "SQUEEZE", "CAST"),
     *("DequantizeLinear", "QuantizeLinear", "Reshape", "Squeeze", "Cast", "Flatten", "Identity"),
@@ -43,8 +48,8 @@ class GraphFile:
     tensors: tuple[EncodedTensor, ...]
     needs: dict[str, int]
     """operator (TFLite) or operator set (ONNX) -> version"""
-    outputs_are: str
-    """probabilities where the last operator is softmax or sigmoid, else logits"""
+    activations: tuple[Activation, ...]
+    """softmax or sigmoid of each output whose last operator that is, else empty"""
 
     @property
     def is_quantized(self) -> bool:
@@ -99,7 +104,7 @@ def read_graph_file(path: Path) -> GraphFile:
         _quantized(described["layers"], in_integers=graph.in_integers),
         tuple(sorted(tensors, key=lambda tensor: (-tensor.bytes, tensor.name))),
         graph.needs,
-        "probabilities" if _ends_in_probability(graph) else "logits",
+        tuple(_activation(graph, output) for output in graph.outputs),
     )
 
 
@@ -135,8 +140,7 @@ def _quantized(rows: Iterable[dict[str, Any]], *, in_integers: bool) -> Quantize
 
 @dataclasses.dataclass(frozen=True)
 class _Graph:
-    output: Any
-    """the first one; None where there is none"""
+    outputs: tuple[Any, ...]
     made_by: dict[Any, tuple[str, Any]]
     """value -> the operator that computes it, and its first input"""
     in_integers: bool
@@ -144,14 +148,14 @@ class _Graph:
     needs: dict[str, int]
 
 
-def _ends_in_probability(graph: _Graph) -> bool:
-    value, seen = graph.output, set()
+def _activation(graph: _Graph, value: Any) -> Activation:
+    seen: set[Any] = set()
     while value not in seen and value in graph.made_by:
         seen.add(value)
         operator, value = graph.made_by[value]
         if operator not in _PASSING:
-            return operator in _PROBABILITIES
-    return False
+            return _PROBABILITIES.get(operator, "")
+    return ""
 
 
 def _tflite(content: bytes) -> _Graph:
@@ -172,7 +176,7 @@ def _tflite(content: bytes) -> _Graph:
         for operator in main.operators
         if operator.inputs
     )
-    return _Graph(main.outputs[0] if main.outputs else None, made, integers, dict(needs))
+    return _Graph(tuple(main.outputs), made, integers, dict(needs))
 
 
 def _onnx(content: bytes) -> _Graph:
@@ -194,4 +198,4 @@ def _onnx(content: bytes) -> _Graph:
         if node.input
     }
     integers = any(node.op_type in _QUANTIZING for node in nodes)
-    return _Graph(graph.output[0].name if graph.output else None, made, integers, needs)
+    return _Graph(tuple(one.name for one in graph.output), made, integers, needs)

@@ -42,15 +42,11 @@ def output_widths(outputs: Sequence[Port], columns: int) -> list[int]:
     """How many of the `columns` of a row each output has, that of the scores first.
 
     By the sizes that the runtime reports, of which one output may leave some open. Raises
-    ModelError where they do not tell, or no output gives one score a class.
+    ModelError where they do not tell.
     """
     order = [outputs[place] for place in scores_first(outputs)]
     if len(order) == 1:
         return [columns]
-    if len(order[0].shape) != 2:
-        value = ", ".join(f"{port.name} {list(port.shape)}" for port in order)[:200]
-        what = "no output of the model gives one score per class"
-        raise ModelError(what, value=value, hint="one needs the shape (n, classes)")
     sizes = [
         None if None in port.shape[1:] else math.prod(size or 1 for size in port.shape[1:])
         for port in order

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from compressor.data import Dataset, Inputs, TrainingData, draw_examples, rows, take
-from compressor.errors import CheckFailedError, DataError, ModelError, UsageError
+from compressor.errors import CheckFailedError, UsageError
 from compressor.exporters import parity
 from compressor.exporters.checking import (
     CALIBRATION,
@@ -22,15 +23,18 @@ from compressor.exporters.checking import (
     RANDOM_INPUTS,
     Checked,
     Job,
+    factors_of,
     finite,
 )
 from compressor.exporters.graphs.file import GraphFile, read_graph_file
+from compressor.exporters.graphs.heads import graph_objective
 from compressor.exporters.graphs.inputs import check_ports, draw, output_widths, real_ports
 from compressor.exporters.made_inputs import CALIBRATED, MadeInputs
-from compressor.exporters.parity import Reference
 from compressor.exporters.processes import Processes
-from compressor.exporters.request import MICRO, ExportedFile, Request, checked_labels
+from compressor.exporters.reference import Reference
+from compressor.exporters.request import MICRO, ExportedFile, Request
 from compressor.models import (
+    Asked,
     InputSize,
     Objective,
     Preprocessing,
@@ -38,7 +42,8 @@ from compressor.models import (
     named_sizes,
     port_preprocessing,
 )
-from deploy.artifact_parts import Port
+from compressor.models.outputs import Output
+from deploy.artifact_parts import Port, scores_first
 
 _COMPARED = 8
 """Examples that are run both in a batch and one by one, to find out whether that is the same."""
@@ -50,9 +55,9 @@ class GraphJob(Job):
     """A .tflite or .onnx file with the data that its variants are compared on.
 
     The file as it came, in the default runtime of its format, says what is right; for the `runtime`
-    TFLite Micro in that one, if it runs the file. All its outputs are compared, and the first of
-    scores, (n, classes), gives classes. Arguments as of `ExportJob`. Raises CheckpointError for a
-    damaged file, ModelError for one without such an output, or whose outputs are no numbers,
+    TFLite Micro in that one, if it runs the file. All its outputs are compared, and
+    `graph_objective` says what they mean. Arguments as of `ExportJob`. Raises CheckpointError for a
+    damaged file, ModelError for one without outputs, or whose outputs are no numbers,
     CheckFailedError where the runtime refuses it, DataError where the data do not fit it, and
     UsageError as `ExportJob` does.
     """
@@ -71,9 +76,11 @@ class GraphJob(Job):
         made: MadeInputs | None = None,
         validation: int | None = None,
         runtime: str | None = None,
+        task: Asked = None,
+        metric: Asked = None,
+        max_drop: float | None = None,
     ) -> None:
-        self.labels = checked_labels(data.labels if labels is None and data else labels)
-        self.made = made or MadeInputs()
+        self.made, self.max_drop = made or MadeInputs(), max_drop
         self.source, self.data = path, data
         self.graph: GraphFile = read_graph_file(path)
         self.integers_already = self.graph.is_quantized
@@ -104,15 +111,14 @@ class GraphJob(Job):
             x, y = TrainingData.of(data, validation).choosing_part(CHOSEN_ON)
             self.sizes = self._sizes_fed(feed, input_size)
         scores = self._first_scores(x, feed)
-        objective = self._objective(output_widths(self._outputs, scores.shape[1])[0])
-        self._check_labels(max(objective.classes, 2))
-        if data is not None and max(objective.classes, 2) < data.classes:
-            raise DataError(
-                "the data set has more classes than the model",
-                value=f"data {data.classes}, model {max(objective.classes, 2)}",
-                hint="give the data that the model was trained on",
-            )
-        self.reference = Reference(x, feed, scores, y, objective, factors=self._factors)
+        objective = graph_objective(path, self._shapes, feed, data, task, metric)
+        self.labels = self._named(labels, objective)
+        if data is not None:
+            objective.stored_targets(data.y_train)
+            objective.stored_targets(data.y_test)
+        self.reference = Reference(
+            *(x, feed, scores, y, objective), factors=self._factors, made_up=data is None
+        )
 
     def _sizes_fed(self, feed: Preprocessing, given: InputSize | None) -> Sizes:
         """The open sizes as the data have them; UsageError where the user named others."""
@@ -212,10 +218,6 @@ class GraphJob(Job):
     def _file(self, inputs: tuple[str, ...]) -> ExportedFile:
         return ExportedFile(self.graph.content, inputs, self.graph.tensors, self.graph.needs)
 
-    def _objective(self, classes: int) -> Objective:
-        outputs = self.graph.outputs_are
-        return Objective.of_classes(classes, outputs)
-
     @property
     def _plain_examples(self) -> int:
         return int(np.clip(PLAIN_MACS // max(_USES * self.graph.parameters, 1), 2, PLAIN))
@@ -224,9 +226,6 @@ class GraphJob(Job):
         """The outputs on these examples; settles whether several can be run at once."""
         few = take(x, draw_examples(x, None, _COMPARED))
         single = self._run(few, feed, 1)
-        if single.ndim != 2:
-            value = f"output {('n', *single.shape[1:])}"
-            raise ModelError("the model must give one score per class", value=value)
         try:
             together = self._run(few, feed, self.batch)
             scale = max(float(np.max(np.abs(single), initial=0.0)), 1e-6)
@@ -241,18 +240,34 @@ class GraphJob(Job):
             self.notes += ("It was run one example at a time: it does not take several at once.",)
         called = "random inputs" if self.data is None else "examples"
         scores = self._scores(x, feed, called)
+        widths = output_widths(self._outputs, scores.shape[1])
+        self._shapes = self._outputs_as(widths)
         if len(self._outputs) > 1:
-            self._factors = _factors(scores, output_widths(self._outputs, scores.shape[1]))
+            self._factors = factors_of(scores, widths)
             scores = scores * self._factors
         return scores
+
+    def _outputs_as(self, widths: Sequence[int]) -> list[Output]:
+        """The outputs in the order of their columns, with the sizes that they have here."""
+        found = []
+        for place, width in zip(scores_first(self._outputs), widths, strict=True):
+            port = self._outputs[place]
+            known = math.prod(size for size in port.shape[1:] if size)
+            sizes = [size or width // max(known, 1) for size in port.shape[1:]]
+            shape = tuple(sizes) if sizes and math.prod(sizes) == width else (width,)
+            activations = self.graph.activations
+            activation = activations[place] if place < len(activations) else ""
+            found.append(Output(port.name, shape, activation))
+        return found
 
     def _scores(self, x: Inputs, feed: Preprocessing, called: str) -> np.ndarray:
         return finite(self._run(x, feed, self.batch), called)
 
     def _run(self, x: Inputs, feed: Preprocessing, batch: int) -> np.ndarray:
         nothing = np.zeros((rows(x), 1), np.float32)
-        objective = self._objective(1)
-        examples = Reference(x, feed, nothing, None, objective, factors=self._factors)
+        examples = Reference(
+            x, feed, nothing, None, Objective((), "inferred"), factors=self._factors
+        )
         loaded = self.processes.loaded(self.own_runtime, self.graph.format, self.original)
         with loaded as (_, run):
             scores: np.ndarray = run(examples, batch)
@@ -261,10 +276,3 @@ class GraphJob(Job):
     def _made_calibration(self) -> Inputs:
         self.made.check_calibrates()
         return draw(self.ports, CALIBRATION, self.sizes, self.made, CALIBRATED)
-
-
-def _factors(scores: np.ndarray, widths: Sequence[int]) -> np.ndarray:
-    """float32 (columns,): 1 for the scores; others get the same largest magnitude."""
-    starts = np.cumsum([0, *widths[:-1]])
-    largest = np.maximum(np.maximum.reduceat(np.abs(scores).max(axis=0), starts), 1e-6)
-    return np.repeat(largest[0] / largest, widths).astype(np.float32)

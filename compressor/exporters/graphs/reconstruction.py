@@ -18,7 +18,7 @@ from compressor.exporters.graphs.inputs import draw
 from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.graphs.layers import GraphLayer
 from compressor.exporters.made_inputs import CALIBRATED
-from compressor.exporters.parity import Reference
+from compressor.exporters.reference import Reference
 from compressor.exporters.request import ExportedFile
 from compressor.pruning import ChannelChooser, KernelMasks
 from compressor.pruning.channels import ChannelPlan

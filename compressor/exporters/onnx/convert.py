@@ -8,29 +8,29 @@ from typing import Any
 import numpy as np
 import onnx
 
+from compressor.data import listed
 from compressor.errors import ModelError
 from compressor.exporters.half_precision import input_type
 from compressor.exporters.onnx.graphs import all_nodes, rename
 from compressor.exporters.onnx.light_copies import light_copies
 from compressor.exporters.onnx.operators import handlers
 from compressor.exporters.onnx.quiet import quiet
-from compressor.exporters.tracing import concrete_function, layer_of
+from compressor.exporters.tracing import concrete_function, layer_of, output_names
 from compressor.foundation import release_memory
 from compressor.models import FLOAT32_BYTES, count_parameters, input_names
 
 OPSET = 18
 """The newest operator set that tf2onnx writes."""
-OUTPUT = "scores"
 BATCH = "batch"
 
 
 def convert(model: Any) -> Any:
-    """The onnx.ModelProto of a Sequential or Functional model with one output.
+    """The onnx.ModelProto of a Sequential or Functional model.
 
-    Its inputs are named and ordered as `input_names(model)`, its output is `scores`; the first axis
-    of each is the batch, of any size. Every float type becomes float32. Raises ModelError, in one
-    line, for what tf2onnx cannot convert, for operators that ONNX does not have, and as
-    `concrete_function` does.
+    Its inputs are named and ordered as `input_names(model)`, its outputs as `output_names(model)`;
+    the first axis of each is the batch, of any size. Every float type becomes float32. Raises
+    ModelError, in one line, for what tf2onnx cannot convert, for operators that ONNX does not have,
+    for an output that is given twice, and as `concrete_function` does.
     """
     with quiet(), light_copies():
         graph, inputs, outputs = _frozen(model)
@@ -44,7 +44,7 @@ def convert(model: Any) -> Any:
                 "the model cannot be converted to ONNX", value=f"{model.name} ({reason})"
             ) from error
     _check_operators(converted, model)
-    _name_boundary(converted, inputs, model)
+    _name_boundary(converted, inputs, outputs, model)
     return converted
 
 
@@ -83,12 +83,25 @@ def _check_operators(model: Any, source: Any) -> None:
             )
 
 
-def _name_boundary(model: Any, given: list[str], source: Any) -> None:
-    """Set names, order and batch axis of inputs and output; unused inputs are kept."""
-    graph, names = model.graph, input_names(source)
-    mapping = dict(zip(given, names, strict=True))
-    mapping[graph.output[0].name] = OUTPUT
+def _name_boundary(model: Any, given: list[str], gives: list[str], source: Any) -> None:
+    """Set names, order and batch axis of inputs and outputs; unused inputs are kept."""
+    graph, names, outputs = model.graph, input_names(source), output_names(source)
+    found = {one.name: one for one in graph.output}
+    if len(outputs) == 1:
+        gives = list(found)
+    if len(set(gives)) < len(outputs) or set(gives) != set(found):
+        raise ModelError(
+            "an output of the model is given twice, or is one of its inputs",
+            value=listed(outputs),
+            hint="leave it out, or give it through a layer of its own",
+        )
+    mapping = dict(zip(given, names, strict=True)) | dict(zip(gives, outputs, strict=True))
     rename(graph, mapping)
+    ordered = [found[name] for name in gives]
+    # A field's entries are gone once it is cleared.
+    copies = [onnx.ValueInfoProto.FromString(one.SerializeToString()) for one in ordered]
+    del graph.output[:]
+    graph.output.extend(copies)
     del graph.input[:]
     for name, tensor in zip(names, source.inputs, strict=True):
         dtype = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(input_type(tensor)))
@@ -97,5 +110,5 @@ def _name_boundary(model: Any, given: list[str], source: Any) -> None:
             for axis, size in enumerate(tensor.shape[1:], 1)
         ]
         graph.input.append(onnx.helper.make_tensor_value_info(name, dtype, [BATCH, *sizes]))
-    shape = graph.output[0].type.tensor_type.shape
-    shape.dim[0].dim_param = BATCH
+    for one in graph.output:
+        one.type.tensor_type.shape.dim[0].dim_param = BATCH

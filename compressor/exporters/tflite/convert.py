@@ -18,12 +18,15 @@ from compressor.errors import ModelError, UsageError
 from compressor.exporters.half_precision import input_type
 from compressor.exporters.recurrence import SHORT
 from compressor.exporters.tflite import graph as graphs
-from compressor.exporters.tracing import INPUT_PREFIX, concrete_function, layer_of
+from compressor.exporters.tracing import (
+    INPUT_PREFIX,
+    concrete_function,
+    layer_of,
+    output_names,
+)
 from compressor.foundation import quiet_tensorflow
-from compressor.models import input_names, numbered
+from compressor.models import input_names
 
-OUTPUT = "scores"
-"""the name of the output of a model that has one"""
 SIGNATURE = "serving_default"
 ONE_SCALE = ("tflite-runtime",)
 """Runtimes of which FULLY_CONNECTED wants one scale for all weights: 2.14 is right with a scale
@@ -36,7 +39,7 @@ def convert(model: Any, options: Mapping[str, Any] | None = None, *, unrolled: i
 
     `options` are attributes of `tf.lite.TFLiteConverter` to set; recurrent layers of at most
     `unrolled` steps are unrolled, longer ones become loops. The inputs have the names of
-    `input_names`, the output is `scores`, or several are named after their layers. Raises
+    `input_names`, the outputs those of `output_names`. Raises
     ModelError for a model that needs operators that TFLite does not have built in, and as
     `tracing.concrete_function` does.
     """
@@ -60,7 +63,7 @@ def convert(model: Any, options: Mapping[str, Any] | None = None, *, unrolled: i
     for code in graph.operatorCodes:
         if graphs.code_name(code) == "CUSTOM":
             raise _no_operator(graphs.text(code.customCode) or "?")
-    _name_signature(graph, input_names(model), _output_names(model))
+    _name_signature(graph, input_names(model), output_names(model))
     return graph
 
 
@@ -98,15 +101,6 @@ def convert_int8(
         "_experimental_disable_per_channel_quantization_for_dense_layers": runtime in ONE_SCALE,
     }
     return convert(model, options, unrolled=unrolled)
-
-
-def _output_names(model: Any) -> tuple[str, ...]:
-    if len(model.outputs) == 1:
-        return (OUTPUT,)
-    names: list[str] = []
-    for tensor in model.outputs:
-        names.append(numbered(tensor._keras_history.operation.name, names))
-    return tuple(names)
 
 
 def _refusal(error: Exception, function: Any, model: Any) -> ModelError:

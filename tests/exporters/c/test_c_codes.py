@@ -15,7 +15,7 @@ from compressor.exporters.c.coding import FIXED, HUFFMAN, Coded, coded
 from compressor.exporters.c.emission import Source, emit
 from compressor.exporters.c.narrowing import fewer_bits
 from compressor.exporters.c.network import Dense, Network
-from compressor.exporters.parity import Reference
+from compressor.exporters.reference import Reference
 from compressor.models import Objective
 
 

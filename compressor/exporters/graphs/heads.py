@@ -1,0 +1,125 @@
+"""What the outputs of a .tflite or .onnx file mean, of which nothing says what it was made for."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compressor.data import Dataset
+from compressor.errors import ModelError
+from compressor.models import Asked, Objective, Preprocessing
+from compressor.models.aims import Aim
+from compressor.models.compiled import Compiled
+from compressor.models.head_metrics import asked_metrics, asked_task, chosen_metrics
+from compressor.models.outputs import Output
+from compressor.models.targets import anomalies_of, stored_for
+from compressor.models.tasks import Evidence, check_possible, task_of
+from deploy import ArtifactError, read_artifact
+from deploy.tasks import (
+    AUC,
+    BINARY,
+    MULTI_LABEL,
+    RECONSTRUCTION,
+    REGRESSION,
+    SEGMENTATION,
+    Head,
+)
+
+
+def graph_objective(
+    path: Path,
+    outputs: Sequence[Output],
+    feed: Preprocessing,
+    data: Dataset | None,
+    task: Asked = None,
+    metric: Asked = None,
+) -> Objective:
+    """What the `outputs` of a file mean, in the order of their columns.
+
+    As `task` says, else the description beside the file, else the outputs and the targets. Where
+    one array of targets comes with several outputs it is of the first one, and the others are only
+    compared. Without data or a description, what gives no row of scores gives numbers. Raises
+    ModelError, UsageError and DataError as `objective_of` does.
+    """
+    if task is None and metric is None and (said := _described(path, outputs)) is not None:
+        return said
+    targets = None if data is None else data.y_train
+    # Without targets nothing says what others mean than the scores.
+    scores_alone = targets is None and len(outputs[0].shape) == 1 and task is None
+    if isinstance(targets, np.ndarray) or scores_alone:
+        outputs = outputs[:1]
+    names = [output.name for output in outputs]
+    stored = stored_for(targets, names)
+    found, reasons = {}, []
+    for output, target in zip(outputs, stored, strict=True):
+        like = len(feed.rules) == 1 and output.shape == tuple(feed.row_shapes[0])
+        like = like and "float" in feed.rules[0].dtype
+        seen = Evidence(output, Compiled(), like, target, data is not None)
+        asked = asked_task(task, output.name, names)
+        if asked is not None:
+            check_possible(asked, output, like_input=like)
+        found[output.name], reason = (
+            (asked, "as it was asked for") if asked is not None else _task(seen)
+        )
+        reasons.append(reason)
+    metrics = asked_metrics(metric, found)
+    alone = len(outputs) == 1
+    aims = tuple(
+        _aim(output, found[output.name], metrics[output.name], reason, target, alone=alone)
+        for output, reason, target in zip(outputs, reasons, stored, strict=True)
+    )
+    return Objective(aims, "inferred")
+
+
+def _task(seen: Evidence) -> tuple[str, str]:
+    try:
+        return task_of(seen)
+    except ModelError:
+        if seen.has_data:
+            raise
+        return (RECONSTRUCTION if seen.like_input else REGRESSION), "by its output"
+
+
+def _described(path: Path, outputs: Sequence[Output]) -> Objective | None:
+    """What the description beside a file says, where there is one that is of this file."""
+    with contextlib.suppress(ArtifactError):
+        artifact = read_artifact(path)
+        heads = artifact.heads
+        shapes = [tuple(output.shape) for output in outputs]
+        if heads is not None and [head.shape for head in heads] == shapes:
+            aims = [
+                Aim(
+                    head,
+                    output.name,
+                    None,
+                    (),
+                    "numbers",
+                    head.outputs_are or "numbers",  # type: ignore[arg-type]
+                    reason="as its description says",
+                )
+                for head, output in zip(heads, outputs, strict=True)
+            ]
+            return Objective(tuple(aims), "inferred")
+    return None
+
+
+def _aim(
+    output: Output, task: str, metric: str | None, reason: str, target: Any, *, alone: bool
+) -> Aim:
+    shape = tuple(int(size or 0) for size in output.shape)
+    decides, shown = chosen_metrics(task, (), metric, [])
+    if task == RECONSTRUCTION and anomalies_of(target) is not None:
+        shown = tuple(dict.fromkeys((*shown, AUC)))
+    kind: Any = "probabilities" if output.activation else "logits"
+    yes_or_no = task in (BINARY, MULTI_LABEL) or (task == SEGMENTATION and shape[-1] == 1)
+    threshold = (0.5 if output.activation else 0.0) if yes_or_no else None
+    numbers = task in (REGRESSION, RECONSTRUCTION)
+    classes = 0 if numbers else 2 if shape[-1] == 1 else shape[-1]
+    head = Head("" if alone else output.name, task, shape, classes, threshold, decides, shown)
+    return Aim(
+        head, output.name, None, (), "numbers", "numbers" if numbers else kind, reason=reason
+    )

@@ -1,0 +1,85 @@
+"""The metrics of a document for a reader: those that decide, of one output or of several."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compressor.report.formatting import NOTHING, known, percent, points, signed
+from deploy.tasks import ACCURACY, Head, part_key, read_heads
+from deploy.text import clean
+
+
+def heads_in(document: Mapping[str, Any]) -> tuple[Head, ...]:
+    """What the outputs mean of which a document holds metrics; by default one classifier's."""
+    return read_heads(document.get("heads"))
+
+
+def deciding(heads: Sequence[Head], document: Mapping[str, Any], part: str = "") -> str:
+    """The metrics that decide: "81.20 %", of several outputs "box 0.0841, kind 92.50 %".
+
+    `part` is what their names begin with, such as "reference_".
+    """
+    found = []
+    for head in heads:
+        value = document.get(part_key(head.key(), part))
+        shown = NOTHING if value is None else head.decides.text(value)
+        found.append(f"{clean(head.name)} {shown}" if head.name else shown)
+    return ", ".join(found)
+
+
+def beside_model(heads: Sequence[Head], document: Mapping[str, Any]) -> str:
+    """The metrics that decide, with those of the model: "mean IoU 81.20 % (model 81.41 %)"."""
+    found = []
+    for head in heads:
+        value, own = (document.get(part_key(head.key(), part)) for part in ("", "reference_"))
+        of = f"{clean(head.name)}: " if head.name else ""
+        shown = NOTHING if value is None else head.decides.text(value)
+        model = "" if own is None else f" (model {head.decides.text(own)})"
+        found.append(f"{of}{head.decides.title} {shown}{model}")
+    return ", ".join(found)
+
+
+def change(heads: Sequence[Head], before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """How the metrics that decide differ: "+0.12 points", of an error "+1.20 %"."""
+    found = []
+    for head in heads:
+        old, new = before.get(head.key()), after.get(head.key())
+        if old is None or new is None:
+            continue
+        of = f"{clean(head.name)} " if head.name else ""
+        if head.decides.fraction:
+            found.append(of + points(new - old))
+        else:
+            rise = 100 * (new - old) / max(abs(old), 1e-12)
+            found.append(f"{of}{'+' if rise > 0 else ''}{signed(rise, 2)} %")
+    return ", ".join(found) or NOTHING
+
+
+def is_known(heads: Sequence[Head], document: Mapping[str, Any], part: str = "") -> bool:
+    """Whether any metric that decides was measured."""
+    return any(document.get(part_key(head.key(), part)) is not None for head in heads)
+
+
+def title_of(documents: Sequence[Mapping[str, Any]]) -> str:
+    """What the metrics of all these documents are called together: "mean IoU", or "metric"."""
+    names = {tuple(head.decides.title for head in heads_in(one)) for one in documents}
+    alike = names.pop() if len(names) == 1 else ()
+    return alike[0] if len(alike) == 1 else "metric"
+
+
+def column_title(documents: Sequence[Mapping[str, Any]]) -> str:
+    """The title of a column of `cell`s: "accuracy", and "%" where all are classifiers."""
+    title = title_of(documents)
+    return f"{title}\n%" if title == "accuracy" and _all_plain(documents) else title
+
+
+def cell(heads: Sequence[Head], document: Mapping[str, Any]) -> str:
+    """The metrics that decide, in a column: without the sign of one classifier's accuracy."""
+    if len(heads) == 1 and heads[0].key() == ACCURACY:
+        return known(document.get(ACCURACY), percent)
+    return deciding(heads, document)
+
+
+def _all_plain(documents: Sequence[Mapping[str, Any]]) -> bool:
+    return all(len(heads_in(one)) == 1 for one in documents)
