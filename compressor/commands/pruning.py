@@ -203,18 +203,16 @@ def _graph_text(record: dict[str, Any]) -> str:
         lines += [f"  {how['note']}"] if "note" in how else []
         if "not_refit" in how:
             lines.append(f"  nothing makes up for its units in {', '.join(how['not_refit'])}")
+    from compressor.report import before_and_after
+
     found = record["comparison"]
-    accuracy = "accuracy not measured"
-    if found["accuracy"] is not None:
-        before, after = 100 * found["reference_accuracy"], 100 * found["accuracy"]
-        accuracy = f"validation accuracy {before:.2f} % before, {after:.2f} % after"
+    same = ""
+    if found["agreement"] is not None:
+        share = f"{100 * found['agreement']:.1f} %"
+        same = f"; {share} of {found['examples']} examples get the same class as before"
     narrowed = any("units" in row for row in record["layers"])
     zeros = "" if narrowed else ", zeros included: compressor export stores them small"
-    lines.append(
-        f"{record['bytes']:,} bytes{zeros}; "
-        f"{accuracy}; {100 * found['agreement']:.1f} % of {found['examples']} examples get the "
-        "same class as before"
-    )
+    lines.append(f"{record['bytes']:,} bytes{zeros}; {before_and_after(found)}{same}")
     return "\n".join(lines) + "\n"
 
 

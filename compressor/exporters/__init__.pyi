@@ -1,4 +1,4 @@
-from .checking import FORMATS as FORMATS
+from .checking import FORMATS as FORMATS, numbers_of as numbers_of
 from .exporting import export as export, export_all as export_all, write_artifact as write_artifact
 from .graphs.description import describe_graph_file as describe_graph_file
 from .graphs.pruning import prune_graph as prune_graph

@@ -26,8 +26,9 @@ from compressor.exporters.speed import Speed
 from compressor.exporters.verdict import Verdict
 from compressor.models import Objective, Preprocessing
 from deploy import CheckVectors
+from deploy.answers import gives
 from deploy.artifact_parts import Port, scores_first
-from deploy.tasks import SEGMENTATION, Head
+from deploy.tasks import Head
 
 CALIBRATION = 256
 """Examples on which the ranges of activations are found: of the training set, or made up."""
@@ -301,10 +302,7 @@ def numbers_of(heads: Sequence[Head]) -> str:
     """What a model gives that is no classifier: "78 numbers, not classes", or its outputs."""
     if len(heads) > 1:
         return "several outputs: " + listed(f"{head.name} ({head.task})" for head in heads)
-    head = heads[0]
-    if head.classes:
-        return f"{head.classes} classes" + (" for each position" * (head.task == SEGMENTATION))
-    return f"{head.width:,} numbers, not classes"
+    return gives(heads[0]) + ("" if heads[0].classes else ", not classes")
 
 
 def file_order(objective: Objective) -> tuple[Objective, np.ndarray]:

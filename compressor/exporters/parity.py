@@ -101,8 +101,9 @@ def judge(
         verdict, chosen_on=compare(scores, reference), computation=_computation(plain, quantize)
     )
     if floor is not None and reference.accuracy is not None:
-        drop = max(verdict.allowed_drop[ACCURACY], reference.accuracy - floor)
-        verdict = dataclasses.replace(verdict, allowed_drop={ACCURACY: drop})
+        drop = max(verdict.allowed_drop.get(ACCURACY, 0.0), reference.accuracy - floor)
+        drops = {**verdict.allowed_drop, ACCURACY: drop}
+        verdict = dataclasses.replace(verdict, allowed_drop=drops)
     # What somebody chose to lose is lost by examples that get another class.
     found = verdict.chosen_on.accuracy
     told = max_drop is not None or (floor is not None and found is not None and found >= floor)

@@ -9,6 +9,7 @@ from .export import (
 )
 from .formatting import cleaned as cleaned
 from .inspection import inspect as inspect
+from .metrics import before_and_after as before_and_after
 from .search import applied_text as applied_text, search_text as search_text
 from .sensitivity import (
     sensitivity_text as sensitivity_text,

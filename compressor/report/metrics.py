@@ -40,6 +40,20 @@ def beside_model(heads: Sequence[Head], document: Mapping[str, Any]) -> str:
     return ", ".join(found)
 
 
+def before_and_after(comparison: Mapping[str, Any]) -> str:
+    """Metrics on validation examples: "validation accuracy 99.12 % before, 99.01 % after"."""
+    heads = heads_in(comparison)
+    if not is_known(heads, comparison):
+        return f"{title_of([comparison])} not measured"
+    found = []
+    for head in heads:
+        both = (comparison.get(part_key(head.key(), part)) for part in ("reference_", ""))
+        before, after = map(head.decides.text, both)
+        of = f" of {clean(head.name)}" if head.name else ""
+        found.append(f"validation {head.decides.title}{of} {before} before, {after} after")
+    return "; ".join(found)
+
+
 def change(heads: Sequence[Head], before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     """How the metrics that decide differ: "+0.12 points", of an error "+1.20 %"."""
     found = []

@@ -22,6 +22,7 @@ from compressor.searching.graph_search import prune_step
 from compressor.searching.laboratory import Laboratory, Task, model_bytes
 from compressor.searching.recipe import Recipe, read_recipe
 from compressor.searching.structure import Structure
+from deploy.tasks import ACCURACY
 
 
 def apply_recipe(
@@ -74,8 +75,9 @@ def apply_recipe(
     with temporary_folder("compressor-apply-") as folder:
         made = _Walk(source, part, folder, listener, threads).made(recipe)
         count = len(part.validation)
-        kind = GraphJob if is_graph else ExportJob
-        with kind(made, found, threads=threads, validation=count) as job:
+        how: Any = {"threads": threads, "validation": count}
+        how |= {} if is_graph else {"metric": ACCURACY}
+        with (GraphJob if is_graph else ExportJob)(made, found, **how) as job:
             export = recipe.export
             job.floor = export.get("accepted_accuracy")
             variants = Variants(job, file_format, runtime, export["optimize"], None, listener)

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data import TrainingData
-from compressor.errors import CheckFailedError
+from compressor.errors import CheckFailedError, ModelError
+from compressor.exporters import numbers_of
 from compressor.foundation import Listener, write_json
+from compressor.models import Objective
 from compressor.runs import RunDirectory, is_finished, read_record
 from compressor.searching.document import ARTEFACTS, DENSE, SEARCH, best_first, search_document
 from compressor.searching.finishing import finish
@@ -19,6 +21,16 @@ from compressor.searching.recipe import Recipe
 from compressor.searching.trials import Budget, Trial
 
 _EXPORTED = 3
+
+
+def check_classifier(objective: Objective) -> None:
+    """Raise ModelError for a model that is no classifier: a search judges by accuracy."""
+    if not objective.is_classifier:
+        raise ModelError(
+            f"search takes classifiers, and this model gives {numbers_of(objective.heads)}",
+            value=objective.reason,
+            hint="prune and export take models of any task",
+        )
 
 
 class BaseSearch(abc.ABC):

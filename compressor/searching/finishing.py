@@ -27,6 +27,7 @@ from compressor.runtimes import find, median_latencies, peak_memories
 from compressor.searching.goal import Goal
 from compressor.searching.recipe import RECIPE_SUFFIX, Recipe
 from compressor.searching.trials import Trial
+from deploy.tasks import ACCURACY
 
 _ROUNDS = 7
 
@@ -102,9 +103,11 @@ def finish(
                 cut = True
                 continue
             try:
-                kind = GraphJob if is_graph_file(model) else ExportJob
+                how: Any = {"threads": threads, "validation": len(data.validation)}
                 job: Job = stack.enter_context(
-                    kind(model, data.data, threads=threads, validation=len(data.validation))
+                    GraphJob(model, data.data, **how)
+                    if is_graph_file(model)
+                    else ExportJob(model, data.data, metric=ACCURACY, **how)
                 )
             except CompressorError as error:  # outputs that are no numbers
                 failed += [

@@ -23,7 +23,7 @@ from compressor.pruning import PruningSpec
 from compressor.runs import RunDirectory, is_finished, model_digest
 from compressor.runtimes import find
 from compressor.searching.allocation import stored_bytes
-from compressor.searching.base import BaseSearch
+from compressor.searching.base import BaseSearch, check_classifier
 from compressor.searching.laboratory import attempted, cross_entropy
 from compressor.searching.options import How, check_runtimes
 from compressor.searching.trials import Budget, Trial, name_of
@@ -184,6 +184,7 @@ class _GraphSearch(BaseSearch):
         with self._job(self._source) as job:
             reference = job.reference
             labels, objective = reference.labels, reference.objective
+            check_classifier(objective)
         assert labels is not None
         scores = reference.scores[:, : objective.classes].astype(np.float64)
         return {

@@ -23,7 +23,7 @@ from compressor.runs import (
     output_directory,
 )
 from compressor.searching import steps
-from compressor.searching.base import BaseSearch
+from compressor.searching.base import BaseSearch, check_classifier
 from compressor.searching.evolution import Evolution
 from compressor.searching.finishing import dense_files
 from compressor.searching.goal import Goal
@@ -148,6 +148,7 @@ class _Search(BaseSearch):
     ) -> None:
         self._given = model
         self._objective = objective_for(model, data.data)
+        check_classifier(self._objective)
         super().__init__(run, source, data, how, budget, listener)
         self._laboratory = Laboratory(data, how.trial_limit)
         cost: Cost = "macs" if how.goal.minimize == "latency" else "weights"

@@ -69,6 +69,7 @@ OPTIONS = {
             "--force",
             *DATA,
             "--max-slowdown",
+            *("--task", "--metric", "--max-drop"),
             *HOST,
         ),
         *("--custom", "--input-size", "--input-range", *ALWAYS),

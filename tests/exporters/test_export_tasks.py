@@ -191,7 +191,7 @@ def test_what_may_be_lost_is_asked_for(made: Any, tmp_path: Path) -> None:
 
 
 def test_labels_of_a_model_without_classes_are_refused(made: Any, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="this model gives 1 numbers, not classes"):
+    with pytest.raises(UsageError, match="this model gives 1 number, not classes"):
         _exported(made, "regression", tmp_path / "x.onnx", labels=["low", "high"])
     with pytest.raises(UsageError, match="a drop is a part"):
         _exported(made, "regression", tmp_path / "x.onnx", max_drop=5)

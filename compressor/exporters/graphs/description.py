@@ -12,6 +12,7 @@ from compressor.exporters.description import describe_artifact
 from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.made_inputs import MadeInputs
 from compressor.models import InputSize
+from deploy.answers import proven
 from deploy.artifact import Artifact
 
 
@@ -53,9 +54,8 @@ def describe_graph_file(
         vectors = checked.vectors.to_bytes()
         artifact = describe_artifact(job, checked, path.name, vectors)
     ran = f"{path.name} had no description: it was run in {artifact.verified[0].runtime}"
-    found = artifact.verified[0].accuracy
-    if found is None:
-        measured = "accuracy not measured (give --data)"
-    else:
-        measured = f"accuracy {100 * found:.2f} % of {artifact.verified[0].examples:,} examples"
+    found = proven(artifact.tasks, artifact.verified[0])
+    title = artifact.tasks[0].decides.title
+    measured = f"{found} of {artifact.verified[0].examples:,} examples"
+    measured = measured if found else f"{title} not measured (give --data)"
     return Described(artifact, job.graph.content, vectors, (f"{ran}; {measured}", *job.notes))

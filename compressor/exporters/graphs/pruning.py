@@ -62,7 +62,8 @@ def prune_graph(
     inputs, made of `input_size` and `input_range` as in `export`.
 
     Returns a JSON object: path, format, bytes, layers (as of `prune`), left_alone, and comparison
-    (agreement, accuracy and reference_accuracy of the pruned file with the one that came). Raises
+    (agreement, accuracy and reference_accuracy, or the metrics of its `heads`, of the pruned file
+    with the one that came). Raises
     UsageError for what needs training and for layers that must stay whole, ModelError where nothing
     can be pruned, and as `GraphJob` does.
     """
@@ -173,4 +174,6 @@ def _compared(job: GraphJob, content: bytes) -> Mapping[str, Any]:
         scores = run(job.reference, job.batch)
     if scores.shape != job.reference.scores.shape or not np.isfinite(scores).all():
         raise CheckFailedError("the pruned file gives no scores", value=runtime)
-    return parity.compare(scores, job.reference).describe()
+    return (
+        parity.compare(scores, job.reference).describe() | job.reference.objective.described_heads()
+    )
