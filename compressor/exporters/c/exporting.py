@@ -38,8 +38,7 @@ def export_c(job: Job, name: str, target: str, optimize: Optimize, listener: Lis
     CheckFailedError where the compiled code computes anything but what the reference does.
     """
     if len(job.reference.heads) > 1:
-        what = "C code has one output, and this model gives several"
-        raise ModelError(what, value=numbers_of(job.reference.heads))
+        raise ModelError("C code has one output", value=numbers_of(job.reference.heads))
     listener.stage("c, int8: build")
     asked = job.request("litert", "int8", optimize, "dense")
     job.may_grow = True
