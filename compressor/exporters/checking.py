@@ -28,7 +28,7 @@ from compressor.models import Objective, Preprocessing
 from deploy import CheckVectors
 from deploy.answers import gives
 from deploy.artifact_parts import Port, scores_first
-from deploy.tasks import Head
+from deploy.tasks import Head, is_plain
 
 CALIBRATION = 256
 """Examples on which the ranges of activations are found: of the training set, or made up."""
@@ -303,6 +303,11 @@ def numbers_of(heads: Sequence[Head]) -> str:
     if len(heads) > 1:
         return "several outputs: " + listed(f"{head.name} ({head.task})" for head in heads)
     return gives(heads[0]) + ("" if heads[0].classes else ", not classes")
+
+
+def task_notes(objective: Objective) -> tuple[str, ...]:
+    """Which task a model has, and why, where it is no classifier judged by its accuracy alone."""
+    return () if is_plain(objective.heads) else (f"Task: {objective.reason}.",)
 
 
 def file_order(objective: Objective) -> tuple[Objective, np.ndarray]:

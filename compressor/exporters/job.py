@@ -27,6 +27,7 @@ from compressor.exporters.checking import (
     factors_of,
     file_order,
     finite,
+    task_notes,
 )
 from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.open_inputs import OpenInputs
@@ -128,7 +129,7 @@ class ExportJob(Job):
         self.reference = Reference(
             *(x, feed, scores, y, objective, rounding, self._factors), made_up=data is None
         )
-        self.notes = ()
+        self.notes = task_notes(objective)
         self.shrunk = self._shrunk()
         self.removed = self.shrunk.removed
         release_memory(self.dense_bytes)
@@ -162,7 +163,10 @@ class ExportJob(Job):
         except Exception as error:  # its layers raise what they like
             what = f"the model fails on {called}"
             raise ModelError(what, value=cause(error)) from error
-        ordered = finite(scores, called)[:, self._columns]
+        scores = finite(scores, called)
+        if len(self._trained.heads) == 1:
+            return scores
+        ordered = scores[:, self._columns]
         return ordered if self._factors is None else ordered * self._factors
 
     def _objective(self, task: Asked, metric: Asked) -> Objective:

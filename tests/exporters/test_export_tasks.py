@@ -148,7 +148,7 @@ def test_a_model_of_any_task_becomes_an_artefact_and_a_bundle_that_runs(
     assert verdict["passed"] and set(keys) <= set(verdict) and "accuracy" not in verdict
     assert all(artifact.verified[0].value(key) == verdict[key] for key in keys)
     assert artifact.heads is not None and len(artifact.heads) == len(artifact.outputs)
-    assert "accuracy %" not in export_text(record)
+    assert "note: Task: " in export_text(record)
     runtime = artifact.runtime
     bundle = tmp_path / "one.bundle"
     bundle.write_bytes(bundle_of(path, runtime=runtime, version=state(runtime).version or ""))

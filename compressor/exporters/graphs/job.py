@@ -25,6 +25,7 @@ from compressor.exporters.checking import (
     Job,
     factors_of,
     finite,
+    task_notes,
 )
 from compressor.exporters.graphs.file import GraphFile, read_graph_file
 from compressor.exporters.graphs.heads import graph_objective
@@ -113,6 +114,7 @@ class GraphJob(Job):
         scores = self._first_scores(x, feed)
         objective = graph_objective(path, self._shapes, feed, data, task, metric)
         self.labels = self._named(labels, objective)
+        self.notes += task_notes(objective)
         if data is not None:
             objective.stored_targets(data.y_train)
             objective.stored_targets(data.y_test)
