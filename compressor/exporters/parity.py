@@ -252,26 +252,32 @@ def _cost_reason(verdict: Verdict, reference: Reference, *, told: bool) -> str:
     found = verdict.chosen_on
     if reason := _output_reason(found, verdict.allowed_difference):
         return reason
-    lost = found.losses
-    for place, head in enumerate(found.heads):
-        if head.key() not in lost:
-            if found.values and head.key() in found.reference_values:
-                return f"{_of(head)} has no value, the model's {_shown(head, found, own=True)}"
-            continue
-        allowed = max(verdict.allowed_drop[head.key()], _least(reference, place))
-        if lost[head.key()] > allowed + 1e-9:
-            less = (
-                f"{100 * allowed:.2g} points less are"
-                if head.decides.fraction
-                else (f"{100 * allowed:.2g} % more is")
-            )
-            return (
-                f"{_of(head)} {_shown(head, found)} against the model's "
-                f"{_shown(head, found, own=True)}; {less} allowed"
-            )
+    # Without data nothing says what differences cost.
+    for place in range(len(found.heads)) if found.values else ():
+        if reason := _loss_reason(verdict, reference, place):
+            return reason
         if not told and (reason := _disagreement(found, place)):
             return reason
     return ""
+
+
+def _loss_reason(verdict: Verdict, reference: Reference, place: int) -> str:
+    """Why the metric that decides of a head got too much worse, or empty."""
+    found, head = verdict.chosen_on, verdict.chosen_on.heads[place]
+    key, fraction = head.key(), head.decides.fraction
+    if key not in found.reference_values:  # as the AUC where there is no anomaly
+        return ""
+    own = _shown(head, found, own=True)
+    if key not in found.values:
+        return f"{_of(head)} has no value, the model's is {own}"
+    allowed = max(verdict.allowed_drop[key], _least(reference, place))
+    if found.losses[key] <= allowed + 1e-9:
+        return ""
+    more = "points less are" if fraction else "% more is"
+    return (
+        f"{_of(head)} {_shown(head, found)} against the model's {own}; {100 * allowed:.2g} {more} "
+        "allowed"
+    )
 
 
 def _disagreement(found: Comparison, place: int) -> str:
@@ -279,13 +285,11 @@ def _disagreement(found: Comparison, place: int) -> str:
     head = found.heads[place]
     if head.task not in CLASSIFYING:
         apart = found.spreads[place]
+        if apart <= SPREAD_TOLERANCE:
+            return ""
         return (
-            ""
-            if apart <= SPREAD_TOLERANCE
-            else (
-                f"outputs{_named(head)} differ by {apart:.2g} of their spread from the model's; "
-                f"{SPREAD_TOLERANCE:g} is allowed"
-            )
+            f"outputs{_named(head)} differ by {apart:.2g} of their spread from the model's; "
+            f"{SPREAD_TOLERANCE:g} is allowed"
         )
     own = found.reference_values.get(head.key(ACCURACY))
     if found.agreement is None or own is None:

@@ -133,3 +133,12 @@ def test_a_reconstruction_is_held_against_its_inputs_without_targets() -> None:
 
     assert found.passed and found.describe()["reconstruction_error"] == pytest.approx(0.208)
     assert labelled["auc"] == labelled["reference_auc"] == 1
+
+
+def test_without_an_anomaly_outputs_must_still_be_the_models() -> None:
+    x = np.random.default_rng(5).normal(size=(100, 6)).astype(np.float32)
+    heads = [Head("", RECONSTRUCTION, (6,), metric="auc")]
+    reference = _reference(heads, 0.9 * x, None, x)
+
+    assert judge(0.9 * x, reference, "int8").passed
+    assert "of their spread" in judge(0 * x, reference, "int8").reason
