@@ -18,6 +18,7 @@ import compressor as library
 from compressor.bundling import devices
 from compressor.bundling.latencies import latency_notes
 from deploy.artifact import read_artifact
+from deploy.bundle import open_bundle
 
 DEVICES = {"tflite": "raspberrypi-4", "onnx": "linux-x86-64"}
 
@@ -73,26 +74,26 @@ def test_external_data_are_packed_with_it(tmp_path: Path) -> None:
     assert library.verify(bundle)["check"]["passed"]
 
 
-def test_what_cannot_be_checked_is_refused_in_a_line(tmp_path: Path) -> None:
+def test_files_without_scores_are_packed_as_what_gives_numbers(tmp_path: Path) -> None:
     nodes = [helper.make_node("Split", ["x"], ["a", "b"], num_outputs=2, axis=1)]
     two = onnx_model(nodes, {}, {"x": ["N", 8, 1]}, {"a": ["N", 4, 1], "b": ["N", 4, 1]})
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"])]
     image = onnx_model(
         nodes, {"w": weights(3, 1, 3, 3)}, {"x": ["N", 1, 8, 8]}, {"y": ["N", 3, 6, 6]}
     )
-    for name, model, reason in (
-        ("two", two, "one score per class"),
-        ("image", image, "one score per class"),
-    ):
+    for name, model, shapes in (("two", two, [(4, 1), (4, 1)]), ("image", image, [(3, 6, 6)])):
         onnx.save(model, tmp_path / f"{name}.onnx")
 
-        message = compressor(
+        said = compressor(
             *("package", tmp_path / f"{name}.onnx", "--device", "linux-x86-64"),
-            *("-o", tmp_path / "b.bundle"),
-        ).refusal()
+            *("-o", tmp_path / f"{name}.bundle"),
+        )
 
-        assert reason in message
-    assert not (tmp_path / "b.bundle").exists()
+        assert said.code == 0, said.stderr
+        bundle = open_bundle(tmp_path / f"{name}.bundle", None)
+        heads = bundle.artifact.heads or ()
+        assert [(head.task, head.shape) for head in heads] == [("regression", s) for s in shapes]
+        assert b"numbers (regression)" in bundle.members["README.md"]
 
 
 def test_options_that_say_nothing_new_are_refused(artefacts: Path, tmp_path: Path) -> None:

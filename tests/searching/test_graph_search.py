@@ -116,7 +116,7 @@ class _Job(contextlib.AbstractContextManager[Any]):
         self.data, self.graph = data, SimpleNamespace(content=source.read_bytes())
         self.reference = SimpleNamespace(
             labels=np.zeros(50, int),
-            objective=SimpleNamespace(classes=5, outputs="probabilities"),
+            objective=SimpleNamespace(classes=5, outputs="probabilities", is_classifier=True),
             scores=np.full((50, 5), 0.2, np.float32),
             accuracy=0.9,
         )
