@@ -122,7 +122,7 @@ def _costs(encoding: WeightEncoding, weight: EncodableWeight) -> Iterator[Candid
                 layout,
                 rows,
             )
-    if encoding.name == "csr" and weight.convolves:
+    if encoding.name == "csr" and weight.convolves and weight.operand.static:
         for window, some_rows, count, size in _in_windows(nonzero, width):
             yield Candidate(
                 encoding,

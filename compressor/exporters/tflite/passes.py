@@ -84,7 +84,8 @@ def skip_reshapes(graph: Any) -> None:
         made: dict[int, int] = {}
         for operator in subgraph.operators or []:
             name, inputs = graphs.operator_name(graph, operator), graphs.indices(operator.inputs)
-            vectors = name == "FULLY_CONNECTED" and not operator.builtinOptions.keepNumDims
+            keeps = getattr(operator.builtinOptions, "keepNumDims", True)
+            vectors = name == "FULLY_CONNECTED" and not keeps
             while (
                 inputs
                 and inputs[0] in made
