@@ -20,7 +20,7 @@ from compressor.foundation import storage_errors
 MOST_IN_MEMORY = 256 * 2**20
 """Bytes up to which rows are read as an array; more of them stay on the disk."""
 _ROOM_LEFT = 256 * 2**20
-_PART = 32 * 2**20
+_PART = 8 * 2**20
 
 
 class StoredRows:

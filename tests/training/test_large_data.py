@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -62,10 +63,14 @@ def test_named_inputs_may_stay_on_the_disk(sets):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="Linux tells the peak")
 def test_a_large_set_takes_little_memory(tmp_path):
-    """600 MB of pictures, trained on and evaluated, take less than half of that in memory."""
+    """600 MB of pictures, trained on and evaluated, take two thirds of it in memory at most.
+
+    Of which the test part, 120 MB, is held there.
+    """
     program = """
-import resource, sys
+import sys
 import compressor
 from compressor.foundation import quiet_tensorflow
 from compressor.models import accuracy_of
@@ -77,7 +82,8 @@ layers = [keras.Input((50, 80, 1)), keras.layers.Flatten(), keras.layers.Dense(2
 model = keras.Sequential(layers)
 fit(model, *TrainingData.of(data).training_part(), TrainingOptions(1000), seed=0)
 accuracy_of(model, data.x_train, data.y_train)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+# ru_maxrss would begin with that of the test's own process.
+print(int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) * 1024)
 """
     peaks = []
     for count in (3_000, 150_000):
@@ -89,4 +95,4 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
         words = [sys.executable, "-c", program, str(folder)]
         done = subprocess.run(words, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout.split()[-1]))
-    assert peaks[1] - peaks[0] < 300e6
+    assert peaks[1] - peaks[0] < 400e6
