@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import operator
+import statistics
 from typing import Any
 
 from benchmarks._cells import accuracy, span, table as _table
+from deploy.tasks import METRICS
 
 Result = dict[str, Any]
 
@@ -71,6 +74,24 @@ def reconstruction_networks_table(result: Result) -> str:
     spent = f"{wide['seconds']:.0f} s, {wide['peak_bytes'] / 1e9:.1f} GB"
     asked = "at most 600 s and 6 GB were asked for"
     return f"{table}\n\nOne layer of 9,216 x 4,096: {spent} ({asked}: {wide['verdict']})."
+
+
+def tasks_table(result: Result) -> str:
+    """What each kind of task loses by its own metric, over the seeds."""
+    rows = []
+    for row in result["rows"]:
+        metric = METRICS[row["metric"].rpartition("/")[2]]
+        shown = [
+            " ".join(metric.text(value) for value in row[part])
+            for part in ("dense", "pruned", "artefact")
+        ]
+        lost = 100 * statistics.median(row["lost"])
+        unit = "points" if metric.fraction else "%"
+        asked = f"{lost:.2f} {unit} (at most {100 * row['most']:g}), {row['verdict']}"
+        smaller = statistics.median(map(operator.truediv, row["dense_bytes"], row["bytes"]))
+        rows.append([row["name"], row["metric"], *shown, asked, f"{smaller:.1f}"])
+    head = ["network", "metric", "dense", "pruned", "int8 in LiteRT", "lost, median"]
+    return _table([*head, "times smaller"], rows)
 
 
 def rounding_table(result: Result) -> str:

@@ -21,6 +21,7 @@ from benchmarks._pruning_tables import (
     reconstruction_networks_table,
     reconstruction_table,
     rounding_table,
+    tasks_table,
 )
 from benchmarks._record import RESULTS
 from benchmarks.gpu.there.table import markdown
@@ -280,6 +281,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "cold-start": cold_start_table,
     "gpu": gpu_table,
     "rounding": rounding_table,
+    "tasks": tasks_table,
     "search": search_table,
     "optimisers": optimisers_table,
 }

@@ -130,6 +130,25 @@ def test_networks_table_has_the_share_of_the_loss_and_the_wide_layer():
     assert text.endswith("301 s, 4.1 GB (at most 600 s and 6 GB were asked for: reached).")
 
 
+def test_tasks_table_shows_each_metric_in_its_own_way():
+    row = {
+        "name": "regression",
+        "metric": "mean_absolute_error",
+        "dense": [1.0],
+        "pruned": [1.01],
+        "artefact": [1.04],
+        "lost": [0.04],
+        "most": 0.03,
+        "dense_bytes": [40_000],
+        "bytes": [8_000],
+        "verdict": "MISSED",
+    }
+    iou = row | {"metric": "box/box_iou", "lost": [0.002], "most": 0.01, "verdict": "reached"}
+    text = tables.tasks_table({"rows": [row, iou]})
+    assert "| 1 | 1.01 | 1.04 | 4.00 % (at most 3), MISSED | 5.0 |" in text
+    assert "| 100.00 % | 101.00 % | 104.00 % | 0.20 points (at most 1), reached |" in text
+
+
 def test_latency_table_marks_what_is_wrong_and_says_why_a_row_failed():
     def row(artefact: int, status: str, p50: float | None, reason: str | None = None) -> Any:
         return {
