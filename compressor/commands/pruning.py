@@ -183,8 +183,7 @@ def prune(
         )
     shown = {"max_class_drop": max_class_drop / 100}
     print_records(records, run_directory_of(model, output, "-pruned"), as_json, **shown)
-    if max_drop is not None:
-        check_drop(records, max_drop / 100)
+    check_drop(records, max_drop)
 
 
 def _graph_text(record: dict[str, Any]) -> str:

@@ -251,22 +251,24 @@ def refuse_no_better(found: Sequence[str] | None) -> None:
         )
 
 
-def check_drop(records: Mapping[str, Mapping[str, Any]], most: float) -> None:
+def check_drop(records: Mapping[str, Mapping[str, Any]], most: float | None) -> None:
     """Raise CheckFailedError where the last of the steps lost more than `most` against `dense`.
 
-    That is of a metric that decides, on the test examples: 0.01 is a point of accuracy and the
-    like, or a hundredth of an error.
+    That is of a metric that decides, on the test examples, in points of accuracy and the like, or
+    in percent of an error. Nothing is too much where it is None.
     """
+    if most is None:
+        return
     last = list(records.values())[-1]
     heads = read_heads(last.get("heads"))
     found = losses(heads, records["dense"], last)
     for head in heads:
-        lost = found.get(head.key(), 0.0)
+        lost = 100 * found.get(head.key(), 0.0)
         if lost > most + 1e-9:
             unit = "points" if head.decides.fraction else "%"
             raise CheckFailedError(
                 "the pruned model lost more than it may",
-                value=f"{head.key()} {100 * lost:.2f} {unit}, at most {100 * most:g}",
+                value=f"{head.key()} {lost:.2f} {unit}, at most {most:g}",
                 hint="prune less, retrain longer, or allow more with --max-drop",
             )
 

@@ -115,6 +115,8 @@ class Sensitivity:
     """granularity, criterion, calibration where it has an effect, data, how the inputs are fed"""
     heads: tuple[Head, ...]
     """the outputs, with the task of each and the metric that decides"""
+    task: str
+    """the tasks of the outputs, and why"""
 
     @property
     def dense_accuracy(self) -> float:
@@ -130,7 +132,7 @@ class Sensitivity:
             "examples": self.examples,
             "tolerance": TOLERANCE,
             **{part_key(key, "dense_"): value for key, value in self.dense.items()},
-            **({} if is_plain(self.heads) else {"heads": [h.describe() for h in self.heads]}),
+            **self._described_task(),
             "layers": [row.describe() for row in self.layers],
             "left_alone": dict(self.left_alone),
             "environment": {
@@ -138,6 +140,11 @@ class Sensitivity:
                 "versions": library_versions(),
             },
         }
+
+    def _described_task(self) -> dict[str, Any]:
+        if is_plain(self.heads):
+            return {}
+        return {"task": self.task, "heads": [head.describe() for head in self.heads]}
 
 
 def sensitivity(
@@ -196,7 +203,16 @@ def sensitivity(
     settings = {key: described[key] for key in _SETTINGS if key in described}
     settings["data"] = {"name": part.data.name, "digest": part.data.digest}
     settings["inputs"] = preprocessing_of(model, x).describe()
-    return Sensitivity(name, dense, rows_of(x), tuple(rows), left_alone, settings, objective.heads)
+    return Sensitivity(
+        name,
+        dense,
+        rows_of(x),
+        tuple(rows),
+        left_alone,
+        settings,
+        objective.heads,
+        objective.reason,
+    )
 
 
 _SETTINGS = ("granularity", "criterion", "calibration")

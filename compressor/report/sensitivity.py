@@ -38,6 +38,7 @@ def sensitivity_text(described: _Described) -> str:
     points = 100 * described["tolerance"]
     costs = " and ".join(dict.fromkeys(one.costs(points) for one in shown))
     lines = [
+        f"task: {described.get('task', 'classification, by its loss or its outputs and labels')}",
         *(line for one in shown for line in _table(described, one)),
         f"up to: the sparsity up to which it costs at most {costs}",
         *([f"fed: {form.fed(described['inputs'])}"] if "inputs" in described else []),

@@ -89,6 +89,7 @@ def shrinking_text(record: Mapping[str, Any]) -> str:
         before, after = record["accuracy"]["before"], record["accuracy"]["after"]
         lines.append(f"accuracy: {percent(before)} % before, {percent(after)} % after")
     if "metrics" in record:
+        lines.append(f"task: {record['task']}")
         lines += before_and_after(record["heads"], **record["metrics"])
     if "inputs" in record:
         lines.append(f"fed: {fed(record['inputs'])}")

@@ -86,7 +86,7 @@ def shrink_file(
             for name, one in (("before", before), ("after", shrunk.model))
         }
         if heads := objective.described_heads():
-            record |= heads | {"metrics": reached}
+            record |= heads | {"metrics": reached, "task": objective.reason}
         else:
             record["accuracy"] = {name: found["accuracy"] for name, found in reached.items()}
     with contextlib.suppress(ModelError):  # it stays uncompiled if its task is not known

@@ -31,7 +31,8 @@ OPTIONS = {
         "--custom",
         *("--global", "--granularity", "--criterion", "--calibration", "--pruning-schedule"),
         *("--rounds", "--ramp", "--epochs", "--rewind"),
-        *("--distill", "--distill-weight", "--temperature"),
+        *("--distill", "--distill-weight", "--temperature", "--class-weight"),
+        *("--task", "--metric", "--max-drop", "--max-class-drop"),
         *("--force", *DATA, "--sparsity", "--layers", *TRAINING, *ALWAYS),
         *("--input-size", "--input-range"),
     ],
@@ -41,6 +42,7 @@ OPTIONS = {
     ],
     "sensitivity": [
         *("MODEL", "-o", "--output", "--sparsities", "--granularity", "--criterion", "--images"),
+        *("--task", "--metric"),
         *("--validation", "--threads", "--custom", *DATA, "--layers", *ALWAYS),
     ],
     "sparsify": [
@@ -108,6 +110,7 @@ DEFAULTS = {
     "prune": {
         **{"preset": "quick", "layers": "all", "seed": 0, "retrain": True},
         **{"granularity": "weight", "criterion": "magnitude", "pruning_schedule": "one-shot"},
+        "max_class_drop": 5.0,
     },
     "bench": {"threads": "1", "batches": "1", "rounds": 15, "starts": 3, "time_limit": 120.0},
     "export": {"optimize": "size", "values": "8"},
