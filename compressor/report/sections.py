@@ -27,6 +27,7 @@ from compressor.report.headline import headline, lead, title
 from compressor.report.metrics import cell, column_title
 from compressor.report.run_contents import FoundArtefact, RunContents
 from compressor.report.search_section import search_facts, search_lead, search_sections
+from compressor.report.step_metrics import step_cells
 from compressor.report.structure import layer_figure, layer_table, web_figures
 from compressor.report.tables import (
     conditions_table,
@@ -77,31 +78,29 @@ def _summary(contents: RunContents) -> Iterator[Block]:
 
 def _steps_table(records: Mapping[str, Mapping[str, Any]], versions: Mapping[str, str]) -> Table:
     """What each step of train or prune recorded; a record may be another version's."""
+    heads = next((r["heads"] for r in records.values() if r.get("heads")), None)
+    titles, metrics = step_cells(heads)
     rows = [
         [
             step,
-            _percent(record.get("accuracy")),
-            _percent(record.get("validation_accuracy")),
+            *metrics(record),
             _count(record.get("nonzeros")),
             _count(record.get("checkpoint_bytes", record.get("bytes"))),
         ]
         for step, record in records.items()
     ]
-    header = ["step", "accuracy (%)", "validation (%)", "weights not zero", "bytes of the file"]
+    header = ["step", *titles, "weights not zero", "bytes of the file"]
     made = {
         text: [step for step in records if versions[step] == text] for text in versions.values()
     }
-    note = "Accuracy on the test images; weights of the kernels, biases not counted."
+    what = "Accuracy on the test images" if heads is None else "Metrics on the test examples"
+    note = f"{what}; weights of the kernels, biases not counted."
     unmeasured = [step for step, record in records.items() if "accuracy_note" in record]
     if unmeasured:
         note += f" {', '.join(unmeasured)}: {form.short(records[unmeasured[0]]['accuracy_note'])}."
     for text, steps in made.items():
         note += f" {', '.join(steps)}: made with {text}."
     return Table(header, rows, note=note)
-
-
-def _percent(value: Any) -> str:
-    return form.percent(value) if form.is_fraction(value) else form.NOTHING
 
 
 def _count(value: Any) -> str:

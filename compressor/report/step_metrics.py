@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from compressor.models.class_drops import MAX_CLASS_DROP, ClassDrop, class_drops, worst_class
-from compressor.report.formatting import count, percent
+from compressor.report.formatting import NOTHING, count, is_fraction, percent
 from deploy.tasks import METRICS, Head, losses, part_key, read_heads
 from deploy.text import clean
 
@@ -37,6 +37,33 @@ def _of_head(head: Head, record: _Record) -> list[str]:
             also = "" if aside is None else f" ({metric.text(aside)} on the validation examples)"
             facts.append(text + also)
     return facts
+
+
+def step_cells(described: Any) -> tuple[list[str], Callable[[_Record], list[str]]]:
+    """The titles of a table's columns, two for each output, and what a step has in them.
+
+    `described` are the heads of a document, None for one classifier.
+    """
+    if described is None:
+        keys = ("accuracy", "validation_accuracy")
+        return ["accuracy (%)", "validation (%)"], lambda record: [
+            percent(record[key]) if is_fraction(record.get(key)) else NOTHING for key in keys
+        ]
+    heads = read_heads(described)
+    titles = [
+        title
+        for head in heads
+        for title in (f"{clean(head.name)}: " * bool(head.name) + head.decides.title, "validation")
+    ]
+
+    def cells(record: _Record) -> list[str]:
+        return [
+            head.decides.text(record.get(part_key(head.key(), part)))
+            for head in heads
+            for part in ("", "validation_")
+        ]
+
+    return titles, cells
 
 
 def before_and_after(heads: Any, before: _Record, after: _Record) -> list[str]:

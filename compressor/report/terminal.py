@@ -46,7 +46,7 @@ def records_text(
         if "objective" in record:
             text += _indented(task_line(record["objective"]))
         text += "".join(f"  {line}\n" for line in worst_class_lines(record))
-        text += "".join(f"  warning: {line}\n" for line in record.get("no_better", []))
+        text += "".join(f"  note: {line}\n" for line in record.get("no_better", []))
         rows = [row for row in _pruning(record).get("layers", []) if "kept" in row]
         if rows:
             text += _indented(_pruned_table(rows))

@@ -8,7 +8,17 @@ import numpy as np
 import pytest
 
 from deploy import tasks
-from deploy.tasks import METRICS, TASKS, Head, area_under_curve, average_precision, class_recalls
+from deploy.tasks import (
+    METRICS,
+    TASKS,
+    Head,
+    area_under_curve,
+    average_precision,
+    class_recalls,
+    losses,
+    part_key,
+    read_heads,
+)
 
 
 def _head(task: str, shape: tuple[int, ...], *shown: str, threshold: float | None = None) -> Head:
@@ -85,3 +95,29 @@ def test_each_class_has_a_recall():
     found = class_recalls(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0]), 3)
     assert found[:2].tolist() == pytest.approx([2 / 3, 1.0])
     assert math.isnan(found[2])
+
+
+def test_the_recall_of_each_class_and_label():
+    binary = Head("", "binary", (1,), 2, 0.5)
+    recalls, counts = binary.recalls(np.array([[0.9], [0.2], [0.8]]), np.array([1, 1, 0]))
+    assert (recalls.tolist(), counts.tolist()) == ([0.0, 0.5], [1, 2])
+    labels = Head("", "multi-label", (2,), 2, 0.5)
+    made, wanted = np.array([[0.9, 0.1], [0.2, 0.7]]), np.array([[1, 0], [1, 0]])
+    recalls, counts = labels.recalls(made, wanted)
+    assert (recalls[0], np.isnan(recalls[1]), counts.tolist()) == (0.5, True, [2, 0])
+    assert Head("", "regression", (2,)).recalls(made, wanted) is None
+
+
+def test_what_a_document_lost_by_the_metrics_that_decide():
+    heads = (
+        Head("kind", "classification", (3,), 3),
+        Head("box", "regression", (4,), metric="mean_absolute_error", shown=("box_iou",)),
+    )
+    assert read_heads([head.describe() for head in heads]) == heads
+    before = {"kind/accuracy": 0.9, "box/mean_absolute_error": 2.0, "box/validation_box_iou": 1.0}
+    after = {"kind/accuracy": 0.88, "box/mean_absolute_error": 2.2}
+    found = losses(heads, before, after)
+    assert found == pytest.approx({"kind/accuracy": 0.02, "box/mean_absolute_error": 0.1})
+    assert losses(heads, before, after, "validation_") == {}
+    assert part_key("box/box_iou", "validation_") in before
+    assert losses(read_heads(None), {"accuracy": 0.5}, {"accuracy": 0.75}) == {"accuracy": -0.25}
