@@ -129,7 +129,8 @@ def _by_numbers(seen: Evidence) -> str:
     """The task of an output whose loss compares numbers, and which is no copy of the input."""
     counts = any(kind_of(metric).endswith(_COUNTING) for metric in seen.compiled.metrics)
     if seen.targets is None:
-        if not counts and seen.output.activation != "softmax":
+        said = "softmax" if seen.width != 1 else "sigmoid"
+        if not counts and seen.output.activation != said:
             return REGRESSION
         return _of_classes(seen)
     if seen.flat and seen.width == 1 and seen.classes is not None:

@@ -171,7 +171,7 @@ def test_a_loss_object_keeps_its_options(keras, net, reloaded):
 @pytest.mark.slow
 def test_a_compiled_binary_classifier(keras, net, halves, loss, activation):
     model = net(keras.layers.Dense(1, activation=activation), loss=loss)
-    assert objective_of(model).labels == "column"
+    assert objective_of(model, halves).labels == "column"
     training.fit(model, halves.x_train, halves.y_train, OPTIONS, seed=1)
     assert accuracy_of(model, halves.x_test, halves.y_test) > 0.9
 
