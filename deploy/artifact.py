@@ -294,7 +294,8 @@ def _check_heads(artifact: Artifact, heads: tuple[Head, ...]) -> None:
         len(ports) == 1 or head.name == port.name
         for head, port in zip(heads, ports)  # noqa: B905 - Python 3.9
     )
-    sizes = [(head.shape, port.shape[1:]) for head, port in zip(heads, ports)]  # noqa: B905
+    # A port with the batch axis alone gives one number a row.
+    sizes = [(head.shape, port.shape[1:] or (1,)) for head, port in zip(heads, ports)]  # noqa: B905
     for shape, wanted in sizes:
         fit = fit and (
             len(shape) == len(wanted)

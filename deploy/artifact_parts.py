@@ -44,18 +44,18 @@ class Port:
         return port
 
 
+def is_scores(output: Port) -> bool:
+    """Whether an output may be a row of scores: real numbers on two axes."""
+    return len(output.shape) == 2 and (output.scale is not None or "float" in output.dtype)
+
+
 def scores_first(outputs: Sequence[Port]) -> list[int]:
     """The positions of several outputs, first that of the scores: real numbers on two axes.
 
     Where there is none, that is the first output.
     """
     places = range(len(outputs))
-    scores = [
-        place
-        for place in places
-        if len(outputs[place].shape) == 2
-        and (outputs[place].scale is not None or "float" in outputs[place].dtype)
-    ]
+    scores = [place for place in places if is_scores(outputs[place])]
     return sorted(places, key=lambda place: place not in scores[:1])
 
 

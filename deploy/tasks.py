@@ -79,6 +79,17 @@ class Head:
         metric = metric or self.metric
         return f"{self.name}/{metric}" if self.name else metric
 
+    def deciding(self, values: Mapping[str, Any], part: str = "") -> Head:
+        """The head as it is judged by these `values` of a model, whose keys begin with `part`.
+
+        Its metric may have none, as the AUC where all examples are of one class: then the default
+        metric of its task decides.
+        """
+        if values.get(part_key(self.key(), part)) is not None:
+            return self
+        default = dataclasses.replace(self, metric=default_metric(self.task))
+        return default if values.get(part_key(default.key(), part)) is not None else self
+
     def describe(self) -> dict[str, Any]:
         """The head as a JSON object, which `read_heads` reads."""
         found = dataclasses.asdict(self)
@@ -182,14 +193,15 @@ def losses(
     """How much worse the metric that decides got, by head's key; see `Metric.loss`.
 
     `reference` and `found` are documents, whose keys begin with `part`, such as "validation_".
-    What one of them lacks is left out.
+    What both lack, `Head.deciding` considered, is left out.
     """
-    keys = {head: part_key(head.key(), part) for head in heads}
-    return {
-        head.key(): head.decides.loss(reference[key], found[key])
-        for head, key in keys.items()
-        if reference.get(key) is not None and found.get(key) is not None
-    }
+    lost = {}
+    for head in heads:
+        judged = head.deciding(reference, part)
+        own, value = (one.get(part_key(judged.key(), part)) for one in (reference, found))
+        if own is not None and value is not None:
+            lost[head.key()] = judged.decides.loss(own, value)
+    return lost
 
 
 def part_key(key: str, part: str) -> str:

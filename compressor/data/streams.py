@@ -30,7 +30,7 @@ SAVED = "dataset_spec.pb"
 _BATCH = 64
 _MOST_SHOWN = 300
 _LONGEST_MESSAGE = 2000
-_GRAPH = re.compile(r"\{\{[^{}]*\}\}|\[\[[^\[\]]*\]\]|\[Op:[^\]]*\]( name:)?")
+_GRAPH = re.compile(r"\{\{[^{}]*\}\}|\[\[[^\[\]]*\]\]|\[Op:[^\[\]]*\]( name:)?")
 
 
 def from_python(source: Any, asked: Asked) -> Found:

@@ -129,7 +129,7 @@ class ExportJob(Job):
         self.reference = Reference(
             *(x, feed, scores, y, objective, rounding, self._factors), made_up=data is None
         )
-        self.notes = task_notes(objective)
+        self.notes = task_notes(objective) + self.reference.notes
         self.shrunk = self._shrunk()
         self.removed = self.shrunk.removed
         release_memory(self.dense_bytes)

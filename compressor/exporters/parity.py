@@ -161,7 +161,9 @@ def failure(
         agreement=0.0,
     )
     drops = {
-        head.key(): tolerance(head, quantize) if max_drop is None else max_drop
+        head.key(): tolerance(head.deciding(reference.own_values), quantize)
+        if max_drop is None
+        else max_drop
         for head in reference.heads
     }
     return Verdict(
@@ -263,15 +265,17 @@ def _cost_reason(verdict: Verdict, reference: Reference, *, told: bool) -> str:
 
 def _loss_reason(verdict: Verdict, reference: Reference, place: int) -> str:
     """Why the metric that decides of a head got too much worse, or empty."""
-    found, head = verdict.chosen_on, verdict.chosen_on.heads[place]
+    found, asked = verdict.chosen_on, verdict.chosen_on.heads[place]
+    head = asked.deciding(found.reference_values)
     key, fraction = head.key(), head.decides.fraction
-    if key not in found.reference_values:  # as the AUC where there is no anomaly
+    if key not in found.reference_values:
         return ""
     own = _shown(head, found, own=True)
     if key not in found.values:
         return f"{_of(head)} has no value, the model's is {own}"
-    allowed = max(verdict.allowed_drop[key], _least(reference, place))
-    if found.losses[key] <= allowed + 1e-9:
+    least = _least(reference, head, place)
+    allowed = max(verdict.allowed_drop[asked.key()], least)
+    if found.losses[asked.key()] <= allowed + 1e-9:
         return ""
     more = "points less are" if fraction else "% more is"
     return (
@@ -303,9 +307,9 @@ def _disagreement(found: Comparison, place: int) -> str:
     return ""
 
 
-def _least(reference: Reference, place: int) -> float:
+def _least(reference: Reference, head: Head, place: int) -> float:
     """What one example more or less makes of a fraction: few examples cannot tell less."""
-    head, count = reference.heads[place], len(reference.scores)
+    count = len(reference.scores)
     if not head.decides.fraction:
         return 0.0
     if head.metric in ("recall", "precision", "mean_recall"):

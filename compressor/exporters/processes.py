@@ -44,18 +44,25 @@ class Processes:
 
     @contextlib.contextmanager
     def loaded(
-        self, runtime: str, file_format: str, file: ExportedFile, *, reference: bool = False
+        self,
+        runtime: str,
+        file_format: str,
+        file: ExportedFile,
+        *,
+        reference: bool = False,
+        flat: bool = True,
     ) -> Iterator[tuple[dict[str, Any], Callable[[Reference, int], np.ndarray]]]:
         """A file in a runtime: what the runner says of it, and what runs examples in batches.
 
-        With `reference` in the runtime's plain kernels. Raises CheckFailedError where the runtime
-        refuses the file, and MissingRuntimeError where it is not available.
+        With `reference` in the runtime's plain kernels; `flat` outputs have a row an example.
+        Raises CheckFailedError where the runtime refuses the file, and MissingRuntimeError where it
+        is not available.
         """
         with self._opened(runtime, file_format, file, reference=reference) as (facts, runner):
 
             def run(examples: Reference, batch: int) -> np.ndarray:
                 predict = functools.partial(runner.predict, batch=batch)
-                return run_examples(predict, file.inputs, examples)
+                return run_examples(predict, file.inputs, examples, flat=flat)
 
             yield facts, run
 
@@ -86,7 +93,13 @@ class Processes:
 
     @contextlib.contextmanager
     def _opened(
-        self, runtime: str, file_format: str, file: ExportedFile, *, reference: bool = False
+        self,
+        runtime: str,
+        file_format: str,
+        file: ExportedFile,
+        *,
+        reference: bool = False,
+        flat: bool = True,
     ) -> Iterator[tuple[dict[str, Any], Runner]]:
         with temporary_folder("compressor-check-") as folder, self._runner(runtime) as runner:
             path = folder / f"artefact.{file_format}"

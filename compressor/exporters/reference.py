@@ -12,10 +12,13 @@ import numpy as np
 from compressor.data import Array, Inputs, rows, take
 from compressor.models import Objective, Preprocessing
 from deploy.tasks import ACCURACY, CLASSIFYING, RECONSTRUCTION, Head, columns
+from deploy.text import clean
 
 Predict = Callable[[dict[str, Array]], np.ndarray]
 """Arrays (n, ...) by the artefact's input names -> float32 (n, classes)."""
 
+CLASS_DROP = 0.02
+"""of the recall of a class, from which on it is said, where it is more than one example"""
 _CHUNK_BYTES = 64 * 2**20
 
 
@@ -54,6 +57,40 @@ class Reference:
     def accuracy(self) -> float | None:
         """Of the model, 0 to 1."""
         return self.own_values.get(ACCURACY)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Which metrics cannot decide here, a sentence each."""
+        found = []
+        for head in self.heads:
+            judged = head.deciding(self.own_values)
+            if judged is not head:
+                what = f"The {head.decides.title} has no value on the examples to choose on"
+                found.append(f"{what}: there the {judged.decides.title} decides.")
+        return tuple(found)
+
+    def class_notes(self, scores: np.ndarray) -> tuple[str, ...]:
+        """Which class loses most of its recall by outputs (n, columns), where that is much."""
+        if not self.own_values:
+            return ()
+        targets = self.objective.targets_of(self.x, self.labels, self.feed)
+        found = []
+        outputs = (columns(self.heads, self._unscaled(one)) for one in (self.scores, scores))
+        for head, own, made, wanted in zip(self.heads, *outputs, targets, strict=True):
+            recalls = [head.recalls(part, wanted) for part in (own, made)]
+            if recalls[0] is None or recalls[1] is None:
+                continue
+            (before, counts), (after, _) = recalls[0], recalls[1]
+            lost = np.nan_to_num(before - after)
+            worst = int(np.argmax(lost))
+            if lost[worst] > CLASS_DROP and lost[worst] * counts[worst] > 1.5:
+                of = f" of {clean(head.name)}" if head.name else ""
+                found.append(
+                    f"Class {worst}{of} loses most: its recall is {100 * after[worst]:.2f} %, the "
+                    f"model's {100 * before[worst]:.2f} %, of {counts[worst]:,} examples to choose "
+                    "on."
+                )
+        return tuple(found)
 
     def values(self, scores: np.ndarray) -> Mapping[str, float]:
         """Every metric of outputs (n, columns), by `Head.key`; none where there are no targets."""
@@ -99,8 +136,10 @@ class Reference:
         return dict(zip(names, arrays, strict=True))
 
 
-def run_examples(predict: Predict, names: tuple[str, ...], reference: Reference) -> np.ndarray:
-    """The outputs of an artefact, float32 (n, columns), on the examples."""
+def run_examples(
+    predict: Predict, names: tuple[str, ...], reference: Reference, *, flat: bool = True
+) -> np.ndarray:
+    """The outputs of an artefact on the examples, float32 (n, columns); not `flat`, (n, ...)."""
     count = rows(reference.x)
     one = sum(array.nbytes for array in reference.inputs(names, slice(0, 1)).values())
     chunk = max(_CHUNK_BYTES // max(one, 1), 1)
@@ -109,7 +148,8 @@ def run_examples(predict: Predict, names: tuple[str, ...], reference: Reference)
         for start in range(0, count, chunk)
     ]
     found = np.concatenate(parts)
-    found = found.reshape(len(found), -1)
+    if flat:
+        found = found.reshape(len(found), -1)
     return found if reference.factors is None else found * reference.factors
 
 

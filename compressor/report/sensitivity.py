@@ -37,9 +37,11 @@ def sensitivity_text(described: _Described) -> str:
     shown = _all_shown(described)
     points = 100 * described["tolerance"]
     costs = " and ".join(dict.fromkeys(one.costs(points) for one in shown))
+    tables = [line for one in shown for line in _table(described, one)]
+    task = described.get("task", "classification, by its loss or its outputs and labels")
     lines = [
-        f"task: {described.get('task', 'classification, by its loss or its outputs and labels')}",
-        *(line for one in shown for line in _table(described, one)),
+        f"{tables[0]}; task: {task}",
+        *tables[1:],
         f"up to: the sparsity up to which it costs at most {costs}",
         *([f"fed: {form.fed(described['inputs'])}"] if "inputs" in described else []),
         *(

@@ -103,7 +103,11 @@ def loss_lines(
     """
     heads = read_heads(after.get("heads"))
     lost = losses(heads, before, after)
-    lines = [_lost(head, lost[head.key()], before, after) for head in heads if head.key() in lost]
+    lines = [
+        _lost(head.deciding(before), lost[head.key()], before, after)
+        for head in heads
+        if head.key() in lost
+    ]
     drops = class_drops(heads, before, after)
     if drops and drops[0].loss > 0:
         first = drops[0]

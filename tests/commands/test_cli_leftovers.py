@@ -35,7 +35,7 @@ def command_lines(folder: Path, model: Path, data: Path) -> list[list[str]]:
         str(folder / name) for name in ("pruned", "sparse", "s.onnx", "s.tflite", "s.bundle", "key")
     )
     return [
-        ["prune", str(model), *short, "--sparsity", "0.8", "-o", pruned],
+        ["prune", str(model), *short, "--sparsity", "0.8", "-o", pruned, "--force"],
         ["sparsify", f"{pruned}/step_2_2", *with_data, "-o", sparse],
         ["evaluate", f"{sparse}/step_3", *short],
         ["sensitivity", str(model), *with_data],

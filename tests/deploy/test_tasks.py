@@ -121,3 +121,12 @@ def test_what_a_document_lost_by_the_metrics_that_decide():
     assert losses(heads, before, after, "validation_") == {}
     assert part_key("box/box_iou", "validation_") in before
     assert losses(read_heads(None), {"accuracy": 0.5}, {"accuracy": 0.75}) == {"accuracy": -0.25}
+
+
+def test_what_has_no_value_is_judged_by_the_default_metric_of_its_task():
+    head = _head("reconstruction", (2,), "auc", "reconstruction_error")
+    asked = Head("", "reconstruction", (2,), metric="auc", shown=head.shown)
+    before, after = {"reconstruction_error": 0.1}, {"reconstruction_error": 0.2}
+    assert asked.deciding(before).metric == "reconstruction_error"
+    assert asked.deciding({"auc": 0.9}) is asked
+    assert tasks.losses([asked], before, after) == {"auc": pytest.approx(1.0)}

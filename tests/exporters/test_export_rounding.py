@@ -12,6 +12,8 @@ import compressor
 from compressor.data import Dataset
 from compressor.errors import UsageError
 from compressor.exporters.variants import worse
+from compressor.exporters.verdict import Comparison
+from deploy.tasks import Head
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +67,9 @@ def test_what_cannot_be_reconstructed_is_refused(model, data, tmp_path):
 
 
 def checked(*, passed=True, accuracy=0.9, spread=0.1, size=10):
-    found = SimpleNamespace(accuracy=accuracy, spread=spread)
+    heads = (Head("", "classification", (10,), 10),)
+    values, own = {"accuracy": accuracy}, {"accuracy": 0.9}
+    found = Comparison(100, heads, values, own, 0.1, 1.0, spread, 1.0, (spread,))
     verdict = SimpleNamespace(passed=passed, reason="it is garbage", chosen_on=found)
     return SimpleNamespace(verdict=verdict, size=size)
 

@@ -70,6 +70,33 @@ def test_heads_in_another_order_do_not_pass(two: Reference) -> None:
     assert not verdict.passed and "of kind" in verdict.reason
 
 
+def test_a_metric_without_a_value_leaves_the_choice_to_another() -> None:
+    """No example to choose on is an anomaly, so that there is no AUC."""
+    inputs = np.random.default_rng(3).normal(size=(_COUNT, 3)).astype(np.float32)
+    head = Head("", RECONSTRUCTION, (3,), metric="auc", shown=("auc", "reconstruction_error"))
+    made = inputs + np.float32(0.05)
+    reference = _reference([head], made, np.zeros(_COUNT, np.int64), inputs)
+
+    spoiled = judge(made + np.float32(0.2), reference, "int8", max_drop=0.01)
+
+    assert "AUC" in " ".join(reference.notes) or "curve" in " ".join(reference.notes)
+    assert not spoiled.passed and "reconstruction error" in spoiled.reason
+    assert judge(made, reference, "int8", max_drop=0.01).passed
+
+
+def test_a_class_that_loses_its_recall_is_named() -> None:
+    labels = (np.arange(_COUNT) % 20 == 0).astype(np.int64)
+    scores = np.where(labels[:, None] == [0, 1], 1.0, 0.0).astype(np.float32)
+    reference = _reference([Head("", CLASSIFICATION, (2,), 2)], scores, labels)
+    worse = scores.copy()
+    worse[np.flatnonzero(labels)[:4]] = [1, 0]
+
+    found = reference.class_notes(worse)
+
+    assert len(found) == 1 and found[0].startswith("Class 1 loses most: its recall is 80.00 %")
+    assert reference.class_notes(scores) == ()
+
+
 @pytest.mark.parametrize("head", ["kind", "box"])
 def test_one_head_of_garbage_does_not_pass(two: Reference, head: str) -> None:
     generator = np.random.default_rng(2)

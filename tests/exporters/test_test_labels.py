@@ -55,7 +55,7 @@ def swapped(request: Any, model: Path, tmp_path_factory: Any) -> tuple[str, Swap
     """A format, and data whose labels depend on its smallest file."""
     file_format = request.param
     generator = np.random.default_rng(4)
-    x = generator.normal(size=(1500, 40)).astype(np.float32)
+    x = generator.normal(size=(6000, 40)).astype(np.float32)
     loaded = load_model(model)
     classes = np.asarray(loaded.predict_on_batch(x)).argmax(axis=1)
     path = tmp_path_factory.mktemp(file_format) / f"int4.{file_format}"

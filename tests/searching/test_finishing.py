@@ -37,7 +37,7 @@ class _Job(contextlib.AbstractContextManager):
     floors: list
     floor = None
 
-    def __init__(self, model, data, *, threads, validation):
+    def __init__(self, model, data, *, threads, validation, metric=None):
         self.found = self.variants[Path(model).name]
         self.splits.append(validation)
         self.processes = SimpleNamespace(pause=lambda: None)

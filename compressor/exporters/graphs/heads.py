@@ -37,8 +37,11 @@ def graph_objective(
     data: Dataset | None,
     task: Asked = None,
     metric: Asked = None,
+    *,
+    scored: bool,
 ) -> Objective:
-    """What the `outputs` of a file mean, in the order of their columns.
+    """What the `outputs` of a file mean, in the order of their columns; of a `scored` file the
+    first one is a row of scores.
 
     As `task` says, else the description beside the file, else the outputs and the targets. Where
     one array of targets comes with several outputs it is of the first one, and the others are only
@@ -49,7 +52,7 @@ def graph_objective(
         return said
     targets = None if data is None else data.y_train
     # Without targets nothing says what others mean than the scores.
-    scores_alone = targets is None and len(outputs[0].shape) == 1 and task is None
+    scores_alone = targets is None and scored and task is None
     if isinstance(targets, np.ndarray) or scores_alone:
         outputs = outputs[:1]
     names = [output.name for output in outputs]
@@ -63,7 +66,7 @@ def graph_objective(
         if asked is not None:
             check_possible(asked, output, like_input=like)
         found[output.name], reason = (
-            (asked, "as it was asked for") if asked is not None else _task(seen)
+            (asked, "as it was asked for") if asked is not None else _task(seen, scored)
         )
         reasons.append(reason)
     metrics = asked_metrics(metric, found)
@@ -75,7 +78,9 @@ def graph_objective(
     return Objective(aims, "inferred")
 
 
-def _task(seen: Evidence) -> tuple[str, str]:
+def _task(seen: Evidence, scored: bool) -> tuple[str, str]:
+    if not (seen.has_data or scored) and seen.flat:
+        return REGRESSION, "by its output"
     try:
         return task_of(seen)
     except ModelError:

@@ -44,7 +44,7 @@ from compressor.models import (
     port_preprocessing,
 )
 from compressor.models.outputs import Output
-from deploy.artifact_parts import Port, scores_first
+from deploy.artifact_parts import Port, is_scores, scores_first
 
 _COMPARED = 8
 """Examples that are run both in a batch and one by one, to find out whether that is the same."""
@@ -112,7 +112,8 @@ class GraphJob(Job):
             x, y = TrainingData.of(data, validation).choosing_part(CHOSEN_ON)
             self.sizes = self._sizes_fed(feed, input_size)
         scores = self._first_scores(x, feed)
-        objective = graph_objective(path, self._shapes, feed, data, task, metric)
+        scored = is_scores(self._outputs[scores_first(self._outputs)[0]])
+        objective = graph_objective(path, self._shapes, feed, data, task, metric, scored=scored)
         self.labels = self._named(labels, objective)
         self.notes += task_notes(objective)
         if data is not None:
@@ -121,6 +122,7 @@ class GraphJob(Job):
         self.reference = Reference(
             *(x, feed, scores, y, objective), factors=self._factors, made_up=data is None
         )
+        self.notes += self.reference.notes
 
     def _sizes_fed(self, feed: Preprocessing, given: InputSize | None) -> Sizes:
         """The open sizes as the data have them; UsageError where the user named others."""

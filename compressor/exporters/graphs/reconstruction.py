@@ -51,7 +51,9 @@ class Activations:
             place = self.job.original.inputs.index(layer.source)
             return np.asarray(self.job.reference.feed.arrays(self.x)[place], np.float32)
         file = ExportedFile(self.kind.probe(graph, layer.source), self.job.original.inputs, (), {})
-        loaded = self.job.processes.loaded(self.job.own_runtime, self.job.graph.format, file)
+        loaded = self.job.processes.loaded(
+            self.job.own_runtime, self.job.graph.format, file, flat=False
+        )
         try:
             with loaded as (_, run):
                 one = run(self._examples(1), 1)
