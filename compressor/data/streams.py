@@ -30,6 +30,9 @@ SAVED = "dataset_spec.pb"
 _BATCH = 64
 _MOST_SHOWN = 300
 _LONGEST_MESSAGE = 2000
+_ROWS = ("tensorslice", "tfrecord", "textline", "range")
+_OPAQUE = ("flatmap", "interleave")
+"""tf.data's classes, in lower case, that give rows, or whatever a function gives."""
 _GRAPH = re.compile(r"\{\{[^{}]*\}\}|\[\[[^\[\]]*\]\]|\[Op:[^\[\]]*\]( name:)?")
 
 
@@ -93,9 +96,11 @@ def read_stream(parts: Mapping[str, Any], asked: Asked, name: str) -> Found:
     """
     plan, notes = planned(parts)
     found = dict.fromkeys((*KEYS, "w_train"))
+    noted: list[str] = []
     for part, sources in plan.items():
         spool = Spool()
-        for batch in itertools.chain.from_iterable(map(_batches, sources)):
+        streams = (_batches(source, asked, noted) for source in sources)
+        for batch in itertools.chain.from_iterable(streams):
             spool.append(_flat(_unpacked(batch, asked)))
         arrays = spool.finish()
         if not arrays:
@@ -106,16 +111,19 @@ def read_stream(parts: Mapping[str, Any], asked: Asked, name: str) -> Found:
         if part == "train":
             found["w_train"] = tree["w_train"]
         notes += spool.notes(arrays)
+    notes += tuple(dict.fromkeys(noted))
     return dataclasses.replace(found_in(found, name, name), notes=notes)
 
 
-def _batches(source: Any) -> Iterator[Any]:
-    """The batches of a stream, as numpy arrays."""
+def _batches(source: Any, asked: Asked, noted: list[str]) -> Iterator[Any]:
+    """The batches of a stream, as numpy arrays; what is assumed of it is added to `noted`."""
     tensorflow, keras = quiet_tensorflow.load()
     if isinstance(source, tensorflow.data.Dataset):
         if int(source.cardinality()) == tensorflow.data.INFINITE_CARDINALITY:
             raise DataError("the stream has no end", value=source, hint="cut it with .take(n)")
-        dataset = source if _is_batched(source) else source.batch(_BATCH)
+        is_batched, *assumed = _is_batched(source, asked)
+        noted += assumed
+        dataset = source if is_batched else source.batch(_BATCH)
         with _errors_of(tensorflow):
             yield from dataset.as_numpy_iterator()
     elif isinstance(source, keras.utils.PyDataset):
@@ -134,15 +142,51 @@ def _batches(source: Any) -> Iterator[Any]:
         )
 
 
-def _is_batched(dataset: Any) -> bool:
-    """Whether the first axis of all arrays is open, or the same in more than one."""
+def _is_batched(dataset: Any, asked: Asked) -> tuple[bool] | tuple[bool, str]:
+    """Whether the elements are batches, with a note where that is only assumed.
+
+    They are where the first axis of all arrays is open, or where the last operation that makes or
+    undoes batches makes them (`_is_made_of_batches`). Where neither says so, as of a saved dataset,
+    the shape that the model takes decides, else they are taken for rows.
+    """
     tensorflow, _ = quiet_tensorflow.load()
-    shapes = [getattr(s, "shape", None) for s in tensorflow.nest.flatten(dataset.element_spec)]
+    spec = dataset.element_spec
+    shapes = [getattr(each, "shape", None) for each in tensorflow.nest.flatten(spec)]
     known = [shape for shape in shapes if shape is not None and shape.rank is not None]
-    if any(shape.rank == 0 for shape in known) or len(known) < len(shapes):
-        return len(known) < len(shapes)
+    if any(shape.rank == 0 for shape in known):
+        return (False,)
     first = {shape[0] for shape in known}
-    return first == {None} or (len(first) == 1 and len(shapes) > 1)
+    if first == {None}:
+        return (True,)
+    if len(first) > 1:
+        return (False,)
+    made = _is_made_of_batches(dataset)
+    if made is not None:
+        return (made,)
+    if len(known) < len(shapes):
+        return (True,)
+    x = tensorflow.nest.flatten(spec[0] if isinstance(spec, tuple) else spec)[0].shape
+    taken = (None if asked.sizes is None else asked.sizes()) or ()
+    if taken and x.is_compatible_with(taken) != x[1:].is_compatible_with(taken):
+        return (bool(x[1:].is_compatible_with(taken)),)
+    return False, (
+        f"the elements of the stream, {x}, are taken for single examples: batches need an open "
+        "first axis, as batch(n) makes it"
+    )
+
+
+def _is_made_of_batches(dataset: Any) -> bool | None:
+    """Whether tf.data's operations make batches of rows; None where they do not say."""
+    while True:
+        kind = type(dataset).__name__.lower()
+        if "unbatch" in kind or any(name in kind for name in _ROWS):
+            return False
+        if "batch" in kind:
+            return True
+        inputs = getattr(dataset, "_inputs", list)()
+        if not inputs or any(name in kind for name in _OPAQUE):
+            return None
+        dataset = inputs[0]
 
 
 @contextlib.contextmanager

@@ -56,6 +56,28 @@ def test_all_kinds_of_streams_are_the_same_data(tensorflow, whole):
         assert "no test part" in data.notes[0]
 
 
+def test_rows_and_batches_of_one_length_are_told_apart(tensorflow, tmp_path):
+    pictures = np.arange(30 * 3 * 3, dtype=np.float32).reshape(30, 3, 3)
+    pairs = tensorflow.data.Dataset.from_tensor_slices((pictures, pictures))
+    alone = tensorflow.data.Dataset.from_tensor_slices(pictures)
+    whole = load_dataset((pictures, pictures))
+    mapped = pairs.map(lambda x, y: (x, y)).prefetch(1)
+    batched = pairs.batch(6, drop_remainder=True)
+    for source in (pairs, mapped, batched, batched.cache().prefetch(1), batched.unbatch()):
+        data = load_dataset(source)
+        assert data.digest == whole.digest and len(data.notes) == 1
+    data = load_dataset(alone.batch(6, drop_remainder=True))
+    assert data.digest == load_dataset(pictures).digest
+    # A saved dataset says nothing of its operations.
+    pairs.save(str(tmp_path / "rows"))
+    data = load_dataset(tmp_path / "rows")
+    assert data.digest == whole.digest and "taken for single examples" in data.notes[0]
+    batched.save(str(tmp_path / "batches"))
+    for name in ("rows", "batches"):
+        data = load_dataset(tmp_path / name, sizes=lambda: (3, 3))
+        assert data.digest == whole.digest and len(data.notes) == 1
+
+
 def test_parts_names_and_weights(tensorflow):
     dicts = ({"image": x, "label": y, "id": y + 7} for x, y in batches())
     data = load_dataset(dicts, x="image", y="label")
