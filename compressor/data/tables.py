@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -89,13 +91,33 @@ def _read(pandas: Any, path: Path) -> Any:
         separator = "\t" if path.suffix.lower() == ".tsv" else ","
         if len(line) > _LONGEST_LINE or line.count(separator.encode()) >= _MOST_COLUMNS:
             raise DataError(f"the table has more than {_MOST_COLUMNS:,} columns", value=path)
-        table = pandas.read_csv(path, sep=separator, skipinitialspace=True)
+        with warnings.catch_warnings():
+            # What is in no column is left out with a warning, by default taken for names of rows.
+            warnings.simplefilter("error", pandas.errors.ParserWarning)
+            table = pandas.read_csv(path, sep=separator, skipinitialspace=True, index_col=False)
     except DataError:
         raise
+    except pandas.errors.ParserWarning as error:
+        raise DataError(
+            "a row of the table has more fields than the header",
+            value=_longer_row(path, separator),
+            hint="give every column a name",
+        ) from error
     except Exception as error:  # pandas and pyarrow raise many kinds
         reason = " ".join(str(error).split())[:200]
         raise DataError("the table cannot be read", value=f"{path} ({reason})") from error
     return _checked(table, path)
+
+
+def _longer_row(path: Path, separator: str) -> str:
+    """The first row, counted from 1, that has more fields than the first line."""
+    with path.open(encoding="utf-8", errors="replace", newline="") as file:
+        rows = (row for row in csv.reader(file, delimiter=separator) if row)
+        header = len(next(rows))
+        number, fields = next(
+            ((n, len(row)) for n, row in enumerate(rows, 1) if any(row[header:])), (1, header + 1)
+        )
+    return f"row {number} of {path} has {fields} fields, the header {header}"
 
 
 def _read_parquet(pandas: Any, path: Path) -> Any:
@@ -118,7 +140,9 @@ def _checked(table: Any, path: Path) -> Any:
         raise DataError("the table has no rows", value=path)
     if not table.columns.is_unique:
         raise DataError("the table has a column twice", value=path)
-    return table
+    # The same as in a CSV file: categories in their own order, or without a row, are not kept.
+    kept = [name for name in table.columns if str(table[name].dtype) == "category"]
+    return table.assign(**{name: table[name].astype(object).infer_objects() for name in kept})
 
 
 def _check_values(pandas: Any, table: Any, path: Path) -> None:

@@ -49,7 +49,8 @@ def test_numbers_categories_and_labels(table, tmp_path):
     assert kinds[rows[:, 0].argsort()].tolist() == [0, 1, 2, 0, 1, 0]
     assert set(data.y_train) == {0, 1, 2}
     frame = pandas.read_csv(table())
-    frame["town"] = frame["town"].astype("category")
+    towns = pandas.CategoricalDtype(["Ulm", "Rom", "Bonn", "Bern"])
+    frame = frame.astype({"town": towns, "age": "category"})
     frame.to_parquet(tmp_path / "t.parquet")
     assert load_dataset(tmp_path / "t.parquet", label="kind", test=0.4).digest == data.digest
     assert load_dataset(
@@ -65,6 +66,12 @@ def test_numbers_may_be_the_label_and_several_columns_too(table):
     data = load_dataset(table(), label=("member", "age"))
     assert data.y_train.dtype == np.uint8
     assert load_dataset(table()).y_train is None
+
+
+def test_an_empty_field_at_the_end_of_each_row_is_no_column(table):
+    rows = [line + "," * (n > 0) for n, line in enumerate(ROWS.splitlines())]
+    data = load_dataset(table("\n".join(rows), "u.csv"), label="kind")
+    assert data.digest == load_dataset(table(), label="kind").digest
 
 
 def test_a_folder_with_two_tables(table, tmp_path):
@@ -87,6 +94,8 @@ def test_a_folder_with_two_tables(table, tmp_path):
         ("", "b", "the table cannot be read"),
         ('a,b\n"1,2\n3,4\n', "b", "the table cannot be read"),
         ("a,b\n1,2\n1,2,3\n", "b", "the table cannot be read"),
+        ("a,b\n1,2,3\n4,5,6\n", "b", "has more fields than the header: row 1 of"),
+        ("a,b\n1,2,\n4,5,6\n", "b", "has more fields than the header: row 2 of"),
         ("\0\0\n\1", "b", "the table"),
         ("a\n1\n2\n3\n", "a", "no column but the label"),
         ("a," * 20_000 + "b\n", "b", "more than 16,384 columns"),
