@@ -14,7 +14,14 @@ from typing import Any, Self
 import numpy as np
 
 from compressor import runtimes
-from compressor.data import Dataset, Inputs, TrainingData, draw_examples, listed
+from compressor.data import (
+    Dataset,
+    Inputs,
+    TrainingData,
+    check_label_names,
+    draw_examples,
+    listed,
+)
 from compressor.errors import CheckFailedError, CheckpointError, ModelError, UsageError
 from compressor.exporters import parity
 from compressor.exporters.made_inputs import MadeInputs
@@ -158,12 +165,14 @@ class Job(abc.ABC):
     def _named(self, labels: Sequence[str] | None, objective: Objective) -> tuple[str, ...] | None:
         """The names of the classes of the first head that has any: given, else those of the data.
 
-        Raises UsageError where there is not one a class.
+        Raises UsageError where there is not one a class, DataError where the data have names of
+        more classes, or of fewer.
         """
         classes = next((head.classes for head in objective.heads if head.classes), 0)
+        if self.data is not None:
+            check_label_names(self.data, classes)
         if labels is None:
-            found = None if self.data is None else self.data.labels
-            return found if found is not None and len(found) == classes else None
+            return None if self.data is None or not classes else self.data.labels
         given = checked_labels(labels)
         if given is not None and not classes:
             what = f"labels name classes, and this model gives {numbers_of(objective.heads)}"

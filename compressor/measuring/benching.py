@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from compressor import runtimes as known
-from compressor.data import Dataset, load_dataset
+from compressor.data import Dataset, load_dataset, numbered_as
 from compressor.errors import (
     CheckFailedError,
     CheckpointError,
@@ -45,6 +45,7 @@ from compressor.measuring.record import (
 from compressor.measuring.subjects import Subject, default_output, find_subjects
 from compressor.measuring.target import Target
 from compressor.remote import SshHost
+from deploy import Artifact
 
 Json = dict[str, Any]
 
@@ -213,6 +214,7 @@ def _examples(
         data = load_dataset(None)
         if digests != {data.digest}:
             return None
+    data = _numbered(data, described)
     examples = Examples.of(data, most)
     for artifact in described:
         examples.inputs(artifact.preprocessing, slice(0, 1))
@@ -225,3 +227,24 @@ def _examples(
                 hint="give the artefact's data with --data",
             )
     return examples
+
+
+def _numbered(data: Dataset, described: Sequence[Artifact]) -> Dataset:
+    """The data with the class numbers that the descriptions give to the names of their classes.
+
+    Those that an artefact was measured on have its numbers already. Raises DataError where a name
+    is unknown to an artefact, UsageError where artefacts number the same name otherwise.
+    """
+    found, before = data, None
+    for artifact in described:
+        whose, numbered = artifact.file, data
+        if artifact.provenance.data_sha256 != data.digest:
+            numbered = numbered_as(data, artifact.labels, artifact.classes, whose)
+        if before is not None and numbered.digest != found.digest:
+            raise UsageError(
+                "the artefacts number their classes differently",
+                value=f"{before}, {whose}",
+                hint="measure each with its own data",
+            )
+        found, before = numbered, whose
+    return found

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from compressor.data import Array, Dataset, Inputs, named, take
+from compressor.data import Array, Dataset, Inputs, check_label_names, named, take
 from compressor.errors import ModelError
 from compressor.foundation import quiet_tensorflow
 from compressor.models.aims import Aim, LabelForm, Objective
@@ -99,7 +99,8 @@ def check_fit(model: Any, data: Dataset, objective: Objective | None = None) -> 
     """The preprocessing of `data` for `model`, checked on training and test data.
 
     Raises as `preprocessing_of` and `objective_of` do, and DataError when the targets do not fit,
-    as where the data have more classes than the model; an output (n, 1) has the classes 0 and 1.
+    as where the data have more classes than the model, or names of other than its classes; an
+    output (n, 1) has the classes 0 and 1.
     """
     feed = preprocessing_of(model, data.x_train)
     preprocessing_of(model, data.x_test)
@@ -107,6 +108,7 @@ def check_fit(model: Any, data: Dataset, objective: Objective | None = None) -> 
     objective.stored_targets(data.y_train)
     objective.stored_targets(data.y_test)
     if objective.is_classifier:
+        check_label_names(data, objective.heads[0].classes)
         _ = data.classes  # raises where the test set has labels that the training set lacks
     return feed
 

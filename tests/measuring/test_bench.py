@@ -15,12 +15,13 @@ import pytest
 import runnable_files
 
 from compressor import bench, load_dataset
+from compressor.data import Dataset
 from compressor.errors import CheckpointError, DataError, MissingRuntimeError, UsageError
 from compressor.measuring.proof import verdict
 from compressor.measuring.subjects import Subject
 from compressor.runs.bench_document import bench_schema, read_bench
 from compressor.runtimes import registry
-from deploy import Artifact
+from deploy import Artifact, read_artifact
 
 QUICK: dict[str, Any] = {"rounds": 3, "round_seconds": 0.01, "starts": 2}
 
@@ -263,6 +264,30 @@ def test_data_that_do_not_fit_are_refused(artefacts, tmp_path, rejected) -> None
 
     assert "[8, 8, 1]" in message and "--data" in message
     rejected(DataError, load_dataset, tmp_path / "missing.npz")
+
+
+def test_classes_are_told_apart_by_their_names(copied, tiny_file, tmp_path, rejected) -> None:
+    def name(description: dict[str, Any]) -> None:
+        description["labels"] = names
+
+    artefact = copied / "small.onnx"
+    given = load_dataset(tiny_file)
+    names = [f"class {n:02}" for n in range(read_artifact(artefact).classes)]
+    change_description(artefact, name)
+    few = [np.flatnonzero(y != 0) for y in (given.y_train, given.y_test)]
+    x_train, x_test = given.x_train[few[0]], given.x_test[few[1]]
+    y_train, y_test = given.y_train[few[0]], given.y_test[few[1]]
+    whole = Dataset.from_arrays("whole", x_train, y_train, x_test, y_test)
+    less = (x_train, y_train - 1, x_test, y_test - 1)
+    named = Dataset.from_arrays("named", *less, labels=names[1:])
+
+    options = QUICK | {"output": tmp_path / "bench.json"}
+    expected, found = (bench([artefact], data=data, **options) for data in (whole, named))
+
+    assert found["rows"][0]["accuracy"] == expected["rows"][0]["accuracy"]
+    other = Dataset.from_arrays("other", *less, labels=[*names[1:-1], "cat"])
+    message = rejected(DataError, bench, [artefact], data=other)
+    assert "classes that the artefact does not know: cat" in message
 
 
 def test_a_description_is_what_its_class_reads(artefacts) -> None:
