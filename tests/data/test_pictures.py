@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from compressor.data import load_dataset, stored
+from compressor.foundation import quiet_tensorflow
 
 
 def picture(path, number=0, size=(8, 6), mode="L", kind="PNG"):
@@ -100,6 +101,37 @@ def test_links_and_pipes_do_not_hang(folder, refused):
     (path / "dog" / "gone.png").symlink_to(path / "nowhere")
     message = refused(load_dataset, path)
     assert "2 of 20 pictures cannot be read: cat/pipe.png, dog/gone.png" in message
+
+
+def test_hidden_files_and_links_into_the_data_set_are_left_out(folder):
+    path, _ = folder
+    whole = load_dataset(path)
+    (path / "cat" / "._0.png").write_bytes(b"no picture")
+    picture(path / "cat" / ".old" / "7.png")
+    (path / "kitten").symlink_to("cat")
+    (path / "up").symlink_to("..")
+    data = load_dataset(path)
+    assert data.digest == whole.digest and data.labels == whole.labels
+    assert data.notes[0] == "left out, as links to what the data set has already: kitten, up"
+    # A class may well lie elsewhere.
+    (path / "cat").rename(path.parent / "elsewhere")
+    (path / "cat").symlink_to(path.parent / "elsewhere")
+    assert load_dataset(path).digest == whole.digest
+
+
+def test_pictures_are_those_that_keras_reads(folder):
+    path, _ = folder
+    picture(path / "dog" / "deep" / "odd.JPG", size=(9, 9), mode="RGB", kind="JPEG")
+    _, keras = quiet_tensorflow.load()
+    read = keras.utils.image_dataset_from_directory
+    batches = read(path, image_size=(5, 7), shuffle=False, batch_size=99, verbose=False)
+    x, y = next(iter(batches))
+    data = load_dataset(path, resize=(5, 7, 3))
+    found = np.concatenate([data.x_train, data.x_test])
+    labels = np.concatenate([data.y_train, data.y_test])
+    kept = {(image.tobytes(), label) for image, label in zip(found, labels, strict=True)}
+    wanted = np.rint(x).astype(np.uint8)
+    assert kept == {(w.tobytes(), n) for w, n in zip(wanted, y.numpy(), strict=True)}
 
 
 def test_a_class_without_pictures_to_train_on(tmp_path, refused):
