@@ -183,7 +183,7 @@ def _is_made_of_batches(dataset: Any) -> bool | None:
             return False
         if "batch" in kind:
             return True
-        inputs = getattr(dataset, "_inputs", list)()
+        inputs: list[Any] = getattr(dataset, "_inputs", list)()
         if not inputs or any(name in kind for name in _OPAQUE):
             return None
         dataset = inputs[0]
