@@ -77,7 +77,7 @@ def given_data(path: Path | None) -> Dataset | None:
 
     What the reader did with it is said on standard error.
     """
-    from compressor.data import load_dataset
+    from compressor.data import listed, load_dataset
 
     context = click.get_current_context()
     how = context.meta.get(_READING, {})
@@ -88,6 +88,9 @@ def given_data(path: Path | None) -> Dataset | None:
     data = load_dataset(path, **how, sizes=lambda: _size_taken(context.params))
     for note in data.notes:
         say(f"note: {note}", err=True)
+    if data.labels is not None:
+        shown = listed(f"{number} = {name}" for number, name in enumerate(data.labels))
+        say(f"note: the classes are {shown}", err=True)
     return data
 
 

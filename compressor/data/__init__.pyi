@@ -10,6 +10,5 @@ from .inputs import (
     rows as rows,
     take as take,
 )
-from .labels import check_label_names as check_label_names, numbered_as as numbered_as
 from .loading import load_dataset as load_dataset
 from .training_data import TrainingData as TrainingData

@@ -25,6 +25,7 @@ from deploy.arrays import AGAIN, read_array
 from deploy.text import clean
 
 _WHAT = ".npz file"
+_OTHERS = ", or name its own keys with --x and --y"
 
 CheckType = Callable[[str, np.dtype[Any], str], None]
 """Takes the array's name, its dtype and where it is; raises DataError for a dtype not wanted."""
@@ -112,6 +113,6 @@ def _find(
         raise DataError(
             f".npz file lacks {listed(k for k in keys if k not in there)}",
             value=f"{path} (has {listed(there)})",
-            hint=f"save it with {listed(keys)}",
+            hint=f"save it with {listed(keys)}" + (_OTHERS if "x_train" in keys else ""),
         )
     return found[0]

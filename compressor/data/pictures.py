@@ -48,8 +48,8 @@ def read_pictures(parts: Mapping[str, Path], asked: Asked, folder: Path) -> Foun
     size, channels = _size(indexed, asked)
     plan, notes = planned(indexed)
     if links := [link for part in indexed.values() for link in part.links]:
-        linked = listed(str(link.relative_to(folder)) for link in links)
-        notes += (f"left out, as links to what the data set has already: {linked}",)
+        left = listed(str(link.relative_to(folder)) for link in links)
+        notes += (f"left out, as links to what the data set has already: {left}",)
     found: dict[str, Any] = {"x_test": None, "y_test": None, "w_train": None}
     for name, each in plan.items():
         spool = Spool()

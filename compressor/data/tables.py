@@ -46,6 +46,8 @@ def read_table(parts: Mapping[str, Path], asked: Asked) -> Found:
             raise DataError("the tables have other columns", value=parts[part])
         _check_values(pandas, table, parts[part])
     plan, notes = planned(tables)
+    if not asked.label:
+        notes += ("all columns are inputs: --label names those that are targets",)
     tables = {part: pandas.concat(each, ignore_index=True) for part, each in plan.items()}
     whole = pandas.concat(list(tables.values()), ignore_index=True)
     x = _inputs(pandas, whole.drop(columns=list(asked.label)), parts["train"])

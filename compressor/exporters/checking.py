@@ -14,14 +14,8 @@ from typing import Any, Self
 import numpy as np
 
 from compressor import runtimes
-from compressor.data import (
-    Dataset,
-    Inputs,
-    TrainingData,
-    check_label_names,
-    draw_examples,
-    listed,
-)
+from compressor.data import Dataset, Inputs, TrainingData, draw_examples, listed
+from compressor.data.labels import check_label_names
 from compressor.errors import CheckFailedError, CheckpointError, ModelError, UsageError
 from compressor.exporters import parity
 from compressor.exporters.made_inputs import MadeInputs

@@ -24,7 +24,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from compressor import runtimes as known
-from compressor.data import Dataset, load_dataset, numbered_as
+from compressor.data import Dataset, load_dataset
+from compressor.data.labels import numbered_as
 from compressor.errors import (
     CheckFailedError,
     CheckpointError,

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from compressor.data import Array, Dataset, Inputs, check_label_names, named, take
+from compressor.data import Array, Dataset, Inputs, named, take
+from compressor.data.labels import check_label_names
 from compressor.errors import ModelError
 from compressor.foundation import quiet_tensorflow
 from compressor.models.aims import Aim, LabelForm, Objective

@@ -13,6 +13,8 @@ from compressor.errors import DataError
 from deploy.tasks import BINARY, CLASSIFYING, MULTI_LABEL, RECONSTRUCTION, SEGMENTATION, Head
 from deploy.text import clean
 
+_GIVE = "give targets, such as y_train, or the column of a table with --label"
+
 
 def stored_for(y: Any, names: Sequence[str]) -> list[Array | None]:
     """The stored targets of each output, by their `names`; None where there are none.
@@ -49,7 +51,7 @@ def head_targets(y: Array | None, head: Head) -> Array | None:
     if head.task == RECONSTRUCTION:
         return None
     if y is None:
-        raise _unfit(head, "the data set has no targets", "no y", "give targets, such as y_train")
+        raise _unfit(head, "the data set has no targets", "no y", _GIVE)
     if head.task in CLASSIFYING:
         return _classes(y, head)
     if head.task == SEGMENTATION:

@@ -7,7 +7,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from compressor.data import Dataset, check_label_names, numbered_as
+from compressor.data import Dataset
+from compressor.data.labels import check_label_names, numbered_as
 from compressor.exporters.job import ExportJob
 from compressor.foundation import quiet_tensorflow
 from compressor.models import check_fit

@@ -87,6 +87,7 @@ def test_missing_arrays_are_named_and_those_there(tmp_path, arrays, refused):
     np.savez(path, x_train=arrays["x_train"], labels=arrays["y_train"], **{"bad\nname": 1})
     message = refused(read_npz, path)
     assert "lacks y_train, x_test, y_test" in message
+    assert "--x and --y" in message
     assert "has x_train, labels, 'bad\\nname'" in message
 
 

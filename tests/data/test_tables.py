@@ -65,7 +65,8 @@ def test_numbers_may_be_the_label_and_several_columns_too(table):
     assert data.y_train.shape == (5, 2)
     data = load_dataset(table(), label=("member", "age"))
     assert data.y_train.dtype == np.uint8
-    assert load_dataset(table()).y_train is None
+    data = load_dataset(table())
+    assert data.y_train is None and "--label" in data.notes[0]
 
 
 def test_an_empty_field_at_the_end_of_each_row_is_no_column(table):
