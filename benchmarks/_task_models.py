@@ -14,7 +14,7 @@ Made = tuple[Any, Any, Any, Any]
 
 EPOCHS = {
     "autoencoder": 25,
-    "U-Net": 12,
+    "U-Net": 20,
     "regression": 60,
     "two heads": 20,
     "multi-label": 30,
@@ -22,7 +22,7 @@ EPOCHS = {
     "digits from a folder": 40,
 }
 """of the training, and of the retraining"""
-BATCH = 64
+BATCH = 32
 RARE_WEIGHT = 14.0
 """of the rare class"""
 _SIDE, _SHAPES = 64, 3
@@ -73,7 +73,7 @@ def shapes(seed: int) -> tuple[Made, Any]:
     def twice(x: Any, channels: int) -> Any:
         for _ in range(2):
             x = layers.Conv2D(channels, 3, padding="same", use_bias=False)(x)
-            x = layers.ReLU()(layers.BatchNormalization()(x))
+            x = layers.ReLU()(layers.BatchNormalization(momentum=0.9)(x))
         return x
 
     for channels in widths[:-1]:

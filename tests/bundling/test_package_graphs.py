@@ -74,6 +74,7 @@ def test_external_data_are_packed_with_it(tmp_path: Path) -> None:
     assert library.verify(bundle)["check"]["passed"]
 
 
+@pytest.mark.slow
 def test_files_without_scores_are_packed_as_what_gives_numbers(tmp_path: Path) -> None:
     nodes = [helper.make_node("Split", ["x"], ["a", "b"], num_outputs=2, axis=1)]
     two = onnx_model(nodes, {}, {"x": ["N", 8, 1]}, {"a": ["N", 4, 1], "b": ["N", 4, 1]})

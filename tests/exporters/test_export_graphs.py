@@ -148,6 +148,7 @@ def test_by_default_the_variant_is_called_small(tmp_path: Path) -> None:
     assert record["path"] == str(tmp_path / "found-small.onnx")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name",
     [

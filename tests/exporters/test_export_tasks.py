@@ -190,6 +190,7 @@ def test_what_may_be_lost_is_asked_for(made: Any, tmp_path: Path) -> None:
     assert verdict["mean_absolute_error"] > 1.03 * verdict["reference_mean_absolute_error"]
 
 
+@pytest.mark.slow
 def test_labels_of_a_model_without_classes_are_refused(made: Any, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="this model gives 1 number, not classes"):
         _exported(made, "regression", tmp_path / "x.onnx", labels=["low", "high"])

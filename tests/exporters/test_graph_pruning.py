@@ -27,6 +27,7 @@ def _zeros(path: Path) -> dict[str, float]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_the_largest_weights_of_each_kernel_stay(kind: str, tmp_path: Path) -> None:
     source, target = WRITERS[kind](tmp_path / f"found.{kind}"), tmp_path / f"pruned.{kind}"

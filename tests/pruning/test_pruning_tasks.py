@@ -73,6 +73,7 @@ def unet(keras) -> Any:
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["regression", "autoencoder", "multi-label"])
 def test_what_one_output_gives_is_judged_by_its_own_metric(keras, points, trained, name):
     keras.utils.set_random_seed(1)

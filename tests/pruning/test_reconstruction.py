@@ -69,6 +69,7 @@ def every_kind(keras):
     return keras.Model(image, layers.Dense(4, name="scores")(x))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "granularity",
     ["weight", *(pytest.param(name, marks=pytest.mark.slow) for name in ("2:4", "1x4"))],

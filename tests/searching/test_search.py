@@ -74,6 +74,7 @@ def _artefacts(folder):
     return {path.name: sha256(path) for path in (folder / "artefacts").glob("*.onnx")}
 
 
+@pytest.mark.slow
 def _stopped_before_the_last_trial(searched, folder):
     """A copy of the search as it is when it is killed during its last trial."""
     source, document = searched

@@ -181,6 +181,7 @@ def test_options_are_described_in_full():
     assert TrainingOptions(steps=3, batch_size=5).images == 15
 
 
+@pytest.mark.slow
 def test_seeds_depend_on_the_purpose_and_on_the_seed_alone():
     seeds = [training.derive_seed(seed, use) for seed in (0, 1) for use in ("a", "b")]
     assert len(set(seeds)) == 4

@@ -97,6 +97,7 @@ def levels() -> list[str]:
     return [march for march, flag in flags.items() if f" {flag} " in told]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_whole_maps_in_vectors_are_bit_exact_at_each_level(seed: int, tmp_path: Path) -> None:
     compiler = shutil.which("gcc") or shutil.which("cc")
