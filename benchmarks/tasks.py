@@ -61,6 +61,9 @@ METRIC: dict[str, Any] = {
 }
 """The metric that decides, where it is not the default."""
 
+MAX_DROP = {"two heads": 0.01}
+"""What an export may lose, where it is more than by default."""
+
 
 def main() -> None:
     """Train, prune, export, measure, print and save."""
@@ -123,7 +126,9 @@ def measured(name: str, seed: int) -> dict[str, Any]:
             seed=seed,
         )
         file = Path(folder) / "small.tflite"
-        record = compressor.export(pruned.model, file, data, quantize="int8", metric=metric)
+        record = compressor.export(
+            pruned.model, file, data, quantize="int8", metric=metric, max_drop=MAX_DROP.get(name)
+        )
         found = {
             "dense": dict(pruned.before),
             "pruned": dict(pruned.values),
