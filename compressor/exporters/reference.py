@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from compressor.data import Array, Inputs, rows, take
-from compressor.models import Objective, Preprocessing
+from compressor.models import Objective, Preprocessing, class_drops, class_recalls_of
 from deploy.tasks import ACCURACY, CLASSIFYING, RECONSTRUCTION, Head, columns
 from deploy.text import clean
 
@@ -74,22 +74,20 @@ class Reference:
         if not self.own_values:
             return ()
         targets = self.objective.targets_of(self.x, self.labels, self.feed)
+        before, after = (
+            class_recalls_of(self.heads, self._unscaled(one), targets)
+            for one in (self.scores, scores)
+        )
         found = []
-        outputs = (columns(self.heads, self._unscaled(one)) for one in (self.scores, scores))
-        for head, own, made, wanted in zip(self.heads, *outputs, targets, strict=True):
-            recalls = [head.recalls(part, wanted) for part in (own, made)]
-            if recalls[0] is None or recalls[1] is None:
-                continue
-            (before, counts), (after, _) = recalls[0], recalls[1]
-            lost = np.nan_to_num(before - after)
-            worst = int(np.argmax(lost))
-            if lost[worst] > CLASS_DROP and lost[worst] * counts[worst] > 1.5:
-                of = f" of {clean(head.name)}" if head.name else ""
-                found.append(
-                    f"Class {worst}{of} loses most: its recall is {100 * after[worst]:.2f} %, the "
-                    f"model's {100 * before[worst]:.2f} %, of {counts[worst]:,} examples to choose "
-                    "on."
-                )
+        for head in self.heads:
+            for drop in class_drops([head], before, after)[:1]:
+                if drop.loss > CLASS_DROP and drop.loss * drop.count > 1.5:
+                    of = f" of {clean(head.name)}" if head.name else ""
+                    found.append(
+                        f"Class {drop.number}{of} loses most: its recall is "
+                        f"{100 * drop.after:.2f} %, the model's {100 * drop.before:.2f} %, of "
+                        f"{drop.count:,} examples to choose on."
+                    )
         return tuple(found)
 
     def values(self, scores: np.ndarray) -> Mapping[str, float]:

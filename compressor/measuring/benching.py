@@ -35,7 +35,7 @@ from compressor.errors import (
 from compressor.foundation import temporary_folder
 from compressor.measuring.case_process import CaseProcess, Measured, Method
 from compressor.measuring.cases import Case, plan_cases
-from compressor.measuring.proof import FAILED, Examples, stored_targets
+from compressor.measuring.proof import FAILED, Examples
 from compressor.measuring.record import (
     RunRecord,
     check_run,
@@ -45,6 +45,7 @@ from compressor.measuring.record import (
 )
 from compressor.measuring.subjects import Subject, default_output, find_subjects
 from compressor.measuring.target import Target
+from compressor.models.targets import stored_targets
 from compressor.remote import SshHost
 from deploy import Artifact
 

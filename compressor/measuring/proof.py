@@ -20,10 +20,11 @@ from compressor.data.targets import is_classes
 from compressor.errors import CheckFailedError, UsageError
 from compressor.exporters import tolerance
 from compressor.measuring.subjects import Subject
-from compressor.models.targets import anomalies_of, head_targets, stored_for
+from compressor.models.targets import anomalies_of, stored_targets
 from deploy.artifact_parts import InputRule, Port, scores_first
 from deploy.errors import RequestError
-from deploy.examples import artifact_inputs, predicted_classes
+from deploy.examples import artifact_inputs
+from deploy.metrics import classes_of
 from deploy.tasks import ACCURACY, CLASSIFYING, RECONSTRUCTION, Head, columns, values_of
 from deploy.text import clean
 
@@ -140,7 +141,7 @@ def outcome(
         scores = scores[:, :most]
         # An output with NaN or infinity has no class and counts as wrong.
         numbers = np.isfinite(scores).all(axis=1)
-        found.append(np.where(numbers, predicted_classes(scores, threshold), -1))
+        found.append(np.where(numbers, classes_of(scores, threshold), -1))
     classes, targets = np.concatenate(found), examples.targets
     if artifact is None and not is_classes(targets):
         return Outcome(len(classes), {}, None)
@@ -182,17 +183,6 @@ def _of_heads(
     targets = [np.concatenate(inputs) if target is None else target for target in stored]
     values = values_of(heads, outputs, targets, anomalies_of(examples.targets))
     return Outcome(len(outputs), values, classes)
-
-
-def stored_targets(targets: Any, heads: tuple[Head, ...]) -> list[Any]:
-    """What `Head.values` takes for each head, but None for a reconstruction's inputs.
-
-    Raises DataError for targets that are not those of its task.
-    """
-    if all(head.task == RECONSTRUCTION for head in heads):
-        return [None] * len(heads)
-    stored = stored_for(targets, [head.name for head in heads])
-    return [head_targets(one, head) for one, head in zip(stored, heads, strict=True)]
 
 
 def _columns(subject: Subject, outputs: list[dict[str, Any]]) -> int | None:

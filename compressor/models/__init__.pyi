@@ -15,6 +15,7 @@ from .class_drops import (
     MAX_CLASS_DROP as MAX_CLASS_DROP,
     ClassDrop as ClassDrop,
     class_drops as class_drops,
+    class_recalls_of as class_recalls_of,
     worst_class as worst_class,
 )
 from .compiled import restore_compilation as restore_compilation

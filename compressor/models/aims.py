@@ -14,20 +14,25 @@ from compressor.models.compiled import fresh, name_of
 from compressor.models.layers import unframed
 from compressor.models.outputs import Outputs
 from compressor.models.preprocessing import Preprocessing
-from compressor.models.targets import anomalies_of, head_targets, stored_for
+from compressor.models.targets import anomalies_of, stored_targets
 from deploy.tasks import (
+    AUC,
     BINARY,
     CLASSIFICATION,
     CLASSIFYING,
+    MULTI_LABEL,
     RECONSTRUCTION,
+    REGRESSION,
     SEGMENTATION,
     Head,
-    Metric,
     is_plain,
     values_of,
 )
 
 LabelForm = Literal["index", "one-hot", "column", "numbers"]
+
+NUMBERS = (REGRESSION, RECONSTRUCTION)
+"""The tasks whose outputs are no scores of classes or labels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,6 +87,30 @@ class Aim:
         return keras.metrics.BinaryAccuracy(name="accuracy", threshold=threshold)
 
 
+def head_of(
+    name: str,
+    task: str,
+    shape: tuple[int, ...],
+    metrics: tuple[str, tuple[str, ...]],
+    threshold: float,
+    *,
+    marked: bool,
+) -> Head:
+    """The head of an output with this task and shape of a row.
+
+    `metrics` are the one that decides and all that are shown; `threshold` is the score above which
+    it says yes, if it says yes or no. The data have anomalies `marked`: a reconstruction shows how
+    well it finds them.
+    """
+    decides, shown = metrics
+    if task == RECONSTRUCTION and marked:
+        shown = tuple(dict.fromkeys((*shown, AUC)))
+    one = shape[-1] == 1
+    classes = 0 if task in NUMBERS else 2 if one else shape[-1]
+    yes_or_no = task in (BINARY, MULTI_LABEL) or (task == SEGMENTATION and one)
+    return Head(name, task, shape, classes, threshold if yes_or_no else None, decides, shown)
+
+
 @dataclasses.dataclass(frozen=True)
 class Objective:
     """The losses and metrics of a training, and what the outputs mean: an `Aim` each."""
@@ -105,11 +134,6 @@ class Objective:
     def heads(self) -> tuple[Head, ...]:
         """What the outputs mean, in the order in which they follow each other in scores."""
         return tuple(aim.head for aim in self.aims)
-
-    @property
-    def decides(self) -> dict[str, Metric]:
-        """The metrics that decide, by their keys in a document."""
-        return {head.key(): head.decides for head in self.heads}
 
     @property
     def is_classifier(self) -> bool:
@@ -192,10 +216,7 @@ class Objective:
 
     def stored_targets(self, y: Any) -> list[Array | None]:
         """The same without the inputs: None for a reconstruction."""
-        if isinstance(y, np.ndarray) and all(h.task == RECONSTRUCTION for h in self.heads):
-            return [None] * len(self.aims)
-        stored = stored_for(y, [aim.output for aim in self.aims])
-        return [head_targets(part, head) for part, head in zip(stored, self.heads, strict=True)]
+        return stored_targets(y, self.heads, [aim.output for aim in self.aims])
 
     def values(
         self, scores: np.ndarray, targets: Sequence[Array], anomalies: Array | None = None

@@ -6,7 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deploy.tasks import Head
+import numpy as np
+
+from deploy.tasks import Head, columns
 
 MAX_CLASS_DROP = 0.05
 """Of its recall that a class may lose unless the user says otherwise."""
@@ -30,6 +32,21 @@ class ClassDrop:
     @property
     def loss(self) -> float:
         return self.before - self.after
+
+
+def class_recalls_of(
+    heads: tuple[Head, ...], scores: np.ndarray, targets: Sequence[np.ndarray]
+) -> dict[str, Any]:
+    """`class_recalls` and `class_counts` of scores (n, all columns) by `Head.key`, for a document.
+
+    `targets` are as `Head.values` takes them. Classes without an example have no recall.
+    """
+    found: dict[str, Any] = {}
+    for head, part, wanted in zip(heads, columns(heads, scores), targets, strict=True):
+        if (known := head.recalls(part, wanted)) is not None:
+            recalls = [None if np.isnan(value) else float(value) for value in known[0]]
+            found |= {head.key(RECALLS): recalls, head.key(COUNTS): list(map(int, known[1]))}
+    return found
 
 
 def class_drops(

@@ -11,11 +11,11 @@ import numpy as np
 from compressor.data import Inputs, TrainingData, rows, take
 from compressor.foundation import quiet_tensorflow
 from compressor.models.aims import Objective
-from compressor.models.class_drops import COUNTS, RECALLS
+from compressor.models.class_drops import class_recalls_of
 from compressor.models.objective import objective_of
 from compressor.models.preprocessing import Preprocessing, preprocessing_of
 from compressor.models.sanity import no_better
-from deploy.tasks import columns, part_key
+from deploy.tasks import part_key
 
 EVALUATION_BATCH = 500
 
@@ -72,12 +72,7 @@ def judged(model: Any, data: TrainingData, objective: Objective) -> Judged:
         **objective.values(scores, targets, objective.anomalies_of(y)),
         **objective.described_heads(),
     }
-    classes: dict[str, Any] = {}
-    heads = objective.heads
-    for head, part, wanted in zip(heads, columns(heads, scores), targets, strict=True):
-        if (found := head.recalls(part, wanted)) is not None:
-            recalls = [None if np.isnan(value) else float(value) for value in found[0]]
-            classes |= {head.key(RECALLS): recalls, head.key(COUNTS): list(map(int, found[1]))}
+    classes = class_recalls_of(objective.heads, scores, targets)
     training = objective.stored_targets(take(data.data.y_train, data.train))
     return Judged(values, classes, no_better(objective, scores, targets, training))
 

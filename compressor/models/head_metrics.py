@@ -11,7 +11,6 @@ from deploy.tasks import (
     ACCURACY,
     AUC,
     BINARY,
-    CLASSIFYING,
     METRICS,
     MULTI_LABEL,
     RECONSTRUCTION,
@@ -58,7 +57,7 @@ def chosen_metrics(
             found.append(name)
         else:
             notes.append(f"the compiled metric {name_of(metric)} is not measured for {task}")
-    default = ACCURACY if task in CLASSIFYING else default_metric(task)
+    default = default_metric(task)
     decides = asked or (found[0] if found else default)
     return decides, tuple(dict.fromkeys([decides, *found, default]))
 

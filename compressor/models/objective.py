@@ -11,7 +11,7 @@ from compressor.data import Array, Dataset, Inputs, named, take
 from compressor.data.labels import check_label_names
 from compressor.errors import ModelError
 from compressor.foundation import quiet_tensorflow
-from compressor.models.aims import Aim, LabelForm, Objective
+from compressor.models.aims import NUMBERS, Aim, LabelForm, Objective, head_of
 from compressor.models.compiled import (
     NOTES,
     Compiled,
@@ -27,13 +27,9 @@ from compressor.models.preprocessing import Preprocessing, preprocessing_of
 from compressor.models.targets import anomalies_of, stored_for
 from compressor.models.tasks import Evidence, check_possible, task_of
 from deploy.tasks import (
-    AUC,
-    BINARY,
     MULTI_LABEL,
     RECONSTRUCTION,
     REGRESSION,
-    SEGMENTATION,
-    Head,
 )
 
 
@@ -179,21 +175,16 @@ def _aim(
             value=f"output {output.name} {(None, *output.shape)}",
             hint="give data, or name the size of the input",
         )
-    loss, metrics, numbers = compiled.loss, compiled.metrics, task in (REGRESSION, RECONSTRUCTION)
+    loss, metrics, numbers = compiled.loss, compiled.metrics, task in NUMBERS
     outputs: Outputs = "probabilities" if output.activation else "logits"
     if loss is not None and "categorical" in kind_of(loss) and (numbers or task == MULTI_LABEL):
         notes.append(f"the compiled loss {name_of(loss)} is not one of {task}")
         loss, metrics = None, ()
-    yes_or_no = task in (BINARY, MULTI_LABEL) or (task == SEGMENTATION and shape[-1] == 1)
-    threshold = _threshold(loss, outputs) if yes_or_no else None
-    form = _form(task, loss, shape[-1])
-    decides, shown = chosen_metrics(task, metrics, metric, notes)
+    threshold, form = _threshold(loss, outputs), _form(task, loss, shape[-1])
+    chosen = chosen_metrics(task, metrics, metric, notes)
+    head = head_of("" if alone else output.name, task, shape, chosen, threshold, marked=marked)
     if loss is None:
         loss, metrics = _inferred(form, outputs, numbers=numbers)
-    if task == RECONSTRUCTION and marked:
-        shown = tuple(dict.fromkeys((*shown, AUC)))
-    classes = 0 if numbers else 2 if shape[-1] == 1 else shape[-1]
-    head = Head("" if alone else output.name, task, shape, classes, threshold, decides, shown)
     kind: Outputs = "numbers" if numbers else outputs
     return Aim(head, output.name, loss, metrics, form, kind, compiled.weight, reason)
 

@@ -12,10 +12,9 @@ from deploy.tasks import (
     CLASSIFYING,
     METRICS,
     MULTI_LABEL,
-    RECONSTRUCTION,
-    REGRESSION,
     Head,
     columns,
+    default_metric,
 )
 
 
@@ -52,7 +51,7 @@ def _line(head: Head, outputs: np.ndarray, wanted: Array, seen: Array | None) ->
         answer = f"class {largest} for all"
         constant = _always(head, outputs, largest)
     else:
-        name = head.metric if head.metric in _ERRORS else _ERROR_OF[head.task]
+        name = head.metric if head.metric in _ERRORS else default_metric(head.task)
         answer = "the mean"
         mean = wanted if seen is None else seen
         constant = np.broadcast_to(mean.mean(axis=0, dtype=np.float64), outputs.shape)
@@ -86,4 +85,3 @@ def _recalls_more(head: Head, outputs: np.ndarray, wanted: Array) -> bool:
 
 
 _ERRORS = ("mean_absolute_error", "mean_squared_error", "root_mean_squared_error")
-_ERROR_OF = {RECONSTRUCTION: "reconstruction_error", REGRESSION: "mean_absolute_error"}

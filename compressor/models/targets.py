@@ -43,6 +43,20 @@ def stored_for(y: Any, names: Sequence[str]) -> list[Array | None]:
     return [y.get(name) for name in names]
 
 
+def stored_targets(
+    y: Any, heads: Sequence[Head], names: Sequence[str] | None = None
+) -> list[Array | None]:
+    """The stored targets of each output in the form of `Head.values`; None for a reconstruction.
+
+    `names` are those of the outputs, by default of the heads. Raises DataError where the targets do
+    not fit.
+    """
+    if isinstance(y, np.ndarray) and all(head.task == RECONSTRUCTION for head in heads):
+        return [None] * len(heads)
+    stored = stored_for(y, [head.name for head in heads] if names is None else names)
+    return [head_targets(part, head) for part, head in zip(stored, heads, strict=True)]
+
+
 def head_targets(y: Array | None, head: Head) -> Array | None:
     """The stored targets of one output in the form of `Head.values`; None for a reconstruction.
 

@@ -12,8 +12,9 @@ from descriptions import DESCRIPTION
 
 from compressor.data import Dataset
 from compressor.errors import DataError
-from compressor.measuring.proof import Examples, outcome, stored_targets, verdict
+from compressor.measuring.proof import Examples, outcome, verdict
 from compressor.measuring.subjects import Subject
+from compressor.models.targets import stored_targets
 from deploy import Artifact
 
 _COUNT = 50

@@ -12,22 +12,14 @@ import numpy as np
 from compressor.data import Dataset
 from compressor.errors import ModelError
 from compressor.models import Asked, Objective, Preprocessing
-from compressor.models.aims import Aim
+from compressor.models.aims import NUMBERS, Aim, head_of
 from compressor.models.compiled import Compiled
 from compressor.models.head_metrics import asked_metrics, asked_task, chosen_metrics
-from compressor.models.outputs import Output
+from compressor.models.outputs import Output, Outputs
 from compressor.models.targets import anomalies_of, stored_for
 from compressor.models.tasks import Evidence, check_possible, task_of
 from deploy import ArtifactError, read_artifact
-from deploy.tasks import (
-    AUC,
-    BINARY,
-    MULTI_LABEL,
-    RECONSTRUCTION,
-    REGRESSION,
-    SEGMENTATION,
-    Head,
-)
+from deploy.tasks import RECONSTRUCTION, REGRESSION
 
 
 def graph_objective(
@@ -116,15 +108,14 @@ def _aim(
     output: Output, task: str, metric: str | None, reason: str, target: Any, *, alone: bool
 ) -> Aim:
     shape = tuple(int(size or 0) for size in output.shape)
-    decides, shown = chosen_metrics(task, (), metric, [])
-    if task == RECONSTRUCTION and anomalies_of(target) is not None:
-        shown = tuple(dict.fromkeys((*shown, AUC)))
-    kind: Any = "probabilities" if output.activation else "logits"
-    yes_or_no = task in (BINARY, MULTI_LABEL) or (task == SEGMENTATION and shape[-1] == 1)
-    threshold = (0.5 if output.activation else 0.0) if yes_or_no else None
-    numbers = task in (REGRESSION, RECONSTRUCTION)
-    classes = 0 if numbers else 2 if shape[-1] == 1 else shape[-1]
-    head = Head("" if alone else output.name, task, shape, classes, threshold, decides, shown)
-    return Aim(
-        head, output.name, None, (), "numbers", "numbers" if numbers else kind, reason=reason
+    scores: Outputs = "probabilities" if output.activation else "logits"
+    head = head_of(
+        "" if alone else output.name,
+        task,
+        shape,
+        chosen_metrics(task, (), metric, []),
+        0.5 if output.activation else 0.0,
+        marked=anomalies_of(target) is not None,
     )
+    outputs: Outputs = "numbers" if task in NUMBERS else scores
+    return Aim(head, output.name, None, (), "numbers", outputs, reason=reason)
