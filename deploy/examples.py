@@ -1,4 +1,4 @@
-"""From stored examples to an artefact's inputs, and from its scores to classes."""
+"""From stored examples to an artefact's inputs."""
 
 from __future__ import annotations
 
@@ -95,11 +95,3 @@ def row_shape(wanted: Sequence[int | None], given: tuple[int, ...]) -> tuple[int
     if size == known and (longer == other or min(len(longer), len(other)) <= 1):
         return tuple(length or 0 for length in wanted)
     return None
-
-
-def predicted_classes(scores: np.ndarray, threshold: float | None) -> np.ndarray:
-    """The class of each row of scores, (n, k): of the largest, or of one score by a threshold."""
-    if threshold is not None:
-        return (scores[:, 0] > threshold).astype(np.int64)
-    classes: np.ndarray = np.argmax(scores, axis=1)
-    return classes

@@ -13,8 +13,9 @@ import numpy as np
 from deploy.answers import Answers, Predictions, answers_of, probabilities_of
 from deploy.bundle import Bundle
 from deploy.errors import EngineError
-from deploy.examples import artifact_inputs, predicted_classes
+from deploy.examples import artifact_inputs
 from deploy.files import temporary_folder
+from deploy.metrics import classes_of
 from deploy.runner.engine import Engine
 from deploy.runner.engines import NATIVE, engine_class
 
@@ -103,7 +104,7 @@ class Model:
         _check_finite(scores)
         return Predictions(
             probabilities_of(scores, artifact.outputs_are, artifact.threshold),
-            predicted_classes(scores, artifact.threshold),
+            classes_of(scores, artifact.threshold),
             artifact.labels or tuple(map(str, range(artifact.classes))),
         )
 

@@ -93,16 +93,8 @@ def output_structure(model: Any) -> Any:
     return found
 
 
-def output_kind(model: Any, place: int = 0) -> Outputs:
-    """`probabilities` for an output of softmax or sigmoid, in a layer or as an operation.
-
-    Where code of the user's own gives the output, the operations count that it runs.
-    """
-    found = _activation_of(model, model.outputs[place], place)
-    return "probabilities" if found else "logits"
-
-
 def _activation_of(model: Any, tensor: Any, place: int) -> Any:
+    """Where code of the user's own gives the output, the operations count that it runs."""
     is_own = not type(tensor._keras_history.operation).__module__.startswith("keras.")
     return _last_operation(model, place) if is_own else _activation(tensor)
 

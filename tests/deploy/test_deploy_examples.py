@@ -7,7 +7,8 @@ import pytest
 
 from deploy.artifact_parts import InputRule
 from deploy.errors import RequestError
-from deploy.examples import artifact_inputs, predicted_classes, row_shape
+from deploy.examples import artifact_inputs, row_shape
+from deploy.metrics import classes_of
 
 
 def rule(
@@ -88,8 +89,8 @@ def test_axes_of_length_one_and_flat_rows_are_all_that_a_layout_may_differ_by(
 
 
 def test_classes_are_the_largest_score_or_on_one_side_of_the_threshold() -> None:
-    assert predicted_classes(np.array([[0.1, 3.0, 2.0], [5.0, 0.0, 1.0]]), None).tolist() == [1, 0]
-    assert predicted_classes(np.array([[0.4], [0.6]]), 0.5).tolist() == [0, 1]
+    assert classes_of(np.array([[0.1, 3.0, 2.0], [5.0, 0.0, 1.0]]), None).tolist() == [1, 0]
+    assert classes_of(np.array([[0.4], [0.6]]), 0.5).tolist() == [0, 1]
 
 
 def test_numbers_that_were_scaled_before_are_refused() -> None:
