@@ -14,6 +14,7 @@ from compressor.errors import UsageError
 from deploy.text import clean
 
 _MOST_BYTES = 2**20
+_WEIGHTS = 'give balanced, 0=1,1=14, or a JSON file such as {"0": 1, "1": 14}'
 
 
 def _asked(context: click.Context, parameter: click.Parameter, given: Sequence[str]) -> Any:
@@ -47,8 +48,8 @@ def _by_class(shown: str, found: dict[str, Any]) -> dict[int, float]:
     try:
         return {int(name): float(weight) for name, weight in found.items()}
     except (ValueError, TypeError) as error:
-        hint = 'give balanced, 0=1,1=14, or a JSON file such as {"0": 1, "1": 14}'
-        raise UsageError("class weights are not numbers", value=clean(shown), hint=hint) from error
+        what = "class weights are not numbers"
+        raise UsageError(what, value=clean(shown), hint=_WEIGHTS) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise UsageError(
             "class weights cannot be read",
             value=clean(path),
-            hint='give balanced, 0=1,1=14, or a JSON file such as {"0": 1, "1": 14}',
+            hint=_WEIGHTS,
         )
     return found
 

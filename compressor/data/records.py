@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import struct
 from collections.abc import Mapping, Sequence
@@ -53,10 +54,8 @@ def features_of(spec: str) -> tuple[Feature, ...]:
                 hint="TYPE is picture, uint8 (bytes), int64 or float32: image=picture:96x96x3",
             )
         shape = tuple(int(size) for size in (match[3] or "").split("x") if size)
-        values = 1
-        for size in shape:
-            values *= size
-        if not 0 < values < _MOST_VALUES or (match[2] == "picture" and len(shape) not in (0, 3)):
+        fits = match[2] != "picture" or len(shape) in (0, 3)
+        if not (fits and 0 < math.prod(shape) < _MOST_VALUES):
             raise UsageError("the shape of a feature cannot be used", value=word[:200])
         found.append(Feature(match[1].strip(), match[2], shape))
     if len({feature.name for feature in found}) < len(found):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from compressor.data.checks import (
     shared_names,
 )
 from compressor.data.inputs import Array, Targets, listed, named, place_of
+from compressor.data.stored import contiguous
 from compressor.errors import DataError
 from deploy.text import clean
 
@@ -94,10 +94,6 @@ def _as_stored(pair: tuple[Array, Array], places: list[str]) -> tuple[Array, Arr
         high = max(int(array.max()) for array in pair)
         for dtype in (np.uint8, np.int32):
             if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
-                return _converted(train, dtype), _converted(test, dtype)
+                return contiguous(train, dtype), contiguous(test, dtype)
     train, test = (as_numbers(array, at, "labels") for array, at in zip(pair, places, strict=True))
     return train, test
-
-
-def _converted(array: Array, dtype: Any) -> Array:
-    return np.ascontiguousarray(array, dtype=dtype)

@@ -99,7 +99,6 @@ class Processes:
         file: ExportedFile,
         *,
         reference: bool = False,
-        flat: bool = True,
     ) -> Iterator[tuple[dict[str, Any], Runner]]:
         with temporary_folder("compressor-check-") as folder, self._runner(runtime) as runner:
             path = folder / f"artefact.{file_format}"

@@ -171,7 +171,7 @@ def calibration_inputs(
         return feed(take(data.data.x_train, chosen[start : start + size]))
 
     batches = [functools.partial(batch, start) for start in range(0, len(chosen), size)]
-    factors = _factors(model, batches[0](), objective)
+    factors = _factors(model, batches[0], objective)
 
     def logits(outputs: list[Any]) -> list[Any]:
         made = map(as_logits, outputs, objective.aims)
@@ -180,11 +180,11 @@ def calibration_inputs(
     return Calibration(batches, logits, seed)
 
 
-def _factors(model: Any, batch: Any, objective: Objective) -> list[float]:
+def _factors(model: Any, batch: Callable[[], Any], objective: Objective) -> list[float]:
     """What brings outputs of several scales, such as logits and pixels, to one; 1 for one alone."""
     if len(objective.aims) == 1:
         return [1.0]
-    outputs = flat_outputs(model.predict_on_batch(batch))
+    outputs = flat_outputs(model.predict_on_batch(batch()))
     made = [np.asarray(as_logits(x, a)) for x, a in zip(outputs, objective.aims, strict=True)]
     return [1 / float(np.std(part) or 1.0) for part in made]
 
