@@ -52,7 +52,11 @@ def survey(model: Any, layouts: Mapping[str, Layout], calibration: Calibration) 
     outputs: dict[int, list[Any]] = {}
     watched = {id(layout.layer): layout.layer for layout in layouts.values()}
     batch = calibration.batches[0]()
-    with tensorflow.GradientTape() as tape, contextlib.ExitStack() as stack:
+    # Slopes by kernels would take most of the time, and nobody asks for them.
+    with (
+        tensorflow.GradientTape(watch_accessed_variables=False) as tape,
+        contextlib.ExitStack() as stack,
+    ):
         for key, layer in watched.items():
 
             def note(_: Any, output: Any, key: int = key) -> None:

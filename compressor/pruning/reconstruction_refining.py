@@ -124,7 +124,7 @@ class Refining:
         left = most_rows(*shape)
         for make, wanted in zip(self._calibration.batches, self._wanted, strict=False):
             entered: list[Any] = []
-            with tensorflow.GradientTape(persistent=True) as tape:
+            with tensorflow.GradientTape(True, watch_accessed_variables=False) as tape:
 
                 def note(given: Any, output: Any, tape: Any = tape, to: Any = entered) -> None:
                     tape.watch(output)
