@@ -68,6 +68,17 @@ def reconstruction_networks_table(result: Result) -> str:
     ]
     share = "share of magnitude's loss (at most a third)"
     table = _table(["network", "dense", "magnitude", "reconstruct", share], rows)
+    files = [
+        [
+            row["name"],
+            *(span(row["errors"][part], "{:.3f}") for part in parts[1:]),
+            f"{row['share']:.2f}, {row['verdict']}",
+        ]
+        for row in result.get("files", ())
+    ]
+    if files:
+        head = ["half of a file's weights: error of its outputs", *parts[1:]]
+        table += "\n\n" + _table([*head, "share (at most a half)"], files)
     wide = result["wide"]
     if wide is None:
         return table

@@ -1,28 +1,35 @@
 """Pruning without labels and without retraining: networks that are not the paper's, three seeds.
 
     python -m benchmarks.reconstruction_networks [--only NAME ...] [--seeds SEED ...]
+                                                 [--file MODEL LOW HIGH ...]
 
 Five small networks, trained on part of the embedded MNIST, lose 80 % of their weights: what least
 squares loses of their accuracy, beside what magnitude pruning loses. And one layer of 9,216 x 4,096
 weights, on made inputs: how long that takes, and how much memory. A seed gives the weights that a
-training starts from, and the inputs that are calibrated on.
+training starts from, and the inputs that are calibrated on. A .tflite or .onnx file of any origin
+loses half of its weights on inputs that are made, uniform between LOW and HIGH; what becomes of its
+outputs is measured on others.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import resource
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks._record import save
 from benchmarks.tables import print_tables
-from compressor import Dataset, PruningSpec, load_dataset, prune
+from compressor import Dataset, PruningSpec, load_dataset, prune, prune_graph
 from compressor.foundation import quiet_tensorflow
 from compressor.models import accuracy_of
+from compressor.runtimes import Runner
 
 SEEDS = (0, 1, 2)
 SPARSITY = 0.8
@@ -30,6 +37,10 @@ SHARE = 1 / 3
 """Of magnitude's loss, at most."""
 WIDE = (9216, 4096)
 WIDE_SECONDS, WIDE_BYTES = 600, 6e9
+FILE_SPARSITY, FILE_SHARE = 0.5, 1 / 2
+"""What a file loses, and of magnitude's squared error of the outputs at most."""
+FORMAT_RUNTIME = {".tflite": "litert", ".onnx": "onnxruntime"}
+_INPUTS = 512
 _TRAINED, _TESTED, _EPOCHS = 9000, 4000, 6
 
 
@@ -38,13 +49,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", nargs="*", choices=[*NETWORKS, "wide"])
     parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    parser.add_argument(
+        "--file", nargs=3, action="append", default=[], metavar=("MODEL", "LOW", "HIGH")
+    )
     options = parser.parse_args()
     quiet_tensorflow.NativeOutput().hold_back()
     names = options.only or [*NETWORKS, "wide"]
     # First, since the peak of memory is that of the process so far.
     wide_layer = measure_wide() if "wide" in names else None
     rows = [row(name, options.seeds) for name in names if name in NETWORKS]
-    result = {"seeds": options.seeds, "sparsity": SPARSITY, "rows": rows, "wide": wide_layer}
+    files = [
+        measure_file(Path(path), (float(low), float(high)), options.seeds)
+        for path, low, high in options.file
+    ]
+    result = {"seeds": options.seeds, "sparsity": SPARSITY, "rows": rows}
+    result |= {"wide": wide_layer, "file_sparsity": FILE_SPARSITY, "files": files}
     save("reconstruction-networks", result)
     print_tables("reconstruction-networks")
 
@@ -180,6 +199,39 @@ def measure_wide() -> dict[str, Any]:
     report = {k: v for k, v in found.reconstruction["wide/kernel"].items() if k != "refined"}
     reached = seconds <= WIDE_SECONDS and peak <= WIDE_BYTES
     return {"seconds": seconds, "peak_bytes": peak, "layer": report, "verdict": verdict(reached)}
+
+
+def measure_file(path: Path, between: tuple[float, float], seeds: list[int]) -> dict[str, Any]:
+    """Squared errors of a file's outputs, relative to how much they vary, by seed of the inputs."""
+    errors: dict[str, list[float]] = {"magnitude": [], "reconstruct": []}
+    with tempfile.TemporaryDirectory() as folder:
+        for criterion, found in errors.items():
+            small = Path(folder) / f"{criterion}{path.suffix}"
+            spec = PruningSpec(FILE_SPARSITY, criterion=criterion)
+            prune_graph(path, small, spec, input_range=between)
+            for seed in seeds:
+                dense, made = (_outputs(file, between, seed) for file in (path, small))
+                spread = np.square(dense - dense.mean(axis=0)).sum()
+                found.append(float(np.square(made - dense).sum() / spread))
+    share = float(np.median(np.divide(errors["reconstruct"], errors["magnitude"])))
+    print(f"{path.name}: {errors}", flush=True)
+    return {
+        "name": path.stem,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+        "between": between,
+        "errors": errors,
+        "share": share,
+        "verdict": verdict(share <= FILE_SHARE),
+    }
+
+
+def _outputs(path: Path, between: tuple[float, float], seed: int) -> np.ndarray:
+    """The first output of a file for made inputs, float64 (n, values)."""
+    with Runner(FORMAT_RUNTIME[path.suffix]) as runner:
+        (given,) = runner.load(path)["inputs"]
+        x = np.random.default_rng([seed, 7]).uniform(*between, (_INPUTS, *given["shape"][1:]))
+        made = runner.predict({given["name"]: x.astype(np.float32)})
+    return np.asarray(made, np.float64).reshape(_INPUTS, -1)
 
 
 if __name__ == "__main__":
