@@ -25,9 +25,9 @@ EXPORT = $(BIN)/compressor export --force
 demo: runtimes
 	$(BIN)/compressor sweep --preset quick -o $(DEMO)
 	$(EXPORT) $(DEMO)/seed-0/step_1 -o $(DEMO)/dense.tflite
-	$(EXPORT) $(DEMO)/seed-0/0.9 --quantize auto -o $(DEMO)/smallest.tflite
+	$(EXPORT) $(DEMO)/seed-0/0.9 --quantize auto --optimize size -o $(DEMO)/smallest.tflite
 	$(EXPORT) $(DEMO)/seed-0/0.9 --quantize auto --optimize latency -o $(DEMO)/fastest.tflite
-	$(EXPORT) $(DEMO)/seed-0/0.9 --quantize auto -o $(DEMO)/smallest.onnx
+	$(EXPORT) $(DEMO)/seed-0/0.9 --quantize auto --optimize size -o $(DEMO)/smallest.onnx
 	$(BIN)/compressor bench $(DEMO)/dense.tflite $(DEMO)/smallest.tflite $(DEMO)/fastest.tflite \
 	    $(DEMO)/smallest.onnx
 	$(BIN)/compressor package $(DEMO)/smallest.onnx --device linux-x86-64 -o $(DEMO)/mnist.bundle \

@@ -127,7 +127,13 @@ def measured(name: str, seed: int) -> dict[str, Any]:
         )
         file = Path(folder) / "small.tflite"
         record = compressor.export(
-            pruned.model, file, data, quantize="int8", metric=metric, max_drop=MAX_DROP.get(name)
+            pruned.model,
+            file,
+            data,
+            quantize="int8",
+            optimize="size",
+            metric=metric,
+            max_drop=MAX_DROP.get(name),
         )
         found = {
             "dense": dict(pruned.before),

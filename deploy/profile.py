@@ -33,7 +33,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.artifact import OPTIMIZATIONS, QUANTIZATIONS
+from deploy.artifact import QUANTIZATIONS
 from deploy.artifact_parts import C_INTERFACE
 from deploy.errors import ArtifactError
 from deploy.fields import Fields, Reader, made
@@ -44,6 +44,7 @@ SCHEMA = {"name": "compressor-device", "version": 1}
 PROFILES = Path(__file__).parent / "devices"
 """The folder of the built-in profiles."""
 SUFFIX = ".toml"
+_AIMS = ("size", "latency", "ram")
 
 ARCHITECTURES = ("x86-64", "aarch64", "armhf", "wasm32", "armv6-m", "armv7e-m", "xtensa")
 RUNTIME_FORMATS = {
@@ -235,7 +236,7 @@ _READERS: dict[str, Reader] = {
     "cores": lambda fields, key: fields.integer(key, 1, _MOST_CORES),
     "memory_bytes": _memory,
     "format": lambda fields, key: fields.choice(key, _FORMATS),
-    "optimize": lambda fields, key: fields.choice(key, OPTIMIZATIONS),
+    "optimize": lambda fields, key: fields.choice(key, _AIMS),
     "width_multiple": lambda fields, key: fields.integer(key, 1, 1024),
 }
 

@@ -74,10 +74,10 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "ternary"
 @click.option(
     "--optimize",
     type=click.Choice(["size", "latency", "balanced", "ram"]),
-    default="size",
-    help="Goal of automatic choices: the smallest file, or the lowest latency in the runtime; "
-    "balanced (--quantize auto): the smallest within 1.1 times the lowest latency, measured; ram "
-    "(tflite-micro): the smallest file whose arena is hardly larger than with dense weights.",
+    help="Goal of automatic choices: the smallest file, the lowest latency in the runtime, or "
+    "balanced: the smallest within 1.1 times the lowest latency, which --quantize auto measures; "
+    "ram (tflite-micro): the smallest file whose arena is hardly larger than with dense weights. "
+    "Default: balanced for litert, tflite-runtime and onnxruntime, else size.",
 )
 @click.option(
     "--values",
@@ -100,7 +100,7 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "ternary"
     default="auto",
     show_default=False,
     help="Latency that a file may take, measured in the runtime, as a ratio to the model dense in "
-    "float32; none: any. Default: 1.05 with --quantize auto, else none.",
+    "float32; none: any. Default: 1.05 with --quantize auto --optimize size, else none.",
 )
 @host_options("Measure the latency on this machine, over ssh. Default: here.")
 @TASK
@@ -173,6 +173,7 @@ def export(
     with TerminalProgress() as progress:
         if file_format == "all":
             options |= {} if runtime is None else {"runtimes": runtime}
+            options["optimize"] = options["optimize"] or "size"
             records = compressor.export_all(model, output, data, listener=progress, **options)
         else:
             record = compressor.export(

@@ -10,7 +10,8 @@ from .inspection import (
 )
 from .job import ExportJob as ExportJob
 from .parity import tolerance as tolerance
+from .request import MAX_SLOWDOWN as MAX_SLOWDOWN
 from .speed import Speed as Speed
 from .tflite.choice import KERNEL_BLOCKS as KERNEL_BLOCKS
 from .untrusted import load_untrusted as load_untrusted
-from .variants import MAX_SLOWDOWN as MAX_SLOWDOWN, Variants as Variants
+from .variants import Variants as Variants

@@ -23,6 +23,7 @@ from compressor.exporters.inspection import artifact_format
 from compressor.exporters.job import ExportJob
 from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.request import (
+    MAX_SLOWDOWN,
     QUANTIZATIONS,
     Optimize,
     Quantize,
@@ -30,7 +31,7 @@ from compressor.exporters.request import (
 )
 from compressor.exporters.targets import (
     C,
-    check_balanced,
+    aim_of,
     check_choice,
     check_drop,
     check_empty,
@@ -41,7 +42,7 @@ from compressor.exporters.targets import (
     runtime_of,
     target_of,
 )
-from compressor.exporters.variants import MAX_SLOWDOWN, Variants
+from compressor.exporters.variants import Variants
 from compressor.foundation import Listener, SilentListener, json_text, write_files
 from compressor.models import Asked, InputSize, known_data
 from compressor.remote import SshHost
@@ -71,7 +72,7 @@ def export(
     quantize: Quantize | Literal["auto"] = "none",
     rounding: Rounding | None = None,
     values: Literal[8, 5, 4] = 8,
-    optimize: Optimize = "size",
+    optimize: Optimize | None = None,
     encoding: str | None = None,
     labels: Sequence[str] | None = None,
     input_size: InputSize | None = None,
@@ -94,8 +95,10 @@ def export(
     held against what it computes itself; where it is quantised already its values stay, and where
     nothing makes it smaller it is left as it came, which `notes` say, too. `format` is by default
     that of `output`, `runtime` is litert for TFLite and onnxruntime for ONNX. `quantize` "auto" is
-    the smallest (with `optimize` "latency": the fastest, measured; with "balanced" the smallest
-    within 1.1 times the latency of the fastest) whose accuracy holds. `rounding`
+    the best variant whose accuracy holds. `optimize` says what is best: "size" the smallest,
+    "latency" the fastest, "balanced" the smallest that takes at most 1.1 times as long as the
+    fastest. Variants are measured; the encoding of each weight is chosen by constants. By default
+    it is "balanced" for litert, tflite-runtime and onnxruntime, else "size". `rounding`
     "reconstruct" rounds weights so that they make up for each other, on training inputs without
     labels; "nearest" is taken where that is better on validation data, as `notes` say. By default
     both are tried where there are data, in int8 where rounding to the nearest costs accuracy.
@@ -126,10 +129,10 @@ def export(
     and 1; where it is given, int8 is calibrated on others like them, and `notes` say so. It is
     refused where there are data, or no input takes real numbers.
 
-    For the size, a variant whose latency is more than `max_slowdown` times that of the model dense
-    in float32 is passed over; it is measured in turns with it, here or on the `host`. Where nothing
-    keeps to that, the fastest is taken, and `notes` say so. "auto" is 1.05 where variants are
-    chosen among, and else no limit; with None the latency is measured on a `host` only.
+    A variant whose latency is more than `max_slowdown` times that of the model dense in float32 is
+    passed over; it is measured in turns with it, here or on the `host`. Where nothing keeps to
+    that, the fastest is taken, and `notes` say so. "auto" is 1.05 where variants are chosen among
+    for the size, and else no limit; with None the size is chosen without measuring but on a `host`.
 
     Writes `output`, its description `output`.json (`deploy.Artifact`) and check vectors
     `output`.check.npz. Returns a JSON object: path, bytes, the encoding of each tensor, the
@@ -145,13 +148,12 @@ def export(
     if chosen == C:
         check_for_c(quantize, encoding, max_slowdown, host, rounding)
         check_empty(target.parent, force)
-    check_choice("aim", optimize, ("size", "latency", "balanced", "ram"))
-    check_balanced(chosen, runtime, quantize, optimize)
-    check_for_micro(runtime, quantize, values, optimize)
+    aim = aim_of(chosen, runtime, optimize)
+    check_for_micro(runtime, quantize, values, aim)
     check_rounding(rounding, quantize)
     check_drop(max_drop)
     check_free(target, force)
-    limit = _limit(max_slowdown, quantize, optimize)
+    limit = _limit(max_slowdown, quantize, aim)
     place = None if host is None else SshHost.of(host)
     if place is not None:
         with Runner(runtime, host=place) as runner:  # fails before any work is done
@@ -162,7 +164,7 @@ def export(
         if chosen == C:
             from compressor.exporters.c import export_c
 
-            made = export_c(job, target.stem, runtime, optimize, listener)
+            made = export_c(job, target.stem, runtime, aim, listener)
             return write_artifact(job, made, target)
         if rounding == "reconstruct" and job.rounder is None:
             what, hint = (
@@ -175,10 +177,12 @@ def export(
                     "give the Keras model",
                 )
             raise UsageError(what, value=f"--rounding {rounding}", hint=hint)
-        variants = Variants(job, chosen, runtime, optimize, encoding, listener, limit, place)
+        variants = Variants(job, chosen, runtime, aim, encoding, listener, limit, place)
         variants.rounding, variants.may_grow = rounding, quantize != "auto"
         variants.value_bits = values
-        variants.loops = chosen == "tflite" and optimize in ("latency", "balanced")
+        variants.loops = chosen == "tflite" and (
+            aim == "latency" or (aim == "balanced" and quantize == "auto")
+        )
         checked = variants.best() if quantize == "auto" else variants.one(quantize)
         return write_artifact(job, checked, target)
 

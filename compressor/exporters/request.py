@@ -24,6 +24,12 @@ QUANTIZATIONS: tuple[Quantize, ...] = (
 MICRO = "tflite-micro"
 """The runtime of which files say how much memory they take."""
 
+BALANCED = 1.1
+"""How many times as long as the fastest may take what is chosen where the aim is `balanced`."""
+
+MAX_SLOWDOWN = 1.05
+"""How many times dense float32's latency the smallest variant may take by default."""
+
 ROUNDINGS: tuple[Rounding, ...] = ("nearest", "reconstruct")
 ROUNDED: tuple[Quantize, ...] = ("int8", "int4", "codebook", "ternary")
 """The quantisations whose weights can be rounded by what enters the layers."""
@@ -83,6 +89,8 @@ class ExportedFile:
     """operator (TFLite) or operator set (ONNX) -> version"""
     notes: tuple[str, ...] = ()
     """for the user, a sentence each: why something was not encoded as asked, ..."""
+    price: str = ""
+    """a sentence: what encodings for the size cost in time, by constants; empty: next to nothing"""
     beside: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     """other files of the artefact, by their names, to be written into its folder"""
     origin: ExportedFile | None = None

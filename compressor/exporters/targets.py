@@ -10,13 +10,15 @@ from compressor.errors import RunDirectoryError, UsageError
 from compressor.exporters.checking import FORMATS
 from compressor.exporters.graphs.file import is_graph_file
 from compressor.exporters.inspection import artifact_format
-from compressor.exporters.request import MICRO, ROUNDED, ROUNDINGS
+from compressor.exporters.request import MICRO, ROUNDED, ROUNDINGS, Optimize
 from compressor.runs import REJECTED, artefact_path, artefact_stem, model_to_shrink
 from compressor.runtimes import find, python_of
 from deploy.artifact import DESCRIPTION_SUFFIX, is_file_name
 
 C = "c"
 """The format whose artefacts are folders of code, with a library that was compiled of it."""
+_TIMED = ("litert", "tflite-runtime", "onnxruntime")
+"""Runtimes of which the latency is measured in themselves, on this machine."""
 _LONGEST_NAME = 255
 """bytes of a file name"""
 
@@ -104,15 +106,17 @@ def check_for_c(
             raise UsageError(f"C code takes no {what}", value=given, hint="leave it out")
 
 
-def check_balanced(file_format: str, runtime: str, quantize: str, optimize: str) -> None:
-    """Raise UsageError where there are no variants to balance, or nothing measures them."""
-    if optimize != "balanced":
-        return
-    if file_format == C or runtime == MICRO:
+def aim_of(file_format: str, runtime: str, optimize: Optimize | None) -> Optimize:
+    """The aim that was asked for, else what suits: balanced where the latency is known here.
+
+    Raises UsageError for balanced where it is not.
+    """
+    if optimize is None:
+        return "balanced" if runtime in _TIMED else "size"
+    check_choice("aim", optimize, ("size", "latency", "balanced", "ram"))
+    if optimize == "balanced" and (file_format == C or runtime == MICRO):
         raise UsageError("no latency is measured there", value=optimize, hint="choose size")
-    if quantize != "auto":
-        hint = "add --quantize auto, or choose size or latency"
-        raise UsageError("only auto chooses among variants", value=optimize, hint=hint)
+    return optimize
 
 
 def check_for_micro(runtime: str, quantize: str, values: int, optimize: str) -> None:

@@ -11,8 +11,11 @@ import numpy as np
 
 from compressor.errors import ModelError, UsageError
 from compressor.exporters.checking import Checked, Job
+from compressor.exporters.measured import MeasuredVariants
 from compressor.exporters.parity import OUTPUT_TOLERANCE
 from compressor.exporters.request import (
+    BALANCED,
+    MAX_SLOWDOWN,
     QUANTIZATIONS,
     ROUNDED,
     ExportedFile,
@@ -29,16 +32,11 @@ from compressor.runtimes import find, median_latencies
 from deploy.statistics import ratio_interval
 from deploy.tasks import is_plain
 
-MAX_SLOWDOWN = 1.05
-"""How many times dense float32's latency the smallest variant may take by default."""
-
 _ROUNDS = 7
 _TOLERATED_NODES = 1
 """that no delegate takes: LiteRT's XNNPACK leaves SOFTMAX in int8 to a plain kernel"""
-_TIE = 1.02
-"""of the smallest median latency; within it the smaller file is taken"""
-BALANCED = 1.1
-"""the same where the aim is `balanced`"""
+_WITHIN = {"latency": 1.02, "balanced": BALANCED}
+"""aim -> how many times the smallest median latency; within it the smaller file is taken"""
 
 
 @dataclasses.dataclass
@@ -71,11 +69,16 @@ class Variants:
     def one(self, quantize: Quantize) -> Checked:
         """The variant with this quantisation, run and judged.
 
-        Where its encodings are too slow, dense weights; the faster one where both are.
+        Where its encodings are too slow, dense weights; the faster one where both are. With the aim
+        `balanced`, encodings for the size where those that are fast cost too much accuracy.
         """
         checked = self._check(*self._build(quantize, unrolled=self.unrolled[0]))
         if not checked.verdict.passed:
+            checked = self._slower(checked)
+        if not checked.verdict.passed:
             return checked
+        if self.optimize == "size" and checked.file.price:
+            checked = _with_notes(checked, checked.file.price)
         if not self._measures:
             return _with_notes(checked, *self._drawbacks(checked))
         found = [self._timed(checked)]
@@ -101,19 +104,16 @@ class Variants:
         return self._best(QUANTIZATIONS)
 
     def _best(self, quantizations: Sequence[Quantize]) -> Checked:
-        built = []
+        found: dict[bytes, tuple[Request, ExportedFile]] = {}
         for aim in self._aims:
             for quantize in quantizations:
-                for unrolled in self.unrolled:
+                for unrolled in (None,) if aim == "size" else self.unrolled:
                     with contextlib.suppress(ModelError, UsageError):  # this one cannot be made
-                        built.append(self._build(quantize, unrolled=unrolled, aim=aim))
-        if self.optimize == "balanced":
-            same: dict[bytes, tuple[Request, ExportedFile]] = {}
-            for request, file in built:
-                same.setdefault(file.content, (request, file))
-            return self._fastest(list(same.values()), BALANCED)
-        if self.optimize == "latency":
-            return self._fastest(built, _TIE)
+                        request, file = self._build(quantize, unrolled=unrolled, aim=aim)
+                        found.setdefault(file.content, (request, file))
+        built = list(found.values())
+        if self.optimize in _WITHIN:
+            return self._fastest(built, _WITHIN[self.optimize])
         slow: list[Checked] = []
         fast: list[Checked] = []
         for request, file in sorted(built, key=lambda made: len(made[1].content)):
@@ -133,21 +133,41 @@ class Variants:
         return self._least_slow(slow)
 
     def _fastest(self, built: Sequence[tuple[Request, ExportedFile]], within: float) -> Checked:
-        """The smallest that passes of those `within` so many times the latency of the fastest."""
-        checks = [self._check(*made) for made in built]
-        passed = [checked for checked in checks if checked.verdict.passed]
-        if not passed:
+        """The smallest that passes of those `within` so many times the latency of the fastest.
+
+        Dense float32 counts, too.
+        """
+        ran = [self._nearest(*made) for made in built]
+        ran = [one for one in ran if one.verdict.passed or (one.vectors and self._rounds(one))]
+        if not ran:
             return self.one("none")
-        times = self._latencies([checked.file for checked in passed])
-        medians = np.median(times, axis=0)
-        limit = within * medians[:-1].min()
-        close = [number for number in range(len(passed)) if medians[number] <= limit]
-        chosen = min(close, key=lambda number: passed[number].size)
-        fastest = dataclasses.replace(passed[chosen], speed=self._speed(times[:, chosen], times))
-        if self.encoding is None and _TIE * medians[-1] < medians[:-1].min():
-            # Encodings were ranked by constants, which this machine contradicts.
-            return self._least_slow([fastest, *self._passing(*self._dense)])
-        return self._least_slow([fastest])
+        times = self._latencies([one.file for one in ran])
+        *own, dense = np.median(times, axis=0)
+        found = MeasuredVariants(ran, np.array(own), dense, self._rounded)
+        fastest = found.fastest()
+        if fastest is None:
+            return self.one("none")
+        # Where none is, encodings were ranked by constants, which this machine contradicts.
+        is_fast = self.encoding is not None or own[fastest] <= dense
+        limit = within * (own[fastest] if is_fast else dense)
+        if self.max_slowdown is not None:
+            limit = min(limit, self.max_slowdown * dense)
+        near = found.smallest(limit)
+        chosen = fastest if near is None else near
+        best = found.settled(chosen)
+        if best.file.content == ran[chosen].file.content:
+            best = dataclasses.replace(best, speed=self._speed(times[:, chosen], times))
+        else:
+            best = self._timed(best)
+        if near is None and not is_fast:
+            note = f"Dense float32 is faster than each of {len(ran)} variants."
+            plain = [_with_notes(one, note) for one in self._passing(*self._dense)]
+            return self._least_slow([best, *plain])
+        if near is not None and self.optimize == "balanced":
+            best = _with_notes(best, found.told(chosen))
+        # Whatever it was encoded for, it was chosen for this.
+        request = dataclasses.replace(best.request, optimize=self.optimize)
+        return self._least_slow([dataclasses.replace(best, request=request)])
 
     def _drawbacks(self, checked: Checked) -> Iterator[str]:
         """What speaks against a quantisation, as far as that is known without measuring."""
@@ -172,6 +192,17 @@ class Variants:
                     f"{len(plain.content):,}: leave --quantize out, or choose auto"
                 )
 
+    def _slower(self, checked: Checked) -> Checked:
+        """The variant encoded for the size, if it passes where the faster one did not."""
+        if self.optimize != "balanced":
+            return checked
+        request, file = self._build(checked.request.quantize, aim="size")
+        if file.content == checked.file.content:
+            return checked
+        note = f"Encoded for the size: what is faster does not pass, {checked.verdict.reason}."
+        slower = self._check(request, file)
+        return _with_notes(slower, note) if slower.verdict.passed else checked
+
     def _passing(self, request: Request, file: ExportedFile) -> list[Checked]:
         """The variant with its speed, if it passes."""
         checked = self._check(request, file)
@@ -192,7 +223,7 @@ class Variants:
 
     @property
     def _aims(self) -> tuple[Optimize, ...]:
-        """What the encodings of tensors are chosen for."""
+        """What the encodings of tensors are chosen for, to choose among variants."""
         return ("size", "latency") if self.optimize == "balanced" else (self.optimize,)
 
     @property
@@ -237,16 +268,23 @@ class Variants:
     ) -> tuple[Request, ExportedFile]:
         self.listener.stage(f"{self.format}, {quantize}: build")
         encoding = encoding or self.encoding
-        request = self.job.request(self.runtime, quantize, aim or self._aims[0], encoding)
+        request = self.job.request(self.runtime, quantize, aim or self.optimize, encoding)
         request = dataclasses.replace(request, unrolled=unrolled, value_bits=self.value_bits)
         return request, self.job.build(self.format, request)
 
     def _check(self, request: Request, file: ExportedFile) -> Checked:
         """The variant, run and judged, with the better rounding of its weights."""
+        return self._rounded(self._nearest(request, file))
+
+    def _nearest(self, request: Request, file: ExportedFile) -> Checked:
         self.listener.stage(f"{self.format}, {request.quantize}: verify in {self.runtime}")
-        nearest = self.job.check(self.format, request, file)
+        return self.job.check(self.format, request, file)
+
+    def _rounded(self, nearest: Checked) -> Checked:
+        """The better of a variant with its weights rounded to the nearest and by reconstruction."""
         if not self._rounds(nearest):
             return nearest
+        request, file = nearest.request, nearest.file
         self.listener.stage(f"{self.format}, {request.quantize}: round on training inputs")
         assert self.job.rounder is not None
         build = functools.partial(self.job.build, self.format)

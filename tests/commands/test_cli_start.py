@@ -113,7 +113,7 @@ DEFAULTS = {
         "max_class_drop": 5.0,
     },
     "bench": {"threads": "1", "batches": "1", "rounds": 15, "starts": 3, "time_limit": 120.0},
-    "export": {"optimize": "size", "values": "8"},
+    "export": {"values": "8"},
     "shrink": {"round_to": 1, "fold_batchnorm": True},
     "sensitivity": {
         **{"layers": "all", "granularity": "weight", "criterion": "magnitude"},

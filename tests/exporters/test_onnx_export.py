@@ -272,12 +272,13 @@ def test_nothing_is_larger_than_dense(keras):
         assert len(export(model, Request("onnxruntime")).content) <= len(dense.content)
 
 
-def test_for_latency_large_matrices_are_multiplied_in_integers(keras, tmp_path):
+@pytest.mark.parametrize("aim", ["latency", "balanced"])
+def test_for_latency_large_matrices_are_multiplied_in_integers(keras, tmp_path, aim):
     model = prune(keras, sequential(keras, (300,), keras.layers.Dense(400, name="wide")), 0.8)
     x = examples(model)
     expected = model.predict(x[0], verbose=0)
     size = export(model, Request("onnxruntime", "dynamic"))
-    latency = export(model, Request("onnxruntime", "dynamic", "latency"))
+    latency = export(model, Request("onnxruntime", "dynamic", aim))
 
     assert set(operators(size.content, tmp_path)) == {"Gemm"}
     assert set(operators(latency.content, tmp_path)) == {"DynamicQuantizeMatMul"}

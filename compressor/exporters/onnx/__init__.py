@@ -45,7 +45,7 @@ def export(model: Any, request: Request) -> ExportedFile:
 
     Inputs of any float type become float32, others stay; the output `scores` is float32; the batch
     size is open. `int8` computes in integers, with the ranges of `request.calibration`; `dynamic`
-    has int8 weights, and with `optimize` "latency" integer products where they are faster; the
+    has int8 weights, and unless it is for the size integer products where they are faster; the
     others compute in float32. Each weight is stored in `request.encoding`, or in the smallest of
     `CHOSEN_FROM`; small ones stay dense. Raises ModelError for what ONNX or Keras's exporter
     cannot hold, UsageError for an unknown encoding, one that cannot hold such values, and int8
@@ -92,7 +92,7 @@ def _finished(
         notes += (integer.SATURATION,)
     elif (
         request.quantize == "dynamic"
-        and request.optimize == "latency"
+        and request.optimize != "size"
         and integer.multiply_integers(proto)
     ):
         notes += (integer.SATURATION,)

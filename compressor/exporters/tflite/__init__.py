@@ -111,6 +111,7 @@ def _finished(
 ) -> ExportedFile:
     """The file of a ModelT, whose weights have the names that were `found` in each subgraph."""
     from compressor.exporters.tflite import graph, micro, operators, passes, weights
+    from compressor.exporters.tflite.price import Price
 
     if request.runtime == MICRO:
         return micro.finished(plain, found[0], request, inputs, given)
@@ -119,20 +120,24 @@ def _finished(
     def write(request: Request) -> ExportedFile:
         encoded = graph.copied(plain)
         tensors: list[EncodedTensor] = []
-        notes = [*given]
+        notes, price = [*given], Price()
         for number, view in enumerate(graph.views(encoded)):
-            some, more = weights.encode_weights(view, found[number], request, looped=number > 0)
+            some, more = weights.encode_weights(
+                view, found[number], request, looped=number > 0, price=price
+            )
             tensors += some
             notes += more
         passes.skip_reshapes(encoded)
         passes.drop_dead_operators(encoded)
         operators.check_runtime(encoded, request.runtime)
+        content = graph.write_graph(encoded)
         return ExportedFile(
-            content=graph.write_graph(encoded),
+            content=content,
             inputs=inputs,
             tensors=tuple(sorted(tensors, key=lambda tensor: (-tensor.bytes, tensor.name))),
             needs=operators.needs(encoded),
             notes=tuple(notes),
+            price=price.told(len(content)) if request.optimize == "size" else "",
         )
 
     chosen = write(request)

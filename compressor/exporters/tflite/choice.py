@@ -22,7 +22,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal
 
-from compressor.exporters.request import Optimize, Quantize
+from compressor.exporters.request import BALANCED, Optimize, Quantize
 from compressor.exporters.tflite.sparsity import Layout
 
 ENCODINGS: dict[str, str] = {
@@ -43,6 +43,15 @@ VALUE_BITS: dict[str, int] = {"float32": 32, "float16": 16, "int8": 8, "int4": 4
 
 TOLERATED = 1.05
 """how much slower than dense float32 an operator may become"""
+
+PRECISION = 0.05
+"""of dense float32's time: what differs by less is as fast, as far as these constants tell"""
+
+WINDOWS_SAVE = 0.1
+"""which fraction of a weight's bytes windows have to save where size is not all that counts. They
+take longer than their `time` says: measured in turns, the paper's CNN at 90 % took 1.12 times as
+long with them in float32, and in int8 1.3 times at batch 1 and 1.6 at 32, for 0.3 and 1.4 % fewer
+bytes. Of a small network they save a quarter, and there is little to be slow."""
 
 DECODABLE = 0.35
 """which fraction of a weight's values may be decoded when the file is loaded: DENSIFY takes 40 to
@@ -248,8 +257,10 @@ def best(
 ) -> Candidate | None:
     """The smallest candidate that is no slower to run than dense, nor much slower to load.
 
-    With `optimize` "latency" the fastest. With `encoding`, the best of those with that encoding
-    and fewer bytes than dense weights of the same type, however slow. None if there is none.
+    With `optimize` "latency" the fastest, with "balanced" the smallest that takes at most
+    `BALANCED` times as long as the fastest, and windows only where they save `WINDOWS_SAVE`. With
+    `encoding`, the best of those with that encoding and fewer bytes than dense weights of the same
+    type, however slow. None if there is none.
     """
     if encoding is not None and encoding != "dense":
         dense = {c.encoding.values: c.bytes for c in candidates if not c.encoding.sparse}
@@ -264,6 +275,9 @@ def best(
         unchanged = [c.time for c in candidates if not c.encoding.sparse]
         limit = TOLERATED * max(1.0, min(unchanged, default=1.0))
         candidates = [c for c in candidates if c.time <= limit and c.decoded <= DECODABLE]
+        if optimize == "balanced":
+            longest = _longest(candidates)
+            candidates = [c for c in candidates if c.time <= longest]
     if optimize == "latency":
         # In batches a convolution with one output takes longer than FULLY_CONNECTED.
         return min(
@@ -271,4 +285,20 @@ def best(
             key=lambda c: (round(c.time, 1), c.window is not None, c.added),
             default=None,
         )
+    if optimize == "balanced":
+        whole = min((c.added for c in candidates if c.window is None), default=math.inf)
+        most = (1 - WINDOWS_SAVE) * whole
+        candidates = [c for c in candidates if c.window is None or c.added <= most]
     return min(candidates, key=lambda c: (c.added, c.time), default=None)
+
+
+def _longest(candidates: Sequence[Candidate]) -> float:
+    """The longest time that is nearly that of the fastest.
+
+    The fastest is dense, as the stock converter stores weights, or takes hardly more bytes than the
+    smallest: a kernel that skips zeros may be faster, and take three times as many.
+    """
+    most = BALANCED * min((c.added for c in candidates), default=0)
+    times = [c.time for c in candidates if not c.encoding.sparse or c.added <= most]
+    fastest = min(times, default=math.inf)
+    return max(BALANCED * fastest, fastest + PRECISION)

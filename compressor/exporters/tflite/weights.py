@@ -15,6 +15,7 @@ from compressor.exporters.request import EncodedTensor, Request
 from compressor.exporters.tflite import graph as graphs, parts
 from compressor.exporters.tflite.candidates import candidates, encode
 from compressor.exporters.tflite.choice import ENCODINGS, VALUE_BITS, Candidate, best
+from compressor.exporters.tflite.price import Price
 from compressor.exporters.tflite.stored import add_decoding, store
 from compressor.exporters.tflite.weight import EncodableWeight, encodable_weights
 
@@ -25,13 +26,19 @@ _BIASES = {"FULLY_CONNECTED": 2, "CONV_2D": 2, "DEPTHWISE_CONV_2D": 2, "TRANSPOS
 
 
 def encode_weights(
-    graph: Any, names: Mapping[int, str], request: Request, *, looped: bool = False
+    graph: Any,
+    names: Mapping[int, str],
+    request: Request,
+    *,
+    looped: bool = False,
+    price: Price | None = None,
 ) -> tuple[tuple[EncodedTensor, ...], tuple[str, ...]]:
     """Quantise and encode the weights of a ModelT in place; describes them all, with notes.
 
     `graph` is float32, or in integers already where request.quantize is `int8`; `names` maps
-    tensors of its main subgraph to names; `looped` says that this is the body of a loop. A value
-    that is zero stays exactly zero. Raises ModelError for weights that are not finite.
+    tensors of its main subgraph to names; `looped` says that this is the body of a loop; what the
+    encodings cost is added to `price`. A value that is zero stays exactly zero. Raises ModelError
+    for weights that are not finite.
     """
     described = {
         index: unchanged(graph, _name(graph, names, index), index, values)
@@ -47,6 +54,8 @@ def encode_weights(
         if chosen is not None:
             name = _name(graph, names, weight.index)
             described[weight.index] = write(graph, name, weight, chosen)
+            if price is not None:
+                price.add(weight.operand, chosen, best(options, "latency") or chosen)
     notes: tuple[str, ...] = ()
     if refused:
         notes = (f"Stored dense, since {request.encoding} does not fit: {', '.join(refused)}.",)
