@@ -55,6 +55,8 @@ MODELS = {
 """The models by name, and the steps of the sweep that they come from."""
 EQUAL = 0.001
 """A peer's accuracy equals ours where it is at most this below, 0 to 1."""
+AIMS = ("size", "balanced")
+"""What our files are encoded for: the second is the default, and has a row where it differs."""
 OURS = "compressor"
 PAPER = "the paper's COO checkpoint"
 
@@ -120,14 +122,20 @@ def model_rows(
     for stock in stock_files(job.model, calibration, folder):
         yield stock_row(job, stock, folder)
         yield from packed_rows(stock, folder)
+    for old in folder.glob(f"{OURS}-*"):
+        old.unlink()
     for file_format, runtime in FORMATS.items():
         for quantize in QUANTIZATIONS:
-            try:
-                request = job.request(runtime, quantize, "size", None)
-                file = job.build(file_format, request)
-            except (ModelError, UsageError):
-                continue  # the format has no such form
-            yield our_row(job, file_format, request, file, folder)
+            made: list[bytes] = []
+            for aim in AIMS:
+                try:
+                    request = job.request(runtime, quantize, aim, None)
+                    file = job.build(file_format, request)
+                except (ModelError, UsageError):
+                    continue  # the format has no such form
+                if file.content not in made:
+                    yield our_row(job, file_format, request, file, folder)
+                made.append(file.content)
     yield checkpoint_row(job, folder, layers)
 
 
@@ -135,9 +143,10 @@ def our_row(
     job: ExportJob, file_format: str, request: Request, file: ExportedFile, folder: Path
 ) -> Row:
     """One of our artefacts, exported and checked as `compressor export` does."""
-    path = folder / f"compressor-{request.quantize}.{file_format}"
+    form = request.quantize + ("" if request.optimize == AIMS[0] else f", {request.optimize}")
+    path = folder / f"{OURS}-{form.replace(', ', '-')}.{file_format}"
     checked = job.on_test(job.check(file_format, request, file))
-    row = _row(OURS, request.quantize, path, request, "artefact")
+    row = _row(OURS, form, path, request, "artefact")
     if not checked.verdict.passed or checked.vectors is None:
         write_bytes(path, file.content)
         return row | _refused(path, request, f"rejected by its export: {checked.verdict.reason}")

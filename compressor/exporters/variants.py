@@ -143,7 +143,7 @@ class Variants:
             return self.one("none")
         times = self._latencies([one.file for one in ran])
         *own, dense = np.median(times, axis=0)
-        found = MeasuredVariants(ran, np.array(own), dense, self._rounded)
+        found = MeasuredVariants(ran, np.array(own), self._rounded)
         fastest = found.fastest()
         if fastest is None:
             return self.one("none")
@@ -164,7 +164,8 @@ class Variants:
             plain = [_with_notes(one, note) for one in self._passing(*self._dense)]
             return self._least_slow([best, *plain])
         if near is not None and self.optimize == "balanced":
-            best = _with_notes(best, found.told(chosen))
+            most = MAX_SLOWDOWN if self.max_slowdown is None else self.max_slowdown
+            best = _with_notes(best, found.told(chosen, most * dense))
         # Whatever it was encoded for, it was chosen for this.
         request = dataclasses.replace(best.request, optimize=self.optimize)
         return self._least_slow([dataclasses.replace(best, request=request)])
@@ -187,9 +188,10 @@ class Variants:
         if checked.request.quantize != "none" and checked.size > least:
             _, plain = self._build("none")
             if checked.size > len(plain.content):
+                smaller = "" if self.optimize == "size" else "give --optimize size, "
                 yield (
                     f"it is larger than in float32, {checked.size:,} bytes against "
-                    f"{len(plain.content):,}: leave --quantize out, or choose auto"
+                    f"{len(plain.content):,}: {smaller}leave --quantize out, or choose auto"
                 )
 
     def _slower(self, checked: Checked) -> Checked:

@@ -106,7 +106,7 @@ def test_packed_rows_unpack_to_the_file_and_have_its_accuracy(measured):
 @pytest.mark.slow
 def test_a_pruned_kernel_is_marked_smaller_than_the_stock_tools_files(measured):
     rows, _ = measured
-    (ours,) = of(rows, tool=sizes.OURS, format="tflite", quantize="none")
+    (ours,) = of(rows, tool=sizes.OURS, format="tflite", form="none")
     stock = of(rows, tool=CONVERTER, kind="artefact", loads=True)
     least = min(row["bytes"] for row in stock if row["accuracy"] >= ours["accuracy"] - 0.001)
     assert ours["beside"]["loads"]["bytes"] == least

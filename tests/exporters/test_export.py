@@ -85,7 +85,7 @@ def test_sparse_is_smaller_than_dense(
     for encoding in (None, "dense"):
         path = tmp_path / f"{encoding}.{file_format}"
         record = compressor.export(
-            pruned_file, path, tiny_data, quantize=quantize, encoding=encoding
+            pruned_file, path, tiny_data, quantize=quantize, optimize="size", encoding=encoding
         )
         sizes[encoding] = record["bytes"]
         assert record["verdict"]["accuracy"] >= record["verdict"]["reference_accuracy"] - 1 / 40
@@ -132,7 +132,9 @@ def test_auto_is_the_smallest_of_all_that_pass(
     path = tmp_path / f"auto.{file_format}"
 
     # However long each takes, which differs from one time to the next.
-    record = compressor.export(pruned_file, path, tiny_data, quantize="auto", max_slowdown=None)
+    record = compressor.export(
+        pruned_file, path, tiny_data, quantize="auto", optimize="size", max_slowdown=None
+    )
 
     passed = [row for row in rows if "error" not in row]
     assert len(passed) >= 4
