@@ -121,6 +121,7 @@ def _finished(
         encoded = graph.copied(plain)
         tensors: list[EncodedTensor] = []
         notes, price = [*given], Price()
+        smallest = request.optimize == "size" and request.encoding is None
         for number, view in enumerate(graph.views(encoded)):
             some, more = weights.encode_weights(
                 view, found[number], request, looped=number > 0, price=price
@@ -137,7 +138,7 @@ def _finished(
             tensors=tuple(sorted(tensors, key=lambda tensor: (-tensor.bytes, tensor.name))),
             needs=operators.needs(encoded),
             notes=tuple(notes),
-            price=price.told(len(content)) if request.optimize == "size" else "",
+            price=price.told(len(content)) if smallest else "",
         )
 
     chosen = write(request)
