@@ -132,12 +132,12 @@ def export(
 
     MODEL is a Keras model (.keras, .h5 or SavedModel), a run directory, or a .tflite or .onnx file
     of any origin, which keeps its format and is held against what it computes itself. Of a Keras
-    model units and channels that no longer matter are removed. Each tensor gets the smallest
-    encoding that the runtime executes correctly, and the runtime runs the artefact on validation
-    examples; test examples only report. If it does not compute what the file says, or the metric of
-    an output gets too much worse, such as the accuracy of classes or the mean IoU of masks, the
-    artefact is kept as FILE.rejected, and the exit code is 1. Its description, FILE.json, and check
-    vectors, FILE.check.npz, are written next to FILE.
+    model units and channels that no longer matter are removed. Each tensor gets the best encoding
+    for --optimize that the runtime executes correctly, and the runtime runs the artefact on
+    validation examples; test examples only report. If it does not compute what the file says, or
+    the metric of an output gets too much worse, such as the accuracy of classes or the mean IoU of
+    masks, the artefact is kept as FILE.rejected, and the exit code is 1. Its description,
+    FILE.json, and check vectors, FILE.check.npz, are written next to FILE.
 
     \b
     Examples:
