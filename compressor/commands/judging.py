@@ -77,8 +77,8 @@ TASK = options(
         callback=_asked,
         metavar="TASK",
         help="What the outputs are: classification, binary, multi-label, regression, "
-        "reconstruction or segmentation; of several outputs OUTPUT=TASK, repeated. Default: by the "
-        "compiled loss, the outputs and the targets.",
+        "reconstruction or segmentation; of several outputs OUTPUT=TASK, repeated. Default: what "
+        "prune was given for the model, else by the compiled loss, the outputs and the targets.",
     ),
     click.option(
         "--metric",
@@ -88,7 +88,8 @@ TASK = options(
         help="The metric that decides: accuracy, mean_recall, precision, recall, auc, "
         "mean_average_precision, label_accuracy, mean_iou, box_iou, mean_absolute_error, "
         "mean_squared_error, root_mean_squared_error or reconstruction_error; of several outputs "
-        "OUTPUT=NAME, repeated. Default: the first compiled one, else the usual one of the task.",
+        "OUTPUT=NAME, repeated. Default: what prune was given for the model, else the first "
+        "compiled one, else the usual one of the task.",
     ),
 )
 MAX_DROP = click.option(

@@ -31,6 +31,7 @@ from .evaluation import (
     values_on as values_on,
 )
 from .files import (
+    asked_of as asked_of,
     data_digest as data_digest,
     optimizer_variables as optimizer_variables,
     reason_of as reason_of,

@@ -9,7 +9,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,13 @@ from compressor.models.asked_sizes import MOST_OF_CONFIG, check_asked, stored_sh
 from compressor.models.compiled import restore_compilation
 from compressor.models.custom_classes import missing_class
 from compressor.models.framing import framed
+from compressor.models.head_metrics import Asked
 from compressor.models.layers import unframed
 from compressor.runs import model_kind
 from deploy.archive import Archive, damage, open_archive
 from deploy.files import open_regular
 from deploy.manifest import MANIFEST, VECTORS
+from deploy.tasks import METRICS, TASKS
 
 # A .keras file stores its members uncompressed; one that expands more than this is an attack.
 _MAX_EXPANSION = 100
@@ -33,7 +35,8 @@ _CONFIG, _WEIGHTS = "config.json", "model.weights.h5"
 _METADATA = "metadata.json"
 _MEMBERS = (_CONFIG, _METADATA, _WEIGHTS)
 _PROVENANCE = "compressor.json"
-_DATA = "_compressor_data"
+_DATA, _ASKED = "_compressor_data", "_compressor_asked"
+_ASKABLE = {"task": TASKS, "metric": tuple(METRICS)}
 _NO_MODEL = "Keras cannot load the model"
 _NO_WEIGHTS = "cannot read the weights of the model"
 _AGAIN = "save it again with model.save('NAME.keras')"
@@ -49,7 +52,7 @@ def load_model(path: Path | str) -> Any:
     are not registered with Keras (`load_custom`).
     """
     path = Path(path)
-    content, stored, digest = _content(path)
+    content, stored, noted = _content(path)
     _, keras = quiet_tensorflow.load()
     try:
         check_asked(content, sum(map(math.prod, stored.values())))
@@ -66,28 +69,38 @@ def load_model(path: Path | str) -> Any:
     config = json.loads(content)
     if isinstance(config, dict):
         restore_compilation(model, config.get("compile_config"))
-    return framed(trained_on(model, digest))
+    return framed(trained_on(model, noted.pop("data", None), noted))
 
 
 def save_model(model: Any, path: Path | str) -> None:
     """Save `model`, with its optimizer's variables if it has any, as a .keras file, atomically.
 
-    The data that it was `trained_on` are named in a member of their own, compressor.json, which
-    Keras does not read.
+    The data that it was `trained_on`, and what was asked for then, are in a member of their own,
+    compressor.json, which Keras does not read.
     """
     with atomic_path(Path(path)) as temporary:
         unframed(model).save(temporary, overwrite=True)
-        digest = data_digest(model)
-        if digest is not None:
+        digest, asked = data_digest(model), asked_of(model)
+        if digest is not None or asked:
+            noted = asked if digest is None else {"data": digest, **asked}
             with zipfile.ZipFile(temporary, "a") as archive:
                 # Of no date, so that the same model gives the same bytes.
-                archive.writestr(zipfile.ZipInfo(_PROVENANCE), json.dumps({"data": digest}))
+                archive.writestr(zipfile.ZipInfo(_PROVENANCE), json.dumps(noted))
 
 
-def trained_on(model: Any, digest: str | None) -> Any:
-    """`model`, once it is known which data it was trained on: the digest of a `Dataset`."""
+def trained_on(model: Any, digest: str | None, asked: Mapping[str, Asked] | None = None) -> Any:
+    """`model`, once it is known which data it was trained on: the digest of a `Dataset`.
+
+    `asked` are the `task` and the `metric` that the user named then; see `asked_of`.
+    """
     setattr(unframed(model), _DATA, digest)
+    setattr(unframed(model), _ASKED, dict(asked or {}))
     return model
+
+
+def asked_of(model: Any) -> dict[str, Any]:
+    """The `task` and the `metric` that `prune` was given for a model, of those that it was."""
+    return dict(getattr(unframed(model), _ASKED, {}))
 
 
 def data_digest(model: Any) -> str | None:
@@ -100,7 +113,7 @@ def data_digest(model: Any) -> str | None:
     if model_kind(Path(model)) in ("h5", "saved_model"):
         return None
     with _open_archive(Path(model)) as (archive, members):
-        return _noted_digest(archive, members, Path(model))
+        return _noted(archive, members, Path(model)).get("data")
 
 
 def optimizer_variables(path: Path | str) -> int:
@@ -133,14 +146,14 @@ def unpack(path: Path, folder: Path) -> tuple[bytes, Path, int]:
     return content, weights, sum(map(math.prod, stored.values()))
 
 
-def _content(path: Path) -> tuple[bytes, dict[str, tuple[int, ...]], str | None]:
-    """What a .keras file holds: config.json, the shapes of its tensors by name, and the digest of
-    the data that it says it was trained on. Raises ModelError.
+def _content(path: Path) -> tuple[bytes, dict[str, tuple[int, ...]], dict[str, Any]]:
+    """What a .keras file holds: config.json, the shapes of its tensors by name, and what is noted
+    of its training: `data`, `task`, `metric`. Raises ModelError.
     """
     with _open_archive(path) as (archive, members):
         weights = members[_WEIGHTS]
         content = _part(archive, members[_CONFIG], path)
-        digest = _noted_digest(archive, members, path)
+        noted = _noted(archive, members, path)
         # HDF5 jumps about, and a member of an archive is read from its start for each step back.
         with (
             archive.open(weights) as stream,
@@ -148,16 +161,24 @@ def _content(path: Path) -> tuple[bytes, dict[str, tuple[int, ...]], str | None]
             tempfile.SpooledTemporaryFile(_MOST_IN_MEMORY) as copy,
         ):
             shutil.copyfileobj(stream, copy)
-            return content, stored_shapes(copy, weights.file_size, path), digest
+            return content, stored_shapes(copy, weights.file_size, path), noted
 
 
-def _noted_digest(archive: Archive, members: dict[str, zipfile.ZipInfo], path: Path) -> str | None:
+def _noted(archive: Archive, members: dict[str, zipfile.ZipInfo], path: Path) -> dict[str, Any]:
+    """What is noted of the training; what is none of ours is left out."""
     if _PROVENANCE not in members:
-        return None
+        return {}
     content = _part(archive, members[_PROVENANCE], path)
     with damage(_NO_MODEL, path, _AGAIN):
-        digest = json.loads(content)["data"]
-    return digest if isinstance(digest, str) else None
+        noted = dict(json.loads(content))
+    found = {name: noted[name] for name in _ASKABLE if _is_asked(noted.get(name), _ASKABLE[name])}
+    return found | ({"data": noted["data"]} if isinstance(noted.get("data"), str) else {})
+
+
+def _is_asked(given: Any, names: Sequence[str]) -> bool:
+    """Whether this is one of the names, or such by the names of outputs."""
+    values = list(given.values()) if isinstance(given, dict) else [given]
+    return bool(values) and all(isinstance(value, str) and value in names for value in values)
 
 
 def _part(archive: Archive, member: zipfile.ZipInfo, path: Path) -> bytes:

@@ -70,6 +70,12 @@ def asked_task(asked: Asked, name: str, names: Sequence[str]) -> str | None:
     return task
 
 
+def kept_for(kept: Mapping[str, Asked], what: str, name: str) -> str | None:
+    """What an earlier command was given as `what`, task or metric, for the output `name`."""
+    found = kept.get(what)
+    return found if found is None or isinstance(found, str) else found.get(name)
+
+
 def asked_metrics(asked: Asked, tasks: Mapping[str, str]) -> dict[str, str | None]:
     """The metric that was asked for each output, given their tasks.
 

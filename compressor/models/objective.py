@@ -19,7 +19,14 @@ from compressor.models.compiled import (
     kind_of,
     name_of,
 )
-from compressor.models.head_metrics import Asked, asked_metrics, asked_task, chosen_metrics
+from compressor.models.files import asked_of
+from compressor.models.head_metrics import (
+    Asked,
+    asked_metrics,
+    asked_task,
+    chosen_metrics,
+    kept_for,
+)
 from compressor.models.layers import unframed
 from compressor.models.open_sizes import sized, sizes_fed
 from compressor.models.outputs import Output, Outputs, output_structure, outputs_of
@@ -30,6 +37,7 @@ from deploy.tasks import (
     MULTI_LABEL,
     RECONSTRUCTION,
     REGRESSION,
+    metrics_of,
 )
 
 
@@ -43,6 +51,7 @@ def objective_of(
 ) -> Objective:
     """The objective of a model: `task`, else by its compiled losses, its outputs and its targets.
 
+    What `prune` was given for the model as `task` and `metric` holds where these are None.
     An output of softmax or sigmoid gives probabilities, any other logits. A loss that is inferred
     is the cross-entropy of classes or labels, else the squared error. Compiled losses that cannot
     be used (user code, or of a task other than `task`) and metrics that are not Keras's are left
@@ -51,6 +60,7 @@ def objective_of(
     metric that an output does not have.
     """
     quiet_tensorflow.load()
+    kept = asked_of(model)
     if data is not None:
         examples = (data.x_train, data.y_train)
     feed = None if examples is None else preprocessing_of(model, examples[0])
@@ -63,18 +73,31 @@ def objective_of(
     marked = data is not None and any(
         anomalies_of(y) is not None for y in (data.y_train, data.y_test)
     )
-    tasks, reasons = {}, []
+    tasks, reasons = {}, {}
     for one in seen:
-        asked = asked_task(task, one.output.name, names)
+        name = one.output.name
+        asked, reason = asked_task(task, name, names), "as it was asked for"
+        if asked is None and (asked := kept_for(kept, "task", name)) is not None:
+            reason = _KEPT
         if asked is not None:
             check_possible(asked, one.output, like_input=one.like_input)
-        found = (asked, "as it was asked for") if asked is not None else task_of(one)
-        tasks[one.output.name] = found[0]
-        reasons.append(found[1])
+        tasks[name], reasons[name] = (asked, reason) if asked is not None else task_of(one)
     metrics = asked_metrics(metric, tasks)
+    for name, task_here in tasks.items():
+        own = kept_for(kept, "metric", name)
+        if metrics[name] is None and own in metrics_of(task_here):
+            metrics[name], reasons[name] = own, f"{reasons[name]}, metric {own} {_KEPT}"
     aims = tuple(
-        _aim(one, tasks[name], metrics[name], reason, notes, alone=len(seen) == 1, marked=marked)
-        for one, name, reason in zip(seen, names, reasons, strict=True)
+        _aim(
+            one,
+            tasks[name],
+            metrics[name],
+            reasons[name],
+            notes,
+            alone=len(seen) == 1,
+            marked=marked,
+        )
+        for one, name in zip(seen, names, strict=True)
     )
     used = any(aim.loss is one.compiled.loss for aim, one in zip(aims, seen, strict=True))
     source: Literal["compiled", "inferred"] = "compiled" if used else "inferred"
@@ -218,3 +241,4 @@ def _inferred(form: LabelForm, outputs: Outputs, *, numbers: bool) -> tuple[Any,
 
 
 _COMPARED = 256
+_KEPT = "as prune was given"

@@ -16,6 +16,8 @@ from compressor.foundation import quiet_tensorflow
 from compressor.models import (
     Asked,
     accuracies,
+    asked_of,
+    data_digest,
     framed,
     has_own_layers,
     judged,
@@ -23,6 +25,7 @@ from compressor.models import (
     objective_for,
     preprocessing_of,
     random_inputs,
+    trained_on,
     unframed,
 )
 from compressor.pruning import rounds
@@ -158,6 +161,8 @@ def prune(
         {key: value for key, value in found.items() if key != "heads"}
         for found in (accuracies(student, part, objective), before.values)
     )
+    asked = {name: value for name, value in (("task", task), ("metric", metric)) if value}
+    trained_on(student, data_digest(model), asked_of(model) | asked)
     return Pruned(
         unframed(student),
         masks,

@@ -13,6 +13,7 @@ from compressor.foundation import quiet_tensorflow
 from compressor.importing import load_model
 from compressor.models import (
     InputSize,
+    asked_of,
     data_digest,
     objective_for,
     objective_of,
@@ -93,5 +94,5 @@ def shrink_file(
         found = objective_of(before)
         if found.source == "compiled":
             found.compile(shrunk.model, "sgd")
-    save_model(trained_on(shrunk.model, data_digest(before)), target)
+    save_model(trained_on(shrunk.model, data_digest(before), asked_of(before)), target)
     return record | {"source": str(source), "output": str(target)}

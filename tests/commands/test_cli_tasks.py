@@ -91,6 +91,25 @@ def test_another_metric_decides(made, tmp_path, refusing):
     assert (refused.code, "classification needs one score per class" in refused.stderr) == (2, True)
 
 
+def test_export_judges_as_prune_was_told(made, tmp_path, refusing):
+    out, small = tmp_path / "out", tmp_path / "small.onnx"
+    words = ("--no-retrain", "--sparsity", 0.2, "--metric", "root_mean_squared_error", "-o", out)
+    assert run(made, "number", *words).code == 0
+
+    def exported(*more: object) -> tuple[str, str]:
+        words = (out / "step_2_1", "-o", small, "--data", made / "number.npz", "--force", *more)
+        found = compressor("export", *words)
+        assert found.code == 0, found.stderr
+        described = json.loads(small.with_name("small.onnx.json").read_text())
+        return found.stdout, described["heads"][0]["metric"]
+
+    text, metric = exported()
+    assert metric == "root_mean_squared_error"
+    assert "its targets, metric root_mean_squared_error as prune was given" in text
+    text, metric = exported("--metric", "mean_absolute_error")
+    assert (metric, "as prune was given" in text) == ("mean_absolute_error", False)
+
+
 def test_a_model_that_knows_nothing_is_not_retrained(made, tmp_path, refusing):
     words = ("--max-steps", 2, "-o", tmp_path / "out")
     found = run(made, "knows-nothing", *words, data="number")

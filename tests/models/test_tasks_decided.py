@@ -9,7 +9,8 @@ import pytest
 
 from compressor.data import Dataset, TrainingData
 from compressor.errors import DataError, ModelError, UsageError
-from compressor.models import accuracies, objective_for, objective_of
+from compressor.models import accuracies, objective_for, objective_of, save_model, trained_on
+from compressor.models.files import load_model
 
 ROWS = 48
 
@@ -187,3 +188,44 @@ def test_a_message_names_the_task_first(keras, net, points, units, made, message
     with pytest.raises(DataError) as caught:
         objective_for(net(keras.layers.Dense(units), loss="mse"), points(made))
     assert str(caught.value).startswith(message)
+
+
+def test_what_prune_was_given_stays_with_the_model(keras, net, points, tmp_path):
+    model = net(keras.layers.Dense(1, activation="sigmoid"), loss="binary_crossentropy")
+    data = points(yes_or_no)
+    save_model(trained_on(model, data.digest, {"metric": "recall"}), tmp_path / "model.keras")
+    again = load_model(tmp_path / "model.keras")
+
+    found = objective_for(again, data)
+
+    assert found.heads[0].metric == "recall"
+    assert found.reason.endswith(", metric recall as prune was given")
+    assert objective_for(again, data, metric="auc").heads[0].metric == "auc"
+    # Of another task the metric says nothing.
+    asked = objective_for(again, data, task="regression")
+    assert (asked.heads[0].metric, "given" in asked.reason) == ("mean_absolute_error", False)
+
+
+def test_each_output_keeps_what_it_was_given(keras, points, tmp_path):
+    x = keras.Input((6,))
+    kind, box = (keras.layers.Dense(4, name=name)(x) for name in ("kind", "box"))
+    data = points(lambda x: {"kind": classes(x), "box": x[:, :4]})
+    asked = {"task": {"kind": "classification", "gone": "binary"}, "metric": {"box": "box_iou"}}
+    path = tmp_path / "model.keras"
+    save_model(trained_on(keras.Model(x, [kind, box]), None, asked), path)
+
+    found = objective_for(load_model(path), data, metric={"kind": "mean_recall"})
+
+    assert [head.metric for head in found.heads] == ["mean_recall", "box_iou"]
+    assert "kind: classification, as prune was given; box: regression, by its" in found.reason
+
+
+@pytest.mark.parametrize("asked", ["dancing", 7, ["recall"], {"x": 1}, {}, None])
+def test_what_no_command_wrote_is_not_taken_over(keras, net, points, tmp_path, asked):
+    model = net(keras.layers.Dense(1, activation="sigmoid"), loss="binary_crossentropy")
+    path = tmp_path / "model.keras"
+    said: dict[str, Any] = {"task": asked, "metric": "auc"}
+    save_model(trained_on(model, None, said), path)
+
+    found = objective_for(load_model(path), points(yes_or_no))
+    assert (found.heads[0].task, found.heads[0].metric) == ("binary", "auc")
