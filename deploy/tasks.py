@@ -204,6 +204,17 @@ def losses(
     return lost
 
 
+def deciding_text(heads: Sequence[Head], values: Mapping[str, Any], part: str = "") -> str:
+    """The metrics that decide, for a reader: 99.12 %, or IoU of boxes 81.20 %, ...
+
+    `part` is what their keys in `values` begin with, such as "validation_".
+    """
+    shown = [(head.decides, values.get(part_key(head.key(), part))) for head in heads]
+    if is_plain(heads):
+        return shown[0][0].text(shown[0][1])
+    return ", ".join(f"{metric.title} {metric.text(value)}" for metric, value in shown)
+
+
 def part_key(key: str, part: str) -> str:
     """The key of a metric on a part of the data: box/validation_box_iou."""
     name, slash, metric = key.rpartition("/")

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 import compressor
+from compressor.commands.judging import TASK
 from compressor.commands.options import (
     CLUSTER,
     COUNT,
@@ -64,11 +65,22 @@ class Duration(click.ParamType):
 @click.option(
     "--max-drop",
     type=float,
-    metavar="POINTS",
-    help="How far accuracy may fall below the model's, in points. Default: 0.1.",
+    metavar="P",
+    help="How much worse than the model's the metric that decides may be, in points of accuracy "
+    "and the like, in percent of an error. Default: 0.1.",
 )
 @click.option(
-    "--min-accuracy", type=float, metavar="A", help="The least accuracy, 0 to 1, instead."
+    "--min-accuracy",
+    type=float,
+    metavar="A",
+    help="Instead the least accuracy, or other fraction that decides, such as the mean IoU, 0 to "
+    "1.",
+)
+@click.option(
+    "--max-error",
+    type=float,
+    metavar="E",
+    help="Instead the largest error, where one decides, such as the mean absolute error.",
 )
 @click.option("--max-bytes", type=COUNT, help="Bytes that an artefact may have.")
 @click.option(
@@ -114,6 +126,7 @@ class Duration(click.ParamType):
     metavar="TIME",
     help="A trial that takes longer fails. Default: half of the time budget.",
 )
+@TASK
 @VALIDATION
 @THREADS
 @SEED
@@ -135,14 +148,16 @@ def search(
     MODEL is a Keras model (.keras, .h5 or SavedModel), which is narrowed, retrained and pruned in
     many ways, or a .tflite or .onnx file, which is pruned without retraining. The best are
     exported, proven in their runtimes, and measured in turns with the model. All is chosen on
-    validation examples. The same command goes on where it was stopped, also with more time. If
-    nothing keeps to the goal, the nearest is written, and the exit code is 1.
+    validation examples, by accuracy, or by what else decides for the task of the model. The same
+    command goes on where it was stopped, also with more time. If nothing keeps to the goal, the
+    nearest is written, and the exit code is 1.
 
     \b
     Examples:
       compressor search model.keras --data data.npz -o found
       compressor search model.keras --min-accuracy 0.99 --max-bytes 20000 --time-budget 40m
       compressor search model.keras --minimize latency --max-drop 0 --format tflite
+      compressor search unet.keras --data masks.npz --metric mean_iou --max-drop 1
     """
     from compressor.runs import output_directory
     from compressor.searching import SEARCH_SUFFIX
@@ -187,6 +202,7 @@ def _goal(
             "minimize",
             "max_drop",
             "min_accuracy",
+            "max_error",
             "max_bytes",
             "max_latency_ms",
             "max_ram",

@@ -7,7 +7,7 @@ import contextlib
 import dataclasses
 import functools
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -101,8 +101,8 @@ class Job(abc.ABC):
     """whether `build` may return a file larger than that of the source: C code is made of it"""
     integers_already = False
     """whether what says what is right computes in integers, which C code rounds in its own way"""
-    floor: float | None = None
-    """the validation accuracy, 0 to 1, that is enough for an artefact; None: nearly the model's"""
+    floor: Mapping[str, float] | None = None
+    """the metrics that are enough for an artefact, by `Head.key`; None: nearly the model's"""
     max_drop: float | None = None
     """what every head may lose, see `Metric.loss`; None: as little as a quantisation should cost"""
     batch = BATCH

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -85,13 +85,13 @@ def judge(
     reference: Reference,
     quantize: Quantize,
     plain: Sequence[Plain] = (),
-    floor: float | None = None,
+    floor: Mapping[str, float] | None = None,
     max_drop: float | None = None,
 ) -> Verdict:
     """The verdict on an artefact's `scores`, (n, columns), for all examples.
 
     `plain` are scores for some examples: from the runtime, from plain kernels that ran the same
-    file at the same batch size, and from the model. An accuracy of `floor`, 0 to 1, is enough,
+    file at the same batch size, and from the model. Metrics of `floor`, by `Head.key`, are enough,
     whatever the model's. Every head may lose `max_drop`, see `Metric.loss`, where it is given.
     """
     verdict = failure(_unusable(scores, reference), reference, quantize, max_drop)
@@ -100,17 +100,27 @@ def judge(
     verdict = dataclasses.replace(
         verdict, chosen_on=compare(scores, reference), computation=_computation(plain, quantize)
     )
-    if floor is not None and reference.accuracy is not None:
-        drop = max(verdict.allowed_drop.get(ACCURACY, 0.0), reference.accuracy - floor)
-        drops = {**verdict.allowed_drop, ACCURACY: drop}
-        verdict = dataclasses.replace(verdict, allowed_drop=drops)
+    enough = [_enough(verdict, head, floor or {}) for head in reference.heads]
+    drops = {head.key(): drop for head, (drop, _) in zip(reference.heads, enough, strict=True)}
+    verdict = dataclasses.replace(verdict, allowed_drop=drops)
     # What somebody chose to lose is lost by examples that get another class.
-    found = verdict.chosen_on.accuracy
-    told = max_drop is not None or (floor is not None and found is not None and found >= floor)
+    told = max_drop is not None or all(reached for _, reached in enough)
     reason = _computation_reason(verdict, scores, reference) or _cost_reason(
         verdict, reference, told=told
     )
     return dataclasses.replace(verdict, passed=not reason, reason=reason)
+
+
+def _enough(verdict: Verdict, head: Head, floor: Mapping[str, float]) -> tuple[float, bool]:
+    """What a head may lose where `floor` is enough, and whether it reaches that."""
+    found, drop = verdict.chosen_on, verdict.allowed_drop[head.key()]
+    judged = head.deciding(found.reference_values)
+    all_values = found.reference_values, floor, found.values
+    own, least, value = (values.get(judged.key()) for values in all_values)
+    if own is None or least is None:
+        return drop, False
+    metric = judged.decides
+    return max(drop, metric.loss(own, least)), value is not None and not metric.better(least, value)
 
 
 def judge_single(

@@ -54,6 +54,11 @@ class Reference:
         return self.values(self.scores)
 
     @property
+    def outputs(self) -> np.ndarray:
+        """Those of the heads as the model gives them, float32 (n, columns)."""
+        return self._unscaled(self.scores)[:, : sum(head.width for head in self.heads)]
+
+    @property
     def accuracy(self) -> float | None:
         """Of the model, 0 to 1."""
         return self.own_values.get(ACCURACY)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from deploy.tasks import ACCURACY, Head, is_plain, losses, part_key
+from deploy.tasks import ACCURACY, Head, deciding_text, is_plain, losses, part_key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,12 +59,7 @@ class Comparison:
 
     def text(self) -> str:
         """The metrics that decide, for a reader: 99.12 %, or box IoU 81.20 %, ..."""
-        if not self.values:
-            return "not measured"
-        shown = [(h.decides, self.values.get(h.key())) for h in self.heads]
-        if is_plain(self.heads):
-            return shown[0][0].text(shown[0][1])
-        return ", ".join(f"{metric.title} {metric.text(value)}" for metric, value in shown)
+        return deciding_text(self.heads, self.values) if self.values else "not measured"
 
     def describe(self) -> dict[str, Any]:
         """The comparison as a JSON object, with null for NaN and infinity."""

@@ -88,11 +88,11 @@ def column_title(documents: Sequence[Mapping[str, Any]]) -> str:
     return f"{title}\n%" if title == "accuracy" and _all_plain(documents) else title
 
 
-def cell(heads: Sequence[Head], document: Mapping[str, Any]) -> str:
+def cell(heads: Sequence[Head], document: Mapping[str, Any], part: str = "") -> str:
     """The metrics that decide, in a column: without the sign of one classifier's accuracy."""
     if len(heads) == 1 and heads[0].key() == ACCURACY:
-        return known(document.get(ACCURACY), percent)
-    return deciding(heads, document)
+        return known(document.get(part + ACCURACY), percent)
+    return deciding(heads, document, part)
 
 
 def _all_plain(documents: Sequence[Mapping[str, Any]]) -> bool:

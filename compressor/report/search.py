@@ -6,24 +6,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from compressor.report.export import export_text
-from compressor.report.formatting import count, known, milliseconds, percent, text_table, times
+from compressor.report.formatting import count, milliseconds, text_table, times
+from compressor.report.metrics import cell, deciding, heads_in, title_of
+from deploy.tasks import ACCURACY
 
-_HEADER = [
-    "artefact",
-    "weights",
-    "quantised",
-    "bytes",
-    "ms",
-    "times\nfaster",
-    "validation\n%",
-    "test\n%",
-]
+_HEADER = ["artefact", "weights", "quantised", "bytes", "ms", "times\nfaster"]
 
 
 def search_text(document: Mapping[str, Any]) -> str:
     """The front, the dense model beside it, and the recommended artefacts with the reason."""
     text = ""
-    dense = document["dense"]
+    dense, heads = document["dense"], heads_in(document)
+    unit = "\n%" if heads[0].key() == ACCURACY else ""
+    title = f"{title_of([document])}\n" if unit == "" else ""
+    header = [*_HEADER, f"{title}validation{unit}", f"test{unit}"]
     for runtime, plain in document["runtimes"].items():
         rows = [
             [
@@ -33,8 +29,8 @@ def search_text(document: Mapping[str, Any]) -> str:
                 count(row["bytes"]),
                 milliseconds(row["latency_ms"]),
                 f"{1 / max(row['ratio'], 1e-9):.1f}",
-                percent(row["validation_accuracy"]),
-                known(row["accuracy"], percent),
+                cell(heads, row, "validation_"),
+                cell(heads, row),
             ]
             for row in document["front"]
             if row["runtime"] == runtime
@@ -46,10 +42,10 @@ def search_text(document: Mapping[str, Any]) -> str:
             count(plain["bytes"]),
             milliseconds(plain["latency_ms"]),
             "1.0",
-            percent(dense["validation_accuracy"]),
+            cell(heads, dense, "validation_"),
             "",
         ]
-        text += f"{runtime}\n{text_table(_HEADER, [whole, *rows])}"
+        text += f"{runtime}\n{text_table(header, [whole, *rows])}"
     for row in document["front"]:
         if row["file"] in document["recommended"].values():
             before = document["runtimes"][row["runtime"]]["bytes"]
@@ -60,9 +56,10 @@ def search_text(document: Mapping[str, Any]) -> str:
             )
     trials = document["trials"]
     failed = [trial for trial in trials if "error" in trial]
+    on = "of the" if unit else f"{title_of([document])} on the"
     text += (
-        f"{count(len(trials))} trials; accepted: {percent(document['accepted_accuracy'])} % of the "
-        f"validation examples, for {percent(document['wanted_accuracy'])} %\n"
+        f"{count(len(trials))} trials; accepted: {deciding(heads, document, 'accepted_')} {on} "
+        f"validation examples, for {deciding(heads, document, 'wanted_')}\n"
     )
     text += "".join(f"trial failed: {trial['error']}\n" for trial in failed)
     return text + "".join(f"export failed: {row['error']}\n" for row in document["failed"])

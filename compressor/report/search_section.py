@@ -22,8 +22,10 @@ from compressor.report.content import (
     Text,
 )
 from compressor.report.figures import zoom
+from compressor.report.metrics import cell, deciding, heads_in, is_known, title_of
 from compressor.report.trade_offs import Point, size_figure
 from compressor.searching.recipe import RECIPE_SUFFIX
+from deploy.tasks import ACCURACY, Head, part_key
 
 Search = Mapping[str, Any]
 _MOST_TRIALS = 200
@@ -40,8 +42,7 @@ def search_lead(search: Search) -> str:
     goal = search["goal"]
     text = (
         f"A search for the {'fastest' if goal.get('minimize') == 'latency' else 'smallest'} "
-        f"artefact with {form.percent(search['wanted_accuracy'])} % accuracy, "
-        f"{len(search['trials'])} trials"
+        f"artefact with {_of_title(search, 'wanted_')}, {len(search['trials'])} trials"
     )
     return text + (". It is not finished." if search["state"] == "searching" else ".")
 
@@ -55,8 +56,10 @@ def search_facts(search: Search) -> Facts:
             continue
         times, less = form.times_less(dense["bytes"], max(row["bytes"], 1), "smaller", "larger")
         note = f"{times} times {less} than dense"
-        if row["accuracy"] is not None:
-            note += f"; {form.percent(row['accuracy'])} % of the test examples, which chose nothing"
+        heads = heads_in(search)
+        if is_known(heads, row):
+            of = "of" if _in_percent(search) else f"{title_of([search])} on"
+            note += f"; {deciding(heads, row)} {of} the test examples, which chose nothing"
         facts.append(Fact(form.size(row["bytes"]), f"for {runtime}", note))
         if row["ratio"] > 0:
             times, less = form.times_less(1, row["ratio"], "faster", "slower")
@@ -86,24 +89,25 @@ def _front(search: Search) -> Iterator[Block]:
                 yield Text(
                     f"Recommended for {form.short(runtime)}: {file}, {form.short(reason, 400)}."
                 )
-        points = [_point(row) for row in rows if row["bytes"]]
+        points = [_point(row, heads_in(search)[0]) for row in rows if row["bytes"]]
         yield Figures([size_figure(points, "search_front")])
         yield _front_table(search)
     for row in search["failed"]:
         yield Text(f"An export failed: {form.short(row['error'], 400)}.")
 
 
-def _point(row: Mapping[str, Any]) -> Point:
+def _point(row: Mapping[str, Any], head: Head) -> Point:
     name = f"{form.count(row['nonzeros'])} weights, {form.short(row['quantize'])}"
-    return Point(name, row["runtime"], row["bytes"], row["validation_accuracy"], True)
+    value = row.get(part_key(head.key(), "validation_"))
+    return Point(name, row["runtime"], row["bytes"], value or 0.0, True, head.decides)
 
 
 def _front_table(search: Search) -> Table:
     chosen = search["recommended"].values()
-    rows, marks = [], dict[int, Mark]()
+    rows, marks, heads = [], dict[int, Mark](), heads_in(search)
     for runtime, dense in search["runtimes"].items():
         words = [form.short(runtime), "the model, dense", "none", form.count(dense["bytes"])]
-        accuracy = form.percent(search["dense"]["validation_accuracy"])
+        accuracy = cell(heads, search["dense"], "validation_")
         rows.append([*words, form.latency(dense["latency_ms"]), "1.00", accuracy, form.NOTHING])
         for row in (row for row in search["front"] if row["runtime"] == runtime):
             if row["file"] in chosen:
@@ -116,16 +120,19 @@ def _front_table(search: Search) -> Table:
                     form.count(row["bytes"]),
                     form.latency(row["latency_ms"]),
                     form.times(1 / max(row["ratio"], 1e-9)),
-                    form.percent(row["validation_accuracy"]),
-                    form.known(row["accuracy"], form.percent),
+                    cell(heads, row, "validation_"),
+                    cell(heads, row),
                 ]
             )
     header = ["runtime", "artefact", "quantised", "bytes", "ms", "times faster"]
+    title = title_of([search])
     note = (
-        "No other artefact of its runtime beats one of these in bytes, latency and accuracy. "
-        "Accuracy is judged on the validation examples; the test examples chose nothing."
+        f"No other artefact of its runtime beats one of these in bytes, latency and {title}. "
+        f"{title[:1].upper()}{title[1:]} is judged on the validation examples; the test examples "
+        "chose nothing."
     )
-    return Table([*header, "validation (%)", "test (%)"], rows, left=3, note=note, marks=marks)
+    header += [f"{part}{_unit(search)}" for part in ("validation", "test")]
+    return Table(header, rows, left=3, note=note, marks=marks)
 
 
 def _trials(search: Search) -> Iterator[Block]:
@@ -135,23 +142,23 @@ def _trials(search: Search) -> Iterator[Block]:
         yield Figures([_trials_figure(search, done)])
     if trials:
         more = f" The first {_MOST_TRIALS} are shown." if len(trials) > _MOST_TRIALS else ""
-        floor = form.percent(search["accepted_accuracy"])
+        floor = deciding(heads_in(search), search, "accepted_")
+        of = "of" if _in_percent(search) else "on"
         rows = [_trial_row(search, n, t) for n, t in enumerate(trials[:_MOST_TRIALS], 1)]
         header = ["trial", "how it was made", "what became of it"]
-        note = f"Accepted: {floor} % of the validation examples.{more}"
-        numbers = ["weights not zero", "validation (%)", "seconds"]
+        note = f"Accepted: {floor} {of} the validation examples.{more}"
+        numbers = ["weights not zero", f"validation{_unit(search)}", "seconds"]
         yield Details("Every trial", [Table([*header, *numbers], rows, left=3, note=note)])
 
 
 def _trial_row(search: Search, number: int, trial: Mapping[str, Any]) -> list[str]:
     steps = [_KINDS.get(step["kind"], form.short(step["kind"])) for step in trial["steps"]]
-    accuracy, nonzeros = trial.get("validation_accuracy"), trial.get("nonzeros")
     return [
         f"{number}: {form.short(trial['trial'])}",
         ", ".join(steps[:8]),
         _outcome(search, trial),
-        form.known(nonzeros),
-        form.known(accuracy, form.percent),
+        form.known(trial.get("nonzeros")),
+        cell(heads_in(search), trial, "validation_"),
         f"{trial['seconds']:.1f}",
     ]
 
@@ -164,19 +171,33 @@ def _outcome(search: Search, trial: Mapping[str, Any]) -> str:
         return "recommended"
     if files:
         return "on the front"
-    if trial.get("validation_accuracy", 0.0) < search["accepted_accuracy"]:
-        return "dropped: its accuracy is too low"
-    return "kept the accuracy; others are better"
+    if not _holds(search, trial):
+        low = "low" if heads_in(search)[0].decides.higher_is_better else "high"
+        return f"dropped: its {title_of([search])} is too {low}"
+    return f"kept the {title_of([search])}; others are better"
+
+
+def _holds(search: Search, trial: Mapping[str, Any]) -> bool:
+    """Whether the trial keeps to what is accepted, of each output."""
+    for head in heads_in(search):
+        least, value = (
+            one.get(part_key(head.key(), part))
+            for one, part in ((search, "accepted_"), (trial, "validation_"))
+        )
+        if value is None or (least is not None and head.decides.better(least, value)):
+            return False
+    return True
 
 
 def _trials_figure(search: Search, done: list[Mapping[str, Any]]) -> Figure:
-    floor = search["accepted_accuracy"]
-    held = sum(trial.get("validation_accuracy", 0.0) >= floor for trial in done)
+    held = sum(_holds(search, trial) for trial in done)
+    head, title = heads_in(search)[0], heads_in(search)[0].decides.title
+    floor = head.decides.text(search.get(part_key(head.key(), "accepted_")))
     return Figure(
         "search_trials",
-        "Every trial: accuracy against the weights that are left",
-        f"{held} of {len(done)} trials keep the accuracy that is accepted, "
-        f"{form.percent(floor)} % (dashed). Later trials are darker.",
+        f"Every trial: {title} against the weights that are left",
+        f"{held} of {len(done)} trials keep the {title} that is accepted, {floor} (dashed). Later "
+        "trials are darker.",
         partial(_draw_trials, search, done),
         wide=True,
     )
@@ -184,22 +205,42 @@ def _trials_figure(search: Search, done: list[Mapping[str, Any]]) -> Figure:
 
 def _draw_trials(search: Search, done: list[Mapping[str, Any]]) -> Any:
     figure, axes = plot.new_figure(height=3.0)
-    floor = 100 * search["accepted_accuracy"]
-    x = [trial["nonzeros"] for trial in done]
-    y = [100 * trial.get("validation_accuracy", 0.0) for trial in done]
-    low, high = zoom(min(*y, floor), max(*y, floor))
-    for number, (count, accuracy) in enumerate(zip(x, y, strict=True), 1):
-        look = {"color": plot.SERIES[0] if accuracy >= floor else plot.MUTED}
-        shade = 0.35 + 0.65 * number / len(done)
-        axes.plot(count, accuracy, "o", alpha=shade, zorder=3, **look)
+    head = heads_in(search)[0]
+    scale = 100 if head.decides.fraction else 1
+    floor = scale * (search.get(part_key(head.key(), "accepted_")) or 0.0)
+    key = part_key(head.key(), "validation_")
+    found = [trial for trial in done if trial.get(key) is not None]
+    x = [trial["nonzeros"] for trial in found]
+    y = [scale * trial[key] for trial in found]
+    for number, trial in enumerate(found, 1):
+        look = {"color": plot.SERIES[0] if _holds(search, trial) else plot.MUTED}
+        shade = 0.35 + 0.65 * number / len(found)
+        axes.plot(x[number - 1], y[number - 1], "o", alpha=shade, zorder=3, **look)
     axes.axhline(floor, color=plot.MUTED, lw=1.0, linestyle=(0, (4, 3)), zorder=1)
     axes.set_xscale("log")
     axes.margins(x=0.1)
-    plot.plain_log_axis(axes.xaxis, (1, 3) if max(x) / min(x) > 30 else (1, 2, 5))
-    axes.set_ylim(low, high)
+    if x:
+        plot.plain_log_axis(axes.xaxis, (1, 3) if max(x) / min(x) > 30 else (1, 2, 5))
+    if head.decides.fraction:
+        axes.set_ylim(*zoom(min([*y, floor]), max([*y, floor])))
     axes.set_xlabel("weights that are not zero")
-    axes.set_ylabel("validation accuracy (%)")
+    axes.set_ylabel(f"validation {head.decides.title}{' (%)' if scale > 1 else ''}")
     return figure
+
+
+def _of_title(search: Search, part: str) -> str:
+    """What is asked for: "99.00 % accuracy", "mean absolute error 0.2413"."""
+    value, title = deciding(heads_in(search), search, part), title_of([search])
+    return f"{value} {title}" if _in_percent(search) else f"{title} {value}"
+
+
+def _in_percent(search: Search) -> bool:
+    """Whether this is a search over one classifier, whose accuracies are shown in percent."""
+    return heads_in(search)[0].key() == ACCURACY
+
+
+def _unit(search: Search) -> str:
+    return " (%)" if _in_percent(search) else ""
 
 
 def _recipe(search: Search) -> Iterator[Block]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,14 @@ from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.targets import check_free, runtime_of, target_of
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow, temporary_folder
 from compressor.importing import load_model
-from compressor.models import needed_data, objective_for
+from compressor.models import Asked, needed_data
 from compressor.runs import MODEL, keras_file, model_digest
 from compressor.runtimes import find
 from compressor.searching import steps
 from compressor.searching.graph_search import prune_step
 from compressor.searching.laboratory import Laboratory, Task, model_bytes
 from compressor.searching.recipe import Recipe, read_recipe
+from compressor.searching.standard import accepted_in
 from compressor.searching.structure import Structure
 from deploy.tasks import ACCURACY
 
@@ -73,13 +75,14 @@ def apply_recipe(
         if given != named
     ]
     with temporary_folder("compressor-apply-") as folder:
-        made = _Walk(source, part, folder, listener, threads).made(recipe)
-        count = len(part.validation)
-        how: Any = {"threads": threads, "validation": count}
-        how |= {} if is_graph else {"metric": ACCURACY}
+        export = recipe.export
+        asked = dict(recipe.asked)
+        if not asked and "accepted_accuracy" in export and not is_graph:
+            asked = {"metric": ACCURACY}
+        made = _Walk(source, part, folder, listener, threads, recipe.asked).made(recipe)
+        how: Any = {"threads": threads, "validation": len(part.validation), **asked}
         with (GraphJob if is_graph else ExportJob)(made, found, **how) as job:
-            export = recipe.export
-            job.floor = export.get("accepted_accuracy")
+            job.floor = accepted_in(export)
             variants = Variants(job, file_format, runtime, export["optimize"], None, listener)
             record = write_artifact(job, variants.one(export["quantize"]), target)
     digest = hashlib.sha256(target.read_bytes()).hexdigest()
@@ -91,11 +94,17 @@ class _Walk:
     """Does the steps of a recipe, each from the file of the one before."""
 
     def __init__(
-        self, source: Path, data: TrainingData, folder: Path, listener: Listener, threads: int
+        self,
+        source: Path,
+        data: TrainingData,
+        folder: Path,
+        listener: Listener,
+        threads: int,
+        asked: Mapping[str, Asked],
     ) -> None:
-        self._files, self._threads = [source], threads
+        self._files, self._threads, self._asked = [source], threads, asked
         self._data, self._folder, self._listener = data, folder, listener
-        self._laboratory = Laboratory(data)
+        self._laboratory = Laboratory(data, asked=asked)
 
     def made(self, recipe: Recipe) -> Path:
         """The model file that the last step makes."""
@@ -116,7 +125,7 @@ class _Walk:
 
     def _narrow(self, step: steps.Step) -> bytes:
         model = load_model(self._files[-1])
-        objective = objective_for(model, self._data.data)
+        objective = self._laboratory.objective(model)
         structure = Structure(model, self._data, objective, step["seed"])
         if dict(step["widths"]).keys() != structure.widths.keys():
             raise UsageError(
@@ -124,16 +133,16 @@ class _Walk:
                 value=", ".join(step["widths"]),
                 hint=f"the model has {', '.join(structure.widths)}",
             )
-        return model_bytes(steps.narrow(structure, self._data, step["widths"]), self._data)
+        narrowed = steps.narrow(structure, self._data, step["widths"])
+        return model_bytes(narrowed, self._data, self._asked)
 
     def _prune(self, step: steps.Step) -> bytes:
-        count = len(self._data.validation)
-        threads = self._threads
-        data = self._data.data
-        with GraphJob(self._files[-1], data, threads=threads, validation=count) as job:
+        how: Any = {"threads": self._threads, **self._asked}
+        data, count = self._data.data, len(self._data.validation)
+        with GraphJob(self._files[-1], data, validation=count, **how) as job:
             return prune_step(job, step)[0]
 
     def _train(self, step: steps.Step) -> bytes:
         task = Task(self._files[-1], self._files[step["teacher"]], step)
         model = self._laboratory.train(task, self._listener.progress)
-        return model_bytes(model, self._data)
+        return model_bytes(model, self._data, self._asked)

@@ -9,35 +9,24 @@ from pathlib import Path
 from typing import Any
 
 from compressor.data import TrainingData
-from compressor.errors import CheckFailedError, ModelError
-from compressor.exporters import numbers_of
+from compressor.errors import CheckFailedError
 from compressor.foundation import Listener, write_json
-from compressor.models import Objective
 from compressor.runs import RunDirectory, is_finished, read_record
 from compressor.searching.document import ARTEFACTS, DENSE, SEARCH, best_first, search_document
 from compressor.searching.finishing import finish
 from compressor.searching.options import How
 from compressor.searching.recipe import Recipe
+from compressor.searching.standard import Standard
 from compressor.searching.trials import Budget, Trial
 
 _EXPORTED = 3
-
-
-def check_classifier(objective: Objective) -> None:
-    """Raise ModelError for a model that is no classifier: a search judges by accuracy."""
-    if not objective.is_classifier:
-        raise ModelError(
-            f"search takes classifiers, and this model gives {numbers_of(objective.heads)}",
-            value=objective.reason,
-            hint="prune and export take models of any task",
-        )
 
 
 class BaseSearch(abc.ABC):
     """One search; `run` does trials, which are in `_done` then, and returns `_finish`."""
 
     _retrains = True
-    """whether trials are retrained, so that one which keeps the accuracy beats the dense model"""
+    """whether trials are retrained, so that one which is good enough beats the dense model"""
 
     def __init__(
         self,
@@ -53,7 +42,7 @@ class BaseSearch(abc.ABC):
         listener.stage("measure the model")
         self._dense = self._step(DENSE, lambda _: self._measured())
         examples = self._dense.get("examples", len(data.validation))
-        self._floor = how.goal.floor(self._dense["validation_accuracy"], examples)
+        self._standard = Standard.of(how.goal, self._dense, examples)
 
     @property
     @abc.abstractmethod
@@ -62,9 +51,10 @@ class BaseSearch(abc.ABC):
 
     @abc.abstractmethod
     def _measured(self) -> dict[str, Any]:
-        """The size of the dense model, its validation accuracy and loss.
+        """The size of the dense model, its metrics on the validation examples, and its loss there.
 
-        And in `examples` on how many, where these are not the validation examples alone.
+        What a `Standard` reads besides, and in `examples` on how many, where these are not the
+        validation examples alone.
         """
 
     @abc.abstractmethod
@@ -97,18 +87,18 @@ class BaseSearch(abc.ABC):
         return self._run.step(name, timed, config=config)
 
     def _holds(self, trial: Trial) -> bool:
-        return not trial.failed and trial.result["validation_accuracy"] >= self._floor
+        return not trial.failed and self._standard.holds(trial.result)
 
     def _tell(self) -> None:
         """Write what is best so far, and say it."""
         self._write("searching", self._earlier())
-        best = best_first(self._done, self._how.goal, self._floor)
+        best = best_first(self._done, self._how.goal, self._standard)
         holding = [trial for trial in best if self._holds(trial)]
         if holding:
             row = holding[0].result
             self._listener.stage(
                 f"  best so far: {row['nonzeros']:,} of {self._dense['nonzeros']:,} weights, "
-                f"{100 * row['validation_accuracy']:.2f} % on the validation examples"
+                f"{self._standard.text(row)} on the validation examples"
             )
 
     def _earlier(self) -> dict[str, Any] | None:
@@ -119,7 +109,7 @@ class BaseSearch(abc.ABC):
     def _finish(self, plain: Mapping[str, bytes]) -> dict[str, Any]:
         """Export the best trials; `plain` are the dense model's files by runtime."""
         goal, host = self._how.goal, self._how.host
-        chosen = best_first(self._done, goal, self._floor)[:_EXPORTED]
+        chosen = best_first(self._done, goal, self._standard)[:_EXPORTED]
         whole = Trial(DENSE, (), self._source.parent, self._dense)
         found = self._step(
             ARTEFACTS,
@@ -129,8 +119,9 @@ class BaseSearch(abc.ABC):
                 [*((trial, self._model(trial)) for trial in chosen), (whole, self._source)],
                 self._data,
                 goal,
-                self._floor,
+                self._standard,
                 self._recipe,
+                asked=self._how.asked,
                 threads=self._how.threads,
                 listener=self._listener,
                 host=host,
@@ -156,11 +147,12 @@ class BaseSearch(abc.ABC):
             validation=len(self._data.validation),
             threads=self._how.threads,
             steps=trial.steps,
-            export={"accepted_accuracy": self._floor},
+            export=self._standard.describe_accepted(),
+            asked=self._how.asked,
         )
 
     def _write(self, state: str, found: dict[str, Any] | None) -> dict[str, Any]:
         goal, done = self._how.goal, self._done
-        document = search_document(state, goal, self._floor, self._dense, done, found)
+        document = search_document(state, goal, self._standard, self._dense, done, found)
         write_json(self._run.path / SEARCH, document)
         return document

@@ -8,6 +8,7 @@ from typing import Any
 
 from compressor.runs import check_schema, check_version, load_schema, read_document
 from compressor.searching.goal import Goal
+from compressor.searching.standard import Standard
 from compressor.searching.trials import Trial
 
 SEARCH = "search.json"
@@ -20,7 +21,7 @@ SEARCH_SCHEMA_VERSION = 1
 def search_document(
     state: str,
     goal: Goal,
-    floor: float,
+    standard: Standard,
     dense: Mapping[str, Any],
     done: Sequence[Trial],
     found: Mapping[str, Any] | None,
@@ -29,14 +30,13 @@ def search_document(
     made: Mapping[str, Any] = found or {}
     front, recommended = made.get("front", []), made.get("recommended", {})
     shipped = [row for row in front if row["file"] in recommended.values()]
-    best = best_first(done, goal, floor)
+    best = best_first(done, goal, standard)
     document = {
         "schema": SEARCH_SCHEMA,
         "schema_version": SEARCH_SCHEMA_VERSION,
         "state": state,
         "goal": goal.describe(),
-        "wanted_accuracy": goal.wanted(dense["validation_accuracy"]),
-        "accepted_accuracy": floor,
+        **standard.describe(),
         "dense": dict(dense),
         "best": best[0].name if best else None,
         "trials": [trial.describe() for trial in done],
@@ -46,7 +46,7 @@ def search_document(
         "runtimes": made.get("dense", {}),
         "failed": made.get("failed", []),
         "met": len(shipped) == len(goal.runtimes)
-        and not any(goal.shortfalls(row, floor) for row in shipped),
+        and not any(standard.shortfalls(row, goal) for row in shipped),
     }
     _check(document)
     return document
@@ -62,8 +62,8 @@ def _check(document: Any) -> None:
     check_schema(document, load_schema("search.schema.json"), "search document", "search")
 
 
-def best_first(done: Sequence[Trial], goal: Goal, floor: float) -> list[Trial]:
-    """Trials that keep the accuracy, the cheapest first; then the others, the most accurate first.
+def best_first(done: Sequence[Trial], goal: Goal, standard: Standard) -> list[Trial]:
+    """Trials that are good enough, the cheapest first; then the others, the best first.
 
     Those that failed are left out. For the size a trial costs the bytes of its kernels, for the
     latency its multiply-accumulates.
@@ -72,9 +72,7 @@ def best_first(done: Sequence[Trial], goal: Goal, floor: float) -> list[Trial]:
 
     def key(trial: Trial) -> tuple[float, ...]:
         row = trial.result
-        accuracy = row["validation_accuracy"]
-        if accuracy >= floor:
-            return 0, row[cost], -accuracy
-        return 1, -accuracy, row[cost]
+        error = standard.error(row)
+        return (0, row[cost], error) if standard.holds(row) else (1, error, row[cost])
 
     return sorted((trial for trial in done if not trial.failed), key=key)

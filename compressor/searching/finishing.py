@@ -22,12 +22,13 @@ from compressor.exporters.graphs.file import is_graph_file
 from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.request import QUANTIZATIONS, Request
 from compressor.foundation import Listener, SilentListener, sha256, write_bytes, write_json
+from compressor.models import Asked
 from compressor.remote import SshHost
 from compressor.runtimes import find, median_latencies, peak_memories
 from compressor.searching.goal import Goal
 from compressor.searching.recipe import RECIPE_SUFFIX, Recipe
+from compressor.searching.standard import Standard, validation_values
 from compressor.searching.trials import Trial
-from deploy.tasks import ACCURACY
 
 _ROUNDS = 7
 
@@ -43,13 +44,19 @@ class _Made:
 
 
 def dense_files(
-    folder: Path, dense: Path, data: TrainingData, goal: Goal, threads: int | None
+    folder: Path,
+    dense: Path,
+    data: TrainingData,
+    goal: Goal,
+    threads: int | None,
+    asked: Mapping[str, Asked] | None = None,
 ) -> dict[str, Any]:
     """Write the dense model into `folder`, for each runtime a file of its name.
 
     Raises ModelError where it cannot be exported: then nothing that is made of it can.
     """
-    with ExportJob(dense, data.data, threads=threads, validation=len(data.validation)) as job:
+    how: Any = {"threads": threads, "validation": len(data.validation), **(asked or {})}
+    with ExportJob(dense, data.data, **how) as job:
         for runtime in goal.runtimes:
             file_format = find(runtime).format
             try:
@@ -69,9 +76,10 @@ def finish(
     chosen: Sequence[tuple[Trial, Path]],
     data: TrainingData,
     goal: Goal,
-    floor: float,
+    standard: Standard,
     recipe: Callable[[Trial], Recipe],
     *,
+    asked: Mapping[str, Asked] | None = None,
     threads: int | None,
     listener: Listener,
     host: SshHost | None = None,
@@ -95,7 +103,7 @@ def finish(
     cut = False
     with contextlib.ExitStack() as stack:
         for trial, model in chosen:
-            held = {one.row["runtime"] for one in made if one.row["validation_accuracy"] >= floor}
+            held = {one.row["runtime"] for one in made if standard.holds(one.row)}
             settled = held == set(goal.runtimes)
             if not trial.steps and settled and retrained:
                 continue  # larger, and slower
@@ -103,27 +111,26 @@ def finish(
                 cut = True
                 continue
             try:
-                how: Any = {"threads": threads, "validation": len(data.validation)}
-                job: Job = stack.enter_context(
-                    GraphJob(model, data.data, **how)
-                    if is_graph_file(model)
-                    else ExportJob(model, data.data, metric=ACCURACY, **how)
-                )
+                how: Any = {"threads": threads, "validation": len(data.validation), **(asked or {})}
+                kind = GraphJob if is_graph_file(model) else ExportJob
+                job: Job = stack.enter_context(kind(model, data.data, **how))
             except CompressorError as error:  # outputs that are no numbers
                 failed += [
                     {"trial": trial.name, "runtime": runtime, "error": str(error)}
                     for runtime in goal.runtimes
                 ]
                 continue
-            job.floor = floor
+            job.floor = standard.accepted
             for runtime in goal.runtimes:
                 listener.stage(f"export {trial.result['nonzeros']:,} weights for {runtime}")
                 try:
-                    found = best_variants(job, runtime, goal, floor, host)
+                    found = best_variants(job, runtime, goal, standard, host)
                 except CompressorError as error:
                     failed.append({"trial": trial.name, "runtime": runtime, "error": str(error)})
                     continue
-                made += [_Made(trial, job, checked, _row(trial, checked)) for checked in found]
+                made += [
+                    _Made(trial, job, checked, _row(trial, checked, standard)) for checked in found
+                ]
         times = {
             runtime: _measured(made, plain[runtime], runtime, goal, host, listener)
             for runtime in plain
@@ -133,12 +140,12 @@ def finish(
         for runtime in goal.runtimes:
             mine = [row for row in rows if row["runtime"] == runtime]
             if mine:
-                best, reason = choose(mine, goal, floor)
+                best, reason = choose(mine, goal, standard)
                 recommended[runtime], reasons[runtime] = best["file"], reason
         kept = [
             one
             for one in made
-            if _is_unbeaten(one.row, rows) or one.row["file"] in recommended.values()
+            if _is_unbeaten(one.row, rows, standard) or one.row["file"] in recommended.values()
         ]
         listener.stage("judge the chosen artefacts on the test examples")
         front = []
@@ -150,7 +157,8 @@ def finish(
                 failed.append(what | {"error": str(CompressorError(error.what, value=error.value))})
                 continue
             front.append(one.row)
-            one.row["accuracy"] = record["verdict"]["accuracy"]
+            keys = [head.key() for head in standard.heads]
+            one.row |= {key: record["verdict"].get(key) for key in keys}
             if not one.trial.steps:
                 continue
             written = recipe(one.trial).with_export(one.row, sha256(folder / one.row["file"]))
@@ -166,9 +174,9 @@ def finish(
 
 
 def best_variants(
-    job: Job, runtime: str, goal: Goal, floor: float, host: SshHost | None = None
+    job: Job, runtime: str, goal: Goal, standard: Standard, host: SshHost | None = None
 ) -> list[Checked]:
-    """The smallest or fastest variant that passes and keeps the accuracy; else the most accurate.
+    """The smallest or fastest variant that passes and is good enough; else the best.
 
     Where a measurement has to decide among several, all that pass. Raises CheckFailedError where
     none does.
@@ -181,7 +189,7 @@ def best_variants(
     # Of the size, the best is the smallest already; latencies are not known yet.
     too_large = goal.minimize == "latency" and best.size > (goal.max_bytes or math.inf)
     measured = goal.max_latency_ms is not None or goal.max_ram is not None
-    more = _accuracy(best) < floor or too_large or measured
+    more = not standard.holds(_metrics(best)) or too_large or measured
     if best.verdict.passed and more:
         for quantize in QUANTIZATIONS:
             if quantize == best.request.quantize:
@@ -195,26 +203,28 @@ def best_variants(
         )
     if goal.minimize == "latency" or measured:
         return passed
-    holding = [checked for checked in passed if _accuracy(checked) >= floor]
+    holding = [checked for checked in passed if standard.holds(_metrics(checked))]
     if holding:
         return [min(holding, key=lambda checked: checked.size)]
-    return [max(passed, key=_accuracy)]
+    return [min(passed, key=lambda checked: standard.error(_metrics(checked)))]
 
 
-def choose(rows: Sequence[dict[str, Any]], goal: Goal, floor: float) -> tuple[dict[str, Any], str]:
+def choose(
+    rows: Sequence[dict[str, Any]], goal: Goal, standard: Standard
+) -> tuple[dict[str, Any], str]:
     """The row to recommend among those of one runtime, and why."""
     measure = "bytes" if goal.minimize == "size" else "latency_ms"
-    holding = [row for row in rows if not goal.shortfalls(row, floor)]
+    holding = [row for row in rows if not standard.shortfalls(row, goal)]
     if holding:
         best = min(_fast(holding), key=lambda row: (row[measure], row["bytes"]))
         what = "smallest" if goal.minimize == "size" else "fastest"
         others = f" of {len(rows)}" if len(rows) > 1 else ""
         return best, f"the {what}{others} that keeps to the goal"
     best = min(
-        _fast(rows), key=lambda row: (len(goal.shortfalls(row, floor)), -row["validation_accuracy"])
+        _fast(rows), key=lambda row: (len(standard.shortfalls(row, goal)), standard.error(row))
     )
     return best, "nothing keeps to the goal; the nearest: " + "; ".join(
-        goal.shortfalls(best, floor)
+        standard.shortfalls(best, goal)
     )
 
 
@@ -223,8 +233,8 @@ def _fast(rows: Sequence[dict[str, Any]]) -> Sequence[dict[str, Any]]:
     return [row for row in rows if row["ratio"] <= MAX_SLOWDOWN] or rows
 
 
-def _row(trial: Trial, checked: Checked) -> dict[str, Any]:
-    request = checked.request
+def _row(trial: Trial, checked: Checked, standard: Standard) -> dict[str, Any]:
+    request, found = checked.request, _metrics(checked)
     return {
         "file": f"{trial.name}-{request.runtime}-{request.quantize}.{checked.format}",
         "trial": trial.name,
@@ -233,13 +243,13 @@ def _row(trial: Trial, checked: Checked) -> dict[str, Any]:
         "optimize": request.optimize,
         "bytes": checked.size,
         "nonzeros": trial.result["nonzeros"],
-        "validation_accuracy": _accuracy(checked),
+        **{key: found.get(key) for key in standard.keys},
     }
 
 
-def _accuracy(checked: Checked) -> float:
-    found = checked.verdict.chosen_on.accuracy
-    return -math.inf if found is None else found
+def _metrics(checked: Checked) -> dict[str, float]:
+    """The metrics of an artefact on the examples to choose on, as those of a row."""
+    return validation_values(checked.verdict.chosen_on.values)
 
 
 def _measured(
@@ -270,7 +280,7 @@ def _measured(
     return dense
 
 
-def _is_unbeaten(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bool:
+def _is_unbeaten(row: dict[str, Any], rows: Sequence[dict[str, Any]], standard: Standard) -> bool:
     """Whether no other artefact of its runtime is at least as good in everything, and better.
 
     Latencies are measured: those within MAX_SLOWDOWN of each other are as good.
@@ -280,7 +290,7 @@ def _is_unbeaten(row: dict[str, Any], rows: Sequence[dict[str, Any]]) -> bool:
         if other["latency_ms"] > MAX_SLOWDOWN * row["latency_ms"]:
             return False
         smaller = row["bytes"] - other["bytes"]
-        better = other["validation_accuracy"] - row["validation_accuracy"]
+        better = standard.error(row) - standard.error(other)
         faster = MAX_SLOWDOWN * other["latency_ms"] < row["latency_ms"]
         return smaller >= 0 and better >= 0 and (smaller > 0 or better > 0 or faster)
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from compressor.errors import UsageError
 from compressor.exporters import FORMATS
 from compressor.runtimes import find
+from deploy.metrics import ACCURACY, METRICS, Metric
 
 DEFAULT_DROP = 0.1
 
@@ -18,10 +19,12 @@ DEFAULT_DROP = 0.1
 class Goal:
     """What to minimise, and what has to hold.
 
-    `max_drop`: how far accuracy may fall below the dense model's, in points (0.1: from 99.1 to
-    99.0 %), by default 0.1; or `min_accuracy`, 0 to 1. Both are judged on the validation examples,
-    up to one standard error of an accuracy on so many (Breiman et al., Classification and
-    Regression Trees, 1984, section 3.4.3): fewer cannot tell less. `max_bytes` is of the artefact,
+    `max_drop`: how far the metric that decides may fall below the dense model's, in points of
+    accuracy and the like (0.1: from 99.1 to 99.0 %), in percent of an error, by default 0.1; of
+    several outputs each. Or what it has to be: `min_accuracy` of accuracy or another fraction, 0 to
+    1, `max_error` of an error. All are judged on the validation examples, up to one standard error
+    of the metric on so many (Breiman et al., Classification and Regression Trees, 1984, section
+    3.4.3): fewer cannot tell less. `max_bytes` is of the artefact,
     `max_latency_ms` of one inference on one thread, `max_ram` the bytes that a process takes which
     runs it once, those of the runtime included. An artefact is made for each of `runtimes`.
     Raises UsageError for a value that cannot be used.
@@ -34,16 +37,23 @@ class Goal:
     max_latency_ms: float | None = None
     max_ram: int | None = None
     runtimes: tuple[str, ...] = tuple(FORMATS.values())
+    max_error: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "runtimes", tuple(self.runtimes))
         if self.minimize not in ("size", "latency"):
             hint = "choose size or latency"
             raise UsageError("this cannot be minimised", value=self.minimize, hint=hint)
-        if self.max_drop is not None and self.min_accuracy is not None:
-            value = f"at most {self.max_drop:g} points less, at least {self.min_accuracy:g}"
+        limited = (
+            ("at most {:g} points less", self.max_drop),
+            ("at least {:g}", self.min_accuracy),
+            ("an error of at most {:g}", self.max_error),
+        )
+        given = [text.format(limit) for text, limit in limited if limit is not None]
+        if len(given) > 1:
+            value = ", ".join(given)
             raise UsageError("the accuracy is limited twice", value=value, hint="leave one out")
-        if self.max_drop is None and self.min_accuracy is None:
+        if not given:
             object.__setattr__(self, "max_drop", DEFAULT_DROP)
         if self.max_drop is not None and not 0 <= self.max_drop <= 100:
             raise UsageError("the drop is 0 to 100 points", value=self.max_drop)
@@ -52,7 +62,12 @@ class Goal:
             raise UsageError(
                 "the accuracy is above 0, at most 1", value=self.min_accuracy, hint=hint
             )
-        limits = ("bytes", self.max_bytes), ("latency", self.max_latency_ms), ("RAM", self.max_ram)
+        limits = (
+            ("bytes", self.max_bytes),
+            ("latency", self.max_latency_ms),
+            ("RAM", self.max_ram),
+            ("error", self.max_error),
+        )
         for name, limit in limits:
             if limit is not None and not 0 < limit < math.inf:
                 raise UsageError(f"the limit of the {name} is a positive number", value=limit)
@@ -61,26 +76,37 @@ class Goal:
         for name in self.runtimes:
             find(name)
 
-    def wanted(self, dense: float) -> float:
-        """The accuracy that is asked for, 0 to 1, where the dense model has `dense`."""
-        if self.min_accuracy is not None:
-            return self.min_accuracy
-        assert self.max_drop is not None
-        return max(dense - self.max_drop / 100, 0.0)
+    def wanted(
+        self, dense: float, metric: Metric = METRICS[ACCURACY], *, alone: bool = True
+    ) -> float:
+        """What the metric is asked to be where the dense model has `dense`.
+
+        Raises UsageError where another kind of metric is limited, and where something but the drop
+        is, of a model with several outputs: the metric is not `alone`.
+        """
+        if self.max_drop is not None:
+            less = self.max_drop / 100
+            return max(dense - less, 0.0) if metric.fraction else dense * (1 + less)
+        named = "--max-error" if self.min_accuracy is None else "--min-accuracy"
+        limit = self.max_error if self.min_accuracy is None else self.min_accuracy
+        if not alone:
+            what = f"{named} limits one output, and the model has several"
+            raise UsageError(what, value=limit, hint="give --max-drop, which is for each")
+        if metric.fraction == (self.min_accuracy is None):
+            fitting = "--min-accuracy" if metric.fraction else "--max-error"
+            what = f"{named} does not limit the {metric.title}, by which the model is judged"
+            raise UsageError(what, value=limit, hint=f"give {fitting}, or --max-drop")
+        assert limit is not None
+        return limit
 
     def floor(self, dense: float, examples: int) -> float:
         """The least accuracy on `examples` validation examples that is accepted, 0 to 1."""
         wanted = self.wanted(dense)
         return wanted - math.sqrt(wanted * (1 - wanted) / examples)
 
-    def shortfalls(self, row: Mapping[str, Any], floor: float) -> list[str]:
-        """How an artefact misses the goal, a phrase each; `row` is one of the front's."""
+    def excesses(self, row: Mapping[str, Any]) -> list[str]:
+        """What an artefact takes too much of, a phrase each; `row` is one of the front's."""
         found = []
-        if row["validation_accuracy"] < floor:
-            found.append(
-                f"accuracy {100 * row['validation_accuracy']:.2f} % on the validation examples, "
-                f"{100 * floor:.2f} % are needed"
-            )
         if self.max_bytes is not None and row["bytes"] > self.max_bytes:
             found.append(f"{row['bytes']:,} bytes, {self.max_bytes:,} are allowed")
         if self.max_latency_ms is not None and row["latency_ms"] > self.max_latency_ms:

@@ -19,14 +19,18 @@ from compressor.exporters.graphs.file import read_graph_file
 from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.graphs.pruning import kernels_module, pruned_file
 from compressor.foundation import Listener, write_bytes
+from compressor.models import Aim
 from compressor.pruning import PruningSpec
 from compressor.runs import RunDirectory, is_finished, model_digest
 from compressor.runtimes import find
 from compressor.searching.allocation import stored_bytes
-from compressor.searching.base import BaseSearch, check_classifier
-from compressor.searching.laboratory import attempted, cross_entropy
+from compressor.searching.base import BaseSearch
+from compressor.searching.laboratory import attempted
+from compressor.searching.measures import Reached
 from compressor.searching.options import How, check_runtimes
+from compressor.searching.standard import validation_values
 from compressor.searching.trials import Budget, Trial, name_of
+from deploy.tasks import MULTI_LABEL
 
 _CALIBRATION = 2048
 _LEVELS = {"channel": (0.25, 0.5, 0.75), "weight": (0.5, 0.7, 0.8, 0.9, 0.95, 0.98)}
@@ -69,6 +73,7 @@ def search_graph(
         "validation_images": len(part.validation),
         "seed": how.seed,
         "threads": how.threads,
+        **how.asked,
     }
     with RunDirectory(folder, identity, force=force) as run:
         return _GraphSearch(run, source, graph.content, part, how, budget, listener).run()
@@ -118,7 +123,7 @@ class _GraphSearch(BaseSearch):
         return self._tried
 
     def _ladder(self, parent: Trial | None, granularity: str) -> Trial | None:
-        """The last trial that keeps the accuracy, of rising sparsities and one between."""
+        """The last trial that is good enough, of rising sparsities and one between."""
         best: Trial | None = None
         low = 0.0
         for level in _LEVELS[granularity]:
@@ -161,8 +166,9 @@ class _GraphSearch(BaseSearch):
         def work() -> tuple[bytes, dict[str, Any]]:
             with self._job(source) as job:
                 content, comparison = prune_step(job, step)
-            sizes = self._sizes(content)
-            return content, {**sizes, "validation_accuracy": comparison["accuracy"]}
+            keys = [head.key(name) for head in self._standard.heads for name in head.shown]
+            values = {key: comparison[key] for key in keys if key in comparison}
+            return content, {**self._sizes(content), **validation_values(values)}
 
         done = attempted(work)
         if done.model is not None:
@@ -173,28 +179,17 @@ class _GraphSearch(BaseSearch):
         return trial.folder / f"model.{self._format}"
 
     def _job(self, source: Path) -> GraphJob:
-        return GraphJob(
-            source,
-            self._data.data,
-            threads=self._how.threads,
-            validation=len(self._data.validation),
-        )
+        how: Any = {"threads": self._how.threads, **self._how.asked}
+        return GraphJob(source, self._data.data, validation=len(self._data.validation), **how)
 
     def _measured(self) -> dict[str, Any]:
         with self._job(self._source) as job:
-            reference = job.reference
-            labels, objective = reference.labels, reference.objective
-            check_classifier(objective)
-        assert labels is not None
-        scores = reference.scores[:, : objective.classes].astype(np.float64)
-        return {
-            **self._sizes(self._content),
-            "validation_accuracy": reference.accuracy,
-            "validation_loss": cross_entropy(
-                _logits(scores, objective.outputs == "logits"), labels
-            ),
-            "examples": len(labels),
-        }
+            found, objective = job.reference, job.reference.objective
+        targets = objective.targets_of(found.x, found.labels, found.feed)
+        anomalies = objective.anomalies_of(found.labels)
+        made = Reached(objective, found.outputs, targets, anomalies)
+        sizes = self._sizes(self._content)
+        return {**sizes, **made.row(_logits), **made.of_dense(), "examples": len(found.scores)}
 
     def _sizes(self, content: bytes) -> dict[str, int]:
         kind = kernels_module(self._format)
@@ -211,11 +206,18 @@ class _GraphSearch(BaseSearch):
         }
 
 
-def _logits(scores: np.ndarray, logits: bool) -> np.ndarray:
-    """Scores (n, classes) as logits, one score for two classes as two.
+def _logits(scores: np.ndarray, aim: Aim) -> np.ndarray:
+    """Scores (n, ..., k) as logits, one score for two classes as two.
 
     As `training.as_logits`, which would load TensorFlow.
     """
-    if scores.shape[1] == 1:
-        scores = np.concatenate([0 * scores if logits else 1 - scores, scores], axis=1)
+    scores = scores.astype(np.float64)
+    if aim.outputs == "numbers":
+        return scores
+    logits = aim.outputs == "logits"
+    if aim.head.task == MULTI_LABEL:
+        scores = scores if logits else np.clip(scores, 1e-7, 1 - 1e-7)
+        return scores if logits else np.log(scores) - np.log1p(-scores)
+    if scores.shape[-1] == 1:
+        scores = np.concatenate([0 * scores if logits else 1 - scores, scores], axis=-1)
     return scores if logits else np.log(np.clip(scores, 1e-12, None))

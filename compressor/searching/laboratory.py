@@ -17,6 +17,7 @@ from compressor.errors import CompressorError, StorageError
 from compressor.foundation import storage_errors, temporary_folder
 from compressor.importing import load_model
 from compressor.models import (
+    Asked,
     Objective,
     objective_for,
     predict_scores,
@@ -28,6 +29,7 @@ from compressor.parallel import Crew, Pool, WorkLostError, data_to_send, trainin
 from compressor.pruning.rounds import teacher_scores
 from compressor.runs import model_digest
 from compressor.searching import steps
+from compressor.searching.measures import Reached
 from compressor.training import Progress, as_logits
 
 _LONGEST_REASON = 300
@@ -57,8 +59,14 @@ class Done:
 class Laboratory:
     """Does tasks in this process, on one data set; a task fails after `limit` seconds."""
 
-    def __init__(self, data: TrainingData, limit: float | None = None) -> None:
-        self.data, self._limit = data, limit
+    def __init__(
+        self,
+        data: TrainingData,
+        limit: float | None = None,
+        asked: Mapping[str, Asked] | None = None,
+    ) -> None:
+        """`asked` are the `task` and the `metric` that the user named."""
+        self.data, self._limit, self._asked = data, limit, asked or {}
         self._scores: dict[str, np.ndarray] = {}
 
     def do(self, task: Task, progress: Progress | None = None) -> Done:
@@ -66,18 +74,22 @@ class Laboratory:
 
         def work() -> tuple[bytes, dict[str, Any]]:
             model = self.train(task, progress and self._limited(progress))
-            result = measured(model, self.data, objective_for(model, self.data.data))
-            return model_bytes(model, self.data), result
+            result = measured(model, self.data, self.objective(model))
+            return model_bytes(model, self.data, self._asked), result
 
         return attempted(work)
 
     def train(self, task: Task, progress: Progress | None = None) -> Any:
         """The model that a task makes."""
         model = load_model(task.start)
-        objective = objective_for(model, self.data.data)
+        objective = self.objective(model)
         scores = self._teacher(task.teacher) if task.step["distillation"] else None
         steps.train(model, task.step, self.data, objective, scores, progress)
         return model
+
+    def objective(self, model: Any) -> Objective:
+        """That of a model, as it was asked for."""
+        return objective_for(model, self.data.data, **self._asked)
 
     def _teacher(self, path: Path) -> np.ndarray:
         digest = model_digest(path)
@@ -126,21 +138,17 @@ def _failed(reason: str, started: float, *, again: bool) -> Done:
 
 
 def measured(model: Any, data: TrainingData, objective: Objective) -> dict[str, Any]:
-    """The size of a model, its validation accuracy, and its cross-entropy in nats."""
-    x, labels = data.validation_part()
-    scores = predict_scores(model.predict_on_batch, x, preprocessing_of(model, x))
-    return {
-        **steps.describe(model),
-        "validation_accuracy": float(np.mean(objective.predictions(scores) == labels)),
-        "validation_loss": cross_entropy(np.asarray(as_logits(scores, objective)), labels),
-    }
+    """The size of a model, its metrics on the validation examples, and its loss there."""
+    return {**steps.describe(model), **reached(model, data, objective).row(as_logits)}
 
 
-def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The mean over logits (n, classes) and classes (n,), in nats."""
-    logits = logits.astype(np.float64)
-    logs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
-    return float(-np.mean(logs[np.arange(len(labels)), labels]))
+def reached(model: Any, data: TrainingData, objective: Objective) -> Reached:
+    """What a model makes of the validation examples."""
+    x, y = data.validation_part()
+    feed = preprocessing_of(model, x)
+    scores = predict_scores(model.predict_on_batch, x, feed)
+    targets = objective.targets_of(x, y, feed)
+    return Reached(objective, scores, targets, objective.anomalies_of(y))
 
 
 def training_pace(model: Any, data: TrainingData, batch: int) -> float:
@@ -154,10 +162,10 @@ def training_pace(model: Any, data: TrainingData, batch: int) -> float:
     return 3 * min(times)
 
 
-def model_bytes(model: Any, data: TrainingData) -> bytes:
-    """A model as the bytes of a .keras file, which names the data."""
+def model_bytes(model: Any, data: TrainingData, asked: Mapping[str, Asked]) -> bytes:
+    """A model as the bytes of a .keras file, which names the data and what was `asked` for."""
     with temporary_folder("compressor-search-") as folder, storage_errors(folder):
-        save_model(trained_on(model, data.data.digest), folder / "model.keras")
+        save_model(trained_on(model, data.data.digest, asked), folder / "model.keras")
         return (folder / "model.keras").read_bytes()
 
 
@@ -182,13 +190,15 @@ def unpacked(model: Packed, folder: Path) -> Path:
     return folder / "model"
 
 
-def laboratories(crew: Crew, data: TrainingData, limit: float | None) -> Pool:
+def laboratories(
+    crew: Crew, data: TrainingData, limit: float | None, asked: Mapping[str, Asked] | None = None
+) -> Pool:
     """A pool whose calls get a Laboratory."""
-    return Pool(crew, _laboratory, (*data_to_send(data), crew.threads), limit)
+    return Pool(crew, _laboratory, (asked, *data_to_send(data), crew.threads), limit)
 
 
-def _laboratory(*sent: Any) -> Laboratory:
-    return Laboratory(training_data(*sent))
+def _laboratory(asked: Mapping[str, Asked] | None, *sent: Any) -> Laboratory:
+    return Laboratory(training_data(*sent), asked=asked)
 
 
 class Workers:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from compressor.errors import UsageError
+from compressor.models import Asked
 from compressor.parallel import Crew
 from compressor.remote import SshHost
 from compressor.runtimes import Runner, python_of
@@ -32,6 +34,8 @@ class How:
     threads: int
     host: SshHost | None
     """what measures; None: this machine"""
+    asked: Mapping[str, Asked]
+    """the `task` and the `metric` that the user named, of those that are"""
 
 
 def check_limits(

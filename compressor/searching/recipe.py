@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import CheckpointError
+from compressor.models import Asked
 from compressor.runs import check_schema, check_version, load_schema, read_document
+from compressor.searching.standard import VALIDATION
 
 RECIPE_SUFFIX = ".recipe.json"
 RECIPE_SCHEMA = "compressor.recipe"
 RECIPE_SCHEMA_VERSION = 1
 _FIELDS = ("model", "data", "validation", "threads", "steps", "export")
-_EXPORT = ("runtime", "quantize", "optimize", "bytes", "validation_accuracy")
+_ASKED = ("task", "metric")
+_EXPORT = ("runtime", "quantize", "optimize", "bytes")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +33,15 @@ class Recipe:
     threads: int
     steps: tuple[Mapping[str, Any], ...]
     export: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    """accepted_accuracy, runtime, quantize and optimize; bytes, validation_accuracy and sha256 of
-    the artefact"""
+    """runtime, quantize and optimize; what is accepted of the metrics that decide, as
+    accepted_accuracy; bytes, metrics as validation_accuracy, and sha256 of the artefact"""
+    asked: Mapping[str, Asked] = dataclasses.field(default_factory=dict)
+    """the `task` and the `metric` that the user named, of those that are"""
 
     def with_export(self, row: Mapping[str, Any], sha256: str) -> Recipe:
         """This recipe for the artefact of a front's `row`."""
-        export = {key: row[key] for key in _EXPORT} | {"sha256": sha256}
+        values = {key: row[key] for key in row if VALIDATION in key}
+        export = {key: row[key] for key in _EXPORT} | values | {"sha256": sha256}
         return dataclasses.replace(self, export={**self.export, **export})
 
     def describe(self) -> dict[str, Any]:
@@ -43,8 +49,9 @@ class Recipe:
         return {
             "schema": RECIPE_SCHEMA,
             "schema_version": RECIPE_SCHEMA_VERSION,
-            **dataclasses.asdict(self),
+            **{name: getattr(self, name) for name in _FIELDS},
             "steps": [dict(step) for step in self.steps],
+            **self.asked,
         }
 
 
@@ -52,7 +59,8 @@ def read_recipe(path: Path | str) -> Recipe:
     """Read a recipe; raises CheckpointError in one line for a file that is none."""
     document = read_document(Path(path), _check)
     fields: dict[str, Any] = {key: document[key] for key in _FIELDS}
-    return Recipe(**fields | {"steps": tuple(document["steps"])})
+    asked = {key: document[key] for key in _ASKED if key in document}
+    return Recipe(**fields | {"steps": tuple(document["steps"]), "asked": asked})
 
 
 def _check(document: Any) -> None:

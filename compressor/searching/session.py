@@ -12,7 +12,7 @@ from typing import Any
 from compressor.data import Dataset, TrainingData
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
 from compressor.importing import load_model
-from compressor.models import needed_data, objective_for
+from compressor.models import Asked, asked_of, needed_data
 from compressor.parallel import check_workers, crew_of
 from compressor.remote import SshHost
 from compressor.runs import (
@@ -23,7 +23,7 @@ from compressor.runs import (
     output_directory,
 )
 from compressor.searching import steps
-from compressor.searching.base import BaseSearch, check_classifier
+from compressor.searching.base import BaseSearch
 from compressor.searching.evolution import Evolution
 from compressor.searching.finishing import dense_files
 from compressor.searching.goal import Goal
@@ -34,8 +34,8 @@ from compressor.searching.laboratory import (
     Workers,
     attempted,
     laboratories,
-    measured,
     model_bytes,
+    reached,
     training_pace,
 )
 from compressor.searching.options import (
@@ -50,6 +50,7 @@ from compressor.searching.proposals import Cost, Proposals
 from compressor.searching.strategy import BATCH, Settings, Strategy
 from compressor.searching.structure import Structure, narrowable
 from compressor.searching.trials import Budget, Trial, Trials
+from compressor.training import as_logits
 from deploy import describe_machine
 
 SEARCH_SUFFIX = "-search"
@@ -75,6 +76,8 @@ def search(
     trial_limit: float | None = None,
     threads: int | None = None,
     host: SshHost | str | None = None,
+    task: Asked = None,
+    metric: Asked = None,
     force: bool = False,
     listener: Listener | None = None,
 ) -> dict[str, Any]:
@@ -89,6 +92,10 @@ def search(
     this machine, or by those of the Dask `cluster` at tcp://HOST:PORT. A trial that takes longer
     than `trial_limit` seconds, by default half of the time budget, fails. Test examples are run
     once, at the end; all is chosen on validation examples.
+
+    The model may have any task, and several outputs: `task` says what they are and `metric` which
+    one decides, of all or by their names, by default as for `prune`. The metric that decides stands
+    wherever an accuracy is spoken of; of several outputs each keeps to its own.
 
     The same call goes on where an earlier one was stopped, also with another goal or budget. Trials
     and recommendation do not depend on that if `trials` are limited, not the time, and no measured
@@ -106,10 +113,11 @@ def search(
     folder = output_directory(Path(model), output, SEARCH_SUFFIX)
     seconds = TIME_BUDGET if time_budget is None and trials is None else time_budget
     threads = threads or describe_machine()["cores"]
+    asked = {name: value for name, value in (("task", task), ("metric", metric)) if value}
     if is_graph(Path(model)):
         idle = {"workers": workers, "cluster": cluster, "trial_limit": trial_limit}
         check_untrained(Path(model), evolution, **idle, max_steps=max_steps)
-        how = How(goal, evolution, None, seed, None, None, threads, place)
+        how = How(goal, evolution, None, seed, None, None, threads, place, asked)
         budget = Budget(seconds, trials)
         return search_graph(Path(model), data, how, folder, budget, validation, force, listener)
     source = keras_file(Path(model))
@@ -118,6 +126,7 @@ def search(
     quiet_tensorflow.load(threads)
     loaded = load_model(source)
     steps.check_trainable(loaded)
+    asked = asked_of(loaded) | asked
     with crew_of(workers, cluster, threads) as crew:
         identity = {
             "kind": "search",
@@ -126,9 +135,10 @@ def search(
             "validation_images": len(part.validation),
             "seed": seed,
             "threads": threads,
+            **asked,
         }
         limit = trial_limit or default_limit(seconds)
-        how = How(goal, evolution, max_steps, seed, crew, limit, threads, place)
+        how = How(goal, evolution, max_steps, seed, crew, limit, threads, place, asked)
         with RunDirectory(folder, identity, force=force) as run:
             return _Search(run, source, loaded, part, how, Budget(seconds, trials), listener).run()
 
@@ -147,10 +157,9 @@ class _Search(BaseSearch):
         listener: Listener,
     ) -> None:
         self._given = model
-        self._objective = objective_for(model, data.data)
-        check_classifier(self._objective)
+        self._laboratory = Laboratory(data, how.trial_limit, how.asked)
+        self._objective = self._laboratory.objective(model)
         super().__init__(run, source, data, how, budget, listener)
-        self._laboratory = Laboratory(data, how.trial_limit)
         cost: Cost = "macs" if how.goal.minimize == "latency" else "weights"
         self._cost = cost
         self._proposals = Proposals(
@@ -168,7 +177,8 @@ class _Search(BaseSearch):
         return self._trials.done if self._trials is not None else ()
 
     def _measured(self) -> dict[str, Any]:
-        return measured(self._given, self._data, self._objective)
+        found = reached(self._given, self._data, self._objective)
+        return {**steps.describe(self._given), **found.row(as_logits), **found.of_dense()}
 
     def _model(self, trial: Trial) -> Path:
         return trial.model
@@ -194,10 +204,10 @@ class _Search(BaseSearch):
 
     def _dense_files(self) -> dict[str, bytes]:
         """The dense model in float32 by runtime, made before there is anything to lose."""
-        goal, threads = self._how.goal, self._how.threads
+        goal, threads, asked = self._how.goal, self._how.threads, self._how.asked
         self._step(
             _DENSE_FILES,
-            lambda here: dense_files(here, self._source, self._data, goal, threads),
+            lambda here: dense_files(here, self._source, self._data, goal, threads, asked),
             {"runtimes": list(goal.runtimes)},
         )
         folder = self._run.path / _DENSE_FILES
@@ -210,7 +220,7 @@ class _Search(BaseSearch):
         with contextlib.ExitStack() as stack:
             pool = None
             if how.crew is not None:
-                there = laboratories(how.crew, self._data, how.trial_limit)
+                there = laboratories(how.crew, self._data, how.trial_limit, how.asked)
                 pool = Workers(stack.enter_context(there))
             trials = Trials(
                 self._run, self._source, self._laboratory, self._budget, self._listener, pool
@@ -219,8 +229,7 @@ class _Search(BaseSearch):
             trials.changed = self._tell
             settings = Settings(
                 goal.minimize,
-                self._floor,
-                self._dense["validation_accuracy"],
+                self._standard,
                 self._data.steps(1, BATCH),
                 self._dense["weights"],
                 how.seed,
@@ -250,6 +259,6 @@ class _Search(BaseSearch):
     def _narrow(self, step: steps.Step) -> Done:
         def work() -> tuple[bytes, dict[str, Any]]:
             model = steps.narrow(self._structure, self._data, step["widths"])
-            return model_bytes(model, self._data), steps.describe(model)
+            return model_bytes(model, self._data, self._how.asked), steps.describe(model)
 
         return attempted(work)

@@ -21,6 +21,7 @@ from compressor.importing import load_model
 from compressor.pruning.kernels import all_kernels
 from compressor.searching import thinning
 from compressor.searching.laboratory import Done
+from compressor.searching.standard import Standard
 from compressor.searching.steps import Step
 from compressor.searching.thinning import Thinning
 from compressor.searching.trials import Budget, Trial, Trials
@@ -62,10 +63,8 @@ class Settings:
     """What decides the trials, beside the model and the data."""
 
     minimize: Literal["size", "latency"]
-    floor: float
-    """validation accuracy that is accepted"""
-    dense: float
-    """that of the dense model"""
+    standard: Standard
+    """what is asked of the metrics on the validation examples"""
     epoch: int
     """batches in a pass over the training examples"""
     weights: int
@@ -118,8 +117,8 @@ class Strategy:
             self._thinning.run(self._narrowed())
 
     def holds(self, trial: Trial) -> bool:
-        """Whether a trial keeps the accuracy."""
-        return not trial.failed and trial.result["validation_accuracy"] >= self._settings.floor
+        """Whether a trial is good enough."""
+        return not trial.failed and self._settings.standard.holds(trial.result)
 
     def _may_go_on(self, estimate: float = 0.0) -> bool:
         return self._trials.may_go_on and self._budget.left_for_trials > estimate
@@ -142,12 +141,12 @@ class Strategy:
                 found += trained or [best]
             if more or any(map(self._has_spare, found)):
                 break
-        order = {t.name: (not self._has_spare(t), not self.holds(t), _rank(t)) for t in found}
+        order = {t.name: (not self._has_spare(t), not self.holds(t), self._rank(t)) for t in found}
         return min(filter(self._is_near, found), key=lambda trial: order[trial.name], default=None)
 
     def _has_spare(self, trial: Trial) -> bool:
         """Whether pruning may cost something: what is as good as the dense model has lost none."""
-        as_good = trial.result["validation_accuracy"] >= self._settings.dense
+        as_good = self._settings.standard.as_good(trial.result)
         return self.holds(trial) and (as_good or self._error(trial) <= _SPARE)
 
     def _is_near(self, trial: Trial) -> bool:
@@ -155,8 +154,11 @@ class Strategy:
 
     def _error(self, trial: Trial) -> float:
         """Times the error that is allowed."""
-        error = 1.0 - trial.result["validation_accuracy"]
-        return error / max(1 - self._settings.floor, 1e-9)
+        return self._settings.standard.error(trial.result)
+
+    def _rank(self, trial: Trial) -> tuple[float, float]:
+        """Less is better; the loss of a model that was taught says little beside another's."""
+        return self._error(trial), _loss(trial)
 
     def _started(self, share: float, most: int = 1) -> list[Trial]:
         """The best structures at this share of the cost, not trained."""
@@ -202,7 +204,7 @@ class Strategy:
             if any(map(enough, found)):
                 return found
         if len(found) == len(self._ways):
-            best = min(range(len(found)), key=lambda number: _rank(found[number]))
+            best = min(range(len(found)), key=lambda number: self._rank(found[number]))
             self._ways = (self._ways[best],)
         return found
 
@@ -295,8 +297,3 @@ def _loss(trial: Trial) -> float:
 
 def _weights(trial: Trial) -> int:
     return int(trial.result["weights"])
-
-
-def _rank(trial: Trial) -> tuple[float, float]:
-    """Less is better; the loss of a model that was taught says little beside one that was not."""
-    return -float(trial.result["validation_accuracy"]), _loss(trial)

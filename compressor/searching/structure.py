@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data import TrainingData, take
+from compressor.data import TrainingData, rows, take
 from compressor.errors import ModelError, UsageError
 from compressor.foundation import quiet_tensorflow
-from compressor.models import Objective, layer_macs, preprocessing_of
+from compressor.models import Aim, Objective, flat_outputs, layer_macs, preprocessing_of
+from compressor.models.aims import NUMBERS
 from compressor.pruning.channels import ChannelSet, channel_masks, plan_channels
 from compressor.pruning.kernels import Kernel, all_kernels
 from compressor.pruning.masks import Masks, masked_variables
@@ -27,7 +28,9 @@ from compressor.pruning.reconstruction_channels import PULL, Consumer, removal_c
 from compressor.pruning.reconstruction_inputs import importance_of, rows_of, survey, wanted_rows
 from compressor.pruning.reconstruction_layouts import Layout, layout_of
 from compressor.pruning.rounds import calibration_inputs
+from compressor.searching.measures import squared_error
 from compressor.training import as_logits
+from deploy.tasks import CLASSIFYING, SEGMENTATION
 
 CALIBRATION = 1024
 """Training examples whose inputs the layers are fitted on."""
@@ -207,10 +210,11 @@ class Structure:
         return found
 
     def fit_last(self) -> float:
-        """Fit the last layer of what was stitched to the dense logits; the score, less is better.
+        """Fit the last layers of what was stitched to the dense logits; the score, less is better.
 
-        The score is the divergence of the dense model's classes from the candidate's, in nats, on
-        examples that the last layer was not fitted on.
+        The score is the divergence of the dense model's classes from the candidate's, in nats, of
+        other outputs the squared error relative to how the dense ones vary, on examples that the
+        last layers were not fitted on; of several outputs the sum.
         """
         return self._scored.fit()
 
@@ -229,7 +233,7 @@ def _gram(rows: np.ndarray) -> np.ndarray:
 
 
 class _Scored:
-    """Examples, the dense logits for them, and the last layer of a model."""
+    """Examples, the dense logits for them, and the last layers of a model, by output."""
 
     def __init__(
         self, model: Any, data: TrainingData, objective: Objective, layouts: Mapping[str, Layout]
@@ -237,55 +241,68 @@ class _Scored:
         _, keras = quiet_tensorflow.load()
         x, _ = data.validation_part(SCORED)
         feed = preprocessing_of(model, x)
-        count = len(next(iter(x.values())) if isinstance(x, Mapping) else x)
+        count = rows(x)
         starts = range(0, count, _BATCH)
         self._batches = [feed(take(x, slice(start, start + _BATCH))) for start in starts]
-        self._objective, self._model = objective, model
-        self._last = _last_layer(model, layouts) if objective.classes > 1 else None
-        outputs = list(model.outputs)
-        if self._last is not None:
-            outputs.append(self._last.layer.input)
-        self._probe = keras.Model(model.inputs, outputs)
+        self._aims = objective.aims
+        pairs = zip(self._aims, model.outputs, strict=True)
+        self._last = [_last_layer(output, aim, layouts) for aim, output in pairs]
+        found = [last for last in self._last if last is not None]
+        self._probe = keras.Model(
+            model.inputs, [*model.outputs, *(last.layer.input for last in found)]
+        )
         self._dense, _ = self._run()
-        self._fitted = count // 3 if self._last is not None else 0
+        self._fitted = count // 3 if found else 0
 
-    def _run(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Logits, float32 (n, classes), and what enters the last layer, (n, in)."""
-        made = [self._probe.predict_on_batch(batch) for batch in self._batches]
-        if self._last is None:
-            scores, entered = [part[0] if isinstance(part, list) else part for part in made], None
-        else:
-            scores = [part[0] for part in made]
-            entered = np.concatenate([part[1] for part in made])
-        logits = np.asarray(as_logits(np.concatenate(scores), self._objective))
-        return logits, entered
+    def _run(self) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+        """Logits (n, ...) of each output, and what enters its last layer, (n, in)."""
+        made = [flat_outputs(self._probe.predict_on_batch(batch)) for batch in self._batches]
+        parts = iter([np.concatenate(part) for part in zip(*made, strict=True)])
+        logits = [np.asarray(as_logits(next(parts), aim)) for aim in self._aims]
+        return logits, [None if last is None else next(parts) for last in self._last]
 
     def fit(self) -> float:
-        logits, entered = self._run()
-        if self._last is not None and entered is not None and self._fitted:
-            part = slice(0, self._fitted)
-            kernel, bias = self._last.layer.kernel, self._last.layer.bias
-            live = entered.any(axis=0)
-            rows = entered[part][:, live].astype(np.float64)
-            centre = rows.mean(axis=0)
-            # The logits are known up to a constant of each example where a softmax follows.
-            missing = _centred(self._dense[part]) - _centred(logits[part])
-            gram = _gram((rows - centre).astype(np.float32))
-            if gram.size:
-                change = np.linalg.solve(gram, (rows - centre).T @ missing / len(rows))
-                shift = missing.mean(axis=0) - centre @ change
-                logits = logits + entered[:, live] @ change + shift
-                whole = np.zeros(kernel.shape, np.float32)
-                whole[live] = change
-                kernel.assign_add(whole)
-                bias.assign_add(shift.astype(np.float32))
-        part = slice(self._fitted, None)
-        return float(np.mean(_divergence(self._dense[part], logits[part])))
+        score = 0.0
+        for aim, dense, last, logits, entered in zip(
+            self._aims, self._dense, self._last, *self._run(), strict=True
+        ):
+            if last is not None and entered is not None and self._fitted:
+                logits = self._refit(last, aim, dense, logits, entered)
+            part = slice(self._fitted, None)
+            score += _distance(aim, dense[part], logits[part])
+        return score
+
+    def _refit(
+        self, last: Layout, aim: Aim, dense: np.ndarray, logits: np.ndarray, entered: np.ndarray
+    ) -> np.ndarray:
+        """Bring the logits (n, k) of an output closer to the dense ones; the new ones."""
+        part = slice(0, self._fitted)
+        kernel, bias = last.layer.kernel, last.layer.bias
+        live = entered.any(axis=0)
+        rows = entered[part][:, live].astype(np.float64)
+        centre = rows.mean(axis=0)
+        missing = _known(aim, dense[part]) - _known(aim, logits[part])
+        gram = _gram((rows - centre).astype(np.float32))
+        if not gram.size:
+            return logits
+        change = np.linalg.solve(gram, (rows - centre).T @ missing / len(rows))
+        shift = missing.mean(axis=0) - centre @ change
+        whole = np.zeros(kernel.shape, np.float32)
+        whole[live] = change
+        kernel.assign_add(whole)
+        bias.assign_add(shift.astype(np.float32))
+        return np.asarray(logits + entered[:, live] @ change + shift)
 
 
-def _last_layer(model: Any, layouts: Mapping[str, Layout]) -> Layout | None:
-    """The Dense layer that gives the model's output, if one does, and has a bias."""
-    layer = model.outputs[0]._keras_history.operation
+def _last_layer(output: Any, aim: Aim, layouts: Mapping[str, Layout]) -> Layout | None:
+    """The Dense layer that gives an output, if one does, has a bias, and can be fitted."""
+    layer = output._keras_history.operation
+    if not _of_classes(aim):
+        linear = layer.activation.__name__ == "linear" if hasattr(layer, "activation") else False
+        if aim.head.task in NUMBERS and not linear:
+            return None
+    elif aim.head.width == 1:
+        return None
     for layout in layouts.values():
         if layout.layer is layer and type(layer).__name__ == "Dense" and layout.bias is not None:
             single = len(layer._inbound_nodes) == 1 and len(layer.input.shape) == 2
@@ -293,8 +310,21 @@ def _last_layer(model: Any, layouts: Mapping[str, Layout]) -> Layout | None:
     return None
 
 
-def _centred(logits: np.ndarray) -> np.ndarray:
-    return logits - logits.mean(axis=1, keepdims=True)
+def _of_classes(aim: Aim) -> bool:
+    return aim.head.task in (*CLASSIFYING, SEGMENTATION)
+
+
+def _known(aim: Aim, logits: np.ndarray) -> np.ndarray:
+    """Logits as far as they are known: where a softmax follows, up to a constant of each row."""
+    return logits - logits.mean(axis=1, keepdims=True) if _of_classes(aim) else logits
+
+
+def _distance(aim: Aim, wanted: np.ndarray, found: np.ndarray) -> float:
+    """How far logits (n, ...) are from the wanted ones: of classes the divergence in nats."""
+    if not _of_classes(aim):
+        return squared_error(found, wanted)
+    width = wanted.shape[-1]
+    return float(np.mean(_divergence(wanted.reshape(-1, width), found.reshape(-1, width))))
 
 
 def _divergence(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:

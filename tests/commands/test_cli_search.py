@@ -69,6 +69,30 @@ def test_a_device_gives_runtime_limit_and_preference(found, small_file):
     assert found["host"] is None
 
 
+def test_it_is_told_and_shows_what_decides(found, small_file):
+    error = {"validation_mean_absolute_error": 2.5}
+    head = {"name": "", "task": "regression", "shape": [1], "classes": 0, "threshold": None}
+    head |= {"metric": "mean_absolute_error", "shown": ["mean_absolute_error"]}
+    found["answer"] = {
+        **{"dense": FOUND["dense"] | error, "heads": [head]},
+        "front": [ROW | error | {"mean_absolute_error": 2.75}],
+        **{"wanted_mean_absolute_error": 2.75, "accepted_mean_absolute_error": 3.0},
+    }
+
+    outcome = compressor(
+        *("search", small_file, "--max-error", 2.75, "--task", "regression"),
+        *("--metric", "mean_absolute_error"),
+    )
+
+    assert outcome.code == 0, outcome.stderr
+    assert (found["task"], found["metric"]) == ("regression", "mean_absolute_error")
+    assert found["goal"].describe()["max_error"] == 2.75
+    assert "accepted: 3 mean absolute error on the validation examples, for 2.75" in outcome.stdout
+    (line,) = [line for line in outcome.stdout.splitlines() if "trial-1-litert.tflite  " in line]
+    assert line.split()[-2:] == ["2.5", "2.75"]
+    assert "%" not in outcome.stdout
+
+
 @pytest.mark.parametrize(
     ("where", "workers", "cluster"),
     [(("--workers", 2), 2, None), (("--cluster", "tcp://host:8786"), None, "tcp://host:8786")],

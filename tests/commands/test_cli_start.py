@@ -81,7 +81,8 @@ OPTIONS = {
         *("--max-latency-ms", "--format", "--device", "--time-budget", "--trials", "--max-steps"),
         *("--de-scheme", "--de-population", "--de-scale", "--de-crossover", "--de-generations"),
         *("--workers", "--cluster", "--trial-limit", "--validation", "--threads", "--seed"),
-        *("--max-ram", "--custom", "--force", *DATA, *HOST, *ALWAYS),
+        *("--max-ram", "--max-error", "--task", "--metric", "--custom", "--force"),
+        *(*DATA, *HOST, *ALWAYS),
     ],
     "apply": [
         *("RECIPE", "MODEL", "-o", "--output", "--threads", "--custom", "--force", *DATA),

@@ -13,6 +13,7 @@ from compressor.exporters.parity import judge, judge_single, report, spread
 from compressor.exporters.reference import Reference, run_examples as run
 from compressor.models.objective import objective_of
 from compressor.models.preprocessing import preprocessing_of
+from deploy.tasks import ACCURACY
 
 
 @pytest.fixture(scope="module")
@@ -107,15 +108,18 @@ def test_an_accuracy_that_is_enough_passes_whatever_the_model_has(reference: Ref
     scores = _spoiled(reference, 40)  # one in ten gets another class
     wrong = scores + 0.5 * float(np.max(np.abs(scores)))
 
-    verdict = judge(scores, reference, "int4", floor=0.79)
+    verdict = judge(scores, reference, "int4", floor={ACCURACY: 0.79})
 
     assert verdict.passed and not judge(scores, reference, "int4").passed
     assert verdict.allowed_drop == {"accuracy": pytest.approx(0.9 - 0.79)}
-    assert "11 points less are allowed" in judge(0 * scores, reference, "int4", floor=0.79).reason
-    assert judge(_spoiled(reference, 1), reference, "int4", floor=0.95).passed
+    assert (
+        "11 points less are allowed"
+        in judge(0 * scores, reference, "int4", floor={ACCURACY: 0.79}).reason
+    )
+    assert judge(_spoiled(reference, 1), reference, "int4", floor={ACCURACY: 0.95}).passed
     plain = [(scores, wrong, reference.scores)]
-    assert not judge(scores, reference, "codebook", plain, floor=0.79).passed
-    assert not judge(scores, reference, "float16", floor=0.79).passed
+    assert not judge(scores, reference, "codebook", plain, floor={ACCURACY: 0.79}).passed
+    assert not judge(scores, reference, "float16", floor={ACCURACY: 0.79}).passed
 
 
 def test_integers_may_round_elsewhere_as_far_as_rounding_moved_the_outputs(

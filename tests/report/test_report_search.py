@@ -122,6 +122,28 @@ def test_a_damaged_document_is_refused(change, reported, rejected):
     assert "search" in rejected(CheckpointError, reported, search_document() | change)
 
 
+def test_another_task_is_shown_by_its_metric(reported):
+    head = {"name": "", "task": "regression", "shape": [1], "classes": 0, "threshold": None}
+    head |= {"metric": "mean_absolute_error", "shown": ["mean_absolute_error"]}
+    document = search_document() | {"heads": [head]}
+    for name in ("wanted", "accepted"):
+        del document[f"{name}_accuracy"]
+    document |= {"wanted_mean_absolute_error": 0.9, "accepted_mean_absolute_error": 0.9895}
+    for row in (document["dense"], *document["trials"], *document["front"]):
+        row["validation_mean_absolute_error"] = row.pop("validation_accuracy", None)
+        row["mean_absolute_error"] = row.pop("accuracy", None)
+
+    text, _ = reported(document)
+
+    assert "artefact with mean absolute error 0.9, 8 trials" in text
+    assert "0.9897 mean absolute error on the test examples" in text
+    assert "bytes, latency and mean absolute error. Mean absolute error is judged" in text
+    # What was above the accuracy that is accepted is above the error that is.
+    assert text.count("dropped: its mean absolute error is too high") == 2
+    assert "Accepted: 0.9895 on the validation examples" in text
+    assert "accuracy" not in text[text.index("The front") :]
+
+
 def test_names_that_lead_elsewhere_are_not_read(reported):
     document = search_document()
     document["front"][0]["trial"] = "../../secret"

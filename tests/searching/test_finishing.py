@@ -14,6 +14,7 @@ from compressor.errors import CompressorError, ModelError
 from compressor.foundation import SilentListener
 from compressor.remote import SshHost
 from compressor.searching import Goal, finishing
+from compressor.searching.standard import Standard
 from compressor.searching.trials import Trial
 
 NONE, INT8 = ("none", 1000, 0.99, 1.0), ("int8", 300, 0.98, 3.0)
@@ -64,12 +65,13 @@ class _Variants:
         if not found:
             raise ModelError("no such variant")
         _, size, accuracy, latency = found[0]
+        values = {"accuracy": accuracy}
         return SimpleNamespace(
             request=SimpleNamespace(runtime="onnxruntime", quantize=quantize, optimize="size"),
             format="onnx",
             size=size,
             file=SimpleNamespace(content=_Content(latency)),
-            verdict=SimpleNamespace(passed=True, chosen_on=SimpleNamespace(accuracy=accuracy)),
+            verdict=SimpleNamespace(passed=True, chosen_on=SimpleNamespace(values=values)),
         )
 
 
@@ -113,7 +115,7 @@ def finish(tiny_data, tmp_path, monkeypatch):
             chosen,
             TrainingData.of(tiny_data, 30),
             goal,
-            0.95,
+            Standard.of_accuracy(0.95),
             lambda trial: _Recipe(),
             threads=1,
             listener=SilentListener(),
@@ -199,7 +201,7 @@ def test_a_latency_that_differs_by_noise_keeps_nothing_on_the_front(finish):
 def test_variants_are_held_against_the_goal(finish):
     finish(Goal(runtimes=RUNTIME), [NONE], dense=[NONE])
 
-    assert _Job.floors == [0.95]
+    assert _Job.floors == [{"accuracy": 0.95}]
 
 
 def test_a_model_that_cannot_be_exported_is_refused_at_once(

@@ -7,7 +7,7 @@ import hashlib
 import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnx
@@ -19,6 +19,8 @@ from onnx_styles import write_style
 import compressor as library
 from compressor.errors import RunDirectoryError
 from compressor.exporters.graphs.reconstruction import calibration_inputs
+from compressor.exporters.reference import Reference
+from compressor.models import Objective
 from compressor.searching import base, finishing, graph_search
 
 FORMATS = ("onnx", "tflite")
@@ -114,12 +116,9 @@ class _Job(contextlib.AbstractContextManager[Any]):
 
     def __init__(self, source: Path, data: Any, **_: Any) -> None:
         self.data, self.graph = data, SimpleNamespace(content=source.read_bytes())
-        self.reference = SimpleNamespace(
-            labels=np.zeros(50, int),
-            objective=SimpleNamespace(classes=5, outputs="probabilities", is_classifier=True),
-            scores=np.full((50, 5), 0.2, np.float32),
-            accuracy=0.9,
-        )
+        objective = Objective.of_classes(5, "probabilities")
+        scores, feed = np.full((50, 5), 0.2, np.float32), cast("Any", None)
+        self.reference = Reference(scores, feed, scores, np.zeros(50, int), objective)
 
     def __exit__(self, *_: object) -> None:
         pass

@@ -16,6 +16,7 @@ from compressor.searching import SCHEMES, Evolution, Goal, read_recipe
 from compressor.searching.allocation import allocate, lamp, stored_bytes
 from compressor.searching.finishing import choose
 from compressor.searching.proposals import Proposals
+from compressor.searching.standard import Standard
 from compressor.searching.steps import narrow
 from compressor.searching.structure import Structure
 
@@ -238,9 +239,11 @@ def test_what_keeps_to_the_goal_is_preferred_to_what_is_only_fast():
     slow = row | {"file": "slow", "validation_accuracy": 0.992, "ratio": 1.2}
     both = row | {"file": "both", "validation_accuracy": 0.991, "ratio": 1.0, "bytes": 20}
 
-    assert choose([fast, slow], Goal(), 0.989)[0] is slow
-    assert choose([fast, slow, both], Goal(), 0.989)[0] is both
-    assert choose([fast], Goal(), 0.989)[0] is fast
+    asked = Standard.of_accuracy(0.989)
+
+    assert choose([fast, slow], Goal(), asked)[0] is slow
+    assert choose([fast, slow, both], Goal(), asked)[0] is both
+    assert choose([fast], Goal(), asked)[0] is fast
 
 
 def test_proposals_end_with_the_time_and_none_is_over_the_budget(keras, tiny_data):

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from compressor.searching import thinning
+from compressor.searching.standard import Standard
 from compressor.searching.strategy import SHARES, Settings, Strategy
 from compressor.searching.trials import Budget, Trial
+from deploy.tasks import REGRESSION, Head
 
 
 class _MadeUpTrials:
@@ -71,7 +73,8 @@ def strategy(monkeypatch):
         def propose(share):
             return {"candidates": [{"widths": {"all": round(share * 10_000)}}]}
 
-        settings = Settings("size", 0.98, 0.985, epoch=10, weights=10_000, seed=0)
+        asked = Standard.of_accuracy(0.98, 0.985)
+        settings = Settings("size", asked, epoch=10, weights=10_000, seed=0)
         return Strategy(trials, Budget(None, None), settings, propose, lambda step: None)
 
     return make
@@ -273,3 +276,26 @@ def test_a_search_ends_where_nothing_new_is_left(strategy):
         made.run()
 
         assert len(trials.done) == 1
+
+
+def test_an_error_is_closed_in_on_as_an_accuracy_is(strategy):
+    class Errors(_MadeUpTrials):
+        def _trial(self, steps, weights, nonzeros):
+            found = super()._trial(steps, weights, nonzeros)
+            found.result["validation_mean_absolute_error"] = 100 * found.result["validation_loss"]
+            del found.result["validation_accuracy"]
+            return found
+
+    head = Head("", REGRESSION, (1,))
+    values = {"validation_mean_absolute_error": 1.5}
+    by_error = Standard((head,), values, {}, {"mean_absolute_error": 2.0})
+    found = [Errors(wide=1, enough=37, most=40), _MadeUpTrials(wide=1, enough=37, most=40)]
+
+    for trials in found:
+        made = strategy(trials)
+        if trials is found[0]:
+            made._settings = dataclasses.replace(made._settings, standard=by_error)
+        made.run()
+
+    tried = [[trial.result["nonzeros"] for trial in trials.done] for trials in found]
+    assert tried[0] == tried[1] and min(tried[0]) <= 37

@@ -89,6 +89,7 @@ def dry_search(run: Path, dense: Path, crew: Any, folder: str | None, count: int
     from compressor.searching import Goal
     from compressor.searching.document import best_first
     from compressor.searching.laboratory import Workers
+    from compressor.searching.standard import Standard
     from compressor.searching.trials import Budget, Trials
 
     with contextlib.ExitStack() as stack:
@@ -103,7 +104,7 @@ def dry_search(run: Path, dense: Path, crew: Any, folder: str | None, count: int
         for number in range(1, count + 1):
             step = {"kind": "train", "steps": number, "batch_size": 8, "teacher": 0}
             parent = trials.train([(parent, step)], f"trial {number}")[0]
-        return [trial.name for trial in best_first(trials.done, Goal(), 0.5)]
+        return [trial.name for trial in best_first(trials.done, Goal(), Standard.of_accuracy(0.5))]
 
 
 if __name__ == "__main__":
