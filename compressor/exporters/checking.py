@@ -265,7 +265,9 @@ class Job(abc.ABC):
             tolerance * max(verdict.chosen_on.scale, 1e-6),
             whole.factors,
         )
-        file = dataclasses.replace(file, notes=(*file.notes, *whole.class_notes(scores)))
+        file = dataclasses.replace(
+            file, notes=(*file.notes, *whole.class_notes(scores, self.labels))
+        )
         return Checked(file_format, request, file, verdict, facts, check)
 
     def on_test(self, checked: Checked) -> Checked:

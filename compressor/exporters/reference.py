@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,6 @@ import numpy as np
 from compressor.data import Array, Inputs, rows, take
 from compressor.models import Objective, Preprocessing, class_drops, class_recalls_of
 from deploy.tasks import ACCURACY, CLASSIFYING, RECONSTRUCTION, Head, columns
-from deploy.text import clean
 
 Predict = Callable[[dict[str, Array]], np.ndarray]
 """Arrays (n, ...) by the artefact's input names -> float32 (n, classes)."""
@@ -74,22 +73,23 @@ class Reference:
                 found.append(f"{what}: there the {judged.decides.title} decides.")
         return tuple(found)
 
-    def class_notes(self, scores: np.ndarray) -> tuple[str, ...]:
+    def class_notes(
+        self, scores: np.ndarray, labels: Sequence[str] | None = None
+    ) -> tuple[str, ...]:
         """Which class loses most of its recall by outputs (n, columns), where that is much."""
         if not self.own_values:
             return ()
         targets = self.objective.targets_of(self.x, self.labels, self.feed)
         before, after = (
-            class_recalls_of(self.heads, self._unscaled(one), targets)
+            class_recalls_of(self.heads, self._unscaled(one), targets, labels)
             for one in (self.scores, scores)
         )
         found = []
         for head in self.heads:
             for drop in class_drops([head], before, after)[:1]:
                 if drop.loss > CLASS_DROP and drop.loss * drop.count > 1.5:
-                    of = f" of {clean(head.name)}" if head.name else ""
                     found.append(
-                        f"Class {drop.number}{of} loses most: its recall is "
+                        f"Class {drop.shown} loses most: its recall is "
                         f"{100 * drop.after:.2f} %, the model's {100 * drop.before:.2f} %, of "
                         f"{drop.count:,} examples to choose on."
                     )

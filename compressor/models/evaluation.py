@@ -57,7 +57,7 @@ class Judged:
     values: dict[str, Any]
     """as `accuracies` gives them"""
     classes: dict[str, Any]
-    """`class_recalls` and `class_counts` of the test examples, by `Head.key`"""
+    """`class_recalls` and `class_counts` of the test examples, and `class_labels`, by `Head.key`"""
     no_better: list[str]
     """what its outputs are no better than; see `no_better`"""
 
@@ -72,7 +72,7 @@ def judged(model: Any, data: TrainingData, objective: Objective) -> Judged:
         **objective.values(scores, targets, objective.anomalies_of(y)),
         **objective.described_heads(),
     }
-    classes = class_recalls_of(objective.heads, scores, targets)
+    classes = class_recalls_of(objective.heads, scores, targets, data.data.labels)
     training = objective.stored_targets(take(data.data.y_train, data.train))
     return Judged(values, classes, no_better(objective, scores, targets, training))
 

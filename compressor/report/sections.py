@@ -27,7 +27,7 @@ from compressor.report.headline import headline, lead, title
 from compressor.report.metrics import cell, column_title
 from compressor.report.run_contents import FoundArtefact, RunContents
 from compressor.report.search_section import search_facts, search_lead, search_sections
-from compressor.report.step_metrics import step_cells
+from compressor.report.step_metrics import step_cells, worst_class_lines
 from compressor.report.structure import layer_figure, layer_table, web_figures
 from compressor.report.tables import (
     conditions_table,
@@ -98,6 +98,8 @@ def _steps_table(records: Mapping[str, Mapping[str, Any]], versions: Mapping[str
     unmeasured = [step for step, record in records.items() if "accuracy_note" in record]
     if unmeasured:
         note += f" {', '.join(unmeasured)}: {form.short(records[unmeasured[0]]['accuracy_note'])}."
+    for step, record in list(records.items())[-1:]:
+        note += "".join(f" {step}: {line}." for line in worst_class_lines(record))
     for text, steps in made.items():
         note += f" {', '.join(steps)}: made with {text}."
     return Table(header, rows, note=note)

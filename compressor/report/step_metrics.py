@@ -140,8 +140,7 @@ def _lost(head: Head, lost: float, before: _Record, after: _Record) -> str:
 
 def _name(drop: ClassDrop) -> str:
     kind = "label" if drop.head.task == "multi-label" else "class"
-    of = f" of {clean(drop.head.name)}" if drop.head.name else ""
-    return f"{kind} {drop.number}{of}"
+    return f"{kind} {drop.shown}"
 
 
 def _percent(value: float) -> str:

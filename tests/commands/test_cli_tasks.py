@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from command_line import compressor
 
+import compressor as library
+from compressor.data import Dataset
 from compressor.foundation import quiet_tensorflow
+from compressor.report import records_text
 
 ROWS = 400
 
@@ -135,6 +138,25 @@ def test_a_rare_class_that_is_lost_is_warned_of(made, tmp_path, refusing):
     # What a classifier has always had is as it was.
     assert "heads" not in record
     assert {"accuracy", "validation_accuracy"} <= set(record)
+
+
+def test_classes_are_named_where_the_data_name_them(made, tmp_path):
+    with np.load(made / "rare.npz") as part:
+        arrays = [part[name] for name in ("x_train", "y_train", "x_test", "y_test")]
+    data = Dataset.from_arrays("weather", *arrays, labels=("sun", "rain", "\u202efog"))
+    spec = library.PruningSpec(0.8)
+    plan = library.make_plan(data, sparsities=(0.8,))
+
+    out = tmp_path / "out"
+    records = library.prune_run(made / "rare.keras", out, spec, plan, retrain=False)
+
+    assert records["step_2_1"]["class_labels"] == ["sun", "rain", "\u202efog"]
+    text = records_text(records)
+    assert "worst class 2 (\\u202efog): recall 0.00 %" in text
+    assert "class 2 (\\u202efog) lost most: recall 100.00 % before" in text
+    assert "warning: class 2 (\\u202efog) lost 100.00 points" in text
+    page = library.report_run(out).markdown.read_text()
+    assert "step_2_1: worst class 2 (" in page and "\u202e" not in page
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def test_a_class_that_loses_its_recall_is_named() -> None:
 
     assert len(found) == 1 and found[0].startswith("Class 1 loses most: its recall is 80.00 %")
     assert reference.class_notes(scores) == ()
+    assert reference.class_notes(worse, ["no", "yes"])[0].startswith("Class 1 (yes) loses most")
 
 
 @pytest.mark.parametrize("head", ["kind", "box"])
