@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -66,14 +67,17 @@ def compile_distilled(
     optimizer: Any,
     objective: Objective,
     distillation: Distillation,
-    *,
-    weighted: bool = False,
+    weights_axes: Sequence[int] | None = None,
 ) -> None:
     """Compile for targets made by `teaching_targets`; metrics: `accuracy` of classes.
 
-    With `weighted`, the loss has a value for each example, which its weight multiplies.
+    `weights_axes` are how many axes the weights of each output have, where there are any: 1 for
+    those of examples, more for those of positions. Each multiplies a loss of its own.
     """
-    made = [_loss(aim, distillation, weighted=weighted) for aim in objective.aims]
+    axes = [None] * len(objective.aims) if weights_axes is None else weights_axes
+    made = [
+        _loss(aim, distillation, count) for aim, count in zip(objective.aims, axes, strict=True)
+    ]
     metrics = [[_accuracy(aim)] if _of_classes(aim) else [] for aim in objective.aims]
     weights = [1.0 if aim.weight is None else aim.weight for aim in objective.aims]
     model.compile(
@@ -117,20 +121,18 @@ def _of_classes(aim: Aim) -> bool:
     return aim.head.task in (*CLASSIFYING, SEGMENTATION)
 
 
-def _loss(aim: Aim, distillation: Distillation, *, weighted: bool) -> Any:
+def _loss(aim: Aim, distillation: Distillation, weights_axes: int | None) -> Any:
     tensorflow, keras = quiet_tensorflow.load()
     temperature, weight = distillation.temperature, distillation.weight
     # Keras numbers the names of losses; a mean over the batch is what its own losses take.
     hard = aim.loss if callable(aim.loss) else keras.losses.get(aim.loss)
-    if weighted and isinstance(hard, keras.losses.Loss):
+    if weights_axes is not None and isinstance(hard, keras.losses.Loss):
         hard = hard.call
 
     def mean(values: Any) -> Any:
-        if not weighted:
+        if weights_axes is None:
             return tensorflow.reduce_mean(values)
-        return tensorflow.reduce_mean(
-            tensorflow.reshape(values, (tensorflow.shape(values)[0], -1)), axis=1
-        )
+        return tensorflow.reduce_mean(values, axis=list(range(weights_axes, values.ndim)))
 
     def of_classes(targets: Any, scores: Any) -> Any:
         labels, teacher = tensorflow.cast(targets[..., 0], "int64"), targets[..., 1:]

@@ -173,8 +173,8 @@ def fit(
             raise UsageError("distillation needs the scores of a teacher")
         scores = columns(objective.heads, teacher)
         taught_by = [taught(*each) for each in zip(objective.aims, stored, scores, strict=True)]
-        weighted = counted is not None
-        compile_distilled(model, optimizer, objective, options.distillation, weighted=weighted)
+        axes = None if counted is None else [part.ndim for part in counted]
+        compile_distilled(model, optimizer, objective, options.distillation, axes)
     own_rates = _scale_dropout(keras, model, options.dropout_scale)
     named = dict(x) if isinstance(x, Mapping) else x
     inputs = tensorflow.nest.map_structure(gatherer, named)

@@ -23,9 +23,10 @@ def points():
     return np.random.default_rng(5).normal(size=(320, 5)).astype(np.float32)
 
 
-def one(keras, *last: Any, loss: Any = None, width: int = 5) -> Any:
+def one(keras, *last: Any, loss: Any = None, width: Any = 5) -> Any:
     keras.utils.set_random_seed(3)
-    model = keras.Sequential([keras.Input((width,)), *last])
+    shape = width if isinstance(width, tuple) else (width,)
+    model = keras.Sequential([keras.Input(shape), *last])
     if loss is not None:
         model.compile("sgd", loss)
     return model
@@ -136,3 +137,16 @@ def test_sample_weights_of_a_data_set_reach_the_retraining(keras, points):
     spec = compressor.PruningSpec(0.2)
     pruned = compressor.prune(model, data, spec, options=OPTIONS, validation=20, force=True)
     assert pruned.accuracy > 0.9
+
+
+def test_classes_of_masks_may_be_weighed_while_a_teacher_teaches(keras):
+    pictures = np.random.default_rng(0).random((32, 3, 3, 1)).astype(np.float32)
+    masks = (pictures[..., 0] > 0.8).astype(np.uint8)
+    model = one(keras, keras.layers.Conv2D(2, 1), width=(3, 3, 1))
+    teacher = np.stack([1 - masks, masks], -1).reshape(32, -1).astype(np.float32) * 9
+    options = dataclasses.replace(OPTIONS, class_weight="balanced", distillation=Distillation())
+
+    training.fit(model, pictures, masks, options, seed=0, teacher=teacher)
+
+    said = model.predict_on_batch(pictures).argmax(-1)
+    assert said[masks == 1].mean() > 0.9
