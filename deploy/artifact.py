@@ -39,7 +39,8 @@ code              only of c, and not in old descriptions: target (the processor 
 heads             left out for one classifier that is judged by its accuracy; else what each output
                   means, in the order of their numbers in a row: name (of the output, "" for one
                   alone), task, metric (which decides), shown (all metrics), shape (of a row),
-                  classes, threshold, and outputs_are of one with classes
+                  classes, threshold, outputs_are of one with classes, and ignored of masks of
+                  which a target counts nowhere
 
 It holds no times and no paths, so the same export gives the same bytes.
 """

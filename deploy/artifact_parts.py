@@ -147,6 +147,7 @@ class Verification:
         )
 
 
+_MOST_IGNORED = 2**31
 _RAN = ("runtime", "version", "provider", "batch", "examples")
 
 
@@ -164,6 +165,9 @@ def read_head(fields: Fields) -> Head:
     shown, shape = fields.texts("shown"), fields.sizes("shape")
     classes, threshold = fields.integer("classes"), fields.optional("threshold", fields.number)
     outputs_are = fields.choice("outputs_are", SCORES_ARE) if fields.has("outputs_are") else ""
+    ignored = None
+    if fields.has("ignored") and task == tasks.SEGMENTATION:
+        ignored = fields.integer("ignored", low=-_MOST_IGNORED, high=_MOST_IGNORED)
     ends = {(classes,)} if threshold is None else {(classes,), (1,)}
     scored = task in (*tasks.CLASSIFYING, tasks.MULTI_LABEL, tasks.SEGMENTATION)
     fits = classes > 0 and shape[-1:] in ends if scored else not classes
@@ -172,7 +176,7 @@ def read_head(fields: Fields) -> Head:
         raise ArtifactError("the shape and the classes of a head do not agree", value=value)
     if metric not in shown or not set(shown) <= set(known) or len(set(shown)) < len(shown):
         raise ArtifactError("a head does not show metrics of its task", value=", ".join(shown))
-    return tasks.Head(name, task, shape, classes, threshold, metric, shown, outputs_are)
+    return tasks.Head(name, task, shape, classes, threshold, metric, shown, outputs_are, ignored)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Head:
     a multi-label head), 0 where there are none. `threshold` is the score above which a binary or
     multi-label head says yes. `metric` decides, and `shown` are the names of all that are shown.
     `outputs_are` says of the scores of classes that they are "logits" or "probabilities", where
-    that is known.
+    that is known. Where the target of a mask is `ignored`, the position counts nowhere.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Head:
     metric: str = ""
     shown: tuple[str, ...] = ()
     outputs_are: str = ""
+    ignored: int | None = None
 
     def __post_init__(self) -> None:
         if not self.metric:
@@ -93,8 +94,9 @@ class Head:
     def describe(self) -> dict[str, Any]:
         """The head as a JSON object, which `read_heads` reads."""
         found = dataclasses.asdict(self)
-        if not self.outputs_are:
-            del found["outputs_are"]
+        for name, usual in (("outputs_are", ""), ("ignored", None)):
+            if found[name] == usual:
+                del found[name]
         return found | {"shape": list(self.shape), "shown": list(self.shown)}
 
     def predictions(self, outputs: np.ndarray) -> np.ndarray:
@@ -105,6 +107,14 @@ class Head:
         if self.task == MULTI_LABEL:
             return (outputs > (self.threshold or 0.0)).astype(np.int64)
         return outputs
+
+    def judged(self, outputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Without positions that are `ignored`: outputs (n, ..., k) as (m, k), targets (n, ...)
+        as (m,); where there are none, both as they are."""
+        if self.ignored is None or self.task != SEGMENTATION:
+            return outputs, targets
+        kept = targets != self.ignored
+        return (outputs, targets) if kept.all() else (outputs[kept], targets[kept])
 
     def recalls(
         self, outputs: np.ndarray, targets: np.ndarray
@@ -117,6 +127,7 @@ class Head:
         if not self.classes:
             return None
         predicted = self.predictions(outputs)
+        predicted, targets = self.judged(predicted, targets)
         if self.task != MULTI_LABEL:
             counts = np.bincount(targets.ravel(), minlength=self.classes)[: self.classes]
             return class_recalls(predicted, targets, self.classes), counts
@@ -135,9 +146,9 @@ class Head:
         error of a row against its `anomalies`, 0 or 1, (n,); otherwise numbers of the outputs'
         shape. A metric that has no value, such as the AUC of one class alone, is left out.
         """
-        outputs = outputs.reshape(len(outputs), *self.shape)
-        found = {}
-        for name in self.shown:
+        outputs, targets = self.judged(outputs.reshape(len(outputs), *self.shape), targets)
+        found: dict[str, float] = {}
+        for name in self.shown if targets.size else ():
             if self.task == RECONSTRUCTION and name == AUC:
                 if anomalies is None:
                     continue
@@ -162,6 +173,7 @@ def read_heads(described: Sequence[Mapping[str, Any]] | None) -> tuple[Head, ...
             one["threshold"],
             one["metric"],
             tuple(one["shown"]),
+            ignored=one.get("ignored"),
         )
         for one in described
     )

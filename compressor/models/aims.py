@@ -95,12 +95,13 @@ def head_of(
     threshold: float,
     *,
     marked: bool,
+    ignored: int | None = None,
 ) -> Head:
     """The head of an output with this task and shape of a row.
 
     `metrics` are the one that decides and all that are shown; `threshold` is the score above which
     it says yes, if it says yes or no. The data have anomalies `marked`: a reconstruction shows how
-    well it finds them.
+    well it finds them. The value `ignored` in a mask counts nowhere.
     """
     decides, shown = metrics
     if task == RECONSTRUCTION and marked:
@@ -108,7 +109,9 @@ def head_of(
     one = shape[-1] == 1
     classes = 0 if task in NUMBERS else 2 if one else shape[-1]
     yes_or_no = task in (BINARY, MULTI_LABEL) or (task == SEGMENTATION and one)
-    return Head(name, task, shape, classes, threshold if yes_or_no else None, decides, shown)
+    ignored = ignored if task == SEGMENTATION else None
+    threshold_of = threshold if yes_or_no else None
+    return Head(name, task, shape, classes, threshold_of, decides, shown, ignored=ignored)
 
 
 @dataclasses.dataclass(frozen=True)

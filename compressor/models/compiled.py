@@ -92,6 +92,14 @@ def usable_metrics(metrics: Any, notes: list[str]) -> list[Any]:
     return [metrics]
 
 
+def ignored_by(loss: Any, metrics: Sequence[Any]) -> int | None:
+    """The value of a mask that a compiled loss, or else a metric, ignores: its `ignore_class`."""
+    configs = [metric.get("config") for metric in metrics if isinstance(metric, dict)]
+    found = [getattr(loss, "ignore_class", None)]
+    found += [config.get("ignore_class") for config in configs if isinstance(config, dict)]
+    return next((value for value in found if type(value) is int), None)
+
+
 def fresh(metric: Any) -> Any:
     """A new metric for each compilation, since a used one belongs to its training."""
     _, keras = quiet_tensorflow.load()

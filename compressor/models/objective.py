@@ -16,6 +16,7 @@ from compressor.models.compiled import (
     NOTES,
     Compiled,
     compiled_with,
+    ignored_by,
     kind_of,
     name_of,
 )
@@ -205,7 +206,8 @@ def _aim(
         loss, metrics = None, ()
     threshold, form = _threshold(loss, outputs), _form(task, loss, shape[-1])
     chosen = chosen_metrics(task, metrics, metric, notes)
-    head = head_of("" if alone else output.name, task, shape, chosen, threshold, marked=marked)
+    name, ignored = "" if alone else output.name, ignored_by(loss, metrics)
+    head = head_of(name, task, shape, chosen, threshold, marked=marked, ignored=ignored)
     if loss is None:
         loss, metrics = _inferred(form, outputs, numbers=numbers)
     kind: Outputs = "numbers" if numbers else outputs

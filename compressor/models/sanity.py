@@ -41,13 +41,16 @@ def no_better(
 
 def _line(head: Head, outputs: np.ndarray, wanted: Array, seen: Array | None) -> str | None:
     outputs = outputs.reshape(len(outputs), *head.shape)
+    if head.ignored is not None and np.all(wanted == head.ignored):
+        return None
     if head.task == MULTI_LABEL:
         name, answer = "mean_average_precision", "the same scores for all"
         constant = np.zeros_like(outputs)
     elif head.classes:
         name = "accuracy" if head.task in CLASSIFYING else "mean_iou"
         assert seen is not None
-        largest = int(np.bincount(seen.ravel(), minlength=head.classes).argmax())
+        known = seen if head.ignored is None else seen[seen != head.ignored]
+        largest = int(np.bincount(known.ravel(), minlength=head.classes).argmax())
         answer = f"class {largest} for all"
         constant = _always(head, outputs, largest)
     else:
@@ -56,7 +59,8 @@ def _line(head: Head, outputs: np.ndarray, wanted: Array, seen: Array | None) ->
         mean = wanted if seen is None else seen
         constant = np.broadcast_to(mean.mean(axis=0, dtype=np.float64), outputs.shape)
     metric = METRICS[name]
-    reached, given = (metric.compute(made, wanted, head.threshold) for made in (outputs, constant))
+    both = (head.judged(made, wanted) for made in (outputs, constant))
+    reached, given = (metric.compute(made, held, head.threshold) for made, held in both)
     if metric.better(reached, given) or not np.isfinite([reached, given]).all():
         return None
     if head.task in CLASSIFYING and _recalls_more(head, outputs, wanted):

@@ -109,10 +109,18 @@ def _masks(y: Array, head: Head) -> Array:
     if y.shape[1:] != positions:
         hint = f"give a class for each position, (n, {_axes(positions)})"
         raise _unfit(head, "the masks do not fit the output", _shown(y), hint)
-    if y.min() < 0 or y.max() >= head.classes or (y.dtype.kind == "f" and (y != y.round()).any()):
+    known = y if head.ignored is None else y[y != head.ignored]
+    fit = not known.size or (known.min() >= 0 and known.max() < head.classes)
+    if not fit or (y.dtype.kind == "f" and (y != y.round()).any()):
         hint = f"give class numbers 0 to {head.classes - 1}"
+        hint += (
+            ", or compile the model with a loss that ignores another (ignore_class)"
+            if head.ignored is None
+            else f", or {head.ignored}, which is ignored"
+        )
         raise _unfit(head, "the masks hold other values than classes", _shown(y), hint)
-    return y if y.dtype.kind in "iu" else y.astype(np.uint8 if head.classes <= 256 else np.int32)
+    small = head.classes <= 256 and 0 <= (head.ignored or 0) <= 255
+    return y if y.dtype.kind in "iu" else y.astype(np.uint8 if small else np.int32)
 
 
 def _labels(y: Array, head: Head) -> Array:

@@ -85,6 +85,9 @@ def squared_error(found: np.ndarray, wanted: np.ndarray) -> float:
 
 def _loss(aim: Aim, logits: np.ndarray, wanted: Array) -> float:
     if aim.head.task in (*CLASSIFYING, SEGMENTATION):
+        logits, wanted = aim.head.judged(logits, wanted)
+        if not wanted.size:
+            return 0.0
         return cross_entropy(logits.reshape(-1, logits.shape[-1]), wanted.ravel())
     if aim.head.task == MULTI_LABEL:
         return float(np.mean(np.logaddexp(0, logits) - logits * wanted))

@@ -82,6 +82,7 @@ def _count(stored: Sequence[Array | None]) -> int:
 
 def _by_class(aim: Aim, targets: Array, class_weight: ClassWeight) -> Array:
     classes = aim.head.classes
+    known = (targets >= 0) & (targets < classes)  # a mask may have a value that is ignored
     if isinstance(class_weight, Mapping):
         if unknown := [name for name in class_weight if name >= classes]:
             raise UsageError(
@@ -91,7 +92,8 @@ def _by_class(aim: Aim, targets: Array, class_weight: ClassWeight) -> Array:
             )
         table = np.array([class_weight.get(name, 1.0) for name in range(classes)])
     else:
-        counts = np.bincount(targets.ravel(), minlength=classes)
-        present = np.count_nonzero(counts)
-        table = targets.size / (present * np.maximum(counts, 1))
-    return np.asarray(table.astype(np.float32)[targets])
+        counts = np.bincount(targets[known], minlength=classes)
+        present = max(np.count_nonzero(counts), 1)
+        table = counts.sum() / (present * np.maximum(counts, 1))
+    weights = table.astype(np.float32)[np.where(known, targets, 0)]
+    return np.asarray(np.where(known, weights, np.float32(0)))

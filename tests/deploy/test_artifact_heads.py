@@ -120,3 +120,18 @@ def test_heads_in_another_order_than_their_numbers_are_refused(several) -> None:
 
     with pytest.raises(ArtifactError, match="heads does not match the outputs"):
         Artifact.parse(several)
+
+
+def test_what_a_mask_ignores_is_described(several) -> None:
+    several["heads"][1]["ignored"] = 255
+
+    artifact = Artifact.parse(json.loads(json.dumps(several)))
+
+    assert artifact.tasks[1].ignored == 255
+    assert json.dumps(artifact.describe()) == json.dumps(several)
+    for place, value in ((1, "255"), (1, 2**40), (1, None), (0, 255)):
+        several["heads"][1].pop("ignored", None)
+        broken = copy.deepcopy(several)
+        broken["heads"][place]["ignored"] = value
+        with pytest.raises(ArtifactError):
+            Artifact.parse(broken)

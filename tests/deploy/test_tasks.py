@@ -130,3 +130,18 @@ def test_what_has_no_value_is_judged_by_the_default_metric_of_its_task():
     assert asked.deciding(before).metric == "reconstruction_error"
     assert asked.deciding({"auc": 0.9}) is asked
     assert tasks.losses([asked], before, after) == {"auc": pytest.approx(1.0)}
+
+
+def test_what_a_mask_ignores_counts_nowhere():
+    shown = ("mean_iou", "accuracy")
+    head = Head("", "segmentation", (1, 4, 3), 3, shown=shown, ignored=255)
+    outputs = np.eye(3)[np.array([[0, 0, 1, 2]])][None]
+    known, edged = np.array([[[0, 1, 1, 1]]]), np.array([[[0, 1, 1, 255]]], np.uint8)
+    cut = Head("", "segmentation", (1, 3, 3), 3, shown=shown)
+    expected = cut.values(outputs[:, :, :3], known[..., :3])
+    assert head.values(outputs, edged) == expected != head.values(outputs, known)
+    recalls, counts = head.recalls(outputs, edged)
+    assert (recalls[:2].tolist(), counts.tolist()) == ([1.0, 0.5], [1, 2, 0])
+    assert head.values(outputs, np.full((1, 1, 4), 255)) == {}
+    assert read_heads([head.describe()]) == (head,)
+    assert "ignored" not in cut.describe()

@@ -93,7 +93,8 @@ def _checked(head: Head, array: np.ndarray, where: str) -> np.ndarray:
         raise RequestError("the targets do not fit the outputs", value=value)
     found = array.reshape(len(array), *shape)
     most = 1 if head.task in (tasks.MULTI_LABEL, tasks.RECONSTRUCTION) else max(head.classes, 2) - 1
-    if whole and not 0 <= found.min() <= found.max() <= most:
-        value = f"{where} has {found.min():g} to {found.max():g}, not 0 to {most}"
+    known = found if head.ignored is None else found[found != head.ignored]
+    if whole and known.size and not 0 <= known.min() <= known.max() <= most:
+        value = f"{where} has {known.min():g} to {known.max():g}, not 0 to {most}"
         raise RequestError("the targets are out of range", value=value)
     return found.astype(np.int64) if whole else found

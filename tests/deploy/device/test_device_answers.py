@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import io
 import json
 from pathlib import Path
@@ -190,6 +191,24 @@ def test_targets_that_are_none_are_refused(task, targets, said) -> None:
 
     with pytest.raises(RequestError, match=said):
         Collected.of((HEADS[task],), file.getvalue(), "y.npy")
+
+
+def test_what_a_mask_ignores_counts_nowhere_on_a_device() -> None:
+    mask = dataclasses.replace(HEADS["segmentation"], ignored=255)
+    outputs = np.zeros((2, *mask.shape), np.float32)
+    targets = np.zeros((2, *mask.shape[:-1]), np.uint8)
+    targets[0], targets[1, 0] = 255, 1
+    said = answers_of((mask,), outputs.reshape(2, -1), [X], None)
+
+    collected = Collected.of((mask,), _bytes(targets), "y.npy")
+    collected.add(said)
+
+    expected = dataclasses.replace(mask, ignored=None).values(outputs[1:], targets[1:])
+    (line,) = collected.lines(as_json=True)
+    assert json.loads(line)["metrics"] == expected
+    targets[1, 1] = 254
+    with pytest.raises(RequestError, match="out of range"):
+        Collected.of((mask,), _bytes(targets), "y.npy")
 
 
 def test_targets_of_several_outputs_go_by_their_names() -> None:
