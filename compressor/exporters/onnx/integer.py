@@ -8,7 +8,7 @@ ranges of activations are found in every run.
 from __future__ import annotations
 
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,8 @@ _QUANTIZED = "_quantized"
 """the suffix of a quantised weight in onnxruntime.quantization"""
 _ENDINGS = {"QuantizeLinear": "/q", "DequantizeLinear": "/dq"}
 _BATCH = 32
+_BIAS_STEPS = 2**20
+"""in which the bias of a channel without weights is stored"""
 _OPERATORS = (
     # Products, and operators that pass integers on; the rest stays float32.
     *("Conv", "ConvTranspose", "Gemm", "MatMul"),
@@ -45,10 +47,11 @@ def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
     """An onnx.ModelProto that computes in integers, with float32 inputs and outputs.
 
     Requires: names of nodes are unique; `calibration` is one array an input. Weights are int8,
-    symmetric, per channel, with their names; biases of Conv and Gemm are int32. Activations are
-    uint8, with their range on `calibration`, and so are biases in an Add of their own (of a Dense
-    layer on more than two axes, or a Conv1D), with one scale. The output is not rounded. Raises
-    ModelError for a model that ONNX Runtime's quantiser cannot handle.
+    symmetric, per channel, with their names; biases of Conv and Gemm are int32, and keep their
+    precision where a channel has no weight but 0. Activations are uint8, with their range on
+    `calibration`, and so are biases in an Add of their own (of a Dense layer on more than two axes,
+    or a Conv1D), with one scale. The output is not rounded. Raises ModelError for a model that ONNX
+    Runtime's quantiser cannot handle.
     """
     quantization = quiet_onnxruntime.load("onnxruntime.quantization")
     names = [entry.name for entry in model.graph.input]
@@ -73,7 +76,8 @@ def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
             raise ModelError("the model cannot be quantised to int8", value=reason) from error
         quantized = onnx.load(path)
     graph = quantized.graph
-    _keep_output_exact(graph)
+    _keep_biases(graph, graphs.constants(model.graph))
+    _keep_output_exact(graph, graphs.producers(model.graph))
     _name_integers(graph)
     _shorten(graph)
     return quantized
@@ -172,8 +176,50 @@ def _shorten(graph: Any) -> None:
     del graph.value_info[:]
 
 
-def _keep_output_exact(graph: Any) -> None:
-    """Remove the quantisation of the output, which nothing else reads."""
+def _keep_biases(graph: Any, known_before: Mapping[str, Any]) -> None:
+    """Give channels without any weight a scale that keeps their bias.
+
+    The quantiser gives them 1, and the bias, as runtimes want it, that times the scale of the
+    input: of a small bias no digit is left. `known_before` are the constants of the float model.
+    """
+    made_by, known, taken = graphs.producers(graph), graphs.constants(graph), graphs.uses(graph)
+    for node in graph.node:
+        if node.op_type not in ("Conv", "ConvTranspose", "Gemm") or len(node.input) < 3:
+            continue
+        pair: list[Any] = [made_by.get(name) for name in node.input[1:3]]
+        if any(one is None or one.op_type != "DequantizeLinear" for one in pair):
+            continue
+        kernel, bias = pair
+        source = known_before.get(bias.input[0].removesuffix(_QUANTIZED))
+        parts: list[Any] = [known.get(name) for one in (kernel, bias) for name in one.input[:2]]
+        if source is None or None in parts or taken[node.input[1]] > 1 or taken[node.input[2]] > 1:
+            continue
+        integers, scales, numbers, bias_scales = (graphs.array_of(part) for part in parts)
+        wanted = graphs.array_of(source).astype(np.float64).ravel()
+        axis = graphs.attribute(kernel, "axis", 1) % integers.ndim
+        if not scales.shape == bias_scales.shape == wanted.shape == (integers.shape[axis],):
+            continue
+        others = tuple(place for place in range(integers.ndim) if place != axis)
+        empty = np.flatnonzero(~integers.any(axis=others) & (wanted != 0))
+        steps = bias_scales[empty].astype(np.float64) / scales[empty]
+        finer = (np.abs(wanted[empty]) / (_BIAS_STEPS * steps)).astype(np.float32)
+        better = (finer > np.finfo(np.float32).tiny) & (finer < scales[empty])
+        empty, finer, steps = empty[better], finer[better], steps[better]
+        if not empty.size:
+            continue
+        scales, numbers, bias_scales = scales.copy(), numbers.copy(), bias_scales.copy()
+        scales[empty], bias_scales[empty] = finer, finer * steps
+        numbers[empty] = np.rint(wanted[empty] / bias_scales[empty])
+        for part, values in zip(parts[1:], (scales, numbers, bias_scales), strict=True):
+            part.CopyFrom(graphs.tensor(part.name, values))
+
+
+def _keep_output_exact(graph: Any, made_before: Mapping[str, Any]) -> None:
+    """Remove the quantisation of the output, which nothing else reads.
+
+    But where it does the work of a Relu or Clip that the quantiser removed: `made_before` are the
+    producers of the float model.
+    """
     made_by, taken = graphs.producers(graph), graphs.uses(graph)
     for entry in graph.output:
         back = made_by.get(entry.name)
@@ -184,6 +230,9 @@ def _keep_output_exact(graph: Any) -> None:
             continue
         source = made_by.get(there.input[0])
         if source is None or taken[there.input[0]] != 1:
+            continue
+        before = made_before.get(entry.name)
+        if before is not None and before.op_type != source.op_type:
             continue
         position = list(source.output).index(there.input[0])
         source.output[position] = entry.name
