@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from compressor.errors import UsageError
 from compressor.exporters import FORMATS
 from compressor.runtimes import find
-from deploy.metrics import ACCURACY, METRICS, Metric
+from deploy.tasks import ACCURACY, METRICS, Head, Metric
 
 DEFAULT_DROP = 0.1
 
@@ -98,6 +98,11 @@ class Goal:
             raise UsageError(what, value=limit, hint=f"give {fitting}, or --max-drop")
         assert limit is not None
         return limit
+
+    def check(self, heads: Sequence[Head]) -> None:
+        """Raise UsageError as `wanted` does, for outputs of which nothing was measured yet."""
+        for head in heads:
+            self.wanted(0.0, head.decides, alone=len(heads) == 1)
 
     def floor(self, dense: float, examples: int) -> float:
         """The least accuracy on `examples` validation examples that is accepted, 0 to 1."""

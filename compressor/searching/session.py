@@ -12,7 +12,7 @@ from typing import Any
 from compressor.data import Dataset, TrainingData
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
 from compressor.importing import load_model
-from compressor.models import Asked, asked_of, needed_data
+from compressor.models import Asked, asked_of, needed_data, objective_for
 from compressor.parallel import check_workers, crew_of
 from compressor.remote import SshHost
 from compressor.runs import (
@@ -127,6 +127,7 @@ def search(
     loaded = load_model(source)
     steps.check_trainable(loaded)
     asked = asked_of(loaded) | asked
+    goal.check(objective_for(loaded, part.data, **asked).heads)
     with crew_of(workers, cluster, threads) as crew:
         identity = {
             "kind": "search",

@@ -120,6 +120,20 @@ def test_a_limit_of_another_kind_of_metric_is_refused(limit, dense, said, reject
     assert said in rejected(UsageError, Standard.of, Goal(**limit), dense, 100)
 
 
+def test_nothing_is_left_of_a_search_for_another_kind_of_metric(keras, tmp_path, rejected):
+    model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(2), keras.layers.Dense(1)])
+    model.save(tmp_path / "model.keras")
+    x = np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32)
+    data = Dataset.from_arrays("made", x[:40], x[:40, 0], x[40:], x[40:, 0])
+
+    said = rejected(
+        UsageError, compressor.search, tmp_path / "model.keras", data, Goal(min_accuracy=0.9)
+    )
+
+    assert "--min-accuracy does not limit the mean absolute error" in said
+    assert not (tmp_path / "model-search").exists()
+
+
 def test_the_metric_itself_may_be_limited():
     error = _dense(ERROR, validation_mean_absolute_error=2.0)
     assert Standard.of(Goal(max_error=3), error, 9).wanted == {"mean_absolute_error": 3}
