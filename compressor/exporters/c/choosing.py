@@ -12,14 +12,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compressor.exporters.c.coding import FIXED, HUFFMAN
-from compressor.exporters.c.weights import CodedWeights, DenseWeights, Listed, Stored
+from compressor.exporters.c.weights import CodedWeights, DenseWeights, Gaps, Listed, Stored
 
 BYTE = {"size": 1000, "latency": 20, "host": 0.5}
 """instructions that a byte counts as much as; for the latency on hosts next to nothing"""
 TAP, SHARED_TAP = 5, 4
 """instructions of a weight of a convolution with an offset of its own, and without"""
-UNIT_TAP, DENSE_TAP = 7, 5
-"""instructions of a weight of a fully connected layer: sparse, and dense"""
+UNIT_TAP, SHARED_BYTE, DENSE_TAP = 7, 10, 5
+"""instructions of a weight of a fully connected layer: sparse, in a byte with its gap, and dense"""
 LISTED_TAP, VECTOR_TAP = 5, 0.5
 """the same where lists number the inputs, and where registers hold many weights of a dense one"""
 DECODED, WORD_BIT = 20, 7
@@ -38,6 +38,8 @@ def instructions(
         each: float = LISTED_TAP
     elif vectors and isinstance(stored, DenseWeights) and not convolution:
         each = VECTOR_TAP
+    elif isinstance(stored, Gaps) and stored.bits < 8:
+        each = SHARED_BYTE
     elif isinstance(stored, DenseWeights):
         each = (SHARED_TAP if convolution else DENSE_TAP) + columns
     else:

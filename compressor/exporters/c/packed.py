@@ -12,6 +12,7 @@ from compressor.exporters.c.network import Convolution
 from compressor.exporters.c.plan import ALIGNED, VECTORS, lanes_of
 from compressor.exporters.c.ring import Ring
 from compressor.exporters.c.walking import Walk
+from compressor.exporters.c.weights import Taps
 from compressor.exporters.c.written import Written
 
 WIDE = 8
@@ -123,10 +124,12 @@ def _kernel(
             (", the first at a multiple of 4 bytes", "ALIGNED(at)") if aligned else ("", "at")
         )
         written.kernels["pair.c"] = text.kernel("pair.c", story=story, at=at)
+    if pooled:
+        written.need("pooled.c")
     values |= {"any": "", "skip": "", "returned": ""} | (_TO_RING if direct else _TO_MAP)
     store = "store_pooled.c" if pooled else "store_pairs.c"
     nothing = "packed_nothing_into_ring.c" if direct else "packed_nothing.c"
-    values |= {"name": name, "pooled": layer.pooled}
+    values |= {"name": name, "pooled": layer.pooled, "passed_over": _passed_over(written)}
     values["store"] = text.kernel(store, lanes // 2, **values).rstrip()
     values["nothing"] = text.kernel(nothing, **values)
     written.kernels[name] = text.kernel(
@@ -151,6 +154,17 @@ def _read_weight(values: dict[str, Any], thumb: bool) -> str:
         "            KEEP(next); /* so that the loads move it */\n"
         "            weight = (uint32_t)(int8_t)*next++;"
     )
+
+
+def _passed_over(written: Written) -> str:
+    """The rows of filters that need no loop: with weights in all of them only rows of zeros."""
+    stored = [
+        written.plan.stored[number]
+        for number, layer in enumerate(written.plan.laid.layers)
+        if isinstance(layer, Convolution) and layer.packed
+    ]
+    full = all(isinstance(one, Taps) and one.full for one in stored)
+    return "row == NULL" if full else "row == NULL || next == end"
 
 
 def _packed(written: Written) -> list[Convolution]:

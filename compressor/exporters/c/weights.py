@@ -21,6 +21,8 @@ from compressor.exporters.c.ring import Ring
 
 _LONGEST_GAP, _MOST_SHARED = 255, 5
 """the longest gap in a byte, and the most bits of a value that shares one with its gap"""
+_FEW_HOLES = 0.1
+"""of the rows of filters: so few without a weight get one of zero, and no row is asked for some"""
 _WIDEST = np.iinfo(np.uint16).max
 
 
@@ -73,6 +75,8 @@ class Taps(Stored):
     taps: np.ndarray
     """uint8"""
     count: int
+    full: bool
+    """whether every row of a filter has one"""
 
     @property
     def weights(self) -> int:
@@ -154,12 +158,16 @@ def convolution_forms(layer: Convolution, ring: Ring, codes: tuple[str, ...]) ->
         return []
     flat = layer.kernel.transpose(0, 1, 3, 2).reshape(filters * rows, channels * columns)
     present = flat != 0
+    holes = ~present.any(axis=1)
+    if layer.packed and holes.mean() < _FEW_HOLES:
+        present[holes, 0] = True
     counts, table = _narrow(present.sum(axis=1)), _narrow(offsets)
     own = _narrow(np.broadcast_to(offsets, flat.shape)[present])
     records = np.column_stack([_bytes(own), flat[present].view(np.uint8)])
     parts = zip(_bytes(counts), np.split(records, np.cumsum(counts)), strict=False)
     taps = np.concatenate([one.reshape(-1) for row in parts for one in row])
-    found: list[Stored] = [Taps(counts.itemsize, records.shape[1], taps, len(records))]
+    full = bool(counts.all())
+    found: list[Stored] = [Taps(counts.itemsize, records.shape[1], taps, len(records), full)]
     if not layer.packed:
         found.append(DenseWeights(flat.reshape(-1), table))
     return found + [_decoded(coded(flat, code), filters, rows, table) for code in codes]

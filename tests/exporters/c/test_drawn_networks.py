@@ -14,7 +14,7 @@ from drawn_networks import HOLES, drawn_network, holed_network, packable_network
 from compressor.exporters.c import reference
 from compressor.exporters.c.emission import TARGETS, Source, emit
 from compressor.exporters.c.narrowing import narrow
-from compressor.exporters.c.network import Network
+from compressor.exporters.c.network import Convolution, Network, Rescale
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -87,6 +87,33 @@ def test_sums_that_share_a_register_are_bit_exact(seed: int, tmp_path: Path) -> 
         assert (127 * np.abs(layer.kernel.astype(int)).sum(axis=(1, 2, 3)) <= 2**16 - 1).all()
     source = emitted(network, seed, TARGETS[seed % len(TARGETS)])
     assert "convolve_packed" in source.files["drawn.c"]
+    assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
+
+
+@pytest.mark.parametrize("empty", [1, 20])
+def test_rows_of_filters_without_a_weight_are_bit_exact(empty: int, tmp_path: Path) -> None:
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    network = packable_network(3, most_stride=1)
+    kernel = np.random.default_rng(1).integers(1, 9, (8, 5, 5, 1)).astype(np.int8)
+    kernel.reshape(40, 5)[:empty] = 0
+    (first, *_), tensors = network.layers, list(network.tensors)
+    assert isinstance(first, Convolution)
+    tensors[:2] = [
+        dataclasses.replace(tensors[0], shape=(12, 12, 1)),
+        dataclasses.replace(tensors[1], shape=(8, 8, 8)),
+    ]
+    rescale = Rescale(np.full(8, 1000), np.full(8, 20), -128, -128, 127)
+    layer = dataclasses.replace(
+        first, kernel=kernel, bias=np.zeros(8, np.int64), rescale=rescale, before=(0, 0), groups=1
+    )
+    layer = dataclasses.replace(layer, stride=(1, 1), dilation=(1, 1))
+    network = narrow(Network(tuple(tensors[:2]), (layer,), 0, 1))
+    source = emitted(network, 0, "cortex-m4", "latency")
+    # A few get a weight of zero, so that the kernel need not ask for rows without any.
+    asked = "next == end" in source.files["drawn.c"]
+    assert (asked, source.rows[0].encoding) == (empty > 1, "8-bit offsets")
     assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
 
 

@@ -37,7 +37,7 @@ void stopped(void)
 }
 
 /* Its loops stay loops: compilers make calls of memcpy of them, which is larger than all else here. */
-__attribute__((optimize("no-tree-loop-distribute-patterns"))) void reset(void)
+__attribute__((optimize("Os", "no-tree-loop-distribute-patterns"))) void reset(void)
 {
     uint32_t *from = &data_from, *to;
     for (to = &data_start; to < &data_end; to++)
@@ -55,12 +55,11 @@ __attribute__((optimize("no-tree-loop-distribute-patterns"))) void *memset(void 
                                                                             size_t size)
 {
     uint8_t *at = (uint8_t *)to, *const end = at + size;
-    while (at != end)
-        if ((((uintptr_t)at | (uintptr_t)end) & 3) == 0) {
+    if ((((uintptr_t)at | (uintptr_t)end) & 3) == 0)
+        for (; at != end; at += 4)
             *(uint32_t *)(void *)at = (uint8_t)value * UINT32_C(0x01010101);
-            at += 4;
-        } else
-            *at++ = (uint8_t)value;
+    while (at != end)
+        *at++ = (uint8_t)value;
     return to;
 }
 

@@ -9,14 +9,15 @@ NOT_INLINE static const uint8_t *${name}_sums(const uint8_t *next,
                                               const uint16_t *const *rows, unsigned left,
                                               size_t first, uint32_t *sums)
 {
+    const uint16_t *const *const last = rows + left;
     EACH(uint32_t s# = *sums;)
     do {
         const uint16_t *row = *rows++;
         $row
-        if (row == NULL)
+        if ($passed_over) {
             next = end;
-        if (next == end)
             continue;
+        }
         row += first;
         KEEP(row);
         do {
@@ -24,7 +25,7 @@ NOT_INLINE static const uint8_t *${name}_sums(const uint8_t *next,
             $weight
             EACH(s# += weight * pair(at + 2 * #);)
         } while (next != end);
-    } while (--left > 0);
+    } while (rows != last);
     EACH(sums[#] = s#;)
     return next;
 }
