@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,6 +15,7 @@ from compressor.bundling.code import boards
 from compressor.exporters.c import reference
 from compressor.exporters.c.emission import TARGETS, emit
 from compressor.exporters.c.narrowing import narrow
+from compressor.exporters.c.network import Network
 from compressor.runtimes import ZIGLANG, zig_cc
 
 COMPUTERS = {
@@ -26,6 +28,11 @@ WARNINGS = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion",
 def written(seed: int, target: str, folder: Path) -> list[Path]:
     """The code and the self-test of a network: convolutions and poolings, or anything."""
     network = drawn_network(100 + seed) if seed % 3 else narrow(packable_network(100 + seed))
+    return emitted(network, seed, target, folder)
+
+
+def emitted(network: Network, seed: int, target: str, folder: Path) -> list[Path]:
+    """The code and the self-test of a network."""
     shape = network.tensors[network.input].shape
     inputs = np.random.default_rng(seed).integers(-128, 128, (4, *shape)).astype(np.int8)
     inputs[1, : shape[0] // 2] = -128  # rows of zeros are passed over
@@ -59,10 +66,13 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(
+needs_zig = pytest.mark.skipif(
     bool(ZIGLANG.missing()), reason="ziglang is not installed: compressor runtimes install ziglang"
 )
+
+
+@pytest.mark.slow
+@needs_zig
 @pytest.mark.parametrize("seed", range(10))
 @pytest.mark.parametrize("computer", COMPUTERS)
 def test_it_is_bit_exact_on_an_arm_computer(
@@ -74,6 +84,35 @@ def test_it_is_bit_exact_on_an_arm_computer(
     sources = written(seed, TARGETS[seed % len(TARGETS)], tmp_path)
     names = [source.name for source in sources]
     zig_cc(["-target", target, "-static", *WARNINGS, *names, "-o", "selftest"], tmp_path, cache)
+    assert "0 values wrong" in ran(emulator, tmp_path / "selftest")
+
+
+@needs_zig
+@pytest.mark.parametrize("optimize", ["size", "latency"])
+def test_an_arm_computer_multiplies_eight_lanes_at_once(optimize: str, tmp_path: Path) -> None:
+    network = narrow(packable_network(0, most_stride=1))
+    emitted(network, ("size", "latency").index(optimize), "host", tmp_path)
+    arguments = ["-target", "aarch64-linux-musl", "-std=c99", "-O3", "-S", "drawn.c"]
+    zig_cc([*arguments, "-o", "drawn.s"], tmp_path, tmp_path / "cache")
+    code = (tmp_path / "drawn.s").read_text()
+    of_maps = code[code.index("add_products") :]
+    assert len(re.findall(r"\tmla\tv\d+\.8h", of_maps)) >= 8
+    assert re.search(r"\tumax\tv\d+\.8h", of_maps)  # the pooling
+
+
+@pytest.mark.slow
+@needs_zig
+@pytest.mark.parametrize("seed", range(4))
+def test_whole_maps_in_vectors_are_bit_exact_on_an_arm_computer(
+    seed: int, cache: Path, tmp_path: Path
+) -> None:
+    emulator, target = COMPUTERS["aarch64"]
+    if shutil.which(emulator) is None:
+        pytest.skip(f"{emulator} is not installed: run scripts/install-emulators.sh")
+    code, _ = emitted(narrow(packable_network(seed, most_stride=1)), seed, "host", tmp_path)
+    assert "convolve_map" in code.read_text()
+    flags = ["-target", target, "-static", *WARNINGS, "-O3", "drawn.c", "drawn_selftest.c"]
+    zig_cc([*flags, "-o", "selftest"], tmp_path, cache)
     assert "0 values wrong" in ran(emulator, tmp_path / "selftest")
 
 
