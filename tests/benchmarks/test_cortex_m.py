@@ -15,7 +15,7 @@ from compressor.bundling.code import boards
 from compressor.exporters.c import reference
 from compressor.exporters.c.emission import emit
 from compressor.exporters.c.narrowing import narrow
-from compressor.exporters.c.network import Convolution, Network
+from compressor.exporters.c.network import Convolution, Network, Rescale
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
 needs_board = pytest.mark.skipif(
@@ -88,3 +88,34 @@ def test_the_compiler_of_boards_has_no_warning(optimize: str, tmp_path: Path) ->
     command = [boards.COMPILER, "-mcpu=cortex-m4", "-mthumb", optimize, *WARNINGS, "-c", "net.c"]
     built = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert built.returncode == 0, built.stderr
+
+
+def pointwise_network(width: int, shift: int = 38) -> Network:
+    """A convolution of 1 x 1, 40 channels and 8 filters, whose sums fit no 16 bits."""
+    drawing = Drawing(0)
+    drawing.tensors[0] = dataclasses.replace(drawing.tensors[0], shape=(20, width, 40))
+    kernel = drawing.random.integers(1, 128, (8, 1, 1, 40)).astype(np.int8)
+    scales = np.full(8, 2**30 + 12345), np.full(8, shift)
+    drawing.add(
+        (20, width, 8),
+        lambda output, zero: Convolution(
+            *((0,), output, kernel, drawing.bias(8), Rescale(*scales, zero, -128, 127)),
+            *((1, 1), (1, 1), (0, 0), 1),
+        ),
+    )
+    return drawing.network()
+
+
+@needs_board
+def test_a_column_more_costs_no_second_pass(tmp_path: Path) -> None:
+    four, five = (counted(pointwise_network(width), "cortex-m4", tmp_path) for width in (4, 5))
+    assert four.wrong == five.wrong == 0
+    assert five.instructions < 1.5 * four.instructions
+
+
+@needs_board
+def test_where_shifts_allow_it_the_lower_half_of_products_costs_nothing(tmp_path: Path) -> None:
+    found = [counted(pointwise_network(4, shift), "cortex-m4", tmp_path) for shift in (32, 33, 62)]
+    assert not any(one.wrong for one in found)
+    # Of each of 640 outputs.
+    assert found[1].instructions < found[0].instructions - 640 * 8

@@ -10,10 +10,11 @@ import numpy as np
 
 from compressor.errors import ModelError
 from compressor.exporters.c import stages, text, weighted
+from compressor.exporters.c.lanes import LANES
 from compressor.exporters.c.layout import lay_out
 from compressor.exporters.c.narrowing import pool_first
 from compressor.exporters.c.network import Constant, Network, Tensor
-from compressor.exporters.c.plan import ALIGNMENT, LANES, Plan, make_plan
+from compressor.exporters.c.plan import ALIGNMENT, Plan, make_plan
 from compressor.exporters.c.stack import frame_of, stack_of
 from compressor.exporters.c.written import Row, Written
 

@@ -11,9 +11,9 @@ from compressor.exporters.c import reference
 from compressor.exporters.c.bits import narrow_values, scores
 from compressor.exporters.c.compiling import compile_library
 from compressor.exporters.c.emission import Source, emit
+from compressor.exporters.c.lanes import VECTORS
 from compressor.exporters.c.narrowing import narrow
 from compressor.exporters.c.network import Network
-from compressor.exporters.c.plan import VECTORS
 from compressor.exporters.c.reading import read_network
 from compressor.exporters.checking import Checked, Job, numbers_of
 from compressor.exporters.reference import Reference

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from compressor.exporters.c import text
+from compressor.exporters.c.lanes import VECTORS, lanes_of
 from compressor.exporters.c.narrowing import least_sum
 from compressor.exporters.c.network import Convolution
-from compressor.exporters.c.plan import ALIGNED, VECTORS, lanes_of
+from compressor.exporters.c.plan import ALIGNED
 from compressor.exporters.c.ring import Ring
 from compressor.exporters.c.walking import Walk
 from compressor.exporters.c.weights import Taps

@@ -14,6 +14,7 @@ from compressor.errors import ModelError
 from compressor.exporters.c import choosing
 from compressor.exporters.c.coding import FIXED, HUFFMAN
 from compressor.exporters.c.direct import into_planes, into_rings
+from compressor.exporters.c.lanes import COLUMN_INSTRUCTIONS, VECTORS, lanes_of
 from compressor.exporters.c.layout import LaidOut
 from compressor.exporters.c.network import (
     Constant,
@@ -39,12 +40,6 @@ from compressor.exporters.c.weights import (
 )
 
 ALIGNMENT = 8
-LANES = {"portable": 8, "cortex-m0": 4, "cortex-m4": 4, "host": 8}
-"""Processor -> columns that a convolution computes at once at most."""
-_MOST_PAIRS, _WEIGHT_INSTRUCTIONS = 7, 5
-VECTORS = ("host",)
-"""Processors with registers of several lanes."""
-_MOST_LANES = 32
 ALIGNED = ("cortex-m0",)
 """Processors that load words from multiples of 4 bytes only."""
 DEEPEST = 8
@@ -176,7 +171,7 @@ def _stored(plan: Plan, target: str, optimize: str) -> dict[int, Stored]:
             height, width, _ = laid.tensors[layer.output].shape
             wide = layer.pooled * width
             lanes = lanes_of(layer, wide, target)
-            each = (lanes / 2 if layer.packed else lanes) * (3 if target == "cortex-m0" else 2)
+            each = (lanes / 2 if layer.packed else lanes) * COLUMN_INSTRUCTIONS.get(target, 2)
             found = convolution_forms(layer, plan.shapes[number], codes)
             if not found:
                 raise ModelError("a convolution is too wide for C code", value=layer.kernel.shape)
@@ -230,27 +225,6 @@ def ring_of(laid: LaidOut, layer: Convolution, target: str) -> Ring:
     span = (rows - 1) * layer.dilation[0] + 1 + (layer.pooled - 1) * layer.stride[0]
     copies = 2 if layer.packed and target in ALIGNED else 1
     return Ring(span, channels, phases, length, pitch, copies)
-
-
-def lanes_of(layer: Convolution, width: int, target: str) -> int:
-    """How many columns a convolution computes at once.
-
-    A power of two; where two share a register, so many pairs that they take the fewest
-    instructions: a pair takes two, or three without multiply-accumulate, and a weight a few of its
-    own.
-    """
-    if layer.packed and target not in VECTORS:
-        each = 3 if target == "cortex-m0" else 2
-        pairs = -(-width // 2)
-        return 2 * min(
-            range(1, _MOST_PAIRS + 1),
-            key=lambda count: (-(-pairs // count) * (each * count + _WEIGHT_INSTRUCTIONS), -count),
-        )
-    lanes = 1
-    most = _MOST_LANES if layer.packed else LANES[target]
-    while lanes < min(width, most):
-        lanes *= 2
-    return lanes
 
 
 def _place(plan: Plan, uses: dict[int, list[int]], makers: dict[int, int]) -> None:

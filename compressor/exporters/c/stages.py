@@ -111,7 +111,8 @@ def _sum(layer: Sum, written: Written, number: int) -> None:
 
 
 def _product(layer: Product, written: Written, number: int) -> None:
-    written.need("clip.c", "rescale.c", "pairs.c", "product.c")
+    written.need_rescale()
+    written.need("pairs.c", "product.c")
     rescale = layer.rescale
     fields: dict[str, object] = {
         "first": int(rescale.multiplier[0]),

@@ -103,7 +103,7 @@ def _scales(layer: Dense, written: Written, number: int) -> None:
             level = f"clip32(({product} + ((int32_t)1 << ({shift} - 1))) >> {shift}, &u->limits)"
             written.need("clip32.c")
         else:
-            written.need("clip.c", "rescale.c")
+            written.need_rescale()
         written.kernels["units.c"] = text.kernel(
             "units.c",
             bias=f"{types['bias']}_t",

@@ -7,8 +7,8 @@ from typing import Any
 
 from compressor.exporters.c import mapped, packed, text, units
 from compressor.exporters.c.direct import MOST_MARKED
+from compressor.exporters.c.lanes import VECTORS, lanes_of
 from compressor.exporters.c.network import Convolution, Dense, Layer, Transposed
-from compressor.exporters.c.plan import VECTORS, lanes_of
 from compressor.exporters.c.walking import Walk, walk_of
 from compressor.exporters.c.written import Written, rescale_fields
 
@@ -44,7 +44,7 @@ def _kernel(written: Written, walk: Walk, lanes: int) -> str:
     """The name of the kernel of a convolution whose weights lie so; it is added."""
     name = f"convolve_{walk.suffix}_{lanes}"
     if name not in written.kernels:
-        written.need("clip.c", "rescale.c")
+        written.need_rescale()
         space = "uint8_t *space, " * bool(walk.space)
         written.kernels[name] = text.kernel(
             "convolve.c", lanes, name=name, space=space, **walk.values

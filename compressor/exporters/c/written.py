@@ -40,6 +40,9 @@ KINDS = {
     Transposed: "transposed",
 }
 
+_RESCALED = (Convolution, Dense, Product, Transposed)
+_LEAST_HIGH, _MOST_HIGH = 33, 62
+"""shifts with which the upper half of a product says what it becomes"""
 _Y = re.compile(r"\by\b")
 
 
@@ -62,6 +65,13 @@ class Written:
         for file in files:
             if file not in self.kernels:
                 self.kernels[file] = text.kernel(file)
+
+    def need_rescale(self) -> None:
+        """Add `rescale`, without the lower half of products where no layer's shift asks for it."""
+        layers = [one for one in self.plan.laid.layers if isinstance(one, _RESCALED)]
+        shifts = [one.rescale.shift for one in layers if not getattr(one, "packed", False)]
+        high = all(shift.min() >= _LEAST_HIGH and shift.max() <= _MOST_HIGH for shift in shifts)
+        self.need(*(("clip32.c", "rescale_high.c") if high else ("clip.c", "rescale.c")))
 
     def array(self, name: str, values: np.ndarray) -> None:
         """Add a constant array."""
@@ -152,7 +162,7 @@ def rescale_fields(
 ) -> dict[str, object]:
     """The arrays of bias and scales, and the fields that name them."""
     name = written.name(number)
-    written.need("clip.c", "rescale.c")
+    written.need_rescale()
     written.array(f"{name}_bias", bias.astype(np.int32))
     written.array(f"{name}_multiplier", rescale.multiplier.astype(np.int32))
     written.array(f"{name}_shift", rescale.shift.astype(np.uint8))
