@@ -4,28 +4,31 @@
 
 Each model is exported for each processor, for the latency and for the size, which proves the code
 on this machine, and its self-test runs on an emulated board, where every integer must be the same.
-`benchmarks._cortex_m` says how instructions are counted. Nothing is timed, so a busy machine does
-not matter.
+`benchmarks._cortex_m` says how instructions are counted: of the mean run of the self-test's 8
+inputs. Nothing is timed, so a busy machine does not matter.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import math
 import sys
 import tempfile
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import compressor
 from benchmarks import _cortex_m
-from compressor.report.formatting import count, percent, text_table
+from benchmarks._record import save
+from benchmarks.tables import print_tables
+from compressor.errors import CompressorError
 
 AIMS: tuple[Literal["latency", "size"], ...] = ("latency", "size")
 
 
-def rows(models: list[Path], data: str | None) -> list[list[str]]:
-    """A row of the table for each model and processor. Raises CompressorError."""
+def rows(models: list[Path], data: str | None) -> list[dict[str, Any]]:
+    """A row for each model, processor and aim. Raises CompressorError."""
     loaded = None if data is None else compressor.load_dataset(data)
     found = []
     for model in models:
@@ -38,14 +41,18 @@ def rows(models: list[Path], data: str | None) -> list[list[str]]:
                 counted = _cortex_m.count(
                     library.parent, library.stem, target, Path(folder) / "firmware.elf"
                 )
-            accuracy = record["verdict"]["accuracy"]
+            tensors = record["tensors"]
             found.append(
-                [
-                    *(model.name, target, aim, "-" if accuracy is None else percent(accuracy)),
-                    count(sum(tensor["bytes"] for tensor in record["tensors"])),
-                    *map(count, (counted.flash, counted.ram, round(counted.instructions))),
-                    "right" if counted.wrong == 0 else f"{counted.wrong} WRONG",
-                ]
+                {
+                    **{"model": model.name, "processor": target, "optimize": aim},
+                    "accuracy": record["verdict"]["accuracy"],
+                    "nonzeros": sum(math.prod(one["shape"]) - one["zeros"] for one in tensors),
+                    "weight_bytes": sum(one["bytes"] for one in tensors),
+                    "encodings": [one["encoding"] for one in tensors],
+                    **{"flash_bytes": counted.flash, "ram_bytes": counted.ram},
+                    "instructions": round(counted.instructions),
+                    "wrong": counted.wrong,
+                }
             )
     return found
 
@@ -58,20 +65,13 @@ def main() -> int:
     if missing := _cortex_m.missing():
         print(f"error: not installed: {missing}", file=sys.stderr)
         return 3
-    header = [
-        "model",
-        "processor",
-        "for the",
-        "accuracy\n%",
-        "weights\nbytes",
-        "flash\nbytes",
-        "RAM\nbytes",
-        "instructions",
-        "",
-    ]
-    table = rows(given.models, given.data)
-    print(text_table(header, table))
-    return int(any("WRONG" in row[-1] for row in table))
+    try:
+        found = rows(given.models, given.data)
+    except CompressorError as error:
+        parser.exit(error.exit_code, f"{error}\n")
+    save("microcontrollers", {"rows": found})
+    print_tables("microcontrollers")
+    return int(any(row["wrong"] for row in found))
 
 
 if __name__ == "__main__":

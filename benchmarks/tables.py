@@ -271,6 +271,21 @@ def optimisers_table(result: Result) -> str:
     return _table([title, *head], rows)
 
 
+def microcontrollers_table(result: Result) -> str:
+    """What models take as C code on each processor, for the latency and for the size."""
+    rows = [
+        [
+            *(row["model"], f"{row['nonzeros']:,}", row["processor"], row["optimize"]),
+            "-" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f}",
+            *(f"{row[key]:,}" for key in ("weight_bytes", "flash_bytes", "ram_bytes")),
+            f"{row['instructions']:,}" + f" ({row['wrong']} WRONG)" * bool(row["wrong"]),
+        ]
+        for row in result["rows"]
+    ]
+    head = ["model", "weights that are not zero", "processor", "for the", "test, %"]
+    return _table([*head, "weights, bytes", "flash", "RAM", "instructions"], rows)
+
+
 TABLES: dict[str, Callable[[Result], str]] = {
     "sizes": sizes_table,
     "latency": latency_table,
@@ -284,6 +299,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "tasks": tasks_table,
     "search": search_table,
     "optimisers": optimisers_table,
+    "microcontrollers": microcontrollers_table,
 }
 """Name of the results -> what makes a table of them."""
 
