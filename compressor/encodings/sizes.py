@@ -43,7 +43,7 @@ def entropy_bound_bytes(shape: Sequence[int], nonzeros: float) -> float:
 def model_bytes(kernels: Mapping[str, Float32Array], dense_parameters: int) -> dict[str, int]:
     """Encoding -> bytes of `kernels` encoded, plus 4 for each of `dense_parameters`.
 
-    `kernels` are pruned, float32, of any rank from 1, and really encoded. The keys are those of
+    `kernels` are pruned, float32, of any rank from 1; the sizes are exact. The keys are those of
     ENCODINGS, then "entropy", the bound of `entropy_bound_bytes`, rounded up. Raises ModelError for
     a kernel that is no float32 array.
     """
@@ -93,26 +93,43 @@ def computed_break_even(
 def measured_break_even(
     encoding: str, kernels: Mapping[str, Float32Array], dense_parameters: int, baseline_bytes: float
 ) -> float | None:
-    """The same as `computed_break_even`, by really pruning and encoding trained kernels.
+    """The same as `computed_break_even`, for trained kernels that are really pruned.
 
     `kernels` are float32, of any rank from 1, and not changed: at sparsity p the floor(p n)
     smallest |w| of each are zero. Returns p in [0, 1), a multiple of 0.0005 rounded up, or None.
-    Encodes the kernels eleven times: seconds for some million weights. Raises ModelError for a
-    kernel that is no float32 array.
+    Only an encoding whose bytes depend on positions is pruned and encoded, eleven times. Raises
+    ModelError for a kernel that is no float32 array.
     """
+    layout = ENCODINGS[encoding]
     matrices = [as_matrix(kernel) for kernel in kernels.values()]
-    # Sorted once: a stable order also says which of two equal magnitudes goes first.
-    orders = [np.argsort(np.abs(matrix), axis=None, kind="stable") for matrix in matrices]
+    # Of two equal magnitudes the first goes first.
+    orders = [_ascending(matrix) if layout.positional else None for matrix in matrices]
+    nonzeros = [int(np.count_nonzero(nonzero_mask(matrix))) for matrix in matrices]
 
     def fits(proportion: float) -> bool:
-        size = 4 * dense_parameters
-        for matrix, order in zip(matrices, orders, strict=True):
+        size: float = 4 * dense_parameters
+        for matrix, order, count in zip(matrices, orders, nonzeros, strict=True):
+            gone = math.floor(proportion * matrix.size)
+            if order is None:  # zeros are the smallest
+                left = min(count, matrix.size - gone)
+                size += layout.expected_bytes(matrix.shape, left)
+                continue
             pruned = matrix.copy()
-            pruned.reshape(-1)[order[: math.floor(proportion * matrix.size)]] = 0
-            size += ENCODINGS[encoding].nbytes(pruned)
+            pruned.reshape(-1)[order[:gone]] = 0
+            size += layout.nbytes(pruned)
         return size <= baseline_bytes
 
     return _first_proportion(fits, _MEASURED_STEPS)
+
+
+def _ascending(matrix: Float32Array) -> np.ndarray:
+    """int64 (weights,): the places by magnitude, equal ones in their order, NaN last.
+
+    Sorts magnitude and place as one integer, in a tenth of the time of a stable argsort.
+    """
+    keys = (matrix.reshape(-1).view(np.uint32) & np.uint32(0x7FFF_FFFF)).astype(np.uint64)
+    keys = np.sort(keys << np.uint64(32) | np.arange(matrix.size, dtype=np.uint64))
+    return (keys & np.uint64(0xFFFF_FFFF)).astype(np.int64)
 
 
 def _first_proportion(fits: Callable[[float], bool], steps: int) -> float | None:

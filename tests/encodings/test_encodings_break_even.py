@@ -1,5 +1,6 @@
 """From which proportion on an encoding pays, computed and measured."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -107,3 +108,33 @@ def test_measured_really_prunes_the_smallest_and_changes_nothing():
     pruned = np.where(np.abs(kernel) > 1, kernel, 0).astype(np.float32)
     assert ENCODINGS["gap8"].nbytes(pruned) == baseline
     assert computed_break_even("gap8", [kernel.shape], 0, baseline) > 0.99
+
+
+@pytest.mark.parametrize("name", ENCODINGS)
+def test_nothing_is_encoded_where_a_count_says_it_all(name, monkeypatch):
+    """Eleven encodings of a kernel of three million weights took a second each."""
+    rng = np.random.default_rng(5)
+    kernel = rng.normal(size=(300, 40)).astype(np.float32)
+    kernel[rng.random(kernel.shape) < 0.4] = 0
+    kernel.reshape(-1)[:9] = -0.0
+    encoding, calls = ENCODINGS[name], []
+    wanted = sum(stream.nbytes for stream in encoding.encode(kernel).values())
+    counted = dataclasses.replace(
+        encoding, _streams=lambda matrix: calls.append(1) or encoding._streams(matrix)
+    )
+    monkeypatch.setattr("compressor.encodings.sizes.ENCODINGS", {name: counted})
+    assert counted.nbytes(kernel) == wanted
+    found = measured_break_even(name, {"fc": kernel}, 0, 2.5 * kernel.size)
+    by_hand = first_that_fits(encoding, kernel, 2.5 * kernel.size)
+    assert found == by_hand
+    assert bool(calls) == (name == "gap8")
+
+
+def first_that_fits(encoding, kernel, baseline):
+    order = np.argsort(np.abs(kernel), axis=None, kind="stable")
+    for step in range(2000):
+        pruned = kernel.copy()
+        pruned.reshape(-1)[order[: math.floor(step / 2000 * kernel.size)]] = 0
+        if sum(stream.nbytes for stream in encoding.encode(pruned).values()) <= baseline:
+            return step / 2000
+    return None
