@@ -97,6 +97,7 @@ benchmarks: setup
 	$(BIN)/python -m benchmarks.sweep --preset quick
 	$(BIN)/python -m benchmarks.accuracy
 	$(BIN)/python -m benchmarks.export
+	$(BIN)/python -m benchmarks.export --large
 	$(BIN)/python -m benchmarks.sizes
 	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python -m benchmarks.pruning --bases runs/accuracy/sweep

@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -79,23 +80,41 @@ def _condition(model: Any) -> None:
 
 
 def measure(command: Sequence[str]) -> dict[str, Any]:
-    """Run a command: its output, seconds, and the most memory that its processes had, in bytes."""
-    start, most = time.perf_counter(), 0
+    """Run a command: its output, seconds, and the most memory that its processes had, in bytes.
+
+    `memory` is that of all together, `largest_process` that of one alone; `cpu_seconds` are those
+    of all.
+    """
+    start, most, largest, before = time.perf_counter(), 0, 0, _cpu_seconds()
     with tempfile.TemporaryFile() as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.DEVNULL)
         while process.poll() is None:
             if time.perf_counter() - start > _SECONDS:
                 process.kill()
-            most = max(most, _memory(process.pid))
+            sizes = _memories(process.pid)
+            most, largest = max(most, sum(sizes)), max(largest, *sizes)
             time.sleep(_INTERVAL)
         seconds = time.perf_counter() - start
         output.seek(0)
         text = output.read().decode(errors="replace")
-    return {"seconds": seconds, "memory": most, "status": process.returncode, "output": text}
+    return {
+        "seconds": seconds,
+        "cpu_seconds": round(_cpu_seconds() - before, 1),
+        "memory": most,
+        "largest_process": largest,
+        "status": process.returncode,
+        "output": text,
+    }
 
 
-def _memory(root: int) -> int:
-    """Bytes in memory of a process and all that descend from it."""
+def _cpu_seconds() -> float:
+    """Of all processes that were started here and have ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def _memories(root: int) -> list[int]:
+    """Bytes in memory of a process and of each that descends from it."""
     parents, sizes = {}, {}
     page = os.sysconf("SC_PAGE_SIZE")
     for entry in Path("/proc").iterdir():
@@ -106,12 +125,10 @@ def _memory(root: int) -> int:
                 continue
             parents[int(entry.name)] = int(fields[1])
             sizes[int(entry.name)] = page * int(fields[21])
-    total, found = 0, [root]
-    while found:
-        number = found.pop()
-        total += sizes.get(number, 0)
-        found += [child for child, parent in parents.items() if parent == number]
-    return total
+    family = [root]
+    for number in family:
+        family += [child for child, parent in parents.items() if parent == number]
+    return [sizes.get(number, 0) for number in family]
 
 
 def row(name: str, folder: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What exporting brings: bytes and accuracy of every form, latency and load time beside dense.
 
     python -m benchmarks.export [--work FOLDER] [--seed N]
+    python -m benchmarks.export --large     CPU seconds and memory for 49 million weights
 
 Every model is made by the command line; a killed run goes on where it was. Latency: one thread,
 batch 1, each artefact in a process of its own, in turns; load time: fresh processes, in turns.
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks._large_models import UNITS, rows as large_rows
 from benchmarks._record import run_command, save, summarize
 from benchmarks.accuracy import ROWS
 from compressor import CompressorError, load_dataset
@@ -40,7 +42,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/export"))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--large", action="store_true", help="only a model of 49 million weights")
     options = parser.parse_args()
+    if options.large:
+        save("export-large", {"units": UNITS, "rows": large_rows()})
+        return
     quiet_tensorflow.NativeOutput().hold_back()
     models = _models(options.work, options.seed)
     data = load_dataset(None)

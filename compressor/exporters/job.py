@@ -96,7 +96,7 @@ class ExportJob(Job):
     ) -> None:
         self.seed, self.max_drop = seed, max_drop
         self.made = made or MadeInputs()
-        quiet_tensorflow.load(threads)
+        quiet_tensorflow.load(threads, frugal=True)
         self.source = Path(model) if isinstance(model, (str, Path)) else None
         self.threads = threads
         self.processes = Processes(threads)
@@ -140,9 +140,12 @@ class ExportJob(Job):
 
     @property
     def sparsity(self) -> float | None:
-        kernels = [kernel.numpy() for kernel in all_kernels(self.model).values()]
-        total = sum(kernel.size for kernel in kernels)
-        return sum(int(np.sum(kernel == 0)) for kernel in kernels) / total if total else None
+        # One at a time: together they are a copy of the model.
+        sizes, nonzeros = 0, 0
+        for kernel in all_kernels(self.model).values():
+            values = kernel.numpy()
+            sizes, nonzeros = sizes + values.size, nonzeros + int(np.count_nonzero(values))
+        return (sizes - nonzeros) / sizes if sizes else None
 
     def packages(self, file_format: str) -> tuple[str, ...]:
         return ("keras", "tensorflow", *_PACKAGES[file_format])
@@ -150,7 +153,7 @@ class ExportJob(Job):
     def _shrunk(self) -> Shrunk:
         try:
             sizes = self.open.sizes or None
-            return shrink(self.model, input_size=sizes)
+            return shrink(self.model, input_size=sizes, share=True)
         except ModelError as error:
             self.notes += (f"no unit or channel was removed: {error}",)
             return Shrunk(self.model, {}, (), 0.0, {})

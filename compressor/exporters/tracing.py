@@ -11,7 +11,9 @@ afterwards:
 from __future__ import annotations
 
 import importlib
+import math
 import re
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from compressor.data import listed
@@ -32,6 +34,8 @@ from compressor.models.outputs import outputs_of
 
 INPUT_PREFIX = "input_"
 """of the names of the function's inputs, which are numbered in the order of model.inputs"""
+VARIABLE_PREFIX = "variable_"
+"""of the names of those that stand for variables"""
 OUTPUT = "scores"
 """the name of the output of a model that has one"""
 LARGEST = 2**31
@@ -41,30 +45,35 @@ _TABLES = ("Hashing", "HashedCrossing", "IntegerLookup", "StringLookup", "TextVe
 
 
 def concrete_function(
-    model: Any, file_format: Literal["onnx", "tflite"], unrolled: int = SHORT
+    model: Any,
+    file_format: Literal["onnx", "tflite"],
+    unrolled: int = SHORT,
+    given: Sequence[Any] = (),
 ) -> Any:
     """The inference of `model` as a concrete function without variables.
 
     It takes model.inputs in their order, with an open batch axis and any float type as float32,
     and returns the outputs in their order, even those of a dictionary. For TFLite recurrent layers
-    of at most `unrolled` steps are unrolled. What tracing took is given back to the system. Raises
-    ModelError for one that is stateful, for a model that TensorFlow cannot trace, and for more than
-    `LARGEST` weights.
+    of at most `unrolled` steps are unrolled. Variables of the model that are `given` are no
+    constants but further inputs, behind its own. What tracing took is given back to the system.
+    Raises ModelError for one that is stateful, for a model that TensorFlow cannot trace, and for
+    more than `LARGEST` bytes of constants.
     """
     weights = FLOAT32_BYTES * count_parameters(model)
-    if weights > LARGEST:
+    constants = weights - sum(FLOAT32_BYTES * math.prod(one.shape) for one in given)
+    if constants > LARGEST:
         raise ModelError(
             "a file holds at most 2 GB of weights while it is made",
-            value=f"{weights / 1e9:.2f} GB in float32",
+            value=f"{constants / 1e9:.2f} GB in float32",
             hint="remove channels first, with prune --granularity channel",
         )
     refuse_stateful(model)
-    frozen = _frozen(model, flat=file_format == "tflite", unrolled=unrolled)
+    frozen = _frozen(model, given, flat=file_format == "tflite", unrolled=unrolled)
     release_memory(weights)
     return frozen
 
 
-def _frozen(model: Any, *, flat: bool, unrolled: int) -> Any:
+def _frozen(model: Any, given: Sequence[Any], *, flat: bool, unrolled: int) -> Any:
     tensorflow, keras = quiet_tensorflow.load()
     constants = importlib.import_module("tensorflow.python.framework.convert_to_constants")
     layout = structure(model)
@@ -74,11 +83,18 @@ def _frozen(model: Any, *, flat: bool, unrolled: int) -> Any:
         )
         for number, tensor in enumerate(model.inputs)
     ]
+    count = len(specs)
+    specs += [
+        tensorflow.TensorSpec(variable.shape, variable.dtype, name=f"{VARIABLE_PREFIX}{number}")
+        for number, variable in enumerate(given)
+    ]
 
     def infer(*tensors: Any) -> list[Any]:
         # Without updates of variables, such as the states of random generators.
-        with keras.StatelessScope():
-            outputs = model(keras.tree.pack_sequence_as(layout, list(tensors)), training=False)
+        values = list(zip(given, tensors[count:], strict=True))
+        inputs = keras.tree.pack_sequence_as(layout, list(tensors[:count]))
+        with keras.StatelessScope(values):
+            outputs = model(inputs, training=False)
         return keras.tree.flatten(outputs)
 
     # Without AutoGraph: the model runs as it does in Keras, and its source is not read.

@@ -19,11 +19,13 @@ from deploy.interrupts import Uninterrupted
 _loaded: tuple[Any, Any] | None = None
 
 
-def load(threads: int | None = None) -> tuple[Any, Any]:
+def load(threads: int | None = None, *, frugal: bool = False) -> tuple[Any, Any]:
     """Import TensorFlow and Keras, and return the modules `(tensorflow, keras)`.
 
     `threads` bounds the threads inside an operation; TensorFlow takes it only before its
-    first operation, so a later, other wish raises UsageError. Environment variables that the
+    first operation, so a later, other wish raises UsageError. A `frugal` process, in which it was
+    not imported before, gives the memory of tensors back to the system once they are gone; else
+    oneDNN's allocator keeps it for the next step of a training. Environment variables that the
     user has set win over ours. Raises MissingRuntimeError when TensorFlow is not installed.
     """
     global _loaded
@@ -32,6 +34,8 @@ def load(threads: int | None = None) -> tuple[Any, Any]:
         # oneDNN halves the time of a training step on processors where TensorFlow leaves it off.
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
         os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+        if frugal:
+            os.environ.setdefault("TF_ONEDNN_USE_SYSTEM_ALLOCATOR", "1")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import json
 import math
 import re
 import shutil
 import tempfile
+import types
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 from compressor.errors import ModelError
 from compressor.foundation import atomic_path, deploy_errors, quiet_tensorflow
@@ -56,7 +59,8 @@ def load_model(path: Path | str) -> Any:
     _, keras = quiet_tensorflow.load()
     try:
         check_asked(content, sum(map(math.prod, stored.values())))
-        model = keras.saving.load_model(path, compile=False, safe_mode=True)
+        with _from_disk(4 * sum(map(math.prod, stored.values()))):
+            model = keras.saving.load_model(path, compile=False, safe_mode=True)
     except ModelError as error:
         raise ModelError(error.what, value=f"{error.value} ({path})", hint=_AGAIN) from error
     except Exception as error:  # Keras raises whatever the damaged part makes it raise
@@ -70,6 +74,27 @@ def load_model(path: Path | str) -> Any:
     if isinstance(config, dict):
         restore_compilation(model, config.get("compile_config"))
     return framed(trained_on(model, noted.pop("data", None), noted))
+
+
+@contextlib.contextmanager
+def _from_disk(size: int) -> Iterator[None]:
+    """Have Keras read so many bytes of weights, where these are many, from a temporary file.
+
+    It would hold all of them beside those of the model.
+    """
+    if size < _MOST_IN_MEMORY:
+        yield
+        return
+    library = importlib.import_module("keras.src.saving.saving_lib")
+    folders = types.SimpleNamespace(
+        # Keras makes it beside the model, where a killed process would leave it.
+        TemporaryDirectory=lambda dir: tempfile.TemporaryDirectory()
+    )
+    with (
+        patch.object(library, "is_memory_sufficient", lambda _: False),
+        patch.object(library, "tempfile", folders),
+    ):
+        yield
 
 
 def save_model(model: Any, path: Path | str) -> None:

@@ -55,6 +55,7 @@ def shrink(
     round_to: int = 1,
     tolerance: float = 1e-5,
     input_size: InputSize | None = None,
+    share: bool = False,
 ) -> Shrunk:
     """Remove every unit and channel that does not matter from a Functional or Sequential model.
 
@@ -68,11 +69,11 @@ def shrink(
 
     The new model, not compiled, is compared with the old one on `inputs`, a preprocessed batch as
     `model(...)` takes it, by default random; open sizes are then `input_size`: (64, 64), or by the
-    inputs' names. Names, nesting, shared layers and trainable flags
-    stay. Raises UsageError for a `round_to` below 1, ModelError for a model that cannot be rebuilt,
-    DataError for inputs that do not fit, and CheckFailedError when the outputs differ by more than
-    `tolerance` of their scale, computed in float32; where weights are stored in half precision, by
-    more than four times its rounding error.
+    inputs' names. Names, nesting, shared layers and trainable flags stay. With `share` it is the
+    model itself where nothing goes. Raises UsageError for a `round_to` below 1, ModelError for a
+    model that cannot be rebuilt, DataError for inputs that do not fit, and CheckFailedError when
+    outputs differ by more than `tolerance` of their scale, computed in float32; where weights are
+    stored in half precision, by more than four times its rounding error.
     """
     if not hasattr(model, "layers"):
         hint = "for a file there is shrink_file"
@@ -85,12 +86,12 @@ def shrink(
     batch = inputs
     if batch is None:
         batch = random_inputs(model, sizes=sizes_given(model, input_size))
-    shrunk = _attempt(model, batch, fold_batchnorm, round_to)
+    shrunk = _attempt(model, batch, fold_batchnorm, round_to, share=share)
     # Folding rounds weights that are stored in half precision once more.
     stored = half_types(model, "variable_dtype")
     tolerance = max([tolerance, *(4 * ROUNDING[dtype] for dtype in stored)])
     if shrunk.folded and not shrunk.difference <= tolerance:
-        shrunk = _attempt(model, batch, False, round_to)
+        shrunk = _attempt(model, batch, False, round_to, share=share)
     if not shrunk.difference <= tolerance:
         raise CheckFailedError(
             "the shrunk model does not compute what the model does",
@@ -100,21 +101,21 @@ def shrink(
     return shrunk
 
 
-def _attempt(model: Any, batch: Any, fold_batchnorm: bool, round_to: int) -> Shrunk:
+def _attempt(model: Any, batch: Any, fold_batchnorm: bool, round_to: int, *, share: bool) -> Shrunk:
     start, folded = fold(model) if fold_batchnorm else (model, ())
     graph = graph_of_channels(start)
     constants = find_constants(graph)
     uses = uses_of(graph, constants)
     choice = choose(graph, constants, uses, round_to)
-    if folded and choice.needed.all() and choice.kept.all():
-        shrunk = start  # a new model already, of which nothing goes
+    if (folded or share) and choice.needed.all() and choice.kept.all():
+        shrunk = start  # if folded, a new model already
     else:
         shrunk = rebuild(start, edits_of(graph, uses, choice), entries_of(graph, choice))
     return Shrunk(
         model=shrunk,
         removed=_removed(graph, choice),
         folded=folded,
-        difference=_difference(model, shrunk, batch),
+        difference=0.0 if shrunk is model else _difference(model, shrunk, batch),
         kept=_kept(graph, constants, choice),
     )
 

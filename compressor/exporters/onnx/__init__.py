@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ import onnx
 from compressor.errors import ModelError, UsageError
 from compressor.exporters import half_precision
 from compressor.exporters.isolation import quantize_apart
-from compressor.exporters.onnx import integer
+from compressor.exporters.onnx import apart, integer
 from compressor.exporters.onnx.canonical import keep_names, name_after_layers, put_in_order
 from compressor.exporters.onnx.chain import Chain
 from compressor.exporters.onnx.channels import without_unread
@@ -35,6 +37,7 @@ from compressor.exporters.onnx.weights import (
     value_types,
 )
 from compressor.exporters.request import EncodedTensor, ExportedFile, Request
+from compressor.exporters.tracing import LARGEST
 from compressor.models import input_names
 
 __all__ = ["ENCODINGS", "export", "export_graph"]
@@ -52,10 +55,11 @@ def export(model: Any, request: Request) -> ExportedFile:
     without calibration data.
     """
     _check(request)
-    proto = convert(model)
-    put_in_order(proto.graph)
-    named = name_after_layers(proto.graph, model)
-    return _finished(proto, named, request, input_names(model), half_precision.notes(model))
+    with apart.kept_apart():
+        proto = convert(model)
+        put_in_order(proto.graph)
+        named = name_after_layers(proto.graph, model)
+        return _finished(proto, named, request, input_names(model), half_precision.notes(model))
 
 
 def export_graph(content: bytes, request: Request, inputs: tuple[str, ...]) -> ExportedFile:
@@ -65,9 +69,10 @@ def export_graph(content: bytes, request: Request, inputs: tuple[str, ...]) -> E
     is newer. Raises as `foreign.standard_form` does, too.
     """
     _check(request)
-    proto, notes = standard_form(content)
-    put_in_order(proto.graph)
-    return _finished(proto, keep_names(proto.graph), request, inputs, notes, shrunk=False)
+    with apart.kept_apart():
+        proto, notes = standard_form(content)
+        put_in_order(proto.graph)
+        return _finished(proto, keep_names(proto.graph), request, inputs, notes, shrunk=False)
 
 
 def _finished(
@@ -87,7 +92,7 @@ def _finished(
         if shrunk:
             proto = integer.quantize_static(proto, request.calibration)
         else:  # nobody vouches for it
-            content = quantize_apart("onnx", proto.SerializeToString(), request.calibration)
+            content = quantize_apart("onnx", apart.serialized(proto), request.calibration)
             proto = onnx.load_model_from_string(content)
         notes += (integer.SATURATION,)
     elif (
@@ -101,6 +106,8 @@ def _finished(
     tensors = _describe(proto.graph, chains, named)
     weights = weight_names(proto.graph)
     insert(proto.graph, chains)
+    del chains
+    apart.keep_only(proto.graph)
     omit_defaults(proto)
     compact(proto, weights)
     if functions:
@@ -138,16 +145,21 @@ def _encode(
 ) -> tuple[list[Chain], list[Any]]:
     """A chain for each weight, and their functions; a plain initializer is a chain, too."""
     encodings = CHOSEN_FROM if request.encoding is None else (request.encoding,)
-    wanted: list[tuple[str, list[Stored]]] = [
-        (weight.name, value_types(weight, request.quantize, exact=request.exact))
+    wanted: list[tuple[str, int, Callable[[], list[Stored]]]] = [
+        (
+            weight.name,
+            weight.values.size,
+            functools.partial(value_types, weight, request.quantize, exact=request.exact),
+        )
         for weight in float_weights(graph)
     ]
-    wanted += [(name, [stored]) for name, stored in raw_weights(graph)]
-    wanted.sort(key=lambda one: -one[1][0].codes.size)
+    for name, stored in raw_weights(graph):
+        wanted.append((name, stored.codes.size, functools.partial(list, [stored])))
+    wanted.sort(key=lambda one: -one[1])
     return choose_all(
         (
-            (name, options, encodings if options[0].codes.size >= MIN_SIZE else ("dense",))
-            for name, options in wanted
+            (name, values(), encodings if size >= MIN_SIZE else ("dense",))
+            for name, size, values in wanted
         ),
         domain,
         version,
@@ -188,9 +200,16 @@ def _content(proto: Any) -> bytes:
         if domain not in ("", "ai.onnx"):
             proto.opset_import.append(onnx.helper.make_opsetid(domain, version))
     proto.opset_import.add().version = opset
+    size = sum(map(apart.byte_size, proto.graph.initializer))
+    if size >= LARGEST:
+        raise ModelError(
+            "an ONNX file holds at most 2 GB",
+            value=f"{size / 1e9:.2f} GB of weights",
+            hint="choose a --quantize of fewer bits, or prune more",
+        )
     try:
-        onnx.checker.check_model(proto, full_check=True)
+        onnx.checker.check_model(apart.without_large(proto), full_check=True)
     except Exception as error:  # the checker raises errors of several kinds
         reason = " ".join(str(error).split())[:200]
         raise ModelError("the model is no valid ONNX model", value=reason) from error
-    return bytes(proto.SerializeToString(deterministic=True))
+    return apart.serialized(proto)

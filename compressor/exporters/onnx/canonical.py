@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from compressor.exporters.fingerprint import fingerprint
+from compressor.exporters.fingerprint import fingerprint, values_of
 from compressor.exporters.onnx import graphs
 from compressor.models import all_layers
 
@@ -101,7 +101,7 @@ class _Variables:
             for variable in layer.variables:
                 # In front of the layer's name Keras puts those of the models around it.
                 _, found, tail = f"/{variable.path}".rpartition(f"/{layer.name}/")
-                key = fingerprint(np.asarray(variable))
+                key = fingerprint(values_of(variable))
                 self._names.setdefault(key, []).append(f"{path}/{tail if found else variable.name}")
 
     def take(self, entry: Any, place: list[str]) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from onnx import helper
 
+from compressor.exporters.onnx.apart import byte_size, framed, payload
 from compressor.exporters.onnx.graphs import tensor, unique
 from compressor.exporters.onnx.weights import Stored
 
@@ -40,7 +41,7 @@ class Chain:
         """The same in a file that already has the shared parts of these names."""
         new = [part for name, part in self.shared.items() if name not in present]
         parts = (*self.nodes, *self.initializers, *new)
-        return sum(framed(part.ByteSize()) for part in parts)
+        return sum(framed(byte_size(part)) for part in parts)
 
     @property
     def payload_bytes(self) -> int:
@@ -52,7 +53,7 @@ class Chain:
             if attribute.HasField("sparse_tensor")
         ]
         indices = sum(entry.indices.ByteSize() + len(entry.values.raw_data) for entry in sparse)
-        return indices + sum(len(entry.raw_data) for entry in self.initializers)
+        return indices + sum(map(payload, self.initializers))
 
     def constant(self, values: np.ndarray) -> str:
         """Add an initializer of this tensor, and return its name."""
@@ -95,8 +96,3 @@ def short_name(number: int) -> str:
     rest, last = divmod(number, len(_CHARACTERS))
     turn, first = divmod(rest, len(string.ascii_letters))
     return f"{string.ascii_letters[first]}{_CHARACTERS[last]}{turn or ''}"
-
-
-def framed(size: int) -> int:
-    """Bytes of a protobuf field with a message of `size` bytes: tag, length, message."""
-    return 1 + max(1, -(-size.bit_length() // 7)) + size

@@ -1,22 +1,30 @@
-"""From a Keras model to an ONNX model: traced and frozen as for TFLite, then tf2onnx."""
+"""From a Keras model to an ONNX model: traced and frozen as for TFLite, then tf2onnx.
+
+Large variables are inputs of the traced function, and constants without values of the graph that
+TensorFlow optimises, which would copy them a dozen times; tf2onnx asks for the values by name.
+"""
 
 from __future__ import annotations
 
 import importlib
+import math
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import onnx
 
 from compressor.data import listed
 from compressor.errors import ModelError
+from compressor.exporters.fingerprint import values_of
 from compressor.exporters.half_precision import input_type
+from compressor.exporters.onnx import apart
 from compressor.exporters.onnx.graphs import all_nodes, rename
 from compressor.exporters.onnx.light_copies import light_copies
 from compressor.exporters.onnx.operators import handlers
 from compressor.exporters.onnx.quiet import quiet
 from compressor.exporters.tracing import concrete_function, layer_of, output_names
-from compressor.foundation import release_memory
+from compressor.foundation import quiet_tensorflow, release_memory
 from compressor.models import FLOAT32_BYTES, count_parameters, input_names
 
 OPSET = 18
@@ -33,39 +41,92 @@ def convert(model: Any) -> Any:
     for an output that is given twice, and as `concrete_function` does.
     """
     with quiet(), light_copies():
-        graph, inputs, outputs = _frozen(model)
+        large = _large_variables(model)
+        graph, inputs, outputs = _frozen(model, large)
         # The function held the weights several times over.
         release_memory(FLOAT32_BYTES * count_parameters(model))
         try:
-            converted = _from_frozen(graph, inputs, outputs)
+            converted = _from_frozen(graph, inputs, outputs, large)
         except Exception as error:  # tf2onnx raises whatever an operator makes it raise
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise ModelError(
                 "the model cannot be converted to ONNX", value=f"{model.name} ({reason})"
             ) from error
     _check_operators(converted, model)
-    _name_boundary(converted, inputs, outputs, model)
+    _name_boundary(converted, inputs[: len(inputs) - len(large)], outputs, model)
     return converted
 
 
-def _frozen(model: Any) -> tuple[Any, list[str], list[str]]:
-    """The GraphDef of the model, and the names of its inputs and outputs."""
-    function = concrete_function(model, "onnx")
+def _large_variables(model: Any) -> list[Any]:
+    """The variables of the model in float32 that take so much memory that copies of them matter."""
+    found = {id(variable): variable for variable in model.variables}.values()
+    sizes = {id(one): FLOAT32_BYTES * math.prod(one.shape) for one in found}
+    return [one for one in found if one.dtype == "float32" and sizes[id(one)] >= apart.LARGE]
+
+
+def _frozen(model: Any, large: list[Any]) -> tuple[Any, list[str], list[str]]:
+    """The GraphDef of the model, and the names of its inputs and outputs.
+
+    Behind its own inputs there is one for each of the variables that are `large`.
+    """
+    function = concrete_function(model, "onnx", given=large)
     names = [[tensor.name for tensor in part] for part in (function.inputs, function.outputs)]
-    return function.graph.as_graph_def(add_shapes=True), *names
+    return function.graph.as_graph_def(add_shapes=True), names[0], names[1]
 
 
-def _from_frozen(graph: Any, inputs: list[str], outputs: list[str]) -> Any:
-    tf2onnx = importlib.import_module("tf2onnx")
-    converted, _ = tf2onnx.convert.from_graph_def(
-        graph,
-        name="model",
-        input_names=inputs,
-        output_names=outputs,
-        opset=OPSET,
-        custom_op_handlers=handlers(),
+def _from_frozen(graph: Any, inputs: list[str], outputs: list[str], large: list[Any]) -> Any:
+    """What `tf2onnx.convert.from_graph_def` does, with the values of large variables put in last.
+
+    Here they are what the model has now: the graph has their shapes alone.
+    """
+    tensorflow, _ = quiet_tensorflow.load()
+    loader, tfonnx, tools, optimizer = (
+        importlib.import_module(f"tf2onnx.{name}")
+        for name in ("tf_loader", "tfonnx", "tf_utils", "optimizer")
     )
+    count = len(inputs) - len(large)
+    places = [name.partition(":")[0] for name in inputs[count:]]
+    contents = {place.encode(): values_of(one) for place, one in zip(places, large, strict=True)}
+    read = tools.get_tf_tensor_data
+
+    def values(proto: Any) -> np.ndarray:
+        found = contents.get(proto.tensor_content)
+        return read(proto) if found is None else found
+
+    with (
+        tensorflow.device("/cpu:0"),
+        apart.in_numpy_helper(),
+        patch.object(tools, "get_tf_tensor_data", values),
+    ):
+        with tensorflow.Graph().as_default():
+            tensorflow.import_graph_def(graph, name="")
+            graph = loader.tf_optimize(inputs, outputs, graph)
+        for node in graph.node:
+            if node.name in places:
+                _make_constant(node)
+        with tensorflow.Graph().as_default() as imported:
+            tensorflow.import_graph_def(graph, name="")
+            made = tfonnx.process_tf_graph(
+                imported,
+                continue_on_error=True,
+                opset=OPSET,
+                custom_op_handlers=handlers(),
+                input_names=inputs[:count],
+                output_names=outputs,
+                const_node_values={place: place.encode() for place in places},
+            )
+            converted = optimizer.optimize_graph(made).make_model("converted from model")
+    apart.keep_only(converted.graph)
     return converted
+
+
+def _make_constant(node: Any) -> None:
+    """A Placeholder -> a Const of its type and shape, without values."""
+    node.op = "Const"
+    tensor = node.attr["value"].tensor
+    tensor.dtype = node.attr["dtype"].type
+    tensor.tensor_shape.CopyFrom(node.attr["shape"].shape)
+    del node.attr["shape"]
 
 
 def _check_operators(model: Any, source: Any) -> None:

@@ -31,10 +31,11 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from onnx import GraphProto, TensorProto, helper
+from onnx import GraphProto, TensorProto, helper, numpy_helper
 
 from compressor.encodings import split_gaps
 from compressor.errors import UsageError
+from compressor.exporters.onnx.apart import forget
 from compressor.exporters.onnx.chain import Chain, short_name
 from compressor.exporters.onnx.functions import Selection, call_functions, total_bytes
 from compressor.exporters.onnx.golomb import add_golomb
@@ -54,6 +55,7 @@ SPARSE_INITIALIZER = "sparse-initializer"
 ENCODINGS = ("dense", "golomb", "gap8", "gap4", "bitmask", SPARSE_INITIALIZER)
 CHOSEN_FROM = ENCODINGS[:-1]
 """The encodings to choose from where none is asked for."""
+_BYTE = 256
 
 
 def make_chain(name: str, stored: Stored, encoding: str, *, uniform: bool = False) -> Chain | None:
@@ -87,13 +89,20 @@ def choose_all(
     for name, options, encodings in weights:
         encodings = tuple(encodings)
         best: list[Chain] = []
-        for chain in _candidates(name, options, encodings):  # large ones not all at once
-            best = [
-                min(pair, key=selection.cost)
-                for selection, *pair in zip(
-                    selections, best or (chain, chain), (chain, chain), strict=True
-                )
-            ]
+        for stored, encoding in itertools.product(options, encodings):
+            if best and _least(stored, encoding) >= max(
+                selection.cost(chain) for selection, chain in zip(selections, best, strict=True)
+            ):
+                continue
+            for chain in _candidates(name, stored, encoding, alone=len(encodings) == 1):
+                found = best or [chain, chain]
+                best = [
+                    min(pair, key=selection.cost)
+                    for selection, *pair in zip(selections, found, (chain, chain), strict=True)
+                ]
+                for other in (*found, chain):
+                    if not any(other is one for one in best):
+                        forget(other.initializers)
         if not best:
             raise UsageError(
                 "the encoding cannot hold these values",
@@ -106,17 +115,30 @@ def choose_all(
     return min(results, key=lambda result: total_bytes(*result))
 
 
-def _candidates(
-    name: str, options: Iterable[Stored], encodings: tuple[str, ...]
-) -> Iterator[Chain]:
-    for stored, encoding in itertools.product(options, encodings):
-        if encoding == "golomb" and len(encodings) > 1 and 2 * stored.nonzero.mean() > 1:
-            continue  # a bit for each weight is shorter
-        several = encoding == "golomb" and stored.zero is not None
-        for uniform in (False, True) if several else (False,):
-            chain = make_chain(name, stored, encoding, uniform=uniform)
-            if chain is not None:
-                yield chain
+def _candidates(name: str, stored: Stored, encoding: str, *, alone: bool) -> Iterator[Chain]:
+    if encoding == "golomb" and not alone and 2 * stored.nonzero.mean() > 1:
+        return  # a bit for each weight is shorter
+    several = encoding == "golomb" and stored.zero is not None
+    for uniform in (False, True) if several else (False,):
+        chain = make_chain(name, stored, encoding, uniform=uniform)
+        if chain is not None:
+            yield chain
+
+
+def _least(stored: Stored, encoding: str) -> float:
+    """Bytes that a chain has at least, of its values and their positions."""
+    size, kept = stored.codes.size, int(np.count_nonzero(stored.nonzero))
+    if stored.table is None:
+        value = 8.0 * stored.codes.itemsize
+    else:  # as many codes as fit in a byte
+        value = 8 / max(one for one in range(1, 9) if len(stored.table) ** one <= _BYTE)
+    bits = {
+        "dense": size * value,
+        "gap8": kept * (8 + value),
+        "gap4": kept * (4 + value),
+        "bitmask": size + kept * value,
+    }
+    return bits.get(encoding, 0) / 8
 
 
 def insert(graph: Any, chains: Iterable[Chain]) -> None:
@@ -209,7 +231,7 @@ def _sparse_initializer(chain: Chain, stored: Stored) -> str | None:
     if stored.table is not None:
         return None  # the zeros would be zeros of the codes, not of the values
     found = np.flatnonzero(stored.nonzero)
-    values = tensor("", stored.codes[found])
+    values = numpy_helper.from_array(stored.codes[found], "")  # in a node nothing is apart
     # As int64_data the indices are varints, a few bytes each; as raw data they are always 8.
     indices = helper.make_tensor("", TensorProto.INT64, [found.size], found.tolist())
     sparse = helper.make_sparse_tensor(values, indices, list(stored.shape))

@@ -15,7 +15,8 @@ from typing import Any
 
 from onnx import FunctionProto, NodeProto, helper
 
-from compressor.exporters.onnx.chain import MARK, Chain, framed, short_name
+from compressor.exporters.onnx.apart import byte_size, framed
+from compressor.exporters.onnx.chain import MARK, Chain, short_name
 from compressor.exporters.onnx.tensor_reading import damaged_onnx
 
 _MOST_NODES, _MOST_BYTES = 2**15, 2**24
@@ -80,7 +81,7 @@ def total_bytes(chains: Iterable[Chain], functions: Iterable[Any]) -> int:
     shared: dict[str, Any] = {}
     size = sum(framed(function.ByteSize()) + _IMPORT for function in functions)
     for chain in chains:
-        size += sum(framed(part.ByteSize()) for part in (*chain.nodes, *chain.initializers))
+        size += sum(framed(byte_size(part)) for part in (*chain.nodes, *chain.initializers))
         shared |= chain.shared
     return size + sum(framed(part.ByteSize()) for part in shared.values())
 

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from onnx import helper, numpy_helper, shape_inference
+from onnx import helper, shape_inference
+
+from compressor.exporters.onnx import apart
 
 _FEW = 64
 """Integers of the largest constant that may be stored as varints: shapes, axes, powers."""
@@ -49,13 +51,13 @@ def taken(graph: Any) -> list[str]:
 
 
 def array_of(initializer: Any) -> np.ndarray:
-    return np.asarray(numpy_helper.to_array(initializer))
+    return apart.array(initializer)
 
 
 def tensor(name: str, values: np.ndarray) -> Any:
     """An initializer of little-endian raw data, or of varints where these are fewer bytes."""
     values = np.asarray(values)
-    made = numpy_helper.from_array(values, name)
+    made = apart.tensor(name, values)
     if values.dtype in (np.int32, np.int64) and 0 < values.size <= _FEW:
         short = helper.make_tensor(name, made.data_type, values.shape, values.ravel().tolist())
         return min(made, short, key=lambda one: one.ByteSize())

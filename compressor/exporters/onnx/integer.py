@@ -16,7 +16,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from compressor.errors import ModelError
-from compressor.exporters.onnx import graphs
+from compressor.exporters.onnx import apart, graphs
 from compressor.exporters.onnx.quiet import quiet
 from compressor.exporters.quantization import quantize_symmetric
 from compressor.foundation import temporary_folder
@@ -58,7 +58,7 @@ def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
     with temporary_folder("compressor-int8-") as folder, quiet():
         source, path = folder / "float.onnx", folder / "int8.onnx"
         # Of a model in memory it writes copies with names made of this machine's MAC address.
-        onnx.save(model, source)
+        source.write_bytes(apart.serialized(model))
         try:
             quantization.quantize_static(
                 source,

@@ -139,7 +139,7 @@ def messages_in(message: Any, depth: int = 0) -> Iterator[Any]:
         depth += 1
         if depth > _MAX_DEPTH:
             raise damaged_onnx(f"graphs in graphs, more than {_MAX_DEPTH} deep")
-    for field, content in message.ListFields():
+    for field, content in _fields(message):
         values = [content] if isinstance(content, (Message, str, bytes)) else content
         if field.name in _COMMENTS:
             continue
@@ -149,6 +149,19 @@ def messages_in(message: Any, depth: int = 0) -> Iterator[Any]:
         elif field.type == field.TYPE_STRING and not all(isinstance(one, str) for one in values):
             raise damaged_onnx("a name is no UTF-8")
     yield message
+
+
+def _fields(message: Any) -> Iterator[tuple[Any, Any]]:
+    """The fields that are set and their contents, but for raw data, which would be copied."""
+    if not isinstance(message, onnx.TensorProto):
+        yield from message.ListFields()
+        return
+    for field in onnx.TensorProto.DESCRIPTOR.fields:
+        if field.name == "raw_data":
+            continue
+        content = getattr(message, field.name)
+        if len(content) if field.is_repeated else message.HasField(field.name):
+            yield field, content
 
 
 def _stored(graph: Any) -> Iterator[tuple[str, Any]]:

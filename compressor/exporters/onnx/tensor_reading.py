@@ -69,10 +69,10 @@ def read_tensor(proto: Any, folder: Path | None, name: str | None = None) -> Onn
     count = math.prod(shape)
     used = [field for field in _FIELDS if len(getattr(proto, field))]
     if proto.HasField("raw_data"):
-        if used or not kind.bits or len(proto.raw_data) != kind.size(count):
-            size = len(proto.raw_data)
+        size = len(proto.raw_data)  # a copy, which is why it is asked for once
+        if used or not kind.bits or size != kind.size(count):
             raise damaged_onnx(f"{where}: {size} bytes for {count} values of {kind.name}")
-        return OnnxTensor(name, shape, kind, len(proto.raw_data))
+        return OnnxTensor(name, shape, kind, size)
     field = helper.tensor_dtype_to_field(proto.data_type)
     expected = _field_length(kind, count)
     stored = len(getattr(proto, field))

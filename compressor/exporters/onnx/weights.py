@@ -115,7 +115,7 @@ def value_types(weight: FloatWeight, quantize: Quantize, *, exact: bool = False)
 def store_float(values: np.ndarray, dtype: Any) -> Stored:
     """The values rounded to float32 or float16."""
     with np.errstate(over="ignore"):
-        codes = values.ravel().astype(dtype)
+        codes = values.ravel().astype(dtype, copy=False)
     return Stored(codes.dtype.name, codes, 0, codes != 0, values.shape)
 
 
