@@ -13,7 +13,7 @@ from compressor.errors import CheckpointError
 from compressor.foundation import quiet_tensorflow
 
 # Columns of a sparse product are computed this many at a time: the working set stays in cache.
-_COLUMNS = 512
+_COLUMNS = 128
 
 
 class SparseMatrix:

@@ -15,6 +15,7 @@ from compressor.errors import ModelError, UsageError
 from compressor.foundation import quiet_tensorflow
 from compressor.models import Objective, all_layers, objective_of, preprocessing_of
 from compressor.training import weights
+from compressor.training.adam import make_adam
 from compressor.training.distillation import (
     Distillation,
     compile_distilled,
@@ -161,8 +162,7 @@ def fit(
     feed = preprocessing_of(model, x)
     quiet_tensorflow.make_deterministic(derive_seed(seed, "operations"))
     _seed_generators(model, seed)
-    # Keras would number the name, and the size of a checkpoint depend on earlier trainings.
-    optimizer = keras.optimizers.Adam(_learning_rate(keras, options), name="adam")
+    optimizer = make_adam(_learning_rate(keras, options))
     stored = objective.stored_targets(y)
     counted = weights.example_weights(objective, stored, options.class_weight, sample_weights)
     taught_by: list[np.ndarray] | None = None
