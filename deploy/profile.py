@@ -44,7 +44,6 @@ SCHEMA = {"name": "compressor-device", "version": 1}
 PROFILES = Path(__file__).parent / "devices"
 """The folder of the built-in profiles."""
 SUFFIX = ".toml"
-_AIMS = ("size", "latency", "ram")
 
 ARCHITECTURES = ("x86-64", "aarch64", "armhf", "wasm32", "armv6-m", "armv7e-m", "xtensa")
 RUNTIME_FORMATS = {
@@ -236,7 +235,7 @@ _READERS: dict[str, Reader] = {
     "cores": lambda fields, key: fields.integer(key, 1, _MOST_CORES),
     "memory_bytes": _memory,
     "format": lambda fields, key: fields.choice(key, _FORMATS),
-    "optimize": lambda fields, key: fields.choice(key, _AIMS),
+    "optimize": lambda fields, key: fields.choice(key, ("size", "latency", "ram")),
     "width_multiple": lambda fields, key: fields.integer(key, 1, 1024),
 }
 

@@ -172,8 +172,8 @@ class Job(abc.ABC):
             what = f"labels name classes, and this model gives {numbers_of(objective.heads)}"
             raise UsageError(what, value=f"{len(given)} labels", hint="leave them out")
         if given is not None and len(given) != classes:
-            count = f"{len(given)} labels, {classes} classes"
-            raise UsageError("there is not one label a class", value=count)
+            what = "there is not one label a class"
+            raise UsageError(what, value=f"{len(given)} labels, {classes} classes")
         return given
 
     @functools.cached_property
@@ -181,9 +181,9 @@ class Job(abc.ABC):
         """The outputs of the model on the test examples; None without data."""
         if self.data is None:
             return None
-        x, labels = self.data.x_test, self.data.y_test
+        x = self.data.x_test
         scores = self._scores(x, self.reference.feed, "test examples")
-        return dataclasses.replace(self.reference, x=x, scores=scores, labels=labels)
+        return dataclasses.replace(self.reference, x=x, scores=scores, labels=self.data.y_test)
 
     def __enter__(self) -> Self:
         """Keep one process for each runtime, instead of one for each file."""
@@ -265,9 +265,8 @@ class Job(abc.ABC):
             tolerance * max(verdict.chosen_on.scale, 1e-6),
             whole.factors,
         )
-        file = dataclasses.replace(
-            file, notes=(*file.notes, *whole.class_notes(scores, self.labels))
-        )
+        notes = (*file.notes, *whole.class_notes(scores, self.labels))
+        file = dataclasses.replace(file, notes=notes)
         return Checked(file_format, request, file, verdict, facts, check)
 
     def on_test(self, checked: Checked) -> Checked:
