@@ -1,7 +1,7 @@
 """Pruning without labels, without retraining and before one: the paper's CNN, three seeds.
 
     python -m benchmarks.reconstruction [--work FOLDER] [--base MODEL] [--only ROW ...]
-                                        [--seeds SEED ...]
+                                        [--seeds SEED ...] [--methods METHOD ...]
 
 Every row by layer-wise least squares (`reconstruct`), by magnitude, and by the weights' size times
 the norm of their inputs (Wanda), with the weights as they are and refitted; and rows that are
@@ -117,6 +117,7 @@ def main() -> None:
     parser.add_argument("--base", type=Path, help="the dense model, instead of training one")
     parser.add_argument("--only", nargs="*", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     quiet_tensorflow.NativeOutput().hold_back()
@@ -128,7 +129,9 @@ def main() -> None:
     # Seeds outermost: what is there after a while is one seed of every row.
     for seed in options.seeds:
         for row in options.only:
-            for method in METHODS[:2] if row in RETRAINED else METHODS:
+            for method in options.methods:
+                if row in RETRAINED and method not in METHODS[:2]:
+                    continue
                 # Magnitude looks at no inputs, but a retraining draws its batches.
                 fixed = method == "magnitude" and row not in RETRAINED
                 drawn = options.seeds[0] if fixed else seed
