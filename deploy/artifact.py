@@ -8,7 +8,7 @@ file              the name of the file, without a folder
 bytes, sha256     of the file
 vectors_sha256    of its check vectors, FILE.check.npz
 quantize          none, float16, dynamic, int8, int4, codebook or ternary
-optimize          size, latency, balanced or ram
+optimize          size, latency or ram: what the encodings are best for; of balanced ones latency
 runtime           the one that the file is for
 inputs, outputs   name, shape (null where a size is open: the batch), dtype; scale and zero_point of
                   integers that stand for real numbers, value = scale * (integer - zero_point),
@@ -74,7 +74,7 @@ HEADS_VERSION = 3
 """Of the schema of a description with heads, which earlier versions of this program refuse."""
 FORMATS = ("tflite", "onnx", "c")
 QUANTIZATIONS = ("none", "float16", "dynamic", "int8", "int4", "codebook", "ternary")
-OPTIMIZATIONS = ("size", "latency", "balanced", "ram")
+OPTIMIZATIONS = ("size", "latency", "ram")
 NUMBERS = "numbers"
 OUTPUTS_ARE = (*SCORES_ARE, NUMBERS)
 DESCRIPTION_SUFFIX = ".json"

@@ -33,7 +33,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploy.artifact import QUANTIZATIONS
+from deploy.artifact import OPTIMIZATIONS, QUANTIZATIONS
 from deploy.artifact_parts import C_INTERFACE
 from deploy.errors import ArtifactError
 from deploy.fields import Fields, Reader, made
@@ -235,7 +235,7 @@ _READERS: dict[str, Reader] = {
     "cores": lambda fields, key: fields.integer(key, 1, _MOST_CORES),
     "memory_bytes": _memory,
     "format": lambda fields, key: fields.choice(key, _FORMATS),
-    "optimize": lambda fields, key: fields.choice(key, ("size", "latency", "ram")),
+    "optimize": lambda fields, key: fields.choice(key, OPTIMIZATIONS),
     "width_multiple": lambda fields, key: fields.integer(key, 1, 1024),
 }
 

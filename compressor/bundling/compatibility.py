@@ -63,8 +63,8 @@ def choose(candidates: Sequence[Artifact], profile: DeviceProfile) -> Artifact:
     """The artefact that the device prefers, of those that run there (at least one).
 
     A profile that optimizes for latency ranks by its order of quantisations, then what was exported
-    for latency, then balanced, then the width multiple it prefers, then bytes. One that optimizes
-    for size takes the smallest of those whose quantisation it names.
+    for latency, then the width multiple it prefers, then bytes. One that optimizes for size takes
+    the smallest of those whose quantisation it names.
     """
     prefer = profile.prefer
 
@@ -73,9 +73,8 @@ def choose(candidates: Sequence[Artifact], profile: DeviceProfile) -> Artifact:
         order = prefer.quantize.index(artifact.quantize) if known else len(prefer.quantize)
         if prefer.optimize == "size":
             return int(not known), artifact.bytes, order
-        aims = (prefer.optimize, "balanced")
-        aim = aims.index(artifact.optimize) if artifact.optimize in aims else len(aims)
-        return order, aim, odd_widths(artifact, prefer.width_multiple), artifact.bytes
+        other = artifact.optimize != prefer.optimize
+        return order, int(other), odd_widths(artifact, prefer.width_multiple), artifact.bytes
 
     return min(candidates, key=rank)
 

@@ -46,7 +46,8 @@ def describe_artifact(job: Job, checked: Checked, name: str, vectors: bytes) -> 
         sha256=hashlib.sha256(checked.file.content).hexdigest(),
         vectors_sha256=hashlib.sha256(vectors).hexdigest(),
         quantize=request.quantize,
-        optimize=request.optimize,
+        # Runners that were installed earlier know no other aim; this one is nearly as fast.
+        optimize="latency" if request.optimize == "balanced" else request.optimize,
         runtime=request.runtime,
         inputs=_ports(facts["inputs"]),
         outputs=_outputs(facts["outputs"], job.reference),

@@ -34,7 +34,9 @@ def test_one_quantisation_is_balanced_and_the_smallest_says_its_price(
         target = tmp_path / f"{aim}.tflite"
         record = library.export(source, target, quantize="dynamic", optimize=aim)  # type: ignore[arg-type]
         found[aim], notes[aim] = record, " ".join(record["notes"])
-        assert record["optimize"] == read_artifact(target).optimize == (aim or "balanced")
+        assert record["optimize"] == (aim or "balanced")
+        # Runners that were installed earlier know no other words.
+        assert read_artifact(target).optimize == (aim or "latency")
 
     assert kernel_of(found[None])["encoding"] == "dense"
     assert kernel_of(found["size"])["encoding"] == "csr"
@@ -52,7 +54,7 @@ def test_auto_is_balanced_and_the_output_says_what_it_chose(
     said = compressor("export", source, "--quantize", "auto", "-o", target)
 
     assert said.code == 0, said.stderr
-    assert read_artifact(target).optimize == "balanced"
+    assert read_artifact(target).optimize == "latency"
     (line,) = (line for line in said.stdout.splitlines() if " variants " in line)
     assert "is the smallest, and takes at most 1.1 times as long as the fastest." in line
 

@@ -165,7 +165,6 @@ def test_all_that_stands_against_it_is_said():
 
 def test_a_fast_device_takes_its_quantisation_then_latency_then_widths_then_bytes():
     size = artefact(quantize="int8", optimize="size", bytes=10)
-    balanced = artefact(quantize="int8", optimize="balanced", bytes=11)
     fast = artefact(quantize="int8", bytes=40)
     odd = artefact(
         quantize="int8",
@@ -181,8 +180,7 @@ def test_a_fast_device_takes_its_quantisation_then_latency_then_widths_then_byte
 
     assert compatibility.choose([plain, size, fast, odd, even], RPI4) is even
     assert compatibility.choose([plain, size, fast, odd], RPI4) is fast
-    assert compatibility.choose([plain, size, balanced, odd], RPI4) is odd
-    assert compatibility.choose([plain, size, balanced], RPI4) is balanced
+    assert compatibility.choose([plain, size, odd], RPI4) is odd
     assert compatibility.choose([plain, size], RPI4) is size
     assert compatibility.choose([plain], RPI4) is plain
 
