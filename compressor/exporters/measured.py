@@ -49,11 +49,14 @@ class MeasuredVariants:
     def told(self, chosen: int, limit: float) -> str:
         """Why a variant is taken for the aim `balanced`, and what the aim `size` would give.
 
-        That takes no longer than `limit`.
+        That takes no longer than `limit`. Empty where there was nothing to choose from.
         """
-        quantize = self.variants[chosen].request.quantize
-        text = f"Of {len(self.variants)} variants {quantize} is the smallest"
-        for number in self.by_size[: self.by_size.index(chosen)]:
+        count = len(self.variants)
+        if count < 2:
+            return ""
+        text = f"Of {count} variants {self.variants[chosen].request.quantize} is the smallest"
+        smaller = self.by_size[: self.by_size.index(chosen)]
+        for number in smaller:
             if self.medians[number] > limit:
                 continue
             other = self.variants[number]
@@ -65,7 +68,8 @@ class MeasuredVariants:
                     f"{other.request.quantize} would have {other.size:,} bytes and take "
                     f"{times:.1f} times as long: --optimize size."
                 )
-        return f"{text}, and takes at most {BALANCED:g} times as long as the fastest."
+        link = " that passes and" if smaller else ", and"
+        return f"{text}{link} takes at most {BALANCED:g} times as long as the fastest."
 
     def _passing(self, numbers: Iterable[int]) -> int | None:
         return next((n for n in numbers if self.settled(n).verdict.passed), None)

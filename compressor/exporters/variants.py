@@ -105,8 +105,8 @@ class Variants:
 
     def _best(self, quantizations: Sequence[Quantize]) -> Checked:
         found: dict[bytes, tuple[Request, ExportedFile]] = {}
-        for aim in self._aims:
-            for quantize in quantizations:
+        for quantize in quantizations:
+            for aim in self._aims(quantize):
                 for unrolled in (None,) if aim == "size" else self.unrolled:
                     with contextlib.suppress(ModelError, UsageError):  # this one cannot be made
                         request, file = self._build(quantize, unrolled=unrolled, aim=aim)
@@ -223,10 +223,11 @@ class Variants:
         """The values of `Request.unrolled` to try."""
         return self.job.unrolled() if self.loops else (None,)
 
-    @property
-    def _aims(self) -> tuple[Optimize, ...]:
+    def _aims(self, quantize: Quantize) -> tuple[Optimize, ...]:
         """What the encodings of tensors are chosen for, to choose among variants."""
-        return ("size", "latency") if self.optimize == "balanced" else (self.optimize,)
+        # ONNX Runtime decodes at load: but for dynamic each aim gives the same file.
+        both = self.optimize == "balanced" and (self.format != "onnx" or quantize == "dynamic")
+        return ("size", "latency") if both else (self.optimize,)
 
     @property
     def _measures(self) -> bool:
@@ -341,7 +342,7 @@ def _compared(rounded: Checked, nearest: Checked) -> str:
 
 
 def _with_notes(checked: Checked, *notes: str) -> Checked:
-    file = dataclasses.replace(checked.file, notes=(*checked.file.notes, *notes))
+    file = dataclasses.replace(checked.file, notes=(*checked.file.notes, *filter(None, notes)))
     return dataclasses.replace(checked, file=file)
 
 

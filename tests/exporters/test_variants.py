@@ -155,7 +155,7 @@ def test_balanced_tries_the_encodings_for_the_size_and_for_the_latency(
         (
             [1.0, 5.0],
             [9, 5],
-            "none is the smallest, and takes at most 1.1 times as long as the fastest.",
+            "none is the smallest that passes and takes at most 1.1 times as long as the fastest.",
         ),
     ],
 )
@@ -165,6 +165,26 @@ def test_a_balanced_choice_says_what_was_chosen_and_what_the_smallest_would_be(
     chosen = timed_variants(milliseconds, sizes, dense=4.0, optimize="balanced").best()
 
     assert chosen.file.notes == (f"Of {len(sizes)} variants {said}",)
+
+
+def test_a_balanced_choice_of_one_variant_says_nothing(timed_variants) -> None:
+    assert not timed_variants([1.0], [9], dense=4.0, optimize="balanced").best().file.notes
+
+
+def test_balanced_onnx_is_built_twice_only_where_the_aim_changes_the_file(timed_variants) -> None:
+    chooser = timed_variants([1.0, 1.0, 1.0], [9, 8, 7], dense=4.0, optimize="balanced")
+    chooser.format, build, built = "onnx", chooser.job.build, []
+
+    def counted(file_format, request):
+        built.append((request.quantize, request.optimize))
+        return build(file_format, request)
+
+    chooser.job.build = counted
+    chooser.best()
+
+    once = [("none", "balanced"), ("float16", "balanced")]
+    assert built[:4] == [*once, ("dynamic", "size"), ("dynamic", "latency")]
+    assert built[4:] == [("none", "balanced")]  # dense, to be timed beside
 
 
 def test_a_balanced_choice_keeps_to_a_slowdown_that_was_asked_for(timed_variants) -> None:
