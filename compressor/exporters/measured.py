@@ -54,7 +54,8 @@ class MeasuredVariants:
         count = len(self.variants)
         if count < 2:
             return ""
-        text = f"Of {count} variants {self.variants[chosen].request.quantize} is the smallest"
+        taken = self.variants[chosen].request.quantize
+        text = f"Of {count} variants {taken} is the smallest"
         smaller = self.by_size[: self.by_size.index(chosen)]
         for number in smaller:
             if self.medians[number] > limit:
@@ -63,9 +64,11 @@ class MeasuredVariants:
             other = other if other.verdict.passed else self.settled(number)
             if other.verdict.passed:
                 times = self.medians[number] / self.medians[chosen]
+                called: str = other.request.quantize
+                called = f"a smaller one in {taken}" if called == taken else called
                 return (
                     f"{text} that takes at most {BALANCED:g} times as long as the fastest; "
-                    f"{other.request.quantize} would have {other.size:,} bytes and take "
+                    f"{called} would have {other.size:,} bytes and take "
                     f"{times:.1f} times as long: --optimize size."
                 )
         link = " that passes and" if smaller else ", and"

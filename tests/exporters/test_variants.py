@@ -135,6 +135,8 @@ def test_balanced_tries_the_encodings_for_the_size_and_for_the_latency(
 
     assert chosen.file.content == contents[aim]
     assert chosen.request.optimize == "balanced"
+    (note,) = chosen.file.notes
+    assert ("a smaller one in none would have 1 bytes" in note) == (aim == "latency")
 
 
 @pytest.mark.parametrize(
