@@ -90,7 +90,7 @@ class ExportedFile:
     notes: tuple[str, ...] = ()
     """for the user, a sentence each: why something was not encoded as asked, ..."""
     price: str = ""
-    """a sentence: what encodings for the size cost in time, by constants; empty: next to nothing"""
+    """a sentence: what the encodings cost in time or in bytes, by constants; empty: hardly any"""
     beside: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     """other files of the artefact, by their names, to be written into its folder"""
     origin: ExportedFile | None = None

@@ -77,7 +77,7 @@ class Variants:
             checked = self._slower(checked)
         if not checked.verdict.passed:
             return checked
-        if self.optimize == "size" and checked.file.price:
+        if checked.file.price:
             checked = _with_notes(checked, checked.file.price)
         if not self._measures:
             return _with_notes(checked, *self._drawbacks(checked))

@@ -42,7 +42,7 @@ def test_one_quantisation_is_balanced_and_the_smallest_says_its_price(
     assert kernel_of(found["size"])["encoding"] == "csr"
     assert found["size"]["bytes"] < found[None]["bytes"] / 2
     assert "times as long" in notes["size"] and "--optimize latency" in notes["size"]
-    assert "times as long" not in notes[None]
+    assert "times as long" not in notes[None] and "--optimize size" in notes[None]
 
 
 def test_auto_is_balanced_and_the_output_says_what_it_chose(

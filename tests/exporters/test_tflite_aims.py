@@ -119,9 +119,25 @@ def test_the_price_of_the_smallest_is_its_time_and_the_bytes_of_the_fastest(quan
 
     size = len(graphs.write_graph(graph))
     fastest = len(graphs.write_graph(stored(weights, quantize, "latency")[1]))
-    said = price.told(size)
+    said = price.told(size, "size")
     assert bool(said) == told
     if told:
         assert "takes about 3.7 times as long" in said and "--optimize latency" in said
         assert abs(size + price.more_bytes - fastest) < 600
         assert f"about {size + price.more_bytes:,} bytes" in said
+
+
+@pytest.mark.parametrize(("quantize", "told"), [("dynamic", True), ("none", False)])
+def test_a_balanced_file_says_how_small_it_could_be(quantize, told):
+    weights = sparse((128, 512), 0.1)
+    graph, price = layer(weights, quantize), Price()
+
+    encode_weights(graph, {}, Request("litert", quantize, "balanced"), price=price)
+
+    size = len(graphs.write_graph(graph))
+    smallest = len(graphs.write_graph(stored(weights, quantize, "size")[1]))
+    said = price.told(size, "balanced")
+    assert bool(said) == told
+    if told:
+        assert abs(size - price.fewer_bytes - smallest) < 600
+        assert f"about {size - price.fewer_bytes:,} bytes" in said and "--optimize size" in said

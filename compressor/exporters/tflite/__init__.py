@@ -121,7 +121,6 @@ def _finished(
         encoded = graph.copied(plain)
         tensors: list[EncodedTensor] = []
         notes, price = [*given], Price()
-        smallest = request.optimize == "size" and request.encoding is None
         for number, view in enumerate(graph.views(encoded)):
             some, more = weights.encode_weights(
                 view, found[number], request, looped=number > 0, price=price
@@ -138,7 +137,7 @@ def _finished(
             tensors=tuple(sorted(tensors, key=lambda tensor: (-tensor.bytes, tensor.name))),
             needs=operators.needs(encoded),
             notes=tuple(notes),
-            price=price.told(len(content)) if smallest else "",
+            price="" if request.encoding else price.told(len(content), request.optimize),
         )
 
     chosen = write(request)

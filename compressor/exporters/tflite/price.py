@@ -1,15 +1,18 @@
-"""What the smallest encodings cost beside the fastest ones, by the constants of `choice`."""
+"""What encodings cost beside the fastest and the smallest ones, by the constants of `choice`."""
 
 from __future__ import annotations
 
 import dataclasses
 
-from compressor.exporters.request import BALANCED
+from compressor.exporters.request import BALANCED, Optimize
 from compressor.exporters.tflite.choice import Candidate, Operand
 
 _FULLY_CONNECTED = 10
 """products of a convolution that take as long as one of FULLY_CONNECTED, which reads a weight for
 each: of the paper's CNN in float32 at batch 1, it has 23 % of the products and 78 % of the time"""
+
+_MENTIONED = 0.1
+"""of a file's bytes: what is worth a sentence"""
 
 
 @dataclasses.dataclass
@@ -21,8 +24,12 @@ class Price:
     fastest: float = 0.0
     more_bytes: int = 0
     """that the fastest encodings take"""
+    fewer_bytes: int = 0
+    """that the smallest encodings take"""
 
-    def add(self, operand: Operand, chosen: Candidate, fastest: Candidate) -> None:
+    def add(
+        self, operand: Operand, chosen: Candidate, fastest: Candidate, smallest: Candidate
+    ) -> None:
         """Count a weight that is stored as `chosen`."""
         if operand.kind != "GATHER":  # which copies rows, and multiplies nothing
             each = _FULLY_CONNECTED if operand.kind == "FULLY_CONNECTED" else operand.positions
@@ -30,9 +37,18 @@ class Price:
             self.time += dense * chosen.time
             self.fastest += dense * fastest.time
         self.more_bytes += fastest.added - chosen.added
+        self.fewer_bytes += chosen.added - smallest.added
 
-    def told(self, size: int) -> str:
-        """The price of a file of `size` bytes in a sentence, empty where it is hardly slower."""
+    def told(self, size: int, optimize: Optimize) -> str:
+        """The price of a file of `size` bytes in a sentence, empty where it is hardly any.
+
+        Of one for the size, its time; of a balanced one, the bytes that another aim would save.
+        """
+        if optimize != "size":
+            if optimize != "balanced" or self.fewer_bytes < _MENTIONED * size:
+                return ""
+            fewer = size - self.fewer_bytes
+            return f"It would have about {fewer:,} bytes, and be slower, with --optimize size."
         if self.time <= BALANCED * self.fastest:
             return ""
         return (

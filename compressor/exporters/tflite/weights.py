@@ -55,7 +55,8 @@ def encode_weights(
             name = _name(graph, names, weight.index)
             described[weight.index] = write(graph, name, weight, chosen)
             if price is not None:
-                price.add(weight.operand, chosen, best(options, "latency") or chosen)
+                fastest = best(options, "latency") or chosen
+                price.add(weight.operand, chosen, fastest, best(options, "size") or chosen)
     notes: tuple[str, ...] = ()
     if refused:
         notes = (f"Stored dense, since {request.encoding} does not fit: {', '.join(refused)}.",)
