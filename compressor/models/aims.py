@@ -16,6 +16,7 @@ from compressor.models.outputs import Outputs
 from compressor.models.preprocessing import Preprocessing
 from compressor.models.targets import anomalies_of, stored_targets
 from deploy.tasks import (
+    ACCURACY,
     AUC,
     BINARY,
     CLASSIFICATION,
@@ -25,6 +26,7 @@ from deploy.tasks import (
     REGRESSION,
     SEGMENTATION,
     Head,
+    default_metric,
     is_plain,
     values_of,
 )
@@ -70,10 +72,13 @@ class Aim:
         return stored
 
     def all_metrics(self) -> list[Any]:
-        """New ones of those that were compiled, and for classes an accuracy in any case."""
+        """New ones of those that were compiled, and accuracy in any case where it is the default.
+
+        Elsewhere it would decide, as the first compiled one, when the model is looked at again.
+        """
         metrics = [fresh(metric) for metric in self.metrics]
-        of_classes = self.head.task in (*CLASSIFYING, SEGMENTATION)
-        if of_classes and not any(name_of(metric) in ("accuracy", "acc") for metric in metrics):
+        by_default = default_metric(self.head.task) == ACCURACY
+        if by_default and not any(name_of(metric) in ("accuracy", "acc") for metric in metrics):
             metrics.append(self._accuracy())
         return metrics
 

@@ -209,7 +209,7 @@ def _aim(
     name, ignored = "" if alone else output.name, ignored_by(loss, metrics)
     head = head_of(name, task, shape, chosen, threshold, marked=marked, ignored=ignored)
     if loss is None:
-        loss, metrics = _inferred(form, outputs, numbers=numbers)
+        loss, metrics = _inferred(form, outputs, numbers=numbers), ()
     kind: Outputs = "numbers" if numbers else outputs
     return Aim(head, output.name, loss, metrics, form, kind, compiled.weight, reason)
 
@@ -232,14 +232,14 @@ def _threshold(loss: Any, outputs: Outputs) -> float:
     return 0.0 if signed else 0.5
 
 
-def _inferred(form: LabelForm, outputs: Outputs, *, numbers: bool) -> tuple[Any, tuple[Any, ...]]:
+def _inferred(form: LabelForm, outputs: Outputs, *, numbers: bool) -> Any:
     _, keras = quiet_tensorflow.load()
     logits = outputs == "logits"
     if form == "index":
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=logits), ("accuracy",)
+        return keras.losses.SparseCategoricalCrossentropy(from_logits=logits)
     if numbers:
-        return keras.losses.MeanSquaredError(), ()
-    return keras.losses.BinaryCrossentropy(from_logits=logits), ()
+        return keras.losses.MeanSquaredError()
+    return keras.losses.BinaryCrossentropy(from_logits=logits)
 
 
 _COMPARED = 256

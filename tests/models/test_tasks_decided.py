@@ -92,6 +92,9 @@ def test_the_task_of_one_output(keras, net, points, units, activation, loss, mad
     # Nothing is new in the documents of a classifier.
     plain = task in ("classification", "binary")
     assert ("heads" in reached, "task" in found.describe()) == (not plain, not plain)
+    # What it is compiled with for a retraining decides nothing later.
+    found.compile(model, keras.optimizers.SGD())
+    assert objective_for(model, data).heads[0].metric == metric
 
 
 def test_a_mask_for_each_position(keras):
@@ -106,6 +109,8 @@ def test_a_mask_for_each_position(keras):
         data = Dataset.from_arrays("masks", x, stored, x, stored)
         (head,) = objective_for(two, data).heads
         assert (head.task, head.classes, head.metric) == ("segmentation", 2, "mean_iou")
+    objective_for(two, data).compile(two, keras.optimizers.SGD())
+    assert objective_for(two, data).heads[0].metric == "mean_iou"
     (head,) = objective_for(one, Dataset.from_arrays("masks", x, masks, x, masks)).heads
     assert (head.task, head.classes, head.threshold) == ("segmentation", 2, 0.5)
     # The same model on the same pictures, without masks, is an autoencoder.
