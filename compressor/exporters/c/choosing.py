@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compressor.exporters.c.coding import FIXED, HUFFMAN
+from compressor.exporters.c.planes import Grouped
 from compressor.exporters.c.weights import CodedWeights, DenseWeights, Gaps, Listed, Stored
 
 BYTE = {"size": 1000, "latency": 20, "host": 0.5}
@@ -22,6 +23,9 @@ UNIT_TAP, SHARED_BYTE, DENSE_TAP = 7, 10, 5
 """instructions of a weight of a fully connected layer: sparse, in a byte with its gap, and dense"""
 LISTED_TAP, VECTOR_TAP = 5, 0.5
 """the same where lists number the inputs, and where registers hold many weights of a dense one"""
+MAP_TAP, MAP_WEIGHT, MAP_GROUP, MAP_CALL = 2, 6, 9, 25
+"""the same of a convolution of a whole map: of a weight for each vector of sums, and for all that
+registers hold; and of a group of weights whose sums are widened, for each vector, and besides"""
 DECODED, WORD_BIT = 20, 7
 """instructions to decode a weight, and for each bit of its Huffman code"""
 DECODER = {(): 0, (FIXED,): 250, (HUFFMAN,): 300}
@@ -49,6 +53,12 @@ def instructions(
         word = 0 if stored.code.width else WORD_BIT * stored.code.value_bits
         found += decodings * stored.weights * (DECODED + word)
     return found
+
+
+def of_whole_map(stored: Grouped, vectors: int) -> float:
+    """Instructions of a convolution of a whole map, in 32 bits, whose sums are so many vectors."""
+    weight, group = MAP_TAP * vectors + MAP_WEIGHT, MAP_GROUP * vectors + MAP_CALL
+    return stored.weights * weight + stored.start.size * group
 
 
 def cost(stored: Stored, time: float, optimize: str) -> float:

@@ -26,7 +26,8 @@ def into_planes(laid: LaidOut, planes: dict[int, Planes]) -> dict[int, int]:
         layer = laid.layers[number]
         assert isinstance(layer, Convolution)
         after = readers.get(layer.output, [])
-        only = len(after) == 1 and after[0] in planes and layer.output != laid.output
+        narrow = [one for one in (number, *after) if one in planes and not planes[one].wide]
+        only = len(after) == 1 and narrow == [number, *after] and layer.output != laid.output
         if only and _seven_bits(layer.rescale) and laid.layers[after[0]].inputs == (layer.output,):
             found[layer.output] = after[0]
     return found

@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from compressor.exporters.c import packed, text
 from compressor.exporters.c.network import Convolution
-from compressor.exporters.c.planes import WIDTHS, Placed, Planes
-from compressor.exporters.c.written import Written
+from compressor.exporters.c.planes import WIDTHS, Grouped, Placed, Planes
+from compressor.exporters.c.written import Written, rescale_fields
+
+_SEVEN_BITS: dict[str, Any] = {
+    "bits": ", and at most 7 bits",
+    "member": "",
+    "level": "seven_bits",
+    "zero": "",
+}
+_WHOLE = {"bits": "", "member": "int16_t zero;", "level": "(uint16_t)", "zero": " - m->zero"}
+"""what becomes of an integer in the planes: of maps in 7 bits, and of others"""
 
 
 def write(layer: Convolution, written: Written, number: int) -> None:
@@ -15,21 +26,31 @@ def write(layer: Convolution, written: Written, number: int) -> None:
     assert isinstance(stored, Placed)
     tensor = plan.laid.tensors[layer.output]
     height, width, filters = tensor.shape
-    fields = packed.scale_fields(layer, written, number)
-    seven = "zero" not in fields
     arrays = {"weights": stored.filters, "offsets": stored.offsets, "values": stored.values}
+    if isinstance(stored, Grouped):
+        fields = rescale_fields(written, number, layer.bias - stored.starts, layer.rescale)
+        fields["totals"] = planes.totals
+        arrays |= {"groups": stored.groups, "start": stored.start}
+    else:
+        fields = packed.scale_fields(layer, written, number)
+    seven = "zero" not in fields
     for key, values in arrays.items():
         written.array(f"{name}_{key}", values)
         fields[key] = f"{name}_{key}"
     fields["add"] = _adders(written, planes)
     fields |= {"filters": filters, "height": height, "width": width}
     fields |= {"pitch": planes.pitch, "places": planes.needed}
-    fields |= {"row": filters * width, "plane": width}
+    if not planes.wide:
+        fields |= {"row": filters * width, "plane": width}
     reader = plan.direct.get(layer.output)
     if reader is not None:
         fields |= {"row": plan.planes[reader].pitch, "plane": plan.planes[reader].plane}
-    kernel = _kernel(layer, written, seven, reader is not None)
-    written.data.append(text.structure("planes", f"{name}_spec", fields))
+    if planes.wide:
+        kernel = _wide_kernel(written)
+    else:
+        kernel = _kernel(layer, written, seven, reader is not None)
+    kind = "wide_planes" if planes.wide else "planes"
+    written.data.append(text.structure(kind, f"{name}_spec", fields))
     _function(layer, written, number, kernel)
     positions = height * width * layer.pooled**2
     written.report(number, stored.encoding, stored.bytes, layer.kernel, stored.weights * positions)
@@ -45,12 +66,13 @@ def _kernel(layer: Convolution, written: Written, seven: bool, direct: bool) -> 
     values = packed.bound_values(seven)
     zero = values.pop("zero")
     store = text.kernel("store_planes.c" if direct else "store_map.c")
+    kind = "uint16_t" if direct else "int8_t"
     written.kernels[name] = text.kernel(
         "planes.c",
         name=name,
         pooled=layer.pooled,
         largest=largest,
-        type="uint16_t" if direct else "int8_t",
+        type=kind,
         store=store.rstrip(),
         margin="for (k = c->width; k < x; k++) /* what was written behind the row */\n"
         "                to[k] = 0;"
@@ -58,7 +80,14 @@ def _kernel(layer: Convolution, written: Written, seven: bool, direct: bool) -> 
         else "",
         zeroed="" if direct else f"zero = {zero}, ",
         **values,
-    )
+    ) + text.kernel("each_level.c", name=name, struct="planes", type=kind)
+    return name
+
+
+def _wide_kernel(written: Written) -> str:
+    name = "convolve_wide_map"
+    levels = text.kernel("each_level.c", name=name, struct="wide_planes", type="int8_t")
+    written.kernels[name] = text.kernel("wide_planes.c") + levels
     return name
 
 
@@ -123,14 +152,20 @@ def _import(layer: Convolution, written: Written, number: int) -> str:
         "channel": 1 if pixels else width,
         "plane": planes.plane,
     }
-    written.need("seven_bits.c", "import_planes.c")
-    written.data.append(text.structure("import_planes", f"{name}_import", fields))
+    kernel = "import_planes" + "_whole" * planes.wide
+    values = dict(_WHOLE if planes.wide else _SEVEN_BITS)
+    if planes.wide:
+        fields["zero"] = source.zero
+    else:
+        written.need("seven_bits.c")
+    written.kernels[kernel] = text.kernel("import_planes.c", name=kernel, **values)
+    written.data.append(text.structure(kernel, f"{name}_import", fields))
     return (
         "    unsigned y;\n"
         f"    memset(map, 0, {2 * planes.map});\n"
         f"    for (y = 0; y < {height}; y++) {{\n"
         f"{written.pull(layer.inputs[0], 'y', ' ' * 8)}"
-        f"        import_planes(&{name}_import, {written.row(layer.inputs[0], 'y')},\n"
+        f"        {kernel}(&{name}_import, {written.row(layer.inputs[0], 'y')},\n"
         f"                      map + {planes.first} + (size_t)y * {planes.pitch});\n"
         "    }\n"
     )

@@ -10,9 +10,9 @@ from compressor.exporters.c import text
 from compressor.exporters.c.lanes import VECTORS, lanes_of
 from compressor.exporters.c.narrowing import least_sum
 from compressor.exporters.c.network import Convolution
-from compressor.exporters.c.plan import ALIGNED
 from compressor.exporters.c.ring import Ring
 from compressor.exporters.c.walking import Walk
+from compressor.exporters.c.ways import ALIGNED
 from compressor.exporters.c.weights import Taps
 from compressor.exporters.c.written import Written
 

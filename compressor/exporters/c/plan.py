@@ -14,7 +14,7 @@ from compressor.errors import ModelError
 from compressor.exporters.c import choosing
 from compressor.exporters.c.coding import FIXED, HUFFMAN
 from compressor.exporters.c.direct import into_planes, into_rings
-from compressor.exporters.c.lanes import COLUMN_INSTRUCTIONS, VECTORS, lanes_of
+from compressor.exporters.c.lanes import VECTORS
 from compressor.exporters.c.layout import LaidOut
 from compressor.exporters.c.network import (
     Constant,
@@ -29,19 +29,17 @@ from compressor.exporters.c.network import (
     Sum,
     Transposed,
 )
-from compressor.exporters.c.planes import Planes, placed, planes_in
+from compressor.exporters.c.planes import Planes
 from compressor.exporters.c.ring import Ring
+from compressor.exporters.c.ways import in_planes, in_rows, mode_of, planes_of, ring_of
 from compressor.exporters.c.weights import (
     CodedWeights,
     Stored,
-    convolution_forms,
     dense_forms,
     listed,
 )
 
 ALIGNMENT = 8
-ALIGNED = ("cortex-m0",)
-"""Processors that load words from multiples of 4 bytes only."""
 DEEPEST = 8
 """layers that compute rows in one another"""
 _COUNTER_BYTES, _SUM_BYTES = 2, 4
@@ -117,7 +115,7 @@ def make_plan(laid: LaidOut, target: str, optimize: str) -> Plan:
         for source in layer.inputs:
             uses.setdefault(laid.place(source), []).append(number)
     makers = {layer.output: number for number, layer in enumerate(laid.layers)}
-    planes = planes_in(laid) if target in VECTORS else {}
+    planes = planes_of(laid, optimize) if target in VECTORS else {}
     streamed: set[int] = set()
     nested: dict[int, int] = {}
     for output, number in makers.items():
@@ -166,26 +164,18 @@ def _stored(plan: Plan, target: str, optimize: str) -> dict[int, Stored]:
     forms: dict[int, list[tuple[Stored, float]]] = {}
     for number, layer in enumerate(laid.layers):
         if number in plan.planes and isinstance(layer, Convolution):
-            forms[number] = [(placed(layer, plan.planes[number]), 0.0)]
+            forms[number] = [(in_planes(laid, layer, plan.planes[number]), 0.0)]
         elif isinstance(layer, Convolution):
-            height, width, _ = laid.tensors[layer.output].shape
-            wide = layer.pooled * width
-            lanes = lanes_of(layer, wide, target)
-            each = (lanes / 2 if layer.packed else lanes) * COLUMN_INSTRUCTIONS.get(target, 2)
-            found = convolution_forms(layer, plan.shapes[number], codes)
-            if not found:
+            forms[number] = in_rows(laid, layer, plan.shapes[number], target, codes)
+            if not forms[number]:
                 raise ModelError("a convolution is too wide for C code", value=layer.kernel.shape)
-            passes = layer.pooled * height * -(-wide // lanes)
-            forms[number] = [
-                (one, choosing.instructions(one, passes, each, height)) for one in found
-            ]
         elif isinstance(layer, Dense):
             found = dense_forms(layer, plan.rows_of(layer), codes)
             found += listed(layer) if hosts else []
             forms[number] = [
                 (one, choosing.instructions(one, 1, 0, 1, vectors=hosts)) for one in found
             ]
-    return choosing.choose(forms, "host" if hosts and optimize == "latency" else optimize)
+    return choosing.choose(forms, mode_of(target, optimize))
 
 
 def _streams(laid: LaidOut, output: int, maker: Layer, uses: list[int], target: str) -> bool:
@@ -205,26 +195,6 @@ def _streams(laid: LaidOut, output: int, maker: Layer, uses: list[int], target: 
     if isinstance(reader, Sum | Product) and shape != whole:
         return False
     return shape[0] > 1
-
-
-def ring_of(laid: LaidOut, layer: Convolution, target: str) -> Ring:
-    """The ring of a convolution."""
-    _, width, channels = laid.tensors[layer.inputs[0]].shape
-    _, rows, columns, _ = layer.kernel.shape
-    out = laid.tensors[layer.output].shape[1] * layer.pooled
-    phases = layer.stride[1]
-    last = (columns - 1) * layer.dilation[1] // phases
-    lanes = lanes_of(layer, out, target)
-    length = max(-(-out // lanes) * lanes + last, -(-(width + layer.before[1]) // phases))
-    length += length % 2
-    pitch = phases * length
-    margin = layer.before[1]
-    shared = width + margin + (width + margin) % 2
-    if phases == 1 and out + last - shared <= margin:
-        pitch = min(pitch, shared)
-    span = (rows - 1) * layer.dilation[0] + 1 + (layer.pooled - 1) * layer.stride[0]
-    copies = 2 if layer.packed and target in ALIGNED else 1
-    return Ring(span, channels, phases, length, pitch, copies)
 
 
 def _place(plan: Plan, uses: dict[int, list[int]], makers: dict[int, int]) -> None:

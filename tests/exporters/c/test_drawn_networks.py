@@ -9,12 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_networks import HOLES, drawn_network, holed_network, packable_network
+from drawn_networks import HOLES, drawn_network, holed_network, packable_network, wide_network
 
 from compressor.exporters.c import reference
 from compressor.exporters.c.emission import TARGETS, Source, emit
+from compressor.exporters.c.layout import lay_out
 from compressor.exporters.c.narrowing import narrow
 from compressor.exporters.c.network import Convolution, Network, Rescale
+from compressor.exporters.c.planes import Grouped, placed
+from compressor.exporters.c.ways import planes_of
 
 WARNINGS = ("-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror")
 SANITIZERS = ("-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
@@ -124,15 +127,57 @@ def levels() -> list[str]:
     return [march for march, flag in flags.items() if f" {flag} " in told]
 
 
+def proven(network: Network) -> None:
+    """Of each convolution of a whole map: every group of weights has sums that fit 16 bits."""
+    laid = lay_out(network)
+    for number, planes in planes_of(laid, "latency").items():
+        layer = laid.layers[number]
+        assert isinstance(layer, Convolution)
+        zero = laid.tensors[layer.inputs[0]].zero
+        stored = placed(layer, planes, zero)
+        assert isinstance(stored, Grouped)
+        assert (stored.filters.sum(), stored.groups.sum()) == (stored.weights, stored.start.size)
+        assert stored.weights == np.count_nonzero(layer.kernel)
+        ends = stored.filters.cumsum()[:-1]
+        for values, start in zip(np.split(stored.values, ends), stored.start, strict=True):
+            products = np.outer([-128 - zero, 127 - zero], values.astype(int))
+            assert start + products.min(axis=0).sum() == 0
+            assert start + products.max(axis=0).sum() <= 2**16 - 1
+
+
+@pytest.mark.parametrize(("seed", "compiler"), [(0, "gcc"), (1, "clang")])
+def test_whole_maps_in_sums_of_32_bits_are_bit_exact(
+    seed: int, compiler: str, tmp_path: Path
+) -> None:
+    if shutil.which(compiler) is None:
+        pytest.skip(f"{compiler} is not installed")
+    network = wide_network(seed)
+    proven(network)
+    source = emitted(network, seed, "host", "latency")
+    assert source.files["drawn.c"].count("    convolve_wide_map(") >= 2
+    assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O2")
+
+
+def test_flash_is_not_spent_on_offsets_where_size_counts() -> None:
+    sizes = [
+        sum(row.bytes for row in emitted(wide_network(0), 0, "host", optimize).rows)
+        for optimize in ("size", "latency")
+    ]
+    assert sizes[0] < sizes[1]
+
+
 @pytest.mark.slow
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_whole_maps_in_vectors_are_bit_exact_at_each_level(seed: int, tmp_path: Path) -> None:
+def test_whole_maps_in_vectors_are_bit_exact_at_each_level(
+    seed: int, wide: bool, tmp_path: Path
+) -> None:
     compiler = shutil.which("gcc") or shutil.which("cc")
     if compiler is None:
         pytest.skip("there is no C compiler")
-    network = narrow(packable_network(seed, most_stride=1))
-    source = emitted(network, seed, "host", ("size", "latency")[seed % 2])
-    assert "convolve_map" in source.files["drawn.c"]
+    network = wide_network(seed) if wide else narrow(packable_network(seed, most_stride=1))
+    source = emitted(network, seed, "host", ("size", "latency")[wide or seed % 2])
+    assert f"convolve{'_wide' * wide}_map" in source.files["drawn.c"]
     tried = [("-O1", *SANITIZERS)]
     tried += [("-O2", "-DONE_LEVEL", f"-march={march}") for march in levels()[seed::3]]
     for flags in tried:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from drawn_networks import drawn_network, packable_network
+from drawn_networks import drawn_network, packable_network, wide_network
 
 from compressor.bundling.code import boards
 from compressor.exporters.c import reference
@@ -102,15 +102,17 @@ def test_an_arm_computer_multiplies_eight_lanes_at_once(optimize: str, tmp_path:
 
 @pytest.mark.slow
 @needs_zig
+@pytest.mark.parametrize("wide", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_whole_maps_in_vectors_are_bit_exact_on_an_arm_computer(
-    seed: int, cache: Path, tmp_path: Path
+    seed: int, wide: bool, cache: Path, tmp_path: Path
 ) -> None:
     emulator, target = COMPUTERS["aarch64"]
     if shutil.which(emulator) is None:
         pytest.skip(f"{emulator} is not installed: run scripts/install-emulators.sh")
-    code, _ = emitted(narrow(packable_network(seed, most_stride=1)), seed, "host", tmp_path)
-    assert "convolve_map" in code.read_text()
+    network = wide_network(seed) if wide else narrow(packable_network(seed, most_stride=1))
+    code, _ = emitted(network, 1 if wide else seed, "host", tmp_path)
+    assert f"convolve{'_wide' * wide}_map" in code.read_text()
     flags = ["-target", target, "-static", *WARNINGS, "-O3", "drawn.c", "drawn_selftest.c"]
     zig_cc([*flags, "-o", "selftest"], tmp_path, cache)
     assert "0 values wrong" in ran(emulator, tmp_path / "selftest")
