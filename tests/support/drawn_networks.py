@@ -251,8 +251,8 @@ def packable_network(seed: int, most_stride: int = 3) -> Network:
 
 
 def wide_network(seed: int) -> Network:
-    """Convolutions of stride 1 whose maps have any zero, and whose sums do not fit 16 bits."""
-    drawing = Drawing(seed, most_stride=1)
+    """Convolutions whose maps have any zero, and whose sums do not fit 16 bits."""
+    drawing = Drawing(seed)
     drawing.tensors[0] = dataclasses.replace(drawing.tensors[0], shape=(12, 11, 1 + seed % 3))
     for kind in ("convolution", "convolution", "lookup", "convolution", "dense"):
         getattr(drawing, kind)()

@@ -145,27 +145,41 @@ def _import(layer: Convolution, written: Written, number: int) -> str:
         return ""
     height, width, channels = source.shape
     pixels = plan.laid.place(layer.inputs[0]) in plan.laid.pixels
-    fields = {
-        "width": width,
-        "channels": channels,
-        "column": channels if pixels else 1,
-        "channel": 1 if pixels else width,
-        "plane": planes.plane,
-    }
+    column, channel = (channels, 1) if pixels else (1, width)
     kernel = "import_planes" + "_whole" * planes.wide
     values = dict(_WHOLE if planes.wide else _SEVEN_BITS)
-    if planes.wide:
-        fields["zero"] = source.zero
-    else:
+    if not planes.wide:
         written.need("seven_bits.c")
     written.kernels[kernel] = text.kernel("import_planes.c", name=kernel, **values)
-    written.data.append(text.structure(kernel, f"{name}_import", fields))
+    (above, left), (down, step) = layer.before, planes.stride
+    row = f"(y + {above}) / {down} * {planes.pitch}"
+    row += f" + (y + {above}) % {down} * {step * planes.plane}" if down > 1 else ""
+    calls = ""
+    for phase in range(step):
+        first = (phase - left) % step
+        if first >= width:
+            continue
+        fields: dict[str, object] = {
+            "width": -(-(width - first) // step),
+            "channels": channels,
+            "column": column * step,
+            "channel": channel,
+            "plane": planes.channel,
+        }
+        if planes.wide:
+            fields["zero"] = source.zero
+        moves = f"{name}_import{phase or ''}"
+        written.data.append(text.structure(kernel, moves, fields))
+        calls += (
+            f"        {kernel}(&{moves}, {written.row(layer.inputs[0], 'y')} + {first * column},\n"
+            f"                      map + {phase * planes.plane + (first + left) // step} + "
+            f"(size_t)({row}));\n"
+        )
     return (
         "    unsigned y;\n"
         f"    memset(map, 0, {2 * planes.map});\n"
         f"    for (y = 0; y < {height}; y++) {{\n"
         f"{written.pull(layer.inputs[0], 'y', ' ' * 8)}"
-        f"        {kernel}(&{name}_import, {written.row(layer.inputs[0], 'y')},\n"
-        f"                      map + {planes.first} + (size_t)y * {planes.pitch});\n"
+        f"{calls}"
         "    }\n"
     )

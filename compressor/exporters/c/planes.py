@@ -3,7 +3,8 @@
 A map whose channels lie in planes, row by row with margins of zeros, is one long vector: a weight
 is multiplied with as many places of the output as registers hold, whatever their row, and the sums
 stay there while all weights of the filter add to them. Some places are margins, whose sums nobody
-reads. That takes the whole map, and strides of 1.
+reads. That takes the whole map. With a stride a channel has a plane for each phase: rows y, y + 2,
+y + 4, ... and columns likewise, so that neighbours of the output read neighbours.
 
 Where the sums of a filter do not fit 16 bits, its weights are put into groups whose sums do; those
 are added up in 32 bits.
@@ -43,7 +44,7 @@ class Planes:
     pitch: int
     """from one row to the next: the margin of one serves the one before, too"""
     first: int
-    """where the first value of the map lies"""
+    """where the first value of the map lies, without a stride"""
     needed: int
     """places from the first one of the output to the last one"""
     places: int
@@ -54,15 +55,21 @@ class Planes:
     """from a place to the furthest that its sum reads"""
     wide: bool
     """whether sums are added up in 32 bits"""
+    stride: tuple[int, int]
 
     @property
     def plane(self) -> int:
         return self.rows * self.pitch
 
     @property
+    def channel(self) -> int:
+        """Values of all planes of a channel."""
+        return self.plane * self.stride[0] * self.stride[1]
+
+    @property
     def map(self) -> int:
         """Values of the map, with those behind it that are read with the last places."""
-        return max(self.channels * self.plane, self.reach + self.places)
+        return max(self.channels * self.channel, self.reach + self.places)
 
     @property
     def totals(self) -> int:
@@ -80,10 +87,12 @@ class Planes:
         """What each weight reads, from the place of its sum: int64, of the kernel's shape."""
         filters, rows, columns, channels = layer.kernel.shape
         first = np.arange(filters) // (filters // layer.groups) * channels
+        down, row = np.divmod(np.arange(rows) * layer.dilation[0], self.stride[0])
+        across, column = np.divmod(np.arange(columns) * layer.dilation[1], self.stride[1])
         parts = (
-            (first[:, None] + np.arange(channels))[:, None, None] * self.plane,
-            (np.arange(rows) * layer.dilation[0] * self.pitch)[None, :, None, None],
-            (np.arange(columns) * layer.dilation[1])[None, None, :, None],
+            (first[:, None] + np.arange(channels))[:, None, None] * self.channel,
+            (down * self.pitch + row * self.stride[1] * self.plane)[None, :, None, None],
+            (across + column * self.plane)[None, None, :, None],
         )
         return parts[0] + parts[1] + parts[2]
 
@@ -130,7 +139,7 @@ def planes_in(laid: LaidOut) -> dict[int, Planes]:
     found = {
         number: _planes_of(layer, laid.tensors[layer.inputs[0]], laid.tensors[layer.output])
         for number, layer in enumerate(laid.layers)
-        if isinstance(layer, Convolution) and layer.stride == (1, 1)
+        if isinstance(layer, Convolution) and (layer.stride == (1, 1) or not layer.packed)
     }
     return {number: one for number, one in found.items() if one.map <= _MOST_PLACES}
 
@@ -138,18 +147,23 @@ def planes_in(laid: LaidOut) -> dict[int, Planes]:
 def _planes_of(layer: Convolution, source: Tensor, output: Tensor) -> Planes:
     height, width, channels = source.shape
     _, rows, columns, _ = layer.kernel.shape
-    down, across = (rows - 1) * layer.dilation[0], (columns - 1) * layer.dilation[1]
+    (fall, step), (above, left) = layer.stride, layer.before
+    down, across = (rows - 1) * layer.dilation[0] // fall, (columns - 1) * layer.dilation[1] // step
     out_height, out_width = (layer.pooled * size for size in output.shape[:2])
-    pitch = width + max(layer.before[1], out_width + across - width - layer.before[1])
-    tall = max(layer.before[0] + height, out_height + down)
+    pitch = max(-(-(left + width) // step), out_width + across)
+    if step == 1:
+        pitch = width + max(left, out_width + across - width - left)
+    tall = max(-(-(above + height) // fall), out_height + down)
     needed = (out_height - 1) * pitch + out_width
     blocks = [-(-needed // (wide * _MOST_VECTORS)) for wide in WIDTHS.values()]
     vectors = [-(-needed // (w * n)) for w, n in zip(WIDTHS.values(), blocks, strict=True)]
     places = max(w * n * v for w, n, v in zip(WIDTHS.values(), blocks, vectors, strict=True))
-    reach = (channels - 1) * tall * pitch + down * pitch + across
-    first = layer.before[0] * pitch + layer.before[1]
+    reach = (channels * fall * step - 1) * tall * pitch + down * pitch + across
+    first = above * pitch + left if layer.stride == (1, 1) else 0
     wide = not layer.packed
-    return Planes(channels, tall, pitch, first, needed, places, tuple(vectors), reach, wide)
+    return Planes(
+        channels, tall, pitch, first, needed, places, tuple(vectors), reach, wide, layer.stride
+    )
 
 
 def placed(layer: Convolution, planes: Planes, zero: int) -> Placed:

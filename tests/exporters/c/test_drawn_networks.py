@@ -138,8 +138,8 @@ def proven(network: Network) -> None:
         assert isinstance(stored, Grouped)
         assert (stored.filters.sum(), stored.groups.sum()) == (stored.weights, stored.start.size)
         assert stored.weights == np.count_nonzero(layer.kernel)
-        ends = stored.filters.cumsum()[:-1]
-        for values, start in zip(np.split(stored.values, ends), stored.start, strict=True):
+        parts = np.split(stored.values, stored.filters.cumsum())[:-1]
+        for values, start in zip(parts, stored.start, strict=True):
             products = np.outer([-128 - zero, 127 - zero], values.astype(int))
             assert start + products.min(axis=0).sum() == 0
             assert start + products.max(axis=0).sum() <= 2**16 - 1
