@@ -63,6 +63,9 @@ class Aim:
     def targets(self, stored: Any) -> Any:
         """Targets as `targets_of` gives them, a TensorFlow tensor, in the format of the loss."""
         tensorflow, _ = quiet_tensorflow.load()
+        if self.left_out is not None:  # most losses take no value but classes
+            stored = tensorflow.cast(stored, "int32")
+            stored = tensorflow.where(stored == self.left_out, 0, stored)
         if self.labels == "one-hot":
             return tensorflow.one_hot(stored, self.head.shape[-1])
         if self.labels == "column":
@@ -70,6 +73,16 @@ class Aim:
         if self.labels == "numbers":
             return tensorflow.reshape(tensorflow.cast(stored, "float32"), (-1, *self.head.shape))
         return stored
+
+    @property
+    def left_out(self) -> int | None:
+        """The value of a mask that is no class, and that the loss itself does not ignore.
+
+        Positions that have it are to weigh nothing in the loss.
+        """
+        ignored = self.head.ignored
+        known = ignored is None or 0 <= ignored < self.head.classes
+        return None if known or getattr(self.loss, "ignore_class", None) == ignored else ignored
 
     def all_metrics(self) -> list[Any]:
         """New ones of those that were compiled, and accuracy in any case where it is the default.

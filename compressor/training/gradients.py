@@ -24,6 +24,7 @@ def gradient_function(
     feed = preprocessing_of(model, x)
     losses = [loss_of(aim) for aim in objective.aims]
     watched = [variable.value for variable in variables]
+    stop = tensorflow.stop_gradient
 
     def total_of(loss: Any, targets: Any, scores: Any) -> Any:
         total = loss(targets, scores)
@@ -37,9 +38,13 @@ def gradient_function(
         return total
 
     @tensorflow.function(reduce_retracing=True)
-    def gradients(inputs: Any, targets: Any) -> Any:
+    def gradients(inputs: Any, targets: Any, known: Any) -> Any:
         with tensorflow.GradientTape() as tape:
             scores = keras.tree.flatten(model(inputs, training=False))
+            scores = [
+                made if counts is None else tensorflow.where(counts, made, stop(made))
+                for counts, made in zip(known, scores, strict=True)
+            ]
             parts = zip(objective.aims, losses, targets, scores, strict=True)
             total = sum(
                 (1.0 if aim.weight is None else aim.weight) * total_of(loss, wanted, made)
@@ -55,7 +60,11 @@ def gradient_function(
             part = slice(start, start + EVALUATION_BATCH)
             fed = feed(take(x, part))
             stored = objective.stored_targets(take(y, part))
-            found = gradients(fed, objective.each_target(stored, fed))
+            known = [
+                None if aim.left_out is None else np.asarray(held != aim.left_out)[..., None]
+                for aim, held in zip(objective.aims, stored, strict=True)
+            ]
+            found = gradients(fed, objective.each_target(stored, fed), known)
             for total, gradient in zip(totals, found, strict=True):
                 total += gradient.numpy()
         return [(total / rows(x)).astype(np.float32) for total in totals]

@@ -50,10 +50,12 @@ def example_weights(
 ) -> list[Array] | None:
     """The weights of the examples for each output's loss, float32 (n,), or (n, ...) of positions.
 
-    `stored` are the targets as `Objective.stored_targets` gives them. None where all count alike.
+    `stored` are the targets as `Objective.stored_targets` gives them. Positions of a mask that an
+    aim has `left_out` weigh 0. None where all count alike.
     Raises UsageError for class weights of a model that gives no classes.
     """
-    if class_weight is None and sample_weights is None:
+    masked = any(aim.left_out is not None for aim in objective.aims)
+    if class_weight is None and sample_weights is None and not masked:
         return None
     of_classes = [aim.head.task in (*CLASSIFYING, SEGMENTATION) for aim in objective.aims]
     if class_weight is not None and not any(of_classes):
@@ -68,6 +70,9 @@ def example_weights(
         if class_weight is not None and applies:
             assert targets is not None
             weights = _by_class(aim, targets, class_weight)
+        elif aim.left_out is not None:
+            assert targets is not None
+            weights = np.asarray(targets != aim.left_out, np.float32)
         if sample_weights is not None:
             own = sample_weights.reshape(-1, *[1] * (weights.ndim - 1))
             weights = np.asarray(weights * own, np.float32)

@@ -112,6 +112,40 @@ def test_it_is_trained_on_nowhere(net, masks, weight, distil):
     assert np.array_equal(before.argmax(-1), after.argmax(-1))
 
 
+@pytest.mark.parametrize("distil", [False, True])
+@pytest.mark.parametrize("by_loss", ["scores", "yes"])
+def test_a_loss_that_does_not_ignore_it_is_not_given_it(net, masks, keras, by_loss, distil):
+    """A metric alone says what counts nowhere: NaN, or a target of 255, would come of it."""
+    model = net(by_metric=True)
+    if by_loss == "yes":
+        model = keras.Sequential([keras.Input((4, 4, 1)), keras.layers.Conv2D(1, 1)])
+        model.set_weights([np.float32([[[[18]]]]), np.float32([-9])])
+        loss = keras.losses.BinaryCrossentropy(from_logits=True)
+        model.compile("sgd", loss, metrics=[keras.metrics.MeanIoU(2, ignore_class=EDGE)])
+    before = model.predict_on_batch(masks.x_test)
+    options = TrainingOptions(20, 16, 1e-2, distillation=Distillation() if distil else None)
+    teacher = model.predict_on_batch(masks.x_train).reshape(48, -1) if distil else None
+    objective = objective_for(model, masks)
+    assert objective.heads[0].ignored == EDGE
+
+    training.fit(
+        model, masks.x_train, masks.y_train, options, seed=0, objective=objective, teacher=teacher
+    )
+
+    after = model.predict_on_batch(masks.x_test)
+    assert np.abs(after - before).max() < 1.5
+    assert np.array_equal(*(objective.predictions(one.reshape(16, -1)) for one in (before, after)))
+
+
+def test_no_gradient_comes_of_it(net, masks):
+    model = net(by_metric=True)
+    objective = objective_for(model, masks)
+    edges, variables = np.full_like(masks.y_train, EDGE), model.trainable_variables
+    for y, learns in ((edges, False), (masks.y_train, True)):
+        mean = training.gradient_function(model, variables, masks.x_train, y, objective)
+        assert any(part.any() for part in mean()) == learns
+
+
 def test_a_search_measures_without_it(net, masks):
     model = net()
     part, objective = TrainingData.of(masks, 16), objective_for(model, masks)
