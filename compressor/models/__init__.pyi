@@ -68,6 +68,7 @@ from .layers import (
 )
 from .macs import Uses as Uses, kernel_uses as kernel_uses, layer_macs as layer_macs
 from .objective import (
+    asked_for as asked_for,
     check_fit as check_fit,
     objective_for as objective_for,
     objective_of as objective_of,

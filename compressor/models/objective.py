@@ -116,6 +116,26 @@ def objective_for(model: Any, data: Dataset, task: Asked = None, metric: Asked =
     return found
 
 
+def asked_for(model: Any, objective: Objective, asked: Mapping[str, Asked]) -> dict[str, Asked]:
+    """The `task` and the `metric` of `objective` that are so because they were asked for.
+
+    Now, in `asked`, or earlier, as is kept with the model; of several outputs by their names.
+    """
+    kept = asked_of(model)
+    found: dict[str, Asked] = {}
+    for what in ("task", "metric"):
+        named = {aim.output: str(getattr(aim.head, what)) for aim in objective.aims}
+        named = {
+            name: value
+            for name, value in named.items()
+            if value in [kept_for(given, what, name) for given in (asked, kept)]
+        }
+        if named:
+            alone = len(objective.aims) == 1
+            found[what] = next(iter(named.values())) if alone else named
+    return found
+
+
 def check_fit(model: Any, data: Dataset, objective: Objective | None = None) -> Preprocessing:
     """The preprocessing of `data` for `model`, checked on training and test data.
 

@@ -16,7 +16,7 @@ from compressor.foundation import quiet_tensorflow
 from compressor.models import (
     Asked,
     accuracies,
-    asked_of,
+    asked_for,
     data_digest,
     framed,
     has_own_layers,
@@ -162,7 +162,7 @@ def prune(
         for found in (accuracies(student, part, objective), before.values)
     )
     asked = {name: value for name, value in (("task", task), ("metric", metric)) if value}
-    trained_on(student, data_digest(model), asked_of(model) | asked)
+    trained_on(student, data_digest(model), asked_for(model, objective, asked))
     return Pruned(
         unframed(student),
         masks,

@@ -14,7 +14,7 @@ from compressor.importing import load_model
 from compressor.models import (
     FLOAT32_BYTES,
     Asked,
-    asked_of,
+    asked_for,
     count_parameters,
     judged,
     objective_for,
@@ -133,7 +133,7 @@ def do_in_folder(
     found = step.work(model, load_masks(before / MASKS) if before else {}, objective)
     if found.masks:
         save_masks(here / MASKS, found.masks)
-    noted = asked_of(model) | dict(asked)
+    noted = asked_for(model, objective, asked)
     save_model(trained_on(found.model, data.data.digest, noted), here / MODEL)
     pruned = found.pruning.describe() if found.pruning else {}
     reached = judged(found.model, data, objective)

@@ -12,7 +12,7 @@ from typing import Any
 from compressor.data import Dataset, TrainingData
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow
 from compressor.importing import load_model
-from compressor.models import Asked, asked_of, needed_data, objective_for
+from compressor.models import Asked, asked_for, needed_data, objective_for
 from compressor.parallel import check_workers, crew_of
 from compressor.remote import SshHost
 from compressor.runs import (
@@ -113,7 +113,8 @@ def search(
     folder = output_directory(Path(model), output, SEARCH_SUFFIX)
     seconds = TIME_BUDGET if time_budget is None and trials is None else time_budget
     threads = threads or describe_machine()["cores"]
-    asked = {name: value for name, value in (("task", task), ("metric", metric)) if value}
+    given = (("task", task), ("metric", metric))
+    asked: dict[str, Asked] = {name: value for name, value in given if value}
     if is_graph(Path(model)):
         idle = {"workers": workers, "cluster": cluster, "trial_limit": trial_limit}
         check_untrained(Path(model), evolution, **idle, max_steps=max_steps)
@@ -126,8 +127,9 @@ def search(
     quiet_tensorflow.load(threads)
     loaded = load_model(source)
     steps.check_trainable(loaded)
-    asked = asked_of(loaded) | asked
-    goal.check(objective_for(loaded, part.data, **asked).heads)
+    objective = objective_for(loaded, part.data, **asked)
+    goal.check(objective.heads)
+    asked = asked_for(loaded, objective, asked)
     with crew_of(workers, cluster, threads) as crew:
         identity = {
             "kind": "search",

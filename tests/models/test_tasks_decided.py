@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from compressor import Goal, PruningSpec, prune, search
 from compressor.data import Dataset, TrainingData
 from compressor.errors import DataError, ModelError, UsageError
-from compressor.models import accuracies, objective_for, objective_of, save_model, trained_on
+from compressor.models import (
+    accuracies,
+    asked_for,
+    objective_for,
+    objective_of,
+    save_model,
+    trained_on,
+)
 from compressor.models.files import load_model
+from compressor.searching import session
 
 ROWS = 48
 
@@ -223,6 +233,36 @@ def test_each_output_keeps_what_it_was_given(keras, points, tmp_path):
 
     assert [head.metric for head in found.heads] == ["mean_recall", "box_iou"]
     assert "kind: classification, as prune was given; box: regression, by its" in found.reason
+    # What a later command makes of the model is judged in the same way.
+    both = {"metric": {"kind": "mean_recall", "box": "box_iou"}, "task": {"kind": "classification"}}
+    assert asked_for(load_model(path), found, {"metric": {"kind": "mean_recall"}}) == both
+
+
+def test_pruning_by_the_metric_of_one_output_keeps_that_of_the_other(keras, points):
+    x = keras.Input((6,))
+    kind, box = (keras.layers.Dense(4, name=name)(x) for name in ("kind", "box"))
+    data = points(lambda x: {"kind": classes(x), "box": x[:, :4]})
+    model = trained_on(keras.Model(x, [kind, box]), None, {"metric": {"box": "box_iou"}})
+
+    pruned = prune(model, data, PruningSpec(0.5), retrain=False, metric={"kind": "mean_recall"})
+
+    assert {head.metric for head in pruned.heads} == {"mean_recall", "box_iou"}
+    found = objective_for(pruned.model, data)
+    assert [head.metric for head in found.heads] == ["mean_recall", "box_iou"]
+
+
+def test_a_search_takes_over_no_more_than_fits(keras, net, points, tmp_path, monkeypatch):
+    """Neither a metric of another task, nor one of an output that there is not."""
+    model, data = net(keras.layers.Dense(3), loss="mse"), points(labels)
+    asked = {"metric": {"gone": "recall"}, "task": "regression"}
+    save_model(trained_on(model, data.digest, asked), tmp_path / "model.keras")
+    searches: list[Any] = []
+    monkeypatch.setattr(session, "_Search", lambda *given: searches.append(given[4]) or Mock())
+
+    search(tmp_path / "model.keras", data, Goal(), tmp_path / "run")
+    search(tmp_path / "model.keras", data, Goal(), tmp_path / "other", task="multi-label")
+
+    assert [how.asked for how in searches] == [{"task": "regression"}, {"task": "multi-label"}]
 
 
 @pytest.mark.parametrize("asked", ["dancing", 7, ["recall"], {"x": 1}, {}, None])
