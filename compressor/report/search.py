@@ -56,7 +56,8 @@ def search_text(document: Mapping[str, Any]) -> str:
             )
     trials = document["trials"]
     failed = [trial for trial in trials if "error" in trial]
-    on = "of the" if unit else f"{title_of([document])} on the"
+    of_one = f"{title_of([document])} on the" if len(heads) == 1 else "on the"
+    on = "of the" if unit else of_one
     text += (
         f"{count(len(trials))} trials; accepted: {deciding(heads, document, 'accepted_')} {on} "
         f"validation examples, for {deciding(heads, document, 'wanted_')}\n"

@@ -58,8 +58,8 @@ def search_facts(search: Search) -> Facts:
         note = f"{times} times {less} than dense"
         heads = heads_in(search)
         if is_known(heads, row):
-            of = "of" if _in_percent(search) else f"{title_of([search])} on"
-            note += f"; {deciding(heads, row)} {of} the test examples, which chose nothing"
+            reached = f"{deciding(heads, row)} {_of_what(search)} test examples"
+            note += f"; {reached}, which chose nothing"
         facts.append(Fact(form.size(row["bytes"]), f"for {runtime}", note))
         if row["ratio"] > 0:
             times, less = form.times_less(1, row["ratio"], "faster", "slower")
@@ -125,7 +125,7 @@ def _front_table(search: Search) -> Table:
                 ]
             )
     header = ["runtime", "artefact", "quantised", "bytes", "ms", "times faster"]
-    title = title_of([search])
+    title = title_of([search]) if len(heads) == 1 else "what is asked of each output"
     note = (
         f"No other artefact of its runtime beats one of these in bytes, latency and {title}. "
         f"{title[:1].upper()}{title[1:]} is judged on the validation examples; the test examples "
@@ -171,33 +171,39 @@ def _outcome(search: Search, trial: Mapping[str, Any]) -> str:
         return "recommended"
     if files:
         return "on the front"
-    if not _holds(search, trial):
-        low = "low" if heads_in(search)[0].decides.higher_is_better else "high"
-        return f"dropped: its {title_of([search])} is too {low}"
-    return f"kept the {title_of([search])}; others are better"
+    heads = heads_in(search)
+    for head in heads:
+        if not _holds_of(head, search, trial):
+            low = "low" if head.decides.higher_is_better else "high"
+            return f"dropped: its {_title_of(head)} is too {low}"
+    kept = f"the {title_of([search])}" if len(heads) == 1 else "what is asked of each output"
+    return f"kept {kept}; others are better"
 
 
 def _holds(search: Search, trial: Mapping[str, Any]) -> bool:
     """Whether the trial keeps to what is accepted, of each output."""
-    for head in heads_in(search):
-        least, value = (
-            one.get(part_key(head.key(), part))
-            for one, part in ((search, "accepted_"), (trial, "validation_"))
-        )
-        if value is None or (least is not None and head.decides.better(least, value)):
-            return False
-    return True
+    return all(_holds_of(head, search, trial) for head in heads_in(search))
+
+
+def _holds_of(head: Head, search: Search, trial: Mapping[str, Any]) -> bool:
+    least, value = (
+        one.get(part_key(head.key(), part))
+        for one, part in ((search, "accepted_"), (trial, "validation_"))
+    )
+    return value is not None and (least is None or not head.decides.better(least, value))
 
 
 def _trials_figure(search: Search, done: list[Mapping[str, Any]]) -> Figure:
     held = sum(_holds(search, trial) for trial in done)
-    head, title = heads_in(search)[0], heads_in(search)[0].decides.title
-    floor = head.decides.text(search.get(part_key(head.key(), "accepted_")))
+    head, *others = heads_in(search)
+    title, floor = _title_of(head), head.decides.text(search.get(part_key(head.key(), "accepted_")))
+    kept = f"the {title} that is accepted, {floor} (dashed)"
+    if others:
+        kept = f"what is accepted of each output; dashed: the {title}, {floor}"
     return Figure(
         "search_trials",
         f"Every trial: {title} against the weights that are left",
-        f"{held} of {len(done)} trials keep the {title} that is accepted, {floor} (dashed). Later "
-        "trials are darker.",
+        f"{held} of {len(done)} trials keep {kept}. Later trials are darker.",
         partial(_draw_trials, search, done),
         wide=True,
     )
@@ -224,14 +230,27 @@ def _draw_trials(search: Search, done: list[Mapping[str, Any]]) -> Any:
     if head.decides.fraction:
         axes.set_ylim(*zoom(min([*y, floor]), max([*y, floor])))
     axes.set_xlabel("weights that are not zero")
-    axes.set_ylabel(f"validation {head.decides.title}{' (%)' if scale > 1 else ''}")
+    axes.set_ylabel(f"validation {_title_of(head)}{' (%)' if scale > 1 else ''}")
     return figure
 
 
 def _of_title(search: Search, part: str) -> str:
-    """What is asked for: "99.00 % accuracy", "mean absolute error 0.2413"."""
+    """What is asked for: "99.00 % accuracy", "mean absolute error 0.2413", "kind 90.00 %, ..."."""
     value, title = deciding(heads_in(search), search, part), title_of([search])
+    if len(heads_in(search)) > 1:
+        return value
     return f"{value} {title}" if _in_percent(search) else f"{title} {value}"
+
+
+def _of_what(search: Search) -> str:
+    """Between a value and its examples: "of the", "mean IoU on the"."""
+    if _in_percent(search):
+        return "of the"
+    return f"{title_of([search])} on the" if len(heads_in(search)) == 1 else "on the"
+
+
+def _title_of(head: Head) -> str:
+    return f"{head.decides.title} of {form.short(head.name)}" if head.name else head.decides.title
 
 
 def _in_percent(search: Search) -> bool:

@@ -53,7 +53,8 @@ class Standard:
                 accepted[key] = goal.floor(own, examples)
             else:
                 less = dense.get(ERRORS, {}).get(key, 0.0)
-                accepted[key] = wanted[key] + (-less if metric.higher_is_better else less)
+                found = wanted[key] + (-less if metric.higher_is_better else less)
+                accepted[key] = max(found, 0.0)
         return cls(tuple(heads), dense, wanted, accepted)
 
     @classmethod

@@ -11,6 +11,7 @@ from search_documents import search_document
 
 import compressor
 from compressor.errors import CheckpointError
+from compressor.report import search_text
 
 WHAT = ("channel", "weight")
 
@@ -142,6 +143,37 @@ def test_another_task_is_shown_by_its_metric(reported):
     assert text.count("dropped: its mean absolute error is too high") == 2
     assert "Accepted: 0.9895 on the validation examples" in text
     assert "accuracy" not in text[text.index("The front") :]
+
+
+def test_of_several_outputs_it_says_which_does_not_keep_to_its_own(reported):
+    error = {"metric": "mean_absolute_error", "shown": ["mean_absolute_error"]}
+    kind = {"name": "kind", "task": "classification", "shape": [10], "classes": 10}
+    size = {"name": "size", "task": "regression", "shape": [1], "classes": 0, **error}
+    kind |= {"metric": "accuracy", "shown": ["accuracy"]}
+    document = search_document()
+    document["heads"] = [head | {"threshold": None} for head in (kind, size)]
+    for name in ("wanted", "accepted"):
+        document[f"kind/{name}_accuracy"] = document.pop(f"{name}_accuracy")
+        document[f"size/{name}_mean_absolute_error"] = 2.0
+    rows = (document["dense"], *document["trials"], *document["front"])
+    for row in rows:
+        for part in ("validation_", ""):
+            row[f"kind/{part}accuracy"] = row.pop(f"{part}accuracy", None)
+            row[f"size/{part}mean_absolute_error"] = 1.5
+    dropped = next(t for t in document["trials"] if t["kind/validation_accuracy"] == 0.9893)
+    dropped["size/validation_mean_absolute_error"] = 2.5
+
+    text, _ = reported(document)
+
+    assert "artefact with kind 99.00 %, size 2, 8 trials" in text
+    assert "size 1.5 on the test examples, which" in text
+    assert "latency and what is asked of each output. What is asked of each output is" in text
+    assert text.count("dropped: its accuracy of kind is too low") == 2
+    assert text.count("dropped: its mean absolute error of size is too high") == 1
+    assert "trials keep what is accepted of each output; dashed: the accuracy of kind" in text
+    assert "metric" not in text
+    printed = search_text(document)
+    assert ", size 2 on the validation examples, for kind 99.00 %, size 2" in printed
 
 
 def test_names_that_lead_elsewhere_are_not_read(reported):

@@ -68,6 +68,11 @@ def test_a_fraction_falls_by_points_and_a_standard_error_more():
     assert said == "mean IoU 70.00 % on the validation examples, 74.00 % are needed"
 
 
+def test_no_less_than_nothing_is_accepted():
+    dense = _dense(MASK, errors={"mean_iou": 0.01}, validation_mean_iou=0.3)
+    assert Standard.of(Goal(max_drop=50), dense, 100).accepted == {"mean_iou": 0.0}
+
+
 def test_each_of_several_outputs_keeps_to_its_own():
     dense = _dense(KIND, BOX, kind__validation_accuracy=0.9, box__validation_box_iou=0.6)
 
