@@ -81,6 +81,7 @@ def apply_recipe(
             asked = {"metric": ACCURACY}
         made = _Walk(source, part, folder, listener, threads, recipe.asked).made(recipe)
         how: Any = {"threads": threads, "validation": len(part.validation), **asked}
+        how |= {"described": source} if is_graph else {}
         with (GraphJob if is_graph else ExportJob)(made, found, **how) as job:
             job.floor = accepted_in(export)
             variants = Variants(job, file_format, runtime, export["optimize"], None, listener)
@@ -137,7 +138,7 @@ class _Walk:
         return model_bytes(narrowed, self._data, self._asked)
 
     def _prune(self, step: steps.Step) -> bytes:
-        how: Any = {"threads": self._threads, **self._asked}
+        how: Any = {"threads": self._threads, "described": self._files[0], **self._asked}
         data, count = self._data.data, len(self._data.validation)
         with GraphJob(self._files[-1], data, validation=count, **how) as job:
             return prune_step(job, step)[0]

@@ -112,7 +112,9 @@ def finish(
                 continue
             try:
                 how: Any = {"threads": threads, "validation": len(data.validation), **(asked or {})}
-                kind = GraphJob if is_graph_file(model) else ExportJob
+                kind: Any = ExportJob
+                if is_graph_file(model):
+                    kind, how["described"] = GraphJob, chosen[-1][1]
                 job: Job = stack.enter_context(kind(model, data.data, **how))
             except CompressorError as error:  # outputs that are no numbers
                 failed += [

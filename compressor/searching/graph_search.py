@@ -179,7 +179,7 @@ class _GraphSearch(BaseSearch):
         return trial.folder / f"model.{self._format}"
 
     def _job(self, source: Path) -> GraphJob:
-        how: Any = {"threads": self._how.threads, **self._how.asked}
+        how: Any = {"threads": self._how.threads, "described": self._source, **self._how.asked}
         return GraphJob(source, self._data.data, validation=len(self._data.validation), **how)
 
     def _measured(self) -> dict[str, Any]:

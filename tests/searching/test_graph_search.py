@@ -255,6 +255,24 @@ def test_test_labels_choose_nothing(tmp_path: Path, monkeypatch: Any) -> None:
 
 
 @pytest.mark.slow
+def test_what_the_description_says_holds_for_what_is_made_of_the_file(tmp_path: Path) -> None:
+    plain = dense_onnx(tmp_path / "plain.onnx", hidden=128)
+    data = library.load_dataset(_data(tmp_path / "data.npz", plain))
+    source = tmp_path / "found.onnx"
+    library.export(plain, source, data, metric="mean_recall")
+
+    goal = library.Goal(max_drop=50)
+    found = library.search(source, data, goal, tmp_path / "run", trials=1)
+
+    assert found["dense"]["validation_mean_recall"] > 0.9
+    assert found["trials"][0]["validation_mean_recall"] > 0.5
+    pruned = [row for row in found["front"] if row["trial"] == found["trials"][0]["trial"]]
+    assert pruned and all(row["validation_mean_recall"] > 0.5 for row in pruned)
+    recipe = next((tmp_path / "run" / "artefacts").glob("*.recipe.json"))
+    assert library.apply_recipe(recipe, source, tmp_path / "again.onnx", data)["same"]
+
+
+@pytest.mark.slow
 def test_images_of_one_channel(tmp_path: Path) -> None:
     source = gray_onnx(tmp_path / "found.onnx")
     generator = np.random.default_rng(0)

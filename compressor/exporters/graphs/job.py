@@ -80,7 +80,10 @@ class GraphJob(Job):
         task: Asked = None,
         metric: Asked = None,
         max_drop: float | None = None,
+        described: Path | None = None,
     ) -> None:
+        """`described` is the file whose description says what the outputs mean: by default this
+        one, otherwise that which it was made of."""
         self.made, self.max_drop = made or MadeInputs(), max_drop
         self.source, self.data = path, data
         self.graph: GraphFile = read_graph_file(path)
@@ -113,7 +116,9 @@ class GraphJob(Job):
             self.sizes = self._sizes_fed(feed, input_size)
         scores = self._first_scores(x, feed)
         scored = is_scores(self._outputs[scores_first(self._outputs)[0]])
-        objective = graph_objective(path, self._shapes, feed, data, task, metric, scored=scored)
+        objective = graph_objective(
+            described or path, self._shapes, feed, data, task, metric, scored=scored
+        )
         self.labels = self._named(labels, objective)
         self.notes += task_notes(objective)
         if data is not None:
