@@ -137,6 +137,7 @@ def test_dead_channels_go_exactly(tmp_path: Path) -> None:
     assert _shapes(tmp_path / "pruned.onnx")["w"] == [5, 2 * 36]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"criterion": "reconstruct", "calibration": 64}])
 def test_images_of_one_channel(options: dict[str, Any], tmp_path: Path) -> None:
     source, target = gray_onnx(tmp_path / "found.onnx"), tmp_path / "pruned.onnx"
@@ -188,6 +189,7 @@ def test_units_that_nothing_makes_up_for_are_named(tmp_path: Path) -> None:
     assert said.stdout.count("nothing makes up") == 1  # w is refit
 
 
+@pytest.mark.slow
 def test_layers_that_must_stay_whole_are_named(tmp_path: Path) -> None:
     source = write_style(tmp_path / "found.onnx", "attention")
     with pytest.raises(ModelError, match="its units go into MatMul"):

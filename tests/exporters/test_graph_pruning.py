@@ -66,6 +66,7 @@ def _initializers(path: Path):
     return onnx.load(path).graph.initializer
 
 
+@pytest.mark.slow
 def test_layers_are_named_as_their_weights(tmp_path: Path) -> None:
     source = WRITERS["onnx"](tmp_path / "found.onnx")
 

@@ -499,6 +499,7 @@ def test_axes_and_ends_may_be_attributes_as_older_operators_have_them():
     np.testing.assert_array_equal(weight_values(file, weight), kernel(shape=(2, 6, 1))[0])
 
 
+@pytest.mark.slow
 def test_many_small_nodes_are_work_too(rejected):
     count = 2**15 + 1
     nodes = [helper.make_node("Identity", [f"v{i}"], [f"v{i + 1}"]) for i in range(count)]

@@ -111,6 +111,7 @@ def test_each_output_is_held_to_its_own_size(kind: str, tmp_path: Path) -> None:
     assert record["comparison"]["scale"] < 10
 
 
+@pytest.mark.slow
 def test_a_wrong_second_output_is_noticed(tmp_path: Path, monkeypatch: Any) -> None:
     source, plain = _onnx(tmp_path / "found.onnx"), exporter.export_graph
 
