@@ -27,6 +27,7 @@ import numpy as np
 from benchmarks._record import save
 from benchmarks.tables import print_tables
 from compressor import Dataset, PruningSpec, load_dataset, prune, prune_graph
+from compressor.exporters import FORMATS
 from compressor.foundation import quiet_tensorflow
 from compressor.models import accuracy_of
 from compressor.runtimes import Runner
@@ -39,7 +40,6 @@ WIDE = (9216, 4096)
 WIDE_SECONDS, WIDE_BYTES = 600, 6e9
 FILE_SPARSITY, FILE_SHARE = 0.5, 1 / 2
 """What a file loses, and of magnitude's squared error of the outputs at most."""
-FORMAT_RUNTIME = {".tflite": "litert", ".onnx": "onnxruntime"}
 _INPUTS = 512
 _TRAINED, _TESTED, _EPOCHS = 9000, 4000, 6
 
@@ -228,7 +228,7 @@ def measure_file(path: Path, between: tuple[float, float], seeds: list[int]) -> 
 
 def _outputs(path: Path, between: tuple[float, float], seed: int) -> np.ndarray:
     """The first output of a file for made inputs, float64 (n, values)."""
-    with Runner(FORMAT_RUNTIME[path.suffix]) as runner:
+    with Runner(FORMATS[path.suffix[1:]]) as runner:
         (given,) = runner.load(path)["inputs"]
         x = np.random.default_rng([seed, 7]).uniform(*between, (_INPUTS, *given["shape"][1:]))
         made = runner.predict({given["name"]: x.astype(np.float32)})

@@ -75,6 +75,11 @@ class Aim:
         return stored
 
     @property
+    def of_classes(self) -> bool:
+        """Whether a target is one class: of an example, or of each position of a mask."""
+        return self.head.task in (*CLASSIFYING, SEGMENTATION)
+
+    @property
     def left_out(self) -> int | None:
         """The value of a mask that is no class, and that the loss itself does not ignore.
 

@@ -12,7 +12,7 @@ import numpy as np
 from compressor.data import Array
 from compressor.models import Aim, Objective
 from compressor.searching.standard import ERRORS, validation_values
-from deploy.tasks import CLASSIFYING, MULTI_LABEL, SEGMENTATION, columns, is_plain
+from deploy.tasks import MULTI_LABEL, columns, is_plain
 
 _GROUPS = 10
 """of the examples, of which one at a time is left out"""
@@ -84,7 +84,7 @@ def squared_error(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def _loss(aim: Aim, logits: np.ndarray, wanted: Array) -> float:
-    if aim.head.task in (*CLASSIFYING, SEGMENTATION):
+    if aim.of_classes:
         logits, wanted = aim.head.judged(logits, wanted)
         if not wanted.size:
             return 0.0

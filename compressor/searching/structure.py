@@ -30,7 +30,6 @@ from compressor.pruning.reconstruction_layouts import Layout, layout_of
 from compressor.pruning.rounds import calibration_inputs
 from compressor.searching.measures import squared_error
 from compressor.training import as_logits
-from deploy.tasks import CLASSIFYING, SEGMENTATION
 
 CALIBRATION = 1024
 """Training examples whose inputs the layers are fitted on."""
@@ -297,7 +296,7 @@ class _Scored:
 def _last_layer(output: Any, aim: Aim, layouts: Mapping[str, Layout]) -> Layout | None:
     """The Dense layer that gives an output, if one does, has a bias, and can be fitted."""
     layer = output._keras_history.operation
-    if not _of_classes(aim):
+    if not aim.of_classes:
         linear = layer.activation.__name__ == "linear" if hasattr(layer, "activation") else False
         if aim.head.task in NUMBERS and not linear:
             return None
@@ -310,18 +309,14 @@ def _last_layer(output: Any, aim: Aim, layouts: Mapping[str, Layout]) -> Layout 
     return None
 
 
-def _of_classes(aim: Aim) -> bool:
-    return aim.head.task in (*CLASSIFYING, SEGMENTATION)
-
-
 def _known(aim: Aim, logits: np.ndarray) -> np.ndarray:
     """Logits as far as they are known: where a softmax follows, up to a constant of each row."""
-    return logits - logits.mean(axis=1, keepdims=True) if _of_classes(aim) else logits
+    return logits - logits.mean(axis=1, keepdims=True) if aim.of_classes else logits
 
 
 def _distance(aim: Aim, wanted: np.ndarray, found: np.ndarray) -> float:
     """How far logits (n, ...) are from the wanted ones: of classes the divergence in nats."""
-    if not _of_classes(aim):
+    if not aim.of_classes:
         return squared_error(found, wanted)
     width = wanted.shape[-1]
     return float(np.mean(_divergence(wanted.reshape(-1, width), found.reshape(-1, width))))

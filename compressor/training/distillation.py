@@ -11,7 +11,7 @@ import numpy as np
 from compressor.errors import UsageError
 from compressor.foundation import quiet_tensorflow
 from compressor.models import Aim, Objective
-from deploy.tasks import CLASSIFYING, MULTI_LABEL, SEGMENTATION
+from deploy.tasks import MULTI_LABEL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +78,7 @@ def compile_distilled(
     made = [
         _loss(aim, distillation, count) for aim, count in zip(objective.aims, axes, strict=True)
     ]
-    metrics = [[_accuracy(aim)] if _of_classes(aim) else [] for aim in objective.aims]
+    metrics = [[_accuracy(aim)] if aim.of_classes else [] for aim in objective.aims]
     weights = [1.0 if aim.weight is None else aim.weight for aim in objective.aims]
     model.compile(
         optimizer=optimizer,
@@ -102,7 +102,7 @@ def distilled_targets(
 def taught(aim: Aim, stored: np.ndarray | None, teacher: np.ndarray) -> np.ndarray:
     """What is kept of an output's targets and its teacher's scores, (n, width), for a training."""
     teacher = teacher.reshape(len(teacher), *aim.head.shape)
-    if _of_classes(aim):
+    if aim.of_classes:
         assert stored is not None
         return distilled_targets(stored, teacher, aim)
     if aim.head.task == MULTI_LABEL:  # the loss takes probabilities
@@ -114,11 +114,7 @@ def teaching_targets(aim: Aim, targets: Any, kept: Any) -> Any:
     """A batch for the loss: of classes `kept` itself, else both, one after the other in a row."""
     tensorflow, _ = quiet_tensorflow.load()
     # Keras squeezes targets of another rank than the outputs.
-    return kept if _of_classes(aim) else tensorflow.concat([targets, kept], axis=-1)
-
-
-def _of_classes(aim: Aim) -> bool:
-    return aim.head.task in (*CLASSIFYING, SEGMENTATION)
+    return kept if aim.of_classes else tensorflow.concat([targets, kept], axis=-1)
 
 
 def _loss(aim: Aim, distillation: Distillation, weights_axes: int | None) -> Any:
@@ -150,7 +146,7 @@ def _loss(aim: Aim, distillation: Distillation, weights_axes: int | None) -> Any
         on_targets, on_teacher = (mean(hard(part, outputs)) for part in parts)
         return (1 - weight) * on_targets + weight * on_teacher
 
-    return of_classes if _of_classes(aim) else of_numbers
+    return of_classes if aim.of_classes else of_numbers
 
 
 def _accuracy(aim: Aim) -> Any:

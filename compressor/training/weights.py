@@ -10,7 +10,6 @@ import numpy as np
 from compressor.data import Array
 from compressor.errors import UsageError
 from compressor.models import Aim, Objective
-from deploy.tasks import CLASSIFYING, SEGMENTATION
 
 ClassWeight = Literal["balanced"] | Mapping[int, float]
 """Class -> its weight, 1 where it is not named; `balanced` makes all classes count alike: n /
@@ -57,7 +56,7 @@ def example_weights(
     masked = any(aim.left_out is not None for aim in objective.aims)
     if class_weight is None and sample_weights is None and not masked:
         return None
-    of_classes = [aim.head.task in (*CLASSIFYING, SEGMENTATION) for aim in objective.aims]
+    of_classes = [aim.of_classes for aim in objective.aims]
     if class_weight is not None and not any(of_classes):
         tasks = ", ".join(head.task for head in objective.heads)
         raise UsageError("class weights are for classes", value=f"the task is {tasks}")

@@ -120,7 +120,8 @@ def _finished(
     def write(request: Request) -> ExportedFile:
         encoded = graph.copied(plain)
         tensors: list[EncodedTensor] = []
-        notes, price = [*given], Price()
+        notes = [*given]
+        price = None if request.encoding else Price()
         for number, view in enumerate(graph.views(encoded)):
             some, more = weights.encode_weights(
                 view, found[number], request, looped=number > 0, price=price
@@ -137,7 +138,7 @@ def _finished(
             tensors=tuple(sorted(tensors, key=lambda tensor: (-tensor.bytes, tensor.name))),
             needs=operators.needs(encoded),
             notes=tuple(notes),
-            price="" if request.encoding else price.told(len(content), request.optimize),
+            price="" if price is None else price.told(len(content), request.optimize),
         )
 
     chosen = write(request)
