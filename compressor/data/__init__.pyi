@@ -1,6 +1,6 @@
 from .arrays import load_arrays as load_arrays, save_arrays as save_arrays
 from .dataset import Dataset as Dataset
-from .drawing import draw_examples as draw_examples
+from .drawing import draw_examples as draw_examples, judged_part as judged_part
 from .inputs import (
     Array as Array,
     Inputs as Inputs,

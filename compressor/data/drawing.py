@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from compressor.data.inputs import Array, Inputs, Targets, named, rows
+from compressor.data.inputs import Array, Inputs, Targets, named, rows, take
+
+MOST_NUMBERS = 2**26
+"""Outputs that a model is judged by, a quarter of a gigabyte: 2,427 pictures of 96 x 96 x 3."""
+_LEAST = 256
+"""examples, however wide their outputs are"""
 
 
 def draw_examples(x: Inputs, y: Targets | None, count: int, seed: int = 0) -> npt.NDArray[np.int64]:
@@ -33,6 +38,19 @@ def draw_examples(x: Inputs, y: Targets | None, count: int, seed: int = 0) -> np
     offset = generator.random(len(sizes))[stratum]
     place = np.where(rank == 0, offset - 1, (rank + offset) / sizes[stratum])
     return np.sort(order[np.argsort(place, kind="stable")[:count]])
+
+
+def judged_part(x: Inputs, y: Targets | None, columns: int) -> tuple[Inputs, Targets | None]:
+    """The examples and targets that a model of so many output numbers a row is judged on.
+
+    All of them, or, drawn as by `draw_examples`, as many as have MOST_NUMBERS outputs: these are
+    held in memory several times, for the model, its targets and what is made of it.
+    """
+    most = max(MOST_NUMBERS // max(columns, 1), _LEAST)
+    if most >= rows(x):
+        return x, y
+    chosen = draw_examples(x, y, most)
+    return take(x, chosen), take(y, chosen)
 
 
 def _labels(y: Targets | None) -> Array | None:

@@ -14,7 +14,7 @@ from typing import Any, Self
 import numpy as np
 
 from compressor import runtimes
-from compressor.data import Dataset, Inputs, TrainingData, draw_examples, listed
+from compressor.data import Dataset, Inputs, TrainingData, draw_examples, judged_part, listed
 from compressor.data.labels import check_label_names
 from compressor.errors import CheckFailedError, CheckpointError, ModelError, UsageError
 from compressor.exporters import parity
@@ -179,11 +179,11 @@ class Job(abc.ABC):
     @functools.cached_property
     def test(self) -> Reference | None:
         """The outputs of the model on the test examples; None without data."""
-        if self.data is None:
+        if (data := self.data) is None:
             return None
-        x = self.data.x_test
+        x, labels = judged_part(data.x_test, data.y_test, self.reference.scores.shape[1])
         scores = self._scores(x, self.reference.feed, "test examples")
-        return dataclasses.replace(self.reference, x=x, scores=scores, labels=self.data.y_test)
+        return dataclasses.replace(self.reference, x=x, scores=scores, labels=labels)
 
     def __enter__(self) -> Self:
         """Keep one process for each runtime, instead of one for each file."""

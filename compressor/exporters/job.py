@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data import Dataset, Inputs, TrainingData, take
+from compressor.data import Dataset, Inputs, TrainingData, judged_part, take
 from compressor.errors import CheckFailedError, CompressorError, ModelError
 from compressor.exporters import parity
 from compressor.exporters.checking import (
@@ -115,6 +115,7 @@ class ExportJob(Job):
         else:
             feed = preprocessing_of(self.model, data.x_train)
             x, y = TrainingData.of(data, validation).choosing_part(CHOSEN_ON)
+            x, y = judged_part(x, y, objective.classes)
         self.open = OpenInputs(self.model, sizes_fed(self.model, feed, input_size), self.made)
         if data is None:
             affordable = self._affordable(self.model, RANDOM_MACS, LEAST_INPUTS, RANDOM_INPUTS)

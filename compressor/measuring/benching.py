@@ -217,7 +217,8 @@ def _examples(
         if digests != {data.digest}:
             return None
     data = _numbered(data, described)
-    examples = Examples.of(data, most)
+    widths = [sum(head.width for head in artifact.tasks) for artifact in described]
+    examples = Examples.of(data, most, max(widths, default=1))
     for artifact in described:
         examples.inputs(artifact.preprocessing, slice(0, 1))
         if artifact.heads is not None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data import Dataset, draw_examples, named, rows, take
+from compressor.data import Dataset, draw_examples, judged_part, named, rows, take
 from compressor.data.targets import is_classes
 from compressor.errors import CheckFailedError, UsageError
 from compressor.exporters import tolerance
@@ -42,11 +42,19 @@ class Examples:
     data: Dataset
     index: np.ndarray
     """int64: which of the data set's test examples they are, sorted"""
+    complete: bool
+    """whether they are all that an artefact of so many numbers is judged on"""
 
     @classmethod
-    def of(cls, data: Dataset, most: int | None) -> Examples:
-        """All test examples, or `most` of them, drawn over all classes and always the same."""
-        return cls(data, draw_examples(data.x_test, data.y_test, most or rows(data.x_test)))
+    def of(cls, data: Dataset, most: int | None, columns: int = 1) -> Examples:
+        """All test examples, or `most` of them, drawn over all classes and always the same.
+
+        Outputs of many `columns` are judged on some of them; see `judged_part`.
+        """
+        x, y = data.x_test, data.y_test
+        index, _ = judged_part(np.arange(rows(x)), y, columns)
+        few = draw_examples(x, y, len(index) if most is None else min(most, len(index)))
+        return cls(data, few, len(few) == len(index))
 
     @property
     def count(self) -> int:
@@ -61,12 +69,7 @@ class Examples:
     def drawn(self, count: int) -> Examples:
         """`count` of them at most, over all classes."""
         few = draw_examples(self.index, self.targets, count)
-        return dataclasses.replace(self, index=self.index[few])
-
-    @property
-    def complete(self) -> bool:
-        """Whether they are all that the data set has for testing."""
-        return self.count == rows(self.data.x_test)
+        return dataclasses.replace(self, index=self.index[few], complete=False)
 
     def inputs(self, rules: tuple[InputRule, ...], part: slice) -> dict[str, np.ndarray]:
         """What an artefact is fed for a part of them. Raises UsageError where they do not fit."""

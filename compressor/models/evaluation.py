@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data import Inputs, TrainingData, rows, take
+from compressor.data import Inputs, TrainingData, judged_part, rows, take
 from compressor.foundation import quiet_tensorflow
 from compressor.models.aims import Objective
 from compressor.models.class_drops import class_recalls_of
@@ -37,7 +37,11 @@ def accuracy_of(
 
 
 def values_on(model: Any, x: Inputs, y: Any, objective: Objective) -> dict[str, float]:
-    """All metrics of `objective` on stored inputs and targets, by their keys in a document."""
+    """All metrics of `objective` on stored inputs and targets, by their keys in a document.
+
+    As everywhere, wide outputs are judged on some of them; see `judged_part`.
+    """
+    x, y = judged_part(x, y, objective.classes)
     scores, targets = _reached(model, x, y, objective)
     return objective.values(scores, targets, objective.anomalies_of(y))
 
@@ -65,7 +69,7 @@ class Judged:
 def judged(model: Any, data: TrainingData, objective: Objective) -> Judged:
     """How good `model` is, as a whole and by class, on the examples set aside and on the test's."""
     chosen = values_on(model, *data.validation_part(), objective)
-    x, y = data.data.x_test, data.data.y_test
+    x, y = judged_part(data.data.x_test, data.data.y_test, objective.classes)
     scores, targets = _reached(model, x, y, objective)
     values = {
         **{part_key(key, "validation_"): value for key, value in chosen.items()},

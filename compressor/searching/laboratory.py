@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data import TrainingData
+from compressor.data import TrainingData, judged_part
 from compressor.errors import CompressorError, StorageError
 from compressor.foundation import storage_errors, temporary_folder
 from compressor.importing import load_model
@@ -144,7 +144,7 @@ def measured(model: Any, data: TrainingData, objective: Objective) -> dict[str, 
 
 def reached(model: Any, data: TrainingData, objective: Objective) -> Reached:
     """What a model makes of the validation examples."""
-    x, y = data.validation_part()
+    x, y = judged_part(*data.validation_part(), objective.classes)
     feed = preprocessing_of(model, x)
     scores = predict_scores(model.predict_on_batch, x, feed)
     targets = objective.targets_of(x, y, feed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from compressor.data import Dataset, TrainingData, draw_examples
+from compressor.data import Dataset, TrainingData, draw_examples, judged_part
 
 SORTED = np.repeat(np.arange(10), 100)
 
@@ -47,6 +47,16 @@ def test_depends_on_the_seed_alone():
 
 def test_draws_all_where_there_are_not_more():
     np.testing.assert_array_equal(draw_examples(SORTED[:5], None, 9), np.arange(5))
+
+
+def test_wide_outputs_are_judged_on_as_many_as_fit_the_memory():
+    x = np.zeros((1000, 1), np.uint8)
+    whole, labels = judged_part(x, SORTED, columns=1000)
+    assert whole is x and labels is SORTED
+    few, labels = judged_part(x, SORTED, columns=2**17)
+    assert len(few) == len(labels) == 512 and set(labels) == set(range(10))
+    fewest, _ = judged_part(x, None, columns=2**30)
+    assert len(fewest) == 256
 
 
 def test_parts_of_training_data_hold_all_classes():

@@ -13,7 +13,7 @@ import pytest
 from bundles import bundle_of
 
 import compressor as library
-from compressor.data import Dataset
+from compressor.data import Dataset, drawing
 from compressor.errors import CheckFailedError, UsageError
 from compressor.report import export_text
 from compressor.runs import read_bench
@@ -176,6 +176,27 @@ def test_bench_proves_an_artefact_by_its_metrics(made: Any, tmp_path: Path, name
     assert read_bench(tmp_path / "bench.json")["runs"][0]["artefacts"][0]["heads"]
 
 
+def test_outputs_too_wide_for_memory_are_judged_on_some_examples_by_all(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drawing, "MOST_NUMBERS", 16 * 40)
+    monkeypatch.setattr(drawing, "_LEAST", 8)
+    path = tmp_path / "wide.onnx"
+
+    record = _exported(made, "autoencoder", path)
+
+    model, data = made("autoencoder")
+    verified = read_artifact(path).verified[0]
+    assert verified.examples == 40 < len(data.x_test)
+    assert record["verdict"]["passed"]
+    pruned = library.prune(model, data, library.PruningSpec(0.5), retrain=False)
+    own = record["verdict"]["reference_reconstruction_error"]
+    assert pruned.before["reconstruction_error"] == pytest.approx(own, rel=1e-3)
+    run = library.bench([path], data=data, rounds=1, round_seconds=0.01, starts=1)
+    (row,) = run["rows"]
+    assert row["status"] == "right" and row["examples"] == 40
+
+
 def test_what_may_be_lost_is_asked_for(made: Any, tmp_path: Path) -> None:
     """Ternary weights, not retrained, cost far more than their quantisation should."""
     path = tmp_path / "regression.onnx"
@@ -212,3 +233,24 @@ def test_a_file_without_scores_is_held_against_itself(made: Any, tmp_path: Path)
     assert record["verdict"]["mean_iou"] == pytest.approx(
         record["verdict"]["reference_mean_iou"], abs=0.01
     )
+
+
+def test_a_described_file_may_be_judged_by_another_metric_and_keeps_its_task(
+    made: Any, tmp_path: Path
+) -> None:
+    """Its targets are masks that nothing but the description says it ignores a class of."""
+    data = made("masks")[1]
+    path = tmp_path / "own.onnx"
+    _exported(made, "masks", path)
+    description = path.with_name("own.onnx.json")
+    said = json.loads(description.read_text())
+    said["heads"][0]["ignored"] = 0
+    description.write_text(json.dumps(said))
+
+    library.export(path, tmp_path / "small.onnx", data, quantize="dynamic", metric="accuracy")
+
+    (head,) = read_artifact(tmp_path / "small.onnx").heads or ()
+    assert (head.task, head.metric, head.ignored) == ("segmentation", "accuracy", 0)
+    assert set(head.shown) == {"accuracy", "mean_iou"}
+    with pytest.raises(UsageError, match="segmentation has no such metric"):
+        library.export(path, tmp_path / "other.onnx", data, metric="auc")

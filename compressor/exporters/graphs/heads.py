@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,12 +35,13 @@ def graph_objective(
     """What the `outputs` of a file mean, in the order of their columns; of a `scored` file the
     first one is a row of scores.
 
-    As `task` says, else the description beside the file, else the outputs and the targets. Where
-    one array of targets comes with several outputs it is of the first one, and the others are only
-    compared. Without data or a description, what gives no row of scores gives numbers. Raises
-    ModelError, UsageError and DataError as `objective_of` does.
+    As `task` says, else the description beside the file, else the outputs and the targets; a
+    `metric` may be asked for beside the description. Where one array of targets comes with several
+    outputs it is of the first one, and the others are only compared. Without data or a description,
+    what gives no row of scores gives numbers. Raises ModelError, UsageError and DataError as
+    `objective_of` does.
     """
-    if task is None and metric is None and (said := _described(path, outputs)) is not None:
+    if (said := _described(path, outputs, task, metric)) is not None:
         return said
     targets = None if data is None else data.y_train
     # Without targets nothing says what others mean than the scores.
@@ -81,27 +82,35 @@ def _task(seen: Evidence, scored: bool) -> tuple[str, str]:
         return (RECONSTRUCTION if seen.like_input else REGRESSION), "by its output"
 
 
-def _described(path: Path, outputs: Sequence[Output]) -> Objective | None:
-    """What the description beside a file says, where there is one that is of this file."""
-    with contextlib.suppress(ArtifactError):
-        artifact = read_artifact(path)
-        heads = artifact.heads
-        shapes = [tuple(output.shape) for output in outputs]
-        if heads is not None and [head.shape for head in heads] == shapes:
-            aims = [
-                Aim(
-                    head,
-                    output.name,
-                    None,
-                    (),
-                    "numbers",
-                    head.outputs_are or "numbers",  # type: ignore[arg-type]
-                    reason="as its description says",
-                )
-                for head, output in zip(heads, outputs, strict=True)
-            ]
-            return Objective(tuple(aims), "inferred")
-    return None
+def _described(
+    path: Path, outputs: Sequence[Output], task: Asked, metric: Asked
+) -> Objective | None:
+    """What the description beside a file says, where there is one that is of this file.
+
+    None, too, where another task is asked for.
+    """
+    try:
+        heads = read_artifact(path).heads
+    except ArtifactError:
+        return None
+    if heads is None or [head.shape for head in heads] != [tuple(o.shape) for o in outputs]:
+        return None
+    names = [output.name for output in outputs]
+    tasks = {name: head.task for name, head in zip(names, heads, strict=True)}
+    if any(asked_task(task, name, names) not in (None, tasks[name]) for name in names):
+        return None
+    metrics = asked_metrics(metric, tasks)
+    aims = []
+    for head, name in zip(heads, names, strict=True):
+        asked, reason = metrics[name], "as its description says"
+        if asked not in (None, head.metric):
+            head = dataclasses.replace(
+                head, metric=asked, shown=tuple(dict.fromkeys((asked, *head.shown)))
+            )
+            reason += f", metric {asked} as it was asked for"
+        outputs_are: Any = head.outputs_are or "numbers"
+        aims.append(Aim(head, name, None, (), "numbers", outputs_are, reason=reason))
+    return Objective(tuple(aims), "inferred")
 
 
 def _aim(

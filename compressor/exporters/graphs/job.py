@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data import Dataset, Inputs, TrainingData, draw_examples, rows, take
+from compressor.data import Dataset, Inputs, TrainingData, draw_examples, judged_part, rows, take
 from compressor.errors import CheckFailedError, UsageError
 from compressor.exporters import parity
 from compressor.exporters.checking import (
@@ -114,7 +114,7 @@ class GraphJob(Job):
             port_preprocessing(self.ports, data.x_test)
             x, y = TrainingData.of(data, validation).choosing_part(CHOSEN_ON)
             self.sizes = self._sizes_fed(feed, input_size)
-        scores = self._first_scores(x, feed)
+        x, y, scores = self._first_scores(x, y, feed)
         scored = is_scores(self._outputs[scores_first(self._outputs)[0]])
         objective = graph_objective(
             described or path, self._shapes, feed, data, task, metric, scored=scored
@@ -231,8 +231,13 @@ class GraphJob(Job):
     def _plain_examples(self) -> int:
         return int(np.clip(PLAIN_MACS // max(_USES * self.graph.parameters, 1), 2, PLAIN))
 
-    def _first_scores(self, x: Inputs, feed: Preprocessing) -> np.ndarray:
-        """The outputs on these examples; settles whether several can be run at once."""
+    def _first_scores(
+        self, x: Inputs, y: Any, feed: Preprocessing
+    ) -> tuple[Inputs, Any, np.ndarray]:
+        """The examples to judge on of these, with the outputs.
+
+        Settles whether several can be run at once.
+        """
         few = take(x, draw_examples(x, None, _COMPARED))
         single = self._run(few, feed, 1)
         try:
@@ -248,13 +253,14 @@ class GraphJob(Job):
             self.batch = 1
             self.notes += ("It was run one example at a time: it does not take several at once.",)
         called = "random inputs" if self.data is None else "examples"
+        x, y = judged_part(x, y, single.shape[1])
         scores = self._scores(x, feed, called)
         widths = output_widths(self._outputs, scores.shape[1])
         self._shapes = self._outputs_as(widths)
         if len(self._outputs) > 1:
             self._factors = factors_of(scores, widths)
             scores = scores * self._factors
-        return scores
+        return x, y, scores
 
     def _outputs_as(self, widths: Sequence[int]) -> list[Output]:
         """The outputs in the order of their columns, with the sizes that they have here."""
