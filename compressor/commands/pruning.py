@@ -173,6 +173,7 @@ def prune(
             seeds=(seed,),
             steps=max_steps,
             distillation=distillation,
+            repaired=spec.repairs,
             **options,
         )
     elif max_drop is not None or options["task"] or options["metric"]:

@@ -117,7 +117,8 @@ def prune(
         hint = "make it with load_dataset(...) or Dataset.from_arrays(...)"
         raise UsageError("this takes a data set", value=repr(data)[:80], hint=hint)
     part = TrainingData.of(data, validation)
-    options = options or PRESETS["quick"].retraining_at(spec.highest_sparsity, part)
+    level, repaired = spec.highest_sparsity, spec.repairs
+    options = options or PRESETS["quick"].retraining_at(level, part, repaired=repaired)
     if not retrain and spec.schedule != "one-shot":
         raise UsageError(f"{spec.schedule} pruning retrains", value="retrain=False")
     model = framed(model)

@@ -88,11 +88,13 @@ def make_plan(
     threads: int | None = None,
     task: Asked = None,
     metric: Asked = None,
+    repaired: bool = False,
 ) -> Plan:
     """Make a plan of the preset, with what is given in place of its options.
 
     `steps`, `batch_size`, `learning_rate` and `schedule` hold for the training and every
-    retraining; `quick` retrains at `learning_rate` times the sparsity. `epochs`, `rewind` (repeats
+    retraining; `quick` retrains at `learning_rate` times the sparsity, or more gently what is
+    `repaired` by the criterion (`PruningSpec.repairs`). `epochs`, `rewind` (repeats
     the learning rates at the end of the training), `distillation` (from the dense model) and
     `class_weight` (`balanced`, or class -> how much its examples count) hold for the retrainings.
     `task` says what the outputs are, and `metric` which one decides: of all outputs, or by their
@@ -126,7 +128,7 @@ def make_plan(
     training = chosen.training(part)
 
     def retraining(sparsity: float) -> TrainingOptions:
-        options = chosen.retraining_at(sparsity, part)
+        options = chosen.retraining_at(sparsity, part, repaired=repaired)
         return dataclasses.replace(
             options,
             steps=options.steps if epochs is None else part.steps(epochs, options.batch_size),

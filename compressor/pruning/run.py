@@ -57,7 +57,7 @@ def prune_run(
         data = data_to_prune(source, None, spec, retrain=retrain)
         if data is None:
             return _prune_without_data(source, folder, spec, force=force, listener=listener)
-        plan = make_plan(data, sparsities=(spec.highest_sparsity,))
+        plan = make_plan(data, sparsities=(spec.highest_sparsity,), repaired=spec.repairs)
     elif not plan.data_given:
         needed_data(source, None)  # raises where they are not known to be the embedded MNIST
     if spec.highest_sparsity not in plan.retraining:

@@ -72,7 +72,7 @@ class PruningSpec:
             object.__setattr__(self, "calibration", 8192 if criterion.solve else 1024)
         elif self.calibration < 1:
             raise UsageError("at least one calibration example is needed", value=self.calibration)
-        if criterion.solve is not None and self.schedule == "gradual":
+        if self.repairs and self.schedule == "gradual":
             raise UsageError(
                 "this criterion prunes at once or in rounds, not at every step",
                 value=f"{self.criterion}, gradual",
@@ -132,6 +132,11 @@ class PruningSpec:
     def needs_examples(self) -> bool:
         """Whether pruning alone, without retraining after it, looks at examples or trains."""
         return self.schedule != "one-shot" or get_criterion(self.criterion).calibrated
+
+    @property
+    def repairs(self) -> bool:
+        """Whether the criterion lets the weights that stay make up for those that go."""
+        return get_criterion(self.criterion).solve is not None
 
     def describe(self) -> dict[str, Any]:
         """The specification as a JSON object, without what has no effect."""

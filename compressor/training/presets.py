@@ -10,6 +10,8 @@ from compressor.training.loop import TrainingOptions
 
 _MNIST = 55_000
 """Training images of MNIST without validation, for which the presets' epochs were chosen."""
+_REPAIRED = 10
+"""the power of the sparsity that is in proportion to what least squares leave to retraining"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,8 +21,8 @@ class Preset:
     `steps` fixes the number of batches of every training; without it `epochs` passes are made
     over the training images for the basic model, and `epochs_at_zero / (1 - sparsity)`, at most
     `most_epochs`, for a retraining: 10 % needs little, 90 % most. `gentle` retrains at a learning
-    rate in proportion to the sparsity: where little is lost, large steps only undo what was
-    trained.
+    rate in proportion to the sparsity, or to its tenth power where the weights that stay make up
+    for those that went: where little is lost, large steps only undo what was trained.
     """
 
     options: TrainingOptions
@@ -34,18 +36,22 @@ class Preset:
         steps = self.steps or data.steps(self.epochs, self.options.batch_size)
         return dataclasses.replace(self.options, steps=steps)
 
-    def retraining_at(self, sparsity: float, data: TrainingData) -> TrainingOptions:
+    def retraining_at(
+        self, sparsity: float, data: TrainingData, *, repaired: bool = False
+    ) -> TrainingOptions:
         """How a model that was pruned at `sparsity` is retrained, dropout not yet scaled.
 
-        A smaller data set than MNIST is gone through as often as makes as many batches.
+        `repaired` as by `PruningSpec.repairs`. A smaller data set than MNIST is gone through as
+        often as makes as many batches.
         """
         epochs = min(self.epochs_at_zero / (1 - sparsity), self.most_epochs)
         rate, size = self.options.learning_rate, self.options.batch_size
         steps = max(data.steps(epochs, size), round(epochs * _MNIST / size))
+        share = sparsity**_REPAIRED if repaired else sparsity
         return dataclasses.replace(
             self.options,
             steps=self.steps or steps,
-            learning_rate=rate * max(sparsity, 0.1) if self.gentle else rate,
+            learning_rate=rate * max(share, 0.1) if self.gentle else rate,
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 
 import numpy as np
 import pytest
@@ -96,6 +97,25 @@ def test_a_plan_rewinds_to_its_training(tiny_data):
         assert options.describe()["rewind"] == plan.training.steps
     plain = make_plan(tiny_data, sparsities=(0.5,), batch_size=4)
     assert "rewind" not in plain.retraining[0.5].describe()
+
+
+def test_what_makes_up_for_what_went_is_retrained_more_gently(small_net, tiny_data, tmp_path):
+    """By least squares little is lost at 80 %, and large steps only undo what was trained."""
+    small_net().save(tmp_path / "model.keras")
+    rates = {}
+    for criterion in ("magnitude", "reconstruct"):
+        spec = PruningSpec(0.8, criterion=criterion)
+        plan = make_plan(
+            tiny_data, sparsities=(0.8,), learning_rate=0.01, steps=2, repaired=spec.repairs
+        )
+        run = tmp_path / criterion
+        compressor.prune_run(tmp_path / "model.keras", run, spec, plan)
+        config = json.loads((run / "step_2_2" / "record.json").read_text())["config"]
+        rates[criterion] = config["learning_rate"]
+    assert rates["magnitude"] == pytest.approx(0.008)
+    assert rates["reconstruct"] == pytest.approx(0.01 * 0.8**10)
+    least = make_plan(tiny_data, sparsities=(0.5,), learning_rate=0.01, repaired=True)
+    assert least.retraining[0.5].learning_rate == pytest.approx(0.001)
 
 
 def test_epochs_are_the_length_of_the_retraining(rejected, tiny_data):
