@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -155,10 +156,15 @@ def prune(
                 hint="a .tflite or .onnx file is pruned with --no-retrain",
             )
         _refuse_training(model)
+        graph_data = given_data(data_dir)
+        asked = {name: options[name] for name in ("task", "metric")}
+        if graph_data is None and (max_drop is not None or any(asked.values())):
+            raise UsageError(_NEED_DATA, value=model)
         record = compressor.prune_graph(
-            model, output, spec, given_data(data_dir), force=force, **made
+            model, output, spec, graph_data, force=force, **made, **asked
         )
         print_results(record, _graph_text, as_json, written_to=record["path"])
+        check_drop(_before_and_after(record["comparison"]), max_drop)
         return
     if idle := [name for name, value in made.items() if value is not None]:
         option = f"--{idle[0].replace('_', '-')}"
@@ -177,7 +183,7 @@ def prune(
             **options,
         )
     elif max_drop is not None or options["task"] or options["metric"]:
-        raise UsageError("--task, --metric and --max-drop need data", value=model)
+        raise UsageError(_NEED_DATA, value=model)
     with TerminalProgress() as progress:
         records = compressor.prune_run(
             model, output, spec, plan, retrain=retrain, force=force, listener=progress
@@ -219,8 +225,9 @@ def _graph_text(record: dict[str, Any]) -> str:
 _SPEC = ("granularity", "criterion", "calibration", "rounds", "ramp")
 _TRAINING = (
     *("preset", "max_steps", "batch_size", "learning_rate", "schedule", "validation"),
-    *("threads", "seed", "task", "metric", "max_drop", "max_class_drop"),
+    *("threads", "seed", "max_class_drop"),
 )
+_NEED_DATA = "--task, --metric and --max-drop need data"
 _DISTILLATION = {"distill_weight": "weight", "temperature": "temperature"}
 
 
@@ -240,6 +247,15 @@ def _refuse_idle(options: dict[str, Any], *, retrain: bool) -> None:
         if options[name] not in (None, False):
             option = f"--{name.replace('_', '-')}"
             raise click.UsageError(f"{option} has no effect without {needed}.")
+
+
+def _before_and_after(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The metrics of a comparison that decide as those of steps."""
+    from deploy.tasks import part_key, read_heads
+
+    keys = [head.key() for head in read_heads(comparison.get("heads"))]
+    before = {key: comparison[part_key(key, "reference_")] for key in keys if key in comparison}
+    return {"dense": before, "pruned": comparison}
 
 
 def _refuse_training(model: Path) -> None:

@@ -9,6 +9,7 @@ import onnx
 import pytest
 from command_line import compressor
 from graph_files import WRITERS
+from onnx.reference import ReferenceEvaluator
 from onnx_styles import write_style
 
 import compressor as library
@@ -94,6 +95,27 @@ def test_data_tell_what_pruning_cost(tmp_path: Path) -> None:
 
     assert said.code == 0, said.stderr
     assert "% before" in said.stdout and "% after" in said.stdout
+
+
+def test_a_file_is_judged_as_asked_and_may_lose_no_more_than_allowed(tmp_path: Path) -> None:
+    """A regression of what the file itself gives; the exit code says what it lost."""
+    source, target = WRITERS["onnx"](tmp_path / "found.onnx"), tmp_path / "pruned.onnx"
+    x = np.random.default_rng(0).random((60, 32), np.float32)
+    (y,) = ReferenceEvaluator(onnx.load(source)).run(None, {"x": x})
+    y += np.float32(0.01)
+    np.savez(tmp_path / "data.npz", x_train=x[:40], y_train=y[:40], x_test=x[40:], y_test=y[40:])
+    plain = ("prune", source, "--no-retrain", "--sparsity", 0.9, "-o", target)
+    asked = ("--task", "regression", "--metric", "root_mean_squared_error")
+
+    message = compressor(*plain, *asked).refusal()
+    assert "--task, --metric and --max-drop need data" in message and not target.exists()
+    data = ("--data", tmp_path / "data.npz")
+    said = compressor(*plain, *data, *asked, "--max-drop", 1e6)
+    assert said.code == 0, said.stderr
+    assert "root mean squared error" in said.stdout and " before" in said.stdout
+    again = compressor(*plain, *data, *asked, "--max-drop", 0, "--force")
+    assert again.code == 1 and "lost more than it may" in again.stderr
+    assert "root_mean_squared_error" in again.stderr and target.exists()
 
 
 def test_what_needs_the_keras_model_says_so(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from compressor.exporters.graphs.reconstruction import (
 from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.request import ExportedFile
 from compressor.foundation import write_bytes
-from compressor.models import ALL, InputSize
+from compressor.models import ALL, Asked, InputSize
 from compressor.pruning import (
     GraphKernels,
     KernelMasks,
@@ -49,6 +49,8 @@ def prune_graph(
     *,
     input_size: InputSize | None = None,
     input_range: tuple[float, float] | None = None,
+    task: Asked = None,
+    metric: Asked = None,
     force: bool = False,
 ) -> dict[str, Any]:
     """Set weights of a .tflite or .onnx file to zero, and write it as `output`.
@@ -59,7 +61,7 @@ def prune_graph(
     what enters each layer for training examples of `data`, or for inputs made up in `input_range`.
     Layers have the names of their weights in the file.
     Outputs before and after are compared on the validation examples of `data`, else on random
-    inputs, made of `input_size` and `input_range` as in `export`.
+    inputs, made of `input_size` and `input_range` as in `export`; `task` and `metric` as there.
 
     Returns a JSON object: path, format, bytes, layers (as of `prune`), left_alone, and comparison
     (agreement, accuracy and reference_accuracy, or the metrics of its `heads`, of the pruned file
@@ -80,7 +82,8 @@ def prune_graph(
         raise UsageError(f"a {suffix} file stays one", value=target)
     if target.exists() and (not force or target.samefile(source)):
         raise RunDirectoryError("the file is there already", value=target, hint="name another")
-    with GraphJob(source, data, input_size=input_size, made=made) as job:
+    how: dict[str, Any] = {"input_size": input_size, "made": made, "task": task, "metric": metric}
+    with GraphJob(source, data, **how) as job:
         content, found, comparison = pruned_file(job, spec)
     write_bytes(target, content)
     return {
