@@ -147,10 +147,10 @@ def rows_of(
     calls = {id(part.layout.layer): (part.layout.layer, part.calls) for part in wanted.values()}
     found: dict[str, list[np.ndarray]] = {name: [] for name in wanted}
     for batch in calibration.batches:
-        entered = _entered(model, calls, batch())
+        given = entered(model, calls, batch())
         for name, part in wanted.items():
             layout = part.layout
-            found[name] += [layout.rows(x, draws[name]) for x in entered[id(layout.layer)]]
+            found[name] += [layout.rows(x, draws[name]) for x in given[id(layout.layer)]]
     return {name: np.concatenate(found.pop(name), axis=1) for name in wanted}
 
 
@@ -172,7 +172,7 @@ def most_rows(groups: int, inputs: int, outputs: int) -> int:
     return max(min(MOST_ROWS, fit), _LEAST_ROWS)
 
 
-def _entered(
+def entered(
     model: Any, calls: Mapping[int, tuple[Any, int]], batch: Any
 ) -> dict[int, list[np.ndarray]]:
     """What each layer is called with in one run of the model, float32, in the order of its calls.

@@ -9,15 +9,24 @@ with Kronecker-factored Approximate Curvature (2015).
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
 from compressor.foundation import quiet_tensorflow
 from compressor.pruning.kernels import Kernel
-from compressor.pruning.reconstruction_inputs import Calibration, Seen, most_rows, signs, watching
+from compressor.pruning.reconstruction_inputs import (
+    Calibration,
+    Seen,
+    entered,
+    most_rows,
+    signs,
+    watching,
+)
 from compressor.pruning.reconstruction_layouts import Layout
 from compressor.pruning.reconstruction_solver import MOST_INPUTS, floored
 
@@ -34,6 +43,8 @@ _EXAMPLES = 4096
 """That slopes are taken of, about."""
 _MOST_VALUES = 2**24
 """Of their logits."""
+_MOST_ENTERED = 2**26
+"""Of what enters a layer for them, 256 MiB."""
 
 
 class Refining:
@@ -41,9 +52,10 @@ class Refining:
 
     def __init__(self, model: Any, calibration: Calibration) -> None:
         self._model, self._calibration = model, calibration
+        self._batches = calibration.batches
         self._wanted: list[list[Any]] = []
         values = examples = 0
-        for make in calibration.batches:
+        for make in self._batches:
             logits = self._logits(make())
             values += sum(math.prod(part.shape) for part in logits)
             if values > _MOST_VALUES or not all(np.isfinite(part).all() for part in logits):
@@ -68,9 +80,31 @@ class Refining:
         for name, part in seen.items():
             layout = layouts[name]
             if error > 0 and layout.per_output and part.calls == part.places == 1:
-                before, error = error, self._one(kernels[name].variable, layout, error)
+                with self._from(layout.layer):
+                    before, error = error, self._one(kernels[name].variable, layout, error)
                 found[name] = {"refined": [before, error]}
         return found
+
+    @contextlib.contextmanager
+    def _from(self, layer: Any) -> Iterator[None]:
+        """Compute what comes before `layer` once, where all ways to the outputs lead through it."""
+        tensorflow, keras = quiet_tensorflow.load()
+        whole, calibration = self._model, self._batches
+        try:
+            rest = keras.Model(layer.input, whole.outputs)
+            width = math.prod(layer.input.shape[1:])
+        except (AttributeError, TypeError, ValueError):  # no graph, other ways, an open size
+            yield
+            return
+        if width * _EXAMPLES <= _MOST_ENTERED:
+            pairs = zip(calibration, self._wanted, strict=False)
+            made = [entered(whole, {id(layer): (layer, 1)}, make()) for make, _ in pairs]
+            batches = [tensorflow.convert_to_tensor(one[id(layer)][0]) for one in made]
+            self._model, self._batches = rest, [functools.partial(_same, one) for one in batches]
+        try:
+            yield
+        finally:
+            self._model, self._batches = whole, calibration
 
     def _one(self, variable: Any, layout: Layout, error: float) -> float:
         """Refine one kernel; the error of the logits afterwards, `error` at most."""
@@ -122,11 +156,11 @@ class Refining:
         slopes: list[np.ndarray] = []
         signed: list[np.ndarray] = []
         left = most_rows(*shape)
-        for make, wanted in zip(self._calibration.batches, self._wanted, strict=False):
-            entered: list[Any] = []
+        for make, wanted in zip(self._batches, self._wanted, strict=False):
+            taken: list[Any] = []
             with tensorflow.GradientTape(True, watch_accessed_variables=False) as tape:
 
-                def note(given: Any, output: Any, tape: Any = tape, to: Any = entered) -> None:
+                def note(given: Any, output: Any, tape: Any = tape, to: Any = taken) -> None:
                     tape.watch(output)
                     to += [given, output]
 
@@ -137,7 +171,7 @@ class Refining:
                 drawn = [signs(generator, part.shape, part.dtype) for part in logits]
                 pairs = zip(logits, drawn, strict=True)
                 total = sum(tensorflow.reduce_sum(a * b) for a, b in pairs)
-            given, output = entered
+            given, output = taken
             zero = tensorflow.UnconnectedGradients.ZERO
             active = np.asarray(output) > 0 if layout.rectified else np.True_
             for of, to in ((error, slopes), (total, signed)):
@@ -153,7 +187,7 @@ class Refining:
         """The squared error of the logits, relative to how much the dense ones vary."""
         gone = spread = 0.0
         examples = 0
-        for make, wanted in zip(self._calibration.batches, self._wanted, strict=False):
+        for make, wanted in zip(self._batches, self._wanted, strict=False):
             for now, before in zip(self._logits(make()), wanted, strict=True):
                 gone += float(np.square(now - before, dtype=np.float64).sum())
                 spread += float(np.square(before - before.mean(axis=0), dtype=np.float64).sum())
@@ -168,6 +202,10 @@ class Refining:
         _, keras = quiet_tensorflow.load()
         made = self._calibration.logits(keras.tree.flatten(self._model(batch)))
         return made if keep else [np.asarray(part, np.float32) for part in made]
+
+
+def _same(batch: Any) -> Any:
+    return batch
 
 
 def _step(rows: np.ndarray, slopes: np.ndarray, signed: np.ndarray, free: np.ndarray) -> np.ndarray:
