@@ -81,10 +81,11 @@ RETRAINED: dict[str, dict[str, Any]] = {
         "epochs": 2,
     },
     "8k, retrained": {
-        "what": "8,000 non-zeros over all layers, 6 epochs, distilled",
-        "spec": ROWS["8k"]["spec"],
+        "what": "8,000 non-zeros over all layers, 6 epochs in three rounds, distilled",
+        "spec": ROWS["8k"]["spec"] | {"schedule": "iterative", "rounds": 3},
         "epochs": 6,
-        "distill": True,
+        "learning_rate": 4e-3,
+        "distill": {"weight": 0.7, "temperature": 3.0},
     },
 }
 ROWS |= RETRAINED
@@ -185,13 +186,15 @@ def run(base: str, row: str, method: str, seed: int) -> dict[str, Any]:
 
 
 def retraining(row: str, spec: PruningSpec, part: TrainingData) -> TrainingOptions:
-    """As many epochs as the row says, at the learning rate of `prune`."""
+    """As many epochs as the row says, in all rounds, by default at the learning rate of `prune`."""
     level = spec.highest_sparsity
     preset = PRESETS["quick"].retraining_at(level, part, repaired=spec.repairs)
+    asked = ROWS[row]
     return dataclasses.replace(
         preset,
-        steps=part.steps(ROWS[row]["epochs"], preset.batch_size),
-        distillation=Distillation() if ROWS[row].get("distill") else None,
+        steps=part.steps(asked["epochs"] / spec.passes, preset.batch_size),
+        learning_rate=asked.get("learning_rate", preset.learning_rate),
+        distillation=Distillation(**asked["distill"]) if "distill" in asked else None,
     )
 
 
