@@ -28,6 +28,7 @@ def test_exported_names():
         "Targets",
         "TrainingData",
         "draw_examples",
+        "judged_part",
         "listed",
         "load_arrays",
         "load_dataset",
