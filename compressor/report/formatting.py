@@ -140,8 +140,8 @@ def _cell(value: Any) -> Any:
 
 
 def times(ratio: float) -> str:
-    """A ratio with three significant digits: 26.94 -> "26.9", 4.708 -> "4.71"."""
-    return f"{ratio:.0f}" if ratio >= 100 else f"{ratio:#.3g}"
+    """A ratio with three significant digits or more: 4.708 -> "4.71", 1463.2 -> "1,463"."""
+    return f"{ratio:,.0f}" if ratio >= 100 else f"{ratio:#.3g}"
 
 
 def times_less(before: float, now: float, less: str, more: str) -> tuple[str, str]:

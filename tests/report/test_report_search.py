@@ -176,6 +176,15 @@ def test_of_several_outputs_it_says_which_does_not_keep_to_its_own(reported):
     assert ", size 2 on the validation examples, for kind 99.00 %, size 2" in printed
 
 
+def test_thousands_of_times_are_told_like_other_thousands(reported):
+    document = search_document()
+
+    text, _ = reported(document)
+
+    assert "1,125 times smaller than" in search_text(document)
+    assert "1,125 times smaller than" in text
+
+
 def test_names_that_lead_elsewhere_are_not_read(reported):
     document = search_document()
     document["front"][0]["trial"] = "../../secret"
