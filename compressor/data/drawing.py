@@ -40,13 +40,21 @@ def draw_examples(x: Inputs, y: Targets | None, count: int, seed: int = 0) -> np
     return np.sort(order[np.argsort(place, kind="stable")[:count]])
 
 
+def most_judged(columns: int) -> int:
+    """How many examples a model of so many output numbers a row is judged on at most.
+
+    As many as have MOST_NUMBERS outputs: these are held in memory several times, for the model, its
+    targets and what is made of it.
+    """
+    return max(MOST_NUMBERS // max(columns, 1), _LEAST)
+
+
 def judged_part(x: Inputs, y: Targets | None, columns: int) -> tuple[Inputs, Targets | None]:
     """The examples and targets that a model of so many output numbers a row is judged on.
 
-    All of them, or, drawn as by `draw_examples`, as many as have MOST_NUMBERS outputs: these are
-    held in memory several times, for the model, its targets and what is made of it.
+    All of them, or `most_judged`, drawn as by `draw_examples`.
     """
-    most = max(MOST_NUMBERS // max(columns, 1), _LEAST)
+    most = most_judged(columns)
     if most >= rows(x):
         return x, y
     chosen = draw_examples(x, y, most)

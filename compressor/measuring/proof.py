@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data import Dataset, draw_examples, judged_part, named, rows, take
+from compressor.data import Dataset, draw_examples, named, rows, take
+from compressor.data.drawing import most_judged
 from compressor.data.targets import is_classes
 from compressor.errors import CheckFailedError, UsageError
 from compressor.exporters import tolerance
@@ -49,12 +50,12 @@ class Examples:
     def of(cls, data: Dataset, most: int | None, columns: int = 1) -> Examples:
         """All test examples, or `most` of them, drawn over all classes and always the same.
 
-        Outputs of many `columns` are judged on some of them; see `judged_part`.
+        Outputs of many `columns` are judged on some of them; see `most_judged`.
         """
         x, y = data.x_test, data.y_test
-        index, _ = judged_part(np.arange(rows(x)), y, columns)
-        few = draw_examples(x, y, len(index) if most is None else min(most, len(index)))
-        return cls(data, few, len(few) == len(index))
+        count = min(most_judged(columns), rows(x))
+        index = draw_examples(x, y, count if most is None else min(most, count))
+        return cls(data, index, complete=len(index) == count)
 
     @property
     def count(self) -> int:
