@@ -250,10 +250,12 @@ def _refuse_idle(options: dict[str, Any], *, retrain: bool) -> None:
 
 
 def _before_and_after(comparison: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The metrics of a comparison that decide as those of steps."""
+    """The metrics of a comparison as those of steps."""
     from deploy.tasks import part_key, read_heads
 
-    keys = [head.key() for head in read_heads(comparison.get("heads"))]
+    heads = read_heads(comparison.get("heads"))
+    # Not only those that decide: where one has no value, another of the head does.
+    keys = [head.key(name) for head in heads for name in head.shown]
     before = {key: comparison[part_key(key, "reference_")] for key in keys if key in comparison}
     return {"dense": before, "pruned": comparison}
 

@@ -13,7 +13,10 @@ from onnx.reference import ReferenceEvaluator
 from onnx_styles import write_style
 
 import compressor as library
-from compressor.errors import ModelError, RunDirectoryError, UsageError
+from compressor.commands.pruning import _before_and_after
+from compressor.errors import CheckFailedError, ModelError, RunDirectoryError, UsageError
+from compressor.pruning import check_drop
+from deploy.tasks import Head
 
 FORMATS = ("tflite", "onnx")
 FIRST = {"tflite": "net/fc1/MatMul", "onnx": "fc1.weight"}
@@ -116,6 +119,16 @@ def test_a_file_is_judged_as_asked_and_may_lose_no_more_than_allowed(tmp_path: P
     again = compressor(*plain, *data, *asked, "--max-drop", 0, "--force")
     assert again.code == 1 and "lost more than it may" in again.stderr
     assert "root_mean_squared_error" in again.stderr and target.exists()
+
+
+def test_a_drop_counts_where_the_metric_that_decides_has_no_value() -> None:
+    """An AUC of examples of one class has none: then the accuracy decides."""
+    head = Head("", "binary", (1,), 2, 0.5, "auc", ("auc", "accuracy"))
+    values = {"accuracy": 0.5, "reference_accuracy": 0.9, "auc": None, "reference_auc": None}
+    comparison = {"heads": [head.describe()], **values}
+
+    with pytest.raises(CheckFailedError, match=r"40\.00 points"):
+        check_drop(_before_and_after(comparison), 10.0)
 
 
 def test_what_needs_the_keras_model_says_so(tmp_path: Path) -> None:
