@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Sequence
 
 
@@ -17,8 +18,7 @@ def _escaped(cell: str) -> str:
 
 def accuracy(values: Sequence[float]) -> str:
     """Per cent, the median with the range."""
-    middle = sorted(values)[len(values) // 2] if len(values) % 2 else sum(values) / len(values)
-    least, most = min(values), max(values)
+    middle, least, most = statistics.median(values), min(values), max(values)
     return f"{100 * middle:.2f} ({100 * least:.2f} to {100 * most:.2f})"
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -242,13 +243,16 @@ def search_table(result: Result) -> str:
         for runtime in row["runs"][0]["runtimes"]:
             found = [run["runtimes"][runtime] for run in row["runs"] if runtime in run["runtimes"]]
             faster = _span([1 / one["ratio"] for one in found], "{:.1f}")
+            sizes = [one["bytes"] for one in found]
+            size, span = f"{statistics.median(sizes):,.0f}", _span(sizes, "{:,}")
+            smaller = [one["dense_bytes"] / one["bytes"] for one in found]
             missed = [what for what in row["missed"] if what.startswith(f"{runtime}: ")]
             rows.append(
                 [
                     f"{row['name']}: `{row['options']}`, {row['seconds'] / 60:g} minutes",
                     runtime,
-                    _span([one["bytes"] for one in found], "{:,}"),
-                    f"{found[0]['dense_bytes'] / found[0]['bytes']:,.0f}",
+                    size if size == span else f"{size} ({span})",
+                    f"{statistics.median(smaller):,.0f}",
                     _accuracy([one["accuracy"] for one in found]),
                     f"{100 * row['dense_accuracy']:.2f}",
                     faster,
