@@ -7,8 +7,8 @@ JOBS ?= 2
 # Compiled once, TensorFlow starts three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo setup runtimes system emulators test test-all test-races fuzz layers lint format \
-    benchmarks clean
+.PHONY: help demo setup runtimes system emulators test test-all test-races fuzz layers calibrate lint \
+    format benchmarks clean
 
 help:
 	@echo "make demo        set up, run the paper's experiment on the embedded MNIST, and search for better"
@@ -16,6 +16,7 @@ help:
 	@echo "make test-races  the tests of cut connections, interrupts and kills, COUNT=200 times each"
 	@echo "make fuzz        COUNT=1000000 damaged inputs for all that reads what others wrote"
 	@echo "make layers      try every layer of Keras, and write the table of docs/export.md; minutes"
+	@echo "make calibrate   count what each way to store weights costs C code on Cortex-M, for its cost model"
 	@echo "make lint        ruff, mypy, and the order of the rooms"
 	@echo "make benchmarks  measure, and write benchmarks/results/"
 
@@ -80,6 +81,11 @@ fuzz: setup
 # What the table of layers says, found by doing it; NAMES="LSTM GRU" measures those alone.
 layers: setup
 	PYTHONPATH=tests/support $(BIN)/python -m layer_table $(NAMES)
+
+# By what C code's weights are stored, counted on emulated boards; TARGETS=host times this machine.
+calibrate: TARGETS ?= cortex-m0 cortex-m4
+calibrate: system setup
+	$(BIN)/python -m benchmarks.calibrate $(TARGETS)
 
 lint: setup
 	$(BIN)/ruff check .

@@ -49,8 +49,9 @@ def missing() -> str:
     return ", ".join(name for name in programs if shutil.which(name) is None)
 
 
-def count(exported: Path, name: str, target: str, program: Path, optimize: str = "-O2") -> Counted:
-    """Build the code NAME of an exported folder with its self-test as `program`, and run it.
+def count(exported: Path, name: str, target: str, program: Path, *flags: str) -> Counted:
+    """Build the code NAME of an exported folder with its self-test as `program`, with `-O2` and
+    other flags of gcc, and run it.
 
     Raises CheckFailedError where it does not build.
     """
@@ -63,7 +64,8 @@ def count(exported: Path, name: str, target: str, program: Path, optimize: str =
         "SELFTEST": f'"{name}_selftest.c"',
     }
     defined["HEADER"] = f'"{name}.h"'
-    options = [optimize, f"-I{exported}", *(f"-D{key}={value}" for key, value in defined.items())]
+    options = ["-O2", *flags, f"-I{exported}"]
+    options += [f"-D{key}={value}" for key, value in defined.items()]
     code = exported / f"{name}.c"
     taken = boards.measure(program.parent, [boards.PIECES / "main.c", code], target, options)
     sources = [boards.PIECES / "selftest.c", code]

@@ -1,10 +1,10 @@
 """Which storage each layer's weights take: a cost model.
 
-That with the fewest instructions, by the constants below, where a byte counts as much as so many of
-them: for the size 1,000, so that a code which saves next to nothing does not make a layer several
-times slower; for the latency 20, so that flash which buys next to nothing is not spent. The bytes
-of the code that decodes are included. Hosts decode nothing: there bytes are cheap, and registers
-hold many columns, or weights.
+That with the fewest instructions, by the costs of the processor, where a byte counts as much as so
+many of them: for the size 2,000, so that a code which saves next to nothing does not make a layer
+several times slower; for the latency 10, so that flash which buys next to nothing is not spent. The
+bytes of the code that decodes are included. Hosts decode nothing: there bytes are cheap, and
+registers hold many columns, or weights.
 """
 
 from __future__ import annotations
@@ -12,61 +12,73 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from compressor.exporters.c.coding import FIXED, HUFFMAN
+from compressor.exporters.c.costs import COSTS
 from compressor.exporters.c.planes import Grouped
 from compressor.exporters.c.weights import CodedWeights, DenseWeights, Gaps, Listed, Stored
 
-BYTE = {"size": 1000, "latency": 20, "host": 0.5}
-"""instructions that a byte counts as much as; for the latency on hosts next to nothing"""
-TAP, SHARED_TAP = 5, 4
-"""instructions of a weight of a convolution with an offset of its own, and without"""
-UNIT_TAP, SHARED_BYTE, DENSE_TAP = 7, 10, 5
-"""instructions of a weight of a fully connected layer: sparse, in a byte with its gap, and dense"""
-LISTED_TAP, VECTOR_TAP = 5, 0.5
-"""the same where lists number the inputs, and where registers hold many weights of a dense one"""
-MAP_TAP, MAP_WEIGHT, MAP_GROUP, MAP_CALL = 2, 6, 9, 25
-"""the same of a convolution of a whole map: of a weight for each vector of sums, and for all that
-registers hold; and of a group of weights whose sums are widened, for each vector, and besides"""
-DECODED, WORD_BIT = 20, 7
-"""instructions to decode a weight, and for each bit of its Huffman code"""
+BYTE = {"size": 2000, "latency": 10, "host": 0.5}
+"""instructions that a byte counts as much as, or cycles of hosts"""
 DECODER = {(): 0, (FIXED,): 250, (HUFFMAN,): 300}
 """bytes of the code that decodes"""
 
+Work = dict[str, float]
+"""Kind of work, as in `KINDS` -> how often a run does it."""
 
-def instructions(
-    stored: Stored, passes: int, columns: float, decodings: int, *, vectors: bool = False
-) -> float:
-    """Of a run: each weight is multiplied `passes` times, with `columns` instructions each time for
-    the columns, and decoded `decodings` times. `vectors`: registers hold many weights."""
-    convolution = columns > 0
+
+def of_convolution(
+    stored: Stored, passes: int, columns: float, decodings: int, *, packed: bool
+) -> Work:
+    """Each weight is multiplied `passes` times, with so many columns, or pairs of them if `packed`,
+    each time, and decoded `decodings` times."""
+    products, prefix = float(stored.weights * passes), "packed_" * packed
+    kind = "shared_tap" if isinstance(stored, DenseWeights) else f"{prefix}tap"
+    found = {kind: products, f"{prefix}column": products * columns}
+    return found | _decoded(stored, "decoded_tap", decodings)
+
+
+def of_dense(stored: Stored, *, vectors: bool) -> Work:
+    """`vectors`: registers hold many weights."""
+    kind = "gap"
     if isinstance(stored, Listed):
-        each: float = LISTED_TAP
-    elif vectors and isinstance(stored, DenseWeights) and not convolution:
-        each = VECTOR_TAP
-    elif isinstance(stored, Gaps) and stored.bits < 8:
-        each = SHARED_BYTE
+        kind = "listed"
     elif isinstance(stored, DenseWeights):
-        each = (SHARED_TAP if convolution else DENSE_TAP) + columns
-    else:
-        each = (TAP if convolution else UNIT_TAP) + columns
-    found = stored.weights * passes * each
-    if isinstance(stored, CodedWeights):
-        word = 0 if stored.code.width else WORD_BIT * stored.code.value_bits
-        found += decodings * stored.weights * (DECODED + word)
-    return found
+        kind = "vector" if vectors else "dense"
+    elif isinstance(stored, Gaps) and stored.bits < 8:
+        kind = "shared_gap"
+    return {kind: float(stored.weights)} | _decoded(stored, "decoded", 1)
 
 
-def of_whole_map(stored: Grouped, vectors: int) -> float:
-    """Instructions of a convolution of a whole map, in 32 bits, whose sums are so many vectors."""
-    weight, group = MAP_TAP * vectors + MAP_WEIGHT, MAP_GROUP * vectors + MAP_CALL
-    return stored.weights * weight + stored.start.size * group
+def _decoded(stored: Stored, kind: str, decodings: int) -> Work:
+    if not isinstance(stored, CodedWeights):
+        return {}
+    weights = float(decodings * stored.weights)
+    if stored.code.width:
+        return {kind: weights}
+    return {kind: weights, "word": weights, "word_bit": weights * stored.code.value_bits}
 
 
-def cost(stored: Stored, time: float, optimize: str) -> float:
-    return time + BYTE[optimize] * stored.bytes
+def of_whole_map(stored: Grouped, vectors: int) -> Work:
+    """The same of a convolution of a whole map, in 32 bits, whose sums are so many vectors."""
+    weights, groups = float(stored.weights), float(stored.start.size)
+    return {
+        **{"map_product": weights * vectors, "map_weight": weights},
+        **{"map_widened": groups * vectors, "map_group": groups},
+    }
 
 
-def choose(forms: Mapping[int, list[tuple[Stored, float]]], optimize: str) -> dict[int, Stored]:
-    """The cheapest storage of each layer, from those it has with their instructions.
+def time_of(work: Work, target: str) -> float:
+    """In the unit of `COSTS`."""
+    return sum(count * COSTS[target][kind] for kind, count in work.items())
+
+
+def cost(stored: Stored, work: Work, target: str, optimize: str) -> float:
+    return time_of(work, target) + BYTE[optimize] * stored.bytes
+
+
+def choose(
+    forms: Mapping[int, list[tuple[Stored, Work]]], target: str, optimize: str
+) -> dict[int, Stored]:
+    """The cheapest storage of each layer, from those it has with the work of each.
 
     Values are all in one kind of code, so that one decoder serves all layers.
     """
@@ -77,9 +89,9 @@ def choose(forms: Mapping[int, list[tuple[Stored, float]]], optimize: str) -> di
         total = float(size * BYTE[optimize])
         for number, found in forms.items():
             within = [one for one in found if _kind(one[0]) in (None, *codes)]
-            stored, time = min(within, key=lambda one: cost(one[0], one[1], optimize))
-            chosen[number] = stored
-            total += cost(stored, time, optimize)
+            prices = [cost(*one, target, optimize) for one in within]
+            chosen[number] = within[prices.index(min(prices))][0]
+            total += min(prices)
         if not any(isinstance(one, CodedWeights) for one in chosen.values()) and codes:
             continue
         if total < least:

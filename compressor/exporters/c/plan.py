@@ -161,10 +161,10 @@ def _stored(plan: Plan, target: str, optimize: str) -> dict[int, Stored]:
     laid = plan.laid
     hosts = target in VECTORS
     codes = () if hosts else (FIXED, HUFFMAN)
-    forms: dict[int, list[tuple[Stored, float]]] = {}
+    forms: dict[int, list[tuple[Stored, choosing.Work]]] = {}
     for number, layer in enumerate(laid.layers):
         if number in plan.planes and isinstance(layer, Convolution):
-            forms[number] = [(in_planes(laid, layer, plan.planes[number]), 0.0)]
+            forms[number] = [in_planes(laid, layer, plan.planes[number])]
         elif isinstance(layer, Convolution):
             forms[number] = in_rows(laid, layer, plan.shapes[number], target, codes)
             if not forms[number]:
@@ -172,10 +172,8 @@ def _stored(plan: Plan, target: str, optimize: str) -> dict[int, Stored]:
         elif isinstance(layer, Dense):
             found = dense_forms(layer, plan.rows_of(layer), codes)
             found += listed(layer) if hosts else []
-            forms[number] = [
-                (one, choosing.instructions(one, 1, 0, 1, vectors=hosts)) for one in found
-            ]
-    return choosing.choose(forms, mode_of(target, optimize))
+            forms[number] = [(one, choosing.of_dense(one, vectors=hosts)) for one in found]
+    return choosing.choose(forms, target, mode_of(target, optimize))
 
 
 def _streams(laid: LaidOut, output: int, maker: Layer, uses: list[int], target: str) -> bool:

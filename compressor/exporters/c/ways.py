@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 
 from compressor.exporters.c import choosing
-from compressor.exporters.c.lanes import COLUMN_INSTRUCTIONS, VECTORS, lanes_of
+from compressor.exporters.c.costs import HOST
+from compressor.exporters.c.lanes import VECTORS, lanes_of
 from compressor.exporters.c.layout import LaidOut
 from compressor.exporters.c.network import Convolution
 from compressor.exporters.c.planes import WIDTHS, Grouped, Placed, Planes, placed, planes_in
@@ -22,21 +23,24 @@ def planes_of(laid: LaidOut, optimize: str) -> dict[int, Planes]:
     for number, planes in planes_in(laid).items():
         layer = laid.layers[number]
         assert isinstance(layer, Convolution)
-        stored = in_planes(laid, layer, planes)
-        if isinstance(stored, Grouped):
-            time = choosing.of_whole_map(stored, -(-planes.needed // WIDTHS["FOR_AVX2"]))
-            forms = in_rows(laid, layer, ring_of(laid, layer, "host"), "host", ())
-            mode = mode_of("host", optimize)
-            least = min((choosing.cost(*form, mode) for form in forms), default=math.inf)
-            if choosing.cost(stored, time, mode) > least:
+        mapped = in_planes(laid, layer, planes)
+        if isinstance(mapped[0], Grouped):
+            forms = in_rows(laid, layer, ring_of(laid, layer, HOST), HOST, ())
+            mode = mode_of(HOST, optimize)
+            least = min((choosing.cost(*form, HOST, mode) for form in forms), default=math.inf)
+            if choosing.cost(*mapped, HOST, mode) > least:
                 continue
         found[number] = planes
     return found
 
 
-def in_planes(laid: LaidOut, layer: Convolution, planes: Planes) -> Placed:
-    """The weights of a convolution that reads planes."""
-    return placed(layer, planes, laid.tensors[layer.inputs[0]].zero)
+def in_planes(laid: LaidOut, layer: Convolution, planes: Planes) -> tuple[Placed, choosing.Work]:
+    """The weights of a convolution that reads planes, with the work of a run: of those in 32 bits
+    only, since the others have no choice."""
+    stored = placed(layer, planes, laid.tensors[layer.inputs[0]].zero)
+    if not isinstance(stored, Grouped):
+        return stored, {}
+    return stored, choosing.of_whole_map(stored, -(-planes.needed // WIDTHS["FOR_AVX2"]))
 
 
 def mode_of(target: str, optimize: str) -> str:
@@ -46,15 +50,18 @@ def mode_of(target: str, optimize: str) -> str:
 
 def in_rows(
     laid: LaidOut, layer: Convolution, ring: Ring, target: str, codes: tuple[str, ...]
-) -> list[tuple[Stored, float]]:
-    """How the weights of a convolution that reads a ring can be stored, with the instructions."""
+) -> list[tuple[Stored, choosing.Work]]:
+    """How the weights of a convolution that reads a ring can be stored, with the work of a run."""
     height, width, _ = laid.tensors[layer.output].shape
     wide = layer.pooled * width
     lanes = lanes_of(layer, wide, target)
-    each = (lanes / 2 if layer.packed else lanes) * COLUMN_INSTRUCTIONS.get(target, 2)
+    columns = lanes / 2 if layer.packed else lanes
     passes = layer.pooled * height * -(-wide // lanes)
     found = convolution_forms(layer, ring, codes)
-    return [(one, choosing.instructions(one, passes, each, height)) for one in found]
+    return [
+        (one, choosing.of_convolution(one, passes, columns, height, packed=layer.packed))
+        for one in found
+    ]
 
 
 def ring_of(laid: LaidOut, layer: Convolution, target: str) -> Ring:
