@@ -197,6 +197,10 @@ def test_channels_that_come_first(keras, file_format, tmp_path):
         layers.MaxPooling2D(2, data_format=order),
         layers.Flatten(),
     )
+    try:
+        model.predict(np.zeros((1, 2, 6, 6), np.float32), verbose=0)
+    except Exception as error:  # TensorFlow has kernels for it on some processors only
+        pytest.skip(f"TensorFlow cannot run the model here: {' '.join(str(error).split())[:200]}")
 
     assert_right(file_format, model, tmp_path)
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 from layer_graphs import DEPTHWISE, IMAGE, VECTOR, expected, integer_graph, layer_graph, run
 
+import compressor
+from compressor.data import Dataset
 from compressor.exporters.quantization import quantize_least_squares, quantize_symmetric
 from compressor.exporters.request import Request
 from compressor.exporters.tflite import choice, graph as graphs
@@ -289,3 +293,26 @@ def test_float16_is_left_out_where_it_would_lose_the_weights():
         )
         found = {c.encoding.values for c in candidates(weight, "litert", "float16")}
         assert ("float16" in found) == is_offered and "float32" in found
+
+
+@pytest.mark.parametrize(("quantize", "encoding"), [("none", "1x4"), ("dynamic", "1x16")])
+def test_a_kernel_that_skips_zeros_reads_an_image_flattened_in_batches_and_threads(
+    quantize: str, encoding: str, tmp_path: Path
+) -> None:
+    inputs = keras.Input((10, 10, 3))
+    x = keras.layers.Conv2D(16, 3, activation="relu")(inputs)
+    x = keras.layers.Flatten()(x)
+    x = keras.layers.Dense(256, activation="relu", name="wide")(x)
+    model = keras.Model(inputs, keras.layers.Dense(4)(x))
+    kernel, _ = model.get_layer("wide").weights
+    blocks = np.random.default_rng(0).random((1024 // 16, 256)) < 0.1
+    kernel.assign(kernel.numpy() * np.kron(blocks, np.ones((16, 1))))
+    given = np.random.default_rng(1).random((64, 10, 10, 3), np.float32)
+    labels = model.predict(given, verbose=0).argmax(axis=1)
+    data = Dataset.from_arrays("made", given, labels, given, labels)
+    record = compressor.export(
+        model, tmp_path / "net.tflite", data, quantize=quantize, optimize="latency", threads=2
+    )
+    stored = {tensor["name"]: tensor["encoding"] for tensor in record["tensors"]}
+    assert stored["wide/kernel"] == encoding
+    assert record["verdict"]["passed"]

@@ -113,6 +113,18 @@ def test_a_reshape_that_others_read_or_that_is_an_output_stays():
     assert sorted(operators(graph)) == ["FULLY_CONNECTED", "RESHAPE"]
 
 
+def test_a_reshape_in_front_of_a_kernel_of_sparse_weights_stays():
+    graph = layer_graph(VECTOR, np.kron(sparse((16, 8), 0.3), np.ones((1, 4))), None, (32,))
+    encode_weights(graph, {}, Request("litert", encoding="1x4"))
+    main = graphs.main(graph)
+    source = graphs.add_tensor(graph, "image", (-1, 2, 4, 4), np.float32)
+    flat, main.inputs = int(main.inputs[0]), np.asarray([source], np.int32)
+    reshaped(graph, source, flat, (-1, 32), 0)
+    skip_reshapes(graph)
+    drop_dead_operators(graph)
+    assert operators(graph) == ["RESHAPE", "FULLY_CONNECTED"]
+
+
 def test_what_says_nothing_takes_no_bytes():
     weights = sparse((24, 3, 3, 24), 1.0)
     single = layer_graph(IMAGE, weights, np.zeros(24, np.float32), (8, 8, 24))

@@ -77,15 +77,20 @@ def skip_reshapes(graph: Any) -> None:
 
     Requires constant shapes, as `fix_reshapes` gives them. These are another RESHAPE, and
     FULLY_CONNECTED, which takes all values of its input as vectors of as many as its weights have
-    columns, and gives as many rows as there are vectors. `drop_dead_operators` removes the RESHAPE
-    then, unless others read it.
+    columns, and gives as many rows as there are vectors: all but the kernels of sparse weights,
+    which take the last dimension for a vector. `drop_dead_operators` removes the RESHAPE then,
+    unless others read it.
     """
     for number, subgraph in enumerate(graph.subgraphs):
         made: dict[int, int] = {}
         for operator in subgraph.operators or []:
             name, inputs = graphs.operator_name(graph, operator), graphs.indices(operator.inputs)
             keeps = getattr(operator.builtinOptions, "keepNumDims", True)
-            vectors = name == "FULLY_CONNECTED" and not keeps
+            vectors = (
+                name == "FULLY_CONNECTED"
+                and not keeps
+                and subgraph.tensors[inputs[1]].sparsity is None
+            )
             while (
                 inputs
                 and inputs[0] in made
