@@ -22,7 +22,7 @@ _BITS = {
     **{"float64": 64, "int64": 64, "uint64": 64},
     **{"float32": 32, "int32": 32, "uint32": 32},
     **{"float16": 16, "int16": 16, "uint16": 16},
-    **{"int8": 8, "uint8": 8, "bool": 8, "int5": 8, "int4": 4, "uint4": 4},
+    **{"int8": 8, "uint8": 8, "bool": 8, "int7": 8, "int5": 8, "int4": 4, "uint4": 4},
 }
 _UNPACKED_BITS = 32
 """For other types, such as that of a codebook's indices."""

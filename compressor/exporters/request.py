@@ -67,7 +67,8 @@ class EncodedTensor(StoredTensor):
     `name` is layer/variable of the model, such as fc1/kernel, else the file's own name; `shape` is
     that in the file; `zeros` is how many of its values are zero; `encoding` (dense, csr, bitmask,
     gap8, ...) says how the positions are stored, `values` the type of the values (float32, float16,
-    int8, int4, codebook4, ternary); `bytes` is what values, positions and scales take in the file.
+    int8, int7, int5, int4, codebook4, ternary; int7 and int5 lie in bytes); `bytes` is what values,
+    positions and scales take in the file.
     """
 
     @property

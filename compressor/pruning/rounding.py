@@ -16,10 +16,11 @@ from compressor.pruning.reconstruction import Reconstruction, error_of, grouped
 from compressor.pruning.rounding_solver import MOST_INPUTS, Grid, Integers, Table, round_to
 
 GRIDS: Mapping[str, Callable[[], Grid]] = {
-    "int8": lambda: Integers(8),
-    "int5": lambda: Integers(5),
-    "int4": lambda: Integers(4),
-    "ternary": lambda: Integers(2),
+    "int8": lambda: Integers(127, pins=True),
+    "int7": lambda: Integers(64, pins=True),
+    "int5": lambda: Integers(15),
+    "int4": lambda: Integers(7),
+    "ternary": lambda: Integers(1),
     "codebook4": lambda: Table(16),
 }
 """How a file stores a weight -> the values that it can have."""

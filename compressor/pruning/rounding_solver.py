@@ -40,11 +40,11 @@ class Grid(Protocol):
 class Integers:
     """Integers within +-bound, times a scale for each output."""
 
-    def __init__(self, bits: int) -> None:
-        """`bits` 8, 5, 4 or 2. In 8, one weight of each output keeps the bound, since the stock
-        quantisers take the largest weight over the bound for the scale."""
-        self._bound = np.float32(2 ** (bits - 1) - 1)
-        self._pins = bits == 8
+    def __init__(self, bound: int, *, pins: bool = False) -> None:
+        """`pins`: one weight of each output keeps the bound, since the stock quantisers take the
+        largest weight over the bound for the scale."""
+        self._bound = np.float32(bound)
+        self._pins = pins
         self._scale = np.ones((1, 1), np.float32)
         self._largest = np.zeros((1, 1), np.int64)
 

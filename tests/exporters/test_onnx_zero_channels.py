@@ -60,7 +60,7 @@ def test_a_bias_without_weights_keeps_its_precision(operator, kernel, kept):
 
     difference = np.abs(found - _run(model, x)).max(axis=tuple({0, *range(2, x.ndim)}))
     assert (difference[kept:] <= 1e-5 * np.abs(BIAS[kept:])).all()
-    assert difference.max() < 0.5
+    assert difference.max() < 1.0
 
 
 def test_a_relu_at_the_end_stays_in_force():

@@ -94,16 +94,13 @@ def _finished(
         else:  # nobody vouches for it
             content = quantize_apart("onnx", apart.serialized(proto), request.calibration)
             proto = onnx.load_model_from_string(content)
-        notes += (integer.SATURATION,)
-    elif (
-        request.quantize == "dynamic"
-        and request.optimize != "size"
-        and integer.multiply_integers(proto)
-    ):
-        notes += (integer.SATURATION,)
+    elif request.quantize == "dynamic" and request.optimize != "size":
+        integer.multiply_integers(proto)
     domain = unique("c", {one.domain for one in proto.opset_import})
     chains, functions = _encode(proto.graph, request, domain, opset_of(proto))
     tensors = _describe(proto.graph, chains, named)
+    if request.quantize == "int8":
+        tensors = tuple(map(integer.described, tensors))
     weights = weight_names(proto.graph)
     insert(proto.graph, chains)
     del chains
