@@ -49,13 +49,17 @@ def run_command(*arguments: str) -> str:
 def save(name: str, result: dict[str, Any]) -> Path:
     """Write results/NAME.json and say where it lies."""
     path = RESULTS / f"{name}.json"
-    conditions = {
+    write_json(path, {"benchmark": name, "conditions": conditions(), **result})
+    print(f"written to: {path}")
+    return path
+
+
+def conditions() -> dict[str, Any]:
+    """When, where and with what something is measured."""
+    return {
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": describe_machine(),
         "load_average": round(os.getloadavg()[0], 2),
         "python": platform.python_version(),
         "versions": {package: importlib.metadata.version(package) for package in _VERSIONS},
     }
-    write_json(path, {"benchmark": name, "conditions": conditions, **result})
-    print(f"written to: {path}")
-    return path

@@ -137,7 +137,7 @@ class Strategy:
             least = min(map(_loss, hopeful), default=0.0)
             alike = [trial for trial in hopeful if _loss(trial) <= _ALIKE * least]
             for best in sorted(alike, key=_weights, reverse=True)[:1]:
-                trained = self._trained_long(best, _NARROW_EPOCHS, "narrow", self._has_spare)
+                trained = self._trained_long(best, _NARROW_EPOCHS, "narrow", self._has_room)
                 found += trained or [best]
             if more or any(map(self._has_spare, found)):
                 break
@@ -147,7 +147,11 @@ class Strategy:
     def _has_spare(self, trial: Trial) -> bool:
         """Whether pruning may cost something: what is as good as the dense model has lost none."""
         as_good = self._settings.standard.as_good(trial.result)
-        return self.holds(trial) and (as_good or self._error(trial) <= _SPARE)
+        return self._has_room(trial) or (self.holds(trial) and as_good)
+
+    def _has_room(self, trial: Trial) -> bool:
+        """Whether it may cost something that the test examples would show, too."""
+        return self.holds(trial) and self._error(trial) <= _SPARE
 
     def _is_near(self, trial: Trial) -> bool:
         return self._error(trial) <= _NEAR

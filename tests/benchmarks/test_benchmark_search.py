@@ -41,6 +41,20 @@ def test_a_search_is_kept_until_the_model_or_the_time_changes(tmp_path, monkeypa
     assert len(commands) == 2 and "1200" in commands[1]
 
 
+def test_rows_of_earlier_runs_stay_with_where_they_were_measured(tmp_path, monkeypatch):
+    monkeypatch.setattr(search, "RESULTS", tmp_path)
+    before = {"name": "latency", "conditions": {"date": "then"}, "runs": 1}
+    old = {"name": "10 minutes", "conditions": {"date": "then"}, "runs": 2}
+    (tmp_path / "search.json").write_text(json.dumps({"rows": [old, before]}))
+
+    found = search.with_others([{"name": "40 minutes", "runs": 3}, {"name": "latency", "runs": 4}])
+
+    assert [(row["name"], row["runs"]) for row in found] == [
+        *(("10 minutes", 2), ("40 minutes", 3), ("latency", 4)),
+    ]
+    assert [row["conditions"]["date"] == "then" for row in found] == [True, False, False]
+
+
 @pytest.mark.parametrize(
     ("wanted", "missed"),
     [
