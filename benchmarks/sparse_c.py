@@ -3,9 +3,9 @@
     python -m benchmarks.sparse_c --dense MODEL [--data DATA] MODEL ...
 
 Each model is exported as C code for hosts and compiled for SSE4, AVX2 and AVX-512, as far as this
-processor has them; beside them run MODEL of `--dense` as dense float32 TFLite, and for each model
-the fastest int8 TFLite file. All are measured interleaved by `compressor.bench`, with one thread,
-one example at a time; times are medians.
+processor has them; beside them run MODEL of `--dense` as dense float32 TFLite, and each model as
+TFLite for the latency in float32, dynamic and int8. All are measured interleaved by
+`compressor.bench`, with one thread, one example at a time; times are medians.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import compressor
 from benchmarks._record import save
 from compressor.errors import CompressorError
 from compressor.exporters.c.compiling import FLAGS
+from compressor.exporters.request import Quantize
 from compressor.report.formatting import text_table
 from compressor.runtimes import c_compiler
 
@@ -30,6 +31,10 @@ LEVELS = {"SSE4": "x86-64-v2", "AVX2": "x86-64-v3", "AVX-512": "x86-64-v4"}
 """Name -> -march of gcc and clang."""
 _FLAGS = {"x86-64-v2": "sse4_2", "x86-64-v3": "avx2", "x86-64-v4": "avx512bw"}
 """What /proc/cpuinfo calls it."""
+
+
+KINDS: tuple[Quantize, ...] = ("none", "dynamic", "int8")
+"""of TFLite files: which is the fastest depends on the processor"""
 
 
 def levels() -> dict[str, str]:
@@ -59,9 +64,10 @@ def files(models: list[Path], dense: Path, data: Any, work: Path) -> dict[str, P
     found = {"dense float32": work / "dense.tflite"}
     compressor.export(dense, found["dense float32"], data)
     for model in models:
-        name = f"{model.stem} int8 TFLite"
-        found[name] = work / f"{model.stem}.tflite"
-        compressor.export(model, found[name], data, quantize="int8", optimize="latency")
+        for quantize in KINDS:
+            file = work / f"{model.stem}-{quantize}.tflite"
+            compressor.export(model, file, data, quantize=quantize, optimize="latency")
+            found[f"{model.stem} TFLite, {quantize}"] = file
         record = compressor.export(
             model, work / f"{model.stem}-c", data, format="c", runtime="host", optimize="latency"
         )

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._cells import accuracy as _accuracy, span as _span, table as _table
+from benchmarks._export_tables import export_table, sparse_c_table
 from benchmarks._pruning_tables import (
     pruning_table,
     reconstruction_networks_table,
@@ -291,6 +292,7 @@ def microcontrollers_table(result: Result) -> str:
 
 
 TABLES: dict[str, Callable[[Result], str]] = {
+    "export": export_table,
     "sizes": sizes_table,
     "latency": latency_table,
     "pruning": pruning_table,
@@ -304,6 +306,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "search": search_table,
     "optimisers": optimisers_table,
     "microcontrollers": microcontrollers_table,
+    "sparse_c": sparse_c_table,
 }
 """Name of the results -> what makes a table of them."""
 

@@ -75,11 +75,12 @@ class Compiled:
                 f"given {given.dtype} {given.shape}",
             )
         outputs = np.empty((len(given), *self.output_shape), given.dtype)
-        pointers = [array.ctypes.data for array in (given, outputs, self._workspace)]
+        arrays = (given, outputs, self._workspace)
+        pointers = [array.ctypes.data for array in arrays]
         arguments = (pointers[0], pointers[1], ctypes.c_uint32(len(given)), pointers[2])
         function = self._calls[given.dtype]
 
-        def call(given: np.ndarray = given) -> None:  # which keeps the inputs in memory
+        def call(held: tuple[np.ndarray, ...] = arrays) -> None:  # which keeps them in memory
             if function(*arguments) != 0:
                 raise EngineError("the library refuses the run", value=self.name)
 

@@ -203,3 +203,34 @@ def test_the_page_is_as_the_results_say():
     text = tables.PAGE.read_text()
     assert tables.fill(text, RESULTS) == text, "run python -m benchmarks.tables --write"
     assert "<!-- table sizes -->" in text and "<!-- table pruning -->" in text
+
+
+def test_the_table_of_exports_says_what_does_not_pass():
+    file = {"model": "dense", "optimize": "size", "bytes": 1234, "accuracy": 0.99, "passed": True}
+    file["reference_accuracy"] = 0.991
+    ratio = {"p50": 0.25}
+    time = {"model": "dense", "format": "onnx", "optimize": "latency", "quantize": "int8"}
+    time |= {"bytes": 99, "latency_ratio": ratio, "load_ratio": {"p50": 7.5}}
+    result = {
+        "conditions": {"versions": {"ai-edge-litert": "2", "onnxruntime-gpu": "1"}},
+        "seed": 0,
+        "files": [
+            {**file, "format": "tflite", "quantize": "none"},
+            {**file, "format": "onnx", "quantize": "int8", "passed": False},
+            {"model": "dense", "format": "tflite", "optimize": "size", "quantize": "codebook"},
+        ],
+        "times": [time, {**time, "quantize": "none"}],
+    }
+    found = tables.TABLES["export"](result)
+    assert "| dense | 99.10 | 1,234 (99.00) |" in found
+    assert "1,234 (99.00): does not pass" in found and "codebook" not in found
+    assert "| ONNX Runtime: dense, int8, for the latency | 99 | 0.250 | 7.500 |" in found
+    assert "dense, none" not in found
+
+
+def test_the_table_of_c_code_says_which_row_is_wrong():
+    right = {"status": "right", "accuracy": 0.9906, "ratio": {"value": 0.02}}
+    right["latency_ms"] = {"p50": {"value": 0.025}}
+    rows = {"w2 C, AVX2": right, "w2 TFLite, int8": {"status": "wrong outputs"}}
+    found = tables.TABLES["sparse_c"]({"rows": rows})
+    assert "| w2 C, AVX2 | 99.06 | 25.0 | 1/50.0 |" in found and "wrong outputs" in found

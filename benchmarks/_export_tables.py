@@ -1,0 +1,74 @@
+"""The tables of what exporting brings, and of C code for hosts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks._cells import table
+from compressor.exporters import FORMATS
+from compressor.exporters.request import QUANTIZATIONS
+
+Result = dict[str, Any]
+
+_TITLES = {"tflite": "LiteRT", "onnxruntime": "ONNX Runtime", "litert": "LiteRT"}
+
+
+def export_table(result: Result) -> str:
+    """Bytes and accuracy of every form for the size, then latency and load time beside dense."""
+    versions = result["conditions"]["versions"]
+    packages = {"tflite": "ai-edge-litert", "onnx": "onnxruntime-gpu"}
+    tables = [
+        _sizes(result, file_format, f"{_TITLES[runtime]} {versions[packages[file_format]]}")
+        for file_format, runtime in FORMATS.items()
+    ]
+    return "\n\n".join([*tables, _times(result)])
+
+
+def _sizes(result: Result, file_format: str, runtime: str) -> str:
+    files = [
+        one
+        for one in result["files"]
+        if one["format"] == file_format and one["optimize"] == "size" and "bytes" in one
+    ]
+    kinds = [kind for kind in QUANTIZATIONS if any(one["quantize"] == kind for one in files)]
+    rows = []
+    for model in dict.fromkeys(one["model"] for one in files):
+        own = {one["quantize"]: one for one in files if one["model"] == model}
+        keras = next(iter(own.values()))["reference_accuracy"]
+        rows.append([model, f"{100 * keras:.2f}", *(_file(own.get(kind)) for kind in kinds)])
+    return table([f"paper's CNN, seed {result['seed']}, {runtime}", "Keras, %", *kinds], rows)
+
+
+def _file(one: Result | None) -> str:
+    if one is None:
+        return ""
+    told = f"{one['bytes']:,} ({100 * one['accuracy']:.2f})"
+    return told if one["passed"] else f"{told}: does not pass"
+
+
+def _times(result: Result) -> str:
+    rows = []
+    for one in result["times"]:
+        if (one["model"], one["quantize"]) == ("dense", "none"):
+            continue
+        aim = ", for the latency" if one["optimize"] == "latency" else ""
+        ratios = [f"{one[key]['p50']:.3f}" for key in ("latency_ratio", "load_ratio")]
+        name = _TITLES["tflite" if one["format"] == "tflite" else "onnxruntime"]
+        rows.append(
+            [f"{name}: {one['model']}, {one['quantize']}{aim}", f"{one['bytes']:,}", *ratios]
+        )
+    head = "1 thread, batch 1; load in fresh processes: times dense float32 of the same run"
+    return table([head, "bytes", "latency", "load"], rows)
+
+
+def sparse_c_table(result: Result) -> str:
+    """Each row of the run."""
+    rows = []
+    for name, row in result["rows"].items():
+        if row["status"] != "right":
+            rows.append([name, "", row["status"], ""])
+            continue
+        microseconds = 1000 * row["latency_ms"]["p50"]["value"]
+        ratio = f"1/{1 / row['ratio']['value']:.1f}"
+        rows.append([name, f"{100 * row['accuracy']:.2f}", f"{microseconds:.1f}", ratio])
+    return table(["", "test, %", "us", "of dense float32"], rows)
