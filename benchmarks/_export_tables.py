@@ -10,7 +10,7 @@ from compressor.exporters.request import QUANTIZATIONS
 
 Result = dict[str, Any]
 
-_TITLES = {"tflite": "LiteRT", "onnxruntime": "ONNX Runtime", "litert": "LiteRT"}
+_TITLES = {"litert": "LiteRT", "onnxruntime": "ONNX Runtime"}
 
 
 def export_table(result: Result) -> str:
@@ -53,7 +53,7 @@ def _times(result: Result) -> str:
             continue
         aim = ", for the latency" if one["optimize"] == "latency" else ""
         ratios = [f"{one[key]['p50']:.3f}" for key in ("latency_ratio", "load_ratio")]
-        name = _TITLES["tflite" if one["format"] == "tflite" else "onnxruntime"]
+        name = _TITLES[FORMATS[one["format"]]]
         rows.append(
             [f"{name}: {one['model']}, {one['quantize']}{aim}", f"{one['bytes']:,}", *ratios]
         )

@@ -21,10 +21,10 @@ from typing import Any
 
 import compressor
 from benchmarks._record import save
+from benchmarks.tables import print_tables
 from compressor.errors import CompressorError
 from compressor.exporters.c.compiling import FLAGS
 from compressor.exporters.request import Quantize
-from compressor.report.formatting import text_table
 from compressor.runtimes import c_compiler
 
 LEVELS = {"SSE4": "x86-64-v2", "AVX2": "x86-64-v3", "AVX-512": "x86-64-v4"}
@@ -107,15 +107,8 @@ def main() -> int:
     numbered = {row["artefact"]: row for row in result["rows"]}
     rows = {name: numbered[place] for place, name in enumerate(made)}
     save("sparse_c", {"rows": rows})
-    print(text_table(["", "us", "of dense"], [_cells(name, row) for name, row in rows.items()]))
+    print_tables("sparse_c")
     return int(any(row["status"] != "right" for row in rows.values()))
-
-
-def _cells(name: str, row: dict[str, Any]) -> list[str]:
-    if row["status"] != "right":
-        return [name, row["status"], ""]
-    microseconds = 1000 * row["latency_ms"]["p50"]["value"]
-    return [name, f"{microseconds:.2f}", f"1/{1 / row['ratio']['value']:.1f}"]
 
 
 if __name__ == "__main__":

@@ -87,24 +87,22 @@ def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
     return quantized
 
 
-def multiply_integers(model: Any) -> int:
-    """Compute products with large constant matrices in integers; returns how many.
+def multiply_integers(model: Any) -> None:
+    """Compute products with large constant matrices in integers.
 
     x W + b -> (DynamicQuantizeLinear(x) MatMulInteger V) * scales + b; V is int8 under W's name.
     Raises ModelError for weights that are not finite.
     """
     graph = model.graph
     known, taken = graphs.constants(graph), graphs.uses(graph)
-    nodes, changed = [], 0
+    nodes = []
     for node in graph.node:
         kernel = known.get(node.input[1]) if _is_product(node) else None
         if kernel is None or taken[kernel.name] != 1 or not _is_large_matrix(kernel):
             nodes.append(node)
             continue
         nodes += _integer_product(graph, node, kernel)
-        changed += 1
     graphs.replace_all(graph.node, nodes)
-    return changed
 
 
 def described(tensor: EncodedTensor) -> EncodedTensor:
