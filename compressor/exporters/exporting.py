@@ -36,7 +36,7 @@ from compressor.exporters.targets import (
     check_drop,
     check_empty,
     check_for_c,
-    check_for_micro,
+    check_for_small,
     check_free,
     check_rounding,
     runtime_of,
@@ -107,7 +107,8 @@ def export(
     the inputs' names: a TFLite file is fixed to them, an ONNX file is not where it is right at
     another size, too.
 
-    For the `runtime` tflite-micro, int8 weights have `values` of 8, 5 or 4 bits, and `optimize` may
+    For the `runtime` tflite-micro, int8 weights have `values` of 8, 5 or 4 bits (C code: at most so
+    many; with 8 as few as cost nothing on validation examples), and `optimize` may
     be "ram": the smallest file whose arena is at most 1.1 times that of dense weights. A .tflite
     file is then held against what TFLite Micro computes of it, where it runs it. The record has
     `tflite`: dense_file_bytes, and arena_bytes and dense_arena_bytes as they were measured.
@@ -149,7 +150,7 @@ def export(
         check_for_c(quantize, encoding, max_slowdown, host, rounding)
         check_empty(target.parent, force)
     aim = aim_of(chosen, runtime, optimize)
-    check_for_micro(runtime, quantize, values, aim)
+    check_for_small(runtime, quantize, values, aim)
     check_rounding(rounding, quantize)
     check_drop(max_drop)
     check_free(target, force)
@@ -164,7 +165,7 @@ def export(
         if chosen == C:
             from compressor.exporters.c import export_c
 
-            made = export_c(job, target.stem, runtime, aim, listener)
+            made = export_c(job, target.stem, runtime, aim, listener, values)
             return write_artifact(job, made, target)
         if rounding == "reconstruct" and job.rounder is None:
             what, hint = (

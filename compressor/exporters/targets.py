@@ -119,18 +119,27 @@ def aim_of(file_format: str, runtime: str, optimize: Optimize | None) -> Optimiz
     return optimize
 
 
-def check_for_micro(runtime: str, quantize: str, values: int, optimize: str) -> None:
-    """Raise UsageError for what only TFLite Micro has, where another runtime is asked for."""
+def check_for_small(runtime: str, quantize: str, values: int, optimize: str) -> None:
+    """Raise UsageError for what only small devices have, where another runtime is asked for.
+
+    Fewer bits for TFLite Micro in int8, and for C code that decodes weights; TFLite Micro's memory.
+    """
     micro = runtime == MICRO
     check_choice("number of bits", str(values), ("8", "5", "4"))
-    if values != 8 and not (micro and quantize in ("int8", "auto")):
+    if values != 8 and not (_decodes(runtime) or (micro and quantize in ("int8", "auto"))):
         hint = f"give --for {MICRO} --quantize int8, or leave --values out"
-        raise UsageError(
-            "only int8 in TFLite Micro has values of fewer bits", value=values, hint=hint
-        )
+        what = "only int8 in TFLite Micro, and C code for small devices, has values of fewer bits"
+        raise UsageError(what, value=values, hint=hint)
     if optimize == "ram" and not micro:
         hint = f"choose size or latency, or --for {MICRO}"
         raise UsageError("only TFLite Micro's memory is known", value=optimize, hint=hint)
+
+
+def _decodes(runtime: str) -> bool:
+    """Whether it is a processor whose C code decodes weights; on a host they lie plain."""
+    from compressor.exporters.c import DECODING
+
+    return runtime in DECODING
 
 
 def runtime_of(file_format: str, runtime: str | None) -> str:

@@ -16,7 +16,7 @@ from compressor.errors import CheckFailedError, CheckpointError, ModelError, Usa
 from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.inspection import describe_content
 from compressor.exporters.request import MICRO, ExportedFile, Request
-from compressor.exporters.targets import check_for_micro
+from compressor.exporters.targets import check_for_small
 from compressor.exporters.tflite import decode_codes, fewer_bits, graph as graphs, micro
 from compressor.exporters.tflite.decode_codes import Coded
 from compressor.exporters.tflite.decode_reading import decoded
@@ -244,9 +244,9 @@ def test_what_tflite_micro_does_not_have_is_refused(rejected):
         (MICRO, "none", 5, "size"),
         (MICRO, "int8", 3, "size"),
     ):
-        rejected(UsageError, check_for_micro, *asked)
-    assert "memory" in rejected(UsageError, check_for_micro, "litert", "int8", 8, "ram")
-    check_for_micro(MICRO, "int8", 4, "ram")
+        rejected(UsageError, check_for_small, *asked)
+    assert "memory" in rejected(UsageError, check_for_small, "litert", "int8", 8, "ram")
+    check_for_small(MICRO, "int8", 4, "ram")
 
 
 @pytest.fixture(scope="module")

@@ -1,2 +1,2 @@
-from .emission import TARGETS as TARGETS
+from .emission import DECODING as DECODING, TARGETS as TARGETS
 from .exporting import export_c as export_c

@@ -10,7 +10,7 @@ import numpy as np
 
 from compressor.errors import ModelError
 from compressor.exporters.c import stages, text, weighted
-from compressor.exporters.c.lanes import LANES
+from compressor.exporters.c.lanes import LANES, VECTORS
 from compressor.exporters.c.layout import lay_out
 from compressor.exporters.c.narrowing import pool_first
 from compressor.exporters.c.network import Constant, Network, Tensor
@@ -19,6 +19,8 @@ from compressor.exporters.c.stack import frame_of, stack_of
 from compressor.exporters.c.written import Row, Written
 
 TARGETS = tuple(LANES)
+DECODING = tuple(target for target in TARGETS if target not in VECTORS)
+"""Processors whose code may decode weights while it computes."""
 _WRITERS = weighted.WRITERS | stages.WRITERS
 _MOST_SIDE = 2**15
 """of a map: positions are counted in 16 bits"""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,7 @@ from compressor.errors import CheckFailedError, ModelError
 from compressor.exporters.c import reference
 from compressor.exporters.c.bits import narrow_values, scores
 from compressor.exporters.c.compiling import compile_library
-from compressor.exporters.c.emission import Source, emit
-from compressor.exporters.c.lanes import VECTORS
+from compressor.exporters.c.emission import DECODING, Source, emit
 from compressor.exporters.c.narrowing import narrow
 from compressor.exporters.c.network import Network
 from compressor.exporters.c.reading import read_network
@@ -30,10 +30,13 @@ PACKING = ("cortex-m0", "cortex-m4", "host")
 """Processors on which sums of 16 bits are faster."""
 
 
-def export_c(job: Job, name: str, target: str, optimize: Optimize, listener: Listener) -> Checked:
+def export_c(
+    job: Job, name: str, target: str, optimize: Optimize, listener: Listener, values: int = 8
+) -> Checked:
     """The code of a model as an artefact whose file is the compiled library, run and judged.
 
     `name` is any text, `target` one of `TARGETS`. The artefact's `beside` are the source files.
+    Weights have at most `values` bits; with 8, as few as cost no accuracy.
     Raises ModelError for what C code cannot compute, MissingRuntimeError without a C compiler,
     CheckFailedError where the compiled code computes anything but what the reference does.
     """
@@ -41,6 +44,7 @@ def export_c(job: Job, name: str, target: str, optimize: Optimize, listener: Lis
         raise ModelError("C code has one output", value=numbers_of(job.reference.heads))
     listener.stage("c, int8: build")
     asked = job.request("litert", "int8", optimize, "dense")
+    asked = dataclasses.replace(asked, value_bits=values)
     job.may_grow = True
     graph = job.build("tflite", asked)
     network = read_network(graph.content)
@@ -70,7 +74,7 @@ def export_c(job: Job, name: str, target: str, optimize: Optimize, listener: Lis
     listener.stage("c, int8: narrow")
     narrowed = narrow(network) if target in PACKING else network
     candidates: list[tuple[Network, tuple[str, ...]]] = [(narrowed, ())]
-    if target not in VECTORS:
+    if target in DECODING and values == 8:
         taken = _levels(job.reference, narrowed)
         fewer = narrow_values(
             narrowed,

@@ -98,6 +98,28 @@ def test_the_library_computes_in_numpy_what_the_model_does(exported: Any, model:
 
 
 @needs_compiler
+def test_asked_for_fewer_bits_no_weight_has_more(keras: Any, tmp_path: Path) -> None:
+    layers = keras.layers
+    model = net(keras, layers.Flatten(), layers.Dense(60, activation="relu"), layers.Dense(3))
+    kernel = model.layers[1].kernel
+    kernel.assign(kernel.numpy() * (np.random.default_rng(4).random(kernel.shape) < 0.1))
+    asked: dict[str, Any] = {"format": "c", "runtime": "portable", "optimize": "size"}
+    taken = {}
+    for values in (8, 5):
+        folder = tmp_path / str(values)
+        record = compressor.export(model, folder, values=values, input_range=(0, 1), **asked)
+        decoded = [one for one in record["tensors"] if "-bit values" in one["encoding"]]
+        widths = [int(one["encoding"].split("-bit values")[0].split()[-1]) for one in decoded]
+        assert (max(widths) <= 5) is (values == 5)
+        taken[values] = sum(one["bytes"] for one in record["tensors"])
+    assert taken[5] < taken[8]
+    asked["runtime"] = "host"
+    with pytest.raises(UsageError, match="C code for small devices, has values of fewer bits: 5"):
+        compressor.export(model, tmp_path / "host", values=5, **asked)
+    assert not (tmp_path / "host").exists()
+
+
+@needs_compiler
 def test_the_description_says_what_the_library_is(exported: Any) -> None:
     artifact = read_artifact(Path(exported[1]["path"]))
     assert (artifact.format, artifact.runtime, artifact.quantize) == ("c", "c", "int8")
