@@ -11,15 +11,18 @@ import dataclasses
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from compressor.bundling.code import boards
 
 _LOOP_INSTRUCTIONS = 8_000_000
 _SECONDS = 300
+_SELFTEST = {"flash": 2**16, "ram": 2**10}
+"""bytes that the self-test takes beside an application, at most"""
 
-BOARDS = {name: boards.EMULATED[name] for name in ("cortex-m4", "cortex-m0")}
-"""Target of the exporter -> board."""
+TARGETS = ("cortex-m4", "cortex-m0")
+"""of the exporter"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +58,26 @@ def count(exported: Path, name: str, target: str, program: Path, *flags: str) ->
 
     Raises CheckFailedError where it does not build.
     """
-    board, prefix = BOARDS[target], name.upper()
+    options = [*selftest_options(exported, name), *flags]
+    code = exported / f"{name}.c"
+    taken = boards.measure(program.parent, [boards.PIECES / "main.c", code], target, options)
+    needed = (taken.flash + _SELFTEST["flash"], taken.ram + _SELFTEST["ram"])
+    board = boards.emulated(target, *needed)
+    found = run_selftest(program, [code], target, board, options)
+    return Counted(
+        flash=taken.flash,
+        workspace=found["memory"],
+        stack=found["stack"],
+        ports=found["result"] + found["inputs"] // found["vectors"],
+        instructions=instructions(found),
+        vectors=found["vectors"],
+        wrong=found["wrong"],
+    )
+
+
+def selftest_options(exported: Path, name: str) -> list[str]:
+    """Options of gcc for an application of the code NAME, and for its self-test."""
+    prefix = name.upper()
     defined = {
         "INPUTS": f"{prefix}_INPUT_SIZE",
         "OUTPUTS": f"{prefix}_OUTPUT_SIZE",
@@ -64,12 +86,22 @@ def count(exported: Path, name: str, target: str, program: Path, *flags: str) ->
         "SELFTEST": f'"{name}_selftest.c"',
     }
     defined["HEADER"] = f'"{name}.h"'
-    options = ["-O2", *flags, f"-I{exported}"]
-    options += [f"-D{key}={value}" for key, value in defined.items()]
-    code = exported / f"{name}.c"
-    taken = boards.measure(program.parent, [boards.PIECES / "main.c", code], target, options)
-    sources = [boards.PIECES / "selftest.c", code]
-    boards.build(program, sources, target, board.memory, options)
+    return ["-O2", f"-I{exported}", *(f"-D{key}={value}" for key, value in defined.items())]
+
+
+def run_selftest(
+    program: Path,
+    sources: Sequence[Path],
+    target: str,
+    board: boards.Emulated,
+    options: Sequence[str],
+) -> dict[str, int]:
+    """What the self-test of a model in `sources` prints on a board, and the bytes of its arrays.
+
+    Raises CheckFailedError where it does not build.
+    """
+    selftest = boards.PIECES / "selftest.c"
+    boards.build(program, [selftest, *sources], target, board.memory, options)
     held = {
         symbol: int(size, 16)
         for size, symbol in re.findall(
@@ -80,16 +112,12 @@ def count(exported: Path, name: str, target: str, program: Path, *flags: str) ->
         *("qemu-system-arm", "-M", board.machine, "-nographic", "-kernel", str(program)),
         *("-semihosting-config", "enable=on,target=native", "-icount", "shift=0"),
     )
-    found = {key: int(value) for key, value in re.findall(r"(\w+) (\d+)", printed)}
-    return Counted(
-        flash=taken.flash,
-        workspace=held["memory"],
-        stack=found["stack"],
-        ports=held["result"] + held["inputs"] // found["vectors"],
-        instructions=found["ticks"] * _LOOP_INSTRUCTIONS / found["loop"] / found["vectors"],
-        vectors=found["vectors"],
-        wrong=found["wrong"],
-    )
+    return held | {key: int(value) for key, value in re.findall(r"(\w+) (\d+)", printed)}
+
+
+def instructions(found: dict[str, int]) -> float:
+    """Of a run, by what a self-test printed."""
+    return found["ticks"] * _LOOP_INSTRUCTIONS / found["loop"] / found["vectors"]
 
 
 def _said(*command: str) -> str:

@@ -1,4 +1,4 @@
-"""The tables of what exporting brings, and of C code for hosts."""
+"""The tables of what exporting brings, and of C code for hosts, browsers and microcontrollers."""
 
 from __future__ import annotations
 
@@ -72,3 +72,32 @@ def sparse_c_table(result: Result) -> str:
         ratio = f"1/{1 / row['ratio']['value']:.1f}"
         rows.append([name, f"{100 * row['accuracy']:.2f}", f"{microseconds:.1f}", ratio])
     return table(["", "test, %", "us", "of dense float32"], rows)
+
+
+def pages_table(result: Result) -> str:
+    """Bytes of each page, and the time of a prediction, beside that of the last."""
+    last = result["rows"][-1]["latency_us"]["p50"]
+    rows = [
+        [
+            *(row["artefact"], row["runtime"], f"{row['bytes']:,}"),
+            *(f"{row['latency_us'][key]:.1f}" for key in ("p50", "p90")),
+            f"1/{last / row['latency_us']['p50']:.1f}",
+        ]
+        for row in result["rows"]
+    ]
+    return table(["artefact", "runs in", "page, bytes", "us", "p90", "of the last"], rows)
+
+
+def microcontrollers_table(result: Result) -> str:
+    """What models take as C code on each processor, for the latency and for the size."""
+    rows = [
+        [
+            *(row["model"], f"{row['nonzeros']:,}", row["processor"], row["optimize"]),
+            "-" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f}",
+            *(f"{row[key]:,}" for key in ("weight_bytes", "flash_bytes", "ram_bytes")),
+            f"{row['instructions']:,}" + f" ({row['wrong']} WRONG)" * bool(row["wrong"]),
+        ]
+        for row in result["rows"]
+    ]
+    head = ["model", "weights that are not zero", "processor", "for the", "test, %"]
+    return table([*head, "weights, bytes", "flash", "RAM", "instructions"], rows)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import datetime
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,18 @@ def save(name: str, result: dict[str, Any]) -> Path:
     write_json(path, {"benchmark": name, "conditions": conditions(), **result})
     print(f"written to: {path}")
     return path
+
+
+def with_earlier(
+    name: str, rows: Sequence[dict[str, Any]], key: Callable[[dict[str, Any]], Hashable]
+) -> list[dict[str, Any]]:
+    """Those rows of results/NAME.json that no row here replaces, which has the same key, and these
+    rows, with when and where they were measured."""
+    path = RESULTS / f"{name}.json"
+    before = json.loads(path.read_text())["rows"] if path.is_file() else []
+    found = {key(row): row for row in before}
+    found |= {key(row): row | {"conditions": conditions()} for row in rows}
+    return list(found.values())
 
 
 def conditions() -> dict[str, Any]:

@@ -27,7 +27,7 @@ import numpy as np
 from scipy.optimize import nnls
 
 from benchmarks import _cortex_m
-from compressor.errors import CompressorError, MissingRuntimeError
+from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeError
 from compressor.exporters.c import choosing, plan, reference
 from compressor.exporters.c.compiling import FLAGS, compile_library
 from compressor.exporters.c.costs import COSTS, FILE, HOST, KINDS
@@ -148,14 +148,14 @@ def _integers(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def counted(source: Source, target: str) -> float:
-    """Instructions of a run on an emulated board; raises ArithmeticError for a wrong result."""
+    """Instructions of a run on an emulated board; raises CheckFailedError for a wrong result."""
     with tempfile.TemporaryDirectory() as folder:
         for name, content in source.files.items():
             Path(folder, name).write_text(content)
         program = Path(folder, "layer.elf")
         found = _cortex_m.count(Path(folder), source.name, target, program, *_SHARED)
     if found.wrong or not found.vectors:
-        raise ArithmeticError(f"{found.wrong} integers are wrong")
+        raise CheckFailedError("a board computes something else", value=f"{found.wrong} integers")
     return found.instructions
 
 
@@ -230,7 +230,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("targets", metavar="TARGET", nargs="*", default=["cortex-m0", "cortex-m4"])
     targets = parser.parse_args().targets
-    unknown = [one for one in targets if one not in (*_cortex_m.BOARDS, HOST)]
+    unknown = [one for one in targets if one not in (*_cortex_m.TARGETS, HOST)]
     if unknown:
         parser.error(f"TARGET is cortex-m0, cortex-m4 or host, not {unknown[0]}")
     if set(targets) - {HOST} and (missing := _cortex_m.missing()):

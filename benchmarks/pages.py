@@ -16,7 +16,6 @@ import contextlib
 import functools
 import http.server
 import shutil
-import statistics
 import sys
 import tempfile
 import threading
@@ -25,7 +24,8 @@ from pathlib import Path
 from typing import Any
 
 import compressor
-from compressor.report.formatting import count, text_table
+from benchmarks._record import save, summarize
+from benchmarks.tables import print_tables
 
 ROUNDS, ROUND_MS = 30, 50
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -71,8 +71,8 @@ def serving(folder: Path) -> Iterator[str]:
             thread.join()
 
 
-def rows(sources: list[Path], rounds: int) -> list[list[str]]:
-    """A row of the table for each page. Raises CompressorError, RuntimeError for a wrong page."""
+def rows(sources: list[Path], rounds: int) -> list[dict[str, Any]]:
+    """What each page takes. Raises CompressorError, RuntimeError for a wrong page."""
     from playwright.sync_api import sync_playwright
 
     program = next(filter(None, map(shutil.which, _BROWSERS)), None)
@@ -99,7 +99,10 @@ def rows(sources: list[Path], rounds: int) -> list[list[str]]:
             for (page, _, _), found in zip(pages, times, strict=True):
                 found.append(page.evaluate(f"window.timed({ROUND_MS})"))
     return [
-        [source.name, runtime, count(size), f"{1000 * statistics.median(found):.1f}"]
+        {
+            **{"artefact": source.name, "runtime": runtime, "bytes": size},
+            "latency_us": summarize([1000 * one for one in found]),
+        }
         for source, (_, runtime, size), found in zip(sources, pages, times, strict=True)
     ]
 
@@ -113,8 +116,8 @@ def main() -> int:
     if not any(map(shutil.which, _BROWSERS)):
         print("error: Chromium is not installed", file=sys.stderr)
         return 3
-    table = rows([given.code, given.onnx], given.rounds)
-    print(text_table(["artefact", "runs in", "page\nbytes", "a prediction\nmicroseconds"], table))
+    save("pages", {"rows": rows([given.code, given.onnx], given.rounds), "threads": 1, "batch": 1})
+    print_tables("pages")
     return 0
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import operator
 import resource
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks._record import RESULTS, conditions, save
+from benchmarks._record import save, with_earlier
 from benchmarks._runs import kept, trained
 from benchmarks.tables import print_tables
 from compressor import TrainingOptions, load_dataset, training
@@ -82,17 +83,10 @@ def main() -> None:
         ]
         rows.append(summary(name, model, found) | {"slower": options.slower})
         print(f"{name}: {rows[-1]['verdict']}", flush=True)
-    save("search", {"rows": with_others(rows)})
+    found = with_earlier("search", rows, operator.itemgetter("name"))
+    found.sort(key=lambda row: list(ROWS).index(row["name"]))
+    save("search", {"rows": found})
     print_tables("search")
-
-
-def with_others(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """These rows with when and where they were measured, among those of earlier runs, in order."""
-    path = RESULTS / "search.json"
-    before = json.loads(path.read_text())["rows"] if path.is_file() else []
-    found = {row["name"]: row for row in before}
-    found |= {row["name"]: row | {"conditions": conditions()} for row in rows}
-    return sorted(found.values(), key=lambda row: list(ROWS).index(row["name"]))
 
 
 # Searches.

@@ -17,7 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._cells import accuracy as _accuracy, span as _span, table as _table
-from benchmarks._export_tables import export_table, sparse_c_table
+from benchmarks._export_tables import (
+    export_table,
+    microcontrollers_table,
+    pages_table,
+    sparse_c_table,
+)
 from benchmarks._pruning_tables import (
     pruning_table,
     reconstruction_networks_table,
@@ -276,19 +281,20 @@ def optimisers_table(result: Result) -> str:
     return _table([title, *head], rows)
 
 
-def microcontrollers_table(result: Result) -> str:
-    """What models take as C code on each processor, for the latency and for the size."""
-    rows = [
-        [
-            *(row["model"], f"{row['nonzeros']:,}", row["processor"], row["optimize"]),
-            "-" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f}",
-            *(f"{row[key]:,}" for key in ("weight_bytes", "flash_bytes", "ram_bytes")),
-            f"{row['instructions']:,}" + f" ({row['wrong']} WRONG)" * bool(row["wrong"]),
-        ]
-        for row in result["rows"]
-    ]
-    head = ["model", "weights that are not zero", "processor", "for the", "test, %"]
-    return _table([*head, "weights, bytes", "flash", "RAM", "instructions"], rows)
+def allocation_table(result: Result) -> str:
+    """Bytes and accuracy of uniform and of allocated sparsity, by the seed of the calibration."""
+    rows = []
+    for row in result["rows"]:
+        uniform, allocated = row["uniform"], row["allocated"] or row["uniform"]
+        for kind, file in uniform["files"].items():
+            other = allocated["files"][kind]
+            less = 1 - other["bytes"] / file["bytes"]
+            bytes_of = [f"{one['bytes']:,}" for one in (file, other)]
+            tested = [f"{100 * one['accuracy']:.2f}" for one in (file, other)]
+            sparsity = "-" if row["allocated"] is None else f"{100 * allocated['sparsity']:g}"
+            rows.append([str(row["seed"]), kind, *bytes_of, f"{100 * less:.0f}", *tested, sparsity])
+    head = ["seed", "int8 for the size", "uniform, bytes", "allocated, bytes", "fewer, %"]
+    return _table([*head, "uniform, test, %", "allocated, test, %", "sparsity, %"], rows)
 
 
 TABLES: dict[str, Callable[[Result], str]] = {
@@ -305,8 +311,10 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "tasks": tasks_table,
     "search": search_table,
     "optimisers": optimisers_table,
+    "allocation": allocation_table,
     "microcontrollers": microcontrollers_table,
     "sparse_c": sparse_c_table,
+    "pages": pages_table,
 }
 """Name of the results -> what makes a table of them."""
 

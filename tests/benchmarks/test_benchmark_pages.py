@@ -19,6 +19,7 @@ from compressor.runtimes import ZIGLANG
 def test_each_page_gets_a_row(tmp_path: Path) -> None:
     pytest.importorskip("playwright.sync_api")
     code = write_code(tmp_path / "net-c", digits_network(), digits_inputs(4))
-    ((name, runtime, size, time),) = pages.rows([code], 2)
-    assert (name, runtime) == ("net-c", "WebAssembly with SIMD")
-    assert 50_000 < int(size.replace(",", "")) < 120_000 and float(time) > 0
+    (row,) = pages.rows([code], 2)
+    assert (row["artefact"], row["runtime"]) == ("net-c", "WebAssembly with SIMD")
+    assert 50_000 < row["bytes"] < 120_000 and row["latency_us"]["p50"] > 0
+    assert row["latency_us"]["samples"] == 2

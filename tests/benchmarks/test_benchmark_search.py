@@ -8,7 +8,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from benchmarks import optimisers, search, tables
+from benchmarks import _record, optimisers, search, tables
 
 ROW = {"bytes": 8_000, "dense_bytes": 90_000, "accuracy": 0.9905, "ratio": 0.05, "file": "a"}
 
@@ -42,15 +42,16 @@ def test_a_search_is_kept_until_the_model_or_the_time_changes(tmp_path, monkeypa
 
 
 def test_rows_of_earlier_runs_stay_with_where_they_were_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr(search, "RESULTS", tmp_path)
+    monkeypatch.setattr(_record, "RESULTS", tmp_path)
     before = {"name": "latency", "conditions": {"date": "then"}, "runs": 1}
     old = {"name": "10 minutes", "conditions": {"date": "then"}, "runs": 2}
     (tmp_path / "search.json").write_text(json.dumps({"rows": [old, before]}))
 
-    found = search.with_others([{"name": "40 minutes", "runs": 3}, {"name": "latency", "runs": 4}])
+    rows = [{"name": "40 minutes", "runs": 3}, {"name": "latency", "runs": 4}]
+    found = _record.with_earlier("search", rows, lambda row: row["name"])
 
     assert [(row["name"], row["runs"]) for row in found] == [
-        *(("10 minutes", 2), ("40 minutes", 3), ("latency", 4)),
+        *(("10 minutes", 2), ("latency", 4), ("40 minutes", 3)),
     ]
     assert [row["conditions"]["date"] == "then" for row in found] == [True, False, False]
 

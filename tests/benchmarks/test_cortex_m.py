@@ -35,7 +35,7 @@ def counted(
 
 
 @needs_board
-@pytest.mark.parametrize("target", _cortex_m.BOARDS)
+@pytest.mark.parametrize("target", _cortex_m.TARGETS)
 @pytest.mark.parametrize("seed", [2, 5])
 def test_a_drawn_network_is_bit_exact_on_a_board(seed: int, target: str, tmp_path: Path) -> None:
     found = counted(drawn_network(seed), target, tmp_path)
@@ -44,7 +44,7 @@ def test_a_drawn_network_is_bit_exact_on_a_board(seed: int, target: str, tmp_pat
 
 
 @needs_board
-@pytest.mark.parametrize("target", _cortex_m.BOARDS)
+@pytest.mark.parametrize("target", _cortex_m.TARGETS)
 def test_packed_sums_are_bit_exact_on_a_board_and_take_fewer_instructions(
     target: str, tmp_path: Path
 ) -> None:
