@@ -29,8 +29,9 @@ from compressor.training import derive_seed
 
 SHARES = (1 / 64, 1 / 20, 1 / 6, 1 / 2.5)
 """Of the dense model's weights: what is tried for the size, before the dense model itself."""
-_FIRST_WORK = 1 / 16
-"""of the dense model's multiply-accumulates: what is tried first for the latency"""
+_FIRST_WORK, _FIRST_PACE = 1 / 16, 0.3
+"""of the dense model's multiply-accumulates: what is tried first for the latency, and of the time
+that a step of training the dense model takes: what a step of that takes, at most"""
 _HOPELESS, _NEAR, _SPARE = 2.5, 1.5, 0.8
 """times the error that is allowed: what is not worth a long training after the first, what is
 pruned where nothing holds, and what leaves enough for pruning to take up"""
@@ -110,7 +111,7 @@ class Strategy:
             self._fit_first(thinning.EPOCHS)
             self._thinning.run(None)
         elif self._settings.minimize == "latency":
-            self._fit_first(_NARROW_EPOCHS)
+            self._fit_first(_NARROW_EPOCHS * _FIRST_PACE)
             self._close_in_widths()
         else:
             self._fit_first(_FIRST_EPOCHS * _CANDIDATES)
