@@ -18,14 +18,25 @@ from pathlib import Path
 
 from benchmarks import _cortex_m
 from compressor.bundling.code import boards
+from compressor.exporters.c import reference
+from compressor.exporters.c.emission import emit
+from compressor.exporters.c.reading import read_network
 from compressor.exporters.tflite import graph as graphs
+from deploy import CheckVectors
+from deploy.artifact import VECTORS_SUFFIX
+from deploy.compiled import levels
 
 TARGET = "cortex-m4"
 _CODE = Path(__file__).with_name("tflm.cc")
+_VECTORS = 8
 _ARENA = 2**20
 """bytes; what of it is used is printed"""
 _BOARD = boards.EMULATED[TARGET]
-_FLAGS = ("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-w", "-Wl,--wrap=main")
+_FLAGS = (
+    *("-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-w", "-Wl,--wrap=main"),
+    *("--specs=nosys.specs", "-Wl,--defsym=end=bss_end", "-DTF_LITE_STATIC_MEMORY"),
+    "-DTF_LITE_STRIP_ERROR_STRINGS",
+)
 _DOWNLOADS = Path("tensorflow/lite/micro/tools/make/downloads")
 _HEADERS = (Path(), _DOWNLOADS / "flatbuffers/include", _DOWNLOADS / "gemmlowp")
 
@@ -48,21 +59,23 @@ def with_integer_ports(content: bytes) -> bytes:
     return bytes(graphs.write_graph(graph))
 
 
-def count(
-    content: bytes, exported: Path, name: str, library: Path, work: Path
-) -> _cortex_m.Counted:
-    """What an application of a .tflite file takes, with the self-test of exported code NAME.
+def count(file: Path, library: Path, work: Path) -> _cortex_m.Counted:
+    """What an application of an exported int8 .tflite file takes, with a self-test of its own.
 
-    `library` lies in the checkout that built it, `work` is a folder for what is built. Raises
-    CheckFailedError where it does not build, and FileNotFoundError where it is no checkout.
+    That holds the integers against those of the reference of our C code, for the file's check
+    vectors. `library` lies in the checkout that built it, `work` is a folder for what is built.
+    Raises CheckFailedError where it does not build, and FileNotFoundError where it is no checkout.
     """
-    array = work / "model.inc"
-    array.write_text(",".join(map(str, content)))
+    root, name = _root(library), "model"
+    content = with_integer_ports(file.read_bytes())
+    (work / "model.inc").write_text(",".join(map(str, content)))
+    for path, text in selftest(content, file, name).items():
+        (work / path).write_text(text)
     options = [
-        *_cortex_m.selftest_options(exported, name),
-        *(f"-I{_root(library) / folder}" for folder in _HEADERS),
-        *(*_FLAGS, f'-DMODEL="{array}"', f"-DARENA={_ARENA}", *_kinds(content)),
-        *("-Wl,--whole-archive", str(library), "-Wl,--no-whole-archive"),
+        *_cortex_m.selftest_options(work, name),
+        *(f"-I{root / folder}" for folder in _HEADERS),
+        *(*_FLAGS, '-DMODEL="model.inc"', f"-DARENA={_ARENA}", *_kinds(content)),
+        *("-Wl,--whole-archive", str(library), "-Wl,--no-whole-archive", "-lm"),
     ]
     program = work / "tflm.elf"
     boards.build(program, [boards.PIECES / "main.c", _CODE], TARGET, _BOARD.memory, options)
@@ -80,6 +93,17 @@ def count(
         vectors=found["vectors"],
         wrong=found["wrong"],
     )
+
+
+def selftest(content: bytes, file: Path, name: str) -> dict[str, str]:
+    """The header and the self-test of C code of the file `content`, by file name, with inputs of
+    the check vectors of `file`."""
+    network = read_network(content)
+    (given,) = CheckVectors.read(file.with_name(file.name + VECTORS_SUFFIX)).inputs.values()
+    port = network.tensors[network.input]
+    inputs = levels(given[:_VECTORS], port.scale, port.zero).reshape(-1, *port.shape)
+    source = emit(network, name, TARGET, "latency", (inputs, reference.run(network, inputs)))
+    return {path: source.files[path] for path in (f"{name}.h", f"{name}_selftest.c")}
 
 
 def section_sizes(program: Path) -> dict[str, int]:

@@ -6,7 +6,7 @@
 Each model is exported for each processor, for the latency, for the size, and, with data, for the
 size with weights of 4 bits, which proves the code on this machine, and its self-test runs on an
 emulated board, where every integer must be the same.
-With `--sparsity` each model, a .tflite file in float32, is also pruned by so much. With `--tflm`
+With `--sparsity` each model is also pruned by so much, without retraining. With `--tflm`
 its int8 file runs in TensorFlow Lite for Microcontrollers on the same board, see
 `benchmarks._tflm`; where rounding differs by one, so may integers. `benchmarks._cortex_m` says how
 instructions are counted: of the mean run of the self-test's 8 inputs. Nothing is timed, so a busy
@@ -57,9 +57,7 @@ def rows(
                 file = work / "dense.tflite"
                 asked = {"runtime": "tflite-micro", "quantize": "int8", "encoding": "dense"}
                 record = compressor.export(model, file, **options, **asked)
-                content = _tflm.with_integer_ports(file.read_bytes())
-                counted = _tflm.count(content, library.parent, library.stem, tflm, work)
-                yield _row(name, target, TFLM, record, counted)
+                yield _row(name, target, TFLM, record, _tflm.count(file, tflm, work))
 
 
 def _row(
@@ -100,6 +98,8 @@ def main() -> int:
                     pruned = Path(folder, model.name)
                     asked = ("--no-retrain", "--sparsity", given.sparsity, "-o", str(pruned))
                     run_command("prune", str(model), *asked)
+                    # Of a Keras model it is a run directory, with a step that was not retrained.
+                    pruned = pruned / "step_2_1" if pruned.is_dir() else pruned
                     name = f"{model.name}, {100 * float(given.sparsity):g} % pruned"
                     found += rows(pruned, name, options, given.tflm)
     except CompressorError as error:

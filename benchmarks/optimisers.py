@@ -1,25 +1,31 @@
-"""Which optimiser finds the best widths: Differential Evolution beside others.
+"""Which optimiser finds the best structure: Differential Evolution beside others.
 
-    python -m benchmarks.optimisers MODEL [--work FOLDER] [--seeds SEED ...]
+    python -m benchmarks.optimisers MODEL [--space widths|weights] [--work FOLDER]
+                                    [--seeds SEED ...] [--methods METHOD ...]
 
-MODEL is a dense model of the paper's CNN, trained on the embedded MNIST. Each method scores widths
-without training, as `compressor search` does, all with the same number of evaluations, for three
-shares of the weights. TPE needs `pip install optuna`. A killed benchmark goes on where it was.
+MODEL is a dense model that was trained on the embedded MNIST, such as the paper's CNN. Each method
+scores widths without training, as `compressor search` does, all with the same number of
+evaluations, for three shares of the weights; or, with `--space weights`, widths together with the
+weights that stay in each kernel, for three numbers of weights that are not zero. TPE needs `pip
+install optuna`. A killed benchmark goes on where it was.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import importlib
 import importlib.util
 import json
+import math
+import operator
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks._record import save
+from benchmarks._record import save, with_earlier
 from benchmarks._runs import alone, kept
 from benchmarks.tables import print_tables
 from compressor import Evolution, load_dataset
@@ -27,44 +33,73 @@ from compressor.data import TrainingData
 from compressor.foundation import quiet_tensorflow
 from compressor.importing import load_model
 from compressor.models import objective_for
+from compressor.pruning.kernels import all_kernels
 from compressor.runs import model_digest
 from compressor.searching import SCHEMES
 from compressor.searching.proposals import Proposals
 from compressor.searching.structure import Structure
 
-SEEDS = (0, 1, 2)
-SHARES = (1 / 16, 1 / 48, 1 / 128)
-POPULATION, GENERATIONS = 10, 3
-EVALUATIONS = POPULATION * (GENERATIONS + 1)
+
+@dataclasses.dataclass(frozen=True)
+class Space:
+    """What is searched for the best score under each of some budgets."""
+
+    budgets: tuple[float, ...]
+    """shares of the dense model's weights, or weights that are not zero"""
+    unit: str
+    population: int
+    generations: int
+    seeds: int
+
+    @property
+    def evaluations(self) -> int:
+        return self.population * (self.generations + 1)
+
+
+SPACES = {
+    "widths": Space((1 / 16, 1 / 48, 1 / 128), "of the weights", 10, 3, 3),
+    "weights": Space((40_000, 8_000, 4_000), "weights", 15, 12, 5),
+}
+"""Name -> the widths alone, as `compressor search` has them evolve, or with them how many weights
+stay in each kernel."""
 _STEP, _PATIENCE = 0.15, 10
 """of hill climbing"""
+_SPREAD = 6.0
+"""how far apart the densities of two kernels may lie, as the logarithm of their ratio"""
 
 
 def main() -> None:
     """Optimise, print and save."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
+    parser.add_argument("--space", choices=list(SPACES), default="widths")
     parser.add_argument("--work", type=Path, default=Path("runs/optimisers"))
-    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
+    parser.add_argument("--seeds", nargs="*", type=int)
+    parser.add_argument("--methods", nargs="*", choices=methods(), default=methods())
     parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
     quiet_tensorflow.NativeOutput().hold_back()
     if options.one:
         print(json.dumps(optimised(**json.loads(options.one))))
         return
+    space = SPACES[options.space]
+    seeds = options.seeds or list(range(space.seeds))
     runs: dict[str, list[dict[str, Any]]] = {}
     # Seeds outermost: what is there after a while is one seed of every method.
-    for seed in options.seeds:
-        for method in methods():
-            found = compared(options.work, options.model, method, seed)
+    for seed in seeds:
+        for method in options.methods:
+            found = compared(options.work, options.model, options.space, method, seed)
             runs.setdefault(method, []).append(found)
-    result = {
-        "seeds": options.seeds,
-        "evaluations": EVALUATIONS,
-        "shares": list(SHARES),
+    row = {
+        "space": options.space,
+        "seeds": seeds,
+        "evaluations": space.evaluations,
+        "budgets": list(space.budgets),
+        "unit": space.unit,
         "methods": runs,
     }
-    save("optimisers", result)
+    rows = with_earlier("optimisers", [row], operator.itemgetter("space"))
+    save("optimisers", {"rows": rows})
     print_tables("optimisers")
 
 
@@ -72,21 +107,29 @@ Objective = Callable[[np.ndarray], float]
 
 
 def random_search(
-    objective: Objective, first: Sequence[np.ndarray], dimensions: int, seed: int
+    objective: Objective,
+    first: Sequence[np.ndarray],
+    dimensions: int,
+    seed: int,
+    evaluations: int,
 ) -> None:
     """Points drawn evenly."""
     generator = np.random.default_rng(seed)
-    for number in range(EVALUATIONS):
+    for number in range(evaluations):
         objective(first[number] if number < len(first) else generator.random(dimensions))
 
 
 def hill_climbing(
-    objective: Objective, first: Sequence[np.ndarray], dimensions: int, seed: int
+    objective: Objective,
+    first: Sequence[np.ndarray],
+    dimensions: int,
+    seed: int,
+    evaluations: int,
 ) -> None:
     """Steps from the best point, drawn from a normal distribution; anew after ten in vain."""
     generator = np.random.default_rng(seed)
     point, best, vain = np.asarray(first[0]), objective(first[0]), 0
-    for _ in range(EVALUATIONS - 1):
+    for _ in range(evaluations - 1):
         if vain == _PATIENCE:
             point, best, vain = generator.random(dimensions), np.inf, 0
         step = 0 if best == np.inf else generator.normal(0, _STEP, dimensions)
@@ -97,7 +140,13 @@ def hill_climbing(
             point, best, vain = other, found, 0
 
 
-def tpe(objective: Objective, first: Sequence[np.ndarray], dimensions: int, seed: int) -> None:
+def tpe(
+    objective: Objective,
+    first: Sequence[np.ndarray],
+    dimensions: int,
+    seed: int,
+    evaluations: int,
+) -> None:
     """Optuna's tree-structured Parzen estimator."""
     optuna = importlib.import_module("optuna")
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -108,22 +157,27 @@ def tpe(objective: Objective, first: Sequence[np.ndarray], dimensions: int, seed
         lambda trial: objective(
             np.asarray([trial.suggest_float(f"x{n}", 0, 1) for n in range(dimensions)])
         ),
-        n_trials=EVALUATIONS,
+        n_trials=evaluations,
     )
 
 
-OTHERS = {"random": random_search, "hill climbing": hill_climbing, "TPE": tpe}
+OTHERS: dict[str, Callable[..., None]] = {
+    "random": random_search,
+    "hill climbing": hill_climbing,
+    "TPE": tpe,
+}
 
 
+@dataclasses.dataclass(frozen=True)
 class _Other:
     """One of `OTHERS`, called as `Evolution` is."""
 
-    def __init__(self, method: str) -> None:
-        self._search = OTHERS[method]
+    method: str
+    evaluations: int
 
     def minimise(self, *arguments: Any) -> None:
         """The last argument, whether it may go on, does not count: all end by evaluations."""
-        self._search(*arguments[:4])
+        OTHERS[self.method](*arguments[:4], self.evaluations)
 
 
 def methods() -> list[str]:
@@ -132,41 +186,97 @@ def methods() -> list[str]:
     return [*(f"DE {scheme}" for scheme in SCHEMES), *there]
 
 
-def _optimiser(method: str) -> Any:
+def _optimiser(method: str, space: Space) -> Any:
     if method in OTHERS:
-        return _Other(method)
+        return _Other(method, space.evaluations)
     scheme = method.removeprefix("DE ")
-    return Evolution(scheme, population=POPULATION, generations=GENERATIONS)
+    return Evolution(scheme, population=space.population, generations=space.generations)
 
 
-def compared(work: Path, base: Path, method: str, seed: int) -> dict[str, Any]:
+def compared(work: Path, base: Path, space: str, method: str, seed: int) -> dict[str, Any]:
     """What `optimised` gives, from a process of its own; kept in `work`, and done only once."""
-    job = {"base": str(base), "method": method, "seed": seed}
-    path = work / f"{method}-{seed}.json".replace("/", "_").replace(" ", "_")
-    key = {**job, "base": model_digest(base), "shares": SHARES, "evaluations": EVALUATIONS}
+    job = {"base": str(base), "space": space, "method": method, "seed": seed}
+    path = work / f"{space}-{method}-{seed}.json".replace("/", "_").replace(" ", "_")
+    key = {**job, "base": model_digest(base), **dataclasses.asdict(SPACES[space])}
 
     def found() -> dict[str, Any]:
         made = alone("benchmarks.optimisers", job)
-        print(f"{method}, seed {seed}: {made['scores']}", flush=True)
+        print(f"{space}, {method}, seed {seed}: {made['scores']}", flush=True)
         return made
 
     return kept(path, key, found)
 
 
-def optimised(base: str, method: str, seed: int) -> dict[str, Any]:
-    """The best score at each share, in nats, and its widths."""
+def optimised(base: str, space: str, method: str, seed: int) -> dict[str, Any]:
+    """The best score under each budget, in nats, and the widths that have it."""
     model, data = load_model(Path(base)), load_dataset(None)
     part = TrainingData.of(data, None)
     # The same calibration for every seed: only the optimiser differs.
     structure = Structure(model, part, objective_for(model, data), 0)
+    how = _optimiser(method, SPACES[space])
+    proposals = Proposals(lambda: structure, "weights", how, seed)
     found = []
-    for share in SHARES:
-        proposals = Proposals(lambda: structure, "weights", _optimiser(method), seed)
-        found.append(proposals.under(share)["candidates"][0])
+    for budget in SPACES[space].budgets:
+        if space == "widths":
+            found.append(proposals.under(budget)["candidates"][0])
+            continue
+        mixed = Mixed(structure, proposals, int(budget))
+        how.minimise(mixed, mixed.first, mixed.dimensions, seed, lambda: True)
+        found.append(mixed.best)
     return {
         "scores": [round(one["score"], 5) for one in found],
         "widths": [one["widths"] for one in found],
     }
+
+
+class Mixed:
+    """The score of widths together with how many weights stay in each kernel, under a budget.
+
+    A point holds the powers of the widths, how much of the dense model's weights the widths leave,
+    from the budget itself, with all weights kept, to all, and the density of each kernel beside the
+    others'. The smallest weights of a kernel go.
+    """
+
+    def __init__(self, structure: Structure, proposals: Proposals, budget: int) -> None:
+        self._structure, self._proposals, self._budget = structure, proposals, budget
+        self._kernels = [k for k in all_kernels(structure.model).values() if k.variable.trainable]
+        self._share = budget / structure.weights(structure.widths)
+        sets, kernels = len(structure.widths), len(self._kernels)
+        self.dimensions = sets + 1 + kernels
+        # All widths in the same proportion, of a sixth of the weights; every kernel as dense.
+        self.first = [np.array([*[1.0] * sets, 0.5, *[0.5] * kernels])]
+        self.best: dict[str, Any] = {"score": math.inf, "widths": {}, "nonzeros": 0}
+
+    def __call__(self, point: np.ndarray) -> float:
+        sets = len(self._structure.widths)
+        widths = self._proposals.widths(point[:sets], self._share ** (1 - point[sets]))
+        self._structure.stitch(widths)
+        values = [kernel.variable.numpy() for kernel in self._kernels]
+        sizes = np.array([np.count_nonzero(value) for value in values])
+        kept = within(sizes, _SPREAD * (point[sets + 1 :] - 0.5), self._budget)
+        for kernel, value, count in zip(self._kernels, values, kept, strict=True):
+            magnitudes = np.abs(value)
+            least = np.partition(magnitudes.ravel(), value.size - count)[value.size - count]
+            kernel.variable.assign(np.where(magnitudes >= least, value, 0))
+        score = self._structure.fit_last()
+        if score < self.best["score"]:
+            self.best = {"score": score, "widths": widths, "nonzeros": int(kept.sum())}
+        return score if math.isfinite(score) else 1e9
+
+
+def within(sizes: np.ndarray, logarithms: np.ndarray, budget: int) -> np.ndarray:
+    """How many of each of `sizes` weights stay, int64, at least one, at most `budget` in all where
+    that can be: their densities, up to 1, have the ratios that `logarithms` say."""
+
+    def kept(level: float) -> np.ndarray:
+        found = sizes * np.exp(np.minimum(logarithms + level, 0.0))
+        return np.maximum(found.astype(np.int64), 1)
+
+    low, high = -40.0, 40.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if kept(middle).sum() <= budget else (low, middle)
+    return kept(low)
 
 
 if __name__ == "__main__":

@@ -271,14 +271,20 @@ def search_table(result: Result) -> str:
 
 
 def optimisers_table(result: Result) -> str:
-    """The best scores of each optimiser at each share, over the seeds."""
-    rows = []
-    for method, runs in result["methods"].items():
-        scores = zip(*(run["scores"] for run in runs), strict=True)
-        rows.append([method, *(_span(of_share, "{:.4f}") for of_share in scores)])
-    head = [f"{100 * share:.2g} % of the weights" for share in result["shares"]]
-    title = f"best of {result['evaluations']} evaluations, nats"
-    return _table([title, *head], rows)
+    """The median score of each optimiser under each budget, with the range over the seeds."""
+    tables = []
+    for row in result["rows"]:
+        rows = []
+        for method, runs in row["methods"].items():
+            scores = zip(*(run["scores"] for run in runs), strict=True)
+            cells = [f"{statistics.median(s):.4f} ({_span(s, '{:.4f}')})" for s in scores]
+            rows.append([method, *cells])
+        shares = max(row["budgets"]) < 1
+        told = [f"{100 * b:.2g} %" if shares else f"{b:,}" for b in row["budgets"]]
+        head = [f"{budget} {row['unit']}" for budget in told]
+        title = f"{row['space']}: best of {row['evaluations']} evaluations, nats"
+        tables.append(_table([title, *head], rows))
+    return "\n\n".join(tables)
 
 
 def allocation_table(result: Result) -> str:

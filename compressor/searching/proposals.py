@@ -60,7 +60,7 @@ class Proposals:
             return time.monotonic() < end and self._may_go_on()
 
         def objective(point: np.ndarray) -> float:
-            widths = self._widths(point, share)
+            widths = self.widths(point, share)
             if self._share(widths) > share:
                 return _WORST
             key = tuple(widths.values())
@@ -80,7 +80,7 @@ class Proposals:
         finally:
             structure.restore()
         ranked = sorted(seen.items(), key=lambda pair: (pair[1], pair[0]))
-        even = tuple(self._widths(first[1], share).values())
+        even = tuple(self.widths(first[1], share).values())
         best = _distinct([*ranked[:1], *((w, s) for w, s in ranked if w == even), *ranked[1:]])
         named = [(dict(zip(structure.widths, key, strict=True)), score) for key, score in best]
         candidates = [
@@ -102,7 +102,7 @@ class Proposals:
             return work
         return max(structure.weights(widths) / structure.weights(structure.widths), work**_WORK)
 
-    def _widths(self, point: np.ndarray, share: float) -> dict[str, int]:
+    def widths(self, point: np.ndarray, share: float) -> dict[str, int]:
         """The widths in the proportions of `point` that use the share up: powers of the widths."""
         dense = self._structure().widths
         most = max(math.log(count) for count in dense.values()) or 1.0

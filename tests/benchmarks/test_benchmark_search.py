@@ -84,13 +84,13 @@ def test_each_optimiser_has_as_many_evaluations_and_repeats_itself(method):
             points.append(tuple(point))
             return float(np.square(np.asarray(point) - 0.3).sum())
 
-        how = optimisers._optimiser(method)
+        how = optimisers._optimiser(method, optimisers.SPACES["widths"])
         how.minimise(objective, [np.ones(2)], 2, 4)
         return points
 
     first = tried()
 
-    assert len(first) == optimisers.EVALUATIONS
+    assert len(first) == optimisers.SPACES["widths"].evaluations
     assert first[0] == (1.0, 1.0) and first == tried()
     assert np.all((np.asarray(first) >= 0) & (np.asarray(first) <= 1))
 
@@ -108,9 +108,25 @@ def test_the_tables_of_searches_and_optimisers():
     methods = {"random": [{"scores": [0.01, 0.02]}, {"scores": [0.01, 0.03]}]}
 
     text = tables.search_table({"rows": [row]})
-    other = tables.optimisers_table(
-        {"evaluations": 40, "shares": [1 / 16, 0.01], "methods": methods}
-    )
+    made = {"space": "widths", "evaluations": 40, "unit": "of the weights", "methods": methods}
+    other = tables.optimisers_table({"rows": [made | {"budgets": [1 / 16, 0.01]}]})
 
     assert "| 8,000 | 11 | 99.05 (99.05 to 99.05) | 99.10 | 20.0 | 900 | MISSED |" in text
-    assert "| random | 0.0100 | 0.0200 to 0.0300 |" in other
+    assert "| widths: best of 40 evaluations, nats | 6.2 % of the weights | 1 % of" in other
+    assert "| random | 0.0100 (0.0100) | 0.0250 (0.0200 to 0.0300) |" in other
+    many = tables.optimisers_table(
+        {"rows": [made | {"budgets": [40_000, 8_000], "unit": "weights"}]}
+    )
+    assert "| 40,000 weights | 8,000 weights |" in many
+
+
+@pytest.mark.parametrize("budget", [4, 100, 5_000, 10_000, 90_000])
+def test_densities_keep_to_the_budget_and_to_their_ratios(budget):
+    sizes = np.array([800, 9_000, 40_000, 200])
+    kept = optimisers.within(sizes, np.log([1.0, 0.5, 0.1, 1.0]), budget)
+
+    assert kept.sum() <= budget and (kept >= 1).all() and (kept <= sizes).all()
+    assert kept.sum() > 0.99 * min(budget, 800 + 4_500 + 4_000 + 200) or budget < 1_000
+    if budget == 5_000:
+        densities = kept / sizes
+        assert densities[1] / densities[2] == pytest.approx(5, rel=0.05)
