@@ -95,9 +95,17 @@ def microcontrollers_table(result: Result) -> str:
             *(row["model"], f"{row['nonzeros']:,}", row["processor"], row["optimize"]),
             "-" if row["accuracy"] is None else f"{100 * row['accuracy']:.2f}",
             *(f"{row[key]:,}" for key in ("weight_bytes", "flash_bytes", "ram_bytes")),
-            f"{row['instructions']:,}" + f" ({row['wrong']} WRONG)" * bool(row["wrong"]),
+            f"{row['instructions']:,}{_wrong(row)}",
         ]
         for row in result["rows"]
     ]
     head = ["model", "weights that are not zero", "processor", "for the", "test, %"]
     return table([*head, "weights, bytes", "flash", "RAM", "instructions"], rows)
+
+
+def _wrong(row: Result) -> str:
+    if not row["wrong"]:
+        return ""
+    if row["optimize"] == "TFLM":
+        return f" ({row['wrong']} rounded otherwise)"
+    return f" ({row['wrong']} WRONG)"

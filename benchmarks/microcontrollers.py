@@ -105,7 +105,17 @@ def main() -> int:
     except CompressorError as error:
         parser.exit(error.exit_code, f"{error}\n")
     key = operator.itemgetter("model", "processor", "optimize")
-    save("microcontrollers", {"rows": with_earlier("microcontrollers", found, key)})
+    kept = with_earlier("microcontrollers", found, key)
+    models = [row["model"] for row in kept]
+    codes = [*AIMS, TFLM]
+    kept.sort(
+        key=lambda row: (
+            models.index(row["model"]),
+            _cortex_m.TARGETS.index(row["processor"]),
+            codes.index(row["optimize"]),
+        )
+    )
+    save("microcontrollers", {"rows": kept})
     print_tables("microcontrollers")
     return int(any(row["wrong"] for row in found if row["optimize"] != TFLM))
 
