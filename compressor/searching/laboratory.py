@@ -128,11 +128,11 @@ def attempted(work: Callable[[], tuple[bytes, dict[str, Any]]]) -> Done:
         reason = " ".join(reason.split())[:_LONGEST_REASON]
         short = isinstance(error, (WorkLostError, MemoryError))
         short |= type(error).__name__ == "ResourceExhaustedError"  # TensorFlow's
-        return _failed(reason, started, again=short)
+        return failed(reason, started, again=short)
     return Done(result | {"seconds": time.monotonic() - started}, content)
 
 
-def _failed(reason: str, started: float, *, again: bool) -> Done:
+def failed(reason: str, started: float, *, again: bool) -> Done:
     result: dict[str, Any] = {"error": reason, "seconds": time.monotonic() - started}
     return Done(result | {"again": True} if again else result, None)
 
@@ -224,7 +224,7 @@ class Running:
         try:
             return self.future.result()
         except WorkLostError as error:
-            return _failed(str(error), self._started, again=True)
+            return failed(str(error), self._started, again=True)
 
 
 def first_ended(running: Mapping[str, Running]) -> str:

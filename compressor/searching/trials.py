@@ -17,7 +17,8 @@ from typing import Any
 
 from compressor.foundation import Listener, write_bytes
 from compressor.runs import MODEL, RunDirectory, is_finished, read_record
-from compressor.searching.laboratory import Done, Laboratory, Task, Workers, first_ended
+from compressor.searching.crashes import Crashes
+from compressor.searching.laboratory import Done, Laboratory, Task, Workers, failed, first_ended
 from compressor.searching.steps import Step
 
 TRIAL = "trial-"
@@ -94,6 +95,7 @@ class Trials:
     ) -> None:
         self._run, self._dense, self._laboratory = run, dense, laboratory
         self._budget, self._listener, self._pool = budget, listener, pool
+        self._crashes = Crashes(run.path)
         self._begun: dict[str, Trial] = {}
         self._untold = False
         self.changed: Callable[[], None] = lambda: None
@@ -110,7 +112,7 @@ class Trials:
         """A trial without training, made in this process, once."""
         name = name_of((step,))
         if name not in self._begun:
-            self._begun[name] = self._kept((step,), make)
+            self._begun[name] = self._kept((step,), self._watched(name, make))
         return self._begun[name]
 
     def train(self, wanted: Sequence[tuple[Trial | None, Step]], title: str) -> list[Trial]:
@@ -144,17 +146,26 @@ class Trials:
                 make = functools.partial(_shared, running.pop(ended), side_by_side)
                 known[ended] = self._kept(_chain(*asked[ended]), make)
             if name not in known:
-                known[name] = self._kept(
-                    _chain(parent, step),
-                    functools.partial(
-                        self._laboratory.do, self._task(parent, step), self._listener.progress
-                    ),
+                do = functools.partial(
+                    self._laboratory.do, self._task(parent, step), self._listener.progress
                 )
+                known[name] = self._kept(_chain(parent, step), self._watched(name, do))
             self.done.append(known[name])
             self._untold = True
             if name in missing:
                 self._tell()
         return [known[name] for name in asked if name in known and not known[name].failed]
+
+    def _watched(self, name: str, do: Callable[[], Done]) -> Callable[[], Done]:
+        """`do` in this process, but not what ended one: the command would never get past it."""
+
+        def work() -> Done:
+            if self._crashes.ended(name):
+                return failed("TensorFlow ended the process", time.monotonic(), again=False)
+            with self._crashes.watched(name):
+                return do()
+
+        return work
 
     def _tell(self) -> None:
         self._untold = False

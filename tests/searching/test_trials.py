@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from concurrent.futures import Future
+from shutil import rmtree
 
 import pytest
 
@@ -76,6 +79,34 @@ def trials(tmp_path):
 
     yield make
     opened.pop().__exit__(None, None, None)
+
+
+@pytest.mark.parametrize(
+    "how", ["os.abort()", "faulthandler._sigsegv()", "os.kill(os.getpid(), 9)"]
+)
+def test_a_trial_that_ended_the_process_is_not_done_again(trials, how, tmp_path):
+    """One that was killed is: the machine may have been switched off."""
+    made = trials(2)
+    (name,) = [trial.name for trial in made.train([(None, _step(1))], "")]
+    rmtree(tmp_path / "run" / name)
+    program = f"""
+import faulthandler, os, pathlib
+from compressor.searching.crashes import Crashes
+with Crashes(pathlib.Path({str(tmp_path / "run")!r})).watched({name!r}):
+    {how}
+"""
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode < 0
+
+    made = trials(3)
+    found = made.train([(None, _step(1)), (None, _step(2))], "")
+
+    killed = "kill" in how
+    assert made.laboratory.did == ([1, 2] if killed else [2])
+    assert len(found) == (2 if killed else 1)
+    assert ("error" in made.done[0].result) is not killed
+    made = trials(3)
+    made.train([(None, _step(1)), (None, _step(2))], "")
+    assert made.laboratory.did == []
 
 
 def test_a_trial_that_was_done_is_not_done_or_counted_again(trials):
