@@ -16,17 +16,23 @@ from typing import IO, Any
 from compressor.errors import MissingRuntimeError, UsageError
 from deploy.interrupts import Uninterrupted
 
+_LEAST = 2
+"""Threads of a training: with one, a step of some narrow residual networks ends the process in
+oneDNN (TensorFlow 2.21, heap corruption), on a single core or not."""
 _loaded: tuple[Any, Any] | None = None
 
 
-def load(threads: int | None = None, *, frugal: bool = False) -> tuple[Any, Any]:
+def load(
+    threads: int | None = None, *, frugal: bool = False, trains: bool = False
+) -> tuple[Any, Any]:
     """Import TensorFlow and Keras, and return the modules `(tensorflow, keras)`.
 
     `threads` bounds the threads inside an operation; TensorFlow takes it only before its
     first operation, so a later, other wish raises UsageError. A `frugal` process, in which it was
     not imported before, gives the memory of tensors back to the system once they are gone; else
-    oneDNN's allocator keeps it for the next step of a training. Environment variables that the
-    user has set win over ours. Raises MissingRuntimeError when TensorFlow is not installed.
+    oneDNN's allocator keeps it for the next step of a training. One that `trains`, and measures no
+    time, has two threads at least: see `_LEAST`. Environment variables that the user has set win
+    over ours. Raises MissingRuntimeError when TensorFlow is not installed.
     """
     global _loaded
     if _loaded is None:
@@ -55,21 +61,22 @@ def load(threads: int | None = None, *, frugal: bool = False) -> tuple[Any, Any]
         tensorflow.get_logger().setLevel("ERROR")
         _loaded = (tensorflow, keras)
     if threads is not None:
-        _limit_threads(_loaded[0], threads)
+        _limit_threads(_loaded[0], threads, _LEAST if trains else 1)
     return _loaded
 
 
-def _limit_threads(tensorflow: Any, threads: int) -> None:
+def _limit_threads(tensorflow: Any, threads: int, least: int) -> None:
     if threads < 1:
         raise UsageError("threads must be at least 1", value=threads)
     from deploy import describe_machine
 
     config = tensorflow.config.threading
     try:
-        config.set_intra_op_parallelism_threads(threads)
+        config.set_intra_op_parallelism_threads(max(threads, least))
     except RuntimeError as error:
         # TensorFlow has run already, with a thread for each core unless it was told otherwise.
-        if threads == (config.get_intra_op_parallelism_threads() or describe_machine()["cores"]):
+        has = config.get_intra_op_parallelism_threads() or describe_machine()["cores"]
+        if has in (threads, max(threads, least)):
             return
         raise UsageError(
             "the number of threads cannot change once TensorFlow has run",

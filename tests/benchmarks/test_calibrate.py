@@ -62,6 +62,7 @@ def test_the_exporter_takes_what_costs_less(dear: str, monkeypatch: pytest.Monke
     assert (row.encoding == "dense") == (dear == "gap")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(bool(_cortex_m.missing()), reason=f"not installed: {_cortex_m.missing()}")
 def test_a_board_counts_what_the_exporter_was_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """The stored costs are those of today's kernels: few layers say much the same."""

@@ -43,6 +43,7 @@ def test_a_drawn_network_is_bit_exact_on_a_board(seed: int, target: str, tmp_pat
     assert 500 < found.flash < 60_000 and found.instructions > 1000 and found.stack < 4096
 
 
+@pytest.mark.slow
 @needs_board
 @pytest.mark.parametrize("target", _cortex_m.TARGETS)
 def test_packed_sums_are_bit_exact_on_a_board_and_take_fewer_instructions(

@@ -28,6 +28,7 @@ def _described(bundle: Path) -> Any:
         return json.loads(archive.read("manifest.json"))["artifact"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["tflite", "onnx"])
 def test_a_file_without_a_description_is_run_once_and_verifies(kind: str, tmp_path: Path) -> None:
     model, bundle = WRITERS[kind](tmp_path / f"found.{kind}"), tmp_path / "found.bundle"
@@ -62,6 +63,7 @@ def test_data_give_its_accuracy_and_labels_its_classes(tmp_path: Path) -> None:
     assert described["verified"][0]["accuracy"] is not None
 
 
+@pytest.mark.slow
 def test_external_data_are_packed_with_it(tmp_path: Path) -> None:
     model, bundle = dense_onnx(tmp_path / "m.onnx", hidden=128), tmp_path / "m.bundle"
     whole = onnx.load(model)

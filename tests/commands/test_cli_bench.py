@@ -115,6 +115,7 @@ def test_a_gpu_that_is_not_there_is_exit_code_3_and_no_number(artefacts, tmp_pat
     assert line.startswith("error: ") and runtime in line.lower()
 
 
+@pytest.mark.slow
 @pytest.mark.race
 def test_ctrl_c_keeps_the_tables_that_are_done(artefacts, tiny_file, tmp_path) -> None:
     output = tmp_path / "bench.json"

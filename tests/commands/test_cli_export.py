@@ -82,6 +82,7 @@ def test_all_makes_a_table_and_a_folder(pruned_file: Path, data_file: Path, tmp_
             assert runner.check(path.with_name(f"{path.name}.check.npz"))["passed"]
 
 
+@pytest.mark.slow
 @pytest.mark.race
 def test_ctrl_c_leaves_nothing_half_written(
     pruned_file: Path, data_file: Path, tmp_path: Path

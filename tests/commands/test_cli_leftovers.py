@@ -71,10 +71,12 @@ def walk(small_file: Path, tiny_file: Path, tmp_path_factory: Any) -> EmptyHome:
     return run_all(lines, folder / "empty")
 
 
+@pytest.mark.slow
 def test_no_command_leaves_anything_in_an_empty_home(walk) -> None:
     assert walk.left() == []
 
 
+@pytest.mark.slow
 @needs_strace
 def test_no_command_asks_the_network_for_anything(walk) -> None:
     assert walk.network() == []

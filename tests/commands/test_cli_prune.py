@@ -141,6 +141,7 @@ def test_a_named_output_has_no_channels_to_lose(prune: Prune, tmp_path: Path) ->
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_taylor_on_as_many_images_as_asked(prune: Prune, tmp_path: Path) -> None:
     first = prune("--criterion", "taylor", "--calibration", 50, "--no-retrain", "--json").json()
     masks = [_kernel(tmp_path / "out" / "step_2_1", "third") != 0]

@@ -33,6 +33,7 @@ def test_a_run_of_train_gets_its_page(run: Path) -> None:
     assert "step_2_2" in (run / "report.md").read_text()
 
 
+@pytest.mark.slow
 def test_json_names_both_files(run: Path) -> None:
     found = compressor("report", run, "--json").json()
 
@@ -40,6 +41,7 @@ def test_json_names_both_files(run: Path) -> None:
     assert all(Path(path).is_file() for path in found.values())
 
 
+@pytest.mark.slow
 def test_training_goes_on_in_a_run_that_has_a_report(run: Path, paper_line: Any) -> None:
     (run / "bench.json").write_text(json.dumps(bench_document()))
     assert compressor("report", run).code == 0

@@ -97,6 +97,7 @@ def test_the_python_code_of_a_page_runs_as_printed(
         assert re.search(r"\d+ bytes, accuracy 0\.\d+|\d+ bytes, accuracy 1\.0", _out(capsys))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", OTHERS, ids=name_of)
 def test_the_python_code_of_other_pages_runs(page: Path, tmp_path: Path) -> None:
     code = "\n".join(block.text for block in blocks(page) if block.language == "python")

@@ -287,6 +287,7 @@ def test_a_kernel_of_more_outputs_than_any_layer_has(rejected, arrays, tmp_path)
     assert "impossible shape" in rejected(CheckpointError, load_predictor, path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "model",
     [
@@ -382,6 +383,7 @@ def check_read(path, same_as=None):
                 np.testing.assert_array_equal(array, same_as[f"sparse/{name}/{stream}"])
 
 
+@pytest.mark.slow
 @given(place=st.floats(0, 1), letter=st.sampled_from(list(b'0123456789"{}[]:,.aeln-')))
 @settings(max_examples=60, deadline=None)
 def test_a_damaged_configuration_is_refused_or_builds_a_model(

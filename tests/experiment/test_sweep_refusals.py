@@ -114,6 +114,7 @@ def test_files_that_only_look_like_ours(undisturbed: Any, tmp_path: Path) -> Non
     assert (tmp_path / "results.csv").read_text() == "1,2"
 
 
+@pytest.mark.slow
 def test_hidden_files_beside_a_run_stay(undisturbed: Any, tmp_path: Path) -> None:
     run = undisturbed.copy(tmp_path)
     (run / ".bashrc.old").write_text("alias")
@@ -133,6 +134,7 @@ def test_a_file_in_the_way(undisturbed: Any, tmp_path: Path, inside: str) -> Non
     assert (tmp_path / "run").read_text() == "precious"
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_holds(undisturbed: Any, tmp_path: Path) -> None:
     run = undisturbed.copy(tmp_path)
     before = files(run)

@@ -111,6 +111,7 @@ def test_what_is_printed(undisturbed: Any) -> None:
         assert stage in stages
 
 
+@pytest.mark.slow
 def test_json_is_results_json(undisturbed: Any) -> None:
     # Every step is finished, so the results are only put together again.
     outcome = compressor(*undisturbed.words(undisturbed.run, "--json"))

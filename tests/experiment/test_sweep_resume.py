@@ -76,6 +76,7 @@ def test_a_second_process_is_refused_while_the_first_works(
     assert interrupted.code == 130, interrupted.stderr
 
 
+@pytest.mark.slow
 def test_a_step_that_was_being_replaced_comes_back(undisturbed: Any, tmp_path: Path) -> None:
     run = undisturbed.copy(tmp_path)
     before = files(run)
@@ -90,6 +91,7 @@ def test_a_step_that_was_being_replaced_comes_back(undisturbed: Any, tmp_path: P
     assert files(run) == before
 
 
+@pytest.mark.slow
 def test_one_lost_step_is_done_again_alone(undisturbed: Any, tmp_path: Path) -> None:
     lost = "0.9/step_2_1"
     run = undisturbed.copy(tmp_path)

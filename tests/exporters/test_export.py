@@ -77,7 +77,14 @@ def test_what_lies_beside_it_says_all_that_packaging_needs(
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
-@pytest.mark.parametrize("quantize", ["none", "float16", "dynamic", "int8"])
+@pytest.mark.parametrize(
+    "quantize",
+    [
+        "none",
+        *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("float16", "dynamic")),
+        "int8",
+    ],
+)
 def test_sparse_is_smaller_than_dense(
     pruned_file: Path, tiny_data: Dataset, tmp_path: Path, file_format: str, quantize: Any
 ) -> None:

@@ -26,6 +26,7 @@ def kernel_of(record: Any) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_one_quantisation_is_balanced_and_the_smallest_says_its_price(
     source: Path, tmp_path: Path
 ) -> None:

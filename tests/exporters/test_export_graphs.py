@@ -38,6 +38,7 @@ def _answers(path: Path, x: np.ndarray) -> np.ndarray:
     return np.asarray(interpreter.get_tensor(interpreter.get_output_details()[0]["index"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_sparse_file_is_stored_sparse_and_computes_the_same(kind: str, tmp_path: Path) -> None:
     source = WRITERS[kind](tmp_path / f"found.{kind}", sparsity=0.9, hidden=256)

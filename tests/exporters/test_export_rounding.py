@@ -40,6 +40,7 @@ def data(model):
     return Dataset.from_arrays("rows", x[:1200], labels[:1200], x[1200:], labels[1200:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file_format", ["tflite", "onnx"])
 def test_outputs_come_closer_than_by_rounding_to_the_nearest(model, data, file_format, tmp_path):
     made = {}

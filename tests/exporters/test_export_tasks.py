@@ -176,6 +176,7 @@ def test_bench_proves_an_artefact_by_its_metrics(made: Any, tmp_path: Path, name
     assert read_bench(tmp_path / "bench.json")["runs"][0]["artefacts"][0]["heads"]
 
 
+@pytest.mark.slow
 def test_outputs_too_wide_for_memory_are_judged_on_some_examples_by_all(
     made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -219,6 +220,7 @@ def test_labels_of_a_model_without_classes_are_refused(made: Any, tmp_path: Path
         _exported(made, "regression", tmp_path / "x.onnx", max_drop=5)
 
 
+@pytest.mark.slow
 def test_a_file_without_scores_is_held_against_itself(made: Any, tmp_path: Path) -> None:
     """A .onnx file of masks that nothing describes, and the data that say what they are."""
     data = made("masks")[1]
@@ -235,6 +237,7 @@ def test_a_file_without_scores_is_held_against_itself(made: Any, tmp_path: Path)
     )
 
 
+@pytest.mark.slow
 def test_a_described_file_may_be_judged_by_another_metric_and_keeps_its_task(
     made: Any, tmp_path: Path
 ) -> None:

@@ -118,6 +118,7 @@ def test_categories_are_encoded(keras, file_format, tmp_path, mode):
     assert_right(file_format, model_of(keras, (size,), bins, encoding), tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["bilinear", "nearest", "bicubic", "lanczos3", "area"])
 def test_images_are_resized_by_every_method(keras, file_format, tmp_path, method):
     layers = keras.layers

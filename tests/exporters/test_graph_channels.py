@@ -115,6 +115,7 @@ def test_what_depends_on_channels_goes_with_them(tmp_path: Path) -> None:
     assert session.run(None, {"x": x})[0].shape == (3, 5)
 
 
+@pytest.mark.slow
 def test_dead_channels_go_exactly(tmp_path: Path) -> None:
     source = tmp_path / "found.onnx"
     arrays = {"a": weights(8, 3, 3, 3), "b": weights(4, 8, 1, 1), "w": weights(5, 4 * 36)}
@@ -199,6 +200,7 @@ def test_layers_that_must_stay_whole_are_named(tmp_path: Path) -> None:
         _pruned(source, tmp_path / "pruned.onnx", {"w": 0.5})
 
 
+@pytest.mark.slow
 def test_one_threshold_for_all(tmp_path: Path) -> None:
     source, target = _residual(tmp_path / "found.onnx"), tmp_path / "pruned.onnx"
 
@@ -267,6 +269,7 @@ def test_a_bias_of_several_layers_is_no_hindrance(tmp_path: Path) -> None:
     assert [row["units_kept"] for row in record["layers"]] == [6, 4]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_units_that_nothing_reads_are_not_stored(kind: str, tmp_path: Path) -> None:
     source = WRITERS[kind](tmp_path / f"found.{kind}", hidden=256)

@@ -100,6 +100,7 @@ def test_data_tell_what_pruning_cost(tmp_path: Path) -> None:
     assert "% before" in said.stdout and "% after" in said.stdout
 
 
+@pytest.mark.slow
 def test_a_file_is_judged_as_asked_and_may_lose_no_more_than_allowed(tmp_path: Path) -> None:
     """A regression of what the file itself gives; the exit code says what it lost."""
     source, target = WRITERS["onnx"](tmp_path / "found.onnx"), tmp_path / "pruned.onnx"
@@ -173,6 +174,7 @@ def test_least_squares_changes_outputs_less_than_magnitude(kind: str, tmp_path: 
     assert again["reconstruction"] == record["reconstruction"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("style", ["depthwise", "channels last", "batch normalization 9"])
 def test_convolutions_are_seen_into(style: str, tmp_path: Path) -> None:
     source = write_style(tmp_path / "found.onnx", style)

@@ -219,6 +219,7 @@ def test_a_model_that_crashes_the_calibration_ends_in_a_line(
         library.export(source, tmp_path / f"small.{kind}", quantize="int8", input_range=(0, 1))
 
 
+@pytest.mark.slow
 def test_what_is_calibrated_is_run_elsewhere(tmp_path: Path, monkeypatch: Any) -> None:
     source = dense_onnx(tmp_path / "found.onnx", hidden=256)
     monkeypatch.setattr(integer, "quantize_static", None)  # here

@@ -517,6 +517,7 @@ def test_a_size_of_zero_hides_no_other(rejected):
     assert "a constant of shape" in message
 
 
+@pytest.mark.slow
 def test_values_that_double_stop_in_time(rejected):
     nodes = [
         helper.make_node("Concat", [f"c{n}", f"c{n}"], [f"c{n + 1}"], axis=0) for n in range(40)

@@ -102,6 +102,7 @@ def test_all_outputs_are_kept_and_described(kind: str, tmp_path: Path, data: Pat
     assert [row["status"] for row in found["rows"]] == ["right"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WRITERS)
 def test_each_output_is_held_to_its_own_size(kind: str, tmp_path: Path) -> None:
     source = WRITERS[kind](tmp_path / f"found.{kind}")

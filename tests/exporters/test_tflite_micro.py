@@ -296,6 +296,7 @@ def test_the_runtime_says_why_it_refuses_a_file(rejected, runner, tmp_path):
     assert "DENSIFY" in rejected(CheckFailedError, runner.load, path)
 
 
+@pytest.mark.slow
 def test_an_int8_file_from_elsewhere_keeps_its_outputs_and_gets_smaller(runner, tmp_path, rejected):
     kind, values, scale, inputs = GRAPHS["prune"]
     graph = integer_graph(kind, values, scale.astype(np.float32), inputs, 0.5)

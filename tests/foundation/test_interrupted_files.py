@@ -105,6 +105,7 @@ def test_a_temporary_folder_is_gone(temporary: Path, again: int | None) -> None:
         assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_sigterm_waits_as_ctrl_c_does(tmp_path: Path, terminated: None) -> None:
     path = tmp_path / "model.keras"
 

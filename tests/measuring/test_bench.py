@@ -92,6 +92,7 @@ def test_a_batch_gives_more_examples_a_second_than_it_has_latencies(measured) ->
         assert row["throughput"]["value"] == pytest.approx(1e3 * row["batch"] / latency, rel=0.9)
 
 
+@pytest.mark.slow
 def test_another_run_is_appended_and_the_first_stays(artefacts, tiny_file, tmp_path) -> None:
     output = tmp_path / "bench.json"
     options = {"data": load_dataset(tiny_file), "output": output, "examples": 10} | QUICK
@@ -266,6 +267,7 @@ def test_data_that_do_not_fit_are_refused(artefacts, tmp_path, rejected) -> None
     rejected(DataError, load_dataset, tmp_path / "missing.npz")
 
 
+@pytest.mark.slow
 def test_classes_are_told_apart_by_their_names(copied, tiny_file, tmp_path, rejected) -> None:
     def name(description: dict[str, Any]) -> None:
         description["labels"] = names

@@ -212,6 +212,7 @@ def _damaged(members: dict[str, bytes], whole: bytes, chance: random.Random) -> 
     return stream.getvalue()
 
 
+@pytest.mark.slow
 def test_damage_anywhere_is_one_line(keras: Any, members: Any, tmp_path: Path) -> None:
     made = members(keras.Input((4,)), keras.layers.Dense(3), loss="mse", optimizer="sgd")
     whole, path = (tmp_path / "whole.keras").read_bytes(), tmp_path / "model.keras"

@@ -168,6 +168,7 @@ def test_schedules_that_retrain_cannot_do_without(rejected, prune, tmp_path, sch
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_channels_in_a_run_directory(prune, tiny_data, tmp_path):
     spec = PruningSpec(0.5, granularity="channel")
     records = prune(tmp_path / "run", spec)
@@ -200,6 +201,7 @@ def test_channels_by_a_schedule(prune, tmp_path, schedule):
     assert narrow.get_layer("inner").kernel.shape == (3, 3, 3, 3)
 
 
+@pytest.mark.slow
 def test_distilling_and_rewinding_are_recorded(prune, tmp_path):
     options = {"rewind": True, "distillation": Distillation(0.5, 2.0)}
     records = prune(tmp_path / "run", PruningSpec(0.5), options=options)

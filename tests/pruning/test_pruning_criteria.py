@@ -216,6 +216,7 @@ def test_scores_that_cannot_be_used(rejected, regression, points, score, said):
     np.testing.assert_array_equal(model.get_layer("d").kernel.numpy(), before)
 
 
+@pytest.mark.slow
 def test_what_went_before_stays_away_whatever_it_would_score_now(regression, points):
     # Zero weights would have the highest score of all.
     register_criterion(Criterion("small", lambda weights, _: 1 / (1 + np.abs(weights))))

@@ -126,6 +126,7 @@ def test_where_averages_are_swapped_in_for_each_evaluation(keras, small_net, tin
     assert len(seen) == 2
 
 
+@pytest.mark.slow
 def test_where_it_is_trained_as_part_of_another_model(keras, small_net, tiny_data):
     model = small_net()
     masks, before = masks_of(model), kernels(model)

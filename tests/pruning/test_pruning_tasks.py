@@ -108,6 +108,7 @@ def test_what_one_output_gives_is_judged_by_its_own_metric(keras, points, traine
     assert np.mean([np.mean(kernel == 0) for kernel in kernels]) > 0.6
 
 
+@pytest.mark.slow
 def test_masks(keras, pictures, trained):
     data = split(*pictures)
     model = trained(unet(keras), data)

@@ -35,6 +35,7 @@ def svg_text(path):
     return [" ".join("".join(e.itertext()).split()) for e in root.iter() if e.tag.endswith("text")]
 
 
+@pytest.mark.slow
 def test_files_labels_and_the_same_bytes_again_whatever_the_users_settings(results, tmp_path):
     paths = write_figures(results, tmp_path / "a")
     assert [p.name for p in paths] == [f"{n}{s}" for n in NAMES for s in (".png", ".svg")]

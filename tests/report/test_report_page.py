@@ -235,6 +235,7 @@ def test_names_from_a_document_are_words_and_nothing_else(browser, results, tmp_
     assert "# no heading" not in markdown.splitlines()
 
 
+@pytest.mark.slow
 def test_the_same_documents_give_the_same_page(benched):
     files = {path: path.read_bytes() for path in benched.rglob("*") if path.is_file()}
 

@@ -95,6 +95,7 @@ def test_markdown_says_the_same_and_its_links_lead_somewhere(run):
     ]
 
 
+@pytest.mark.slow
 def test_a_model_or_an_artefact_that_is_damaged_is_left_out_with_a_note(run):
     (run / "step_2_2" / "model.keras").write_bytes(b"PK\x03\x04 no model")
     file = next((run / "found").glob("*.tflite"))

@@ -113,6 +113,7 @@ def test_a_line_that_is_no_answer_is_refused(line) -> None:
         read_answer(line, REQUESTS["warm_up"])
 
 
+@pytest.mark.slow
 def test_the_longest_answer_takes_bounded_memory() -> None:
     """However it is filled; the first digit of a long number is refused, not converted."""
     longest = longest_line(REQUESTS["measure"])

@@ -274,6 +274,7 @@ def test_another_model_is_refused_in_the_same_folder(
     assert "another experiment" in message
 
 
+@pytest.mark.slow
 def test_without_time_for_any_trial_the_dense_model_is_exported(dense, tiny_data, tmp_path):
     said = []
     listener = SilentListener()

@@ -238,6 +238,7 @@ def _autoencoder(keras: Any) -> tuple[Any, Dataset]:
     return model, Dataset.from_arrays("made", x[:320], None, x[320:], None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "name", "key"),
     [

@@ -22,6 +22,7 @@ def trained(keras, optimizer, sparse=False):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparse", [False, True])
 def test_it_computes_what_keras_does(keras, sparse):
     rate = keras.optimizers.schedules.CosineDecay(0.05, 12)

@@ -99,6 +99,7 @@ def test_a_plan_rewinds_to_its_training(tiny_data):
     assert "rewind" not in plain.retraining[0.5].describe()
 
 
+@pytest.mark.slow
 def test_what_makes_up_for_what_went_is_retrained_more_gently(small_net, tiny_data, tmp_path):
     """By least squares little is lost at 80 %, and large steps only undo what was trained."""
     small_net().save(tmp_path / "model.keras")

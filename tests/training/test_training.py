@@ -189,6 +189,7 @@ def test_seeds_depend_on_the_purpose_and_on_the_seed_alone():
     assert all(0 <= seed < 2**32 for seed in seeds)
 
 
+@pytest.mark.slow
 def test_training_and_evaluation_scale_alike(small_net, tiny_data):
     as_bytes = fit(small_net(), tiny_data)
     model = small_net()

@@ -37,6 +37,7 @@ def rare_recall(model, x, labels):
     return said[labels == 1].mean()
 
 
+@pytest.mark.slow
 def test_balanced_classes_find_a_rare_one(keras, points):
     chance = 1 / (1 + np.exp(3.2 - 1.5 * points[:, 0]))
     labels = (np.random.default_rng(0).random(320) < chance).astype(np.int64)
@@ -78,6 +79,7 @@ def test_a_student_of_numbers_follows_its_teacher(keras, points):
     assert model.loss == "mse"  # what stock Keras knows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("named", [True, False])
 def test_several_outputs_learn_together(keras, points, named):
     keras.utils.set_random_seed(3)

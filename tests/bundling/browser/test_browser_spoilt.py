@@ -110,6 +110,7 @@ def test_a_browser_without_webassembly_is_told(browser, own_site) -> None:
     assert "no WebAssembly" in refusal(browser, own_site, "failed")
 
 
+@pytest.mark.slow
 def test_plain_http_has_a_sha256_of_ours(browser, site, own_site) -> None:
     """Browsers offer theirs on https and localhost only."""
     lengths = [0, 1, 3, 55, 56, 57, 63, 64, 65, 119, 120, 128, 1000, 70_001]

@@ -86,6 +86,7 @@ def test_verify_runs_its_check_vectors_and_finds_a_wrong_integer(
         compressor.verify(tmp_path / "site")
 
 
+@pytest.mark.slow
 @needs_zig
 @needs_node
 @pytest.mark.parametrize(

@@ -78,6 +78,7 @@ def test_every_form_of_an_example_gets_the_same_answer(
     assert sum(single[0]["probabilities"]) == pytest.approx(1, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_thousand_requests_on_sixteen_connections_are_all_answered_right(
     port: int, pictures: list[bytes], tiny_data: Any
 ) -> None:

@@ -64,6 +64,7 @@ def test_what_is_written_does_what_the_model_does(exported: Any) -> None:
             np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.slow
 def test_what_is_not_written_has_a_reason(exported: Any) -> None:
     _, _, rows = exported
 
@@ -79,6 +80,7 @@ def test_what_is_not_written_has_a_reason(exported: Any) -> None:
             assert row["exit_code"] in (1, 2)
 
 
+@pytest.mark.slow
 def test_each_description_is_of_its_file(exported: Any) -> None:
     _, data, rows = exported
 
@@ -89,6 +91,7 @@ def test_each_description_is_of_its_file(exported: Any) -> None:
             assert artifact.provenance.data_sha256 == data.digest
 
 
+@pytest.mark.slow
 def test_float32_is_never_larger_than_the_dense_model(exported: Any, tmp_path: Path) -> None:
     model, data, rows = exported
 

@@ -72,6 +72,7 @@ def test_prune_shrink_and_evaluate(
         assert narrow.count_params() < 0.6 * given.model.count_params()
 
 
+@pytest.mark.slow
 def test_inputs_by_wrong_names_are_refused(foreign: Callable, tmp_path: Path) -> None:
     given = foreign("two inputs")
     renamed = Dataset.from_arrays(

@@ -81,6 +81,7 @@ def test_every_command_says_how_it_feeds_the_model(
     assert FED in outcome.stdout
 
 
+@pytest.mark.slow
 def test_a_bench_says_how_it_feeds_artefacts(made: tuple[Path, Path], tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
     export(made[0], path, load_dataset(made[1]))
