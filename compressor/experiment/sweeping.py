@@ -85,7 +85,7 @@ def sweep(
         run = stack.enter_context(RunDirectory(output, identity, force=force))
         if crew is not None:
             train_side_by_side(run, plan, crew, listener)
-        quiet_tensorflow.load(plan.threads)
+        quiet_tensorflow.load(plan.threads, timed=True)
         records = [
             _SeedSweep(run, plan, number, export, listener).records()
             for number in range(len(plan.seeds))

@@ -67,7 +67,7 @@ def train(
     with RunDirectory(root, MODEL_RUN) as run, hold_variables(where, force=force) as variables:
         if set(do) & {1, 2}:
             variables.check_writable()
-        quiet_tensorflow.load(plan.threads)
+        quiet_tensorflow.load(plan.threads, timed=True)
         basic, retrained = root / "step_1", root / "step_2_2"
         records: Records = {}
         if 1 in do:
@@ -119,7 +119,7 @@ def sparsify(
     listener = listener or SilentListener()
     part = None if data is None else TrainingData.of(data)
     with RunDirectory(folder, MODEL_RUN) as run:
-        quiet_tensorflow.load(threads)
+        quiet_tensorflow.load(threads, timed=True)
         return _sparsify(run, source, part, force, listener, layers, input_size)
 
 
@@ -136,7 +136,7 @@ def evaluate(
     `checkpoint` as in `load_predictor`; `data` by default the embedded MNIST, for a model that was
     trained on it (UsageError for any other); the rest as in `evaluate_predictor`.
     """
-    quiet_tensorflow.load(threads)
+    quiet_tensorflow.load(threads, timed=True)
     predictor = load_predictor(checkpoint)
     data = needed_data(predictor.model, data)
     return evaluate_predictor(predictor, data, batch_size=batch_size, max_steps=max_steps)

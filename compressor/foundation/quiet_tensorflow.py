@@ -17,21 +17,21 @@ from compressor.errors import MissingRuntimeError, UsageError
 from deploy.interrupts import Uninterrupted
 
 _LEAST = 2
-"""Threads of a training: with one, a step of some narrow residual networks ends the process in
-oneDNN (TensorFlow 2.21, heap corruption), on a single core or not."""
+"""Threads: with one, a training step of some narrow residual networks ends the process in oneDNN
+(TensorFlow 2.21, heap corruption), on a single core or not."""
 _loaded: tuple[Any, Any] | None = None
 
 
 def load(
-    threads: int | None = None, *, frugal: bool = False, trains: bool = False
+    threads: int | None = None, *, frugal: bool = False, timed: bool = False
 ) -> tuple[Any, Any]:
     """Import TensorFlow and Keras, and return the modules `(tensorflow, keras)`.
 
     `threads` bounds the threads inside an operation; TensorFlow takes it only before its
     first operation, so a later, other wish raises UsageError. A `frugal` process, in which it was
     not imported before, gives the memory of tensors back to the system once they are gone; else
-    oneDNN's allocator keeps it for the next step of a training. One that `trains`, and measures no
-    time, has two threads at least: see `_LEAST`. Environment variables that the user has set win
+    oneDNN's allocator keeps it for the next step of a training. It has two threads at least, see
+    `_LEAST`, unless its operations are `timed`. Environment variables that the user has set win
     over ours. Raises MissingRuntimeError when TensorFlow is not installed.
     """
     global _loaded
@@ -61,22 +61,22 @@ def load(
         tensorflow.get_logger().setLevel("ERROR")
         _loaded = (tensorflow, keras)
     if threads is not None:
-        _limit_threads(_loaded[0], threads, _LEAST if trains else 1)
+        _limit_threads(_loaded[0], threads, timed)
     return _loaded
 
 
-def _limit_threads(tensorflow: Any, threads: int, least: int) -> None:
+def _limit_threads(tensorflow: Any, threads: int, timed: bool) -> None:
     if threads < 1:
         raise UsageError("threads must be at least 1", value=threads)
     from deploy import describe_machine
 
-    config = tensorflow.config.threading
+    config, cores = tensorflow.config.threading, describe_machine()["cores"]
+    wanted = threads if timed and cores > 1 else max(threads, _LEAST)
     try:
-        config.set_intra_op_parallelism_threads(max(threads, least))
+        config.set_intra_op_parallelism_threads(wanted)
     except RuntimeError as error:
         # TensorFlow has run already, with a thread for each core unless it was told otherwise.
-        has = config.get_intra_op_parallelism_threads() or describe_machine()["cores"]
-        if has in (threads, max(threads, least)):
+        if (config.get_intra_op_parallelism_threads() or cores) in (threads, wanted):
             return
         raise UsageError(
             "the number of threads cannot change once TensorFlow has run",

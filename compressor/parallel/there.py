@@ -67,5 +67,5 @@ def data_to_send(data: TrainingData) -> tuple[dict[str, Any], int]:
 
 def training_data(parts: dict[str, Any], validation: int, threads: int) -> TrainingData:
     """The data set that was sent, with TensorFlow loaded to use so many threads."""
-    quiet_tensorflow.load(threads, trains=True)
+    quiet_tensorflow.load(threads)
     return TrainingData.of(Dataset(**parts), validation)

@@ -66,7 +66,7 @@ def prune_run(
             value=f"{spec.highest_sparsity:g}",
             hint="make it with make_plan(data, sparsities=[...])",
         )
-    quiet_tensorflow.load(plan.threads, trains=True)
+    quiet_tensorflow.load(plan.threads)
     options = plan.retraining[spec.highest_sparsity]
     steps.check_pruning(source, plan.data, spec, options, plan.asked)
     with RunDirectory(folder, MODEL_RUN) as run:

@@ -64,7 +64,7 @@ def apply_recipe(
     part = TrainingData.of(found, min(recipe.validation, max(rows(found.x_train) - 1, 1)))
     threads = threads or recipe.threads
     if not is_graph:
-        quiet_tensorflow.load(threads, trains=True)
+        quiet_tensorflow.load(threads)
     notes = [
         f"the {what} is not what the recipe was made with, so the file differs"
         for what, given, named in (

@@ -124,7 +124,7 @@ def search(
     source = keras_file(Path(model))
     part = TrainingData.of(needed_data(source, data), validation)
     check_runtimes(goal, place)  # before any work is done
-    quiet_tensorflow.load(threads, trains=True)
+    quiet_tensorflow.load(threads)
     loaded = load_model(source)
     steps.check_trainable(loaded)
     objective = objective_for(loaded, part.data, **asked)
