@@ -22,11 +22,12 @@ class Goal:
     `max_drop`: how far the metric that decides may fall below the dense model's, in points of
     accuracy and the like (0.1: from 99.1 to 99.0 %), in percent of an error, by default 0.1; of
     several outputs each. Or what it has to be: `min_accuracy` of accuracy or another fraction, 0 to
-    1, `max_error` of an error. All are judged on the validation examples, up to one standard error
-    of the metric on so many (Breiman et al., Classification and Regression Trees, 1984, section
-    3.4.3): fewer cannot tell less. `max_bytes` is of the artefact,
-    `max_latency_ms` of one inference on one thread, `max_ram` the bytes that a process takes which
-    runs it once, those of the runtime included. An artefact is made for each of `runtimes`.
+    1, `max_error` of an error. All are judged on the validation examples: a drop as it is, since
+    the dense model had the same ones, easy or hard; a value up to one standard error of the metric
+    on so many (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3), as other
+    examples would move it by that. `max_bytes` is of the artefact, `max_latency_ms` of one
+    inference on one thread, `max_ram` the bytes that a process takes which runs it once, those of
+    the runtime included. An artefact is made for each of `runtimes`.
     Raises UsageError for a value that cannot be used.
     """
 
@@ -103,11 +104,6 @@ class Goal:
         """Raise UsageError as `wanted` does, for outputs of which nothing was measured yet."""
         for head in heads:
             self.wanted(0.0, head.decides, alone=len(heads) == 1)
-
-    def floor(self, dense: float, examples: int) -> float:
-        """The least accuracy on `examples` validation examples that is accepted, 0 to 1."""
-        wanted = self.wanted(dense)
-        return wanted - math.sqrt(wanted * (1 - wanted) / examples)
 
     def excesses(self, row: Mapping[str, Any]) -> list[str]:
         """What an artefact takes too much of, a phrase each; `row` is one of the front's."""

@@ -16,6 +16,8 @@ VALIDATION = "validation_"
 """What the keys of metrics on the validation examples begin with, in the rows of a search."""
 ERRORS = "standard_errors"
 """Key of the record of the dense model: standard errors of its metrics, by `Head.key`."""
+_ROUNDING = 1e-6
+"""of a fraction, and relative to an error: what float32 in another runtime may change"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Standard:
     """The metric that decides of each output, and what is asked of it on validation examples.
 
     A row is a JSON object with such metrics, as `validation_accuracy`. `dense` is the row of the
-    dense model; `wanted` and `accepted` are by `Head.key`, what the goal names, and what is enough:
-    a standard error worse, since so many examples cannot tell less.
+    dense model; `wanted` and `accepted` are by `Head.key`, what the goal names, and what is enough,
+    as `Goal` says.
     """
 
     heads: tuple[Head, ...]
@@ -48,13 +50,14 @@ class Standard:
                 what = f"the {metric.title} has no value on the validation examples"
                 hint = "choose another --metric, or give more data"
                 raise DataError(what, value=key, hint=hint)
-            wanted[key] = goal.wanted(own, metric, alone=len(heads) == 1)
-            if head.metric == ACCURACY and head.task in CLASSIFYING:
-                accepted[key] = goal.floor(own, examples)
+            asked = wanted[key] = goal.wanted(own, metric, alone=len(heads) == 1)
+            if goal.max_drop is not None:
+                less = _ROUNDING * (1.0 if metric.fraction else asked)
+            elif head.metric == ACCURACY and head.task in CLASSIFYING:
+                less = math.sqrt(asked * (1 - asked) / examples)
             else:
                 less = dense.get(ERRORS, {}).get(key, 0.0)
-                found = wanted[key] + (-less if metric.higher_is_better else less)
-                accepted[key] = max(found, 0.0)
+            accepted[key] = max(asked - less if metric.higher_is_better else asked + less, 0.0)
         return cls(tuple(heads), dense, wanted, accepted)
 
     @classmethod

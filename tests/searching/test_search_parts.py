@@ -199,8 +199,21 @@ def test_goals_that_cannot_be_used_are_refused(options, said, rejected):
 
 
 def test_a_goal_accepts_what_so_few_examples_cannot_tell_from_it():
-    assert Goal(min_accuracy=0.99).floor(0.5, 5000) == pytest.approx(0.99 - 0.0014, abs=1e-4)
-    assert Goal(max_drop=1).floor(0.96, 100) == pytest.approx(0.95 - 0.0218, abs=1e-4)
+    dense = {"validation_accuracy": 0.5}
+    accepted = Standard.of(Goal(min_accuracy=0.99), dense, 5000).accepted["accuracy"]
+    assert accepted == pytest.approx(0.99 - 0.0014, abs=1e-4)
+
+
+@pytest.mark.parametrize("examples", [30, 300, 5000])
+def test_a_drop_is_kept_to_the_example(examples):
+    """The dense model has the same examples, and is itself within any drop, none as well."""
+    for drop in (0, 0.1, 10):
+        lost = int(examples * drop / 100)
+        standard = Standard.of(
+            Goal(max_drop=drop), {"validation_accuracy": (examples - 1) / examples}, examples
+        )
+        assert standard.holds({"validation_accuracy": (examples - 1 - lost) / examples})
+        assert not standard.holds({"validation_accuracy": (examples - 2 - lost) / examples})
     assert Goal().max_drop == 0.1
 
 
