@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 JOBS ?= 2
+RUNTIMES = tflite-runtime tflite-micro onnxruntime-web tf-keras ziglang
 
 # Compiled once, TensorFlow starts three times as fast.
 unexport PYTHONDONTWRITEBYTECODE
@@ -45,11 +46,10 @@ $(VENV)/.ready: constraints.txt setup.cfg pyproject.toml scripts/setup-venv.sh
 # An older runtime with an older numpy, in an environment of its own, what runs models in browsers
 # and what compiles code for them, and Keras 2, which reads its own files; not every machine can have
 # them.
-runtimes: setup
-	@for name in tflite-runtime tflite-micro onnxruntime-web tf-keras ziglang; do \
-	    $(BIN)/compressor runtimes install $$name \
-	        || { [ $$? -eq 3 ] && echo "going on without $$name"; } || exit 2; \
-	done
+runtimes: $(RUNTIMES:%=runtime-%)
+
+runtime-%: setup
+	@$(BIN)/compressor runtimes install $* || { [ $$? -eq 3 ] && echo "going on without $*"; }
 
 # What tests need of the system: a browser to look at reports. Without it they say what they skip.
 system:
