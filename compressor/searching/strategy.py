@@ -101,7 +101,6 @@ class Strategy:
             self._kernels_of,
             self.holds,
             self._is_near,
-            self._has_room,
             lambda: budget.left_for_trials,
             side_by_side,
         )

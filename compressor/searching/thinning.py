@@ -23,8 +23,6 @@ _LEFT = 0.15
 _RATE = 6e-3
 _RAMP = 0.5
 _DOWN, _UP, _CLOSE, _AGAIN = 0.75, 1.5, 0.96, 0.92
-_FAR = 0.5
-"""times the bytes, where nothing failed yet, and what held has accuracy to spare"""
 _LONGER = 1.6
 """how many times longer a training gets where a shorter one was not enough"""
 _SHORTEST = 0.5
@@ -49,7 +47,6 @@ class Thinning:
         kernels: Callable[[Trial | None], Mapping[str, Any]],
         holds: Callable[[Trial], bool],
         is_near: Callable[[Trial], bool],
-        has_room: Callable[[Trial], bool],
         left: Callable[[], float],
         side_by_side: int = 1,
     ) -> None:
@@ -59,8 +56,7 @@ class Thinning:
         trainings may still take.
         """
         self._trials, self._training, self._kernels = trials, training, kernels
-        self._holds, self._is_near, self._has_room = holds, is_near, has_room
-        self._left = left
+        self._holds, self._is_near, self._left = holds, is_near, left
         self._side_by_side = side_by_side
 
     def step(self, start: Trial | None, narrow: Trial | None, target: int, epochs: float) -> Step:
@@ -115,8 +111,7 @@ class Thinning:
                     return
                 target = min(between(max(target, failed), _UP), whole)
                 continue
-            down = _FAR if self._has_room(held) else _DOWN
-            part = math.sqrt((failed - least) / max(smallest - least, 1)) or down
+            part = math.sqrt((failed - least) / max(smallest - least, 1)) or _DOWN
             if part * part > _CLOSE or smallest - least < _NOTHING:
                 epochs, failed, part = epochs * _LONGER, least, _AGAIN
             target = between(smallest, part)

@@ -59,20 +59,11 @@ def thin(monkeypatch):
             lambda start: {"all": np.zeros(1000)},
             lambda trial: trial.result["validation_accuracy"] >= 0.99,
             lambda trial: trial.result["validation_accuracy"] >= 0.98,
-            lambda trial: trial.result["validation_accuracy"] >= 0.998,
             lambda: seconds - trials.spent,
         ).run(NARROW)
         return [(len(t.steps), t.result["kernel_bytes"], t.steps[-1]["steps"]) for t in trials.done]
 
     return run
-
-
-def test_bytes_are_halved_while_there_is_accuracy_to_spare(thin):
-    trials = _Trials(lambda size, steps: 0.999 if size >= 60 else 0.995 if size >= 30 else 0.5)
-
-    sizes = [size for _, size, _ in thin(trials, 6)][:4]
-
-    assert sizes == [150, 75, 38, 28]
 
 
 def test_each_training_goes_on_from_the_smallest_that_kept_the_accuracy(thin):
