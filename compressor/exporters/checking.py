@@ -344,7 +344,10 @@ def finite(scores: np.ndarray, called: str) -> np.ndarray:
     return scores
 
 
+_READERS = {"tflite": "read_tflite", "onnx": "check_onnx"}
+
+
 def _read_back(file_format: str, content: bytes) -> None:
     """Raise CheckpointError for a file that violates its format; nothing is executed."""
     reading = importlib.import_module(f"compressor.exporters.{file_format}.reading")
-    getattr(reading, f"read_{file_format}")(content)
+    getattr(reading, _READERS[file_format])(content)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -141,12 +142,10 @@ class ExportJob(Job):
 
     @property
     def sparsity(self) -> float | None:
-        # One at a time: together they are a copy of the model.
-        sizes, nonzeros = 0, 0
-        for kernel in all_kernels(self.model).values():
-            values = kernel.numpy()
-            sizes, nonzeros = sizes + values.size, nonzeros + int(np.count_nonzero(values))
-        return (sizes - nonzeros) / sizes if sizes else None
+        kernels = all_kernels(self.model).values()
+        size = sum(math.prod(kernel.shape) for kernel in kernels)
+        zeros = size - sum(kernel.nonzeros for kernel in kernels)
+        return zeros / size if size else None
 
     def packages(self, file_format: str) -> tuple[str, ...]:
         return ("keras", "tensorflow", *_PACKAGES[file_format])

@@ -66,7 +66,12 @@ from .layers import (
     resolve_layers as resolve_layers,
     unframed as unframed,
 )
-from .macs import Uses as Uses, kernel_uses as kernel_uses, layer_macs as layer_macs
+from .macs import (
+    Uses as Uses,
+    count_nonzeros as count_nonzeros,
+    kernel_uses as kernel_uses,
+    layer_macs as layer_macs,
+)
 from .objective import (
     asked_for as asked_for,
     check_fit as check_fit,

@@ -54,12 +54,22 @@ def layer_macs(model: Any) -> dict[str, Macs | None]:
         if times is None or before is None:
             found[weight.outer] = None
             continue
-        nonzero = int(np.count_nonzero(weight.variable.numpy())) if times else 0
+        nonzero = count_nonzeros(weight.variable) if times else 0
         found[weight.outer] = Macs(
             before.dense + times * math.prod(weight.variable.shape),
             before.nonzero + times * nonzero,
         )
     return found
+
+
+def count_nonzeros(variable: Any) -> int:
+    """How many values of a Keras variable are not zero; they are not copied for it."""
+    tensor = quiet_tensorflow.load()[0].convert_to_tensor(variable)
+    try:
+        values = np.asarray(memoryview(tensor))
+    except ValueError:  # a type that Python has no letter for, as bfloat16
+        values = np.asarray(tensor)
+    return int(np.count_nonzero(values))
 
 
 def kernel_uses(model: Any) -> dict[str, Uses]:

@@ -16,6 +16,7 @@ from compressor.models import (
     KernelAxes,
     LayerWeight,
     all_layers,
+    count_nonzeros,
     kernels_of,
     layer_weights,
     refuse_name,
@@ -49,6 +50,11 @@ class Kernel:
     def is_matrix(self) -> bool:
         """Whether it has inputs that are summed over, and outputs: blocks and n:m groups need it"""
         return self.axes.is_matrix
+
+    @property
+    def nonzeros(self) -> int:
+        """How many of its values are not zero."""
+        return count_nonzeros(self.variable)
 
     def numpy(self) -> np.ndarray:
         """The values; bfloat16, which numpy does not know, as float32."""

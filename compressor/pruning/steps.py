@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from compressor.data import TrainingData, take
 from compressor.importing import load_model
 from compressor.models import (
@@ -156,7 +154,7 @@ def describe_layers(model: Any) -> list[dict[str, Any]]:
             "paper_name": paper_name(name),
             "shape": list(kernel.shape),
             "parameters": math.prod(kernel.shape),
-            "nonzeros": int(np.count_nonzero(kernel.numpy())),
+            "nonzeros": kernel.nonzeros,
         }
         for name, kernel in all_kernels(model).items()
     ]

@@ -92,7 +92,7 @@ def describe(model: Any) -> dict[str, int]:
     """
     kernels = all_kernels(model).values()
     sizes = [math.prod(kernel.shape) for kernel in kernels]
-    nonzeros = [int(np.count_nonzero(kernel.numpy())) for kernel in kernels]
+    nonzeros = [kernel.nonzeros for kernel in kernels]
     return {
         "parameters": count_parameters(model),
         "weights": sum(sizes),

@@ -9,10 +9,12 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compressor.errors import ModelError
+from compressor.errors import CheckpointError, ModelError
 from compressor.exporters import onnx as onnx_exporter
 from compressor.exporters.onnx import apart, decoding, export
 from compressor.exporters.onnx.decoding import CHOSEN_FROM, choose_all
+from compressor.exporters.onnx.parsing import parsed
+from compressor.exporters.onnx.reading import check_onnx, read_onnx
 from compressor.exporters.onnx.weights import store_float
 from compressor.exporters.request import Request
 from compressor.foundation import quiet_tensorflow
@@ -58,6 +60,54 @@ def test_put_together_they_are_the_bytes_of_the_whole_model(values):
         found = [apart.array(entry) for entry in light.graph.initializer]
         assert all(map(np.array_equal, found, values))
         assert apart.serialized(light) == wanted
+
+
+def test_what_is_only_looked_at_is_parsed_without_its_large_values(values):
+    tensors = [numpy_helper.from_array(one, f"w{n}") for n, one in enumerate(values)]
+    tensors[2].doc_string = "behind its values"
+    whole = model_with(tensors)
+    content = whole.SerializeToString()
+    with apart.kept_apart():
+        found = parsed(content, light=True)
+        assert [apart.is_apart(entry) for entry in found.graph.initializer] == [True, False, True]
+        assert found.ByteSize() < 2000
+        sizes = [apart.payload(entry) for entry in found.graph.initializer]
+        assert sizes == [one.nbytes for one in values]
+        for light, entry in zip(found.graph.initializer, whole.graph.initializer, strict=True):
+            for one in (light, entry):
+                for name in ("raw_data", "data_location", "external_data"):
+                    one.ClearField(name)
+        assert found == whole
+    assert parsed(content).SerializeToString() == content
+    check_onnx(content)
+
+
+def test_large_values_of_another_size_than_the_tensor_are_found(values):
+    model = model_with([numpy_helper.from_array(values[0], "w0")])
+    model.graph.initializer[0].raw_data += b"more"
+    with pytest.raises(CheckpointError, match="72804 bytes for 18200 values"):
+        check_onnx(model.SerializeToString())
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_damage_is_seen_in_either_way_of_parsing(values, seed):
+    content = bytearray(
+        model_with(
+            [numpy_helper.from_array(one, f"w{n}") for n, one in enumerate(values)]
+        ).SerializeToString()
+    )
+    generator = np.random.default_rng(seed)
+    places = np.flatnonzero(np.frombuffer(content, np.uint8) < 128)
+    for place in generator.choice(np.concatenate([np.arange(60), places[-300:]]), 2):
+        content[place] = generator.integers(256)
+    said = []
+    for read in (read_onnx, check_onnx):
+        try:
+            read(bytes(content))
+            said.append("")
+        except CheckpointError as error:
+            said.append(str(error))
+    assert said[0] == said[1]
 
 
 def test_elsewhere_a_tensor_holds_its_values(values):

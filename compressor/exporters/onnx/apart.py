@@ -25,7 +25,7 @@ from onnx import TensorProto, helper, numpy_helper
 LARGE = 2**16
 """Bytes of the smallest array that is kept apart."""
 
-_RAW_DATA, _INITIALIZER, _GRAPH = (
+RAW_DATA, INITIALIZER, GRAPH = (
     message.DESCRIPTOR.fields_by_name[name].number
     for message, name in (
         (TensorProto, "raw_data"),
@@ -33,6 +33,7 @@ _RAW_DATA, _INITIALIZER, _GRAPH = (
         (onnx.ModelProto, "graph"),
     )
 )
+"""Numbers of the fields that hold most of a file."""
 _TYPES = ("float32", "float16", "int8", "uint8", "int32", "int64")
 """whose raw data are their bytes in memory, on a little-endian machine"""
 _plain_array, _plain_tensor = numpy_helper.to_array, numpy_helper.from_array
@@ -82,14 +83,19 @@ def tensor(name: str | None, values: np.ndarray) -> Any:
     large = values.nbytes >= LARGE and values.dtype.name in _TYPES and sys.byteorder == "little"
     if store is None or not large:
         return _plain_tensor(values, name)
-    made = TensorProto(
-        name=name,
-        dims=values.shape,
-        data_type=helper.np_dtype_to_tensor_dtype(values.dtype),
-        data_location=TensorProto.EXTERNAL,
-    )
-    made.external_data.add(key="location", value=store.put(values))
+    kind = helper.np_dtype_to_tensor_dtype(values.dtype)
+    made = TensorProto(name=name, dims=values.shape, data_type=kind)
+    made.MergeFrom(reference(values))
     return made
+
+
+def reference(values: np.ndarray) -> Any:
+    """What a TensorProto holds instead of its values, or of their bytes. Requires: `kept_apart`."""
+    store = _store.get()
+    assert store is not None
+    found = TensorProto(data_location=TensorProto.EXTERNAL)
+    found.external_data.add(key="location", value=store.put(values))
+    return found
 
 
 def array(proto: Any, *more: Any) -> np.ndarray:
@@ -108,6 +114,11 @@ def byte_size(part: Any) -> int:
     if found is None:
         return int(part.ByteSize())
     return int(_without_values(part).ByteSize()) + framed(found.nbytes)
+
+
+def is_apart(proto: Any) -> bool:
+    """Whether the values of a TensorProto are kept apart."""
+    return _apart(proto) is not None
 
 
 def payload(proto: Any) -> int:
@@ -172,20 +183,20 @@ def serialized(model: Any) -> bytes:
     graph = model.graph
     if all(_apart(entry) is None for entry in graph.initializer):
         return bytes(model.SerializeToString(deterministic=True))
-    before, after = _around(graph, _INITIALIZER)
+    before, after = _around(graph, INITIALIZER)
     sizes = [byte_size(entry) for entry in graph.initializer]
     whole = len(before) + sum(map(framed, sizes)) + len(after)
     file = io.BytesIO()
-    first, last = _around(model, _GRAPH)
-    file.write(first + _frame(_GRAPH, whole) + before)
+    first, last = _around(model, GRAPH)
+    file.write(first + frame(GRAPH, whole) + before)
     for entry, size in zip(graph.initializer, sizes, strict=True):
-        file.write(_frame(_INITIALIZER, size))
+        file.write(frame(INITIALIZER, size))
         found = _apart(entry)
         if found is None:
             file.write(entry.SerializeToString(deterministic=True))
             continue
         file.write(_without_values(entry).SerializeToString(deterministic=True))
-        file.write(_frame(_RAW_DATA, found.nbytes))
+        file.write(frame(RAW_DATA, found.nbytes))
         file.write(np.ascontiguousarray(found).reshape(-1).view(np.uint8).data)
         forget([entry])
         del found
@@ -211,8 +222,8 @@ def _around(message: Any, number: int) -> tuple[bytes, bytes]:
     return parts[0], parts[1]
 
 
-def _frame(number: int, size: int) -> bytes:
-    """The tag and the length of a field; its number is below 16."""
+def frame(number: int, size: int) -> bytes:
+    """The tag and the length of a protobuf field; its number is below 16."""
     made = bytearray([number << 3 | 2])
     while size > 127:
         made.append(size & 127 | 128)

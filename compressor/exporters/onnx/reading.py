@@ -17,8 +17,10 @@ import onnx
 from google.protobuf.message import DecodeError, Message
 
 from compressor.errors import CheckpointError
+from compressor.exporters.onnx import apart
 from compressor.exporters.onnx.evaluation import Evaluator
 from compressor.exporters.onnx.functions import put_in_place
+from compressor.exporters.onnx.parsing import parsed
 from compressor.exporters.onnx.stored_weights import OnnxWeight, read_weights
 from compressor.exporters.onnx.tensor_reading import (
     TYPES,
@@ -71,10 +73,7 @@ def read_onnx(content: bytes, folder: Path | None = None) -> OnnxFile:
 
     Raises CheckpointError, in one line that says what is wrong and where.
     """
-    try:
-        return _read(_parsed(content), folder, len(content))
-    except UnicodeDecodeError:  # some versions of protobuf raise it, others give bytes
-        raise damaged_onnx("a name is no UTF-8") from None
+    return _read(_parsed(content), folder, len(content))
 
 
 def weight_values(file: OnnxFile, weight: OnnxWeight) -> np.ndarray:
@@ -86,10 +85,15 @@ def weight_values(file: OnnxFile, weight: OnnxWeight) -> np.ndarray:
     return file.evaluator.value(weight.source)
 
 
-def _parsed(content: bytes) -> Any:
-    model = onnx.ModelProto()
+def check_onnx(content: bytes) -> None:
+    """Read a file as `read_onnx` does, and keep nothing of it; large weights are not copied."""
+    with apart.kept_apart():
+        _read(_parsed(content, light=True), None, len(content))
+
+
+def _parsed(content: bytes, *, light: bool = False) -> Any:
     try:
-        model.ParseFromString(content)
+        model = parsed(content, light=light)
     except DecodeError:
         raise CheckpointError("this is not an ONNX file", value="it cannot be parsed") from None
     if not model.HasField("graph"):
@@ -100,6 +104,13 @@ def _parsed(content: bytes) -> Any:
 
 
 def _read(model: Any, folder: Path | None, size: int) -> OnnxFile:
+    try:
+        return _described(model, folder, size)
+    except UnicodeDecodeError:  # some versions of protobuf raise it, others give bytes
+        raise damaged_onnx("a name is no UTF-8") from None
+
+
+def _described(model: Any, folder: Path | None, size: int) -> OnnxFile:
     for message in messages_in(model):
         if isinstance(message, onnx.SparseTensorProto):
             read_sparse(message, folder)

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compressor.errors import CheckpointError
 from compressor.exporters.element_types import ELEMENT_TYPES, ElementType
+from compressor.exporters.onnx import apart
 
 _MAX_RANK = 64
 _MAX_ELEMENTS = 2**31 - 1
@@ -63,13 +64,14 @@ def read_tensor(proto: Any, folder: Path | None, name: str | None = None) -> Onn
     shape = _dimensions(proto.dims, where)
     if proto.HasField("segment"):
         raise damaged_onnx(f"{where}: only a part of it is stored")
-    if proto.data_location == _EXTERNAL:
+    kept_apart = apart.is_apart(proto)
+    if proto.data_location == _EXTERNAL and not kept_apart:
         _check_external(proto, folder, kind.size(math.prod(shape)), where)
         return OnnxTensor(name, shape, kind, 0, "external")
     count = math.prod(shape)
     used = [field for field in _FIELDS if len(getattr(proto, field))]
-    if proto.HasField("raw_data"):
-        size = len(proto.raw_data)  # a copy, which is why it is asked for once
+    if kept_apart or proto.HasField("raw_data"):
+        size = apart.payload(proto)  # a copy, which is why it is asked for once
         if used or not kind.bits or size != kind.size(count):
             raise damaged_onnx(f"{where}: {size} bytes for {count} values of {kind.name}")
         return OnnxTensor(name, shape, kind, size)
