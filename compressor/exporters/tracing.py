@@ -55,12 +55,14 @@ def concrete_function(
     It takes model.inputs in their order, with an open batch axis and any float type as float32,
     and returns the outputs in their order, even those of a dictionary. For TFLite recurrent layers
     of at most `unrolled` steps are unrolled. Variables of the model that are `given` are no
-    constants but further inputs, behind its own. What tracing took is given back to the system.
-    Raises ModelError for one that is stateful, for a model that TensorFlow cannot trace, and for
-    more than `LARGEST` bytes of constants.
+    constants but further inputs, behind its own: freezing copies constants up to ten times. What
+    tracing took is given back to the system. Raises ModelError for one that is stateful, for a
+    model that TensorFlow cannot trace, and for more than `LARGEST` bytes of constants, for TFLite
+    with those that are given.
     """
-    weights = FLOAT32_BYTES * count_parameters(model)
-    constants = weights - sum(FLOAT32_BYTES * math.prod(one.shape) for one in given)
+    constants = weights = FLOAT32_BYTES * count_parameters(model)
+    if file_format == "onnx":
+        constants -= sum(FLOAT32_BYTES * math.prod(one.shape) for one in given)
     if constants > LARGEST:
         raise ModelError(
             "a file holds at most 2 GB of weights while it is made",
@@ -116,6 +118,23 @@ def _frozen(model: Any, given: Sequence[Any], *, flat: bool, unrolled: int) -> A
             raise ModelError(
                 "the model cannot be traced in float32 with an open batch size", value=cause(error)
             ) from error
+
+
+def large_variables(model: Any, least: int) -> list[Any]:
+    """The variables of the model in float32 that take `least` bytes or more."""
+    found = {id(variable): variable for variable in model.variables}.values()
+    sizes = {id(one): FLOAT32_BYTES * math.prod(one.shape) for one in found}
+    return [one for one in found if one.dtype == "float32" and sizes[id(one)] >= least]
+
+
+def make_constant(node: Any) -> Any:
+    """Make a Placeholder of a GraphDef a Const of its type and shape; its TensorProto is empty."""
+    node.op = "Const"
+    tensor = node.attr["value"].tensor
+    tensor.dtype = node.attr["dtype"].type
+    tensor.tensor_shape.CopyFrom(node.attr["shape"].shape)
+    del node.attr["shape"]
+    return tensor
 
 
 def output_names(model: Any) -> tuple[str, ...]:

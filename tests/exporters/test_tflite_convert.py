@@ -150,6 +150,45 @@ def test_every_model_that_can_be_built_is_tested(build):
     assert build.names == MODELS
 
 
+@pytest.mark.parametrize("name", ["attention", "lstm", "mobile", "reshapes", "transposed"])
+def test_weights_that_are_put_in_last_give_the_same_graph(build, monkeypatch, name):
+    """Those of a loop stay constants of it, and what a convolution takes from a normalisation."""
+    model, found = build(name), []
+    for least in (2**40, 16):
+        monkeypatch.setattr(convert, "_LARGE", least)
+        made = convert.convert(model, unrolled=0)
+        operators = sorted(
+            (graph.code_name(made.operatorCodes[one.opcodeIndex]), len(one.inputs))
+            for part in made.subgraphs
+            for one in part.operators
+        )
+        constants = sorted(
+            (list(tensor.shape), bytes(made.buffers[tensor.buffer].data))
+            for part in made.subgraphs
+            for tensor in part.tensors
+            if made.buffers[tensor.buffer].data is not None
+        )
+        found.append((operators, constants))
+    assert found[0] == found[1]
+
+
+def test_large_weights_are_not_copied_by_freezing(build, monkeypatch):
+    model, frozen = build("mobile"), []
+    freeze = convert.concrete_function
+    monkeypatch.setattr(
+        convert,
+        "concrete_function",
+        lambda *a: frozen.append(freeze(*a)) or frozen[-1],
+    )
+    monkeypatch.setattr(convert, "_LARGE", 4 * 8 * 12)
+    convert.convert(model)
+    (function,) = frozen
+    sizes = [
+        len(node.attr["value"].tensor.tensor_content) for node in function.graph.as_graph_def().node
+    ]
+    assert 0 < max(sizes) < 4 * 8 * 12
+
+
 def moved(model: Any) -> Any:
     generator = np.random.default_rng(7)
     for variable in model.weights:

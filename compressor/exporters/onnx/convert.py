@@ -7,7 +7,6 @@ TensorFlow optimises, which would copy them a dozen times; tf2onnx asks for the 
 from __future__ import annotations
 
 import importlib
-import math
 from typing import Any
 from unittest.mock import patch
 
@@ -23,7 +22,13 @@ from compressor.exporters.onnx.graphs import all_nodes, rename
 from compressor.exporters.onnx.light_copies import light_copies
 from compressor.exporters.onnx.operators import handlers
 from compressor.exporters.onnx.quiet import quiet
-from compressor.exporters.tracing import concrete_function, layer_of, output_names
+from compressor.exporters.tracing import (
+    concrete_function,
+    large_variables,
+    layer_of,
+    make_constant,
+    output_names,
+)
 from compressor.foundation import quiet_tensorflow, release_memory
 from compressor.models import FLOAT32_BYTES, count_parameters, input_names
 
@@ -41,7 +46,7 @@ def convert(model: Any) -> Any:
     for an output that is given twice, and as `concrete_function` does.
     """
     with quiet(), light_copies():
-        large = _large_variables(model)
+        large = large_variables(model, apart.LARGE)
         graph, inputs, outputs = _frozen(model, large)
         # The function held the weights several times over.
         release_memory(FLOAT32_BYTES * count_parameters(model))
@@ -55,13 +60,6 @@ def convert(model: Any) -> Any:
     _check_operators(converted, model)
     _name_boundary(converted, inputs[: len(inputs) - len(large)], outputs, model)
     return converted
-
-
-def _large_variables(model: Any) -> list[Any]:
-    """The variables of the model in float32 that take so much memory that copies of them matter."""
-    found = {id(variable): variable for variable in model.variables}.values()
-    sizes = {id(one): FLOAT32_BYTES * math.prod(one.shape) for one in found}
-    return [one for one in found if one.dtype == "float32" and sizes[id(one)] >= apart.LARGE]
 
 
 def _frozen(model: Any, large: list[Any]) -> tuple[Any, list[str], list[str]]:
@@ -103,7 +101,7 @@ def _from_frozen(graph: Any, inputs: list[str], outputs: list[str], large: list[
             graph = loader.tf_optimize(inputs, outputs, graph)
         for node in graph.node:
             if node.name in places:
-                _make_constant(node)
+                make_constant(node)
         with tensorflow.Graph().as_default() as imported:
             tensorflow.import_graph_def(graph, name="")
             made = tfonnx.process_tf_graph(
@@ -118,15 +116,6 @@ def _from_frozen(graph: Any, inputs: list[str], outputs: list[str], large: list[
             converted = optimizer.optimize_graph(made).make_model("converted from model")
     apart.keep_only(converted.graph)
     return converted
-
-
-def _make_constant(node: Any) -> None:
-    """A Placeholder -> a Const of its type and shape, without values."""
-    node.op = "Const"
-    tensor = node.attr["value"].tensor
-    tensor.dtype = node.attr["dtype"].type
-    tensor.tensor_shape.CopyFrom(node.attr["shape"].shape)
-    del node.attr["shape"]
 
 
 def _check_operators(model: Any, source: Any) -> None:

@@ -21,7 +21,9 @@ from compressor.exporters.tflite import graph as graphs
 from compressor.exporters.tracing import (
     INPUT_PREFIX,
     concrete_function,
+    large_variables,
     layer_of,
+    make_constant,
     output_names,
 )
 from compressor.foundation import quiet_tensorflow
@@ -31,6 +33,8 @@ SIGNATURE = "serving_default"
 ONE_SCALE = ("tflite-runtime",)
 """Runtimes of which FULLY_CONNECTED wants one scale for all weights: 2.14 is right with a scale
 for each row where the weights are dense, and silently wrong where they are sparse."""
+_LARGE = 2**16
+"""Bytes of a variable that is put in last."""
 _INPUT = re.compile(rf"{INPUT_PREFIX}(\d+)(?::\d+)?$")
 
 
@@ -44,7 +48,7 @@ def convert(model: Any, options: Mapping[str, Any] | None = None, *, unrolled: i
     `tracing.concrete_function` does.
     """
     tensorflow, _ = quiet_tensorflow.load()
-    function = concrete_function(model, "tflite", unrolled)
+    graph_def, inputs, function = _frozen(model, unrolled)
     with warnings.catch_warnings():
         # It asks for the object that owns the variables; there are none any more.
         warnings.simplefilter("ignore")
@@ -53,7 +57,7 @@ def convert(model: Any, options: Mapping[str, Any] | None = None, *, unrolled: i
         for name, value in (options or {}).items():
             setattr(converter, name, value)
         # It would freeze what is frozen once more, which takes as long as converting does.
-        frozen = (function.graph.as_graph_def(), function.inputs, function.outputs, function)
+        frozen = (graph_def, inputs, function.outputs, function)
         converter._freeze_concrete_function = lambda: frozen
         try:
             content = converter.convert()
@@ -65,6 +69,30 @@ def convert(model: Any, options: Mapping[str, Any] | None = None, *, unrolled: i
             raise _no_operator(graphs.text(code.customCode) or "?")
     _name_signature(graph, input_names(model), output_names(model))
     return graph
+
+
+def _frozen(model: Any, unrolled: int) -> tuple[Any, list[Any], Any]:
+    """The GraphDef of the inference, its inputs, and the function that it is of."""
+    tensorflow, _ = quiet_tensorflow.load()
+    large = large_variables(model, _LARGE)
+    function = concrete_function(model, "tflite", unrolled, large)
+    graph = function.graph.as_graph_def()
+    if large and _calls_functions(graph):
+        # A loop would carry them along, instead of having constants.
+        large, function = [], concrete_function(model, "tflite", unrolled)
+        graph = function.graph.as_graph_def()
+    own = len(function.inputs) - len(large)
+    values = {tensor.op.name: one for tensor, one in zip(function.inputs[own:], large, strict=True)}
+    for node in graph.node:
+        if node.name in values:
+            # The bytes of the variable, without a copy as an array.
+            value = tensorflow.convert_to_tensor(values[node.name])
+            make_constant(node).tensor_content = memoryview(value).tobytes()
+    return graph, function.inputs[:own], function
+
+
+def _calls_functions(graph: Any) -> bool:
+    return any(value.HasField("func") for node in graph.node for value in node.attr.values())
 
 
 def convert_int8(
