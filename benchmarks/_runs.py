@@ -13,6 +13,7 @@ from benchmarks._record import run_command
 from compressor.foundation import write_json
 from compressor.runs import MODEL
 
+_ONE = "--one"
 SWEEP = "sweep --preset quick --seeds 0 --sparsities 0.9"
 
 
@@ -35,9 +36,15 @@ def kept(path: Path, key: Mapping[str, Any], work: Callable[[], dict[str, Any]])
     return found
 
 
+def job_here() -> dict[str, Any] | None:
+    """The job that this process was started for by `alone`, if it was."""
+    given = sys.argv[1:]
+    return dict(json.loads(given[1])) if given[:1] == [_ONE] else None
+
+
 def alone(module: str, job: Mapping[str, Any]) -> dict[str, Any]:
-    """What `python -m MODULE --one JOB` prints in its last line, a JSON object."""
-    command = [sys.executable, "-m", module, "--one", json.dumps(job)]
+    """What `python -m MODULE --one JOB` prints in its last line, a JSON object; see `job_here`."""
+    command = [sys.executable, "-m", module, _ONE, json.dumps(job)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return found

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks._record import save
-from benchmarks._runs import alone, kept
+from benchmarks._runs import alone, job_here, kept
 from benchmarks.tables import print_tables
 from compressor import PruningSpec, export, load_dataset, prune
 from compressor.foundation import quiet_tensorflow
@@ -32,16 +32,15 @@ LEVELS = (0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98)
 
 def main() -> None:
     """Prune, export, print and save."""
+    quiet_tensorflow.NativeOutput().hold_back()
+    if job := job_here():
+        print(json.dumps(pruned(**job)))
+        return
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--work", type=Path, default=Path("runs/allocation"))
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    quiet_tensorflow.NativeOutput().hold_back()
-    if options.one:
-        print(json.dumps(pruned(**json.loads(options.one))))
-        return
     rows = []
     for seed in options.seeds:
         uniform = measured(options.work, options.model, seed, None)

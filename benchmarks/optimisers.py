@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._record import save, with_earlier
-from benchmarks._runs import alone, kept
+from benchmarks._runs import alone, job_here, kept
 from benchmarks.tables import print_tables
 from compressor import Evolution, load_dataset
 from compressor.data import TrainingData
@@ -70,18 +70,17 @@ _SPREAD = 6.0
 
 def main() -> None:
     """Optimise, print and save."""
+    quiet_tensorflow.NativeOutput().hold_back()
+    if job := job_here():
+        print(json.dumps(optimised(**job)))
+        return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
     parser.add_argument("--space", choices=list(SPACES), default="widths")
     parser.add_argument("--work", type=Path, default=Path("runs/optimisers"))
     parser.add_argument("--seeds", nargs="*", type=int)
     parser.add_argument("--methods", nargs="*", choices=methods(), default=methods())
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    quiet_tensorflow.NativeOutput().hold_back()
-    if options.one:
-        print(json.dumps(optimised(**json.loads(options.one))))
-        return
     space = SPACES[options.space]
     seeds = options.seeds or list(range(space.seeds))
     runs: dict[str, list[dict[str, Any]]] = {}

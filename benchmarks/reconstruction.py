@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._record import save
-from benchmarks._runs import SWEEP, alone, kept, trained
+from benchmarks._runs import SWEEP, alone, job_here, kept, trained
 from benchmarks.tables import print_tables
 from compressor import (
     Criterion,
@@ -113,18 +113,17 @@ NOTES = (
 
 def main() -> None:
     """Prune every way, measure, print and save."""
+    quiet_tensorflow.NativeOutput().hold_back()
+    if job := job_here():
+        print(json.dumps(run(**job)))
+        return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/reconstruction"))
     parser.add_argument("--base", type=Path, help="the dense model, instead of training one")
     parser.add_argument("--only", nargs="*", choices=list(ROWS), default=list(ROWS))
     parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS))
     parser.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
-    parser.add_argument("--one", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    quiet_tensorflow.NativeOutput().hold_back()
-    if options.one:
-        print(json.dumps(run(**json.loads(options.one))))
-        return
     base = options.base or trained(options.work)
     runs: dict[str, dict[str, list[dict[str, Any]]]] = {}
     # Seeds outermost: what is there after a while is one seed of every row.
