@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -19,6 +20,15 @@ from compressor.pruning.magnitude import magnitude_prune
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--races", type=int, default=1, help="do each test of a race so often")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # In the background of a shell, and under nohup, what tests start would ignore what they ignore:
+    # those that send a signal waited forever.
+    handlers = {"SIGINT": signal.default_int_handler, "SIGHUP": lambda *_: None}
+    for number, handler in ((getattr(signal, name, None), one) for name, one in handlers.items()):
+        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
