@@ -36,14 +36,20 @@ def kept(path: Path, key: Mapping[str, Any], work: Callable[[], dict[str, Any]])
     return found
 
 
-def job_here() -> dict[str, Any] | None:
-    """The job that this process was started for by `alone`, if it was."""
+def does_job(work: Callable[..., dict[str, Any]]) -> bool:
+    """Do the job that `alone` started this process for, and print what `work` returns; else False.
+
+    To be asked before the command line is read, which a job has none of.
+    """
     given = sys.argv[1:]
-    return dict(json.loads(given[1])) if given[:1] == [_ONE] else None
+    if given[:1] != [_ONE]:
+        return False
+    print(json.dumps(work(**json.loads(given[1]))))
+    return True
 
 
 def alone(module: str, job: Mapping[str, Any]) -> dict[str, Any]:
-    """What `python -m MODULE --one JOB` prints in its last line, a JSON object; see `job_here`."""
+    """What `python -m MODULE --one JOB` prints in its last line, a JSON object; see `does_job`."""
     command = [sys.executable, "-m", module, _ONE, json.dumps(job)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

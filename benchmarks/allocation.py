@@ -12,13 +12,12 @@ A killed benchmark goes on where it was.
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
 from benchmarks._record import save
-from benchmarks._runs import alone, job_here, kept
+from benchmarks._runs import alone, does_job, kept
 from benchmarks.tables import print_tables
 from compressor import PruningSpec, export, load_dataset, prune
 from compressor.foundation import quiet_tensorflow
@@ -33,8 +32,7 @@ LEVELS = (0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98)
 def main() -> None:
     """Prune, export, print and save."""
     quiet_tensorflow.NativeOutput().hold_back()
-    if job := job_here():
-        print(json.dumps(pruned(**job)))
+    if does_job(pruned):
         return
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("model", type=Path)

@@ -16,7 +16,6 @@ import argparse
 import dataclasses
 import importlib
 import importlib.util
-import json
 import math
 import operator
 from collections.abc import Callable, Sequence
@@ -26,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._record import save, with_earlier
-from benchmarks._runs import alone, job_here, kept
+from benchmarks._runs import alone, does_job, kept
 from benchmarks.tables import print_tables
 from compressor import Evolution, load_dataset
 from compressor.data import TrainingData
@@ -71,8 +70,7 @@ _SPREAD = 6.0
 def main() -> None:
     """Optimise, print and save."""
     quiet_tensorflow.NativeOutput().hold_back()
-    if job := job_here():
-        print(json.dumps(optimised(**job)))
+    if does_job(optimised):
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import resource
 import time
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks._record import save
-from benchmarks._runs import SWEEP, alone, job_here, kept, trained
+from benchmarks._runs import SWEEP, alone, does_job, kept, trained
 from benchmarks.tables import print_tables
 from compressor import (
     Criterion,
@@ -114,8 +113,7 @@ NOTES = (
 def main() -> None:
     """Prune every way, measure, print and save."""
     quiet_tensorflow.NativeOutput().hold_back()
-    if job := job_here():
-        print(json.dumps(run(**job)))
+    if does_job(run):
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--work", type=Path, default=Path("runs/reconstruction"))

@@ -25,9 +25,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     # In the background of a shell, and under nohup, what tests start would ignore what they ignore:
     # those that send a signal waited forever.
-    handlers = {"SIGINT": signal.default_int_handler, "SIGHUP": lambda *_: None}
-    for number, handler in ((getattr(signal, name, None), one) for name, one in handlers.items()):
-        if number is not None and signal.getsignal(number) is signal.SIG_IGN:
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: lambda *_: None}
+    for number, handler in handlers.items():
+        if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, handler)
 
 

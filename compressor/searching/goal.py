@@ -10,7 +10,7 @@ from typing import Any, Literal
 from compressor.errors import UsageError
 from compressor.exporters import FORMATS
 from compressor.runtimes import find
-from deploy.tasks import ACCURACY, METRICS, Head, Metric
+from deploy.tasks import Head, Metric
 
 DEFAULT_DROP = 0.1
 
@@ -77,9 +77,7 @@ class Goal:
         for name in self.runtimes:
             find(name)
 
-    def wanted(
-        self, dense: float, metric: Metric = METRICS[ACCURACY], *, alone: bool = True
-    ) -> float:
+    def wanted(self, dense: float, metric: Metric, *, alone: bool) -> float:
         """What the metric is asked to be where the dense model has `dense`.
 
         Raises UsageError where another kind of metric is limited, and where something but the drop
