@@ -158,7 +158,7 @@ class Spool:
     """
 
     def __init__(self) -> None:
-        with storage_errors(Path(tempfile.gettempdir())):
+        with storage_errors():
             self.folder = Path(tempfile.mkdtemp(prefix="compressor-data-"))
         weakref.finalize(self, _remove, self.folder, os.getpid())
         self.bytes = 0

@@ -16,6 +16,7 @@ from compressor.foundation.device_errors import deploy_errors
 from deploy import files
 from deploy.fields import check_levels
 from deploy.files import read_regular, size_and_sha256
+from deploy.interrupts import Uninterrupted
 
 LOCK = ".lock"
 _FULL = ("No space left on device", "Disk quota exceeded", "File too large")
@@ -24,11 +25,15 @@ _MAX_JSON_BYTES = 64 * 2**20
 
 
 @contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path | None = None) -> Iterator[None]:
     """Turn an operating-system error met while writing `path` into one line.
 
-    h5py and zipfile wrap a full disk in errors of their own, so the chain is searched.
+    By default it is the folder for temporary files. h5py and zipfile wrap a full disk in errors of
+    their own, so the chain is searched.
     """
+    if path is None:
+        with Uninterrupted():  # the first time Python writes a file to each folder that may do
+            path = Path(tempfile.gettempdir())
     try:
         yield
     except (OSError, RuntimeError) as error:
@@ -54,7 +59,7 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
     Interrupts wait while it is made and removed.
     """
     with contextlib.ExitStack() as stack:
-        with storage_errors(Path(tempfile.gettempdir())):
+        with storage_errors():
             folder = stack.enter_context(files.temporary_folder(prefix))
         yield folder
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -71,7 +70,7 @@ class Runner:
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> Runner:
-        with storage_errors(Path(tempfile.gettempdir())), contextlib.ExitStack() as stack:
+        with storage_errors(), contextlib.ExitStack() as stack:
             self._path = stack.enter_context(temporary_folder("compressor-runner-"))
             if self._host is None:
                 self._process = LocalProcess(self._path)
