@@ -255,7 +255,7 @@ class Mixed:
             magnitudes = np.abs(value)
             least = np.partition(magnitudes.ravel(), value.size - count)[value.size - count]
             kernel.variable.assign(np.where(magnitudes >= least, value, 0))
-        score = self._structure.fit_last()
+        score = self._structure.score()
         if score < self.best["score"]:
             self.best = {"score": score, "widths": widths, "nonzeros": int(kept.sum())}
         return score if math.isfinite(score) else 1e9

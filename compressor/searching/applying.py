@@ -134,7 +134,7 @@ class _Walk:
                 value=", ".join(step["widths"]),
                 hint=f"the model has {', '.join(structure.widths)}",
             )
-        narrowed = steps.narrow(structure, self._data, step["widths"])
+        narrowed = steps.narrow(structure, step["widths"])
         return model_bytes(narrowed, self._data, self._asked)
 
     def _prune(self, step: steps.Step) -> bytes:

@@ -68,7 +68,7 @@ class Proposals:
                 return _WORST
             if key not in self._scores:
                 structure.stitch(widths)
-                score = structure.fit_last()
+                score = structure.score()
                 self._scores[key] = score if math.isfinite(score) else _WORST
             seen[key] = self._scores[key]
             return seen[key]

@@ -261,7 +261,7 @@ class _Search(BaseSearch):
 
     def _narrow(self, step: steps.Step) -> Done:
         def work() -> tuple[bytes, dict[str, Any]]:
-            model = steps.narrow(self._structure, self._data, step["widths"])
+            model = steps.narrow(self._structure, step["widths"])
             return model_bytes(model, self._data, self._how.asked), steps.describe(model)
 
         return attempted(work)

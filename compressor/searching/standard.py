@@ -75,10 +75,6 @@ class Standard:
         """Whether each metric that decides is good enough."""
         return not any(self._misses(head, row, self.accepted[head.key()]) for head in self.heads)
 
-    def as_good(self, row: Mapping[str, Any]) -> bool:
-        """Whether each is as good as the dense model's."""
-        return not any(self._misses(head, row, self.dense[_key(head)]) for head in self.heads)
-
     def error(self, row: Mapping[str, Any]) -> float:
         """Times the error that is allowed, of the output where it is most: less is better.
 

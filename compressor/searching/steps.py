@@ -15,14 +15,12 @@ import numpy as np
 from compressor import training
 from compressor.data import TrainingData
 from compressor.errors import ModelError
-from compressor.models import Objective, count_parameters, layer_macs, preprocessing_of
+from compressor.models import Objective, count_parameters, layer_macs
 from compressor.pruning.kernels import all_kernels
-from compressor.pruning.masks import apply_masks, remove_masks
 from compressor.pruning.rounds import prune_gradually
 from compressor.pruning.spec import PruningSpec
 from compressor.searching.allocation import stored_bytes
 from compressor.searching.structure import Structure
-from compressor.shrinking import COMPARED_EXAMPLES, shrink
 from compressor.training import Distillation, Progress, TrainingOptions
 
 Step = Mapping[str, Any]
@@ -39,18 +37,14 @@ def check_trainable(model: Any) -> None:
         raise ModelError(what, value=model.name, hint="set trainable = True, and save it again")
 
 
-def narrow(structure: Structure, data: TrainingData, widths: Mapping[str, int]) -> Any:
+def narrow(structure: Structure, widths: Mapping[str, int]) -> Any:
     """A new model of these widths, made from the dense one without training."""
-    model, objective = structure.model, structure.objective
     try:
-        apply_masks(model, structure.stitch(widths))
-        structure.fit_last()
-        x, _ = data.validation_part(COMPARED_EXAMPLES)
-        found = shrink(model, preprocessing_of(model, x)(x), fold_batchnorm=False).model
+        structure.stitch(widths)
+        found, _ = structure.narrowed()
     finally:
-        remove_masks(model)
         structure.restore()
-    objective.compile(found, "sgd")
+    structure.objective.compile(found, "sgd")
     return found
 
 

@@ -3,10 +3,10 @@
 A narrow structure comes first, with the widths that Differential Evolution finds for a share of the
 weights; of a few that differ the best after a short training gets one long one. What is narrow is
 trained in a fraction of the time, and how few weights it can do without depends on how well it is
-trained before any go. Wider ones follow only where it has no accuracy to spare. For the size,
-single weights then go from the best of them, see `thinning`. For the latency, where single zeros
-hardly count, the widths themselves are closed in between what held and what did not, in ever longer
-trainings.
+trained before any go. For the size, single weights then go from the narrowest that keeps the
+accuracy, see `thinning`; wider ones follow where it cannot do with few of them, and most of the
+time is left. For the latency, where single zeros hardly count, the widths themselves are closed in
+between what held and what did not, in ever longer trainings.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ SHARES = (1 / 64, 1 / 20, 1 / 6, 1 / 2.5)
 _FIRST_WORK, _FIRST_PACE = 1 / 16, 0.3
 """of the dense model's multiply-accumulates: what is tried first for the latency, and of the time
 that a step of training the dense model takes: what a step of that takes, at most"""
-_HOPELESS, _NEAR, _SPARE = 2.5, 1.5, 0.8
-"""times the error that is allowed: what is not worth a long training after the first, what is
-pruned where nothing holds, and what leaves enough for pruning to take up"""
+_HOPELESS, _NEAR = 2.5, 1.5
+"""times the error that is allowed: what is not worth a long training after the first, and what is
+pruned where nothing holds"""
 BATCH = 128
 _CANDIDATES = 2
 """of a share"""
@@ -54,6 +54,8 @@ _NARROW_RATE = 4e-3
 _DISTILLATION = {"weight": 0.7, "temperature": 3.0}
 _LONGEST_PART = 0.5
 """of the time that is left, which a long training may take"""
+_WIDER_PART = 0.5
+"""of the time budget, which is to be left for a wider model where one held that is hard to prune"""
 _CLOSE = 1.07
 _IDLE = 3
 """shares in a row that are rounded to widths that were tried: nothing is left to try"""
@@ -115,7 +117,7 @@ class Strategy:
             self._close_in_widths()
         else:
             self._fit_first(_FIRST_EPOCHS * _CANDIDATES)
-            self._thinning.run(self._narrowed())
+            self._prune_narrow()
 
     def holds(self, trial: Trial) -> bool:
         """Whether a trial is good enough."""
@@ -126,33 +128,34 @@ class Strategy:
 
     # Narrow structures.
 
-    def _narrowed(self) -> Trial | None:
-        """The narrow model that is to be pruned; None if none is near the accuracy."""
+    def _prune_narrow(self) -> None:
+        """Prune the narrowest model that holds, or a wider one where it needs most weights."""
         found: list[Trial] = []
+        held = False
         for share in SHARES:
             first = self._trained(self._started(share, _CANDIDATES), _FIRST_EPOCHS, "narrow")
             if share == SHARES[0]:
                 self._find_stretch(first)
             hopeful = [trial for trial in first if self._error(trial) <= _HOPELESS]
-            more = any(map(self.holds, found))
             least = min(map(_loss, hopeful), default=0.0)
             alike = [trial for trial in hopeful if _loss(trial) <= _ALIKE * least]
             for best in sorted(alike, key=_weights, reverse=True)[:1]:
-                trained = self._trained_long(best, _NARROW_EPOCHS, "narrow", self._has_room)
+                trained = self._trained_long(best, _NARROW_EPOCHS, "narrow", self.holds)
                 found += trained or [best]
-            if more or any(map(self._has_spare, found)):
-                break
-        order = {t.name: (not self._has_spare(t), not self.holds(t), self._rank(t)) for t in found}
-        return min(filter(self._is_near, found), key=lambda trial: order[trial.name], default=None)
+            if not any(map(self.holds, found)):
+                continue
+            # One that is wider takes longer to train, and is not always better.
+            last = held or not self._has_time_for_wider()
+            best = min(reversed(found), key=self._rank)
+            if self._thinning.run(best, give_up=not last) or last:
+                return
+            held = True
+        near = filter(self._is_near, found)
+        self._thinning.run(min(near, key=self._rank, default=None))
 
-    def _has_spare(self, trial: Trial) -> bool:
-        """Whether pruning may cost something: what is as good as the dense model has lost none."""
-        as_good = self._settings.standard.as_good(trial.result)
-        return self._has_room(trial) or (self.holds(trial) and as_good)
-
-    def _has_room(self, trial: Trial) -> bool:
-        """Whether it may cost something that the test examples would show, too."""
-        return self.holds(trial) and self._error(trial) <= _SPARE
+    def _has_time_for_wider(self) -> bool:
+        part = _WIDER_PART * (self._budget.seconds or 0.0)
+        return self._may_go_on(part)
 
     def _is_near(self, trial: Trial) -> bool:
         return self._error(trial) <= _NEAR

@@ -3,8 +3,9 @@
 For each set of coupled layers the channels are put into the order in which the layers behind them
 can best do without them. What those layers lose at a width is made up for by least squares on
 calibration inputs of the dense model, each set on its own; a candidate is stitched together from
-the sets at its widths. Its last layer is fitted once more, to the dense model's logits, on what
-the stitched model makes: errors of the sets add up, and without it the score misleads.
+the sets at its widths, without what is gone, which takes most of the time of an inference. Its last
+layer is fitted once more, to the dense model's logits, on what the stitched model makes: errors of
+the sets add up, and without it the score misleads.
 """
 
 from __future__ import annotations
@@ -17,18 +18,19 @@ from typing import Any
 import numpy as np
 
 from compressor.data import TrainingData, rows, take
-from compressor.errors import ModelError, UsageError
+from compressor.errors import CompressorError, ModelError, UsageError
 from compressor.foundation import quiet_tensorflow
 from compressor.models import Aim, Objective, flat_outputs, layer_macs, preprocessing_of
 from compressor.models.aims import NUMBERS
 from compressor.pruning.channels import ChannelSet, channel_masks, plan_channels
 from compressor.pruning.kernels import Kernel, all_kernels
-from compressor.pruning.masks import Masks, masked_variables
+from compressor.pruning.masks import masked_variables
 from compressor.pruning.reconstruction_channels import PULL, Consumer, removal_costs
 from compressor.pruning.reconstruction_inputs import importance_of, rows_of, survey, wanted_rows
 from compressor.pruning.reconstruction_layouts import Layout, layout_of
 from compressor.pruning.rounds import calibration_inputs
 from compressor.searching.measures import squared_error
+from compressor.shrinking import COMPARED_EXAMPLES, shrink
 from compressor.training import as_logits
 
 CALIBRATION = 1024
@@ -118,6 +120,8 @@ class Structure:
         }
         self._made: dict[tuple[str, int, int], tuple[np.ndarray, np.ndarray]] = {}
         self._shares = self._found_shares()
+        x, _ = data.validation_part(COMPARED_EXAMPLES)
+        self._compared = preprocessing_of(model, x)(x)
         self._scored = _Scored(model, data, objective, self._layouts)
 
     def _trainable(self) -> dict[str, Kernel]:
@@ -169,8 +173,8 @@ class Structure:
                 found[name] += [(part.name, inside)] if inside else []
         return found
 
-    def stitch(self, widths: Widths) -> Masks:
-        """Give the model these widths, and return the masks of the channels that went."""
+    def stitch(self, widths: Widths) -> None:
+        """Give the model these widths: what is beyond them becomes zero."""
         for name, width in widths.items():
             if not 1 <= width <= self.widths.get(name, 0):
                 what = "the recipe does not fit the model: it has no such width"
@@ -198,7 +202,6 @@ class Structure:
                     taker.layout.add_to_bias(shift.astype(np.float32))
         for variable, mask in masked_variables(self.model, masks):
             variable.assign(np.where(mask, variable.numpy(), 0))
-        return masks
 
     def _scores(self) -> dict[str, np.ndarray]:
         found = {}
@@ -208,14 +211,23 @@ class Structure:
                 found[name] = np.broadcast_to(line, self._kernels[name].matrix_shape)
         return found
 
-    def fit_last(self) -> float:
-        """Fit the last layers of what was stitched to the dense logits; the score, less is better.
+    def narrowed(self) -> tuple[Any, float]:
+        """A new model of what was stitched, its last layers fitted to the dense logits; its score.
 
-        The score is the divergence of the dense model's classes from the candidate's, in nats, of
-        other outputs the squared error relative to how the dense ones vary, on examples that the
-        last layers were not fitted on; of several outputs the sum.
+        The score, of which less is better, is the divergence of the dense model's classes from the
+        candidate's, in nats, of other outputs the squared error relative to how the dense ones
+        vary, on examples that the last layers were not fitted on; of several outputs the sum.
+        Raises as `shrink` does.
         """
-        return self._scored.fit()
+        found = shrink(self.model, self._compared, fold_batchnorm=False).model
+        return found, self._scored.fit(found)
+
+    def score(self) -> float:
+        """That of what was stitched; infinite where no model can be made of it."""
+        try:
+            return self.narrowed()[1]
+        except CompressorError:
+            return math.inf
 
     def restore(self) -> None:
         """Make the model dense again."""
@@ -232,12 +244,11 @@ def _gram(rows: np.ndarray) -> np.ndarray:
 
 
 class _Scored:
-    """Examples, the dense logits for them, and the last layers of a model, by output."""
+    """Examples, the dense logits for them, and which outputs of a model can be fitted."""
 
     def __init__(
         self, model: Any, data: TrainingData, objective: Objective, layouts: Mapping[str, Layout]
     ) -> None:
-        _, keras = quiet_tensorflow.load()
         x, _ = data.validation_part(SCORED)
         feed = preprocessing_of(model, x)
         count = rows(x)
@@ -245,38 +256,41 @@ class _Scored:
         self._batches = [feed(take(x, slice(start, start + _BATCH))) for start in starts]
         self._aims = objective.aims
         pairs = zip(self._aims, model.outputs, strict=True)
-        self._last = [_last_layer(output, aim, layouts) for aim, output in pairs]
-        found = [last for last in self._last if last is not None]
-        self._probe = keras.Model(
-            model.inputs, [*model.outputs, *(last.layer.input for last in found)]
-        )
-        self._dense, _ = self._run()
-        self._fitted = count // 3 if found else 0
+        self._fits = [_can_be_fitted(output, aim, layouts) for aim, output in pairs]
+        self._dense, _ = self._run(model)
+        self._fitted = count // 3 if any(self._fits) else 0
 
-    def _run(self) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
+    def _run(self, model: Any) -> tuple[list[np.ndarray], list[np.ndarray | None]]:
         """Logits (n, ...) of each output, and what enters its last layer, (n, in)."""
-        made = [flat_outputs(self._probe.predict_on_batch(batch)) for batch in self._batches]
+        tensorflow, keras = quiet_tensorflow.load()
+        last = [_last_layer(output) for output in model.outputs]
+        entering = [layer.input for layer, fits in zip(last, self._fits, strict=True) if fits]
+        probe = keras.Model(model.inputs, [*model.outputs, *entering])
+        run = tensorflow.function(
+            lambda batch: probe(batch, training=False), autograph=False, reduce_retracing=True
+        )
+        made = [flat_outputs(run(batch)) for batch in self._batches]
         parts = iter([np.concatenate(part) for part in zip(*made, strict=True)])
         logits = [np.asarray(as_logits(next(parts), aim)) for aim in self._aims]
-        return logits, [None if last is None else next(parts) for last in self._last]
+        return logits, [next(parts) if fits else None for fits in self._fits]
 
-    def fit(self) -> float:
+    def fit(self, model: Any) -> float:
         score = 0.0
-        for aim, dense, last, logits, entered in zip(
-            self._aims, self._dense, self._last, *self._run(), strict=True
+        for aim, dense, output, logits, entered in zip(
+            self._aims, self._dense, model.outputs, *self._run(model), strict=True
         ):
-            if last is not None and entered is not None and self._fitted:
-                logits = self._refit(last, aim, dense, logits, entered)
+            if entered is not None and self._fitted:
+                logits = self._refit(_last_layer(output), aim, dense, logits, entered)
             part = slice(self._fitted, None)
             score += _distance(aim, dense[part], logits[part])
         return score
 
     def _refit(
-        self, last: Layout, aim: Aim, dense: np.ndarray, logits: np.ndarray, entered: np.ndarray
+        self, last: Any, aim: Aim, dense: np.ndarray, logits: np.ndarray, entered: np.ndarray
     ) -> np.ndarray:
         """Bring the logits (n, k) of an output closer to the dense ones; the new ones."""
         part = slice(0, self._fitted)
-        kernel, bias = last.layer.kernel, last.layer.bias
+        kernel, bias = last.kernel, last.bias
         live = entered.any(axis=0)
         rows = entered[part][:, live].astype(np.float64)
         centre = rows.mean(axis=0)
@@ -293,20 +307,23 @@ class _Scored:
         return np.asarray(logits + entered[:, live] @ change + shift)
 
 
-def _last_layer(output: Any, aim: Aim, layouts: Mapping[str, Layout]) -> Layout | None:
-    """The Dense layer that gives an output, if one does, has a bias, and can be fitted."""
-    layer = output._keras_history.operation
+def _last_layer(output: Any) -> Any:
+    return output._keras_history.operation
+
+
+def _can_be_fitted(output: Any, aim: Aim, layouts: Mapping[str, Layout]) -> bool:
+    """Whether a Dense layer with a bias gives an output, and can be fitted."""
+    layer = _last_layer(output)
     if not aim.of_classes:
         linear = layer.activation.__name__ == "linear" if hasattr(layer, "activation") else False
         if aim.head.task in NUMBERS and not linear:
-            return None
+            return False
     elif aim.head.width == 1:
-        return None
+        return False
     for layout in layouts.values():
         if layout.layer is layer and type(layer).__name__ == "Dense" and layout.bias is not None:
-            single = len(layer._inbound_nodes) == 1 and len(layer.input.shape) == 2
-            return layout if single else None
-    return None
+            return len(layer._inbound_nodes) == 1 and len(layer.input.shape) == 2
+    return False
 
 
 def _known(aim: Aim, logits: np.ndarray) -> np.ndarray:

@@ -58,6 +58,7 @@ class Thinning:
         self._trials, self._training, self._kernels = trials, training, kernels
         self._holds, self._is_near, self._left = holds, is_near, left
         self._side_by_side = side_by_side
+        self._given_up: dict[str, int] = {}
 
     def step(self, start: Trial | None, narrow: Trial | None, target: int, epochs: float) -> Step:
         """The step that prunes the model of `start` to so many bytes, taught by that of `narrow`.
@@ -72,19 +73,26 @@ class Thinning:
             "teacher": len(narrow.steps) if narrow is not None else 0,
         }
 
-    def run(self, narrow: Trial | None) -> None:
-        """Try until time or trials are used up, or nothing is left to try."""
+    def run(self, narrow: Trial | None, *, give_up: bool = False) -> bool:
+        """Try until time or trials are used up, or nothing is left to try.
+
+        Returns whether a pruned model keeps the accuracy. Where it may `give_up`, it does if the
+        first target is missed; another call goes on from there.
+        """
         kernels = self._kernels(narrow)
         whole, least = sum(array.size for array in kernels.values()), least_bytes(kernels)
         if whole - least < _NOTHING:
-            return
+            return False
         start, epochs, target = narrow, EPOCHS, first_target(kernels)
         held: Trial | None = None
-        failed, again = least, False
+        name = narrow.name if narrow is not None else ""
+        failed, again = self._given_up.get(name, least), False
 
         def between(low: float, part: float) -> int:
             return round(least + part * (low - least))
 
+        if failed > least:
+            target = min(between(failed, _UP), whole)
         while length := self._fitting(start, epochs * (_LONGER if again else 1)):
             targets = [target]
             while len(targets) < self._side_by_side:
@@ -93,7 +101,7 @@ class Thinning:
             before = len(self._trials.done)
             done = self._trials.train(wanted, f"{target:,} bytes of weights")
             if len(self._trials.done) == before:
-                return  # limited to so few steps that a longer training is the same one
+                break  # limited to so few steps that a longer training is the same one
             best = min(filter(self._holds, done), key=kernel_bytes, default=None)
             if best is not None and (held is None or kernel_bytes(best) < kernel_bytes(held)):
                 held = best
@@ -108,7 +116,10 @@ class Thinning:
             start, again = held or narrow, False
             if held is None:
                 if target >= whole:
-                    return
+                    break
+                if give_up:
+                    self._given_up[name] = failed
+                    break
                 target = min(between(max(target, failed), _UP), whole)
                 continue
             part = math.sqrt((failed - least) / max(smallest - least, 1)) or _DOWN
@@ -116,7 +127,8 @@ class Thinning:
                 epochs, failed, part = epochs * _LONGER, least, _AGAIN
             target = between(smallest, part)
             if smallest - target < 1:
-                return
+                break
+        return held is not None
 
     def _fitting(self, start: Trial | None, epochs: float) -> float:
         """So many epochs, fewer where time is short, 0 where there is none for another trial."""

@@ -135,7 +135,7 @@ def test_allocation_by_bytes_is_never_over_them_but_for_one_weight_of_each():
 def test_a_narrowed_model_has_the_widths_and_weights_that_were_said(structure, tiny_data):
     widths = {"stem": 3}
 
-    found = narrow(structure, TrainingData.of(tiny_data, 24), widths)
+    found = narrow(structure, widths)
 
     assert structure.widths == {"stem": 6}
     assert found.get_layer("stem").filters == found.get_layer("inner").filters == 3
@@ -146,7 +146,7 @@ def test_a_narrowed_model_has_the_widths_and_weights_that_were_said(structure, t
 def test_narrowing_leaves_the_dense_model_as_it_was(structure, tiny_data):
     before = [np.array(v.numpy()) for v in structure.model.variables]
 
-    narrow(structure, TrainingData.of(tiny_data, 24), {"stem": 2})
+    narrow(structure, {"stem": 2})
 
     assert all(
         np.array_equal(one, v.numpy())
@@ -158,7 +158,7 @@ def test_the_score_falls_with_the_width(structure):
     scores = []
     for width in (6, 4, 1):
         structure.stitch({"stem": width})
-        scores.append(structure.fit_last())
+        scores.append(structure.score())
 
     assert scores[0] < scores[1] < scores[2]
 
@@ -313,7 +313,7 @@ def test_a_score_on_fewer_than_three_examples_is_a_number(small_net, tiny_data):
 
     structure.stitch({"hidden": 3})
 
-    assert np.isfinite(structure.fit_last())
+    assert np.isfinite(structure.score())
     assert all(np.isfinite(variable.numpy()).all() for variable in model.variables)
 
 
