@@ -36,6 +36,8 @@ provenance        sparsity (0 to 1), seed, data_sha256, source_sha256 (of the mo
                   if unknown; versions (package -> version), created_by
 code              only of c, and not in old descriptions: target (the processor that the code was
                   made for), sources (file name -> sha256 of what the library was compiled of)
+data              only of an ONNX file with more than 2 GB of weights, and not in old descriptions:
+                  the files beside it that hold them, name -> sha256
 heads             left out for one classifier that is judged by its accuracy; else what each output
                   means, in the order of their numbers in a row: name (of the output, "" for one
                   alone), task, metric (which decides), shown (all metrics), shape (of a row),
@@ -84,6 +86,7 @@ VECTORS_SUFFIX = ".check.npz"
 
 MOST_ARTIFACT_BYTES = 2**31 - 1
 """Neither FlatBuffers nor protocol buffers hold more."""
+MOST_DATA_BYTES = 2**40
 MOST_VECTORS_BYTES = 256 * 2**20
 
 _UNREADABLE = "cannot read the artefact, or what belongs to it, FILE.json and FILE.check.npz"
@@ -116,6 +119,7 @@ class Artifact:
     verified: tuple[Verification, ...]
     provenance: Provenance
     code: GeneratedCode | None = None
+    data: dict[str, Digest] | None = None
     heads: tuple[Head, ...] | None = None
 
     @property
@@ -141,6 +145,8 @@ class Artifact:
             del described["code"]
         else:
             described["code"]["sources"] = dict(sorted(self.code.sources.items()))
+        if self.data is None:
+            del described["data"]
         if self.heads is None:
             del described["heads"]
         else:
@@ -159,7 +165,7 @@ class Artifact:
         has_heads = fields.has("heads")
         fields.schema("schema", _schema(has_heads), "description")
         readers = _READERS | (_OF_HEADS if has_heads else {})
-        artifact = fields.make(cls, readers, newer=("code", "heads"))
+        artifact = fields.make(cls, readers, newer=("code", "data", "heads"))
         if has_heads and artifact.heads is None:
             raise ArtifactError("description.heads is null", value=artifact.file)
         _check_agreement(artifact)
@@ -183,6 +189,7 @@ _READERS: dict[str, Reader] = {
     "verified": lambda fields, key: fields.objects(key, Verification.read),
     "provenance": lambda fields, key: fields.one(key, made(Provenance)),
     "code": lambda fields, key: fields.one(key, GeneratedCode.read),
+    "data": lambda fields, key: fields.mapping(key, Fields.digest),
     "heads": lambda fields, key: fields.objects(key, read_head, _MOST_PORTS),
 }
 _OF_HEADS: dict[str, Reader] = {
@@ -213,6 +220,14 @@ def read_artifact(file: Path | str) -> Artifact:
             raise ArtifactError(
                 f"the description is of another file: the {what} differs",
                 value=f"{file} has {found}, the description says {said}",
+            )
+    for name, said in (artifact.data or {}).items():
+        held = size_and_sha256(file.with_name(name), MOST_DATA_BYTES, _UNREADABLE)[1]
+        if held != said:
+            raise ArtifactError(
+                "the weights are of another artefact",
+                value=f"{file.with_name(name)} has sha256 {held}, the description says {said}",
+                hint="export it again",
             )
     if checked != artifact.vectors_sha256:
         raise ArtifactError(
@@ -246,6 +261,11 @@ def _check_agreement(artifact: Artifact) -> None:
         raise ArtifactError("description.file is not a file name", value=name)
     if artifact.code is not None and artifact.format != "c":
         raise ArtifactError("only C code has description.code", value=artifact.format)
+    if artifact.data is not None and artifact.format != "onnx":
+        raise ArtifactError("only ONNX files have description.data", value=artifact.format)
+    for other in artifact.data or {}:
+        if not is_file_name(other) or other.startswith(name):
+            raise ArtifactError("description.data names no file beside it", value=other)
     if not artifact.outputs or not artifact.inputs:
         raise ArtifactError(
             "an artefact needs inputs and outputs",

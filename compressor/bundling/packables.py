@@ -99,7 +99,11 @@ def _read(
     beside = (path.with_name(path.name + end) for end in (DESCRIPTION_SUFFIX, VECTORS_SUFFIX))
     if not is_graph(path) or any(other.exists() for other in beside):
         with deploy_errors():
-            return Packable(path, read_artifact(path))
+            artifact = read_artifact(path)
+        if artifact.data:
+            hint = "choose a --quantize of fewer bits, or prune more, and export it again"
+            raise UsageError("a bundle holds artefacts of one file", value=path, hint=hint)
+        return Packable(path, artifact)
     runtime = profile.runtime if profile.format == artifact_format(path) else None
     made = describe_graph_file(path, data, runtime=runtime, **options)
     return Packable(path, made.artifact, (made.content, made.vectors), made.notes)

@@ -79,7 +79,7 @@ class Checked:
 
     @property
     def size(self) -> int:
-        return len(self.file.content)
+        return self.file.size
 
 
 class Job(abc.ABC):

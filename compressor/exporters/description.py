@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import importlib.metadata
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def describe_artifact(job: Job, checked: Checked, name: str, vectors: bytes) -> 
     return Artifact(
         format=checked.format,
         file=name,
-        bytes=checked.size,
+        bytes=len(checked.file.content),
         sha256=hashlib.sha256(checked.file.content).hexdigest(),
         vectors_sha256=hashlib.sha256(vectors).hexdigest(),
         quantize=request.quantize,
@@ -97,6 +98,7 @@ def describe_artifact(job: Job, checked: Checked, name: str, vectors: bytes) -> 
             created_by=f"compressor {__version__}",
         ),
         code=_code(checked.file) if checked.format == "c" else None,
+        data=_digests(checked.file.data) or None,
         heads=None if plain else heads,
     )
 
@@ -113,8 +115,11 @@ def _values(shown: Comparison, chosen: Comparison) -> dict[str, float]:
 
 def _code(file: ExportedFile) -> GeneratedCode:
     sources = {name: text for name, text in file.beside.items() if name.endswith((".c", ".h"))}
-    digests = {name: hashlib.sha256(text).hexdigest() for name, text in sources.items()}
-    return GeneratedCode(file.details["target"], digests)
+    return GeneratedCode(file.details["target"], _digests(sources))
+
+
+def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
 
 
 def _ports(ports: list[dict[str, Any]]) -> tuple[Port, ...]:

@@ -279,7 +279,8 @@ def write_artifact(job: Job, checked: Checked, target: Path) -> Record:
     if not checked.verdict.passed or checked.vectors is None:
         kept = target.with_name(target.name + REJECTED)
         report = kept.with_name(kept.name + DESCRIPTION_SUFFIX)
-        write_files({kept: checked.file.content, report: json_text(record).encode()})
+        data = {kept.with_name(name): part for name, part in checked.file.data.items()}
+        write_files(data | {kept: checked.file.content, report: json_text(record).encode()})
         raise CheckFailedError(
             f"the artefact does not do what the model does in {checked.request.runtime}",
             value=checked.verdict.reason,
@@ -290,7 +291,8 @@ def write_artifact(job: Job, checked: Checked, target: Path) -> Record:
     # The description names the file by its sha256, so it gets its name last.
     described = json_text(artifact.describe()).encode()
     contents = {"": checked.file.content, VECTORS_SUFFIX: check, DESCRIPTION_SUFFIX: described}
-    beside = {target.with_name(name): part for name, part in checked.file.beside.items()}
+    others = {**checked.file.data, **checked.file.beside}
+    beside = {target.with_name(name): part for name, part in others.items()}
     named = {target.with_name(target.name + end): part for end, part in contents.items()}
     write_files(beside | named)
     return record

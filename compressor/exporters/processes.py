@@ -103,6 +103,8 @@ class Processes:
         with temporary_folder("compressor-check-") as folder, self._runner(runtime) as runner:
             path = folder / f"artefact.{file_format}"
             path.write_bytes(file.content)
+            for name, data in file.data.items():
+                (folder / name).write_bytes(data)
             yield runner.load(path, reference=reference), runner
 
     @contextlib.contextmanager

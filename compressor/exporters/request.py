@@ -92,12 +92,19 @@ class ExportedFile:
     """for the user, a sentence each: why something was not encoded as asked, ..."""
     price: str = ""
     """a sentence: what the encodings cost in time or in bytes, by constants; empty: hardly any"""
+    data: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
+    """files that the runtime opens with it, by their names: weights beyond 2 GB"""
     beside: Mapping[str, bytes] = dataclasses.field(default_factory=dict)
     """other files of the artefact, by their names, to be written into its folder"""
     origin: ExportedFile | None = None
     """the TFLite file that this one was generated from, whose plain kernels it is held against"""
     details: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """what a record says of this format only"""
+
+    @property
+    def size(self) -> int:
+        """Bytes of all that the runtime opens."""
+        return len(self.content) + sum(map(len, self.data.values()))
 
 
 def checked_labels(labels: Sequence[str] | None) -> tuple[str, ...] | None:

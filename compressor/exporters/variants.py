@@ -110,14 +110,15 @@ class Variants:
                 for unrolled in (None,) if aim == "size" else self.unrolled:
                     with contextlib.suppress(ModelError, UsageError):  # this one cannot be made
                         request, file = self._build(quantize, unrolled=unrolled, aim=aim)
-                        found.setdefault(file.content, (request, file))
+                        if not file.data:  # nothing is smaller in two files
+                            found.setdefault(file.content, (request, file))
         built = list(found.values())
         if self.optimize in _WITHIN:
             return self._fastest(built, _WITHIN[self.optimize])
         slow: list[Checked] = []
         fast: list[Checked] = []
-        for request, file in sorted(built, key=lambda made: len(made[1].content)):
-            if any(found.size <= len(file.content) for found in fast):
+        for request, file in sorted(built, key=lambda made: made[1].size):
+            if any(found.size <= file.size for found in fast):
                 break  # rounding may have made one larger than the next
             checked = self._check(request, file)
             if checked.verdict.passed:
@@ -187,11 +188,11 @@ class Variants:
         )
         if checked.request.quantize != "none" and checked.size > least:
             _, plain = self._build("none")
-            if checked.size > len(plain.content):
+            if checked.size > plain.size:
                 smaller = "" if self.optimize == "size" else "give --optimize size, "
                 yield (
                     f"it is larger than in float32, {checked.size:,} bytes against "
-                    f"{len(plain.content):,}: {smaller}leave --quantize out, or choose auto"
+                    f"{plain.size:,}: {smaller}leave --quantize out, or choose auto"
                 )
 
     def _slower(self, checked: Checked) -> Checked:
@@ -247,11 +248,16 @@ class Variants:
     def _latencies(self, files: list[ExportedFile]) -> np.ndarray:
         """Milliseconds (rounds, files + 1) of the files and of dense float32, the last."""
         self.listener.stage(f"{self.format}: measure the latency")
-        contents = [file.content for file in (*files, self._dense[1])]
+        every = (*files, self._dense[1])
+        contents = [file.content for file in every]
         if len(set(contents)) == 1:
             return np.ones((1, len(contents)))  # the same file is as fast as itself
+        data = {name: part for file in every for name, part in file.data.items()}
+        if data and self.host is not None:
+            what, hint = "an artefact in two files is not measured over ssh", "leave --host out"
+            raise UsageError(what, value=", ".join(data), hint=hint)
         self.job.processes.pause()
-        return median_latencies(contents, self.runtime, rounds=_ROUNDS, host=self.host)
+        return median_latencies(contents, self.runtime, rounds=_ROUNDS, host=self.host, data=data)
 
     def _speed(self, own: np.ndarray, times: np.ndarray) -> Speed:
         ratio = ratio_interval(list(own[:, None]), list(times[:, -1:]))

@@ -8,7 +8,7 @@ runtimes' threads go on spinning after a run.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -61,16 +61,24 @@ class Timer:
 
 
 def median_latencies(
-    artefacts: Sequence[bytes], runtime: str, *, rounds: int, host: SshHost | None = None
+    artefacts: Sequence[bytes],
+    runtime: str,
+    *,
+    rounds: int,
+    host: SshHost | None = None,
+    data: Mapping[str, bytes] | None = None,
 ) -> np.ndarray:
     """Median milliseconds on one thread at batch 1, float64 (rounds, artefacts); compare in rows.
 
-    Here, or on the `host`. Raises as `Runner` does.
+    Here, or on the `host`. `data` are files that the artefacts open, by their names; these are not
+    sent to a host. Raises as `Runner` does.
     """
     known = find(runtime)
     cpus = None if known.gpu or host is not None else pinned_cpus(1)
     with contextlib.ExitStack() as stack:
         folder = stack.enter_context(temporary_folder("compressor-timing-"))
+        for name, part in (data or {}).items():
+            (folder / name).write_bytes(part)
         timers = []
         for number, content in enumerate(artefacts):
             path = folder / f"{number}.{known.format}"

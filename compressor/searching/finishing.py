@@ -66,6 +66,9 @@ def dense_files(
                 raise ModelError(
                     f"the model cannot be exported to {file_format}", value=error.what, hint=hint
                 ) from error
+            if file.data:
+                what, value = "a search takes models of at most 2 GB", f"{file.size / 1e9:.2f} GB"
+                raise ModelError(what, value=value, hint="remove channels first, with prune")
             write_bytes(folder / runtime, file.content)
     return {"runtimes": list(goal.runtimes)}
 

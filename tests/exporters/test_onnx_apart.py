@@ -9,8 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compressor.errors import CheckpointError, ModelError
-from compressor.exporters import onnx as onnx_exporter
+from compressor.errors import CheckpointError
 from compressor.exporters.onnx import apart, decoding, export
 from compressor.exporters.onnx.decoding import CHOSEN_FROM, choose_all
 from compressor.exporters.onnx.parsing import parsed
@@ -189,12 +188,6 @@ def test_a_file_is_the_same_wherever_its_weights_are_kept(monkeypatch):
     weights = sum(variable.numpy().nbytes for variable in model.variables)
     # What TensorFlow copies again and again holds no weights.
     assert graphs[1] < graphs[0] - 0.9 * weights
-
-
-def test_a_file_of_more_than_2_gb_is_refused(monkeypatch):
-    monkeypatch.setattr(onnx_exporter, "LARGEST", 20_000)
-    with pytest.raises(ModelError, match=r"an ONNX file holds at most 2 GB: .* GB of weights"):
-        export(network(), Request("onnxruntime", "none"))
 
 
 def test_the_checker_sees_all_but_the_values(values):

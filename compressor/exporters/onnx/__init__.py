@@ -42,6 +42,9 @@ from compressor.models import input_names
 
 __all__ = ["ENCODINGS", "export", "export_graph"]
 
+_MOST_WEIGHTS = LARGEST - 2**24
+"""Bytes of the weights in a file, at most: nodes and names take some, too."""
+
 
 def export(model: Any, request: Request) -> ExportedFile:
     """The ONNX file of a Keras model, opset 18, valid for `onnx.checker` and not yet run.
@@ -89,6 +92,12 @@ def _finished(
     if not shrunk:
         proto = without_unread(proto)
     if request.quantize == "int8":
+        if (size := _weight_bytes(proto)) >= _MOST_WEIGHTS:
+            raise ModelError(
+                "ONNX Runtime quantises at most 2 GB of weights to int8",
+                value=f"{size / 1e9:.2f} GB in float32",
+                hint="choose --quantize dynamic, or remove channels first",
+            )
         if shrunk:
             proto = integer.quantize_static(proto, request.calibration)
         else:  # nobody vouches for it
@@ -110,10 +119,14 @@ def _finished(
     if functions:
         proto.functions.extend(functions)
         proto.opset_import.append(onnx.helper.make_opsetid(domain, 1))
-    content = _content(proto)
+    content, data = _content(proto)
+    if data:
+        name, size = next(iter(data)), sum(map(len, data.values()))
+        said = f"the weights, {size / 1e9:.2f} GB, are in {name}, which belongs beside the file"
+        notes = (*notes, f"An ONNX file holds at most 2 GB: {said}.")
     standard = [one for one in proto.opset_import if not functions or one.domain != domain]
     needs = {one.domain or "ai.onnx": int(one.version) for one in standard}
-    return ExportedFile(content, inputs, tensors, needs, notes)
+    return ExportedFile(content, inputs, tensors, needs, notes, data=data)
 
 
 def _check(request: Request) -> None:
@@ -187,8 +200,11 @@ def _describe(graph: Any, chains: list[Chain], named: set[str]) -> tuple[Encoded
     return tuple(sorted(found, key=lambda tensor: (-tensor.dense_bytes, tensor.name)))
 
 
-def _content(proto: Any) -> bytes:
-    """The file: the operator sets that it needs, and nothing about this machine."""
+def _content(proto: Any) -> tuple[bytes, dict[str, bytes]]:
+    """The file: the operator sets that it needs, and nothing about this machine.
+
+    And, where it would be too large, the one with its weights, by its name.
+    """
     opset, used = opset_of(proto), {node.domain for node in all_nodes(proto.graph)}
     others = {one.domain: one.version for one in proto.opset_import if one.domain in used}
     proto.producer_name = "compressor"
@@ -197,16 +213,16 @@ def _content(proto: Any) -> bytes:
         if domain not in ("", "ai.onnx"):
             proto.opset_import.append(onnx.helper.make_opsetid(domain, version))
     proto.opset_import.add().version = opset
-    size = sum(map(apart.byte_size, proto.graph.initializer))
-    if size >= LARGEST:
-        raise ModelError(
-            "an ONNX file holds at most 2 GB",
-            value=f"{size / 1e9:.2f} GB of weights",
-            hint="choose a --quantize of fewer bits, or prune more",
-        )
     try:
         onnx.checker.check_model(apart.without_large(proto), full_check=True)
     except Exception as error:  # the checker raises errors of several kinds
         reason = " ".join(str(error).split())[:200]
         raise ModelError("the model is no valid ONNX model", value=reason) from error
-    return apart.serialized(proto)
+    if _weight_bytes(proto) < _MOST_WEIGHTS:
+        return apart.serialized(proto), {}
+    content, name, data = apart.split(proto)
+    return content, {name: data}
+
+
+def _weight_bytes(proto: Any) -> int:
+    return sum(map(apart.byte_size, proto.graph.initializer))

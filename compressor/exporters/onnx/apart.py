@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import hashlib
 import io
 import itertools
 import secrets
@@ -36,6 +37,8 @@ RAW_DATA, INITIALIZER, GRAPH = (
 """Numbers of the fields that hold most of a file."""
 _TYPES = ("float32", "float16", "int8", "uint8", "int32", "int64")
 """whose raw data are their bytes in memory, on a little-endian machine"""
+_ALIGNED = 64
+"""bytes that a constant in another file begins at a multiple of: runtimes map it into memory"""
 _plain_array, _plain_tensor = numpy_helper.to_array, numpy_helper.from_array
 
 
@@ -202,6 +205,31 @@ def serialized(model: Any) -> bytes:
         del found
     file.write(after + last)
     return file.getvalue()
+
+
+def split(model: Any) -> tuple[bytes, str, bytes]:
+    """A file whose large constants are in another one: its bytes, the other's name, and its bytes.
+
+    The name follows from the content, so that the file can be renamed. Nothing is apart after it.
+    Source: ONNX, External Data.
+    """
+    data, places = io.BytesIO(), []
+    for entry in model.graph.initializer:
+        found = _apart(entry)
+        if found is None:
+            continue
+        data.write(bytes(-data.tell() % _ALIGNED))
+        places.append((entry, data.tell(), found.nbytes))
+        data.write(np.ascontiguousarray(found).reshape(-1).view(np.uint8).data)
+        forget([entry])
+        del found
+    content = data.getvalue()
+    name = f"weights-{hashlib.sha256(content).hexdigest()[:16]}.bin"
+    for entry, offset, size in places:
+        del entry.external_data[:]
+        for key, value in (("location", name), ("offset", offset), ("length", size)):
+            entry.external_data.add(key=key, value=str(value))
+    return bytes(model.SerializeToString(deterministic=True)), name, content
 
 
 def _around(message: Any, number: int) -> tuple[bytes, bytes]:
