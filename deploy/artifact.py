@@ -5,7 +5,8 @@ It is an object of exactly these fields:
 schema            {name: "compressor-artifact", version: 2; of one with heads 3}
 format            tflite, onnx, or c: a shared library of generated C code
 file              the name of the file, without a folder
-bytes, sha256     of the file
+bytes             of the file, and of the one with its weights
+sha256            of the file
 vectors_sha256    of its check vectors, FILE.check.npz
 quantize          none, float16, dynamic, int8, int4, codebook or ternary
 optimize          size, latency or ram: what the encodings are best for; of balanced ones latency
@@ -37,7 +38,7 @@ provenance        sparsity (0 to 1), seed, data_sha256, source_sha256 (of the mo
 code              only of c, and not in old descriptions: target (the processor that the code was
                   made for), sources (file name -> sha256 of what the library was compiled of)
 data              only of an ONNX file with more than 2 GB of weights, and not in old descriptions:
-                  the files beside it that hold them, name -> sha256
+                  file, bytes and sha256 of the one beside it that holds them
 heads             left out for one classifier that is judged by its accuracy; else what each output
                   means, in the order of their numbers in a row: name (of the output, "" for one
                   alone), task, metric (which decides), shown (all metrics), shape (of a row),
@@ -55,6 +56,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploy.artifact_parts import (
     SCORES_ARE,
+    DataFile,
     GeneratedCode,
     InputRule,
     Port,
@@ -86,7 +88,6 @@ VECTORS_SUFFIX = ".check.npz"
 
 MOST_ARTIFACT_BYTES = 2**31 - 1
 """Neither FlatBuffers nor protocol buffers hold more."""
-MOST_DATA_BYTES = 2**40
 MOST_VECTORS_BYTES = 256 * 2**20
 
 _UNREADABLE = "cannot read the artefact, or what belongs to it, FILE.json and FILE.check.npz"
@@ -119,7 +120,7 @@ class Artifact:
     verified: tuple[Verification, ...]
     provenance: Provenance
     code: GeneratedCode | None = None
-    data: dict[str, Digest] | None = None
+    data: DataFile | None = None
     heads: tuple[Head, ...] | None = None
 
     @property
@@ -189,7 +190,7 @@ _READERS: dict[str, Reader] = {
     "verified": lambda fields, key: fields.objects(key, Verification.read),
     "provenance": lambda fields, key: fields.one(key, made(Provenance)),
     "code": lambda fields, key: fields.one(key, GeneratedCode.read),
-    "data": lambda fields, key: fields.mapping(key, Fields.digest),
+    "data": lambda fields, key: fields.one(key, made(DataFile)),
     "heads": lambda fields, key: fields.objects(key, read_head, _MOST_PORTS),
 }
 _OF_HEADS: dict[str, Reader] = {
@@ -208,6 +209,9 @@ def read_artifact(file: Path | str) -> Artifact:
     vectors = file.with_name(file.name + VECTORS_SUFFIX)
     artifact = _parsed(read_regular(beside, _MOST_BYTES, _UNREADABLE), beside)
     size, digest = size_and_sha256(file, MOST_ARTIFACT_BYTES, _UNREADABLE)
+    if artifact.data is not None:
+        size += artifact.data.bytes
+        artifact.data.check(file.parent)
     checked = artifact.vectors_sha256
     if vectors.exists():
         checked = size_and_sha256(vectors, MOST_VECTORS_BYTES, _UNREADABLE)[1]
@@ -220,14 +224,6 @@ def read_artifact(file: Path | str) -> Artifact:
             raise ArtifactError(
                 f"the description is of another file: the {what} differs",
                 value=f"{file} has {found}, the description says {said}",
-            )
-    for name, said in (artifact.data or {}).items():
-        held = size_and_sha256(file.with_name(name), MOST_DATA_BYTES, _UNREADABLE)[1]
-        if held != said:
-            raise ArtifactError(
-                "the weights are of another artefact",
-                value=f"{file.with_name(name)} has sha256 {held}, the description says {said}",
-                hint="export it again",
             )
     if checked != artifact.vectors_sha256:
         raise ArtifactError(
@@ -261,9 +257,10 @@ def _check_agreement(artifact: Artifact) -> None:
         raise ArtifactError("description.file is not a file name", value=name)
     if artifact.code is not None and artifact.format != "c":
         raise ArtifactError("only C code has description.code", value=artifact.format)
-    if artifact.data is not None and artifact.format != "onnx":
-        raise ArtifactError("only ONNX files have description.data", value=artifact.format)
-    for other in artifact.data or {}:
+    if artifact.data is not None:
+        other = artifact.data.file
+        if artifact.format != "onnx":
+            raise ArtifactError("only ONNX files have description.data", value=artifact.format)
         if not is_file_name(other) or other.startswith(name):
             raise ArtifactError("description.data names no file beside it", value=other)
     if not artifact.outputs or not artifact.inputs:

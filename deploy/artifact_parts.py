@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploy.errors import ArtifactError
 from deploy.fields import Digest, Fields, Fraction, NotNegative, Positive
+from deploy.files import open_regular, size_and_sha256
 
 if TYPE_CHECKING:
     from deploy.tasks import Head
@@ -20,6 +22,8 @@ DTYPES = (
 
 SCORES_ARE = ("logits", "probabilities")
 
+MOST_DATA_BYTES = 2**36
+_NO_WEIGHTS = "cannot read the weights, which belong beside the artefact"
 C_INTERFACE = "1"
 """Version of what a library of generated C code exports: that of the runtime `c`."""
 
@@ -189,6 +193,32 @@ class Provenance:
     source_sha256: Digest | None
     versions: dict[str, str]
     created_by: str
+
+
+@dataclasses.dataclass(frozen=True)
+class DataFile:
+    """The file beside an artefact that holds its weights."""
+
+    file: str
+    bytes: Positive
+    sha256: Digest
+
+    def check(self, folder: Path) -> None:
+        """Raise ArtifactError unless the file in `folder` is the one that is meant."""
+        path = folder / self.file
+        if path.is_symlink():
+            raise ArtifactError("the weights are a link", value=path)
+        with open_regular(path, MOST_DATA_BYTES, _NO_WEIGHTS) as (_, size):
+            found = (size, "")
+        if size == self.bytes:  # before it is read, which may take long
+            found = size_and_sha256(path, size, _NO_WEIGHTS)
+        if found != (self.bytes, self.sha256):
+            raise ArtifactError(
+                "the weights are of another artefact",
+                value=f"{path} has {size:,} bytes, the description says {self.bytes:,}"
+                + f" with sha256 {self.sha256}" * (size == self.bytes),
+                hint="export it again",
+            )
 
 
 @dataclasses.dataclass(frozen=True)

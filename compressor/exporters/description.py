@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from compressor._version import __version__
+from compressor.errors import CompressorError
 from compressor.exporters.checking import Checked, Job
 from compressor.exporters.reference import Reference
 from compressor.exporters.request import ExportedFile
 from compressor.exporters.verdict import Comparison
+from compressor.foundation import read_json
 from compressor.runs import model_digest
 from deploy import Artifact
-from deploy.artifact import NUMBERS
-from deploy.artifact_parts import GeneratedCode, InputRule, Port, Provenance, Verification
+from deploy.artifact import DESCRIPTION_SUFFIX, NUMBERS
+from deploy.artifact_parts import DataFile, GeneratedCode, InputRule, Port, Provenance, Verification
 from deploy.tasks import CLASSIFYING, PARTS, is_plain, part_key
 
+WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.bin")
 _SEED_FOLDER = re.compile(r"seed-(\d+)")
 
 
@@ -43,7 +46,7 @@ def describe_artifact(job: Job, checked: Checked, name: str, vectors: bytes) -> 
     return Artifact(
         format=checked.format,
         file=name,
-        bytes=len(checked.file.content),
+        bytes=checked.size,
         sha256=hashlib.sha256(checked.file.content).hexdigest(),
         vectors_sha256=hashlib.sha256(vectors).hexdigest(),
         quantize=request.quantize,
@@ -98,7 +101,7 @@ def describe_artifact(job: Job, checked: Checked, name: str, vectors: bytes) -> 
             created_by=f"compressor {__version__}",
         ),
         code=_code(checked.file) if checked.format == "c" else None,
-        data=_digests(checked.file.data) or None,
+        data=_data(checked.file),
         heads=None if plain else heads,
     )
 
@@ -113,13 +116,30 @@ def _values(shown: Comparison, chosen: Comparison) -> dict[str, float]:
     }
 
 
+def replaced_weights(target: Path) -> Path | None:
+    """The file with the weights of an artefact that is replaced; None where another names it."""
+    with contextlib.suppress(CompressorError, LookupError, TypeError):
+        described = read_json(target.with_name(target.name + DESCRIPTION_SUFFIX))
+        found = target.with_name(described["data"]["file"])
+        others = set(target.parent.glob(f"*.onnx{DESCRIPTION_SUFFIX}"))
+        others.discard(target.with_name(target.name + DESCRIPTION_SUFFIX))
+        ours = found.parent == target.parent and WEIGHTS.fullmatch(found.name)
+        return found if ours and all(found.name not in one.read_text() for one in others) else None
+    return None
+
+
 def _code(file: ExportedFile) -> GeneratedCode:
     sources = {name: text for name, text in file.beside.items() if name.endswith((".c", ".h"))}
-    return GeneratedCode(file.details["target"], _digests(sources))
+    digests = {name: hashlib.sha256(text).hexdigest() for name, text in sources.items()}
+    return GeneratedCode(file.details["target"], digests)
 
 
-def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
-    return {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+def _data(file: ExportedFile) -> DataFile | None:
+    made = (
+        DataFile(name, len(content), hashlib.sha256(content).hexdigest())
+        for name, content in file.data.items()
+    )
+    return next(made, None)
 
 
 def _ports(ports: list[dict[str, Any]]) -> tuple[Port, ...]:

@@ -16,7 +16,7 @@ from compressor.errors import (
     UsageError,
 )
 from compressor.exporters.checking import FORMATS, Checked, Job
-from compressor.exporters.description import describe_artifact
+from compressor.exporters.description import describe_artifact, replaced_weights
 from compressor.exporters.graphs.file import is_graph_file, read_graph_file
 from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.inspection import artifact_format
@@ -135,10 +135,11 @@ def export(
     that, the fastest is taken, and `notes` say so. "auto" is 1.05 where variants are chosen among
     for the size, and else no limit; with None the size is chosen without measuring but on a `host`.
 
-    Writes `output`, its description `output`.json (`deploy.Artifact`) and check vectors
-    `output`.check.npz. Returns a JSON object: path, bytes, the encoding of each tensor, the
-    verdict. Raises CheckFailedError when the artefact fails the parity check: it is then kept as
-    `output`.rejected, with its report `output`.rejected.json, and nothing is written as `output`.
+    Writes `output`, its description `output`.json (`deploy.Artifact`), check vectors
+    `output`.check.npz, and of ONNX beyond 2 GB the weights. Returns a JSON object: path, bytes, the
+    encoding of each tensor, the verdict. Raises CheckFailedError when the artefact fails the parity
+    check: it is then kept as `output`.rejected, with its report `output`.rejected.json, and nothing
+    is written as `output`.
     Raises ModelError for what the format or the runtime cannot hold, MissingRuntimeError for a
     runtime that is not available, RunDirectoryError when the file exists and not `force`.
     """
@@ -284,7 +285,7 @@ def write_artifact(job: Job, checked: Checked, target: Path) -> Record:
         raise CheckFailedError(
             f"the artefact does not do what the model does in {checked.request.runtime}",
             value=checked.verdict.reason,
-            hint=f"kept as {kept}, with a report beside it",
+            hint=f"kept as {kept}, with a report {'and weights ' * bool(data)}beside it",
         )
     check = checked.vectors.to_bytes()
     artifact = describe_artifact(job, checked, target.name, check)
@@ -294,7 +295,10 @@ def write_artifact(job: Job, checked: Checked, target: Path) -> Record:
     others = {**checked.file.data, **checked.file.beside}
     beside = {target.with_name(name): part for name, part in others.items()}
     named = {target.with_name(target.name + end): part for end, part in contents.items()}
+    old = replaced_weights(target)
     write_files(beside | named)
+    if old is not None and old not in beside:
+        old.unlink(missing_ok=True)
     return record
 
 

@@ -110,9 +110,9 @@ class Variants:
                 for unrolled in (None,) if aim == "size" else self.unrolled:
                     with contextlib.suppress(ModelError, UsageError):  # this one cannot be made
                         request, file = self._build(quantize, unrolled=unrolled, aim=aim)
-                        if not file.data:  # nothing is smaller in two files
-                            found.setdefault(file.content, (request, file))
-        built = list(found.values())
+                        found.setdefault(file.content, (request, file))
+        # Two files are for what does not fit into one.
+        built = [made for made in found.values() if not made[1].data] or list(found.values())
         if self.optimize in _WITHIN:
             return self._fastest(built, _WITHIN[self.optimize])
         slow: list[Checked] = []
@@ -254,8 +254,8 @@ class Variants:
             return np.ones((1, len(contents)))  # the same file is as fast as itself
         data = {name: part for file in every for name, part in file.data.items()}
         if data and self.host is not None:
-            what, hint = "an artefact in two files is not measured over ssh", "leave --host out"
-            raise UsageError(what, value=", ".join(data), hint=hint)
+            what = "a model with more than 2 GB in float32 is not measured over ssh"
+            raise UsageError(what, value=self.host.name, hint="leave --host out")
         self.job.processes.pause()
         return median_latencies(contents, self.runtime, rounds=_ROUNDS, host=self.host, data=data)
 

@@ -115,6 +115,10 @@ def bench(
     if not artefacts:
         raise UsageError("there is nothing to measure", value="no artefact")
     subjects = find_subjects([Path(path) for path in artefacts])
+    for subject in subjects:
+        if host is not None and subject.artifact is not None and subject.artifact.data is not None:
+            what = "an artefact in two files is not measured over ssh"
+            raise UsageError(what, value=subject.path, hint="leave --host out")
     machine = Target.find(None if host is None else SshHost.of(host))
     tables = plan_cases(subjects, runtimes, threads, batches, machine.cores)
     target = Path(output) if output is not None else default_output(Path(artefacts[0]))

@@ -86,7 +86,7 @@ def find_subjects(paths: Sequence[Path]) -> list[Subject]:
         raise UsageError("the artefact is named twice", value=twice)
     names = _short_names([path for path, _, _ in read])
     return [
-        Subject(path, file_format, name, path.stat().st_size, sha256(path), artifact)
+        Subject(path, file_format, name, _size(path, artifact), sha256(path), artifact)
         for (path, file_format, artifact), name in zip(read, names, strict=True)
     ]
 
@@ -152,7 +152,12 @@ def _read(path: Path) -> tuple[Path, str, Artifact | None]:
 def _order(item: tuple[Path, str, Artifact | None]) -> tuple[bool, float, int]:
     path, _, artifact = item
     sparsity = None if artifact is None else artifact.provenance.sparsity
-    return sparsity is None, sparsity or 0.0, -path.stat().st_size
+    return sparsity is None, sparsity or 0.0, -_size(path, artifact)
+
+
+def _size(path: Path, artifact: Artifact | None) -> int:
+    """Bytes of an artefact, of which the weights may lie in another file."""
+    return path.stat().st_size if artifact is None else artifact.bytes
 
 
 def _short_names(paths: Iterable[Path]) -> list[str]:

@@ -114,7 +114,9 @@ def _describe_file(path: Path) -> dict[str, Any]:
         described = _describe_sparse(source)
     else:
         described = _describe_dense(source)
-    size = {"path": str(source), "file_bytes": source.stat().st_size}
+    # The weights of an artefact may lie in another file.
+    known = described.get("description") or {"bytes": source.stat().st_size}
+    size = {"path": str(source), "file_bytes": known["bytes"]}
     return {**described, **size, **weight_totals(described["layers"])}
 
 

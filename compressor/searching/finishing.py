@@ -201,7 +201,7 @@ def best_variants(
                 continue
             with contextlib.suppress(ModelError, UsageError):
                 tried.append(variants.one(quantize))
-    passed = [checked for checked in tried if checked.verdict.passed]
+    passed = [one for one in tried if one.verdict.passed and not one.file.data]
     if not passed:
         raise CheckFailedError(
             f"no variant does what the model does in {runtime}", value=best.verdict.reason

@@ -80,6 +80,7 @@ class Proposals:
         finally:
             structure.restore()
         ranked = sorted(seen.items(), key=lambda pair: (pair[1], pair[0]))
+        ranked = [pair for pair in ranked if pair[1] < _WORST] or ranked
         even = tuple(self.widths(first[1], share).values())
         best = _distinct([*ranked[:1], *((w, s) for w, s in ranked if w == even), *ranked[1:]])
         named = [(dict(zip(structure.widths, key, strict=True)), score) for key, score in best]

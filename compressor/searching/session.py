@@ -205,6 +205,11 @@ class _Search(BaseSearch):
         found = self._step("pace", lambda _: {"pace": training_pace(model, data, BATCH)})
         return float(found["pace"])
 
+    def _decided(self, name: str, now: bool) -> bool:
+        """Kept with the trials: a command that goes on has lost no time of a trial in flight."""
+        found = self._step(f"decided-{name}", lambda _: {"decided": now})
+        return bool(found["decided"])
+
     def _dense_files(self) -> dict[str, bytes]:
         """The dense model in float32 by runtime, made before there is anything to lose."""
         goal, threads, asked = self._how.goal, self._how.threads, self._how.asked
@@ -244,8 +249,9 @@ class _Search(BaseSearch):
             )["narrows"]
             propose = self._propose if can_narrow else None
             count = pool.count if pool else 1
-            strategy = Strategy(trials, self._budget, settings, propose, self._narrow, count)
-            strategy.run()
+            Strategy(
+                *(trials, self._budget, settings, propose, self._narrow, count, self._decided)
+            ).run()
         if all(trial.failed for trial in self._done):
             why = self._done[0].result["error"] if self._done else "give more --time-budget"
             self._listener.stage(f"no trial came to an end: {why}")

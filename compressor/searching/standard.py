@@ -24,13 +24,11 @@ _ROUNDING = 1e-6
 class Standard:
     """The metric that decides of each output, and what is asked of it on validation examples.
 
-    A row is a JSON object with such metrics, as `validation_accuracy`. `dense` is the row of the
-    dense model; `wanted` and `accepted` are by `Head.key`, what the goal names, and what is enough,
-    as `Goal` says.
+    A row is a JSON object with such metrics, as `validation_accuracy`. `wanted` and `accepted` are
+    by `Head.key`: what the goal names, and what is enough, as `Goal` says.
     """
 
     heads: tuple[Head, ...]
-    dense: Mapping[str, Any]
     wanted: Mapping[str, float]
     accepted: Mapping[str, float]
 
@@ -58,13 +56,12 @@ class Standard:
             else:
                 less = dense.get(ERRORS, {}).get(key, 0.0)
             accepted[key] = max(asked - less if metric.higher_is_better else asked + less, 0.0)
-        return cls(tuple(heads), dense, wanted, accepted)
+        return cls(tuple(heads), wanted, accepted)
 
     @classmethod
-    def of_accuracy(cls, accepted: float, dense: float = 1.0) -> Standard:
+    def of_accuracy(cls, accepted: float) -> Standard:
         """That of one classifier, whose accuracy is to be `accepted`."""
-        heads, own = read_heads(None), {VALIDATION + ACCURACY: dense}
-        return cls(heads, own, {ACCURACY: accepted}, {ACCURACY: accepted})
+        return cls(read_heads(None), {ACCURACY: accepted}, {ACCURACY: accepted})
 
     @property
     def keys(self) -> list[str]:

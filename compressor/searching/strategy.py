@@ -55,7 +55,7 @@ _DISTILLATION = {"weight": 0.7, "temperature": 3.0}
 _LONGEST_PART = 0.5
 """of the time that is left, which a long training may take"""
 _WIDER_PART = 0.5
-"""of the time budget, which is to be left for a wider model where one held that is hard to prune"""
+"""of the time and of the trials, which are to be left for a wider model"""
 _CLOSE = 1.07
 _IDLE = 3
 """shares in a row that are rounded to widths that were tried: nothing is left to try"""
@@ -90,11 +90,15 @@ class Strategy:
         propose: Callable[[float], dict[str, Any]] | None,
         narrow: Callable[[Step], Done],
         side_by_side: int = 1,
+        decided: Callable[[str, bool], bool] = lambda name, now: now,
     ) -> None:
-        """`propose` gives the widths for a share (None: no channel can go), `narrow` the model."""
+        """`propose` gives the widths for a share (None: no channel can go), `narrow` the model.
+
+        `decided` gives a decision that depends on the time, by its name, as it was made first.
+        """
         self._trials, self._budget, self._settings = trials, budget, settings
         self._propose, self._narrow = propose, narrow
-        self._side_by_side = side_by_side
+        self._side_by_side, self._decided = side_by_side, decided
         self._stretch = 1.0
         self._ways: tuple[bool, ...] = (False, True)
         self._thinning = Thinning(
@@ -129,9 +133,12 @@ class Strategy:
     # Narrow structures.
 
     def _prune_narrow(self) -> None:
-        """Prune the narrowest model that holds, or a wider one where it needs most weights."""
+        """Prune the narrowest model that holds; one that is wider where it misses the first target.
+
+        Where that is no smaller than the narrow one was, the narrow one is pruned less.
+        """
         found: list[Trial] = []
-        held = False
+        narrow: Trial | None = None
         for share in SHARES:
             first = self._trained(self._started(share, _CANDIDATES), _FIRST_EPOCHS, "narrow")
             if share == SHARES[0]:
@@ -144,18 +151,25 @@ class Strategy:
                 found += trained or [best]
             if not any(map(self.holds, found)):
                 continue
-            # One that is wider takes longer to train, and is not always better.
-            last = held or not self._has_time_for_wider()
             best = min(reversed(found), key=self._rank)
-            if self._thinning.run(best, give_up=not last) or last:
+            if narrow is None:
+                self._thinning.run(best, give_up=self._may_widen)
+                if not self._thinning.has_given_up(best):
+                    return
+                narrow = best
+            elif best is narrow or not self._thinning.run(best, most=_weights(narrow)):
+                break  # one that is wider is not always better
+            else:
                 return
-            held = True
         near = filter(self._is_near, found)
-        self._thinning.run(min(near, key=self._rank, default=None))
+        self._thinning.run(narrow or min(near, key=self._rank, default=None))
 
-    def _has_time_for_wider(self) -> bool:
-        part = _WIDER_PART * (self._budget.seconds or 0.0)
-        return self._may_go_on(part)
+    def _may_widen(self) -> bool:
+        """Whether half of the time and of the trials are left; decided once, as all follows."""
+        budget = self._budget
+        few = budget.trials is not None and len(self._trials.done) > _WIDER_PART * budget.trials
+        short = budget.seconds is not None and budget.left < _WIDER_PART * budget.seconds
+        return self._decided("wider", not few and not short)
 
     def _is_near(self, trial: Trial) -> bool:
         return self._error(trial) <= _NEAR

@@ -73,17 +73,25 @@ class Thinning:
             "teacher": len(narrow.steps) if narrow is not None else 0,
         }
 
-    def run(self, narrow: Trial | None, *, give_up: bool = False) -> bool:
+    def run(
+        self,
+        narrow: Trial | None,
+        *,
+        give_up: Callable[[], bool] = lambda: False,
+        most: float = math.inf,
+    ) -> bool:
         """Try until time or trials are used up, or nothing is left to try.
 
-        Returns whether a pruned model keeps the accuracy. Where it may `give_up`, it does if the
-        first target is missed; another call goes on from there.
+        Nothing of more than `most` bytes is tried. Where the first target is missed, it is asked
+        whether to `give_up`: another call goes on from there. Returns whether a model keeps the
+        accuracy.
         """
         kernels = self._kernels(narrow)
         whole, least = sum(array.size for array in kernels.values()), least_bytes(kernels)
+        whole = round(min(whole, most))
         if whole - least < _NOTHING:
             return False
-        start, epochs, target = narrow, EPOCHS, first_target(kernels)
+        start, epochs, target = narrow, EPOCHS, min(first_target(kernels), whole)
         held: Trial | None = None
         name = narrow.name if narrow is not None else ""
         failed, again = self._given_up.get(name, least), False
@@ -93,6 +101,7 @@ class Thinning:
 
         if failed > least:
             target = min(between(failed, _UP), whole)
+        missed = False
         while length := self._fitting(start, epochs * (_LONGER if again else 1)):
             targets = [target]
             while len(targets) < self._side_by_side:
@@ -117,9 +126,10 @@ class Thinning:
             if held is None:
                 if target >= whole:
                     break
-                if give_up:
+                if not missed and give_up():
                     self._given_up[name] = failed
                     break
+                missed = True
                 target = min(between(max(target, failed), _UP), whole)
                 continue
             part = math.sqrt((failed - least) / max(smallest - least, 1)) or _DOWN
@@ -129,6 +139,10 @@ class Thinning:
             if smallest - target < 1:
                 break
         return held is not None
+
+    def has_given_up(self, narrow: Trial) -> bool:
+        """Whether the first target was missed, and something else was to be tried first."""
+        return narrow.name in self._given_up
 
     def _fitting(self, start: Trial | None, epochs: float) -> float:
         """So many epochs, fewer where time is short, 0 where there is none for another trial."""

@@ -45,6 +45,7 @@ def test_a_file_without_a_description_is_run_once_and_verifies(kind: str, tmp_pa
     assert library.verify(bundle)["check"]["passed"]
 
 
+@pytest.mark.slow
 def test_data_give_its_accuracy_and_labels_its_classes(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     x, y = generator.random((60, 32), np.float32), np.arange(60) % 5
@@ -108,6 +109,7 @@ def test_options_that_say_nothing_new_are_refused(artefacts: Path, tmp_path: Pat
     assert "--labels" in message and "has a description" in message
 
 
+@pytest.mark.slow
 def test_latencies_of_another_processor_and_slower_choices_are_said(
     artefacts: Path, tmp_path: Path
 ) -> None:

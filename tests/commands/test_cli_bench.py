@@ -35,6 +35,7 @@ def test_it_prints_a_table_the_fastest_and_the_conditions(artefacts, tiny_file, 
     assert max(map(len, text.split("machine: ")[0].splitlines())) <= 130
 
 
+@pytest.mark.slow
 def test_a_wrong_row_is_marked_red_never_fastest_and_ends_in_exit_code_1(
     artefacts, tiny_file, tmp_path
 ) -> None:
@@ -137,6 +138,7 @@ def test_ctrl_c_keeps_the_tables_that_are_done(artefacts, tiny_file, tmp_path) -
     assert "1 thread, batch 1" in outcome.stdout
 
 
+@pytest.mark.slow
 def test_it_needs_no_tensorflow(artefacts, tmp_path) -> None:
     """A program that refuses to import it, and measures all the same."""
     (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['tensorflow'] = None\n")

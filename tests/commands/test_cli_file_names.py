@@ -40,6 +40,7 @@ def test_an_artefact_is_measured(digits: Path, before: tuple[str, ...]) -> None:
     assert f"appended to: {digits.parent}" in done.stdout
 
 
+@pytest.mark.slow
 def test_files_are_written(digits: Path) -> None:
     here = digits.parent
     bundle, keys = here / "büchse.bundle", here / "schlüssel"

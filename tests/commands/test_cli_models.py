@@ -204,6 +204,7 @@ def test_a_named_output_that_holds_other_files(
     assert files(tmp_path).keys() == {"thesis.tex"}
 
 
+@pytest.mark.slow
 def test_pruning_again_is_refused_or_forced(model: Path, quadrants: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = ["prune", model, "-o", out, "--data", quadrants, "--no-retrain"]

@@ -159,6 +159,7 @@ def test_the_minus_of_the_paper_from_scratch(paper_line: Any, tmp_path: Path) ->
             np.testing.assert_array_equal(again[name], once[name])
 
 
+@pytest.mark.slow
 def test_other_options_are_refused_and_force_does_the_step_again(
     paper_line: Any, tmp_path: Path
 ) -> None:

@@ -63,6 +63,7 @@ def _kernel(folder: Path, layer: str) -> np.ndarray:
     return np.asarray(load_model(folder / "model.keras").get_layer(layer).kernel.numpy())
 
 
+@pytest.mark.slow
 def test_every_layer_loses_nine_tenths_by_default(prune: Prune, tmp_path: Path) -> None:
     records = prune("--json").json()
 
@@ -73,6 +74,7 @@ def test_every_layer_loses_nine_tenths_by_default(prune: Prune, tmp_path: Path) 
         assert np.count_nonzero(kernel) == kept_weights(size, 0.9)
 
 
+@pytest.mark.slow
 def test_what_it_was_before_and_the_objective_are_said(
     prune: Prune, model: Path, quadrants: Path
 ) -> None:

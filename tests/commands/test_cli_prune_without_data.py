@@ -73,6 +73,7 @@ def test_data_named_later_make_another_pruning(
     assert "--force" in line
 
 
+@pytest.mark.slow
 def test_what_follows_works_without_data(run: tuple[Path, Outcome], tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(run[0], folder)

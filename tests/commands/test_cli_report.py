@@ -20,6 +20,7 @@ def run(paper_line: Any, tmp_path: Path) -> Path:
     return Path(shutil.copytree(paper_line.run, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_a_run_of_train_gets_its_page(run: Path) -> None:
     done = compressor("report", run)
 

@@ -178,6 +178,7 @@ def test_a_run_directory(model: Path, quadrants: Path, tmp_path: Path) -> None:
     assert again.json() == pruned.json()
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_step_needs_a_name(model: Path, quadrants: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     words = ["prune", model, "-o", run, "--data", quadrants, "--no-retrain"]

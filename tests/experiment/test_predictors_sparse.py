@@ -282,6 +282,7 @@ def test_an_adapted_normalization_keeps_its_statistics(keras, tmp_path):
     np.testing.assert_allclose(sparse.predict(inputs), model.predict_on_batch(inputs), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_sparse_network_that_predicts_something_else_is_no_result(keras, tmp_path, monkeypatch):
     model = sequential_cnn(keras)
     model.save(tmp_path / "model.keras")

@@ -183,6 +183,7 @@ def test_a_model_in_memory_without_data_is_compared_on_random_inputs(
     assert json.loads(json.dumps(record, allow_nan=False)) == record
 
 
+@pytest.mark.slow
 def test_a_run_directory_gets_its_artefact_beside_the_steps(
     keras: Any, tiny_data: Dataset, tmp_path: Path
 ) -> None:

@@ -132,6 +132,7 @@ def test_a_drop_counts_where_the_metric_that_decides_has_no_value() -> None:
         check_drop(_before_and_after(comparison), 10.0)
 
 
+@pytest.mark.slow
 def test_what_needs_the_keras_model_says_so(tmp_path: Path) -> None:
     source, target = WRITERS["onnx"](tmp_path / "found.onnx"), tmp_path / "pruned.onnx"
     plain = ("prune", source, "-o", target)

@@ -109,15 +109,21 @@ def test_the_description_holds_for_the_weights_too(written, rejected):
     path, _ = written
     data = _weights(path)
 
-    assert read_artifact(path).data.keys() == {data.name}
+    described = read_artifact(path)
+    assert described.data.file == data.name
+    assert described.bytes == path.stat().st_size + data.stat().st_size
 
     content = bytearray(data.read_bytes())
     content[1000] ^= 1
+    data.write_bytes(content[:-1])
+    assert f"{len(content):,}" in rejected(ArtifactError, read_artifact, path)
     data.write_bytes(content)
     assert "weights are of another artefact" in rejected(ArtifactError, read_artifact, path)
     assert "another artefact" in rejected(CheckpointError, compressor.bench, [path])
-    data.unlink()
+    data.rename(path.with_name("elsewhere"))
     assert data.name in rejected(ArtifactError, read_artifact, path)
+    data.symlink_to(path.with_name("elsewhere"))
+    assert "link" in rejected(ArtifactError, read_artifact, path)
 
 
 @pytest.mark.parametrize("name", ["../w.bin", "/w.bin", "large.onnx.json", "", "a\\b", "C:w"])
@@ -125,7 +131,7 @@ def test_a_description_names_no_file_elsewhere(written, name, rejected):
     path, _ = written
     beside = path.with_name(path.name + ".json")
     content = json.loads(beside.read_text())
-    content["data"] = {name: next(iter(content["data"].values()))}
+    content["data"]["file"] = name
     beside.write_text(json.dumps(content))
 
     rejected(ArtifactError, read_artifact, path)
@@ -139,7 +145,34 @@ def test_it_is_measured_and_inspected(written):
 
     (row,) = run["rows"]
     assert row["status"] == "right"
-    assert "external" in json.dumps(found)
+    (artefact,) = run["artefacts"]
+    assert artefact["bytes"] == path.stat().st_size + _weights(path).stat().st_size
+    assert "external" in json.dumps(found) and found["file_bytes"] == artefact["bytes"]
+
+
+def test_it_is_not_measured_over_ssh(written, model, tmp_path, monkeypatch, rejected):
+    path, _ = written
+
+    line = rejected(UsageError, compressor.bench, [path], host="nobody@nowhere.invalid")
+
+    assert "two files" in line and path.name in line
+
+
+def test_another_export_leaves_no_old_weights(model, written, monkeypatch):
+    path, _ = written
+    old, other = _weights(path), path.with_name("other.onnx")
+    for end in ("", ".json"):
+        shutil.copy(f"{path}{end}", f"{other}{end}")
+    compressor.export(model, path, force=True)
+    assert old.exists()  # the other one has them, too
+
+    other.with_name(f"{other.name}.json").unlink()
+    _as_if_a_file_held_little(monkeypatch)
+    compressor.export(model, path, force=True)
+    assert old.exists()
+    monkeypatch.undo()
+    compressor.export(model, path, force=True)
+    assert not old.exists() and read_artifact(path).data is None
 
 
 def test_a_bundle_does_not_take_it(written, tmp_path, rejected):
@@ -151,6 +184,19 @@ def test_a_bundle_does_not_take_it(written, tmp_path, rejected):
     assert not (tmp_path / "bundle").exists()
 
 
+@pytest.mark.slow
+def test_where_nothing_is_one_file_the_smaller_of_two_is_chosen_by_measuring(
+    model, small_limit, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(onnx_exporter, "_MOST_WEIGHTS", 3_000)
+
+    record = compressor.export(model, tmp_path / "m.onnx", quantize="auto")
+
+    assert record["quantize"] == "float16" and _weights(tmp_path / "m.onnx")
+    assert record["speed"]["ratio"]["value"] > 0
+
+
+@pytest.mark.slow
 def test_fewer_bits_are_in_one_file_and_auto_takes_one_that_is(model, small_limit, tmp_path):
     for quantize in ("dynamic", "auto"):
         path = tmp_path / quantize / "model.onnx"
@@ -173,6 +219,7 @@ def test_int8_needs_all_weights_in_one_file(model, small_limit, tmp_path, reject
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_what_does_not_pass_is_kept_with_its_weights(
     model, small_limit, tmp_path, monkeypatch, rejected
 ):

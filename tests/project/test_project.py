@@ -86,6 +86,7 @@ def test_every_dependency_is_pinned() -> None:
     assert names <= pinned.keys()
 
 
+@pytest.mark.slow
 def test_tensorflow_is_imported_in_one_place_and_late() -> None:
     for path in SOURCES:
         assert not _imports(path) & {"tensorflow", "keras", "tf_keras"}, path

@@ -204,6 +204,7 @@ def test_the_outputs_of_a_model_are_left_alone_or_refused(rejected, skips, tiny_
     assert "cannot be pruned as channel: head: its units are the model's outputs" in message
 
 
+@pytest.mark.slow
 def test_layers_coupled_with_a_frozen_one_stay_whole(rejected, skips, tiny_data):
     model = skips()
     model.get_layer("stem").trainable = False
@@ -226,6 +227,7 @@ def test_a_named_layer_takes_those_along_that_it_is_coupled_with(skips, tiny_dat
     assert units(found) == {"stem": (6, 5), "inner": (6, 5), "wide": (10, 3)}
 
 
+@pytest.mark.slow
 def test_coupled_layers_need_one_sparsity(rejected, skips, tiny_data):
     message = rejected(UsageError, prune, skips(), tiny_data, {"stem": 0.25, "inner": 0.5})
     assert "stem=0.25, inner=0.5" in message
@@ -233,6 +235,7 @@ def test_coupled_layers_need_one_sparsity(rejected, skips, tiny_data):
     assert units(found) == {"stem": (6, 3), "inner": (6, 3)}
 
 
+@pytest.mark.slow
 def test_layers_without_units_are_refused_by_name(rejected, keras, tiny_data):
     layers = keras.layers
     model = keras.Sequential(

@@ -39,6 +39,7 @@ def test_the_given_model_stays_as_it_is(small_net, tiny_data):
     assert all(v.constraint is None for v in found.model.variables)
 
 
+@pytest.mark.slow
 def test_what_is_said_of_the_result(small_net, tiny_data):
     found = prune(small_net(), tiny_data, 0.5)
     assert_masked(found)

@@ -86,6 +86,7 @@ def watched(small_net, tiny_data):
     return run
 
 
+@pytest.mark.slow
 def test_sparsity_rises_while_training_by_the_formula(watched):
     model, zeros, done, _ = watched(0.9, ramp=0.5)
     assert len(zeros) == 20

@@ -129,6 +129,7 @@ def test_channels_of_a_model_of_masks(keras, pictures, trained):
     assert narrow.values["mean_iou"] > 0.7
 
 
+@pytest.mark.slow
 def test_reconstruction_looks_at_all_outputs(keras, points, trained):
     keras.utils.set_random_seed(1)
     x = keras.Input((6,))

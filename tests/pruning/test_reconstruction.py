@@ -148,6 +148,7 @@ def test_coupled_layers_and_a_global_threshold(residual_net, pictures):
     assert distance(found.model, model, pictures) < 0.34 * distance(other.model, model, pictures)
 
 
+@pytest.mark.slow
 def test_the_seed_decides(residual_net, pictures):
     first, again, other = (
         prune(residual_net(), pictures, 0.5, calibration=60, seed=seed).model.get_weights()

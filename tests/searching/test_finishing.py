@@ -70,7 +70,7 @@ class _Variants:
             request=SimpleNamespace(runtime="onnxruntime", quantize=quantize, optimize="size"),
             format="onnx",
             size=size,
-            file=SimpleNamespace(content=_Content(latency)),
+            file=SimpleNamespace(content=_Content(latency), data={}),
             verdict=SimpleNamespace(passed=True, chosen_on=SimpleNamespace(values=values)),
         )
 

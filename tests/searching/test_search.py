@@ -177,6 +177,7 @@ def test_the_same_call_goes_on_and_ends_in_the_same_artefacts(
     assert not list(folder.glob(".*.new"))
 
 
+@pytest.mark.slow
 def test_a_search_goes_on_with_another_number_of_workers(searched, dense, tiny_data, tmp_path):
     folder = shutil.copytree(searched[0], tmp_path / "found")
 

@@ -143,6 +143,30 @@ def test_a_narrowed_model_has_the_widths_and_weights_that_were_said(structure, t
     assert said == sum(int(np.prod(k.shape)) for k in all_kernels(found).values())
 
 
+def test_the_last_layer_of_a_narrowed_model_is_fitted_to_the_dense_one(structure, tiny_data):
+    x, _ = TrainingData.of(tiny_data, 24).validation_part()
+    x = x[..., None].astype(np.float32) / 255
+    dense = structure.model.predict_on_batch(x)
+    structure.stitch({"stem": 3})
+    stitched = structure.model.predict_on_batch(x)
+    structure.restore()
+
+    found = narrow(structure, {"stem": 3}).predict_on_batch(x)
+
+    errors = [np.mean(np.square(one - dense)) for one in (found, stitched)]
+    assert 0 < errors[0] < errors[1]
+
+
+def test_widths_of_which_no_model_can_be_made_are_worse_than_any(structure, monkeypatch):
+    def cannot(*arguments, **options):
+        raise ModelError("the model cannot be rebuilt")
+
+    monkeypatch.setattr("compressor.searching.structure.shrink", cannot)
+    structure.stitch({"stem": 3})
+
+    assert structure.score() == np.inf
+
+
 def test_narrowing_leaves_the_dense_model_as_it_was(structure, tiny_data):
     before = [np.array(v.numpy()) for v in structure.model.variables]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ class _MadeUpTrials:
             weights = parent.result["weights"] if parent else 10_000
             nonzeros = weights
             if step["kind"] == "sparse":
-                nonzeros = round((1 - step["sparsity"]["all"]) * 10_000)
+                nonzeros = round((1 - step["sparsity"]["all"]) * weights)
             found.append(self._trial(steps, weights, nonzeros))
             self.done.append(found[-1])
         return found
@@ -64,16 +65,18 @@ def strategy(monkeypatch):
     """A strategy on made-up trials, whose proposals cost exactly their share of 10,000 weights."""
 
     def make(trials):
-        kept = {"all": np.zeros(10_000)}
-        monkeypatch.setattr(Strategy, "_kernels_of", lambda self, trial: kept)
-        sparsity = lambda kernels, count: {"all": 1 - count / 10_000}  # noqa: E731
+        def kernels(self, trial):
+            return {"all": np.zeros(10_000 if trial is None else trial.result["weights"])}
+
+        monkeypatch.setattr(Strategy, "_kernels_of", kernels)
+        sparsity = lambda kernels, count: {"all": 1 - count / kernels["all"].size}  # noqa: E731
         monkeypatch.setattr(thinning, "allocate", sparsity)
         monkeypatch.setattr(thinning, "least_bytes", lambda kernels: 0)
 
         def propose(share):
             return {"candidates": [{"widths": {"all": round(share * 10_000)}}]}
 
-        asked = Standard.of_accuracy(0.98, 0.985)
+        asked = Standard.of_accuracy(0.98)
         settings = Settings("size", asked, epoch=10, weights=10_000, seed=0)
         return Strategy(trials, Budget(None, None), settings, propose, lambda step: None)
 
@@ -209,40 +212,55 @@ def _pruned(trials):
     ]
 
 
-def test_a_wider_one_follows_where_the_narrowest_needs_most_of_its_weights(strategy):
+def test_a_wider_one_follows_where_the_narrowest_misses_its_first_target(strategy):
     narrow, wider = round(10_000 * SHARES[0]), round(10_000 * SHARES[1])
-    one, both = _Brittle(wider), _Brittle(wide=10_000)
-
-    strategy(one).run()
-    strategy(both).run()
-
-    assert [width for width, _ in _pruned(one)][:3] == [narrow, wider, wider]
-    # Where that is no better, it is pruned less, and no third one is trained.
-    assert {width for width, _ in _pruned(both)} == {narrow, wider}
-    sizes = [size for width, size in _pruned(both) if width == wider]
-    assert sizes == sorted(sizes) and len(sizes) > 1
-
-
-def test_where_the_wider_one_does_not_hold_the_narrow_one_is_pruned_less(strategy):
-    trials = _Brittle(10_000, worse=[round(10_000 * share) for share in SHARES[1:]])
+    trials = _Brittle(wider)
 
     strategy(trials).run()
 
-    found = _pruned(trials)
-    assert {width for width, _ in found} == {round(10_000 * SHARES[0])}
-    sizes = [size for _, size in found]
-    assert len(sizes) > 2 and sizes == sorted(set(sizes))
+    assert [width for width, _ in _pruned(trials)][:3] == [narrow, wider, wider]
+    assert {width for width, _ in _pruned(trials)[1:]} == {wider}
 
 
-def test_a_wider_one_is_not_begun_where_half_of_the_time_is_gone(strategy):
-    trials = _Brittle(wide=10_000)
-    made = strategy(trials)
-    made._budget, made._find_stretch = Budget(100.0, None), lambda trials: None
-    made._budget.add(45.0)
+def test_where_that_is_no_better_the_narrow_one_is_pruned_less(strategy):
+    """A wider one is tried up to the size of the narrow one, which held as it was."""
+    narrow, wider = round(10_000 * SHARES[0]), round(10_000 * SHARES[1])
+    brittle, worse = _Brittle(wide=10_000), _Brittle(10_000, worse=[wider])
+
+    for trials, widths in ((brittle, [narrow, wider, narrow]), (worse, [narrow])):
+        strategy(trials).run()
+        found = _pruned(trials)
+        assert [width for width, _ in itertools.groupby(width for width, _ in found)] == widths
+        own = [size for width, size in found if width == narrow]
+        assert len(own) > 2 and own == sorted(set(own)) and own[-1] == narrow
+        assert all(size <= narrow for _, size in found)
+
+
+@pytest.mark.parametrize(("seconds", "trials", "widths"), [(49, 99, 1), (51, 99, 2), (99, 5, 1)])
+def test_a_wider_one_is_not_begun_where_half_of_the_time_or_trials_is_gone(
+    strategy, seconds, trials, widths
+):
+    found = _Brittle(wide=10_000)
+    made = strategy(found)
+    made._budget, made._find_stretch = Budget(100.0, trials), lambda trials: None
+    made._budget.add(100 - seconds)
 
     made.run()
 
-    assert {width for width, _ in _pruned(trials)} == {round(10_000 * SHARES[0])}
+    assert len({width for width, _ in _pruned(found)}) == widths
+
+
+def test_whether_to_begin_a_wider_one_is_decided_once(strategy):
+    """A command that goes on after a kill has more time left than the one before."""
+    found = _Brittle(wide=10_000)
+    made = strategy(found)
+    asked = []
+    made._decided = lambda name, now: asked.append((name, now))
+
+    made.run()
+
+    assert asked == [("wider", True)]
+    assert {width for width, _ in _pruned(found)} == {round(10_000 * SHARES[0])}
 
 
 class _Taught(_Judged):
@@ -347,8 +365,7 @@ def test_an_error_is_closed_in_on_as_an_accuracy_is(strategy):
             return found
 
     head = Head("", REGRESSION, (1,))
-    values = {"validation_mean_absolute_error": 1.5}
-    by_error = Standard((head,), values, {}, {"mean_absolute_error": 2.0})
+    by_error = Standard((head,), {}, {"mean_absolute_error": 2.0})
     found = [Errors(wide=1, enough=37, most=40), _MadeUpTrials(wide=1, enough=37, most=40)]
 
     for trials in found:

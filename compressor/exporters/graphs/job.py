@@ -192,7 +192,7 @@ class GraphJob(Job):
             asked = dataclasses.replace(request, quantize="float16", exact=True)
         inputs = self.original.inputs
         file: ExportedFile = exporter.export_graph(self.graph.content, asked, inputs)
-        if len(file.content) >= len(self.graph.content) and not self.may_grow:
+        if file.size >= len(self.graph.content) and not self.may_grow:
             left = "It is left as it came: this would not make it smaller."
             return dataclasses.replace(self.original, notes=(left,))
         return self.noted(file, request, note)

@@ -75,6 +75,7 @@ def test_npm_fetches_it_once_and_runs_no_script(npm, toy, tmp_path) -> None:
     assert len(asked.read_text().splitlines()) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("npm") is None, reason="npm is not installed")
 def test_the_real_npm_leaves_nothing_and_asks_for_nothing_else(monkeypatch, tmp_path) -> None:
     manifest = {"name": "toy", "version": "1.5.0"}

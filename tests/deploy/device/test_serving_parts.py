@@ -186,6 +186,7 @@ def test_json_costs_no_more_memory_than_its_text_suggests(served: Served, body: 
         tracemalloc.stop()
 
 
+@pytest.mark.slow
 def test_as_many_examples_as_are_taken_fit_as_json(served: Served) -> None:
     rows = np.full((1024, 8, 8, 1), 0.25).tolist()
     (found,) = served.instances(json.dumps({"instances": rows}).encode()).values()

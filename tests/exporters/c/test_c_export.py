@@ -97,6 +97,7 @@ def test_the_library_computes_in_numpy_what_the_model_does(exported: Any, model:
     assert np.isfinite(library.run(np.full((1, 8, 8, 2), np.nan, np.float32))).all()
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_asked_for_fewer_bits_no_weight_has_more(keras: Any, tmp_path: Path) -> None:
     layers = keras.layers
