@@ -21,9 +21,12 @@ from compressor.runs import model_digest
 from deploy import Artifact
 from deploy.artifact import DESCRIPTION_SUFFIX, NUMBERS
 from deploy.artifact_parts import DataFile, GeneratedCode, InputRule, Port, Provenance, Verification
+from deploy.errors import ArtifactError
+from deploy.files import read_regular
 from deploy.tasks import CLASSIFYING, PARTS, is_plain, part_key
 
-WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.bin")
+_WEIGHTS = re.compile(r"weights-[0-9a-f]{16}\.bin")
+_MOST_READ = 16 * 2**20
 _SEED_FOLDER = re.compile(r"seed-(\d+)")
 
 
@@ -118,13 +121,14 @@ def _values(shown: Comparison, chosen: Comparison) -> dict[str, float]:
 
 def replaced_weights(target: Path) -> Path | None:
     """The file with the weights of an artefact that is replaced; None where another names it."""
-    with contextlib.suppress(CompressorError, LookupError, TypeError):
+    with contextlib.suppress(CompressorError, ArtifactError, LookupError, TypeError):
         described = read_json(target.with_name(target.name + DESCRIPTION_SUFFIX))
         found = target.with_name(described["data"]["file"])
         others = set(target.parent.glob(f"*.onnx{DESCRIPTION_SUFFIX}"))
         others.discard(target.with_name(target.name + DESCRIPTION_SUFFIX))
-        ours = found.parent == target.parent and WEIGHTS.fullmatch(found.name)
-        return found if ours and all(found.name not in one.read_text() for one in others) else None
+        ours = found.parent == target.parent and _WEIGHTS.fullmatch(found.name)
+        shared = (found.name.encode() in read_regular(one, _MOST_READ) for one in others)
+        return found if ours and not any(shared) else None
     return None
 
 
