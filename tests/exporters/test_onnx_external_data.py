@@ -19,7 +19,7 @@ from compressor.errors import (
 from compressor.exporters import onnx as onnx_exporter, processes
 from compressor.exporters.onnx import apart
 from compressor.foundation import quiet_tensorflow
-from compressor.runtimes import Runner
+from compressor.runtimes import Runner, median_latencies
 from deploy.artifact import read_artifact
 from deploy.errors import ArtifactError
 
@@ -148,6 +148,16 @@ def test_it_is_measured_and_inspected(written):
     (artefact,) = run["artefacts"]
     assert artefact["bytes"] == path.stat().st_size + _weights(path).stat().st_size
     assert "external" in json.dumps(found) and found["file_bytes"] == artefact["bytes"]
+
+
+def test_it_is_timed_with_its_weights(written, rejected):
+    path, _ = written
+    data = {_weights(path).name: _weights(path).read_bytes()}
+
+    found = median_latencies([path.read_bytes()], "onnxruntime", rounds=1, data=data)
+
+    assert found.shape == (1, 1) and found > 0
+    rejected(CheckFailedError, median_latencies, [path.read_bytes()], "onnxruntime", rounds=1)
 
 
 def test_it_is_not_measured_over_ssh(written, model, tmp_path, monkeypatch, rejected):

@@ -57,7 +57,7 @@ def timed_variants(monkeypatch) -> Callable[..., exporters.Variants]:
                 verdict = SimpleNamespace(passed=True)
                 return Checked(file_format, request, file, verdict, {"delegate": delegate}, None)
 
-        def measured(given, runtime, *, rounds, host):
+        def measured(given, runtime, *, rounds, host, data):
             assert runtime == "litert" and host is place
             row = np.array([times[content] for content in given])
             # One slow round changes nothing: medians over the rounds count.
@@ -125,7 +125,7 @@ def test_balanced_tries_the_encodings_for_the_size_and_for_the_latency(
         content = b"dense" if request.encoding == "dense" else contents[request.optimize]
         return ExportedFile(content, (), (), {})
 
-    def measured(given, runtime, *, rounds, host):
+    def measured(given, runtime, *, rounds, host, data):
         return np.array([[times[content] for content in given]] * 3)
 
     monkeypatch.setattr(chooser.job, "build", build)
