@@ -121,14 +121,15 @@ def _values(shown: Comparison, chosen: Comparison) -> dict[str, float]:
 
 def replaced_weights(target: Path) -> Path | None:
     """The file with the weights of an artefact that is replaced; None where another names it."""
-    with contextlib.suppress(CompressorError, ArtifactError, LookupError, TypeError):
-        described = read_json(target.with_name(target.name + DESCRIPTION_SUFFIX))
-        found = target.with_name(described["data"]["file"])
-        others = set(target.parent.glob(f"*.onnx{DESCRIPTION_SUFFIX}"))
-        others.discard(target.with_name(target.name + DESCRIPTION_SUFFIX))
-        ours = found.parent == target.parent and _WEIGHTS.fullmatch(found.name)
-        shared = (found.name.encode() in read_regular(one, _MOST_READ) for one in others)
-        return found if ours and not any(shared) else None
+    own = target.with_name(target.name + DESCRIPTION_SUFFIX)
+    with contextlib.suppress(CompressorError, ArtifactError):
+        data = Artifact.parse(read_json(own)).data
+        if data is None or not _WEIGHTS.fullmatch(data.file):
+            return None
+        # Descriptions, and reports of what was rejected.
+        others = set(target.parent.glob(f"*{DESCRIPTION_SUFFIX}")) - {own}
+        if not any(data.file.encode() in read_regular(one, _MOST_READ) for one in others):
+            return target.with_name(data.file)
     return None
 
 

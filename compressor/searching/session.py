@@ -249,9 +249,10 @@ class _Search(BaseSearch):
             )["narrows"]
             propose = self._propose if can_narrow else None
             count = pool.count if pool else 1
-            Strategy(
-                *(trials, self._budget, settings, propose, self._narrow, count, self._decided)
-            ).run()
+            strategy = Strategy(
+                trials, self._budget, settings, propose, self._narrow, count, self._decided
+            )
+            strategy.run()
         if all(trial.failed for trial in self._done):
             why = self._done[0].result["error"] if self._done else "give more --time-budget"
             self._listener.stage(f"no trial came to an end: {why}")

@@ -4,7 +4,7 @@ A narrow structure comes first, with the widths that Differential Evolution find
 weights; of a few that differ the best after a short training gets one long one. What is narrow is
 trained in a fraction of the time, and how few weights it can do without depends on how well it is
 trained before any go. For the size, single weights then go from the narrowest that keeps the
-accuracy, see `thinning`; wider ones follow where it cannot do with few of them, and most of the
+accuracy, see `thinning`; a wider one follows where that misses its first target, and half of the
 time is left. For the latency, where single zeros hardly count, the widths themselves are closed in
 between what held and what did not, in ever longer trainings.
 """

@@ -320,10 +320,10 @@ def _can_be_fitted(output: Any, aim: Aim, layouts: Mapping[str, Layout]) -> bool
             return False
     elif aim.head.width == 1:
         return False
-    for layout in layouts.values():
-        if layout.layer is layer and type(layer).__name__ == "Dense" and layout.bias is not None:
-            return len(layer._inbound_nodes) == 1 and len(layer.input.shape) == 2
-    return False
+    biased = any(one.layer is layer and one.bias is not None for one in layouts.values())
+    if not biased or type(layer).__name__ != "Dense":
+        return False
+    return len(layer._inbound_nodes) == 1 and len(layer.input.shape) == 2
 
 
 def _known(aim: Aim, logits: np.ndarray) -> np.ndarray:

@@ -160,7 +160,7 @@ def test_it_is_timed_with_its_weights(written, rejected):
     rejected(CheckFailedError, median_latencies, [path.read_bytes()], "onnxruntime", rounds=1)
 
 
-def test_it_is_not_measured_over_ssh(written, model, tmp_path, monkeypatch, rejected):
+def test_it_is_not_measured_over_ssh(written, rejected):
     path, _ = written
 
     line = rejected(UsageError, compressor.bench, [path], host="nobody@nowhere.invalid")
@@ -183,6 +183,32 @@ def test_another_export_leaves_no_old_weights(model, written, monkeypatch):
     monkeypatch.undo()
     compressor.export(model, path, force=True)
     assert not old.exists() and read_artifact(path).data is None
+
+
+@pytest.mark.parametrize("name", ["../mine.bin", "mine.bin", "", 3])
+def test_nothing_is_removed_that_an_old_description_names_wrongly(model, written, name, tmp_path):
+    path, _ = written
+    mine = [tmp_path / "mine.bin", path.with_name("mine.bin")]
+    for file in mine:
+        file.write_bytes(b"mine")
+    beside = path.with_name(path.name + ".json")
+    content = json.loads(beside.read_text())
+    content["data"]["file"] = name
+    beside.write_text(json.dumps(content))
+
+    compressor.export(model, path, force=True)
+
+    assert all(file.read_bytes() == b"mine" for file in mine) and _weights(path)
+
+
+def test_weights_of_what_was_rejected_stay(model, written):
+    path, _ = written
+    report = {"notes": [f"the weights are in {_weights(path).name}"]}
+    path.with_name("other.onnx.rejected.json").write_text(json.dumps(report))
+
+    compressor.export(model, path, force=True)
+
+    assert _weights(path)
 
 
 def test_a_bundle_does_not_take_it(written, tmp_path, rejected):

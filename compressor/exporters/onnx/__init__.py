@@ -120,9 +120,9 @@ def _finished(
         proto.functions.extend(functions)
         proto.opset_import.append(onnx.helper.make_opsetid(domain, 1))
     content, data = _content(proto)
-    if data:
-        name, size = next(iter(data)), sum(map(len, data.values()))
-        said = f"the weights, {size / 1e9:.2f} GB, are in {name}, which belongs beside the file"
+    for name, part in data.items():
+        shown = f"{len(part) / 1e9:.2f} GB"
+        said = f"the weights, {shown}, are in {name}, which belongs beside the file"
         notes = (*notes, f"An ONNX file holds at most 2 GB: {said}.")
     standard = [one for one in proto.opset_import if not functions or one.domain != domain]
     needs = {one.domain or "ai.onnx": int(one.version) for one in standard}

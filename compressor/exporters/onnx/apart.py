@@ -194,15 +194,12 @@ def serialized(model: Any) -> bytes:
     file.write(first + frame(GRAPH, whole) + before)
     for entry, size in zip(graph.initializer, sizes, strict=True):
         file.write(frame(INITIALIZER, size))
-        found = _apart(entry)
-        if found is None:
+        if not is_apart(entry):
             file.write(entry.SerializeToString(deterministic=True))
             continue
         file.write(_without_values(entry).SerializeToString(deterministic=True))
-        file.write(frame(RAW_DATA, found.nbytes))
-        file.write(np.ascontiguousarray(found).reshape(-1).view(np.uint8).data)
-        forget([entry])
-        del found
+        file.write(frame(RAW_DATA, payload(entry)))
+        _move(entry, file)
     file.write(after + last)
     return file.getvalue()
 
@@ -215,14 +212,10 @@ def split(model: Any) -> tuple[bytes, str, bytes]:
     """
     data, places = io.BytesIO(), []
     for entry in model.graph.initializer:
-        found = _apart(entry)
-        if found is None:
-            continue
-        data.write(bytes(-data.tell() % _ALIGNED))
-        places.append((entry, data.tell(), found.nbytes))
-        data.write(np.ascontiguousarray(found).reshape(-1).view(np.uint8).data)
-        forget([entry])
-        del found
+        if is_apart(entry):
+            data.write(bytes(-data.tell() % _ALIGNED))
+            places.append((entry, data.tell(), payload(entry)))
+            _move(entry, data)
     content = data.getvalue()
     name = f"weights-{hashlib.sha256(content).hexdigest()[:16]}.bin"
     for entry, offset, size in places:
@@ -230,6 +223,12 @@ def split(model: Any) -> tuple[bytes, str, bytes]:
         for key, value in (("location", name), ("offset", offset), ("length", size)):
             entry.external_data.add(key=key, value=str(value))
     return bytes(model.SerializeToString(deterministic=True)), name, content
+
+
+def _move(proto: Any, file: io.BytesIO) -> None:
+    """Write the values of a tensor that are apart to a file, and give up their array."""
+    file.write(np.ascontiguousarray(_apart(proto)).reshape(-1).view(np.uint8).data)
+    forget([proto])
 
 
 def _around(message: Any, number: int) -> tuple[bytes, bytes]:
