@@ -18,6 +18,7 @@ from compressor.data import Dataset, Inputs, TrainingData, draw_examples, judged
 from compressor.data.labels import check_label_names
 from compressor.errors import CheckFailedError, CheckpointError, ModelError, UsageError
 from compressor.exporters import parity
+from compressor.exporters.conversions import Conversions
 from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.processes import Processes
 from compressor.exporters.reference import Reference
@@ -148,6 +149,11 @@ class Job(abc.ABC):
         """Made-up inputs to calibrate int8 on."""
 
     @functools.cached_property
+    def conversions(self) -> Conversions:
+        """Graphs that the variants of this model have in common."""
+        return Conversions()
+
+    @functools.cached_property
     def rounder(self) -> Rounder | None:
         """What rounds weights by what enters their layers; None where nothing can."""
         return None
@@ -197,7 +203,8 @@ class Job(abc.ABC):
         """A request, with the calibration data of this job where the quantisation needs them."""
         calibration = self._calibration if quantize == "int8" else ()
         arena = functools.partial(self.processes.arena, runtime) if runtime == MICRO else None
-        return Request(runtime, quantize, optimize, encoding, calibration, arena=arena)
+        how: Any = {"calibration": calibration, "conversions": self.conversions, "arena": arena}
+        return Request(runtime, quantize, optimize, encoding, **how)
 
     def calibrated_on(self, request: Request) -> str:
         """What the calibration data are, where they are made up, else empty."""

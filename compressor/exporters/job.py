@@ -30,6 +30,7 @@ from compressor.exporters.checking import (
     finite,
     task_notes,
 )
+from compressor.exporters.conversions import Conversions
 from compressor.exporters.made_inputs import MadeInputs
 from compressor.exporters.open_inputs import OpenInputs
 from compressor.exporters.processes import Processes
@@ -211,6 +212,10 @@ class ExportJob(Job):
 
     def elsewhere(self, file_format: str) -> Reference | None:
         return self._elsewhere if file_format == "onnx" and self.open.sizes else None
+
+    @functools.cached_property
+    def conversions(self) -> Conversions:
+        return Conversions(self.dense_bytes)
 
     @functools.cached_property
     def rounder(self) -> Rounder | None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from compressor.errors import UsageError
+from compressor.exporters.conversions import Conversions
 from deploy.artifact_parts import StoredTensor
 from deploy.fields import LONGEST_TEXT
 
@@ -56,6 +57,8 @@ class Request:
     what is smallest, or, for the latency, fastest by constants"""
     value_bits: int = 8
     """TFLite Micro in int8: how many bits the values of a weight have"""
+    conversions: Conversions = dataclasses.field(default=Conversions(), compare=False)
+    """graphs that other variants of the model began with"""
     arena: Callable[[bytes], int | None] | None = None
     """TFLite Micro: measures the bytes of the arena of a file, None where it is refused"""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from compressor.data import Dataset, TrainingData, listed
 from compressor.errors import CompressorError
+from compressor.exporters.conversions import Conversions
 from compressor.exporters.request import EncodedTensor, ExportedFile, Request
 from compressor.exporters.tracing import cause
 from compressor.models import Objective
@@ -46,7 +47,9 @@ class Rounder:
             with self._applied(nearest.tensors) as note:
                 if not note:
                     return "no other rounding brings the outputs of a layer closer"
-                request = dataclasses.replace(request, rounding="reconstruct")
+                request = dataclasses.replace(
+                    request, rounding="reconstruct", conversions=Conversions()
+                )
                 file = build(request)
         except CompressorError as error:
             return str(error)

@@ -59,10 +59,25 @@ def export(model: Any, request: Request) -> ExportedFile:
     """
     _check(request)
     with apart.kept_apart():
-        proto = convert(model)
-        put_in_order(proto.graph)
-        named = name_after_layers(proto.graph, model)
+        if request.conversions.keeps:
+            content, named = request.conversions.of(model, "onnx", lambda: _kept(model))
+            proto = onnx.load_model_from_string(content)
+        else:
+            proto, named = _converted(model)
         return _finished(proto, named, request, input_names(model), half_precision.notes(model))
+
+
+def _converted(model: Any) -> tuple[Any, set[str]]:
+    """The onnx.ModelProto of a Keras model, and the names of its weights."""
+    proto = convert(model)
+    put_in_order(proto.graph)
+    return proto, name_after_layers(proto.graph, model)
+
+
+def _kept(model: Any) -> tuple[bytes, set[str]]:
+    """The same, with the model as bytes."""
+    proto, named = _converted(model)
+    return apart.serialized(proto), named
 
 
 def export_graph(content: bytes, request: Request, inputs: tuple[str, ...]) -> ExportedFile:

@@ -78,17 +78,34 @@ def _check(request: Request) -> None:
 
 def _exported(model: Any, request: Request, unrolled: int) -> ExportedFile:
     """The file in which recurrent layers of at most `unrolled` steps are unrolled."""
-    from compressor.exporters.tflite import convert, names, passes
+    from compressor.exporters.recurrence import unrolled_layers
+
+    short = tuple(layer.name for layer in unrolled_layers(model, unrolled))
+    integer = (request.runtime, request.value_bits) if request.quantize == "int8" else None
+    plain, found = request.conversions.of(
+        model, ("tflite", integer, short), lambda: _converted(model, request, unrolled, short)
+    )
+    return _finished(plain, found, request, input_names(model), tracing.notes(model, unrolled))
+
+
+def _converted(
+    model: Any, request: Request, unrolled: int, short: tuple[str, ...]
+) -> tuple[Any, Sequence[Mapping[int, str]]]:
+    """The ModelT, quantised but not encoded, and the names of its weights in each subgraph."""
+    from compressor.exporters.tflite import convert, graph, names, passes
+
+    def in_integers() -> Any:
+        return convert.convert_int8(model, request.calibration, request.runtime, unrolled=unrolled)
 
     if request.quantize == "int8":
-        plain = convert.convert_int8(model, request.calibration, request.runtime, unrolled=unrolled)
+        made = request.conversions.of(model, ("int8", request.runtime, short), in_integers)
+        plain = graph.copied(made)
         _settle(plain, request)
     else:
         plain = convert.convert(model, unrolled=unrolled)
     passes.fix_reshapes(plain)
     passes.drop_dead_operators(plain)
-    found = names.weight_names(plain, model)
-    return _finished(plain, found, request, input_names(model), tracing.notes(model, unrolled))
+    return plain, names.weight_names(plain, model)
 
 
 def _settle(plain: Any, request: Request) -> None:
