@@ -34,6 +34,7 @@ def counted(
     return _cortex_m.count(folder, "net", target, folder / "firmware.elf")
 
 
+@pytest.mark.sampled(2)
 @needs_board
 @pytest.mark.parametrize("target", _cortex_m.TARGETS)
 @pytest.mark.parametrize("seed", [2, 5])
@@ -72,6 +73,7 @@ def thin_network(rows: int = 5) -> Network:
     return narrow(drawing.network())
 
 
+@pytest.mark.slow
 @needs_board
 def test_a_row_of_a_filter_costs_little_beside_its_weights(tmp_path: Path) -> None:
     found = [counted(thin_network(rows), "cortex-m4", tmp_path, "latency") for rows in (4, 5)]
@@ -82,6 +84,7 @@ def test_a_row_of_a_filter_costs_little_beside_its_weights(tmp_path: Path) -> No
     assert each < 34, each
 
 
+@pytest.mark.sampled(1)
 @needs_board
 @pytest.mark.parametrize("optimize", ["-O2", "-O3", "-Os"])
 def test_the_compiler_of_boards_has_no_warning(optimize: str, tmp_path: Path) -> None:
@@ -107,6 +110,7 @@ def pointwise_network(width: int, shift: int = 38) -> Network:
     return drawing.network()
 
 
+@pytest.mark.slow
 @needs_board
 def test_a_column_more_costs_no_second_pass(tmp_path: Path) -> None:
     four, five = (counted(pointwise_network(width), "cortex-m4", tmp_path) for width in (4, 5))
@@ -114,6 +118,7 @@ def test_a_column_more_costs_no_second_pass(tmp_path: Path) -> None:
     assert five.instructions < 1.5 * four.instructions
 
 
+@pytest.mark.slow
 @needs_board
 def test_where_shifts_allow_it_the_lower_half_of_products_costs_nothing(tmp_path: Path) -> None:
     found = [counted(pointwise_network(4, shift), "cortex-m4", tmp_path) for shift in (32, 33, 62)]

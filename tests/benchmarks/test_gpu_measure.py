@@ -154,6 +154,7 @@ def measure(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=folder)
 
 
+@pytest.mark.slow
 def test_a_dry_run_measures_every_row_and_says_that_it_is_of_the_cpu(prepared) -> None:
     done = measure(prepared, *QUICK, "--batches", "8")
     document = json.loads((prepared / "cpu.json").read_text())

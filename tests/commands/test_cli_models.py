@@ -161,6 +161,7 @@ def test_inspect_a_model_in_text(model: Path, pruned: Outcome) -> None:
     assert f"{thresholds['second']:.5f}"[:6] in " ".join(row)
 
 
+@pytest.mark.slow
 def test_inspect_a_run(model: Path, pruned: Outcome) -> None:
     run = model.with_name("net-pruned")
     described = compressor("inspect", run, "--json").json()

@@ -99,6 +99,7 @@ def test_the_predictors_text_says_accuracy_and_time(paper_line: Any) -> None:
     assert "ms for 2 batches of 32" in lines[2]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "spell",
     [

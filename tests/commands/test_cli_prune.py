@@ -87,6 +87,7 @@ def test_what_it_was_before_and_the_objective_are_said(
     assert outcome.stdout.count("loss categorical_crossentropy on probabilities (compiled)") == 2
 
 
+@pytest.mark.slow
 def test_a_sparsity_for_each_layer(prune: Prune) -> None:
     outcome = prune("--sparsity", "third=0.95, second=0.5", "--json")
 
@@ -211,6 +212,7 @@ def test_iterative_pruning_in_rounds(prune: Prune, tmp_path: Path) -> None:
     assert prune(*words).json() == records
 
 
+@pytest.mark.slow
 def test_the_length_in_epochs(prune: Prune) -> None:
     records = prune("--epochs", "0.5", "--json", steps=None).json()
 

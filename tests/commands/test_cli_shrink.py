@@ -104,6 +104,7 @@ def test_widths_are_rounded(model: Path, tmp_path: Path) -> None:
     assert record["removed"] == {"second": 4}
 
 
+@pytest.mark.slow
 def test_batch_normalization_can_stay(model: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.keras"
     words = ["shrink", model, "-o", small, "--no-fold-batchnorm", "--json"]
@@ -116,6 +117,7 @@ def test_batch_normalization_can_stay(model: Path, tmp_path: Path) -> None:
     assert network.get_layer("normal").gamma.shape == network.get_layer("first").bias.shape
 
 
+@pytest.mark.slow
 def test_accuracy_before_and_after_on_data(model: Path, quadrants: Path, tmp_path: Path) -> None:
     outcome = compressor("shrink", model, "-o", tmp_path / "small.keras", "--data", quadrants)
 

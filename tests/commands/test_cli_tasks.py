@@ -94,6 +94,7 @@ def test_another_metric_decides(made, tmp_path, refusing):
     assert (refused.code, "classification needs one score per class" in refused.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_export_judges_as_prune_was_told(made, tmp_path, refusing):
     out, small = tmp_path / "out", tmp_path / "small.onnx"
     words = ("--no-retrain", "--sparsity", 0.2, "--metric", "root_mean_squared_error", "-o", out)

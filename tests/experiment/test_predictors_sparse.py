@@ -207,6 +207,7 @@ def test_one_layer_sparse(keras, tmp_path, build):
     assert difference(model, [last], tmp_path / "sparse.npz", batch=1) < 1e-5
 
 
+@pytest.mark.slow
 def test_a_kernel_of_which_nothing_is_left(keras, tmp_path):
     model = randomized(keras, sequential_cnn)
     for name in ("c2", "f2"):
@@ -224,6 +225,7 @@ def test_units_and_inputs_of_which_nothing_is_left(keras, tmp_path):
     assert difference(model, ["f1"], tmp_path / "sparse.npz") < 1e-5
 
 
+@pytest.mark.slow
 def test_more_rows_than_are_computed_at_a_time(keras, tmp_path):
     model = randomized(keras, sequential_cnn)
     prune(model, 0.6)

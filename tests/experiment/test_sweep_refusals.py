@@ -221,6 +221,7 @@ def test_an_altered_file_of_a_finished_step(
     assert files(run) == before
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "damage",
     [

@@ -155,6 +155,7 @@ def test_the_files_are_models_again(undisturbed: Any, part: str) -> None:
     assert described["parameters"] == undisturbed.results["dense"][0]["parameters"]
 
 
+@pytest.mark.slow
 def test_inspect_the_whole_run(undisturbed: Any) -> None:
     described = compressor("inspect", undisturbed.run, "--json").json()
 

@@ -18,6 +18,7 @@ def test_workers_find_what_one_process_finds(undisturbed, tmp_path):
     assert files(run).keys() == files(undisturbed.run).keys()
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

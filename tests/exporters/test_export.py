@@ -76,6 +76,7 @@ def test_what_lies_beside_it_says_all_that_packaging_needs(
     np.testing.assert_allclose(vectors.outputs, expected, atol=vectors.tolerance)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize(
     "quantize",
@@ -102,6 +103,7 @@ def test_sparse_is_smaller_than_dense(
     assert sizes[None] < 0.6 * sizes["dense"]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_a_dense_model_is_not_stored_larger_than_dense(
     small_file: Path, tiny_data: Dataset, tmp_path: Path, file_format: str
@@ -116,6 +118,7 @@ def test_a_dense_model_is_not_stored_larger_than_dense(
     assert chosen <= dense
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_the_same_export_gives_the_same_bytes(
     pruned_file: Path, tiny_data: Dataset, tmp_path: Path, file_format: str

@@ -114,6 +114,7 @@ def test_what_cannot_be_made_smaller_is_left_as_it_came(kind: str, tmp_path: Pat
     assert any("as it came" in note for note in record["notes"])
 
 
+@pytest.mark.slow
 def test_units_that_nothing_reads_go(tmp_path: Path) -> None:
     source, small = dense_onnx(tmp_path / "found.onnx", hidden=64), tmp_path / "small.onnx"
     model = onnx.load(source)
@@ -143,6 +144,7 @@ def test_the_other_format_and_the_model_itself_are_no_outputs(tmp_path: Path) ->
     assert not (tmp_path / "m.onnx").exists()
 
 
+@pytest.mark.slow
 def test_by_default_the_variant_is_called_small(tmp_path: Path) -> None:
     record = library.export(dense_onnx(tmp_path / "found.onnx"), quantize="dynamic")
 
@@ -220,6 +222,7 @@ def test_hostile_graphs_are_refused_in_a_line(name: str, tmp_path: Path) -> None
     assert not (tmp_path / "small.onnx").exists()
 
 
+@pytest.mark.slow
 def test_external_data_stay_in_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()

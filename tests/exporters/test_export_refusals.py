@@ -45,6 +45,7 @@ def another_model(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "export", wrong)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("file_format", ["tflite", "onnx"])
 @pytest.mark.parametrize("quantize", ["none", "int8"])
 def test_a_wrong_artefact_is_kept_under_another_name(
@@ -84,6 +85,7 @@ def test_an_earlier_artefact_survives_a_failure(
     assert path.read_bytes() == b"what was there before"
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x1c\0\0\0TFL3" + bytes(64)])
 def test_what_the_runtime_cannot_load_is_rejected(
     pruned_file: Path,

@@ -125,6 +125,7 @@ def _exported(made: Any, name: str, path: Path, **options: Any) -> dict[str, Any
     return library.export(model, path, data, **options)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "file", "quantize"),
     [

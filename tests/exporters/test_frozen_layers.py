@@ -138,6 +138,7 @@ def test_every_activation(keras, file_format, tmp_path):
     assert_right(file_format, model_of(keras, (6,), keras.layers.Dense(4), all_of_them), tmp_path)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("last", [True, False])
 def test_three_dimensions(keras, file_format, tmp_path, last):
     layers, order = keras.layers, "channels_last" if last else "channels_first"
@@ -172,6 +173,7 @@ def test_normalised_layers_of_convnext(keras, file_format, tmp_path, pixels):
     assert_right(file_format, model, tmp_path)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("pool", ["MaxPooling2D", "AveragePooling2D"])
 @pytest.mark.parametrize("size", [(1, 1), ((0, 1), (0, 1))])
 def test_padding_before_a_pool_counts_as_zeros(keras, file_format, tmp_path, pool, size):
@@ -214,6 +216,7 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, ...], str, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_grouped_convolutions(keras, file_format, tmp_path, name):
     shape, kind, options = CONVOLUTIONS[name]
@@ -227,6 +230,7 @@ def test_grouped_convolutions(keras, file_format, tmp_path, name):
         assert groups == [4]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("quantize", "within"),
     [("none", 1e-5), ("float16", 2e-3), ("dynamic", 0.03), ("int8", 0.05), ("int4", 0.3)],

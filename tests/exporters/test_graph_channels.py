@@ -99,6 +99,7 @@ def test_what_is_left_makes_up_for_them(kind: str, tmp_path: Path) -> None:
         assert report["error"] < report["magnitude_error"]
 
 
+@pytest.mark.slow
 def test_what_depends_on_channels_goes_with_them(tmp_path: Path) -> None:
     source, target = _residual(tmp_path / "found.onnx", dead=True), tmp_path / "pruned.onnx"
 
@@ -168,6 +169,7 @@ def test_images_of_one_channel_in_tflite(
     assert [row["units_kept"] for row in record["layers"]] == [4]
 
 
+@pytest.mark.slow
 def test_units_that_nothing_makes_up_for_are_named(tmp_path: Path) -> None:
     source, target = tmp_path / "found.onnx", tmp_path / "pruned.onnx"
     arrays = {"a": weights(8, 3, 3), "b": weights(8, 8, 3), "w": weights(5, 8 * 8)}
@@ -253,6 +255,7 @@ def test_a_network_of_the_stock_converter(keras: Any, tmp_path: Path) -> None:
     assert small["bytes"] < source.stat().st_size / 2
 
 
+@pytest.mark.slow
 def test_a_bias_of_several_layers_is_no_hindrance(tmp_path: Path) -> None:
     source = tmp_path / "found.onnx"
     arrays = {"a": weights(8, 32), "b": weights(8, 8), "zeros": weights(8), "c": weights(5, 8)}
@@ -287,6 +290,7 @@ def test_units_that_nothing_reads_are_not_stored(kind: str, tmp_path: Path) -> N
     assert record["verdict"]["difference"] < 1e-5
 
 
+@pytest.mark.slow
 def test_names_of_weights_are_short(tmp_path: Path) -> None:
     source = tmp_path / "found.onnx"
     first, last = "net/a/MatMul/ReadVariableOp:0", "net/b"

@@ -85,6 +85,7 @@ def test_layers_are_named_as_their_weights(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.slow
 def test_data_tell_what_pruning_cost(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     x, y = generator.random((60, 32), np.float32), np.arange(60) % 5

@@ -197,6 +197,7 @@ def test_what_a_file_says_of_its_output_does_not_count(sizes: Any, tmp_path: Pat
     assert (described.outputs[0].shape[-1], described.classes) == (5, 5)
 
 
+@pytest.mark.slow
 def test_a_quantised_file_is_written_once(tmp_path: Path) -> None:
     source = write_style(tmp_path / "found.onnx", "integers")
 

@@ -168,6 +168,7 @@ def test_it_is_not_measured_over_ssh(written, rejected):
     assert "two files" in line and path.name in line
 
 
+@pytest.mark.slow
 def test_another_export_leaves_no_old_weights(model, written, monkeypatch):
     path, _ = written
     old, other = _weights(path), path.with_name("other.onnx")
@@ -185,6 +186,7 @@ def test_another_export_leaves_no_old_weights(model, written, monkeypatch):
     assert not old.exists() and read_artifact(path).data is None
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["../mine.bin", "mine.bin", "", 3])
 def test_nothing_is_removed_that_an_old_description_names_wrongly(model, written, name, tmp_path):
     path, _ = written
@@ -201,6 +203,7 @@ def test_nothing_is_removed_that_an_old_description_names_wrongly(model, written
     assert all(file.read_bytes() == b"mine" for file in mine) and _weights(path)
 
 
+@pytest.mark.slow
 def test_weights_of_what_was_rejected_stay(model, written):
     path, _ = written
     report = {"notes": [f"the weights are in {_weights(path).name}"]}

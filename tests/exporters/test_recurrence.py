@@ -123,6 +123,7 @@ def test_a_traced_layer_computes_what_it_does_in_keras(keras, name, unrolled) ->
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["words", "images", "open"])
 def test_the_loop_computes_the_same_in_litert_at_any_batch_size(keras, name) -> None:
     from ai_edge_litert.interpreter import Interpreter
@@ -145,6 +146,7 @@ def test_the_loop_computes_the_same_in_litert_at_any_batch_size(keras, name) -> 
         np.testing.assert_allclose(scores, wanted, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("kind", "given_mask"), [("LSTM", False), ("GRU", False), ("GRU", True)])
 def test_onnx_has_operators_for_lstm_and_gru_also_with_dropout(keras, kind, given_mask) -> None:
     """A loop takes a hundred times as long in ONNX Runtime; only a mask needs it."""
@@ -176,6 +178,7 @@ def test_a_model_is_itself_again_after_it_was_traced(keras) -> None:
     assert model.layers[0].cell.recurrent_dropout == 0.3
 
 
+@pytest.mark.slow
 def test_300_steps_are_smaller_than_by_the_stock_converter_and_sparse(keras) -> None:
     tf, _ = quiet_tensorflow.load()
     freezing = importlib.import_module("tensorflow.python.framework.convert_to_constants")
@@ -208,6 +211,7 @@ def test_300_steps_are_smaller_than_by_the_stock_converter_and_sparse(keras) -> 
         assert (stored.encoding, stored.zeros) == ("csr", zeros)
 
 
+@pytest.mark.slow
 def test_a_few_steps_are_unrolled_where_that_is_smaller_or_faster(keras) -> None:
     model = built(keras, keras.layers.SimpleRNN(3), shape=(2, 3))
     smallest = export(model, Request("litert"))

@@ -78,6 +78,7 @@ def _answers(path: Path, x: np.ndarray) -> dict[str, np.ndarray]:
     return {str(at): interpreter.get_tensor(one["index"]) for at, one in enumerate(outputs)}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", WRITERS)
 def test_all_outputs_are_kept_and_described(kind: str, tmp_path: Path, data: Path) -> None:
     source, small = WRITERS[kind](tmp_path / f"found.{kind}"), tmp_path / f"small.{kind}"
@@ -145,6 +146,7 @@ def test_a_bundle_answers_with_the_scores(tmp_path: Path, data: Path) -> None:
     assert said.code == 2 and "several outputs" in said.stderr
 
 
+@pytest.mark.slow
 def test_outputs_without_scores_are_numbers(tmp_path: Path) -> None:
     model = onnx.load(_onnx(tmp_path / "found.onnx"))
     del model.graph.output[1]

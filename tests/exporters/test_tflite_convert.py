@@ -150,6 +150,7 @@ def test_every_model_that_can_be_built_is_tested(build):
     assert build.names == MODELS
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["attention", "lstm", "mobile", "reshapes", "transposed"])
 def test_weights_that_are_put_in_last_give_the_same_graph(build, monkeypatch, name):
     """Those of a loop stay constants of it, and what a convolution takes from a normalisation."""
@@ -259,6 +260,7 @@ def agrees(keras: Any, model: Any, content: bytes, *, within: float = 1e-5) -> N
         assert np.abs(given - wanted).max() <= within * np.abs(wanted).max()
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize("name", MODELS)
 def test_a_model_computes_what_it_does_in_keras_at_any_batch_size(keras, build, name):
     model = build(name)
@@ -298,6 +300,7 @@ def types(model: Any) -> list[Any]:
     return [found, model.inputs[0].dtype]
 
 
+@pytest.mark.slow
 def test_a_recurrent_layer_is_itself_again_after_it_was_unrolled(build):
     model = build("lstm")
     convert.convert(model)

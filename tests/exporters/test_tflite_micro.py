@@ -313,6 +313,7 @@ def test_an_int8_file_from_elsewhere_keeps_its_outputs_and_gets_smaller(runner, 
     assert "keep their values: --values 4" in message
 
 
+@pytest.mark.slow
 def test_a_file_that_decodes_to_other_weights_does_not_pass(runner, tmp_path):
     source = tmp_path / "found.tflite"
     graph, file = made("prune")

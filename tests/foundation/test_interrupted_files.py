@@ -50,6 +50,7 @@ AGAIN = pytest.mark.parametrize("again", [None, 1, 3, 8])
 """How many calls after the first interrupt the second one comes."""
 
 
+@pytest.mark.sampled(2)
 @AGAIN
 def test_a_file_is_old_or_new_and_nothing_is_beside_it(tmp_path: Path, again: int | None) -> None:
     path = tmp_path / "made" / "model.keras"
@@ -95,6 +96,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.sampled(2)
 @AGAIN
 def test_a_temporary_folder_is_gone(temporary: Path, again: int | None) -> None:
     def work() -> None:

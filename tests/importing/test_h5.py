@@ -225,6 +225,7 @@ def bad(kind: str, **config: Any) -> dict[str, Any]:
     return functional([given("x", 4), entry(kind, "odd", "x", **config)], ["x"], ["odd"])
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("config", "said"),
     [
@@ -378,6 +379,7 @@ def test_links_sizes_and_names_that_lead_elsewhere(
         assert str(path) in rejected(ModelError, read_here, path), alter
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("old", "new", "said"),
     [
@@ -422,6 +424,7 @@ def written_by_keras_3(keras: Any, kind: str) -> Any:
     return keras.Model(inputs, layers.MultiHeadAttention(2, 3)(x, x))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["a graph", "functions", "attention"])
 def test_files_that_keras_3_wrote(
     keras: Any, tmp_path: Path, chance: np.random.Generator, kind: str

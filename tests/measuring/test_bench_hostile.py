@@ -162,6 +162,7 @@ ALTERED = [
 ]
 
 
+@pytest.mark.sampled(9)
 @pytest.mark.parametrize(("at", "expression"), ALTERED)
 def test_an_answer_that_is_none_costs_its_row(enemy, artefact, data, at, expression) -> None:
     enemy(at, expression)

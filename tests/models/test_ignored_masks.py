@@ -92,6 +92,7 @@ def test_a_class_may_be_ignored_and_so_may_a_negative_value(net, masks):
     assert found.classes["class_counts"][0] == 0 and found.classes["class_recalls"][0] is None
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("weight", [None, "balanced"])
 @pytest.mark.parametrize("distil", [False, True])
 def test_it_is_trained_on_nowhere(net, masks, weight, distil):
@@ -112,6 +113,7 @@ def test_it_is_trained_on_nowhere(net, masks, weight, distil):
     assert np.array_equal(before.argmax(-1), after.argmax(-1))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("distil", [False, True])
 @pytest.mark.parametrize("by_loss", ["scores", "yes"])
 def test_a_loss_that_does_not_ignore_it_is_not_given_it(net, masks, keras, by_loss, distil):
@@ -137,6 +139,7 @@ def test_a_loss_that_does_not_ignore_it_is_not_given_it(net, masks, keras, by_lo
     assert np.array_equal(*(objective.predictions(one.reshape(16, -1)) for one in (before, after)))
 
 
+@pytest.mark.slow
 def test_no_gradient_comes_of_it(net, masks):
     model = net(by_metric=True)
     objective = objective_for(model, masks)

@@ -114,6 +114,7 @@ def test_data_of_another_digest_are_not_mnist(
     assert "--data" in rejected(UsageError, compressor.evaluate, other)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("said", [b"[]", b"{", b'{"data": 7}', b"{}", b"\xff"])
 def test_a_damaged_note_is_no_traceback(
     foreign: Path, tmp_path: Path, said: bytes, rejected: Callable[..., str]

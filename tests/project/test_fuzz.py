@@ -90,6 +90,7 @@ def test_what_no_input_may_do_is_named_by_its_number(caught: dict[str, Outcome],
     assert fault.startswith(f"{name} 103:") and SAID[name] in fault
 
 
+@pytest.mark.slow
 def test_an_input_is_the_same_again() -> None:
     whole = outcomes([("tflite", 0, 40)])["tflite"]
     parts = outcomes([("tflite", 0, 15), ("tflite", 15, 25)])["tflite"]

@@ -212,6 +212,7 @@ def test_distilling_and_rewinding_are_recorded(prune, tmp_path):
     assert record["config"]["distillation"] == trained["distillation"]
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_pruned_away_is_recorded(keras, prune, tmp_path):
     layers = keras.layers
     thin = keras.Sequential(

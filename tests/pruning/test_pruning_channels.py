@@ -82,6 +82,7 @@ def mobile(keras):
     return build
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("sparsity", [0.1, 0.5])
 def test_as_many_units_go_as_asked_and_the_model_is_narrower(skips, tiny_data, sparsity):
     model = skips()
@@ -159,6 +160,7 @@ def test_schedules_and_criteria_end_in_the_same_widths(skips, tiny_data, options
     assert without_zeros(found.model)
 
 
+@pytest.mark.slow
 def test_a_global_threshold_takes_units_wherever_they_matter_least(skips, tiny_data):
     model = skips()
     kernel = model.get_layer("wide").kernel.numpy()
@@ -177,6 +179,7 @@ def test_one_unit_always_stays(skips, mobile, tiny_data):
         assert np.isfinite(found.model.predict_on_batch(np.ones((1, 8, 8, 1), np.float32))).all()
 
 
+@pytest.mark.slow
 def test_depthwise_separable_and_nested_layers_get_narrower(mobile, tiny_data):
     model = mobile()
     found = prune(model, tiny_data, 0.5)
@@ -197,6 +200,7 @@ def test_depthwise_separable_and_nested_layers_get_narrower(mobile, tiny_data):
     assert small.count_params() < 0.6 * model.count_params()
 
 
+@pytest.mark.slow
 def test_the_outputs_of_a_model_are_left_alone_or_refused(rejected, skips, tiny_data):
     found = prune(skips(), tiny_data, 0.5)
     assert "output" in found.left_alone["head"]

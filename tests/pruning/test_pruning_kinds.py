@@ -152,6 +152,7 @@ def test_parts_of_attention_have_no_units_to_remove(rejected, model):
     assert "only Dense layers and convolutions" in rejected(UsageError, Pruner, model, spec)
 
 
+@pytest.mark.slow
 def test_sensitivity_and_inspect_see_them(model, rows, tmp_path):
     found = compressor.sensitivity(model, rows, sparsities=(0.5,), layers=("many", "up"))
     assert [row.layer for row in found.layers] == [*list(KERNELS)[:4], "up"]

@@ -110,6 +110,7 @@ def test_through_any_optimizer(keras, small_net, tiny_data, name):
     assert_masked_and_trained(model, masks, before)
 
 
+@pytest.mark.slow
 def test_where_averages_are_swapped_in_for_each_evaluation(keras, small_net, tiny_data):
     model = small_net()
     masks, seen = masks_of(model), []

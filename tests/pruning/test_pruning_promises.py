@@ -97,6 +97,7 @@ def coupled(keras):
     return keras.Model(x, layers.Dense(4, name="out")(layers.Flatten()(y)))
 
 
+@pytest.mark.slow
 def test_a_coupled_layer_that_nobody_named_goes_along_gradually(coupled, tiny_data):
     spec = PruningSpec({"c1": 0.5}, granularity="channel", schedule="gradual")
     found = compressor.prune(coupled, tiny_data, spec, options=SHORT)

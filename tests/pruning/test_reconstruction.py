@@ -137,6 +137,7 @@ def test_a_layer_behind_two_narrowed_ones_makes_up_for_both(keras, pictures):
     assert distance(found.model, model, pictures) < 0.34 * distance(other.model, model, pictures)
 
 
+@pytest.mark.slow
 def test_coupled_layers_and_a_global_threshold(residual_net, pictures):
     model = residual_net()
     narrow = prune(model, pictures, 0.5, granularity="channel")
@@ -202,6 +203,7 @@ def test_layers_that_cannot_be_seen_into_are_pruned_by_magnitude(keras, pictures
     assert "note" not in found.reconstruction["shared"]
 
 
+@pytest.mark.slow
 def test_embeddings_and_words(keras):
     generator = np.random.default_rng(0)
     x = generator.integers(0, 20, (100, 6)).astype(np.int32)
@@ -279,6 +281,7 @@ def test_schedules_that_do_not_fit(rejected, small_net, tiny_data):
     assert "reconstruct; choose magnitude or taylor" in said
 
 
+@pytest.mark.slow
 def test_retraining_starts_from_there(small_net, tiny_data):
     spec = PruningSpec(0.7, criterion="reconstruct", schedule="iterative", rounds=2)
     options = compressor.TrainingOptions(steps=5, learning_rate=1e-3)

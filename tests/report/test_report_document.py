@@ -127,6 +127,7 @@ def test_keys_of_a_later_program_are_fine(results):
     check(results)
 
 
+@pytest.mark.slow
 def test_write_report_writes_a_page_whose_links_lead_somewhere(results_of, tmp_path):
     # One proportion of all layers, and through JSON, as a report is made of a stored file.
     made = results_of(sparsities=(0.5,), layers=("conv1", "conv2", "fc1", "fc2"))

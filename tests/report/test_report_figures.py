@@ -67,6 +67,7 @@ def test_captions_say_what_the_numbers_say(results):
     assert "no faster at any proportion" in time
 
 
+@pytest.mark.slow
 def test_many_proportions_and_seeds_can_be_drawn(results_of, tmp_path):
     many = results_of(seeds=2, sparsities=tuple(i / 13 for i in range(1, 13)))
     assert len(write_figures(many, tmp_path)) == 8

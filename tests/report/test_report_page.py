@@ -245,6 +245,7 @@ def test_the_same_documents_give_the_same_page(benched):
     assert again.page.stat().st_size < 3_000_000
 
 
+@pytest.mark.slow
 def test_ids_on_the_page_are_one_of_a_kind(results):
     report = build_report(RunContents("run", results, bench=bench_document()))
     page = report_page(report, draw(report))

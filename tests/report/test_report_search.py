@@ -194,6 +194,7 @@ def test_names_that_lead_elsewhere_are_not_read(reported):
     assert "A model is left out" not in text
 
 
+@pytest.mark.slow
 def test_the_report_of_a_sweep_leads_with_the_search_beside_it(tmp_path):
     (tmp_path / "results.json").write_text(json.dumps(make_results()))
     (tmp_path / "search").mkdir()

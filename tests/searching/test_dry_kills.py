@@ -74,6 +74,7 @@ def test_a_search_goes_on_after_its_command_and_its_worker_were_killed(
     assert not list(run.glob(".*.new"))
 
 
+@pytest.mark.slow
 def test_a_cluster_of_one_worker_finds_the_same_front(dense, undisturbed, tmp_path):
     distributed = pytest.importorskip("distributed", reason="Dask is not installed")
     with distributed.LocalCluster(

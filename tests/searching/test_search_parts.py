@@ -303,6 +303,7 @@ def test_proposals_end_with_the_time_and_none_is_over_the_budget(keras, tiny_dat
     assert under(1e-3, lambda: True)["candidates"] == []
 
 
+@pytest.mark.slow
 def test_a_first_convolution_that_has_few_weights_gets_narrow_with_the_others(keras, tiny_data):
     layers = [
         keras.Input((8, 8, 1)),

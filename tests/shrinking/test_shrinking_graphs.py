@@ -207,6 +207,7 @@ def test_a_causal_convolution_pads(keras, seeded, liven, kill, shrunk_alike) -> 
     assert "'second'" in result.kept["first"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "LayerNormalization"])
 def test_layers_that_mix_channels_keep_their_inputs(
     keras, seeded, liven, kill, shrunk_alike, kind

@@ -21,6 +21,7 @@ def kill_transposed(layer, units, bias):
     layer.bias.assign(values)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("bias", [0.0, 0.5, -0.5])
 def test_transposed_convolutions(keras, seeded, liven, shrunk_alike, strides, bias) -> None:

@@ -85,6 +85,7 @@ def test_a_student_follows_its_teacher_and_not_the_labels(taught, units, activat
     assert before > 0.8
 
 
+@pytest.mark.slow
 def test_without_a_teacher_the_same_labels_teach_nothing(taught):
     data, _, student = taught()
     assert accuracy_of(student, data.x_test, data.y_test) < 0.6
@@ -95,6 +96,7 @@ def softmax(x):
     return e / e.sum(axis=1, keepdims=True)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("weight", "temperature"), [(1.0, 1.0), (0.7, 4.0), (0.25, 0.5)])
 def test_the_loss_is_that_of_hinton(net, tiny_data, weight, temperature):
     teacher, student = net(), net(seed=2)

@@ -53,6 +53,7 @@ def test_the_weights_are_those_of_training_in_memory(sets):
     assert all(map(np.array_equal, weights, others))
 
 
+@pytest.mark.slow
 def test_named_inputs_may_stay_on_the_disk(sets):
     generator = np.random.default_rng(0)
     x = {"a": generator.random((90, 6), np.float32), "b": generator.random((90, 2), np.float32)}

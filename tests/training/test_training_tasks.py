@@ -97,6 +97,7 @@ def test_several_outputs_learn_together(keras, points, named):
         training.fit(model, points, {"colour": y["kind"]}, OPTIONS, seed=1)
 
 
+@pytest.mark.slow
 def test_an_autoencoder_learns_its_inputs_whatever_the_labels(keras, points):
     model = one(keras, keras.layers.Dense(5), loss="mse")
     training.fit(model, points, np.arange(320) % 5, OPTIONS, seed=1)
@@ -141,6 +142,7 @@ def test_sample_weights_of_a_data_set_reach_the_retraining(keras, points):
     assert pruned.accuracy > 0.9
 
 
+@pytest.mark.slow
 def test_classes_of_masks_may_be_weighed_while_a_teacher_teaches(keras):
     pictures = np.random.default_rng(0).random((32, 3, 3, 1)).astype(np.float32)
     masks = (pictures[..., 0] > 0.8).astype(np.uint8)

@@ -38,6 +38,7 @@ def refusal(browser: Any, folder: Path, state: str, **options: Any) -> str:
         return shown.text("status-text")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["model/digits.onnx", "runtime/ort.wasm", "runtime/ort.js"])
 def test_one_altered_byte_is_wrong_and_nothing_of_it_runs(browser, own_site, name) -> None:
     content = bytearray((own_site / name).read_bytes())

@@ -48,6 +48,7 @@ def test_what_is_not_known_of_the_code_is_said(code: Path) -> None:
     assert "net.so.json is of an older version and names no sources" in note
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("target", "device", "wanted"),
     [

@@ -64,6 +64,7 @@ def rows(output: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(("name", "runtime"), FILES)
 def test_verify_says_what_was_proven(runner, bundles, name, runtime) -> None:
     found = json.loads(runner("verify", bundles[name], "--json").stdout)
@@ -139,6 +140,7 @@ def test_wrong_check_vectors_fail(runner, bundle, artefacts, tmp_path) -> None:
     assert "the outputs for the check vectors are wrong" in measured.error
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("command", ["verify", "run", "bench", "serve"])
 def test_what_no_trusted_key_signed_is_refused_by_every_command(
     runner, bundle, tmp_path, command
@@ -227,6 +229,7 @@ def test_dark_on_light_in_colour_of_another_size(runner, bundle, tiny_data, tmp_
     assert len(ranking.split()) == 2
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -384,6 +384,7 @@ def test_more_requests_at_once_than_allowed_are_told_to_come_again(
     assert complaints(log.read_text()) == []
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 @pytest.mark.race
@@ -408,6 +409,7 @@ def test_an_address_that_is_taken_is_an_error_line(
     assert f"127.0.0.1:{port}" in done.error
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("host", ["", " ", "a..b"])
 def test_what_is_no_address_is_an_error_line(

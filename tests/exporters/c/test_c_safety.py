@@ -97,6 +97,7 @@ def fuzzed(compiler: str, folder: Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("target", TARGETS)
 def test_no_frame_is_larger_than_the_header_counts_with(target: str, tmp_path: Path) -> None:
     small = target.startswith("cortex")

@@ -47,6 +47,7 @@ def self_tested(source: Source, folder: Path, compiler: str, *flags: str) -> str
     return done.stdout
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("seed", range(10))
 def test_a_drawn_network_is_bit_exact_and_clean_under_sanitizers(seed: int, tmp_path: Path) -> None:
     compiler = shutil.which("gcc") or shutil.which("cc")
@@ -78,6 +79,7 @@ def test_strided_sums_that_share_a_register_have_both_copies_of_their_rows(
     assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("seed", range(8))
 def test_sums_that_share_a_register_are_bit_exact(seed: int, tmp_path: Path) -> None:
     compiler = shutil.which("gcc") or shutil.which("cc")

@@ -146,6 +146,7 @@ def raw_models(keras):
     }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "name",
     [
