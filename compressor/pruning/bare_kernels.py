@@ -16,7 +16,13 @@ from compressor.pruning.granularity import Channel, Granularity, parse_granulari
 from compressor.pruning.kernels import Kernel
 from compressor.pruning.magnitude import check_weights
 from compressor.pruning.pruner import Pruning, kernel_row, masks_of
-from compressor.pruning.selection import KeptGroups, choose_each, choose_global, choose_many
+from compressor.pruning.selection import (
+    KeptGroups,
+    choose_each,
+    choose_global,
+    choose_many,
+    share_out,
+)
 from compressor.pruning.spec import PruningSpec
 
 GraphKernels = Mapping[str, tuple[np.ndarray, KernelAxes]]
@@ -73,13 +79,12 @@ class KernelMasks:
         return masks_of(self.granularity, self.kernels, {name: choice})[name]
 
     def shared_out(self, scores: Mapping[str, np.ndarray]) -> KernelMasks:
-        """The same, but each kernel keeps as many as one threshold over all scores leaves it."""
+        """The same, but each kernel keeps as many as `share_out` leaves it."""
         pooled = {
             name: self.granularity.pool(kernel.as_matrix(scores[name]))
             for name, kernel in self.kernels.items()
         }
-        choices = choose_global(pooled, self.spec.highest_sparsity, self.granularity)
-        counts = {name: int(choice.keep.sum()) for name, choice in choices.items()}
+        counts = share_out(pooled, self.spec.highest_sparsity, self.granularity)
         return dataclasses.replace(self, counts=counts)
 
     def result(

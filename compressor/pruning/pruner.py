@@ -24,6 +24,7 @@ from compressor.pruning.selection import (
     choose_each,
     choose_global,
     choose_many,
+    share_out,
 )
 from compressor.pruning.spec import PruningSpec
 
@@ -232,13 +233,13 @@ class Pruner:
         work = Reconstruction(self._model, self._kernels, self._calibration(), solver)
         counts: dict[str, int] = {}
         if self._spec.scope == "global":
-            # A threshold over all kernels needs scores that can be compared.
+            # How many stay of each kernel, not yet which.
             judged = work.sensitivities().items()
-            judged_matrices = {name: self._kernels[name].as_matrix(found) for name, found in judged}
-            gone = self._gone
-            _, choices = self._choose(judged_matrices, level)
-            self._gone = gone  # how many stay is decided, not yet which
-            counts = {name: int(choice.keep.sum()) for name, choice in choices.items()}
+            pooled = {
+                name: self._pooled(name, self._kernels[name].as_matrix(costs))
+                for name, costs in judged
+            }
+            counts = share_out(pooled, level(self._spec.highest_sparsity), self._granularity)
 
         def keep(name: str, scores: np.ndarray, progress: float) -> np.ndarray:
             values = self._pooled(name, self._kernels[name].as_matrix(scores))

@@ -60,3 +60,40 @@ def choose_global(
     ends = np.cumsum([part.size for part in pooled.values()])[:-1]
     parts = np.split(mask, ends)
     return {name: KeptGroups(keep, threshold) for name, keep in zip(pooled, parts, strict=True)}
+
+
+def lamp_scores(costs: np.ndarray) -> np.ndarray:
+    """What each weight or group of one kernel costs to remove, beside what is left then.
+
+    `costs`, at least 0, of any shape, are divided by the sum of those that are not smaller, so that
+    the largest scores 1. Returns float64 (n,), ascending. Source: Lee et al., Layer-adaptive
+    Sparsity for the Magnitude-based Pruning (2021), equation 2, where a cost is a squared weight.
+    """
+    ascending = np.sort(costs.astype(np.float64), axis=None)
+    larger = np.cumsum(ascending[::-1])[::-1]
+    return ascending / np.maximum(larger, np.finfo(np.float64).tiny)
+
+
+def lamp_counts(scores: Mapping[str, np.ndarray], kept: int) -> dict[str, int]:
+    """How many each kernel keeps of `kept` in all, by its `lamp_scores`; at least one."""
+    judged = np.concatenate(list(scores.values()))
+    kept = min(max(kept, len(scores)), judged.size)
+    highest = np.argpartition(judged, judged.size - kept)[judged.size - kept :]
+    ends = np.cumsum([found.size for found in scores.values()])
+    counts = np.bincount(np.searchsorted(ends, highest, side="right"), minlength=len(scores))
+    least = {name: min(found.size, 1) for name, found in scores.items()}
+    return {n: max(int(count), least[n]) for n, count in zip(scores, counts, strict=True)}
+
+
+def share_out(
+    pooled: Mapping[str, np.ndarray], sparsity: float, granularity: Granularity
+) -> dict[str, int]:
+    """How many groups each kernel keeps at one sparsity of all.
+
+    By one threshold over `lamp_scores`: by the costs alone, which are those of one group that goes
+    and no other, a high sparsity would empty whole kernels, and no other would matter then.
+    """
+    # Groups that went before, whose cost is below 0, do not come back.
+    scores = {name: lamp_scores(costs[costs >= 0]) for name, costs in pooled.items()}
+    groups = sum(costs.size for costs in pooled.values())
+    return lamp_counts(scores, _groups_to_keep(granularity, groups, sparsity))

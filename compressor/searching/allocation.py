@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from compressor.pruning.selection import lamp_counts, lamp_scores
+
 _SPARSE, _POSITIONS = 2, 256
 """Bytes of a weight with its position, and of what decodes a sparse kernel. Dense it takes one byte
 a weight: files with fewer bits have both smaller, by about the same factor."""
@@ -27,13 +29,10 @@ def least_bytes(kernels: Mapping[str, np.ndarray]) -> int:
 def lamp(kernels: Mapping[str, np.ndarray], kept: int) -> dict[str, float]:
     """The sparsity of each kernel, 0 to below 1, with about `kept` weights left in all.
 
-    By the scores of layer-adaptive magnitude pruning: a squared weight, divided by the sum of the
-    squares of its kernel that are not smaller. The largest weight of each kernel scores 1, so that
-    none is emptied. Source: Lee et al., Layer-adaptive Sparsity for the Magnitude-based Pruning
-    (2021), equation 2.
+    By `lamp_scores` of the squared weights.
     """
     scores = _scores(kernels)
-    left = _left(scores, kept)
+    left = lamp_counts(scores, kept)
     return {name: 1 - left[name] / found.size for name, found in scores.items()}
 
 
@@ -47,12 +46,12 @@ def allocate(kernels: Mapping[str, np.ndarray], most: int) -> dict[str, float]:
     fewest, kept = len(scores), sum(found.size for found in scores.values())
     while fewest < kept:
         middle = (fewest + kept + 1) // 2
-        left = _left(scores, middle)
+        left = lamp_counts(scores, middle)
         if sum(stored_bytes(found.size, left[name]) for name, found in scores.items()) <= most:
             fewest = middle
         else:
             kept = middle - 1
-    left = _left(scores, fewest)
+    left = lamp_counts(scores, fewest)
     return {
         name: 1 - left[name] / found.size
         if stored_bytes(found.size, left[name]) < found.size
@@ -62,18 +61,5 @@ def allocate(kernels: Mapping[str, np.ndarray], most: int) -> dict[str, float]:
 
 
 def _scores(kernels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The score of each weight, float64, ascending."""
-    scores = {}
-    for name, kernel in kernels.items():
-        squares = np.sort(np.square(kernel.astype(np.float64)).ravel())
-        larger = np.cumsum(squares[::-1])[::-1]
-        scores[name] = squares / np.maximum(larger, np.finfo(np.float64).tiny)
-    return scores
-
-
-def _left(scores: Mapping[str, np.ndarray], kept: int) -> dict[str, int]:
-    """How many weights each kernel keeps, at least one, of about `kept` in all."""
-    judged = np.concatenate(list(scores.values()))
-    kept = min(max(kept, len(scores)), judged.size)
-    threshold = np.partition(judged, judged.size - kept)[judged.size - kept]
-    return {name: max(int((found >= threshold).sum()), 1) for name, found in scores.items()}
+    squares = {name: np.square(kernel.astype(np.float64)) for name, kernel in kernels.items()}
+    return {name: lamp_scores(found) for name, found in squares.items()}

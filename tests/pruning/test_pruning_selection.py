@@ -10,8 +10,10 @@ import pytest
 from compressor.errors import ModelError, UsageError
 from compressor.models.paper import paper_cnn
 from compressor.pruning import kept_weights, magnitude_prune
+from compressor.pruning.granularity import Weight
 from compressor.pruning.kernels import weights_by_key
 from compressor.pruning.pruner import Pruner, Pruning
+from compressor.pruning.selection import share_out
 from compressor.pruning.spec import PruningSpec
 
 
@@ -64,6 +66,14 @@ def test_a_global_threshold_of_named_layers_leaves_the_others(residual):
     found = pruned(residual, 0.5, scope="global", layers=("inner", "head"))
     assert sum(row["kept"] for row in found.rows) == kept_weights(324 + 384, 0.5)
     np.testing.assert_array_equal(residual.get_layer("stem").kernel.numpy(), before["stem"])
+
+
+def test_a_share_of_all_is_exact_where_scores_are_alike_and_brings_nothing_back():
+    costs = {"zero": np.zeros(50), "alike": np.ones(50), "gone": np.r_[np.full(9, -1.0), 1e-9]}
+
+    assert share_out(costs, 0.5, Weight()) == {"zero": 3, "alike": 50, "gone": 1}
+    assert share_out(costs, 0.9, Weight()) == {"zero": 1, "alike": 9, "gone": 1}
+    assert share_out(costs, 0.0, Weight()) == {"zero": 50, "alike": 50, "gone": 1}
 
 
 def test_global_blocks(keras):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import compressor
-from compressor import Criterion, PruningSpec, register_criterion
+from compressor import Criterion, PruningSpec, TrainingOptions, register_criterion, training
 from compressor.data import Dataset
 from compressor.errors import CompressorError, UsageError
 from compressor.pruning import criteria
@@ -147,6 +147,30 @@ def test_coupled_layers_and_a_global_threshold(residual_net, pictures):
     assert kept == compressor.kept_weights(all_weights, 0.6)
     other = prune(model, pictures, 0.6, scope="global", criterion="magnitude")
     assert distance(found.model, model, pictures) < 0.34 * distance(other.model, model, pictures)
+
+
+def test_one_sparsity_of_all_layers_empties_none(keras, tiny_data):
+    """A layer of many weights, of which each alone matters little, was pruned away whole."""
+    layers = keras.layers
+    keras.utils.set_random_seed(3)
+    model = keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Flatten(),
+            layers.Dense(256, activation="relu", name="hidden"),
+            layers.Dense(32, activation="relu", name="next"),
+            layers.Dense(4, name="scores"),
+        ]
+    )
+    options = TrainingOptions(steps=80, batch_size=32, learning_rate=3e-3)
+    training.fit(model, tiny_data.x_train, tiny_data.y_train, options, seed=0)
+
+    found = prune(model, tiny_data, 0.99, scope="global")
+
+    all_weights = sum(row["parameters"] for row in found.layers)
+    assert sum(row["kept"] for row in found.layers) == compressor.kept_weights(all_weights, 0.99)
+    assert min(row["kept"] for row in found.layers) > 10
+    assert found.accuracy == found.before["accuracy"] == 1.0
 
 
 @pytest.mark.slow
