@@ -19,6 +19,7 @@ TRUE = {
 }
 
 
+@pytest.mark.slow
 def test_costs_are_found_again_whatever_a_run_takes_besides() -> None:
     rows = []
     shapes = itertools.count(100, 77)

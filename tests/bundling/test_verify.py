@@ -122,6 +122,7 @@ def test_what_was_altered_is_refused_by_the_runner(
         assert [child.name for child in tmp_path.iterdir()] == ["altered.bundle"], what
 
 
+@pytest.mark.slow
 def test_truncation_at_every_1000th_byte_is_refused_by_the_runner(
     signed: Path, release: Path, tmp_path: Path
 ) -> None:

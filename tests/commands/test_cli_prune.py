@@ -105,6 +105,7 @@ def test_one_threshold_over_all_layers(prune: Prune) -> None:
     assert _kept(record) != {n: kept_weights(s, 0.8) for n, s in SIZES.items()}
 
 
+@pytest.mark.slow
 def test_n_of_m(prune: Prune, tmp_path: Path) -> None:
     outcome = prune("--granularity", "2:4")
 
@@ -260,6 +261,7 @@ def test_what_is_written_loads_in_stock_keras(
     assert found["accuracy"] == pytest.approx(records["step_2_2"]["accuracy"])
 
 
+@pytest.mark.slow
 def test_reconstruct_says_how_well_it_did_by_layer(prune, tmp_path):
     words = ("--criterion", "reconstruct", "--calibration", 40, "--no-retrain", "--sparsity", 0.5)
     text = prune(*words).stdout

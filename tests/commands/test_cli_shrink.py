@@ -83,6 +83,7 @@ def test_what_is_dead_goes_and_the_function_stays(model: Path, tmp_path: Path) -
     assert "normal" not in [layer.name for layer in keras.saving.load_model(small).layers]
 
 
+@pytest.mark.slow
 def test_the_compiled_loss_stays(model: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.keras"
     assert compressor("shrink", model, "-o", small).code == 0
@@ -94,6 +95,7 @@ def test_the_compiled_loss_stays(model: Path, tmp_path: Path) -> None:
     network.fit(x, np.arange(64) % 4, verbose=0)
 
 
+@pytest.mark.slow
 def test_widths_are_rounded(model: Path, tmp_path: Path) -> None:
     small = tmp_path / "small.keras"
     record = compressor("shrink", model, "-o", small, "--round-to", "8", "--json").json()

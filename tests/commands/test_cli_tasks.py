@@ -179,6 +179,7 @@ def test_what_cannot_be_used_ends_in_a_line(made, tmp_path, words, message):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_class_weights_of_a_file(made, tmp_path):
     path = tmp_path / "weights.json"
     path.write_text('{"0": 1, "1": 1, "2": 9}')

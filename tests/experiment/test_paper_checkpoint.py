@@ -353,6 +353,7 @@ def test_random_damage_is_found(checkpoint, arrays, tmp_path_factory, flips):
     check_read(path, arrays)
 
 
+@pytest.mark.slow
 @given(
     flips=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=3),
     key=st.sampled_from(["model", IDS, INDICES, VALUES]),

@@ -337,6 +337,7 @@ def test_inputs_have_the_models_names_and_order_used_or_not(keras):
     np.testing.assert_allclose(outputs(file, x), model.predict(x, verbose=0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_weights_that_an_operator_holds_in_its_own_way_are_named_after_it(keras):
     model = prune(keras, sequential(keras, (7, 3), keras.layers.LSTM(20, name="lstm")), 0.7)
     stacked = sequential(keras, (7, 3), keras.layers.Bidirectional(keras.layers.LSTM(20)))

@@ -149,6 +149,7 @@ def test_an_accuracy_that_the_description_does_not_promise_is_wrong(copied, tiny
     assert run["rows"][0]["status"] == "wrong"
 
 
+@pytest.mark.slow
 def test_without_a_description_nothing_is_proven_but_all_is_measured(copied, tiny_file) -> None:
     for suffix in (".json", ".check.npz"):
         (copied / f"small.onnx{suffix}").unlink()

@@ -151,6 +151,7 @@ def test_gradual_pruning_has_one_step(gradual):
     assert record["training"]["dropout_scale"] == pytest.approx(density**0.5)
 
 
+@pytest.mark.slow
 def test_gradual_pruning_can_be_sparsified_and_shrunk(gradual, tiny_data, tmp_path):
     folder = tmp_path / "run"
     shutil.copytree(gradual[0], folder)

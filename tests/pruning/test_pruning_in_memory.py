@@ -176,6 +176,7 @@ def test_shared_and_nested_layers_have_one_mask(shared_and_nested, tiny_data, op
     assert found.accuracy > 0.5
 
 
+@pytest.mark.slow
 def test_units_of_shared_and_nested_layers(shared_and_nested, tiny_data):
     model = shared_and_nested()
     found = prune(model, tiny_data, 0.5, granularity="channel")

@@ -137,6 +137,7 @@ def test_where_it_is_trained_as_part_of_another_model(keras, small_net, tiny_dat
     assert_masked_and_trained(model, masks, before)
 
 
+@pytest.mark.slow
 def test_where_a_layer_was_frozen_at_first(keras, small_net, tiny_data):
     model = small_net()
     masks, before = masks_of(model), kernels(model)

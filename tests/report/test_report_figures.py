@@ -73,6 +73,7 @@ def test_many_proportions_and_seeds_can_be_drawn(results_of, tmp_path):
     assert len(write_figures(many, tmp_path)) == 8
 
 
+@pytest.mark.slow
 def test_a_folder_that_cannot_be_written_is_one_line(results, tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(StorageError, match="cannot write"):

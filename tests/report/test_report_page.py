@@ -118,6 +118,7 @@ def test_tables_that_are_wider_than_a_telephone_scroll_in_their_box(browser, ben
     assert {overflow for _, _, overflow, _ in boxes} == {"auto"}
 
 
+@pytest.mark.slow
 def test_without_a_bench_there_is_no_section_of_it(browser, run):
     page = report_run(run).page
 

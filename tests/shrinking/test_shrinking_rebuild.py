@@ -11,6 +11,7 @@ from compressor.pruning import apply_masks
 from compressor.shrinking import shrink
 
 
+@pytest.mark.slow
 def test_layers_keep_their_settings(keras, seeded, liven, kill, shrunk_alike) -> None:
     layers = keras.layers
     model = keras.Sequential(

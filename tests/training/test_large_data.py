@@ -41,6 +41,7 @@ def trained(data: Dataset, inputs: dict[str, tuple[int, ...]]) -> tuple[list[np.
     return model.get_weights(), accuracy_of(model, data.x_test, data.y_test)
 
 
+@pytest.mark.slow
 def test_the_weights_are_those_of_training_in_memory(sets):
     generator = np.random.default_rng(0)
     x, y = generator.integers(0, 256, (90, 5, 4), dtype=np.uint8), np.arange(90) % 3

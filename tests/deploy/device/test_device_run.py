@@ -88,6 +88,7 @@ def test_what_a_runtime_says_of_itself_is_not_shown(
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_a_bundle_that_runs_itself_claims_no_origin(bundle, runner, picture) -> None:
     itself = DeviceRunner(bundle)
     found = itself("verify")
@@ -253,6 +254,7 @@ def test_a_file_of_no_examples_is_refused_in_one_line(
     assert done.stdout == ""
 
 
+@pytest.mark.slow
 def test_examples_in_another_layout_are_refused_by_the_name_of_their_file(
     runner, bundle, tiny_data, tmp_path
 ) -> None:
