@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import contextlib
+import gc
 import os
 import sys
 import traceback
@@ -70,6 +72,8 @@ def main() -> NoReturn:
     """Run the command line: bad input ends in one line and exit code 2, Ctrl-C in code 130."""
     open_standard_streams()
     _read_names_as_utf8()
+    # Else all that TensorFlow imported would be gone through once more when the process ends.
+    atexit.register(gc.freeze)
     native = NativeOutput()
     try:
         with unwinding():

@@ -54,7 +54,7 @@ LAYERS = layers_option(
     help="Fraction of each layer's weights to remove, 0 to below 1; or one per layer: "
     "fc1=0.95,conv2=0.8. Default: 0.9; n:m implies its own.",
 )
-@click.option("--global", "is_global", is_flag=True, help="One sparsity of all layers together.")
+@click.option("--global", "is_global", is_flag=True, help="One sparsity over all layers together.")
 @LAYERS
 @GRANULARITY
 @CRITERION

@@ -203,8 +203,11 @@ class Job(abc.ABC):
         """A request, with the calibration data of this job where the quantisation needs them."""
         calibration = self._calibration if quantize == "int8" else ()
         arena = functools.partial(self.processes.arena, runtime) if runtime == MICRO else None
-        how: Any = {"calibration": calibration, "conversions": self.conversions, "arena": arena}
-        return Request(runtime, quantize, optimize, encoding, **how)
+        return Request(
+            *(runtime, quantize, optimize, encoding, calibration),
+            conversions=self.conversions,
+            arena=arena,
+        )
 
     def calibrated_on(self, request: Request) -> str:
         """What the calibration data are, where they are made up, else empty."""

@@ -11,16 +11,16 @@ from typing import Any, TypeVar
 
 _Made = TypeVar("_Made")
 
-MOST = 2**26
+MOST = 2**24
 """Bytes of the weights of a model whose graphs are kept: each has them once more."""
 
 
 class Conversions:
     """Graphs of models that do not change while this is used."""
 
-    def __init__(self, weights: int = MOST + 1) -> None:
+    def __init__(self, weights: int | None = None) -> None:
         """`weights` are the bytes of the largest model; by default nothing is kept."""
-        self.keeps = weights <= MOST
+        self.keeps = weights is not None and weights <= MOST
         """whether what is converted is kept"""
         self._made: dict[Hashable, tuple[Any, Any]] = {}
 

@@ -208,7 +208,12 @@ class ExportJob(Job):
             return exported(self.shrunk.model)
         if file_format == "onnx" and self._elsewhere is not None:
             return exported(self.shrunk.model, self.open.proven(self._elsewhere))
-        return exported(self.open.closed(self.shrunk.model), self.open.fixed)
+        return exported(self._closed, self.open.fixed)
+
+    @functools.cached_property
+    def _closed(self) -> Any:
+        """The model that is exported, with the sizes of its inputs."""
+        return self.open.closed(self.shrunk.model)
 
     def elsewhere(self, file_format: str) -> Reference | None:
         return self._elsewhere if file_format == "onnx" and self.open.sizes else None

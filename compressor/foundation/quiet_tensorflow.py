@@ -6,7 +6,6 @@ says, so only this module imports it, and only when something needs it.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import gc
 import importlib
@@ -61,8 +60,6 @@ def load(
                 value=keras.backend.backend(),
                 hint="set KERAS_BACKEND=tensorflow",
             )
-        # Else all that was imported would be gone through once more when the process ends.
-        atexit.register(gc.freeze)
         importlib.import_module("absl.logging").set_verbosity("error")
         tensorflow.get_logger().setLevel("ERROR")
         _loaded = (tensorflow, keras)

@@ -65,9 +65,10 @@ def choose_global(
 def lamp_scores(costs: np.ndarray) -> np.ndarray:
     """What each weight or group of one kernel costs to remove, beside what is left then.
 
-    `costs`, at least 0, of any shape, are divided by the sum of those that are not smaller, so that
-    the largest scores 1. Returns float64 (n,), ascending. Source: Lee et al., Layer-adaptive
-    Sparsity for the Magnitude-based Pruning (2021), equation 2, where a cost is a squared weight.
+    `costs`, at least 0, of any shape, are divided by the sum of those that are not smaller: the
+    largest scores 1, unless it is 0. Returns float64 (n,), ascending. Source: Lee et al.,
+    Layer-adaptive Sparsity for the Magnitude-based Pruning (2021), equation 2, where a cost is a
+    squared weight.
     """
     ascending = np.sort(costs.astype(np.float64), axis=None)
     larger = np.cumsum(ascending[::-1])[::-1]
@@ -75,14 +76,16 @@ def lamp_scores(costs: np.ndarray) -> np.ndarray:
 
 
 def lamp_counts(scores: Mapping[str, np.ndarray], kept: int) -> dict[str, int]:
-    """How many each kernel keeps of `kept` in all, by its `lamp_scores`; at least one."""
-    judged = np.concatenate(list(scores.values()))
-    kept = min(max(kept, len(scores)), judged.size)
-    highest = np.argpartition(judged, judged.size - kept)[judged.size - kept :]
-    ends = np.cumsum([found.size for found in scores.values()])
-    counts = np.bincount(np.searchsorted(ends, highest, side="right"), minlength=len(scores))
-    least = {name: min(found.size, 1) for name, found in scores.items()}
-    return {n: max(int(count), least[n]) for n, count in zip(scores, counts, strict=True)}
+    """How many each kernel keeps of `kept` in all, by its ascending `lamp_scores`; at least one,
+    unless there is none."""
+    others = [found[:-1] for found in scores.values()]
+    counts = np.array([min(found.size, 1) for found in scores.values()])
+    judged = np.concatenate(others)
+    more = min(max(kept - counts.sum(), 0), judged.size)
+    highest = np.argpartition(-judged, more - 1)[:more] if more else np.zeros(0, int)
+    ends = np.cumsum([found.size for found in others])
+    counts += np.bincount(np.searchsorted(ends, highest, side="right"), minlength=len(others))
+    return dict(zip(scores, counts.tolist(), strict=True))
 
 
 def share_out(
@@ -90,10 +93,13 @@ def share_out(
 ) -> dict[str, int]:
     """How many groups each kernel keeps at one sparsity of all.
 
-    By one threshold over `lamp_scores`: by the costs alone, which are those of one group that goes
-    and no other, a high sparsity would empty whole kernels, and no other would matter then.
+    By one threshold over `lamp_scores`, times the root of what all of a kernel costs. By the costs
+    alone, which are those of one group that goes and no other, a high sparsity would empty whole
+    kernels; by LAMP alone a kernel that hardly matters would count as much as any. How far costs
+    of several kernels can be compared is only roughly known: hence the root, the mean of both.
     """
     # Groups that went before, whose cost is below 0, do not come back.
-    scores = {name: lamp_scores(costs[costs >= 0]) for name, costs in pooled.items()}
+    left = {name: costs[costs >= 0].astype(np.float64) for name, costs in pooled.items()}
+    scores = {name: np.sqrt(costs.sum()) * lamp_scores(costs) for name, costs in left.items()}
     groups = sum(costs.size for costs in pooled.values())
     return lamp_counts(scores, _groups_to_keep(granularity, groups, sparsity))

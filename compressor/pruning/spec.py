@@ -23,9 +23,10 @@ class PruningSpec:
     `sparsity`: the fraction to remove from each layer, or a mapping layer -> fraction, which also
     names the layers; by default 0.9. `layers`: layer names, the paper's names, or `all`.
     `granularity`: `weight`, `1x4`, `1x16`, `2:4`, ..., or `channel`; n:m fixes the sparsity.
-    `scope`: `layer`, or `global`, one threshold over all. `criterion`: `magnitude`, `taylor`,
-    `reconstruct` (layer-wise least squares) or a registered one. `schedule`: `one-shot`; `gradual`,
-    the cubic schedule of Zhu and Gupta over the first `ramp` of the retraining's steps;
+    `scope`: `layer`, or `global`, of all layers together: by one threshold over the scores, with
+    `reconstruct` by one over LAMP scores of single weights and blocks. `criterion`: `magnitude`,
+    `taylor`, `reconstruct` (layer-wise least squares) or a registered one. `schedule`: `one-shot`;
+    `gradual`, the cubic schedule of Zhu and Gupta over the first `ramp` of the retraining's steps;
     `iterative`, `rounds` of pruning and retraining. `calibration`: training examples for the
     criterion, by default 1,024 for gradients and 8,192, without their labels, for `reconstruct`.
 

@@ -222,7 +222,6 @@ def test_hostile_graphs_are_refused_in_a_line(name: str, tmp_path: Path) -> None
     assert not (tmp_path / "small.onnx").exists()
 
 
-@pytest.mark.slow
 def test_external_data_stay_in_the_folder(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()

@@ -72,7 +72,7 @@ def test_a_share_of_all_is_exact_where_scores_are_alike_and_brings_nothing_back(
     costs = {"zero": np.zeros(50), "alike": np.ones(50), "gone": np.r_[np.full(9, -1.0), 1e-9]}
 
     assert share_out(costs, 0.5, Weight()) == {"zero": 3, "alike": 50, "gone": 1}
-    assert share_out(costs, 0.9, Weight()) == {"zero": 1, "alike": 9, "gone": 1}
+    assert share_out(costs, 0.9, Weight()) == {"zero": 1, "alike": 8, "gone": 1}
     assert share_out(costs, 0.0, Weight()) == {"zero": 50, "alike": 50, "gone": 1}
 
 

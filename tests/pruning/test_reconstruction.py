@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import numpy as np
 import pytest
@@ -171,6 +172,29 @@ def test_one_sparsity_of_all_layers_empties_none(keras, tiny_data):
     assert sum(row["kept"] for row in found.layers) == compressor.kept_weights(all_weights, 0.99)
     assert min(row["kept"] for row in found.layers) > 10
     assert found.accuracy == found.before["accuracy"] == 1.0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("granularity", ["weight", "1x4"])
+def test_what_went_in_an_earlier_round_stays_away(small_net, tiny_data, monkeypatch, granularity):
+    masks = []
+    run = Reconstruction.run
+
+    def watched(self, *arguments, **options):
+        done = run(self, *arguments, **options)
+        masks.append({name: one.mask for name, one in done.items()})
+        return done
+
+    monkeypatch.setattr(Reconstruction, "run", watched)
+    rounds = {"schedule": "iterative", "rounds": 3, "scope": "global", "granularity": granularity}
+    spec = PruningSpec(0.8, criterion="reconstruct", **rounds)
+    options = TrainingOptions(steps=2, batch_size=32, learning_rate=1e-3)
+    compressor.prune(small_net(), tiny_data, spec, options=options, force=True)
+
+    assert len(masks) == 3
+    for earlier, later in itertools.pairwise(masks):
+        for name, mask in earlier.items():
+            assert not later[name][~mask].any() and later[name].sum() < mask.sum()
 
 
 @pytest.mark.slow

@@ -62,6 +62,9 @@ def export(model: Any, request: Request) -> ExportedFile:
         if request.conversions.keeps:
             content, named = request.conversions.of(model, "onnx", lambda: _kept(model))
             proto = onnx.load_model_from_string(content)
+            for entry in proto.graph.initializer:
+                if apart.payload(entry) >= apart.LARGE:
+                    entry.CopyFrom(apart.tensor(entry.name, apart.array(entry)))
         else:
             proto, named = _converted(model)
         return _finished(proto, named, request, input_names(model), half_precision.notes(model))
@@ -75,7 +78,7 @@ def _converted(model: Any) -> tuple[Any, set[str]]:
 
 
 def _kept(model: Any) -> tuple[bytes, set[str]]:
-    """The same, with the model as bytes."""
+    """The bytes of the onnx.ModelProto of a Keras model, and the names of its weights."""
     proto, named = _converted(model)
     return apart.serialized(proto), named
 

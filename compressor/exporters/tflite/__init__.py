@@ -132,10 +132,10 @@ def _finished(
 
     if request.runtime == MICRO:
         return micro.finished(plain, found[0], request, inputs, given)
-    passes.shorten_names(plain, found)
 
     def write(request: Request) -> ExportedFile:
         encoded = graph.copied(plain)
+        passes.shorten_names(encoded, found)
         tensors: list[EncodedTensor] = []
         notes = [*given]
         price = None if request.encoding else Price()
