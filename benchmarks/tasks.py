@@ -3,7 +3,7 @@
     python -m benchmarks.tasks [--only NAME ...] [--seeds SEED ...]
 
 Seven networks on data that are made, or that scikit-learn brings along. Each is trained, pruned
-at once by least squares with one threshold for all layers (`--criterion reconstruct --global`),
+at once by least squares, all layers together (`--criterion reconstruct --global`),
 retrained for twice as many epochs as it was trained, exported to TFLite in int8, and run in LiteRT
 on the test examples. A seed draws the data and the weights that a training starts from.
 """
