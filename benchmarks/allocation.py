@@ -25,7 +25,7 @@ from compressor.importing import load_model
 from compressor.runs import model_digest
 
 UNIFORM: dict[str, Any] = {"layers": ("fc1", "fc2"), "sparsity": 0.9}
-LEVELS = (0.9, 0.92, 0.94, 0.95, 0.96, 0.97, 0.98)
+LEVELS = (0.9, 0.95, 0.96, 0.97, 0.98, 0.985)
 """of all weights, in the order in which they are tried"""
 
 
