@@ -2,7 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-JOBS ?= 2
+# One more than there are cores: tests wait, for browsers, connections and one another.
+JOBS ?= 3
 RUNTIMES = tflite-runtime tflite-micro onnxruntime-web tf-keras ziglang
 
 # Compiled once, TensorFlow starts three times as fast.
