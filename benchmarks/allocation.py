@@ -4,9 +4,9 @@
 
 MODEL is a dense model of the paper's CNN, trained on the embedded MNIST. Pruned by `reconstruct`,
 without retraining: 90 % of fc1 and fc2, and then, of all layers together, ever more of all weights
-while the accuracy on validation examples stays as good. Both are exported in int8 for
-the size, run in their runtimes, and compared by their bytes. The seeds draw the calibration inputs.
-A killed benchmark goes on where it was.
+while the accuracy on validation examples stays as good. Both are exported in int8 for the size, run
+in their runtimes, and compared by their bytes. The seeds draw the calibration inputs. A killed
+benchmark goes on where it was.
 """
 
 from __future__ import annotations

@@ -120,7 +120,9 @@ class ExportJob(Job):
             x, y = judged_part(x, y, objective.classes)
         self.open = OpenInputs(self.model, sizes_fed(self.model, feed, input_size), self.made)
         if data is None:
-            affordable = self._affordable(self.model, RANDOM_MACS, LEAST_INPUTS, RANDOM_INPUTS)
+            affordable = self._affordable(
+                self.open.closed(self.model), RANDOM_MACS, LEAST_INPUTS, RANDOM_INPUTS
+            )
             x = take(x, np.arange(affordable))
         halves = half_types(self.model, "compute_dtype")
         rounding = max((4 * ROUNDING[dtype] for dtype in halves), default=0.0)
@@ -179,15 +181,15 @@ class ExportJob(Job):
         preprocessing_of(self.model, self.data.x_test)
         return objective_for(self.model, self.data, task, metric)
 
-    def _affordable(self, model: Any, operations: int, least: int, most: int) -> int:
+    def _affordable(self, closed: Any, operations: int, least: int, most: int) -> int:
         """How many examples take `operations` multiply-accumulates, within bounds."""
-        macs = sum(found.dense for found in layer_macs(self.open.closed(model)).values() if found)
+        macs = sum(found.dense for found in layer_macs(closed).values() if found)
         return int(np.clip(operations // max(macs, 1), least, most))
 
     @functools.cached_property
     def _plain_examples(self) -> int:
         """How many examples plain kernels run."""
-        return self._affordable(self.shrunk.model, PLAIN_MACS, 2, PLAIN)
+        return self._affordable(self._closed, PLAIN_MACS, 2, PLAIN)
 
     def unrolled(self) -> Sequence[int | None]:
         return worth_measuring(self.shrunk.model)

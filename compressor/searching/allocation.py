@@ -26,23 +26,14 @@ def least_bytes(kernels: Mapping[str, np.ndarray]) -> int:
     return sum(stored_bytes(kernel.size, 1) for kernel in kernels.values())
 
 
-def lamp(kernels: Mapping[str, np.ndarray], kept: int) -> dict[str, float]:
-    """The sparsity of each kernel, 0 to below 1, with about `kept` weights left in all.
-
-    By `lamp_scores` of the squared weights.
-    """
-    scores = _scores(kernels)
-    left = lamp_counts(scores, kept)
-    return {name: 1 - left[name] / found.size for name, found in scores.items()}
-
-
 def allocate(kernels: Mapping[str, np.ndarray], most: int) -> dict[str, float]:
     """The sparsity of each kernel, 0 to below 1, with which all take at most `most` bytes.
 
-    By the scores of `lamp`; a kernel whose zeros would save no bytes keeps all its weights. Where
-    not even one weight of each is as small, that is what is returned.
+    By `lamp_scores` of the squared weights; a kernel whose zeros would save no bytes keeps all its
+    weights. Where not even one weight of each is as small, that is what is returned.
     """
-    scores = _scores(kernels)
+    squares = {name: np.square(kernel.astype(np.float64)) for name, kernel in kernels.items()}
+    scores = {name: lamp_scores(found) for name, found in squares.items()}
     fewest, kept = len(scores), sum(found.size for found in scores.values())
     while fewest < kept:
         middle = (fewest + kept + 1) // 2
@@ -58,8 +49,3 @@ def allocate(kernels: Mapping[str, np.ndarray], most: int) -> dict[str, float]:
         else 0
         for name, found in scores.items()
     }
-
-
-def _scores(kernels: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    squares = {name: np.square(kernel.astype(np.float64)) for name, kernel in kernels.items()}
-    return {name: lamp_scores(found) for name, found in squares.items()}

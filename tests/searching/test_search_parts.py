@@ -12,8 +12,9 @@ from compressor.data import TrainingData
 from compressor.errors import CheckpointError, ModelError, UsageError
 from compressor.models import objective_for
 from compressor.pruning import all_kernels
+from compressor.pruning.selection import lamp_counts, lamp_scores
 from compressor.searching import SCHEMES, Evolution, Goal, read_recipe
-from compressor.searching.allocation import allocate, lamp, stored_bytes
+from compressor.searching.allocation import allocate, stored_bytes
 from compressor.searching.finishing import choose
 from compressor.searching.proposals import Proposals
 from compressor.searching.standard import Standard
@@ -81,6 +82,12 @@ def test_each_scheme_finds_the_least_and_repeats_itself(scheme):
 )
 def test_evolutions_that_cannot_be_used_are_refused(options, rejected):
     rejected(UsageError, Evolution, **options)
+
+
+def lamp(kernels, kept):
+    """The sparsity of each kernel by the scores alone, with `kept` weights left in all."""
+    counts = lamp_counts({name: lamp_scores(k**2) for name, k in kernels.items()}, kept)
+    return {name: 1 - counts[name] / kernel.size for name, kernel in kernels.items()}
 
 
 def test_allocation_keeps_as_many_weights_as_asked_and_empties_no_kernel():
