@@ -40,6 +40,8 @@ SCORED = 3000
 _MOST_INPUTS = 6144
 """Of a kernel that makes up for what goes; a wider one is only cut."""
 _BATCH = 250
+_COMPARED = 16
+"""examples that a candidate is compared on before one is chosen"""
 
 Widths = Mapping[str, int]
 """Set of coupled layers, by its first -> how many channels it has."""
@@ -211,21 +213,23 @@ class Structure:
                 found[name] = np.broadcast_to(line, self._kernels[name].matrix_shape)
         return found
 
-    def narrowed(self) -> tuple[Any, float]:
+    def narrowed(self, compared: int = COMPARED_EXAMPLES) -> tuple[Any, float]:
         """A new model of what was stitched, its last layers fitted to the dense logits; its score.
 
         The score, of which less is better, is the divergence of the dense model's classes from the
         candidate's, in nats, of other outputs the squared error relative to how the dense ones
         vary, on examples that the last layers were not fitted on; of several outputs the sum.
-        Raises as `shrink` does.
+        The outputs are `compared` with the stitched model's on so many examples at most. Raises as
+        `shrink` does.
         """
-        found = shrink(self.model, self._compared, fold_batchnorm=False).model
+        few = take(self._compared, slice(compared))
+        found = shrink(self.model, few, fold_batchnorm=False).model
         return found, self._scored.fit(found)
 
     def score(self) -> float:
         """That of what was stitched; infinite where no model can be made of it."""
         try:
-            return self.narrowed()[1]
+            return self.narrowed(_COMPARED)[1]
         except CompressorError:
             return math.inf
 
