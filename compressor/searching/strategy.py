@@ -32,9 +32,9 @@ SHARES = (1 / 64, 1 / 20, 1 / 6, 1 / 2.5)
 _FIRST_WORK, _FIRST_PACE = 1 / 16, 0.3
 """of the dense model's multiply-accumulates: what is tried first for the latency, and of the time
 that a step of training the dense model takes: what a step of that takes, at most"""
-_HOPELESS, _NEAR = 2.5, 1.5
-"""times the error that is allowed: what is not worth a long training after the first, and what is
-pruned where nothing holds"""
+_HOPELESS, _FAR, _NEAR = 2.5, 5.0, 1.5
+"""times the error that is allowed: what is not worth a long training after the first, beyond what
+the next share is passed over, and what is pruned where nothing holds"""
 BATCH = 128
 _CANDIDATES = 2
 """of a share"""
@@ -42,6 +42,8 @@ _ALIKE = 1.15
 """times the least loss after the first training; of those the largest is trained on, as pruning has
 more to choose from"""
 _FIRST_EPOCHS, _NARROW_EPOCHS = 1.0, 8.0
+_LEAST_FIRST = 0.5
+"""epochs of a first training where it is shortened and time allows: after fewer it says little"""
 _LEAST_STEPS = 430
 """of an epoch: as many as MNIST's has; a smaller data set is gone through more often"""
 _PLANNED_EPOCHS = 55
@@ -139,11 +141,21 @@ class Strategy:
         """
         found: list[Trial] = []
         narrow: Trial | None = None
+        first: list[Trial] = []
+        far = False
         for share in SHARES:
-            first = self._trained(self._started(share, _CANDIDATES), _FIRST_EPOCHS, "narrow")
+            if far:
+                far = False
+                continue
+            epochs = self._first_epochs(share, first)
+            patience = 1 / math.sqrt(min(epochs * self._stretch, 1.0))
+            first = self._trained(self._started(share, _CANDIDATES), epochs, "narrow")
             if share == SHARES[0]:
                 self._find_stretch(first)
-            hopeful = [trial for trial in first if self._error(trial) <= _HOPELESS]
+            # What was trained for less than an epoch is allowed more.
+            errors = {trial.name: self._error(trial) / patience for trial in first}
+            far = min(errors.values(), default=0.0) > _FAR
+            hopeful = [trial for trial in first if errors[trial.name] <= _HOPELESS]
             least = min(map(_loss, hopeful), default=0.0)
             alike = [trial for trial in hopeful if _loss(trial) <= _ALIKE * least]
             for best in sorted(alike, key=_weights, reverse=True)[:1]:
@@ -229,6 +241,16 @@ class Strategy:
             best = min(range(len(found)), key=lambda number: self._rank(found[number]))
             self._ways = (self._ways[best],)
         return found
+
+    def _first_epochs(self, share: float, before: Sequence[Trial]) -> float:
+        """Of the first trainings at a share, as long as those `before` lead to expect."""
+        least = _LEAST_FIRST / self._stretch
+        if least <= _FIRST_EPOCHS or not before:
+            return _FIRST_EPOCHS
+        pace = max(trial.result["seconds"] / trial.steps[-1]["steps"] for trial in before)
+        steps = _CANDIDATES * _LEAST_FIRST * max(self._settings.epoch, _LEAST_STEPS)
+        fits = pace * steps <= _FIRST_PART * self._budget.left_for_trials
+        return least if self._decided(f"first-{share:.6f}", fits) else _FIRST_EPOCHS
 
     def _fitting(self, start: Trial, epochs: float) -> float:
         """So many epochs, or fewer where they would take most of the time that is left."""
