@@ -28,6 +28,18 @@ def deciding(heads: Sequence[Head], document: Mapping[str, Any], part: str = "")
     return ", ".join(found)
 
 
+def standard_errors(heads: Sequence[Head], document: Mapping[str, Any]) -> str:
+    """By how much other examples move the metrics that decide: "0.13 points"; "" if not known."""
+    found = []
+    for head in heads:
+        value = document.get(part_key(head.key(), "standard_error_"))
+        if value:
+            metric = head.decides
+            shown = f"{100 * value:.2f} points" if metric.fraction else metric.text(value)
+            found.append(f"{clean(head.name)} {shown}" if head.name else shown)
+    return ", ".join(found)
+
+
 def beside_model(heads: Sequence[Head], document: Mapping[str, Any]) -> str:
     """The metrics that decide, with those of the model: "mean IoU 81.20 % (model 81.41 %)"."""
     found = []

@@ -7,7 +7,7 @@ from typing import Any
 
 from compressor.report.export import export_text
 from compressor.report.formatting import count, milliseconds, text_table, times
-from compressor.report.metrics import cell, deciding, heads_in, title_of
+from compressor.report.metrics import cell, deciding, heads_in, standard_errors, title_of
 from deploy.tasks import ACCURACY
 
 _HEADER = ["artefact", "weights", "quantised", "bytes", "ms", "times\nfaster"]
@@ -43,7 +43,7 @@ def search_text(document: Mapping[str, Any]) -> str:
             milliseconds(plain["latency_ms"]),
             "1.0",
             cell(heads, dense, "validation_"),
-            "",
+            cell(heads, dense),
         ]
         text += f"{runtime}\n{text_table(header, [whole, *rows])}"
     for row in document["front"]:
@@ -62,6 +62,8 @@ def search_text(document: Mapping[str, Any]) -> str:
         f"{count(len(trials))} trials; accepted: {deciding(heads, document, 'accepted_')} {on} "
         f"validation examples, for {deciding(heads, document, 'wanted_')}\n"
     )
+    if other := standard_errors(heads, document):
+        text += f"standard error on so many examples: {other}\n"
     text += "".join(f"trial failed: {trial['error']}\n" for trial in failed)
     return text + "".join(f"export failed: {row['error']}\n" for row in document["failed"])
 

@@ -22,7 +22,7 @@ from compressor.report.content import (
     Text,
 )
 from compressor.report.figures import zoom
-from compressor.report.metrics import cell, deciding, heads_in, is_known, title_of
+from compressor.report.metrics import cell, deciding, heads_in, is_known, standard_errors, title_of
 from compressor.report.trade_offs import Point, size_figure
 from compressor.searching.recipe import RECIPE_SUFFIX
 from deploy.tasks import ACCURACY, Head, part_key
@@ -107,8 +107,8 @@ def _front_table(search: Search) -> Table:
     rows, marks, heads = [], dict[int, Mark](), heads_in(search)
     for runtime, dense in search["runtimes"].items():
         words = [form.short(runtime), "the model, dense", "none", form.count(dense["bytes"])]
-        accuracy = cell(heads, search["dense"], "validation_")
-        rows.append([*words, form.latency(dense["latency_ms"]), "1.00", accuracy, form.NOTHING])
+        values = [cell(heads, search["dense"], part) for part in ("validation_", "")]
+        rows.append([*words, form.latency(dense["latency_ms"]), "1.00", *values])
         for row in (row for row in search["front"] if row["runtime"] == runtime):
             if row["file"] in chosen:
                 marks[len(rows)] = "best"
@@ -146,7 +146,9 @@ def _trials(search: Search) -> Iterator[Block]:
         of = "of" if _in_percent(search) else "on"
         rows = [_trial_row(search, n, t) for n, t in enumerate(trials[:_MOST_TRIALS], 1)]
         header = ["trial", "how it was made", "what became of it"]
-        note = f"Accepted: {floor} {of} the validation examples.{more}"
+        error = standard_errors(heads_in(search), search)
+        error = f" The standard error on so many is {error}." if error else ""
+        note = f"Accepted: {floor} {of} the validation examples.{error}{more}"
         numbers = ["weights not zero", f"validation{_unit(search)}", "seconds"]
         yield Details("Every trial", [Table([*header, *numbers], rows, left=3, note=note)])
 

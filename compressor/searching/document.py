@@ -37,7 +37,7 @@ def search_document(
         "state": state,
         "goal": goal.describe(),
         **standard.describe(),
-        "dense": dict(dense),
+        "dense": {**dense, **made.get("test", {})},
         "best": best[0].name if best else None,
         "trials": [trial.describe() for trial in done],
         "front": front,

@@ -99,12 +99,23 @@ def finish(
 
     Returns a JSON object: `front`, a row for each artefact that no other one beats in bytes,
     latency and accuracy; `recommended`, by runtime, with `reasons`; `dense`, what the dense model
-    takes in each runtime; `failed`; `cut`, whether time was too short for some of `chosen`.
+    takes in each runtime; `test`, the metrics that decide of the dense model on the test examples;
+    `failed`; `cut`, whether time was too short for some of `chosen`.
     """
     made: list[_Made] = []
     failed: list[dict[str, Any]] = []
     cut = False
     with contextlib.ExitStack() as stack:
+
+        def opened(model: Path) -> Job:
+            how: Any = {"threads": threads, "validation": len(data.validation), **(asked or {})}
+            kind: Any = ExportJob
+            if is_graph_file(model):
+                kind, how["described"] = GraphJob, chosen[-1][1]
+            job: Job = stack.enter_context(kind(model, data.data, **how))
+            job.floor = standard.accepted
+            return job
+
         for trial, model in chosen:
             held = {one.row["runtime"] for one in made if standard.holds(one.row)}
             settled = held == set(goal.runtimes)
@@ -114,18 +125,13 @@ def finish(
                 cut = True
                 continue
             try:
-                how: Any = {"threads": threads, "validation": len(data.validation), **(asked or {})}
-                kind: Any = ExportJob
-                if is_graph_file(model):
-                    kind, how["described"] = GraphJob, chosen[-1][1]
-                job: Job = stack.enter_context(kind(model, data.data, **how))
+                job = opened(model)
             except CompressorError as error:  # outputs that are no numbers
                 failed += [
                     {"trial": trial.name, "runtime": runtime, "error": str(error)}
                     for runtime in goal.runtimes
                 ]
                 continue
-            job.floor = standard.accepted
             for runtime in goal.runtimes:
                 listener.stage(f"export {trial.result['nonzeros']:,} weights for {runtime}")
                 try:
@@ -153,6 +159,11 @@ def finish(
             if _is_unbeaten(one.row, rows, standard) or one.row["file"] in recommended.values()
         ]
         listener.stage("judge the chosen artefacts on the test examples")
+        keys = [head.key() for head in standard.heads]
+        test: dict[str, Any] = {}
+        with contextlib.suppress(CompressorError):  # outputs that are no numbers
+            if kept and (whole := opened(chosen[-1][1]).test) is not None:
+                test = {key: whole.own_values.get(key) for key in keys}
         front = []
         for one in kept:
             try:
@@ -162,13 +173,13 @@ def finish(
                 failed.append(what | {"error": str(CompressorError(error.what, value=error.value))})
                 continue
             front.append(one.row)
-            keys = [head.key() for head in standard.heads]
             one.row |= {key: record["verdict"].get(key) for key in keys}
             if not one.trial.steps:
                 continue
             written = recipe(one.trial).with_export(one.row, sha256(folder / one.row["file"]))
             write_json(folder / f"{one.row['file']}{RECIPE_SUFFIX}", written.describe())
     return {
+        "test": test,
         "front": sorted(front, key=lambda row: (row["runtime"], row["bytes"])),
         "recommended": recommended,
         "reasons": reasons,

@@ -24,13 +24,15 @@ _ROUNDING = 1e-6
 class Standard:
     """The metric that decides of each output, and what is asked of it on validation examples.
 
-    A row is a JSON object with such metrics, as `validation_accuracy`. `wanted` and `accepted` are
-    by `Head.key`: what the goal names, and what is enough, as `Goal` says.
+    A row is a JSON object with such metrics, as `validation_accuracy`. `wanted`, `accepted` and
+    `errors` are by `Head.key`: what the goal names, what is enough, as `Goal` says, and the
+    standard errors of what was measured.
     """
 
     heads: tuple[Head, ...]
     wanted: Mapping[str, float]
     accepted: Mapping[str, float]
+    errors: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, goal: Goal, dense: Mapping[str, Any], examples: int) -> Standard:
@@ -41,7 +43,7 @@ class Standard:
         value.
         """
         heads = [head.deciding(dense, VALIDATION) for head in read_heads(dense.get("heads"))]
-        wanted, accepted = {}, {}
+        wanted, accepted, errors = {}, {}, {}
         for head in heads:
             key, metric, own = head.key(), head.decides, dense.get(_key(head))
             if own is None:
@@ -49,14 +51,15 @@ class Standard:
                 hint = "choose another --metric, or give more data"
                 raise DataError(what, value=key, hint=hint)
             asked = wanted[key] = goal.wanted(own, metric, alone=len(heads) == 1)
+            if head.metric == ACCURACY and head.task in CLASSIFYING:
+                errors[key] = math.sqrt(asked * (1 - asked) / examples)
+            else:
+                errors[key] = dense.get(ERRORS, {}).get(key, 0.0)
+            less = errors[key]
             if goal.max_drop is not None:
                 less = _ROUNDING * (1.0 if metric.fraction else asked)
-            elif head.metric == ACCURACY and head.task in CLASSIFYING:
-                less = math.sqrt(asked * (1 - asked) / examples)
-            else:
-                less = dense.get(ERRORS, {}).get(key, 0.0)
             accepted[key] = max(asked - less if metric.higher_is_better else asked + less, 0.0)
-        return cls(tuple(heads), wanted, accepted)
+        return cls(tuple(heads), wanted, accepted, errors)
 
     @classmethod
     def of_accuracy(cls, accepted: float) -> Standard:
@@ -100,8 +103,9 @@ class Standard:
     def describe(self) -> dict[str, Any]:
         """What is wanted and accepted, for a document; and `heads`, but of a plain classifier."""
         wanted = {part_key(key, "wanted_"): value for key, value in self.wanted.items()}
+        errors = {part_key(key, "standard_error_"): value for key, value in self.errors.items()}
         heads = [] if is_plain(self.heads) else [head.describe() for head in self.heads]
-        return wanted | self.describe_accepted() | ({"heads": heads} if heads else {})
+        return wanted | self.describe_accepted() | errors | ({"heads": heads} if heads else {})
 
     def describe_accepted(self) -> dict[str, float]:
         """What is accepted, as a document has it."""

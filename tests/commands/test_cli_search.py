@@ -77,6 +77,7 @@ def test_it_is_told_and_shows_what_decides(found, small_file):
         **{"dense": FOUND["dense"] | error, "heads": [head]},
         "front": [ROW | error | {"mean_absolute_error": 2.75}],
         **{"wanted_mean_absolute_error": 2.75, "accepted_mean_absolute_error": 3.0},
+        "standard_error_mean_absolute_error": 0.25,
     }
 
     outcome = compressor(
@@ -88,6 +89,7 @@ def test_it_is_told_and_shows_what_decides(found, small_file):
     assert (found["task"], found["metric"]) == ("regression", "mean_absolute_error")
     assert found["goal"].describe()["max_error"] == 2.75
     assert "accepted: 3 mean absolute error on the validation examples, for 2.75" in outcome.stdout
+    assert "standard error on so many examples: 0.25\n" in outcome.stdout
     (line,) = [line for line in outcome.stdout.splitlines() if "trial-1-litert.tflite  " in line]
     assert line.split()[-2:] == ["2.5", "2.75"]
     assert "%" not in outcome.stdout

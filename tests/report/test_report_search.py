@@ -185,6 +185,15 @@ def test_thousands_of_times_are_told_like_other_thousands(reported):
     assert "1,125 times smaller than" in text
 
 
+def test_what_the_dense_model_reaches_on_test_examples_and_how_sure_that_is(reported):
+    printed, (text, _) = search_text(search_document()), reported(search_document())
+
+    (line, _) = [line for line in printed.splitlines() if "the model, dense" in line]
+    assert line.split()[-2:] == ["99.13", "99.17"] and "99.17" in text
+    assert "standard error on so many examples: 0.14 points\n" in printed
+    assert "The standard error on so many is 0.14 points." in text
+
+
 def test_names_that_lead_elsewhere_are_not_read(reported):
     document = search_document()
     document["front"][0]["trial"] = "../../secret"
