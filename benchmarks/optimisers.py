@@ -249,12 +249,12 @@ class Mixed:
         widths = self._proposals.widths(point[:sets], self._share ** (1 - point[sets]))
         self._structure.stitch(widths)
         values = [kernel.variable.numpy() for kernel in self._kernels]
-        sizes = np.array([np.count_nonzero(value) for value in values])
+        live = [np.abs(value[value != 0]) for value in values]
+        sizes = np.array([part.size for part in live])
         kept = within(sizes, _SPREAD * (point[sets + 1 :] - 0.5), self._budget)
-        for kernel, value, count in zip(self._kernels, values, kept, strict=True):
-            magnitudes = np.abs(value)
-            least = np.partition(magnitudes.ravel(), value.size - count)[value.size - count]
-            kernel.variable.assign(np.where(magnitudes >= least, value, 0))
+        for kernel, value, part, count in zip(self._kernels, values, live, kept, strict=True):
+            least = np.partition(part, part.size - count)[part.size - count]
+            kernel.variable.assign(np.where(np.abs(value) >= least, value, 0))
         score = self._structure.score()
         if score < self.best["score"]:
             self.best = {"score": score, "widths": widths, "nonzeros": int(kept.sum())}
