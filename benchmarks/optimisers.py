@@ -253,7 +253,7 @@ class Mixed:
         sizes = np.array([part.size for part in live])
         kept = within(sizes, _SPREAD * (point[sets + 1 :] - 0.5), self._budget)
         for kernel, value, part, count in zip(self._kernels, values, live, kept, strict=True):
-            least = np.partition(part, part.size - count)[part.size - count]
+            least = np.partition(part, -count)[-count] if part.size else 0
             kernel.variable.assign(np.where(np.abs(value) >= least, value, 0))
         score = self._structure.score()
         if score < self.best["score"]:

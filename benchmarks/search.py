@@ -4,9 +4,10 @@
                                 [--seeds SEED ...] [--slower FACTOR]
 
 The searches run one after another, each as the command that a user gives. The other networks, and
-Fashion-MNIST, on which the paper's CNN is trained once more, had no part in any choice. `--slower
-4` gives each search four times as long, for a machine that others use; CPU seconds say what it
-really had. A killed benchmark goes on where it was.
+Fashion-MNIST, on which the paper's CNN is trained once more, had no part in any choice, but that
+the residual CNN showed how little short first trainings say. `--slower 4` gives each search four
+times as long, for a machine that others use; CPU seconds say what it really had. A killed benchmark
+goes on where it was.
 """
 
 from __future__ import annotations
@@ -194,7 +195,7 @@ def misses(
     return found
 
 
-# Networks that nothing was chosen for.
+# Other networks.
 
 
 def paper_cnn(work: Path, data: Path) -> Path:

@@ -99,20 +99,23 @@ def finish(
 
     Returns a JSON object: `front`, a row for each artefact that no other one beats in bytes,
     latency and accuracy; `recommended`, by runtime, with `reasons`; `dense`, what the dense model
-    takes in each runtime; `test`, the metrics that decide of the dense model on the test examples;
-    `failed`; `cut`, whether time was too short for some of `chosen`.
+    takes in each runtime; `test`, the metrics that decide of the dense model on the test examples,
+    if time is left; `failed`; `cut`, whether time was too short for some of `chosen`.
     """
     made: list[_Made] = []
     failed: list[dict[str, Any]] = []
     cut = False
     with contextlib.ExitStack() as stack:
+        jobs: dict[Path, Job] = {}
 
         def opened(model: Path) -> Job:
+            if model in jobs:
+                return jobs[model]
             how: Any = {"threads": threads, "validation": len(data.validation), **(asked or {})}
             kind: Any = ExportJob
             if is_graph_file(model):
                 kind, how["described"] = GraphJob, chosen[-1][1]
-            job: Job = stack.enter_context(kind(model, data.data, **how))
+            job = jobs[model] = stack.enter_context(kind(model, data.data, **how))
             job.floor = standard.accepted
             return job
 
@@ -160,10 +163,6 @@ def finish(
         ]
         listener.stage("judge the chosen artefacts on the test examples")
         keys = [head.key() for head in standard.heads]
-        test: dict[str, Any] = {}
-        with contextlib.suppress(CompressorError):  # outputs that are no numbers
-            if kept and (whole := opened(chosen[-1][1]).test) is not None:
-                test = {key: whole.own_values.get(key) for key in keys}
         front = []
         for one in kept:
             try:
@@ -178,6 +177,11 @@ def finish(
                 continue
             written = recipe(one.trial).with_export(one.row, sha256(folder / one.row["file"]))
             write_json(folder / f"{one.row['file']}{RECIPE_SUFFIX}", written.describe())
+        test: dict[str, Any] = {}
+        if front and may_go_on():
+            with contextlib.suppress(CompressorError):  # outputs that are no numbers
+                if (whole := opened(chosen[-1][1]).test) is not None:
+                    test = {key: whole.own_values.get(key) for key in keys}
     return {
         "test": test,
         "front": sorted(front, key=lambda row: (row["runtime"], row["bytes"])),

@@ -206,8 +206,12 @@ class _Search(BaseSearch):
         return float(found["pace"])
 
     def _decided(self, name: str, now: bool) -> bool:
-        """Kept with the trials: a command that goes on has lost no time of a trial in flight."""
-        found = self._step(f"decided-{name}", lambda _: {"decided": now})
+        """Kept with the trials: a command that goes on has lost no time of a trial in flight.
+
+        With another budget it is decided anew.
+        """
+        config = {"seconds": self._budget.seconds, "trials": self._budget.trials}
+        found = self._step(f"decided-{name}", lambda _: {"decided": now}, config)
         return bool(found["decided"])
 
     def _dense_files(self) -> dict[str, bytes]:

@@ -26,7 +26,7 @@ class Standard:
 
     A row is a JSON object with such metrics, as `validation_accuracy`. `wanted`, `accepted` and
     `errors` are by `Head.key`: what the goal names, what is enough, as `Goal` says, and the
-    standard errors of what was measured.
+    standard errors on so many examples, of an accuracy that of one as asked.
     """
 
     heads: tuple[Head, ...]
@@ -75,12 +75,13 @@ class Standard:
         """Whether each metric that decides is good enough."""
         return not any(self._misses(head, row, self.accepted[head.key()]) for head in self.heads)
 
-    def error(self, row: Mapping[str, Any]) -> float:
+    def error(self, row: Mapping[str, Any], least: float = 1e-9) -> float:
         """Times the error that is allowed, of the output where it is most: less is better.
 
-        The error of a fraction is what it lacks to 1. Infinite where a metric has no value.
+        The error of a fraction is what it lacks to 1, of which `least` counts as allowed at any
+        rate. Infinite where a metric has no value.
         """
-        return max(self._error(head, row) for head in self.heads)
+        return max(self._error(head, row, least) for head in self.heads)
 
     def shortfalls(self, row: Mapping[str, Any], goal: Goal) -> list[str]:
         """How an artefact misses what is accepted, and its goal, a phrase each."""
@@ -115,12 +116,12 @@ class Standard:
         value = row.get(_key(head))
         return value is None or head.decides.better(least, value)
 
-    def _error(self, head: Head, row: Mapping[str, Any]) -> float:
+    def _error(self, head: Head, row: Mapping[str, Any], least_allowed: float) -> float:
         value, least = row.get(_key(head)), self.accepted[head.key()]
         if value is None:
             return math.inf
         if head.decides.fraction:
-            return float((1.0 - value) / max(1 - least, 1e-9))
+            return float((1.0 - value) / max(1 - least, least_allowed))
         return float(value / max(least, 1e-30))
 
 

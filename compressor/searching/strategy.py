@@ -33,8 +33,11 @@ _FIRST_WORK, _FIRST_PACE = 1 / 16, 0.3
 """of the dense model's multiply-accumulates: what is tried first for the latency, and of the time
 that a step of training the dense model takes: what a step of that takes, at most"""
 _HOPELESS, _FAR, _NEAR = 2.5, 5.0, 1.5
-"""times the error that is allowed: what is not worth a long training after the first, beyond what
-the next share is passed over, and what is pruned where nothing holds"""
+"""times the error that is allowed: what is not worth a long training after the first, beyond which
+the second share is passed over, and what is pruned where nothing holds"""
+_ALLOWED, _PATIENCE = 0.01, 0.1
+"""of first trainings: an error of a fraction that is allowed at any rate, since one example of few
+is no sign; and the part of an epoch that counts as least, by whose root more is allowed"""
 BATCH = 128
 _CANDIDATES = 2
 """of a share"""
@@ -144,16 +147,13 @@ class Strategy:
         first: list[Trial] = []
         far = False
         for share in SHARES:
-            if far:
-                far = False
+            if far and share == SHARES[1]:
                 continue
             epochs = self._first_epochs(share, first)
-            patience = 1 / math.sqrt(min(epochs * self._stretch, 1.0))
             first = self._trained(self._started(share, _CANDIDATES), epochs, "narrow")
             if share == SHARES[0]:
                 self._find_stretch(first)
-            # What was trained for less than an epoch is allowed more.
-            errors = {trial.name: self._error(trial) / patience for trial in first}
+            errors = {trial.name: self._first_error(trial) for trial in first}
             far = min(errors.values(), default=0.0) > _FAR
             hopeful = [trial for trial in first if errors[trial.name] <= _HOPELESS]
             least = min(map(_loss, hopeful), default=0.0)
@@ -183,6 +183,12 @@ class Strategy:
         short = budget.seconds is not None and budget.left < _WIDER_PART * budget.seconds
         return self._decided("wider", not few and not short)
 
+    def _first_error(self, trial: Trial) -> float:
+        """That of a first training, of which less is asked where it was less than an epoch."""
+        epoch = max(self._settings.epoch, _LEAST_STEPS)
+        part = min(max(trial.steps[-1]["steps"] / epoch, _PATIENCE), 1.0)
+        return math.sqrt(part) * self._settings.standard.error(trial.result, _ALLOWED)
+
     def _is_near(self, trial: Trial) -> bool:
         return self._error(trial) <= _NEAR
 
@@ -199,15 +205,18 @@ class Strategy:
         if not self._may_go_on():
             return []
         assert self._propose is not None
-        found = []
-        for candidate in self._propose(share)["candidates"][:most]:
+        found: list[Trial] = []
+        for candidate in self._propose(share)["candidates"]:
+            if len(found) == most:
+                break
             step = {
                 "kind": "narrow",
                 "widths": candidate["widths"],
                 "seed": self._settings.seed,
             }
-            found.append(self._trials.start(step, functools.partial(self._narrow, step)))
-        return [trial for trial in found if not trial.failed]
+            trial = self._trials.start(step, functools.partial(self._narrow, step))
+            found += [] if trial.failed else [trial]
+        return found
 
     def _trained(
         self, trials: Sequence[Trial], epochs: float, title: str, *, taught: bool = False
@@ -243,11 +252,13 @@ class Strategy:
         return found
 
     def _first_epochs(self, share: float, before: Sequence[Trial]) -> float:
-        """Of the first trainings at a share, as long as those `before` lead to expect."""
+        """How many epochs the first trainings at a share take, after those `before`."""
         least = _LEAST_FIRST / self._stretch
-        if least <= _FIRST_EPOCHS or not before:
+        if least <= _FIRST_EPOCHS or not before or not self._may_go_on():
             return _FIRST_EPOCHS
-        pace = max(trial.result["seconds"] / trial.steps[-1]["steps"] for trial in before)
+        paces = [trial.result["seconds"] / trial.steps[-1]["steps"] for trial in before]
+        # Such widths take at most this part of the dense model's multiply-accumulates.
+        pace = max(*paces, self._settings.pace * share ** (2 / 3))
         steps = _CANDIDATES * _LEAST_FIRST * max(self._settings.epoch, _LEAST_STEPS)
         fits = pace * steps <= _FIRST_PART * self._budget.left_for_trials
         return least if self._decided(f"first-{share:.6f}", fits) else _FIRST_EPOCHS

@@ -122,8 +122,8 @@ class Structure:
         }
         self._made: dict[tuple[str, int, int], tuple[np.ndarray, np.ndarray]] = {}
         self._shares = self._found_shares()
-        x, _ = data.validation_part(COMPARED_EXAMPLES)
-        self._compared = preprocessing_of(model, x)(x)
+        self._compared, _ = data.validation_part(COMPARED_EXAMPLES)
+        self._feed = preprocessing_of(model, self._compared)
         self._scored = _Scored(model, data, objective, self._layouts)
 
     def _trainable(self) -> dict[str, Kernel]:
@@ -222,7 +222,7 @@ class Structure:
         The outputs are `compared` with the stitched model's on so many examples at most. Raises as
         `shrink` does.
         """
-        few = take(self._compared, slice(compared))
+        few = self._feed(take(self._compared, slice(compared)))
         found = shrink(self.model, few, fold_batchnorm=False).model
         return found, self._scored.fit(found)
 

@@ -173,7 +173,10 @@ def test_artefacts_are_judged_on_the_examples_that_the_search_set_aside(finish):
 def test_the_dense_model_is_judged_on_the_test_examples_by_what_decides(finish):
     found = finish(Goal(runtimes=RUNTIME), [NONE], dense=[NONE])
 
+    late = finish(Goal(runtimes=RUNTIME), [NONE], dense=[NONE], may_go_on=False)
+
     assert found["test"] == {"accuracy": 0.97}
+    assert late["front"] and late["test"] == {}
 
 
 def test_the_dense_model_is_not_exported_where_a_smaller_one_keeps_the_accuracy(finish):

@@ -13,13 +13,16 @@ from compressor.errors import CheckpointError, ModelError, UsageError
 from compressor.models import objective_for
 from compressor.pruning import all_kernels
 from compressor.pruning.selection import lamp_counts, lamp_scores
+from compressor.runs import RunDirectory
 from compressor.searching import SCHEMES, Evolution, Goal, read_recipe
 from compressor.searching.allocation import allocate, stored_bytes
 from compressor.searching.finishing import choose
 from compressor.searching.proposals import Proposals
+from compressor.searching.session import _Search
 from compressor.searching.standard import Standard
 from compressor.searching.steps import narrow
 from compressor.searching.structure import Structure
+from compressor.searching.trials import Budget
 
 STEP = {
     "kind": "train",
@@ -174,6 +177,7 @@ def test_widths_of_which_no_model_can_be_made_are_worse_than_any(structure, monk
     assert structure.score() == np.inf
 
 
+@pytest.mark.slow
 def test_narrowing_leaves_the_dense_model_as_it_was(structure, tiny_data):
     before = [np.array(v.numpy()) for v in structure.model.variables]
 
@@ -185,6 +189,7 @@ def test_narrowing_leaves_the_dense_model_as_it_was(structure, tiny_data):
     )
 
 
+@pytest.mark.slow
 def test_the_score_falls_with_the_width(structure):
     scores = []
     for width in (6, 4, 1):
@@ -192,6 +197,33 @@ def test_the_score_falls_with_the_width(structure):
         scores.append(structure.score())
 
     assert scores[0] < scores[1] < scores[2]
+
+
+def test_many_inputs_are_scored_as_one_is(keras):
+    """A batch of examples is cut, not the list of a model's inputs."""
+    names = [f"f{number:02}" for number in range(20)]
+    inputs = [keras.Input((1,), name=name) for name in names]
+    hidden = keras.layers.Dense(8, activation="relu")(keras.layers.Concatenate()(inputs))
+    model = keras.Model(inputs, keras.layers.Dense(3)(hidden))
+    random = np.random.default_rng(0)
+    x = {name: random.normal(size=(60, 1)).astype(np.float32) for name in names}
+    labels = random.integers(0, 3, 60)
+    data = compressor.Dataset.from_arrays("table", x, labels, x, labels)
+    found = Structure(model, TrainingData.of(data, 24), objective_for(model, data), 0)
+
+    found.stitch(dict.fromkeys(found.widths, 5))
+
+    assert np.isfinite(found.score()) and np.isfinite(found.narrowed()[1])
+
+
+def test_what_time_decided_is_decided_anew_with_more_of_it(tmp_path):
+    def decided(seconds, now):
+        with RunDirectory(tmp_path, {"kind": "search"}) as run:
+            search = object.__new__(_Search)
+            search._run, search._budget = run, Budget(seconds, None)
+            return search._decided("wider", now)
+
+    assert [decided(60, False), decided(60, True), decided(600, True)] == [False, False, True]
 
 
 def test_proposals_keep_to_the_budget_and_are_repeatable(small_net, tiny_data):

@@ -333,6 +333,51 @@ def test_where_a_share_is_far_too_small_the_next_is_passed_over(strategy):
     assert {t.result["weights"] for t in near.done} == {round(10_000 * SHARES[n]) for n in (0, 1)}
 
 
+def test_where_nearly_no_error_is_allowed_one_example_passes_nothing_over(strategy):
+    """99 % is ten times the error that is allowed, and may be one example of a hundred."""
+    trials = _Judged([0.99, 1.0])
+    made = strategy(trials)
+    made._settings = dataclasses.replace(made._settings, standard=Standard.of_accuracy(0.999))
+
+    made.run()
+
+    assert {t.result["weights"] for t in trials.done} == {round(10_000 * SHARES[n]) for n in (0, 1)}
+
+
+def test_what_cannot_be_narrowed_so_is_narrowed_as_the_next_best(strategy):
+    class Failing(_MadeUpTrials):
+        def start(self, step, make):
+            found = super().start(step, make)
+            if step["widths"]["all"] == 100:
+                found.result["error"] = "it does not compute what the model does"
+            return found
+
+    trials = Failing(wide=1, enough=1, most=3)
+    made = strategy(trials)
+    made._propose = lambda share: {
+        "candidates": [{"widths": {"all": width}} for width in (100, 150, 120, 90)]
+    }
+
+    made.run()
+
+    assert [t.result["weights"] for t in trials.done[:2]] == [150, 120]
+
+
+def test_nothing_is_decided_once_time_has_ended(strategy):
+    trials = _Judged([0.92, 0.94])
+    made = strategy(trials)
+    made._budget, asked = Budget(600, None), []
+    made._stretch = 0.25
+    made._decided = lambda name, now: asked.append(name) or now
+    done = trials.train([(None, {"kind": "train", "steps": 100})], "")
+
+    before = made._first_epochs(SHARES[1], done)
+    made._budget.add(600)
+
+    assert (before, made._first_epochs(SHARES[1], done)) == (2.0, 1.0)
+    assert asked == ["first-0.050000"]
+
+
 @pytest.mark.parametrize(("seconds", "steps"), [(600, 215), (200, 108)])
 def test_a_first_training_is_not_cut_below_half_an_epoch_while_time_allows(
     strategy, seconds, steps
