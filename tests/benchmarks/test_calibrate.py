@@ -42,6 +42,7 @@ def test_each_form_is_other_code_for_the_same_layer() -> None:
         assert len({source.files["layer_weights.h"] for source in sources}) == len(sources) >= 4
 
 
+@pytest.mark.slow
 def test_hosts_have_forms_in_rows_and_of_whole_maps() -> None:
     kinds = {
         kind

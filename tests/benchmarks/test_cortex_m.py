@@ -34,7 +34,7 @@ def counted(
     return _cortex_m.count(folder, "net", target, folder / "firmware.elf")
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @needs_board
 @pytest.mark.parametrize("target", _cortex_m.TARGETS)
 @pytest.mark.parametrize("seed", [2, 5])

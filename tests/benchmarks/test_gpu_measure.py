@@ -269,6 +269,7 @@ def test_time_that_is_over_at_once_is_one_line(prepared, tmp_path) -> None:
     assert "the time is over" in done.stderr
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("runtime", ["cuda", "tensorrt"])
 def test_a_gpu_that_is_not_there_is_one_line_and_no_file(prepared, runtime) -> None:
     if Path("/dev/nvidiactl").exists():

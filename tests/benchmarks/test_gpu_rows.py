@@ -187,6 +187,7 @@ def test_what_cannot_be_loaded_is_tried_once(run) -> None:
     assert Runner.asked.count(("load", "90 %, float32")) == 1
 
 
+@pytest.mark.slow
 def test_a_first_artefact_that_fails_costs_ratios_only(run) -> None:
     run.options.rounds = 2
     found = run(measure_dense=[None, None, None, RowError("crashed")])

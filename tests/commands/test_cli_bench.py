@@ -61,6 +61,7 @@ def test_a_wrong_row_is_marked_red_never_fastest_and_ends_in_exit_code_1(
     assert (folder / "bench.json").is_file()
 
 
+@pytest.mark.slow
 def test_json_is_the_run_that_was_kept(artefacts, tiny_file, tmp_path) -> None:
     output = tmp_path / "b.json"
 

@@ -50,6 +50,7 @@ def test_it_prints_the_encoding_of_each_tensor_and_the_verdict(
     assert f"written to: {path}" in outcome.stdout
 
 
+@pytest.mark.slow
 def test_json_is_the_record_of_the_python_call(
     pruned_file: Path, data_file: Path, tmp_path: Path
 ) -> None:
@@ -137,6 +138,7 @@ def test_a_sparse_initializer_is_read_by_onnx(
     np.testing.assert_allclose(run_artefact(path, {"quarters": x}), expected, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_int8_of_a_model_without_data(small_file: Path, tmp_path: Path) -> None:
     path = tmp_path / "m.tflite"
     asked = ("export", small_file, "--quantize", "int8", "-o", path)

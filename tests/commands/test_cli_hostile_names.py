@@ -90,6 +90,7 @@ def test_inspect(folder: Path) -> None:
     assert lines[4].startswith(f"{SHOWN}/kernel  ")
 
 
+@pytest.mark.slow
 def test_inspect_of_a_run_and_of_two_models(folder: Path) -> None:
     pruned = folder / "run" / "step_2_2" / "model.keras"
 
@@ -107,6 +108,7 @@ def test_json_has_the_name_itself(folder: Path) -> None:
     _seen(found)
 
 
+@pytest.mark.slow
 def test_shrink(folder: Path, tmp_path: Path) -> None:
     model = folder / "run" / "step_2_2" / "model.keras"
 

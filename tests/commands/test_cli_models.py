@@ -79,6 +79,7 @@ def test_a_model_that_stock_keras_loads(model: Path, pruned: Outcome, quadrants:
     assert accuracy == pytest.approx(pruned.json()["step_2_2"]["accuracy"])
 
 
+@pytest.mark.slow
 def test_layers_by_name_leave_the_others(model: Path, quadrants: Path, tmp_path: Path) -> None:
     outcome = compressor(
         *("prune", model, "-o", tmp_path / "out", "--data", quadrants, "--layers", "second"),
@@ -107,6 +108,7 @@ def test_sparsify_the_pruned_run(model: Path, pruned: Outcome, quadrants: Path) 
     assert record["encodings"]["coo-paper"] == 24 * kept + 4 * dense
 
 
+@pytest.mark.slow
 def test_sparsify_one_file_beside_itself(model: Path, pruned: Outcome, quadrants: Path) -> None:
     source = model.with_name("net-pruned") / "step_2_2" / "model.keras"
     copy = model.with_name("copy.keras")

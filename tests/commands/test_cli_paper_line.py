@@ -68,6 +68,7 @@ def test_step_3_is_smaller_than_the_checkpoint(paper_line: Any) -> None:
     assert sparse < dense / 4
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("step", "kind"), [("step_1", "dense"), ("step_2_2", "dense"), ("step_3", "sparse")]
 )
@@ -99,7 +100,7 @@ def test_the_predictors_text_says_accuracy_and_time(paper_line: Any) -> None:
     assert "ms for 2 batches of 32" in lines[2]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     "spell",
     [

@@ -117,6 +117,7 @@ def test_n_of_m(prune: Prune, tmp_path: Path) -> None:
     assert (np.count_nonzero(rows, axis=1) == 2).all()
 
 
+@pytest.mark.slow
 def test_blocks(prune: Prune, tmp_path: Path) -> None:
     record = prune("--granularity", "1x4", "--sparsity", "0.75", "--json").json()["step_2_1"]
 
@@ -125,6 +126,7 @@ def test_blocks(prune: Prune, tmp_path: Path) -> None:
     assert set(np.count_nonzero(blocks, axis=1)) == {0, 4}
 
 
+@pytest.mark.slow
 def test_channels(prune: Prune, tmp_path: Path) -> None:
     outcome = prune("--granularity", "channel", "--sparsity", "0.5")
 
@@ -159,6 +161,7 @@ def test_taylor_on_as_many_images_as_asked(prune: Prune, tmp_path: Path) -> None
     assert (masks[0] != masks[1]).any() and (masks[1] != masks[2]).any()
 
 
+@pytest.mark.slow
 def test_an_installed_criterion(
     prune: Prune, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -145,6 +145,7 @@ def test_a_file_that_is_there_is_kept_without_force(model: Path, tmp_path: Path)
     _same_function(model, small)
 
 
+@pytest.mark.slow
 def test_the_default_name_is_beside_the_model(model: Path, tmp_path: Path) -> None:
     copy = tmp_path / "net.keras"
     copy.write_bytes(model.read_bytes())
@@ -195,6 +196,7 @@ def test_the_folder_of_a_step_needs_a_name(model: Path, quadrants: Path, tmp_pat
     _same_function(run / "step_2_1" / "model.keras", small)
 
 
+@pytest.mark.slow
 def test_the_comparison_is_part_of_the_json(model: Path, tmp_path: Path) -> None:
     record = compressor("shrink", model, "-o", tmp_path / "s.keras", "--json").json()
 

@@ -224,6 +224,7 @@ def test_every_help_has_examples_that_can_be_parsed(name: str) -> None:
         assert command.make_context(name, given, parent=click.Context(cli.cli)).params
 
 
+@pytest.mark.sampled(8)
 @pytest.mark.parametrize(
     "arguments",
     [["--help"], ["--version"], *([*name.split(), "--help"] for name in OPTIONS)],

@@ -80,6 +80,7 @@ def test_a_regression_is_judged_by_its_error(made, tmp_path, refusing):
     assert (out / "step_2_1" / "model.keras").is_file()
 
 
+@pytest.mark.slow
 def test_another_metric_decides(made, tmp_path, refusing):
     words = ("--no-retrain", "--sparsity", 0.5, "-o", tmp_path / "out", "--json")
     found = run(made, "number", *words, "--metric", "root_mean_squared_error")
@@ -190,6 +191,7 @@ def test_class_weights_of_a_file(made, tmp_path):
     assert training["class_weight"] == {"0": 1.0, "1": 1.0, "2": 9.0}
 
 
+@pytest.mark.slow
 def test_sensitivity_says_what_a_layer_costs(made, tmp_path):
     words = ("sensitivity", made / "number.keras", "--data", made / "number.npz")
     found = compressor(*words, "--sparsities", "0.1,0.5", "-o", tmp_path / "out")

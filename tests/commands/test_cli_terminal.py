@@ -89,6 +89,7 @@ def test_a_terminal_shows_a_bar(words: list[str]) -> None:
     assert "oneDNN" not in text
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("delay", [0.0, 0.7])
 @pytest.mark.race
 def test_ctrl_c_while_tensorflow_is_imported(

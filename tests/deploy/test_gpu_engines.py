@@ -232,6 +232,7 @@ def test_runs_on_the_device_are_bound_there_and_waited_for(runtime, artefact, en
         loaded._bind([IMAGES[:2]])
 
 
+@pytest.mark.sampled(1)
 @ENGINES
 def test_a_cuda_graph_is_captured_for_each_batch_size(runtime, artefact, engine) -> None:
     loaded = engine(artefact, 1, True)

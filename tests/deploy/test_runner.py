@@ -157,6 +157,7 @@ def _named(path: Path, images: np.ndarray) -> dict[str, np.ndarray]:
     return {detail["name"]: images}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("made_for", ["batch", 4], ids=["any batch", "batch 4"])
 def test_an_onnx_file_takes_several_inputs_and_its_own_batch(runner, tmp_path, made_for) -> None:
     path = tmp_path / "two.onnx"

@@ -110,6 +110,7 @@ def test_measured_really_prunes_the_smallest_and_changes_nothing():
     assert computed_break_even("gap8", [kernel.shape], 0, baseline) > 0.99
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("name", ENCODINGS)
 def test_nothing_is_encoded_where_a_count_says_it_all(name, monkeypatch):
     """Eleven encodings of a kernel of three million weights took a second each."""

@@ -80,6 +80,7 @@ def bright_data(flipped):
     return Dataset.from_arrays("bright", x, y, x, wrong)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["model.keras", "sparse.npz"])
 @pytest.mark.parametrize("flipped", [0, 3])
 def test_accuracy_of_a_model_made_by_hand(brightness, name, flipped):

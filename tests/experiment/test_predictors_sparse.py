@@ -199,6 +199,7 @@ def test_all_layers_sparse(keras, tmp_path, build):
     assert difference(model, ["all"], tmp_path / "sparse.npz") < 1e-5
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("build", [sequential_cnn, skip_connection, nested])
 def test_one_layer_sparse(keras, tmp_path, build):
     model = randomized(keras, build)

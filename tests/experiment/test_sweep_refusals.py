@@ -20,6 +20,7 @@ from command_line import (
 )
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("changes", "difference"),
     [
@@ -148,6 +149,7 @@ def test_a_run_that_another_process_holds(undisturbed: Any, tmp_path: Path) -> N
     assert compressor(*undisturbed.words(run)).code == 0
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     "bad",
     [
@@ -200,6 +202,7 @@ def test_force_replaces_the_run_and_nothing_else(undisturbed: Any, tmp_path: Pat
     assert results["proportions"] == [first["proportions"][1]]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["0.5/step_2_1/model.keras", "0.9/step_3/sparse.npz"])
 @pytest.mark.parametrize("what", ["altered", "missing"])
 def test_an_altered_file_of_a_finished_step(
@@ -221,7 +224,7 @@ def test_an_altered_file_of_a_finished_step(
     assert files(run) == before
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "damage",
     [

@@ -148,6 +148,7 @@ def test_proportions_that_nearly_agree_have_names_of_their_own(undisturbed: Any)
     assert plan.describe()["retraining"].keys() == {"0.5", "0.12345678", "0.12345679"}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("part", ["0.9/step_2_2", "0.9/step_3", "step_1"])
 def test_the_files_are_models_again(undisturbed: Any, part: str) -> None:
     described = compressor("inspect", undisturbed.run / "seed-0" / part, "--json").json()

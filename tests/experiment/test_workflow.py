@@ -140,6 +140,7 @@ def nothing_is_done(monkeypatch):
         monkeypatch.setattr(module, name, refuse)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("calls", [[(1, 2, 3)], [(2,), (3,)], [(2, 3)], [(3,)]])
 def test_what_is_finished_is_not_done_again(copy, whole, plan, nothing_is_done, calls):
     for do in calls:
@@ -262,6 +263,7 @@ def test_prune_and_sparsify_a_run_directory(copy, whole, prune, nothing_is_done)
     assert found == {name: whole[1][name] for name in ("step_2_1", "step_2_2")}
 
 
+@pytest.mark.slow
 def test_models_that_cannot_be_sparsified(rejected, own, prune, tiny_data, tmp_path):
     folder, _ = own
     message = rejected(
@@ -273,6 +275,7 @@ def test_models_that_cannot_be_sparsified(rejected, own, prune, tiny_data, tmp_p
     rejected(CheckpointError, workflow.sparsify, tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_layers_that_do_not_fit(rejected, own, prune, tmp_path):
     folder, _ = own
     message = rejected(UsageError, prune, folder / "mine.keras", tmp_path / "a", layers=("w_fc1",))
@@ -310,6 +313,7 @@ def test_step_2_and_3_of_a_model_trained_elsewhere_can_be_repeated(copy, plan, t
     assert again == first
 
 
+@pytest.mark.slow
 def test_sparsify_refuses_the_retraining_of_another_pruning(rejected, own, prune, tmp_path):
     folder = tmp_path / "own"
     shutil.copytree(own[0], folder)

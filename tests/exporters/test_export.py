@@ -42,6 +42,7 @@ def test_the_artefact_computes_what_the_model_does(
     assert record["verdict"]["examples"] == 40
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_what_lies_beside_it_says_all_that_packaging_needs(
     pruned_file: Path, tiny_data: Dataset, tmp_path: Path, file_format: str
@@ -76,7 +77,7 @@ def test_what_lies_beside_it_says_all_that_packaging_needs(
     np.testing.assert_allclose(vectors.outputs, expected, atol=vectors.tolerance)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("file_format", FORMATS)
 @pytest.mark.parametrize(
     "quantize",
@@ -103,6 +104,7 @@ def test_sparse_is_smaller_than_dense(
     assert sizes[None] < 0.6 * sizes["dense"]
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(1)
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_a_dense_model_is_not_stored_larger_than_dense(
@@ -169,6 +171,7 @@ def test_the_fastest_is_measured_and_passes(
     assert read_artifact(path).optimize == "latency"
 
 
+@pytest.mark.slow
 def test_a_model_in_memory_without_data_is_compared_on_random_inputs(
     residual_net: Callable, tmp_path: Path
 ) -> None:

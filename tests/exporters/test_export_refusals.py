@@ -45,7 +45,7 @@ def another_model(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "export", wrong)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("file_format", ["tflite", "onnx"])
 @pytest.mark.parametrize("quantize", ["none", "int8"])
 def test_a_wrong_artefact_is_kept_under_another_name(
@@ -85,7 +85,7 @@ def test_an_earlier_artefact_survives_a_failure(
     assert path.read_bytes() == b"what was there before"
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("content", [b"", b"no model", b"\x1c\0\0\0TFL3" + bytes(64)])
 def test_what_the_runtime_cannot_load_is_rejected(
     pruned_file: Path,
@@ -140,6 +140,7 @@ def test_what_cannot_be_had_is_refused_in_one_line(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("file_format", ["tflite", "onnx"])
 def test_what_the_runtime_computes_unlike_plain_kernels_is_rejected(
     keras: Any,
@@ -251,6 +252,7 @@ def test_a_runtime_that_is_not_there_is_said_before_anything_is_built(
     assert "compressor runtimes install tflite-runtime" in message
 
 
+@pytest.mark.slow
 def test_the_model_file_is_not_touched(
     another_model: None, pruned_file: Path, tiny_data: Dataset, tmp_path: Path, rejected: Callable
 ) -> None:
@@ -279,6 +281,7 @@ def test_the_command_refuses_in_one_line(small_file: Path, arguments: list[str],
     assert said in command("export", small_file, *arguments).refusal(after_stages=True)
 
 
+@pytest.mark.slow
 def test_inspecting_what_was_rejected_says_why(
     another_model: None, pruned_file: Path, tiny_data: Dataset, tmp_path: Path, rejected: Callable
 ) -> None:

@@ -199,6 +199,7 @@ def test_outputs_too_wide_for_memory_are_judged_on_some_examples_by_all(
     assert row["status"] == "right" and row["examples"] == 40
 
 
+@pytest.mark.slow
 def test_what_may_be_lost_is_asked_for(made: Any, tmp_path: Path) -> None:
     """Ternary weights, not retrained, cost far more than their quantisation should."""
     path = tmp_path / "regression.onnx"

@@ -74,6 +74,7 @@ def assert_right(file_format: str, model: Any, folder: Path) -> Path:
     return path
 
 
+@pytest.mark.sampled(1)
 def test_augmentation_leaves_nothing_in_the_file(keras, file_format, tmp_path):
     layers = keras.layers
     random = [getattr(layers, name)(0.2) for name in AUGMENTATION]
@@ -109,6 +110,7 @@ def test_captured_constants_are_in_the_file(keras, file_format, tmp_path):
         assert [entry.name for entry in onnx.load(path).graph.input] == ["given"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("mode", ["one_hot", "multi_hot", "count"])
 def test_categories_are_encoded(keras, file_format, tmp_path, mode):
     layers, size = keras.layers, 1 if mode == "one_hot" else 5
@@ -138,7 +140,7 @@ def test_every_activation(keras, file_format, tmp_path):
     assert_right(file_format, model_of(keras, (6,), keras.layers.Dense(4), all_of_them), tmp_path)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("last", [True, False])
 def test_three_dimensions(keras, file_format, tmp_path, last):
     layers, order = keras.layers, "channels_last" if last else "channels_first"
@@ -216,7 +218,7 @@ CONVOLUTIONS: dict[str, tuple[tuple[int, ...], str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_grouped_convolutions(keras, file_format, tmp_path, name):
     shape, kind, options = CONVOLUTIONS[name]
@@ -230,7 +232,7 @@ def test_grouped_convolutions(keras, file_format, tmp_path, name):
         assert groups == [4]
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("quantize", "within"),
     [("none", 1e-5), ("float16", 2e-3), ("dynamic", 0.03), ("int8", 0.05), ("int4", 0.3)],

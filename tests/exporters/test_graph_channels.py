@@ -69,6 +69,7 @@ def _pruned(source: Path, target: Path, sparsity: Any, **options: Any) -> dict[s
     return library.prune_graph(source, target, spec, input_range=(0, 1), force=True)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", FORMATS)
 def test_half_of_the_units_go(kind: str, tmp_path: Path) -> None:
     source, target = WRITERS[kind](tmp_path / f"found.{kind}"), tmp_path / f"pruned.{kind}"

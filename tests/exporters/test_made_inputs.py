@@ -35,6 +35,7 @@ def tokens(keras: Any, *, beside: bool = False) -> Any:
     return keras.Model(inputs, layers.Dense(4, name="scores")(x))
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("file_format", ["tflite", "onnx"])
 def test_int8_is_right_in_the_range_that_was_given(
     keras: Any, tmp_path: Path, file_format: str
@@ -65,6 +66,7 @@ def test_a_large_network_is_compared_on_fewer_inputs(
     assert record["verdict"]["passed"] and record["verdict"]["examples"] == 40
 
 
+@pytest.mark.slow
 def test_float_files_are_compared_in_the_range_and_say_nothing(keras: Any, tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
 

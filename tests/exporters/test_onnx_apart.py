@@ -168,6 +168,7 @@ def network() -> Any:
     return model
 
 
+@pytest.mark.slow
 def test_a_file_is_the_same_wherever_its_weights_are_kept(monkeypatch):
     """Its weights: a convolution with its normalisation, products, gates in another order."""
     model = network()

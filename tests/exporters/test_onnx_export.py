@@ -279,6 +279,7 @@ def test_nothing_is_larger_than_dense(keras):
         assert len(export(model, Request("onnxruntime")).content) <= len(dense.content)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("aim", ["latency", "balanced"])
 def test_for_latency_large_matrices_are_multiplied_in_integers(keras, tmp_path, aim):
     model = prune(keras, sequential(keras, (300,), keras.layers.Dense(400, name="wide")), 0.8)
@@ -402,6 +403,7 @@ def test_what_cannot_be_exported_is_refused_in_one_line(keras, digits, rejected)
     assert "4 bits" in rejected(UsageError, export, digits, sparse)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("policy", ["float16", "mixed_float16", "bfloat16"])
 def test_models_in_half_precision_become_float32_files_and_stay_as_they_are(keras, policy):
     dense = keras.layers.Dense

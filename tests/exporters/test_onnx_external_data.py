@@ -91,6 +91,7 @@ def test_weights_lie_beside_the_file_and_it_computes_what_the_model_does(written
     assert {one.name for one in path.parent.iterdir()} == {data.name, *others}
 
 
+@pytest.mark.slow
 def test_the_same_values_are_in_one_file_and_in_two(written, model, tmp_path):
     path, _ = written
     compressor.export(model, tmp_path / "small.onnx")
@@ -150,6 +151,7 @@ def test_it_is_measured_and_inspected(written):
     assert "external" in json.dumps(found) and found["file_bytes"] == artefact["bytes"]
 
 
+@pytest.mark.slow
 def test_it_is_timed_with_its_weights(written, rejected):
     path, _ = written
     data = {_weights(path).name: _weights(path).read_bytes()}
@@ -186,7 +188,7 @@ def test_another_export_leaves_no_old_weights(model, written, monkeypatch):
     assert not old.exists() and read_artifact(path).data is None
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["../mine.bin", "mine.bin", "", 3])
 def test_nothing_is_removed_that_an_old_description_names_wrongly(model, written, name, tmp_path):
     path, _ = written

@@ -115,6 +115,7 @@ def test_four_bits_are_unpacked():
     np.testing.assert_array_equal(stored_values(file, read).reshape(2, 3), values)
 
 
+@pytest.mark.slow
 @pytest.mark.sampled(2)
 @pytest.mark.parametrize("optimize", ["", "EXPERIMENTAL_SPARSITY", "DEFAULT"])
 def test_files_of_the_stock_converter(small_net, optimize):

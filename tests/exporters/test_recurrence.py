@@ -123,7 +123,7 @@ def test_a_traced_layer_computes_what_it_does_in_keras(keras, name, unrolled) ->
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["words", "images", "open"])
 def test_the_loop_computes_the_same_in_litert_at_any_batch_size(keras, name) -> None:
     from ai_edge_litert.interpreter import Interpreter

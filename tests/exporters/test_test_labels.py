@@ -97,6 +97,7 @@ def test_auto_writes_the_same_file(
     assert accuracies[0][1] == accuracies[1][1]
 
 
+@pytest.mark.sampled(1)
 def test_test_labels_refuse_no_file(
     model: Path, swapped: tuple[str, Swapped], tmp_path: Path
 ) -> None:

@@ -254,6 +254,7 @@ def foreign(keras) -> dict[str, tuple[Any, Any, np.ndarray]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mobile", "text", "attention", "volume"])
 @pytest.mark.parametrize("quantize", QUANTIZATIONS)
 @pytest.mark.parametrize("optimize", ["size", "latency"])
@@ -295,6 +296,7 @@ def test_float16_is_left_out_where_it_would_lose_the_weights():
         assert ("float16" in found) == is_offered and "float32" in found
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("quantize", "encoding"), [("none", "1x4"), ("dynamic", "1x16")])
 def test_a_kernel_that_skips_zeros_reads_an_image_flattened_in_batches_and_threads(
     quantize: str, encoding: str, tmp_path: Path

@@ -150,7 +150,7 @@ def test_every_model_that_can_be_built_is_tested(build):
     assert build.names == MODELS
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["attention", "lstm", "mobile", "reshapes", "transposed"])
 def test_weights_that_are_put_in_last_give_the_same_graph(build, monkeypatch, name):
     """Those of a loop stay constants of it, and what a convolution takes from a normalisation."""
@@ -272,6 +272,7 @@ def test_a_model_with_a_skip_and_a_folded_batch_norm_is_converted(keras, residua
     agrees(keras, model, graph.write_graph(prepared(model)))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("policy", ["float16", "mixed_float16", "bfloat16", "float64"])
 def test_models_of_other_floats_compute_in_float32_and_stay_as_they_are(keras, policy):
     layers = keras.layers
@@ -307,6 +308,7 @@ def test_a_recurrent_layer_is_itself_again_after_it_was_unrolled(build):
     assert not any(getattr(layer, "unroll", False) for layer in model._flatten_layers())
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("name", ["attention", "mobile", "shared", "two inputs"])
 def test_xnnpack_takes_the_whole_graph_at_any_batch_size(build, name):
     model = build(name)

@@ -54,7 +54,7 @@ def run(content: bytes, array: np.ndarray) -> np.ndarray:
     return runner(vector=array)["scores"]
 
 
-@pytest.mark.sampled(5)
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("quantize", TFLITE)
 @pytest.mark.parametrize("sparsity", [0.0, 0.5, 0.95])
 def test_a_file_is_right_and_not_larger_than_its_dense_twin(pruned, vectors, quantize, sparsity):
@@ -101,7 +101,7 @@ def test_how_the_model_was_changed_is_noted(keras):
     assert "float16" in made.notes[0] and "memory" in made.notes[1]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("encoding", list(weights.ENCODINGS))
 def test_every_encoding_that_is_listed_gives_a_file_that_is_right(pruned, vectors, encoding):
     model = pruned(0.9)

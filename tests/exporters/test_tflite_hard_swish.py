@@ -28,6 +28,7 @@ def net(keras, gain: float) -> Any:
     return model
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("gain", [8.0, 1.0, 1e-5, 2e3])
 def test_int8_of_hard_swish_is_near_keras_and_computed_by_xnnpack(keras, tmp_path, gain):
     model, path = net(keras, gain), tmp_path / "int8.tflite"

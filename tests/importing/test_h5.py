@@ -80,6 +80,7 @@ def test_the_hard_sigmoid_is_that_of_keras_2(tmp_path: Path, chance: np.random.G
     assert np.abs(run(new, x) - expected).max() > 0.01  # written by Keras 3, it means the other
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["LSTM", "GRU"])
 def test_gates_with_the_hard_sigmoid_of_keras_2(
     kind: str, tmp_path: Path, chance: np.random.Generator
@@ -225,7 +226,7 @@ def bad(kind: str, **config: Any) -> dict[str, Any]:
     return functional([given("x", 4), entry(kind, "odd", "x", **config)], ["x"], ["odd"])
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("config", "said"),
     [
@@ -424,7 +425,7 @@ def written_by_keras_3(keras: Any, kind: str) -> Any:
     return keras.Model(inputs, layers.MultiHeadAttention(2, 3)(x, x))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["a graph", "functions", "attention"])
 def test_files_that_keras_3_wrote(
     keras: Any, tmp_path: Path, chance: np.random.Generator, kind: str

@@ -159,6 +159,7 @@ def test_a_file_that_is_not_there(words: tuple[str, ...], tmp_path: Path) -> Non
     assert outcome.stderr.strip() == f"error: no such file: {tmp_path / 'missing.keras'}"
 
 
+@pytest.mark.slow
 def test_a_command_takes_it_whatever_its_name(old: Path, tmp_path: Path) -> None:
     named = old.rename(tmp_path / "model.bin")
 

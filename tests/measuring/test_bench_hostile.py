@@ -162,7 +162,7 @@ ALTERED = [
 ]
 
 
-@pytest.mark.sampled(9)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(("at", "expression"), ALTERED)
 def test_an_answer_that_is_none_costs_its_row(enemy, artefact, data, at, expression) -> None:
     enemy(at, expression)
@@ -185,6 +185,7 @@ def test_what_it_answered_does_not_lock_the_file(enemy, artefact, data) -> None:
     assert len(read_bench(artefact.with_name("bench.json"))["runs"]) == 2
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("at", "expression", "said"),
     [

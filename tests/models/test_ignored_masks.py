@@ -92,7 +92,7 @@ def test_a_class_may_be_ignored_and_so_may_a_negative_value(net, masks):
     assert found.classes["class_counts"][0] == 0 and found.classes["class_recalls"][0] is None
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("weight", [None, "balanced"])
 @pytest.mark.parametrize("distil", [False, True])
 def test_it_is_trained_on_nowhere(net, masks, weight, distil):
@@ -113,7 +113,7 @@ def test_it_is_trained_on_nowhere(net, masks, weight, distil):
     assert np.array_equal(before.argmax(-1), after.argmax(-1))
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("distil", [False, True])
 @pytest.mark.parametrize("by_loss", ["scores", "yes"])
 def test_a_loss_that_does_not_ignore_it_is_not_given_it(net, masks, keras, by_loss, distil):

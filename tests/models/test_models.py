@@ -188,6 +188,7 @@ def test_weights_that_lie_in_another_file(rejected, small_file, tmp_path):
     rejected(ModelError, load_model, path)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("name", ["config.json", "assets/bomb"])
 def test_a_zip_bomb(rejected, small_file, tmp_path, name):
     path = tmp_path / "model.keras"

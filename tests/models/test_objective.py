@@ -98,6 +98,7 @@ def test_softmax_as_an_operation(keras):
     assert objective_of(keras.Model(x, keras.ops.relu(scores))).outputs == "logits"
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("activation", [None, "sigmoid"])
 def test_a_binary_classifier(keras, net, halves, activation):
     model = net(keras.layers.Dense(1, activation=activation))
@@ -184,6 +185,7 @@ def own_metric(y_true, y_pred):
     return y_pred[:, 0] * 0
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("as_file", [False, True])
 def test_a_loss_of_the_users_is_passed_over(keras, net, reloaded, tiny_data, as_file):
     model = net(keras.layers.Dense(4), loss=own_loss)
@@ -195,6 +197,7 @@ def test_a_loss_of_the_users_is_passed_over(keras, net, reloaded, tiny_data, as_
     assert accuracy_of(model, tiny_data.x_test, tiny_data.y_test) > 0.9
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("as_file", [False, True])
 def test_a_metric_of_the_users_does_not_cost_the_loss(keras, net, reloaded, tiny_data, as_file):
     model = net(keras.layers.Dense(4), loss="mse", metrics=["accuracy", own_metric])
@@ -234,6 +237,7 @@ def test_compiled_metrics_survive_in_the_saved_file(
     assert found["accuracy"] <= found["best_two"] <= 1
 
 
+@pytest.mark.slow
 def test_an_accuracy_is_counted_beside_other_metrics(keras, net, tiny_data):
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     model = net(keras.layers.Dense(4), loss=loss, metrics=["mae"])

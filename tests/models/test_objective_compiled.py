@@ -94,6 +94,7 @@ def test_which_output_of_a_nested_model_and_what_may_follow_it(keras):
     assert kind(layers.Dense(3)(second)) == "logits"
 
 
+@pytest.mark.slow
 def test_metric_objects_of_a_narrowed_model_can_be_used(keras, small_net, tiny_data):
     model = small_net()
     top = keras.metrics.SparseTopKCategoricalAccuracy(k=2, name="top2")

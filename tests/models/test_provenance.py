@@ -86,6 +86,7 @@ def test_mnist_can_be_named(foreign: Path, tmp_path: Path, monkeypatch: Any) -> 
     assert load_dataset("mnist").name == "own"  # what exists comes first
 
 
+@pytest.mark.slow
 def test_what_was_trained_on_mnist_says_so_wherever_it_goes(
     foreign: Path, tmp_path: Path, rejected: Callable[..., str]
 ) -> None:

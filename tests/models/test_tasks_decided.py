@@ -265,6 +265,7 @@ def test_a_search_takes_over_no_more_than_fits(keras, net, points, tmp_path, mon
     assert [how.asked for how in searches] == [{"task": "regression"}, {"task": "multi-label"}]
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("asked", ["dancing", 7, ["recall"], {"x": 1}, {}, None])
 def test_what_no_command_wrote_is_not_taken_over(keras, net, points, tmp_path, asked):
     model = net(keras.layers.Dense(1, activation="sigmoid"), loss="binary_crossentropy")

@@ -133,6 +133,7 @@ def gradual(prune, tmp_path_factory):
     return folder, prune(folder, PruningSpec(0.8, schedule="gradual", ramp=0.5))
 
 
+@pytest.mark.slow
 def test_gradual_pruning_has_one_step(gradual):
     folder, records = gradual
     assert list(records) == ["dense", "step_2_2"] and not (folder / "step_2_1").exists()

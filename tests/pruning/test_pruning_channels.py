@@ -124,6 +124,7 @@ def test_coupled_layers_lose_the_same_units_by_the_sum_of_their_scores(skips):
     assert np.flatnonzero(~found.masks["inner"].any(axis=(0, 1, 3))).tolist() == gone
 
 
+@pytest.mark.slow
 def test_the_smallest_units_go_and_the_rest_computes_as_before(keras, skips, tiny_data):
     model = skips()
     random_biases(model)

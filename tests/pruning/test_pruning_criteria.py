@@ -73,6 +73,7 @@ def gradients_by_hand(model, x, labels):
     return x.T @ error / len(x), error.mean(axis=0)
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("count", [1, 499, 500, 501, 1300])
 def test_gradients_are_the_mean_over_all_examples(regression, points, count):
     model = regression()
@@ -84,6 +85,7 @@ def test_gradients_are_the_mean_over_all_examples(regression, points, count):
         np.testing.assert_allclose(one, expected, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "loss", ["sparse_categorical_crossentropy", "categorical_crossentropy", "sum", "none"]
 )

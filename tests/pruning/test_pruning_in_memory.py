@@ -115,6 +115,7 @@ def test_every_kind_of_kernel_stays_zero(keras, schedule):
     }
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("schedule", ["one-shot", "gradual"])
 def test_constraints_of_the_users_hold_with_the_masks(keras, small_net, tiny_data, schedule):
     model = small_net(
@@ -135,6 +136,7 @@ def test_constraints_of_the_users_hold_with_the_masks(keras, small_net, tiny_dat
     assert type(scores.kernel_constraint).__name__ == "MaxNorm"
 
 
+@pytest.mark.slow
 def test_frozen_layers_stay_as_they_are(residual_net, tiny_data):
     model = residual_net()
     model.get_layer("stem").trainable = False
@@ -186,6 +188,7 @@ def test_units_of_shared_and_nested_layers(shared_and_nested, tiny_data):
     assert kept["twice"] == 8
 
 
+@pytest.mark.slow
 def test_a_layer_that_is_pruned_away_is_said(keras, tiny_data):
     layers = keras.layers
     model = keras.Sequential(

@@ -49,6 +49,7 @@ def test_masked_weights_are_zero_at_once_and_the_others_as_they_were(small_net):
         np.testing.assert_array_equal(kernels(model)[name], expected)
 
 
+@pytest.mark.slow
 def test_set_after_a_first_training_whose_moments_are_not_zero(small_net, tiny_data):
     model = small_net()
     fit(model, tiny_data)
@@ -156,6 +157,7 @@ def test_removed_masks_are_gone_from_frozen_layers_too(small_net):
     assert all(variable.constraint is None for variable in model.variables)
 
 
+@pytest.mark.slow
 def test_a_users_constraint_goes_on_working(keras, small_net, tiny_data):
     constraints = keras.constraints
     model = small_net(
@@ -175,6 +177,7 @@ def test_a_users_constraint_goes_on_working(keras, small_net, tiny_data):
     assert 0.29 < norms.max() <= 0.3 + 1e-5
 
 
+@pytest.mark.slow
 def test_new_masks_take_the_place_of_old_ones(small_net, tiny_data):
     model = small_net()
     old, new = np.ones((2, 64, 12), bool)

@@ -58,6 +58,7 @@ def test_what_a_round_removed_stays_away_whatever_the_criterion(
         assert found.model.get_layer("hidden").units == row["units_kept"] == 12 - 7
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("schedule", ["one-shot", "gradual"])
 def test_scores_may_be_whole_numbers(criterion, small_net, tiny_data, schedule):
     name = criterion(lambda weights, _: (100 * np.abs(weights)).astype(np.uint8))
@@ -73,6 +74,7 @@ def test_a_criterion_that_fails_is_named(criterion, rejected, small_net, tiny_da
     assert "the criterion failed: own" in message
 
 
+@pytest.mark.slow
 def test_a_kernel_of_its_own_sparsity(keras):
     layers = keras.layers
     model = keras.Sequential(
@@ -206,6 +208,7 @@ def test_a_model_that_is_no_classifier_can_be_shrunk(keras, tmp_path):
     assert record["removed"] == {"in": 1}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("granularity", ["weight", "channel"])
 def test_a_model_in_bfloat16(keras, tiny_data, granularity):
     layers = keras.layers

@@ -101,6 +101,7 @@ def test_sparsity_rises_while_training_by_the_formula(watched):
         assert np.count_nonzero(model.get_layer(name).kernel.numpy()) == count
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("scope", ["layer", "global"])
 def test_what_is_gone_never_comes_back(watched, scope):
     _, zeros, done, _ = watched(0.8, scope=scope)
@@ -111,6 +112,7 @@ def test_what_is_gone_never_comes_back(watched, scope):
         np.testing.assert_array_equal(zeros[-1][name], ~mask)
 
 
+@pytest.mark.slow
 def test_after_the_ramp_the_rest_learns_on(watched):
     _, zeros, _, _ = watched(0.8, ramp=0.25)
     changes = [
@@ -121,6 +123,7 @@ def test_after_the_ramp_the_rest_learns_on(watched):
     assert max(changes) == 5
 
 
+@pytest.mark.slow
 def test_each_layer_rises_to_its_own_target(watched):
     model, _, done, options = watched({"hidden": 0.9, "scores": 0.25})
     kept = {"hidden": kept_weights(768, 0.9), "scores": kept_weights(48, 0.25)}
@@ -130,6 +133,7 @@ def test_each_layer_rises_to_its_own_target(watched):
     assert np.count_nonzero(model.get_layer("hidden").kernel.numpy()) == kept["hidden"]
 
 
+@pytest.mark.slow
 def test_gradual_n_of_m_ends_with_n_of_every_m(watched):
     _, zeros, done, _ = watched(None, granularity="1:4")
     stay = np.moveaxis(~zeros[-1]["hidden"], 0, -1).reshape(-1, 4).sum(axis=1)

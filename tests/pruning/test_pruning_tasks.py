@@ -189,6 +189,7 @@ def test_sensitivity_by_the_metric_that_decides(keras, points, trained):
     assert measured.heads[0].metric == "mean_squared_error"
 
 
+@pytest.mark.slow
 def test_a_model_that_knows_nothing_is_not_retrained(keras, points, refusing):
     keras.utils.set_random_seed(1)
     x = keras.Input((6,))

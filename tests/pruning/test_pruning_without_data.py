@@ -82,6 +82,7 @@ def test_a_criterion_of_ones_own_says_whether_it_needs_data(model, tmp_path, mon
     assert "it is not known which data" in message
 
 
+@pytest.mark.slow
 def test_in_memory(residual_net, tiny_data, rejected):
     model, spec = residual_net(), PruningSpec(0.5)
     known = compressor.prune(model, tiny_data, spec, retrain=False)

@@ -103,6 +103,7 @@ def test_channels_go_whole_and_the_next_layer_makes_up_for_them(every_kind, pict
     )
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("options", [{"granularity": "channel"}, {"granularity": "weight"}])
 def test_what_is_left_brings_the_logits_closer_together(keras, pictures, monkeypatch, options):
     layers = keras.layers
@@ -123,6 +124,7 @@ def test_what_is_left_brings_the_logits_closer_together(keras, pictures, monkeyp
     assert distance(found.model, model, seen) < 0.9 * distance(plain.model, model, seen)
 
 
+@pytest.mark.slow
 def test_a_layer_behind_two_narrowed_ones_makes_up_for_both(keras, pictures):
     layers = keras.layers
     keras.utils.set_random_seed(2)
@@ -304,6 +306,7 @@ def test_a_criterion_of_ones_own_may_return_weights(residual_net, pictures):
     np.testing.assert_array_equal(kernel, model.get_layer("head").kernel.numpy() * mask)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("solve", "said"),
     [

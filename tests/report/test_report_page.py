@@ -74,6 +74,7 @@ def benched(tmp_path_factory):
     return folder
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1280])
 def test_every_picture_is_drawn_and_every_word_can_be_read(browser, benched, width, scheme):

@@ -60,6 +60,7 @@ def test_it_shows_the_structure_and_the_recipe(reported):
     assert "onnx.recipe.json MODEL" in text
 
 
+@pytest.mark.slow
 def test_one_sparsity_may_hold_for_every_layer(reported):
     document = search_document()
     document["trials"][5]["steps"] = [{"kind": "prune", "sparsity": 0.8}]
@@ -69,6 +70,7 @@ def test_one_sparsity_may_hold_for_every_layer(reported):
     assert "pruned | every layer 80.00 %" in text
 
 
+@pytest.mark.slow
 def test_what_was_pruned_of_all_layers_together_is_said_so(reported):
     document = search_document()
     steps = [{"kind": "prune", "granularity": what, "sparsity": 0.125} for what in WHAT]
@@ -123,6 +125,7 @@ def test_a_damaged_document_is_refused(change, reported, rejected):
     assert "search" in rejected(CheckpointError, reported, search_document() | change)
 
 
+@pytest.mark.slow
 def test_another_task_is_shown_by_its_metric(reported):
     head = {"name": "", "task": "regression", "shape": [1], "classes": 0, "threshold": None}
     head |= {"metric": "mean_absolute_error", "shown": ["mean_absolute_error"]}
@@ -176,6 +179,7 @@ def test_of_several_outputs_it_says_which_does_not_keep_to_its_own(reported):
     assert ", size 2 on the validation examples, for kind 99.00 %, size 2" in printed
 
 
+@pytest.mark.slow
 def test_thousands_of_times_are_told_like_other_thousands(reported):
     document = search_document()
 

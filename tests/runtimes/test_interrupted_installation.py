@@ -17,6 +17,7 @@ from compressor.runtimes.registry import TFLITE_RUNTIME
 pytestmark = pytest.mark.race
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
 )

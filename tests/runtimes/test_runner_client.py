@@ -78,7 +78,9 @@ def test_artefacts_for_the_web_are_run_by_its_substitute(onnx_file) -> None:
         np.testing.assert_allclose(runner.predict(inputs), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("runtime", ["litert", "tflite-runtime"])
+@pytest.mark.parametrize(
+    "runtime", [pytest.param("litert", marks=pytest.mark.slow), "tflite-runtime"]
+)
 def test_a_tflite_file_gives_the_model_s_scores(runtime, residual_net, tmp_path) -> None:
     if runtimes.state(runtime).version is None:
         pytest.skip(f"{runtime} is not installed: compressor runtimes install {runtime}")

@@ -157,6 +157,7 @@ def test_a_gpu_that_is_not_there_is_said_so(name, rejected, monkeypatch) -> None
         assert runner._process.process is None  # nothing was started for it
 
 
+@pytest.mark.sampled(1)
 @NO_GPU
 @pytest.mark.parametrize("name", ["cuda", "tensorrt"])
 def test_a_driver_alone_is_tried_in_a_process_of_its_own(

@@ -252,6 +252,7 @@ def test_going_on_and_stopping_again_keeps_the_artefacts_that_were_found(
     assert told["front"] == searched[1]["front"]
 
 
+@pytest.mark.slow
 def test_a_goal_that_cannot_be_met_ends_with_the_nearest(searched, dense, tiny_data, tmp_path):
     folder = shutil.copytree(searched[0], tmp_path / "found")
     goal = dataclasses.replace(GOAL, max_bytes=100)

@@ -17,7 +17,7 @@ def _chain(keras, *middle):
     return keras.Model(image, layers.Dense(2, name="head")(x))
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(
     ("kind", "options"),

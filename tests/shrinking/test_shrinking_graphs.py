@@ -19,6 +19,7 @@ def _residual(keras):
     return keras.Model(image, layers.Dense(3, name="head")(x), name="residual")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("fold", [True, False])
 def test_a_residual_channel_goes_when_both_branches_are_dead(
     keras, seeded, liven, kill, shrunk_alike, fold
@@ -143,6 +144,7 @@ def test_a_gate_loses_the_channels_of_what_it_gates(
     assert result.model.get_layer("reshape").target_shape == (1, 1, 4)
 
 
+@pytest.mark.slow
 def test_separable_convolutions(keras, seeded, liven, kill, shrunk_alike) -> None:
     layers = keras.layers
     image = keras.Input((8, 8, 2))
@@ -189,6 +191,7 @@ def test_two_inputs_and_two_outputs(keras, seeded, liven, kill, shrunk_alike) ->
     assert set(result.model.output) == {"one", "two"}
 
 
+@pytest.mark.slow
 def test_a_causal_convolution_pads(keras, seeded, liven, kill, shrunk_alike) -> None:
     layers = keras.layers
     series = keras.Input((9, 2))
@@ -207,7 +210,7 @@ def test_a_causal_convolution_pads(keras, seeded, liven, kill, shrunk_alike) -> 
     assert "'second'" in result.kept["first"]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "LayerNormalization"])
 def test_layers_that_mix_channels_keep_their_inputs(
     keras, seeded, liven, kill, shrunk_alike, kind

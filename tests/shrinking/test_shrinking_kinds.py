@@ -21,7 +21,7 @@ def kill_transposed(layer, units, bias):
     layer.bias.assign(values)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("bias", [0.0, 0.5, -0.5])
 def test_transposed_convolutions(keras, seeded, liven, shrunk_alike, strides, bias) -> None:
@@ -77,6 +77,7 @@ def test_one_slope_for_all(keras, seeded, liven, kill, shrunk_alike) -> None:
     assert shrunk_alike(model).removed == {"c": 2}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["EinsumDense", "TimeDistributed"])
 def test_a_dense_layer_in_other_clothes(keras, seeded, liven, kill, shrunk_alike, kind) -> None:
     layers = keras.layers
@@ -165,6 +166,7 @@ def test_their_channels_are_pruned(keras) -> None:
     assert small.model.get_layer("bend").alpha.shape[-1] == 4
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["AdaptiveMaxPooling1D", "AdaptiveAveragePooling1D"])
 def test_adaptive_pooling(keras, seeded, liven, kill, shrunk_alike, kind) -> None:
     layers = keras.layers

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from compressor.models.layers import all_layers
 
@@ -43,6 +44,7 @@ def test_a_nested_model_is_shrunk_inside_and_out(keras, seeded, liven, kill, shr
     assert set(all_layers(result.model)) == set(all_layers(model)) - {"middle/encoder/norm"}
 
 
+@pytest.mark.slow
 def test_a_nested_model_at_two_places_keeps_what_either_needs(
     keras, seeded, liven, kill, shrunk_alike
 ) -> None:
@@ -72,6 +74,7 @@ def test_a_nested_model_at_two_places_keeps_what_either_needs(
     assert "encoder/conv" in result.kept["one"]
 
 
+@pytest.mark.slow
 def test_a_nested_model_without_weights_fits_both_of_its_places(
     keras, seeded, liven, kill, shrunk_alike
 ) -> None:

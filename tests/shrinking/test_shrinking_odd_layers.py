@@ -59,6 +59,7 @@ def test_a_scale_for_each_channel_is_a_barrier(keras):
     assert "scale" in found.kept["c1"]
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("policy", ["float16", "bfloat16", "mixed_float16", "mixed_bfloat16"])
 def test_half_precision(keras, policy):
     layers = keras.layers

@@ -27,6 +27,7 @@ def _dead_units(kernels: list[np.ndarray]) -> list[int]:
     return [int(dead.sum()) for dead in gone]
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("seed", range(3))
 def test_a_pruned_mlp_loses_exactly_its_dead_units(keras, liven, shrunk_alike, seed) -> None:
     layers = keras.layers
@@ -98,6 +99,7 @@ def test_channels_go_through_pooling_and_flatten(
     assert result.model.get_layer("fc1").kernel.shape == (4 * 4, 11)
 
 
+@pytest.mark.slow
 def test_nothing_is_removed_from_a_live_model(keras, seeded, liven, shrunk_alike) -> None:
     model = _image_net(keras)
     liven(model)
@@ -133,6 +135,7 @@ def test_a_constant_is_folded_into_a_layer_without_bias(
     assert not result.model.get_layer("last").use_bias
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("padding", ["same", "zeros"])
 def test_a_constant_before_a_border_stays(
     keras, seeded, liven, kill, shrunk_alike, padding

@@ -60,6 +60,7 @@ def test_the_rate_of_each_step_is_told_as_it_is(keras, steps):
     np.testing.assert_allclose(told, original_rates(keras, steps, 0.01), rtol=1e-4, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_a_constant_schedule_is_repeated_as_a_constant(small_net, tiny_data):
     options = TrainingOptions(
         steps=5, batch_size=8, learning_rate=0.01, schedule="constant", rewind=30
@@ -67,6 +68,7 @@ def test_a_constant_schedule_is_repeated_as_a_constant(small_net, tiny_data):
     assert observed_rates(small_net(), tiny_data, options) == pytest.approx([0.01] * 5)
 
 
+@pytest.mark.slow
 def test_a_retraining_longer_than_the_training_goes_on_learning(small_net, tiny_data):
     options = TrainingOptions(steps=20, batch_size=8, learning_rate=0.01, rewind=10)
     rates = observed_rates(small_net(), tiny_data, options)

@@ -46,6 +46,7 @@ def test_as_many_steps_as_asked_and_each_is_heard(small_net, tiny_data):
     assert all(np.isfinite(loss) and 0 <= accuracy <= 1 for _, _, loss, accuracy in heard)
 
 
+@pytest.mark.slow
 def test_it_learns(small_net, tiny_data):
     model = small_net()
     before = accuracy_of(model, tiny_data.x_test, tiny_data.y_test)
@@ -125,6 +126,7 @@ def test_a_loss_that_is_no_number_ends_in_one_line(rejected, keras, tiny_data):
     assert "step 1" in message and "learning rate" in message and not heard
 
 
+@pytest.mark.slow
 def test_a_learning_rate_that_is_too_large(rejected, keras, tiny_data):
     model = keras.Sequential(
         [keras.Input((8, 8)), keras.layers.Flatten()]
@@ -135,6 +137,7 @@ def test_a_learning_rate_that_is_too_large(rejected, keras, tiny_data):
     assert "NaN or infinite" in rejected(ModelError, fit, model, tiny_data, options)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("rewind", [None, 1])
 def test_a_training_of_one_step_trains(small_net, tiny_data, rewind):
     model = small_net()

@@ -57,6 +57,7 @@ def test_balanced_classes_find_a_rare_one(keras, points):
     assert described[1]["class_weight"] == {"0": 1.0, "1": 2.0}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("distil", [False, True])
 def test_examples_that_weigh_nothing_teach_nothing(keras, points, distil):
     y = points[:, 0] - points[:, 1]

@@ -164,6 +164,7 @@ def test_without_the_compiler_it_ends_in_one_line(
     assert not (tmp_path / "project").exists()
 
 
+@pytest.mark.slow
 @needs_board
 def test_no_name_of_a_model_gets_in_the_way(tmp_path: Path) -> None:
     network = drawn_network(2)

@@ -18,6 +18,7 @@ def code(tmp_path: Path) -> Path:
     return write_code(tmp_path / "net-c", digits_network(), digits_inputs(4))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("device", ["cortex-m4", "browser"])
 @pytest.mark.parametrize("file", ["net.c", "net.h", "net_weights.h", "net_selftest.c"])
 def test_a_source_that_was_changed_is_refused_in_a_line(
@@ -48,7 +49,7 @@ def test_what_is_not_known_of_the_code_is_said(code: Path) -> None:
     assert "net.so.json is of an older version and names no sources" in note
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("target", "device", "wanted"),
     [

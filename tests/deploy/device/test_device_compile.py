@@ -55,6 +55,7 @@ def test_it_compiles_itself_and_trusts_what_it_did(runner: Path, bundle: Path) -
     assert [path.name for path in runner.parent.iterdir() if path.name.startswith(".")] == []
 
 
+@pytest.mark.slow
 def test_it_can_be_done_again(runner: Path) -> None:
     _run(runner, "compile")
     first = runner.read_bytes()

@@ -21,6 +21,7 @@ def onnx_bundle(artefacts: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return path
 
 
+@pytest.mark.sampled(1)
 @needs_strace
 @pytest.mark.parametrize("command", [["verify"], ["bench", "--seconds", 1, "--rounds", 2]])
 def test_a_command_leaves_nothing_and_opens_no_socket(
@@ -33,6 +34,7 @@ def test_a_command_leaves_nothing_and_opens_no_socket(
     assert home.left() == [] and home.network() == []
 
 
+@pytest.mark.sampled(1)
 @needs_strace
 @pytest.mark.parametrize("server", SERVERS)
 def test_serve_leaves_nothing_and_opens_only_its_own_socket(

@@ -64,7 +64,7 @@ def rows(output: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output.splitlines()]
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("name", "runtime"), FILES)
 def test_verify_says_what_was_proven(runner, bundles, name, runtime) -> None:
     found = json.loads(runner("verify", bundles[name], "--json").stdout)
@@ -172,6 +172,7 @@ def test_a_runner_without_a_key_says_what_to_do(bundle, tmp_path) -> None:
     assert bare("verify", bundle, "--key", key).code == 0
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("name", "runtime"), FILES)
 def test_examples_of_every_format_give_the_artefact_s_classes(
     runner, bundles, tiny_data, to_idx_file, tmp_path, name, runtime
@@ -230,7 +231,7 @@ def test_dark_on_light_in_colour_of_another_size(runner, bundle, tiny_data, tmp_
     assert len(ranking.split()) == 2
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -307,6 +308,7 @@ def test_standard_input_that_is_closed_has_no_examples(runner, bundle) -> None:
     assert "begins with nothing" in done.error
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("words", [["verify", "--static"], ["verify", "--help"], ["--help"]])
 def test_what_cannot_be_written_is_one_line(runner, bundle, words) -> None:
     named = [bundle] if "--static" in words else []

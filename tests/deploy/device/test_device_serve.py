@@ -358,6 +358,7 @@ def test_both_servers_answer_alike(port: int, sent: bytes, status: int, said: st
     assert said in body.decode()
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("server", SERVERS)
 def test_more_requests_at_once_than_allowed_are_told_to_come_again(
     runner: DeviceRunner, bundle: Path, tmp_path: Path, server: str
@@ -400,6 +401,7 @@ def test_a_signal_ends_it_cleanly(
     assert complaints(log.read_text()) == ending
 
 
+@pytest.mark.sampled(1)
 def test_an_address_that_is_taken_is_an_error_line(
     runner: DeviceRunner, bundle: Path, port: int
 ) -> None:
@@ -409,7 +411,7 @@ def test_an_address_that_is_taken_is_an_error_line(
     assert f"127.0.0.1:{port}" in done.error
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("server", SERVERS)
 @pytest.mark.parametrize("host", ["", " ", "a..b"])
 def test_what_is_no_address_is_an_error_line(

@@ -75,6 +75,7 @@ def test_random_bytes_stay_within_the_buffers(seed: int, tmp_path: Path) -> None
     assert fuzzed(compiler, tmp_path) == (0, "done\n")
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("hole", HOLES)
 def test_a_filter_with_a_long_run_of_zeros_is_decoded_within_the_workspace(
     hole: str, tmp_path: Path

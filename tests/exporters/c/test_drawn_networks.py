@@ -47,7 +47,7 @@ def self_tested(source: Source, folder: Path, compiler: str, *flags: str) -> str
     return done.stdout
 
 
-@pytest.mark.sampled(3)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("seed", range(10))
 def test_a_drawn_network_is_bit_exact_and_clean_under_sanitizers(seed: int, tmp_path: Path) -> None:
     compiler = shutil.which("gcc") or shutil.which("cc")
@@ -57,6 +57,7 @@ def test_a_drawn_network_is_bit_exact_and_clean_under_sanitizers(seed: int, tmp_
     assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("hole", HOLES)
 def test_a_filter_with_a_long_run_of_zeros_is_bit_exact(hole: str, tmp_path: Path) -> None:
     compiler = shutil.which("gcc") or shutil.which("cc")
@@ -67,6 +68,7 @@ def test_a_filter_with_a_long_run_of_zeros_is_bit_exact(hole: str, tmp_path: Pat
     assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("seed", [5021, 7079])
 def test_strided_sums_that_share_a_register_have_both_copies_of_their_rows(
     seed: int, tmp_path: Path
@@ -79,7 +81,7 @@ def test_strided_sums_that_share_a_register_have_both_copies_of_their_rows(
     assert "0 values wrong" in self_tested(source, tmp_path, compiler, "-O1", *SANITIZERS)
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("seed", range(8))
 def test_sums_that_share_a_register_are_bit_exact(seed: int, tmp_path: Path) -> None:
     compiler = shutil.which("gcc") or shutil.which("cc")
@@ -147,6 +149,7 @@ def proven(network: Network) -> None:
             assert start + products.max(axis=0).sum() <= 2**16 - 1
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(("seed", "compiler"), [(0, "gcc"), (1, "clang")])
 def test_whole_maps_in_sums_of_32_bits_are_bit_exact(
     seed: int, compiler: str, tmp_path: Path
@@ -190,6 +193,7 @@ def test_whole_maps_in_vectors_are_bit_exact_at_each_level(
     assert "0 values wrong" in self_tested(scalar, tmp_path, compiler, "-O1", *SANITIZERS)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("seed", range(3))
 def test_clang_compiles_it_without_a_warning(seed: int, tmp_path: Path) -> None:
     if shutil.which("clang") is None:

@@ -41,6 +41,7 @@ def test_the_accuracy_is_that_of_keras_itself(made: tuple[Path, Path]) -> None:
     assert accuracy_of(model, data.x_test, data.y_test) == 1
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("quantize", ["none", "int8"])
 def test_an_artefact_is_fed_the_same(
     made: tuple[Path, Path], tmp_path: Path, quantize: Any

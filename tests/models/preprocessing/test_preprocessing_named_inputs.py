@@ -97,6 +97,7 @@ def test_scores_are_those_of_the_right_inputs(two_inputs, stored, form):
     np.testing.assert_allclose(scores, expected, atol=1e-5)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_pipeline_of_tensors_trains_the_model(two_inputs, stored, form):
     tensorflow, _ = quiet_tensorflow.load()

@@ -196,6 +196,7 @@ def test_layers_of_several_kernels(keras, tiny_data):
     assert "parted:depthwise_kernel" in blocks.left_alone
 
 
+@pytest.mark.slow
 def test_a_file_and_a_folder_are_what_they_hold(trained, tiny_data, tmp_path):
     trained.save(tmp_path / "model.keras")
     before = (tmp_path / "model.keras").read_bytes()

@@ -79,6 +79,7 @@ def test_a_figure_names_every_layer(described_of, tmp_path, layers):
     assert len(content) > 10_000
 
 
+@pytest.mark.slow
 def test_one_sparsity_is_a_line_for_each_layer(described_of, tmp_path):
     write_sensitivity(described_of(9, (0.5,)), tmp_path)
 
@@ -86,6 +87,7 @@ def test_one_sparsity_is_a_line_for_each_layer(described_of, tmp_path):
     assert {"the layer alone at 50 %", "dense: 98.0 %", "layer_8"} <= {*texts}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("sparsities", [(0.5,), (0.5, 0.9)])
 def test_a_model_that_loses_nothing(described_of, tmp_path, sparsities):
     described = described_of(2, sparsities) | {"dense_accuracy": 1.0}
@@ -107,6 +109,7 @@ def test_names_that_could_be_misread(described_of, tmp_path):
     assert {*names} <= {*_texts(tmp_path / "sensitivity.svg")}
 
 
+@pytest.mark.slow
 def test_the_same_bytes_again_and_other_files_stay(described_of, tmp_path):
     described = described_of(3)
     (tmp_path / "notes.txt").write_text("mine")

@@ -108,6 +108,7 @@ def test_a_sparse_step(run):
     assert rows["stem", "kernel"]["bytes"] == 216
 
 
+@pytest.mark.slow
 def test_a_run(run):
     folder, _ = run
     found = inspect(folder / "run")

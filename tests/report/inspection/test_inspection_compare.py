@@ -120,6 +120,7 @@ def test_sizes_that_are_not_fixed(keras, files, tmp_path):
     assert found["totals"]["ratio"]["parameters"] == 832 / 128
 
 
+@pytest.mark.slow
 def test_the_command(files):
     paths = files / "dense.keras", files / "pruned.keras"
     assert compressor("inspect", *paths, "--json").json() == inspect(*paths)
