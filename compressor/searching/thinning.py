@@ -130,7 +130,8 @@ class Thinning:
                     self._given_up[name] = failed
                     break
                 missed = True
-                target = min(between(max(target, failed), _UP), whole)
+                up = _UP if done and self._is_near(done[0]) else _UP * _UP
+                target = min(between(max(target, failed), up), whole)
                 continue
             part = math.sqrt((failed - least) / max(smallest - least, 1)) or _DOWN
             if part * part > _CLOSE or smallest - least < _NOTHING:

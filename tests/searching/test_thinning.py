@@ -102,6 +102,15 @@ def test_where_nothing_holds_more_is_kept_up_to_the_whole_model(thin):
     assert sizes == sorted(sizes) and sizes[-1] == 1000
 
 
+def test_what_misses_by_far_is_followed_by_far_more(thin):
+    """A target of 150 bytes; what misses by little is trained on once, and half more follows."""
+    far = [size for _, size, _ in thin(_Trials(lambda size, steps: 0.5))]
+    little = [size for _, size, _ in thin(_Trials(lambda size, steps: 0.985))]
+
+    assert far[:3] == [150, 338, 760]
+    assert little[:3] == [150, 150, 225]
+
+
 def test_the_last_training_fills_the_time_and_none_begins_that_would_not_fit(thin):
     trials = _Trials(lambda size, steps: 0.995, seconds=1.0)
 
