@@ -1,9 +1,10 @@
 """Which optimiser finds the best structure: Differential Evolution beside others.
 
-    python -m benchmarks.optimisers MODEL [--space widths|weights] [--work FOLDER]
+    python -m benchmarks.optimisers MODEL [--name NAME] [--space widths|weights] [--work FOLDER]
                                     [--seeds SEED ...] [--methods METHOD ...]
 
-MODEL is a dense model that was trained on the embedded MNIST, such as the paper's CNN. Each method
+MODEL is a dense model that was trained on the embedded MNIST, such as the paper's CNN, and NAME
+what the table calls it. Each method
 scores widths without training, as `compressor search` does, all with the same number of
 evaluations, for three shares of the weights; or, with `--space weights`, widths together with the
 weights that stay in each kernel, for three numbers of weights that are not zero. TPE needs `pip
@@ -74,6 +75,7 @@ def main() -> None:
         return
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path)
+    parser.add_argument("--name", help="default: that of the file")
     parser.add_argument("--space", choices=list(SPACES), default="widths")
     parser.add_argument("--work", type=Path, default=Path("runs/optimisers"))
     parser.add_argument("--seeds", nargs="*", type=int)
@@ -88,6 +90,7 @@ def main() -> None:
             found = compared(options.work, options.model, options.space, method, seed)
             runs.setdefault(method, []).append(found)
     row = {
+        "model": options.name or options.model.stem,
         "space": options.space,
         "seeds": seeds,
         "evaluations": space.evaluations,
@@ -95,7 +98,7 @@ def main() -> None:
         "unit": space.unit,
         "methods": runs,
     }
-    rows = with_earlier("optimisers", [row], operator.itemgetter("space"))
+    rows = with_earlier("optimisers", [row], operator.itemgetter("model", "space"))
     save("optimisers", {"rows": rows})
     print_tables("optimisers")
 
@@ -193,7 +196,8 @@ def _optimiser(method: str, space: Space) -> Any:
 def compared(work: Path, base: Path, space: str, method: str, seed: int) -> dict[str, Any]:
     """What `optimised` gives, from a process of its own; kept in `work`, and done only once."""
     job = {"base": str(base), "space": space, "method": method, "seed": seed}
-    path = work / f"{space}-{method}-{seed}.json".replace("/", "_").replace(" ", "_")
+    name = f"{base.stem}-{space}-{method}-{seed}.json"
+    path = work / name.replace("/", "_").replace(" ", "_")
     key = {**job, "base": model_digest(base), **dataclasses.asdict(SPACES[space])}
 
     def found() -> dict[str, Any]:

@@ -282,7 +282,7 @@ def optimisers_table(result: Result) -> str:
         shares = max(row["budgets"]) < 1
         told = [f"{100 * b:.2g} %" if shares else f"{b:,}" for b in row["budgets"]]
         head = [f"{budget} {row['unit']}" for budget in told]
-        title = f"{row['space']}: best of {row['evaluations']} evaluations, nats"
+        title = f"{row['model']}, {row['space']}: best of {row['evaluations']} evaluations, nats"
         tables.append(_table([title, *head], rows))
     return "\n\n".join(tables)
 

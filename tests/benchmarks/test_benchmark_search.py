@@ -137,11 +137,15 @@ def test_the_tables_of_searches_and_optimisers():
     methods = {"random": [{"scores": [0.01, 0.02]}, {"scores": [0.01, 0.03]}]}
 
     text = tables.search_table({"rows": [row]})
-    made = {"space": "widths", "evaluations": 40, "unit": "of the weights", "methods": methods}
+    made = {"evaluations": 40, "unit": "of the weights", "methods": methods}
+    made |= {"model": "LeNet-300-100", "space": "widths"}
     other = tables.optimisers_table({"rows": [made | {"budgets": [1 / 16, 0.01]}]})
 
     assert "| 8,000 | 11 | 99.05 (99.05 to 99.05) | 99.10 | 20.0 | 900 | MISSED |" in text
-    assert "| widths: best of 40 evaluations, nats | 6.2 % of the weights | 1 % of" in other
+    assert (
+        "| LeNet-300-100, widths: best of 40 evaluations, nats | 6.2 % of the weights | 1 % of"
+        in other
+    )
     assert "| random | 0.0100 (0.0100) | 0.0250 (0.0200 to 0.0300) |" in other
     many = tables.optimisers_table(
         {"rows": [made | {"budgets": [40_000, 8_000], "unit": "weights"}]}
