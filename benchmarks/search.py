@@ -136,7 +136,7 @@ def searched(
         }
 
     key = {"model": model_digest(model), "command": command}
-    return kept(folder.with_suffix(".json"), key, found)
+    return kept(work / f"{folder.name}.json", key, found)
 
 
 def _cpu_seconds() -> float:
