@@ -14,6 +14,7 @@ from compressor.exporters.conversions import MOST, Conversions
 RUNTIMES = {"tflite": "litert", "onnx": "onnxruntime"}
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("file_format", RUNTIMES)
 def test_each_variant_is_the_file_that_it_is_alone(
     residual_net: Any, tiny_data: Any, monkeypatch: pytest.MonkeyPatch, file_format: str
