@@ -15,6 +15,8 @@ PULL = 0.01
 """Ridge, of the mean square of the inputs."""
 _MOST_INPUTS = 6144
 """Of a kernel whose inputs are all weighed against each other: the inverse takes 300 MB."""
+_DEAD = 4
+"""One input of so many has gone: the matrix is made smaller."""
 _STEPS = 1024
 """Removals after which a wide layer is done at the latest; it then loses several at a time."""
 
@@ -33,7 +35,7 @@ class Consumer:
         """`rows` float32 (rows, in), centred where there is a bias; `weights` (in, out) dense;
         `importance` (out,); `channels` int64 (in,), the channel that each input belongs to;
         `outputs` (rows, out), centred, where the rows times the weights do not give them."""
-        self.channels = channels
+        self._channels, self._live = channels, np.ones(len(channels), bool)
         gram = (rows.T @ rows).astype(np.float64) / max(len(rows), 1)
         ridge = PULL * max(float(np.trace(gram)) / max(len(gram), 1), 1e-30)
         gram[np.diag_indices_from(gram)] += ridge
@@ -48,7 +50,7 @@ class Consumer:
     def costs(self, channels: np.ndarray) -> np.ndarray:
         """The rise of the squared error for each of `channels`, (n,), if it goes next."""
         found = np.zeros(len(channels))
-        for places, members in _by_size(self.channels, channels):
+        for places, members in _by_size(self._channels, channels):
             blocks = self._matrix[members[:, :, None], members[:, None, :]]
             weights = self._weights[members]
             made = np.linalg.solve(blocks, weights) if self._exact else blocks @ weights
@@ -56,8 +58,11 @@ class Consumer:
         return np.maximum(found, 0)
 
     def remove(self, channels: np.ndarray) -> None:
-        """Take the inputs of `channels` away; the other weights make up for them."""
-        gone = np.flatnonzero(np.isin(self.channels, channels))
+        """Take the inputs of `channels`, which are not asked for again, away.
+
+        The other weights make up for them.
+        """
+        gone = np.flatnonzero(self._live & np.isin(self._channels, channels))
         if not gone.size or not self._exact:
             return
         part = self._matrix[np.ix_(gone, gone)]
@@ -67,6 +72,11 @@ class Consumer:
         # Rounding left there would be divided by.
         self._matrix[np.ix_(gone, gone)] = np.eye(gone.size)
         self._weights[gone] = 0
+        self._live[gone] = False
+        live = self._live
+        if _DEAD * np.count_nonzero(~live) >= live.size:
+            self._matrix, self._weights = self._matrix[np.ix_(live, live)], self._weights[live]
+            self._channels, self._live = self._channels[live], live[live]
 
 
 def removal_costs(

@@ -301,6 +301,17 @@ def test_the_dense_model_teaches_only_where_the_labels_alone_are_not_enough(
     assert best.steps[-1]["distillation"] is not None
 
 
+def test_the_dense_model_teaches_first_where_a_training_is_short(strategy):
+    trials = _Judged([0.981])
+    made = strategy(trials)
+    made._stretch = 0.2
+
+    made.run()
+
+    narrow = [t.steps[-1] for t in trials.done if t.steps[-1]["kind"] == "train"]
+    assert [step["distillation"] is not None for step in narrow] == [False, True]
+
+
 class _MeasuredTrials(_MadeUpTrials):
     """Remembers how many steps were trained; all models keep the accuracy."""
 
