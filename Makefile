@@ -36,7 +36,7 @@ demo: runtimes
 	$(BIN)/compressor package $(DEMO)/smallest.onnx --device linux-x86-64 -o $(DEMO)/mnist.bundle \
 	    --latencies $(DEMO)/bench.json --force
 	$(BIN)/compressor verify $(DEMO)/mnist.bundle
-	$(BIN)/compressor search $(DEMO)/seed-0/step_1 --time-budget 3m -o $(DEMO)/search
+	$(BIN)/compressor search $(DEMO)/seed-0/step_1 --time-budget 3.5m -o $(DEMO)/search
 	$(BIN)/compressor report $(DEMO)
 
 setup: $(VENV)/.ready

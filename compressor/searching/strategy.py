@@ -55,8 +55,6 @@ _TRAINED_PART = 0.5
 """of the time budget that those are to take"""
 _FIRST_PART = 0.2
 """of the time budget that the first trainings may take, if they were of the dense model"""
-_LITTLE = 2.0
-"""epochs of a long training, below which a teacher helps: measured on MNIST"""
 _NARROW_RATE = 4e-3
 _DISTILLATION = {"weight": 0.7, "temperature": 3.0}
 _LONGEST_PART = 0.5
@@ -107,7 +105,6 @@ class Strategy:
         self._propose, self._narrow = propose, narrow
         self._side_by_side, self._decided = side_by_side, decided
         self._stretch = 1.0
-        self._ways: tuple[bool, ...] = (False, True)
         self._thinning = Thinning(
             trials,
             lambda trial, epochs, rate: self._training(trial, epochs, rate, 1.0, taught=True),
@@ -238,22 +235,16 @@ class Strategy:
     def _trained_long(
         self, start: Trial, epochs: float, title: str, enough: Callable[[Trial], bool]
     ) -> list[Trial]:
-        """Trained on the labels alone and, if that is not enough, taught by the dense model, too.
+        """Trained on the labels alone and, if that is not enough, on with the dense model's help.
 
-        A teacher that knows little more than its pupil holds it back; which of the two is better
-        is found out once. What is trained so little that it learns more from a teacher in any case
-        is taught first.
+        A teacher that knows little more than its pupil holds it back, so that it comes second.
         """
         found: list[Trial] = []
-        little = self._fitting(start, epochs) * self._stretch < _LITTLE
-        ways = self._ways[::-1] if little else self._ways
-        for taught in ways:
-            found += self._trained([start], self._fitting(start, epochs), title, taught=taught)
+        for taught in (False, True):
+            last = found[-1] if found else start
+            found += self._trained([last], self._fitting(start, epochs), title, taught=taught)
             if any(map(enough, found)):
-                return found
-        if len(found) == len(ways):
-            best = min(range(len(found)), key=lambda number: self._rank(found[number]))
-            self._ways = (ways[best],)
+                break
         return found
 
     def _first_epochs(self, share: float, before: Sequence[Trial]) -> float:

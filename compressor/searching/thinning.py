@@ -18,8 +18,9 @@ from compressor.searching.trials import Trial, Trials
 
 EPOCHS = 10.0
 """of a training, at first"""
-_LEFT = 0.15
-"""of the bytes that zeros can save: what is left of them at first"""
+_LEFT, _LEFT_AFTER_LITTLE, _LITTLE = 0.15, 0.4, 2000
+"""of the bytes that zeros can save: what is left of them at first, by a training of so many steps
+at least, and by a shorter one"""
 _RATE = 6e-3
 _RAMP = 0.5
 _DOWN, _UP, _CLOSE, _AGAIN = 0.75, 1.5, 0.96, 0.92
@@ -31,10 +32,10 @@ _NOTHING = 16
 """bytes that are not worth a training"""
 
 
-def first_target(kernels: Mapping[str, Any]) -> int:
-    """The bytes that the kernels of a narrow model are pruned to at first."""
+def first_target(kernels: Mapping[str, Any], steps: int) -> int:
+    """The bytes that the kernels of a narrow model are pruned to at first, in so many steps."""
     whole, least = sum(array.size for array in kernels.values()), least_bytes(kernels)
-    return round(least + _LEFT * (whole - least))
+    return round(least + (_LEFT if steps >= _LITTLE else _LEFT_AFTER_LITTLE) * (whole - least))
 
 
 class Thinning:
@@ -91,7 +92,9 @@ class Thinning:
         whole = round(min(whole, most))
         if whole - least < _NOTHING:
             return False
-        start, epochs, target = narrow, EPOCHS, min(first_target(kernels), whole)
+        start, epochs = narrow, EPOCHS
+        steps = self._training(narrow, self._fitting(narrow, epochs), _RATE)["steps"]
+        target = min(first_target(kernels, steps), whole)
         held: Trial | None = None
         name = narrow.name if narrow is not None else ""
         failed, again = self._given_up.get(name, least), False

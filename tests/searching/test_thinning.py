@@ -103,12 +103,20 @@ def test_where_nothing_holds_more_is_kept_up_to_the_whole_model(thin):
 
 
 def test_what_misses_by_far_is_followed_by_far_more(thin):
-    """A target of 150 bytes; what misses by little is trained on once, and half more follows."""
+    """What misses by little is trained on once, and half more follows."""
     far = [size for _, size, _ in thin(_Trials(lambda size, steps: 0.5))]
     little = [size for _, size, _ in thin(_Trials(lambda size, steps: 0.985))]
 
-    assert far[:3] == [150, 338, 760]
-    assert little[:3] == [150, 150, 225]
+    assert far[:3] == [400, 900, 1000]
+    assert little[:3] == [400, 400, 600]
+
+
+def test_a_short_training_begins_with_more_weights(monkeypatch):
+    monkeypatch.setattr(thinning, "least_bytes", lambda kernels: 0)
+    kernels = {"all": np.zeros(1000)}
+
+    assert thinning.first_target(kernels, 1999) == 400
+    assert thinning.first_target(kernels, 2000) == 150
 
 
 def test_the_last_training_fills_the_time_and_none_begins_that_would_not_fit(thin):
