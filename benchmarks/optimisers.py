@@ -4,11 +4,10 @@
                                     [--seeds SEED ...] [--methods METHOD ...]
 
 MODEL is a dense model that was trained on the embedded MNIST, such as the paper's CNN, and NAME
-what the table calls it. Each method
-scores widths without training, as `compressor search` does, all with the same number of
-evaluations, for three shares of the weights; or, with `--space weights`, widths together with the
-weights that stay in each kernel, for three numbers of weights that are not zero. TPE needs `pip
-install optuna`. A killed benchmark goes on where it was.
+what the table calls it. Each method scores widths without training, as `compressor search` does,
+all with the same number of evaluations, for three shares of the weights; or, with `--space
+weights`, widths together with the weights that stay in each kernel, for three numbers of weights
+that are not zero. TPE needs `pip install optuna`. A killed benchmark goes on where it was.
 """
 
 from __future__ import annotations

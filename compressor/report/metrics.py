@@ -23,8 +23,7 @@ def deciding(heads: Sequence[Head], document: Mapping[str, Any], part: str = "")
     found = []
     for head in heads:
         value = document.get(part_key(head.key(), part))
-        shown = NOTHING if value is None else head.decides.text(value)
-        found.append(f"{clean(head.name)} {shown}" if head.name else shown)
+        found.append(_named(head, NOTHING if value is None else head.decides.text(value)))
     return ", ".join(found)
 
 
@@ -36,7 +35,7 @@ def standard_errors(heads: Sequence[Head], document: Mapping[str, Any]) -> str:
         if value:
             metric = head.decides
             shown = f"{100 * value:.2f} points" if metric.fraction else metric.text(value)
-            found.append(f"{clean(head.name)} {shown}" if head.name else shown)
+            found.append(_named(head, shown))
     return ", ".join(found)
 
 
@@ -73,13 +72,17 @@ def change(heads: Sequence[Head], before: Mapping[str, Any], after: Mapping[str,
         old, new = before.get(head.key()), after.get(head.key())
         if old is None or new is None:
             continue
-        of = f"{clean(head.name)} " if head.name else ""
         if head.decides.fraction:
-            found.append(of + points(new - old))
+            found.append(_named(head, points(new - old)))
         else:
             rise = 100 * (new - old) / max(abs(old), 1e-12)
-            found.append(f"{of}{'+' if rise > 0 else ''}{signed(rise, 2)} %")
+            found.append(_named(head, f"{'+' if rise > 0 else ''}{signed(rise, 2)} %"))
     return ", ".join(found) or NOTHING
+
+
+def _named(head: Head, shown: str) -> str:
+    """What is shown of one output, after its name where it has one."""
+    return f"{clean(head.name)} {shown}" if head.name else shown
 
 
 def is_known(heads: Sequence[Head], document: Mapping[str, Any], part: str = "") -> bool:

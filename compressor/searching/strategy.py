@@ -182,10 +182,14 @@ class Strategy:
         short = budget.seconds is not None and budget.left < _WIDER_PART * budget.seconds
         return self._decided("wider", not few and not short)
 
+    @property
+    def _epoch(self) -> int:
+        """Steps, of a small data set those of several passes."""
+        return max(self._settings.epoch, _LEAST_STEPS)
+
     def _first_error(self, trial: Trial) -> float:
         """That of a first training, of which less is asked where it was less than an epoch."""
-        epoch = max(self._settings.epoch, _LEAST_STEPS)
-        part = min(max(trial.steps[-1]["steps"] / epoch, _PATIENCE), 1.0)
+        part = min(max(trial.steps[-1]["steps"] / self._epoch, _PATIENCE), 1.0)
         return math.sqrt(part) * self._settings.standard.error(trial.result, _ALLOWED)
 
     def _is_near(self, trial: Trial) -> bool:
@@ -252,10 +256,9 @@ class Strategy:
         least = _LEAST_FIRST / self._stretch
         if least <= _FIRST_EPOCHS or not before or not self._may_go_on():
             return _FIRST_EPOCHS
-        paces = [trial.result["seconds"] / trial.steps[-1]["steps"] for trial in before]
         # Such widths take at most this part of the dense model's multiply-accumulates.
-        pace = max(*paces, self._settings.pace * share ** (2 / 3))
-        steps = _CANDIDATES * _LEAST_FIRST * max(self._settings.epoch, _LEAST_STEPS)
+        pace = max(*map(_pace, before), self._settings.pace * share ** (2 / 3))
+        steps = _CANDIDATES * _LEAST_FIRST * self._epoch
         fits = pace * steps <= _FIRST_PART * self._budget.left_for_trials
         return least if self._decided(f"first-{share:.6f}", fits) else _FIRST_EPOCHS
 
@@ -272,16 +275,14 @@ class Strategy:
     def _fit_first(self, epochs: float) -> None:
         """Shorten the first trainings, of so many epochs, where a slow model takes all the time."""
         if self._budget.seconds is not None:
-            needed = epochs * max(self._settings.epoch, _LEAST_STEPS) * self._settings.pace
+            needed = epochs * self._epoch * self._settings.pace
             self._stretch = min(_FIRST_PART * self._budget.seconds / max(needed, 1e-9), 1.0)
 
     def _find_stretch(self, trials: Sequence[Trial]) -> None:
         """Lengthen or shorten trainings, so that those that should be done fit the time."""
         if self._budget.seconds is None or not trials:
             return
-        epoch = max(self._settings.epoch, _LEAST_STEPS)
-        paces = (t.result["seconds"] / t.steps[-1]["steps"] for t in trials)
-        pace = epoch * min(paces)
+        pace = self._epoch * min(map(_pace, trials))
         fit = _TRAINED_PART * self._budget.seconds / max(_PLANNED_EPOCHS * pace, 1e-9)
         # More time goes into longer trainings and into more of them.
         self._stretch = min(math.sqrt(fit), 4.0) if fit > 1 else max(fit, 0.25)
@@ -321,7 +322,7 @@ class Strategy:
         self, trial: Trial | None, epochs: float, rate: float, density: float, *, taught: bool
     ) -> Step:
         settings = self._settings
-        steps = max(round(epochs * self._stretch * max(settings.epoch, _LEAST_STEPS)), 2)
+        steps = max(round(epochs * self._stretch * self._epoch), 2)
         parent = trial.steps if trial is not None else ()
         return {
             "kind": "train",
@@ -340,6 +341,11 @@ class Strategy:
             return 0.0
         seconds: float = self._trials.done[-1].result["seconds"]
         return seconds * self._side_by_side
+
+
+def _pace(trial: Trial) -> float:
+    """Seconds that a step of its training took."""
+    return float(trial.result["seconds"] / trial.steps[-1]["steps"])
 
 
 def _loss(trial: Trial) -> float:

@@ -188,7 +188,7 @@ class _Judged(_MadeUpTrials):
         ([0.975], 1),  # 0.98 is asked for
         ([0.981], 0),
         ([0.975, 0.976, 0.981], 2),
-        ([0.975, 0.976, 0.91, 0.91], 1),
+        ([0.975, 0.976, 0.7, 0.7], 1),
     ],
 )
 def test_the_narrowest_that_holds_is_pruned_and_nothing_wider_is_trained_then(
