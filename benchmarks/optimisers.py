@@ -33,6 +33,7 @@ from compressor.foundation import quiet_tensorflow
 from compressor.importing import load_model
 from compressor.models import objective_for
 from compressor.pruning.kernels import all_kernels
+from compressor.pruning.selection import lamp_counts, lamp_scores
 from compressor.runs import model_digest
 from compressor.searching import SCHEMES
 from compressor.searching.proposals import Proposals
@@ -64,7 +65,7 @@ stay in each kernel."""
 _STEP, _PATIENCE = 0.15, 10
 """of hill climbing"""
 _SPREAD = 6.0
-"""how far apart the densities of two kernels may lie, as the logarithm of their ratio"""
+"""how far apart the factors of two kernels may lie, as the logarithm of their ratio"""
 
 
 def main() -> None:
@@ -233,8 +234,8 @@ class Mixed:
     """The score of widths together with how many weights stay in each kernel, under a budget.
 
     A point holds the powers of the widths, how much of the dense model's weights the widths leave,
-    from the budget itself, with all weights kept, to all, and the density of each kernel beside the
-    others'. The smallest weights of a kernel go.
+    from the budget itself, with all weights kept, to all, and what the LAMP scores of each kernel
+    are multiplied by, which say how many of its weights stay. The smallest of a kernel go.
     """
 
     def __init__(self, structure: Structure, proposals: Proposals, budget: int) -> None:
@@ -243,7 +244,7 @@ class Mixed:
         self._share = budget / structure.weights(structure.widths)
         sets, kernels = len(structure.widths), len(self._kernels)
         self.dimensions = sets + 1 + kernels
-        # All widths in the same proportion, of a sixth of the weights; every kernel as dense.
+        # All widths in the same proportion, between the bounds; weights as LAMP shares them out.
         self.first = [np.array([*[1.0] * sets, 0.5, *[0.5] * kernels])]
         self.best: dict[str, Any] = {"score": math.inf, "widths": {}, "nonzeros": 0}
 
@@ -253,8 +254,12 @@ class Mixed:
         self._structure.stitch(widths)
         values = [kernel.variable.numpy() for kernel in self._kernels]
         live = [np.abs(value[value != 0]) for value in values]
-        sizes = np.array([part.size for part in live])
-        kept = within(sizes, _SPREAD * (point[sets + 1 :] - 0.5), self._budget)
+        factors = np.exp(_SPREAD * (point[sets + 1 :] - 0.5))
+        scores = {
+            str(n): lamp_scores(np.square(part)) * factor
+            for n, (part, factor) in enumerate(zip(live, factors, strict=True))
+        }
+        kept = np.array([*lamp_counts(scores, self._budget).values()])
         for kernel, value, part, count in zip(self._kernels, values, live, kept, strict=True):
             least = np.partition(part, -count)[-count] if part.size else 0
             kernel.variable.assign(np.where(np.abs(value) >= least, value, 0))
@@ -262,21 +267,6 @@ class Mixed:
         if score < self.best["score"]:
             self.best = {"score": score, "widths": widths, "nonzeros": int(kept.sum())}
         return score if math.isfinite(score) else 1e9
-
-
-def within(sizes: np.ndarray, logarithms: np.ndarray, budget: int) -> np.ndarray:
-    """How many of each of `sizes` weights stay, int64, at least one, at most `budget` in all where
-    that can be: their densities, up to 1, have the ratios that `logarithms` say."""
-
-    def kept(level: float) -> np.ndarray:
-        found = sizes * np.exp(np.minimum(logarithms + level, 0.0))
-        return np.maximum(found.astype(np.int64), 1)
-
-    low, high = -40.0, 40.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if kept(middle).sum() <= budget else (low, middle)
-    return kept(low)
 
 
 if __name__ == "__main__":

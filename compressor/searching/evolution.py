@@ -20,6 +20,8 @@ SCHEMES = {
     "best/2": "best2bin",
 }
 """Name in the literature -> strategy of scipy, all with binomial crossover."""
+_NEAR = 0.15
+"""standard deviation of what is drawn near a point to begin with"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,15 +67,19 @@ class Evolution:
     ) -> None:
         """Call `objective` with points in [0, 1]^dimensions, (dimensions,), looking for the least.
 
-        `first` are points to begin with; the others of the population are drawn by `seed`. The
-        same seed and values give the same points. It ends early after a generation where it may
-        not go on.
+        `first` are points to begin with, at least one. Half of the population are these and others
+        that are drawn near them by `seed`, cut off at the bounds, where the best often lies; the
+        other half is drawn anywhere. The same seed and values give the same points. It ends early
+        after a generation where it may not go on.
         """
         from scipy.optimize import differential_evolution
 
         generator = np.random.default_rng(seed)
         population = generator.random((self.population, dimensions))
-        population[: len(first)] = np.asarray(first[: self.population]).reshape(-1, dimensions)
+        half = (self.population // 2, dimensions)
+        near = generator.normal(0, _NEAR, half)
+        near[: len(first)] = 0
+        population[: len(near)] = np.clip(np.resize(first, half) + near, 0, 1)
         differential_evolution(
             objective,
             [(0.0, 1.0)] * dimensions,

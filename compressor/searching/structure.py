@@ -240,7 +240,7 @@ class Structure:
 
 
 def _gram(rows: np.ndarray) -> np.ndarray:
-    if rows.shape[1] > _MOST_INPUTS:
+    if not 0 < rows.shape[1] <= _MOST_INPUTS:
         return np.zeros((0, 0))
     gram = (rows.T @ rows).astype(np.float64) / max(len(rows), 1)
     gram[np.diag_indices_from(gram)] += PULL * max(np.trace(gram) / len(gram), 1e-30)

@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 
 from benchmarks import _fashion_mnist, _record, optimisers, search, tables
-from compressor import load_dataset
+from compressor import Evolution, load_dataset
+from compressor.data import TrainingData
+from compressor.models import objective_for
+from compressor.pruning.kernels import all_kernels
+from compressor.searching.proposals import Proposals
+from compressor.searching.structure import Structure
 
 ROW = {"bytes": 8_000, "dense_bytes": 90_000, "accuracy": 0.9905, "ratio": 0.05, "file": "a"}
 
@@ -153,13 +158,21 @@ def test_the_tables_of_searches_and_optimisers():
     assert "| 40,000 weights | 8,000 weights |" in many
 
 
-@pytest.mark.parametrize("budget", [4, 100, 5_000, 10_000, 90_000])
-def test_densities_keep_to_the_budget_and_to_their_ratios(budget):
-    sizes = np.array([800, 9_000, 40_000, 200])
-    kept = optimisers.within(sizes, np.log([1.0, 0.5, 0.1, 1.0]), budget)
+@pytest.mark.parametrize("budget", [20, 150])
+def test_structure_and_sparsity_together_keep_to_the_budget(residual_net, tiny_data, budget):
+    model, part = residual_net(), TrainingData.of(tiny_data, 24)
+    structure = Structure(model, part, objective_for(model, tiny_data), 0)
+    proposals = Proposals(lambda: structure, "weights", Evolution(), 0)
+    mixed = optimisers.Mixed(structure, proposals, budget)
+    generator = np.random.default_rng(1)
+    points = [*mixed.first, *generator.random((5, mixed.dimensions))]
+    scores, nonzeros = [], []
 
-    assert kept.sum() <= budget and (kept >= 1).all() and (kept <= sizes).all()
-    assert kept.sum() > 0.99 * min(budget, 800 + 4_500 + 4_000 + 200) or budget < 1_000
-    if budget == 5_000:
-        densities = kept / sizes
-        assert densities[1] / densities[2] == pytest.approx(5, rel=0.05)
+    for point in points:
+        scores.append(mixed(point))
+        nonzeros.append(sum(kernel.nonzeros for kernel in all_kernels(model).values()))
+
+    assert max(nonzeros) == budget
+    assert len({*scores}) > 3 and mixed.best["score"] == min(scores)
+    assert mixed.best["nonzeros"] == nonzeros[scores.index(min(scores))]
+    assert mixed(points[0]) == pytest.approx(scores[0])
