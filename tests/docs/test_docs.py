@@ -193,6 +193,8 @@ def _is_set_up(line: str) -> bool:
     if line.startswith("make "):
         assert shlex.split(line, comments=True)[1] in _make_targets(), line
         return True
+    if line == ". .venv/bin/activate":
+        return True
     if line.startswith("pip install "):
         assert line == "pip install ." and (ROOT / "pyproject.toml").is_file()
         return True
