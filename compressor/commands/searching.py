@@ -124,7 +124,7 @@ class Duration(click.ParamType):
     "--trial-limit",
     type=Duration(),
     metavar="TIME",
-    help="A trial that takes longer fails. Default: half of the time budget.",
+    help="A trial that takes longer fails. Default: half of the time budget, at least a minute.",
 )
 @TASK
 @VALIDATION

@@ -76,9 +76,9 @@ class ExportJob(Job):
     `labels` name the classes, by default those of the data; `task` and `metric` are asked for as in
     `objective_of`, and every head may lose `max_drop`; `seed` draws the inputs that weights are
     rounded on; `validation` is how many training examples are set aside to choose on, by default as
-    in `TrainingData`. Raises ModelError or DataError where model and data do not fit, ModelError
-    where the model's own outputs are no numbers, and UsageError where there is not one label a
-    class, or an empty range.
+    in `TrainingData`: where they are fewer than `choose_on`, training examples are added. Raises
+    ModelError or DataError where model and data do not fit, ModelError where the model's own
+    outputs are no numbers, and UsageError where there is not one label a class, or an empty range.
     """
 
     def __init__(
@@ -92,6 +92,7 @@ class ExportJob(Job):
         made: MadeInputs | None = None,
         seed: int = 0,
         validation: int | None = None,
+        choose_on: int = CHOSEN_ON,
         task: Asked = None,
         metric: Asked = None,
         max_drop: float | None = None,
@@ -116,7 +117,7 @@ class ExportJob(Job):
             feed, y = preprocessing_of(self.model, x), None
         else:
             feed = preprocessing_of(self.model, data.x_train)
-            x, y = TrainingData.of(data, validation).choosing_part(CHOSEN_ON)
+            x, y = TrainingData.of(data, validation).choosing_part(choose_on)
             x, y = judged_part(x, y, objective.classes)
         self.open = OpenInputs(self.model, sizes_fed(self.model, feed, input_size), self.made)
         if data is None:

@@ -20,9 +20,10 @@ def check_workers(workers: int | None, cluster: str | None) -> None:
         raise UsageError(
             "the workers are those of the cluster", value=cluster, hint="leave --workers out"
         )
-    if (cluster is not None or (workers or 1) > 1) and custom_digests():
+    if (cluster is not None or workers is not None) and custom_digests():
+        what = "modules of your own are not known to other processes"
         hint = "leave --workers and --cluster out"
-        raise UsageError("modules of your own need one worker", value=workers, hint=hint)
+        raise UsageError(what, value=workers or cluster, hint=hint)
 
 
 @contextlib.contextmanager

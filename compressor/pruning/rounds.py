@@ -100,7 +100,7 @@ def prune_and_retrain(
         if number == spec.passes:
             model, masks = remove_channels(model, masks, data, spec, objective)
         apply_masks(model, masks)
-        _fit(model, data, scaled, {"objective": objective, **how(number)})
+        fit(model, data, scaled, {"objective": objective, **how(number)})
         return Outcome(model, masks, options=scaled)
 
     def prune_while_training(model: Any, _: Masks, objective: Objective) -> Outcome:
@@ -216,7 +216,7 @@ def prune_gradually(
             done = pruner.prune(lambda target: cubic_sparsity(target, reached))
 
     how = {"seed": seed, "objective": objective, "teacher": teacher, "progress": progress}
-    _fit(model, data, options, how | {"on_step": update})
+    fit(model, data, options, how | {"on_step": update})
     return done, options
 
 
@@ -282,7 +282,11 @@ def with_scaled_dropout(base: TrainingOptions, density: float) -> TrainingOption
     return dataclasses.replace(base, dropout_scale=math.sqrt(density))
 
 
-def _fit(model: Any, data: TrainingData, options: TrainingOptions, how: Mapping[str, Any]) -> None:
+def fit(model: Any, data: TrainingData, options: TrainingOptions, how: Mapping[str, Any]) -> None:
+    """Train `model` on `data` with their sample weights, then take its masks off.
+
+    `how` are other arguments of `training.fit`, whose errors it raises.
+    """
     x, y = data.training_part()
     own = data.data.sample_weights
     weights = None if own is None else own[data.train]

@@ -41,9 +41,11 @@ NEW, OLD = ".new", ".old"
 _STEP = (
     r"dense|round-\d+|step_(1|2_1|2_2|3)|artefacts|break_even|prediction_time"
     r"|structure|widths-\d\.\d{6}-(weights|macs)|trial-[0-9a-f]{12}"
+    r"|dense-files|pace|decided-[a-z0-9.-]+"
 )
 _OURS = re.compile(
     r"experiment\.json|search\.json|results\.(json|csv)|report\.(md|html)|bench\.json|shrunk\.keras|figures"
+    r"|\.crash"
     rf"|variables|seed-\d+|{_STEP}"
     rf"|\.({_STEP})\.(new|old)"
 )
@@ -124,6 +126,8 @@ class RunDirectory:
         difference, unless `force`.
         """
         directory = self.path / name
+        if not re.fullmatch(_STEP, directory.name):  # what it leaves could not be told from others'
+            raise ValueError(f"no name of a step: {name}")
         custom = {CUSTOM: found} if (found := custom_digests()) else {}
         added = {**(config or {}), **custom, VERSIONS: experiment_versions()}
         config = json.loads(json.dumps(added))

@@ -29,6 +29,7 @@ def least_bytes(kernels: Mapping[str, np.ndarray]) -> int:
 def allocate(kernels: Mapping[str, np.ndarray], most: int) -> dict[str, float]:
     """The sparsity of each kernel, 0 to below 1, with which all take at most `most` bytes.
 
+    Half a weight less than what goes, since the paper's rule (`kept_weights`) prunes one more.
     By `lamp_scores` of the squared weights; a kernel whose zeros would save no bytes keeps all its
     weights. Where not even one weight of each is as small, that is what is returned.
     """
@@ -44,7 +45,7 @@ def allocate(kernels: Mapping[str, np.ndarray], most: int) -> dict[str, float]:
             kept = middle - 1
     left = lamp_counts(scores, fewest)
     return {
-        name: 1 - left[name] / found.size
+        name: (found.size - left[name] - 0.5) / found.size
         if stored_bytes(found.size, left[name]) < found.size
         else 0
         for name, found in scores.items()

@@ -9,7 +9,7 @@ from typing import Any
 
 from compressor.data import Dataset, TrainingData, rows
 from compressor.errors import UsageError
-from compressor.exporters import ExportJob, Variants, write_artifact
+from compressor.exporters import Variants, write_artifact
 from compressor.exporters.graphs.file import is_graph_file
 from compressor.exporters.graphs.job import GraphJob
 from compressor.exporters.targets import check_free, runtime_of, target_of
@@ -19,6 +19,7 @@ from compressor.models import Asked, needed_data
 from compressor.runs import MODEL, keras_file, model_digest
 from compressor.runtimes import find
 from compressor.searching import steps
+from compressor.searching.finishing import artifact_job
 from compressor.searching.graph_search import prune_step
 from compressor.searching.laboratory import Laboratory, Task, model_bytes
 from compressor.searching.recipe import Recipe, read_recipe
@@ -81,8 +82,8 @@ def apply_recipe(
             asked = {"metric": ACCURACY}
         made = _Walk(source, part, folder, listener, threads, recipe.asked).made(recipe)
         how: Any = {"threads": threads, "validation": len(part.validation), **asked}
-        how |= {"described": source} if is_graph else {}
-        with (GraphJob if is_graph else ExportJob)(made, found, **how) as job:
+        kind, own = artifact_job(made, source)
+        with kind(made, found, **how, **own) as job:
             job.floor = accepted_in(export)
             variants = Variants(job, file_format, runtime, export["optimize"], None, listener)
             record = write_artifact(job, variants.one(export["quantize"]), target)

@@ -66,8 +66,12 @@ class BaseSearch(abc.ABC):
         name: str,
         work: Callable[[Path], dict[str, Any]],
         config: dict[str, Any] | None = None,
+        again: Callable[[dict[str, Any]], bool] = lambda result: False,
     ) -> dict[str, Any]:
-        """What `work` makes in a folder, from the run directory if it was made so before."""
+        """What `work` makes in a folder, from the run directory if it was made so before.
+
+        `again` says of an earlier result whether it is made anew.
+        """
 
         def timed(here: Path) -> dict[str, Any]:
             started = time.monotonic()
@@ -81,7 +85,7 @@ class BaseSearch(abc.ABC):
             result, budget = record["result"], self._budget
             left = budget.left if name == ARTEFACTS else budget.left_for_trials
             cut = result.get("cut", False) and left > result["seconds"]
-            if other or cut:
+            if other or cut or again(result):
                 return self._run.step(name, timed, config=config, force=True)
             self._budget.add(record["result"]["seconds"])
         return self._run.step(name, timed, config=config)

@@ -115,10 +115,8 @@ def finish(
             if model in jobs:
                 return jobs[model]
             how: Any = {"threads": threads, "validation": len(data.validation), **(asked or {})}
-            kind: Any = ExportJob
-            if is_graph_file(model):
-                kind, how["described"] = GraphJob, chosen[-1][1]
-            job = jobs[model] = stack.enter_context(kind(model, data.data, **how))
+            kind, own = artifact_job(model, chosen[-1][1])
+            job = jobs[model] = stack.enter_context(kind(model, data.data, **how, **own))
             job.floor = standard.accepted
             return job
 
@@ -195,6 +193,18 @@ def finish(
         "failed": failed,
         "cut": cut,
     }
+
+
+def artifact_job(model: Path, source: Path) -> tuple[Any, dict[str, Any]]:
+    """The job that makes artefacts of a model file, and arguments that only its kind takes.
+
+    What was retrained is judged on the validation examples alone, as the dense model was: with
+    training examples, which it knows, it would seem better. A .tflite or .onnx file is described as
+    its `source` is, which was measured as that is.
+    """
+    if is_graph_file(model):
+        return GraphJob, {"described": source}
+    return ExportJob, {"choose_on": 0}
 
 
 def best_variants(

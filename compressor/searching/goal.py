@@ -104,14 +104,19 @@ class Goal:
             self.wanted(0.0, head.decides, alone=len(heads) == 1)
 
     def excesses(self, row: Mapping[str, Any]) -> list[str]:
-        """What an artefact takes too much of, a phrase each; `row` is one of the front's."""
+        """What an artefact takes too much of, a phrase each; `row` is one of the front's.
+
+        RAM that was not measured, since an earlier goal did not limit it, may be too much.
+        """
         found = []
         if self.max_bytes is not None and row["bytes"] > self.max_bytes:
             found.append(f"{row['bytes']:,} bytes, {self.max_bytes:,} are allowed")
         if self.max_latency_ms is not None and row["latency_ms"] > self.max_latency_ms:
             found.append(f"{row['latency_ms']:.3g} ms, {self.max_latency_ms:g} ms are allowed")
-        if self.max_ram is not None and row["ram_bytes"] > self.max_ram:
-            found.append(f"{row['ram_bytes']:,} bytes of RAM, {self.max_ram:,} are allowed")
+        ram = row.get("ram_bytes", math.inf)
+        if self.max_ram is not None and ram > self.max_ram:
+            taken = "RAM that was not measured" if ram == math.inf else f"{ram:,} bytes of RAM"
+            found.append(f"{taken}, {self.max_ram:,} are allowed")
         return found
 
     def describe(self) -> dict[str, Any]:

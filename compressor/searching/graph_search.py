@@ -153,7 +153,12 @@ class _GraphSearch(BaseSearch):
         number, what = len(self._tried) + 1, f"{granularity}s"
         self._listener.stage(f"trial {number}, prune {100 * level:g} % of the {what}")
         config = {"steps": [dict(step) for step in steps]}
-        result = self._step(name, lambda here: self._pruned(here, parent, step), config)
+        result = self._step(
+            name,
+            lambda here: self._pruned(here, parent, step),
+            config,
+            lambda earlier: "again" in earlier,
+        )
         trial = Trial(name, steps, self._run.path / name, result)
         self._tried.append(trial)
         if not finished:

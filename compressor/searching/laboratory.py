@@ -14,6 +14,7 @@ import numpy as np
 
 from compressor.data import TrainingData, judged_part
 from compressor.errors import CompressorError, StorageError
+from compressor.exporters.checking import finite
 from compressor.foundation import storage_errors, temporary_folder
 from compressor.importing import load_model
 from compressor.models import (
@@ -143,10 +144,10 @@ def measured(model: Any, data: TrainingData, objective: Objective) -> dict[str, 
 
 
 def reached(model: Any, data: TrainingData, objective: Objective) -> Reached:
-    """What a model makes of the validation examples."""
+    """What a model makes of the validation examples; ModelError where that is no numbers."""
     x, y = judged_part(*data.validation_part(), objective.classes)
     feed = preprocessing_of(model, x)
-    scores = predict_scores(model.predict_on_batch, x, feed)
+    scores = finite(predict_scores(model.predict_on_batch, x, feed), "validation examples")
     targets = objective.targets_of(x, y, feed)
     return Reached(objective, scores, targets, objective.anomalies_of(y))
 

@@ -40,24 +40,28 @@ class Proposals:
         """`most` are the seconds that the widths of one share may take, about."""
         self._structure, self._cost = structure, cost
         self._evolution, self._seed, self._may_go_on = evolution, seed, may_go_on
-        self._most = most
+        self.most = most
         self._scores: dict[tuple[int, ...], float] = {}
 
     def under(self, share: float) -> dict[str, Any]:
         """Widths that cost at most this share of the dense model's, the first with the best score.
 
         A JSON object: `candidates` (widths, score in nats, cost; none where a single channel of
-        each costs more); `evaluations`, and `cut`, whether the time of the search ended.
+        each costs more); `evaluations`; `cut`, whether the time of the search ended; and
+        `cut_after` so many seconds, where their own ended.
         Any two candidates differ clearly, and one has all widths to about the same power, as those
         who design networks choose: training may judge otherwise than the score, which likes wide
         layers behind narrow ones.
         """
         structure = self._structure()
         seen: dict[tuple[int, ...], float] = {}
-        end = time.monotonic() + self._most
+        end = time.monotonic() + self.most
+        late = False
 
         def may_go_on() -> bool:
-            return time.monotonic() < end and self._may_go_on()
+            nonlocal late
+            late |= time.monotonic() >= end
+            return not late and self._may_go_on()
 
         def objective(point: np.ndarray) -> float:
             widths = self.widths(point, share)
@@ -89,7 +93,8 @@ class Proposals:
             for widths, score in named
         ]
         cut = not self._may_go_on()
-        return {"share": share, "candidates": candidates, "evaluations": len(seen), "cut": cut}
+        found = {"share": share, "candidates": candidates, "evaluations": len(seen), "cut": cut}
+        return found | ({"cut_after": self.most} if late else {})
 
     def _costs(self, widths: Mapping[str, int]) -> int:
         structure = self._structure()

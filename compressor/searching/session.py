@@ -205,14 +205,18 @@ class _Search(BaseSearch):
         found = self._step("pace", lambda _: {"pace": training_pace(model, data, BATCH)})
         return float(found["pace"])
 
-    def _decided(self, name: str, now: bool) -> bool:
+    def _decided(self, name: str, now: float) -> float:
         """Kept with the trials: a command that goes on has lost no time of a trial in flight.
 
-        With another budget it is decided anew.
+        With another budget or goal it is decided anew; where no time is limited it follows from the
+        trials.
         """
-        config = {"seconds": self._budget.seconds, "trials": self._budget.trials}
+        if self._budget.seconds is None:
+            return now
+        budget, goal = self._budget, self._how.goal.describe()
+        config = {"seconds": budget.seconds, "trials": budget.trials, "goal": goal}
         found = self._step(f"decided-{name}", lambda _: {"decided": now}, config)
-        return bool(found["decided"])
+        return float(found["decided"])
 
     def _dense_files(self) -> dict[str, bytes]:
         """The dense model in float32 by runtime, made before there is anything to lose."""
@@ -258,7 +262,9 @@ class _Search(BaseSearch):
             )
             strategy.run()
         if all(trial.failed for trial in self._done):
-            why = self._done[0].result["error"] if self._done else "give more --time-budget"
+            over = self._budget.left_for_trials <= 0
+            why = "give more --time-budget" if over else "zeros would save no bytes of any layer"
+            why = self._done[0].result["error"] if self._done else why
             self._listener.stage(f"no trial came to an end: {why}")
         return self._finish(plain)
 
@@ -268,7 +274,13 @@ class _Search(BaseSearch):
         name = f"widths-{share:.6f}-{self._cost}"
         title = f"evolve widths that cost {100 * share:.2g} % of the dense model"
         self._listener.stage(title)
-        return self._step(name, lambda _: self._proposals.under(share), config)
+        most = self._proposals.most
+        return self._step(
+            name,
+            lambda _: self._proposals.under(share),
+            config,
+            lambda found: found.get("cut_after", math.inf) < most,
+        )
 
     def _narrow(self, step: steps.Step) -> Done:
         def work() -> tuple[bytes, dict[str, Any]]:

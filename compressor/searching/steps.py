@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from compressor import training
 from compressor.data import TrainingData
 from compressor.errors import ModelError
 from compressor.models import Objective, count_parameters, layer_macs
 from compressor.pruning.kernels import all_kernels
-from compressor.pruning.rounds import prune_gradually
+from compressor.pruning.rounds import fit, prune_gradually
 from compressor.pruning.spec import PruningSpec
 from compressor.searching.allocation import stored_bytes
 from compressor.searching.structure import Structure
@@ -59,7 +58,7 @@ def train(
     """Do a step of the kind train or sparse on `model`, which learns also from the `teacher`.
 
     `teacher` are scores for the training examples, (n, classes), where the step distils. A layer
-    keeps at 0 what it pruned.
+    keeps at 0 what it pruned; one whose sparsity is 0 is trained only.
     """
     distillation = step["distillation"]
     options = TrainingOptions(
@@ -70,27 +69,33 @@ def train(
         distillation=Distillation(**distillation) if distillation else None,
     )
     how: dict[str, Any] = {"seed": step["seed"], "objective": objective, "teacher": teacher}
-    if step["kind"] == "train":
-        x, labels = data.training_part()
-        training.fit(model, x, labels, options, progress=progress, **how)
-        return
-    spec = PruningSpec(step["sparsity"], schedule="gradual", ramp=step["ramp"])
-    prune_gradually(model, data, spec, options, progress=progress, **how)
+    # A sparsity of 0 would take one weight, as the paper's does.
+    sparsity = {name: part for name, part in step.get("sparsity", {}).items() if part}
+    if sparsity:
+        spec = PruningSpec(sparsity, schedule="gradual", ramp=step["ramp"])
+        prune_gradually(model, data, spec, options, progress=progress, **how)
+    else:
+        fit(model, data, options, how | {"progress": progress})
 
 
 def describe(model: Any) -> dict[str, int]:
     """How large a model is: parameters, weights of its kernels, and those that are not zero.
 
-    `kernel_bytes` are about those of the kernels in a file, `macs` the multiply-accumulates of one
-    inference, as far as they are known.
+    `kernel_bytes` are about those of the kernels in a file, `frozen_bytes` of these those that are
+    not trained, if there are any; `macs` the multiply-accumulates of one inference, as far as
+    they are known.
     """
     kernels = all_kernels(model).values()
     sizes = [math.prod(kernel.shape) for kernel in kernels]
     nonzeros = [kernel.nonzeros for kernel in kernels]
+    stored = [*map(stored_bytes, sizes, nonzeros)]
+    pairs = zip(kernels, stored, strict=True)
+    frozen = sum(part for kernel, part in pairs if not kernel.variable.trainable)
     return {
         "parameters": count_parameters(model),
         "weights": sum(sizes),
         "nonzeros": sum(nonzeros),
-        "kernel_bytes": sum(map(stored_bytes, sizes, nonzeros)),
+        "kernel_bytes": sum(stored),
         "macs": sum(found.dense for found in layer_macs(model).values() if found),
+        **({"frozen_bytes": frozen} if frozen else {}),
     }

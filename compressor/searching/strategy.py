@@ -23,7 +23,7 @@ from compressor.searching import thinning
 from compressor.searching.laboratory import Done
 from compressor.searching.standard import Standard
 from compressor.searching.steps import Step
-from compressor.searching.thinning import Thinning
+from compressor.searching.thinning import Thinning, kernel_bytes
 from compressor.searching.trials import Budget, Trial, Trials
 from compressor.training import derive_seed
 
@@ -95,11 +95,12 @@ class Strategy:
         propose: Callable[[float], dict[str, Any]] | None,
         narrow: Callable[[Step], Done],
         side_by_side: int = 1,
-        decided: Callable[[str, bool], bool] = lambda name, now: now,
+        decided: Callable[[str, float], float] = lambda name, now: now,
     ) -> None:
         """`propose` gives the widths for a share (None: no channel can go), `narrow` the model.
 
-        `decided` gives a decision that depends on the time, by its name, as it was made first.
+        `decided` gives a decision that depends on the time, a number by its name, as it was made
+        first.
         """
         self._trials, self._budget, self._settings = trials, budget, settings
         self._propose, self._narrow = propose, narrow
@@ -113,6 +114,7 @@ class Strategy:
             self._is_near,
             lambda: budget.left_for_trials,
             side_by_side,
+            decided,
         )
 
     def run(self) -> None:
@@ -168,7 +170,7 @@ class Strategy:
                 if not self._thinning.has_given_up(best):
                     return
                 narrow = best
-            elif best is narrow or not self._thinning.run(best, most=_weights(narrow)):
+            elif best is narrow or not self._thinning.run(best, most=kernel_bytes(narrow)):
                 break  # one that is wider is not always better
             else:
                 return
@@ -180,7 +182,7 @@ class Strategy:
         budget = self._budget
         few = budget.trials is not None and len(self._trials.done) > _WIDER_PART * budget.trials
         short = budget.seconds is not None and budget.left < _WIDER_PART * budget.seconds
-        return self._decided("wider", not few and not short)
+        return bool(self._decided("wider", not few and not short))
 
     @property
     def _epoch(self) -> int:
@@ -246,7 +248,8 @@ class Strategy:
         found: list[Trial] = []
         for taught in (False, True):
             last = found[-1] if found else start
-            found += self._trained([last], self._fitting(start, epochs), title, taught=taught)
+            fitting = self._fitting(start, epochs, last.name)
+            found += self._trained([last], fitting, title, taught=taught)
             if any(map(enough, found)):
                 break
         return found
@@ -262,15 +265,19 @@ class Strategy:
         fits = pace * steps <= _FIRST_PART * self._budget.left_for_trials
         return least if self._decided(f"first-{share:.6f}", fits) else _FIRST_EPOCHS
 
-    def _fitting(self, start: Trial, epochs: float) -> float:
-        """So many epochs, or fewer where they would take most of the time that is left."""
+    def _fitting(self, start: Trial, epochs: float, name: str) -> float:
+        """So many epochs, or fewer where they would take most of the time that is left.
+
+        `name` is that of the trial that is trained on, `start` one that was trained as fast.
+        """
         steps = start.steps[-1].get("steps")
         if steps is None or self._budget.seconds is None:
             return epochs
         pace = start.result["seconds"] * self._side_by_side / steps
         needed = pace * self._training(start, epochs, _NARROW_RATE, 1.0, taught=False)["steps"]
         fits = _LONGEST_PART * self._budget.left_for_trials / max(needed, 1e-9)
-        return epochs * min(max(math.floor(4 * fits), 1) / 4, 1.0)
+        part = min(max(math.floor(4 * fits), 1) / 4, 1.0)
+        return epochs * self._decided(f"length-{name}", part)
 
     def _fit_first(self, epochs: float) -> None:
         """Shorten the first trainings, of so many epochs, where a slow model takes all the time."""

@@ -39,6 +39,8 @@ SCORED = 3000
 """Validation examples at most: the last layer is fitted on a third, the rest gives the score."""
 _MOST_INPUTS = 6144
 """Of a kernel that makes up for what goes; a wider one is only cut."""
+_MOST_KEPT = 2**30
+"""bytes of what layers become without channels, beyond which it is found anew"""
 _BATCH = 250
 _COMPARED = 16
 """examples that a candidate is compared on before one is chosen"""
@@ -196,6 +198,8 @@ class Structure:
             for number, taker in enumerate(self._takers[part.name] if part.gone.size else ()):
                 key = part.name, number, widths[part.name]
                 if key not in self._made:
+                    if sum(made.nbytes for made, _ in self._made.values()) > _MOST_KEPT:
+                        self._made.clear()
                     self._made[key] = taker.without(part.gone)
                 weights, shift = self._made[key]
                 change = taker.layout.to_kernel((weights - taker.dense)[None])

@@ -50,14 +50,16 @@ class Thinning:
         is_near: Callable[[Trial], bool],
         left: Callable[[], float],
         side_by_side: int = 1,
+        decided: Callable[[str, float], float] = lambda name, now: now,
     ) -> None:
         """`training` gives the step that goes on from a trial: epochs, learning rate.
 
-        `kernels` are the arrays of a trial's model (None: the dense one), `left` the seconds that
-        trainings may still take.
+        `kernels` are the arrays of a trial's model that are trained (None: of the dense one),
+        `left` the seconds that trainings may still take, and `decided` as of `Strategy`.
         """
         self._trials, self._training, self._kernels = trials, training, kernels
         self._holds, self._is_near, self._left = holds, is_near, left
+        self._decided = decided
         self._side_by_side = side_by_side
         self._given_up: dict[str, int] = {}
 
@@ -159,9 +161,10 @@ class Thinning:
         pace = like.result["seconds"] / like.steps[-1]["steps"] * self._side_by_side
         needed = pace * self._training(start, epochs, _RATE)["steps"]
         fits = min(self._left() / max(needed, 1e-9), 1.0)
-        return epochs * math.floor(4 * fits) / 4 if fits >= _SHORTEST else 0.0
+        part = math.floor(4 * fits) / 4 if fits >= _SHORTEST else 0.0
+        return epochs * self._decided(f"length-{len(self._trials.done)}-{like.name}", part)
 
 
 def kernel_bytes(trial: Trial) -> int:
-    """About the bytes of a trial's kernels in a file."""
-    return int(trial.result["kernel_bytes"])
+    """About the bytes of a trial's kernels in a file, without those that are not trained."""
+    return int(trial.result["kernel_bytes"] - trial.result.get("frozen_bytes", 0))

@@ -10,7 +10,7 @@ import dry_work
 import pytest
 
 from compressor.errors import UsageError
-from compressor.parallel import Pool, WorkLostError, check_workers
+from compressor.parallel import Pool, WorkLostError, check_workers, opening
 from compressor.parallel.processes import Processes
 
 
@@ -144,3 +144,11 @@ def test_a_worker_that_cannot_be_ended_is_not_used_again():
 )
 def test_workers_that_cannot_be_had_are_refused(workers, cluster, said, rejected):
     assert said in rejected(UsageError, check_workers, workers, cluster)
+
+
+@pytest.mark.parametrize("given", [(1, None), (2, None), (None, "tcp://localhost:8786")])
+def test_other_processes_do_not_know_modules_of_ones_own(given, monkeypatch, rejected):
+    monkeypatch.setattr(opening, "custom_digests", lambda: {"mine.py": "a" * 64})
+
+    assert "leave --workers and --cluster out" in rejected(UsageError, check_workers, *given)
+    check_workers(None, None)

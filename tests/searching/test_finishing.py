@@ -38,9 +38,9 @@ class _Job(contextlib.AbstractContextManager):
     floors: list
     floor = None
 
-    def __init__(self, model, data, *, threads, validation, metric=None):
+    def __init__(self, model, data, *, threads, validation, choose_on=None, metric=None):
         self.found = self.variants[Path(model).name]
-        self.splits.append(validation)
+        self.splits.append((validation, choose_on))
         self.processes = SimpleNamespace(pause=lambda: None)
         self.test = SimpleNamespace(own_values={"accuracy": 0.97, "mean_recall": 0.96})
 
@@ -167,7 +167,8 @@ def test_without_time_the_first_that_keeps_the_accuracy_is_enough(finish):
 def test_artefacts_are_judged_on_the_examples_that_the_search_set_aside(finish):
     finish(Goal(runtimes=RUNTIME), [POOR], dense=[NONE])
 
-    assert _Job.splits == [30, 30]
+    # None of the training examples, which what was retrained knows, is added to them.
+    assert _Job.splits == [(30, 0), (30, 0)]
 
 
 def test_the_dense_model_is_judged_on_the_test_examples_by_what_decides(finish):

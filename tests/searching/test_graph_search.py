@@ -178,6 +178,24 @@ def test_a_trial_that_fails_costs_itself(
     assert document["best"] == second["trial"] and document["met"]
 
 
+def test_a_trial_for_which_memory_was_short_is_tried_again(
+    tmp_path: Path, finished: list[str | None], monkeypatch: Any
+) -> None:
+    tried = []
+
+    def prune(job: Any, spec: Any) -> Any:
+        tried.append(spec)
+        if len(tried) == 1:
+            raise MemoryError
+        return job.graph.content, None, {"accuracy": 0.9}
+
+    monkeypatch.setattr(graph_search, "pruned_file", prune)
+
+    found = [_search(tmp_path, trials=1)["trials"][0] for _ in range(3)]
+
+    assert ["error" in trial for trial in found] == [True, False, False] and len(tried) == 2
+
+
 def test_what_was_found_stays_while_it_goes_on(
     tmp_path: Path, finished: list[str | None], monkeypatch: Any
 ) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from compressor.data import TrainingData
 from compressor.errors import CheckpointError, ModelError, UsageError
 from compressor.models import objective_for
 from compressor.pruning import all_kernels
+from compressor.pruning.magnitude import kept_weights
 from compressor.pruning.selection import lamp_counts, lamp_scores
 from compressor.runs import RunDirectory
 from compressor.searching import SCHEMES, Evolution, Goal, read_recipe
@@ -95,6 +98,11 @@ def lamp(kernels, kept):
     return {name: 1 - counts[name] / kernel.size for name, kernel in kernels.items()}
 
 
+def kept(kernel, sparsity):
+    """How many weights stay; a sparsity of 0 is not pruned at all."""
+    return kept_weights(kernel.size, sparsity) if sparsity else kernel.size
+
+
 def test_allocation_keeps_as_many_weights_as_asked_and_empties_no_kernel():
     generator = np.random.default_rng(0)
     kernels = {
@@ -123,7 +131,7 @@ def test_allocation_by_bytes_keeps_whole_what_would_save_none():
 
     found = allocate(kernels, 2_000)
 
-    counts = {name: round((1 - found[name]) * kernels[name].size) for name in kernels}
+    counts = {name: kept(kernels[name], found[name]) for name in kernels}
     taken = sum(stored_bytes(kernels[name].size, counts[name]) for name in kernels)
     assert found["first"] == found["last"] == 0
     assert 0.95 * 2_000 <= taken <= 2_000
@@ -138,7 +146,7 @@ def test_allocation_by_bytes_is_never_over_them_but_for_one_weight_of_each():
 
     for most in (1, 900, 1_500, 3_000, every - 1, every, 10 * every):
         found = allocate(kernels, most)
-        left = {name: round((1 - found[name]) * kernels[name].size) for name in kernels}
+        left = {name: kept(kernels[name], found[name]) for name in kernels}
         taken = sum(stored_bytes(kernels[name].size, left[name]) for name in kernels)
         assert taken <= most or all(count == 1 for count in left.values())
     assert set(found.values()) == {0.0}
@@ -223,9 +231,13 @@ def test_what_time_decided_is_decided_anew_with_more_of_it(tmp_path):
         with RunDirectory(tmp_path, {"kind": "search"}) as run:
             search = object.__new__(_Search)
             search._run, search._budget = run, Budget(seconds, None)
+            search._how = SimpleNamespace(goal=goal)
             return search._decided("wider", now)
 
-    assert [decided(60, False), decided(60, True), decided(600, True)] == [False, False, True]
+    goal = Goal()
+    assert [decided(60, False), decided(60, True), decided(600, True)] == [0, 0, 1]
+    goal = Goal(max_drop=0.5)
+    assert decided(600, 0.25) == 0.25  # for another goal other trainings were done
 
 
 def test_proposals_keep_to_the_budget_and_are_repeatable(small_net, tiny_data):
@@ -247,6 +259,40 @@ def test_proposals_keep_to_the_budget_and_are_repeatable(small_net, tiny_data):
 
 
 @pytest.mark.parametrize(
+    "step", ["dense-files", "pace", "decided-length-3-trial-0123456789ab", "decided-first-0.050000"]
+)
+def test_what_a_search_left_is_its_own(tmp_path, step):
+    """One that was killed is gone on with, and a new one in its place knows nothing of it."""
+    for model in ("one", "other"):
+        with RunDirectory(tmp_path, {"kind": "search", "model": model}, force=True) as run:
+            assert run.step(step, lambda _, model=model: {"of": model}) == {"of": model}
+        (tmp_path / f".{step}.new").mkdir()
+        (tmp_path / ".crash").write_text("trial-0123456789ab\n")
+
+    with RunDirectory(tmp_path, {"kind": "search", "model": "other"}) as run:
+        assert run.step(step, lambda _: {"of": "nobody"}) == {"of": "other"}
+        run.step(step, lambda _: {"of": "nobody"}, force=True)
+    with RunDirectory(tmp_path, {"kind": "search", "model": "third"}, force=True):
+        assert not (tmp_path / ".crash").exists() and not (tmp_path / step).exists()
+
+
+def test_widths_that_were_cut_short_say_after_how_long(small_net, tiny_data, monkeypatch):
+    part = TrainingData.of(tiny_data, 24)
+    model = small_net()
+    structure = Structure(model, part, objective_for(model, tiny_data), 0)
+    passed = iter(range(10**6))
+    monkeypatch.setattr(time, "monotonic", lambda: next(passed))
+
+    def found(most):
+        how = Evolution(population=6, generations=2)
+        return Proposals(lambda: structure, "weights", how, 0, most=most).under(0.5)
+
+    short = found(0.5)
+    assert short["cut_after"] == 0.5 and len(short["candidates"]) == 1 and not short["cut"]
+    assert "cut_after" not in found(10**6)
+
+
+@pytest.mark.parametrize(
     ("options", "said"),
     [
         ({"minimize": "power"}, "minimised"),
@@ -261,6 +307,28 @@ def test_proposals_keep_to_the_budget_and_are_repeatable(small_net, tiny_data):
 )
 def test_goals_that_cannot_be_used_are_refused(options, said, rejected):
     assert said in rejected(UsageError, Goal, **options)
+
+
+def test_ram_that_an_earlier_goal_did_not_measure_may_be_too_much():
+    row = {"bytes": 10, "latency_ms": 1.0}
+    assert Goal(max_ram=50).excesses(row) == ["RAM that was not measured, 50 are allowed"]
+    assert Goal(max_ram=50).excesses(row | {"ram_bytes": 50}) == Goal().excesses(row) == []
+
+
+def test_what_layers_become_takes_bounded_memory(structure, monkeypatch):
+    def scores():
+        found = []
+        for width in (5, 3, 5):
+            structure.stitch({"stem": width})
+            found.append(structure.score())
+        structure.restore()
+        return found
+
+    first = scores()
+    monkeypatch.setattr("compressor.searching.structure._MOST_KEPT", 0)
+    structure.stitch({"stem": 4})
+
+    assert len(structure._made) == 1 and scores() == first
 
 
 def test_a_goal_accepts_what_so_few_examples_cannot_tell_from_it():

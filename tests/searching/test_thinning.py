@@ -21,7 +21,8 @@ STEPS = 10
 class _Trials:
     """Stands in for `Trials`; the accuracy is what `judge` says of bytes and steps so far."""
 
-    def __init__(self, judge, most=30, seconds=0.0):
+    def __init__(self, judge, most=30, seconds=0.0, frozen=0):
+        self.frozen = frozen
         self.done, self._judge, self._most, self._seconds = [], judge, most, seconds
         self.spent = 0.0
 
@@ -37,7 +38,8 @@ class _Trials:
             trained = sum(one["steps"] for one in steps if one.get("sparsity") == step["sparsity"])
             self.spent += self._seconds * step["steps"]
             result = {
-                "kernel_bytes": size,
+                "kernel_bytes": size + self.frozen,
+                "frozen_bytes": self.frozen,
                 "validation_accuracy": self._judge(size, trained),
                 "seconds": self._seconds * step["steps"],
             }
@@ -78,6 +80,17 @@ def test_each_training_goes_on_from_the_smallest_that_kept_the_accuracy(thin):
         if trial.result["validation_accuracy"] >= 0.99:
             held = trial
     assert 60 <= held.result["kernel_bytes"] <= 63
+
+
+@pytest.mark.parametrize("least", [60, 700])
+def test_layers_that_are_not_trained_do_not_count(thin, least):
+    def judge(size, steps):
+        return 0.995 if size >= least else 0.5
+
+    without = thin(_Trials(judge))
+    beside = thin(_Trials(judge, frozen=50_000))
+
+    assert [(start, size - 50_000, steps) for start, size, steps in beside] == without
 
 
 def test_what_misses_by_little_is_trained_on_once_before_it_counts_as_too_small(thin):

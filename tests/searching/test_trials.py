@@ -7,12 +7,19 @@ import sys
 from concurrent.futures import Future
 from shutil import rmtree
 
+import numpy as np
 import pytest
 
+import compressor
+from compressor.data import TrainingData
+from compressor.errors import ModelError
 from compressor.foundation import SilentListener
+from compressor.models import objective_for
 from compressor.parallel import WorkLostError
+from compressor.pruning import all_kernels
 from compressor.runs import RunDirectory
-from compressor.searching.laboratory import Done, attempted
+from compressor.searching import steps
+from compressor.searching.laboratory import Done, attempted, reached
 from compressor.searching.trials import Budget, Trials
 
 RESULT = {"validation_accuracy": 0.9, "nonzeros": 5, "seconds": 10.0}
@@ -177,3 +184,57 @@ def test_trials_side_by_side_are_recorded_as_they_end_and_share_their_time(trial
     assert workers.ended == [2, 1]
     assert [trial.steps[-1]["steps"] for trial in made.done] == [1, 2]
     assert [trial.result["seconds"] for trial in made.done] == [5.0, 5.0]
+
+
+def _trained(model, data, **more):
+    step = {"steps": 60, "batch_size": 8, "learning_rate": 0.02, "dropout_scale": 1.0}
+    step |= {"kind": "train", "distillation": None, "teacher": 0, "seed": 1} | more
+    part = TrainingData.of(data, 24)
+    steps.train(model, step, part, objective_for(model, data), None)
+
+
+def test_examples_that_weigh_nothing_teach_a_narrow_model_nothing(small_net, tiny_data):
+    """As they teach nothing where it is pruned."""
+    labels, weights = tiny_data.y_train.copy(), np.ones(96, np.float32)
+    spoilt = np.arange(96) // 4 % 2 == 0
+    labels[spoilt], weights[spoilt] = 0, 0
+    data = compressor.Dataset.from_arrays(
+        *("spoilt", tiny_data.x_train, labels, tiny_data.x_test, tiny_data.y_test),
+        sample_weights=weights,
+    )
+    model = small_net()
+
+    _trained(model, data)
+
+    part = TrainingData.of(tiny_data, 24)
+    right = reached(model, part, objective_for(model, tiny_data)).row(lambda part, aim: part)
+    assert right["validation_accuracy"] > 0.9
+
+
+def test_a_kernel_keeps_as_many_weights_as_were_allocated(small_net, tiny_data):
+    """One of which nothing is to go keeps all; the paper's rule would take one weight more."""
+    model = small_net()
+    names = [*all_kernels(model)]
+    sizes = [kernel.nonzeros for kernel in all_kernels(model).values()]
+
+    _trained(
+        model,
+        tiny_data,
+        kind="sparse",
+        ramp=0.5,
+        sparsity={names[0]: (sizes[0] - 1 - 0.5) / sizes[0], names[1]: 0},
+    )
+    left = [kernel.nonzeros for kernel in all_kernels(model).values()]
+    _trained(model, tiny_data, kind="sparse", ramp=0.5, sparsity=dict.fromkeys(names, 0))
+
+    assert left == [1, sizes[1]]
+
+
+def test_a_model_whose_outputs_are_no_numbers_is_refused_in_a_line(small_net, tiny_data, rejected):
+    model = small_net()
+    model.layers[-1].bias.assign([np.nan, 0, 0, 0])
+    objective = objective_for(model, tiny_data)
+
+    said = rejected(ModelError, reached, model, TrainingData.of(tiny_data, 24), objective)
+
+    assert "NaN or infinite: for 24 of 24 validation examples" in said

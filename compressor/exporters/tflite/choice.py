@@ -51,7 +51,8 @@ WINDOWS_SAVE = 0.1
 """which fraction of a weight's bytes windows have to save where size is not all that counts. They
 take longer than their `time` says: measured in turns on one x86-64, the paper's CNN at 90 % took
 1.12 times as long with them in float32, and in int8 1.3 times at batch 1 and 1.6 at 32 (on another
-1.07 and 1.03), for 0.5 and 1.4 % fewer bytes. Of a small network they save a quarter, and there is little to be slow."""
+1.07 and 1.03), for 0.5 and 1.4 % fewer bytes. Of a small network they save a quarter, and there is
+little to be slow."""
 
 DECODABLE = 0.35
 """which fraction of a weight's values may be decoded when the file is loaded: DENSIFY takes 40 to
