@@ -35,6 +35,8 @@ from benchmarks.gpu.there.table import markdown
 from compressor.foundation import write_bytes
 
 PAGE = Path(__file__).parent / "RESULTS.md"
+MACHINES = "machines"
+"""Name of the table of where and when every benchmark ran."""
 
 Result = dict[str, Any]
 
@@ -86,7 +88,9 @@ def fill(text: str, results: Path) -> str:
 
 
 def read_result(name: str, results: Path = RESULTS) -> Result | None:
-    """What results/NAME.json holds; None where it is not there."""
+    """What results/NAME.json holds, or of `machines` all of them; None where it is not there."""
+    if name == MACHINES:
+        return {path.stem: json.loads(path.read_text()) for path in sorted(results.glob("*.json"))}
     path = results / f"{name}.json"
     if not path.is_file():
         return None
@@ -237,6 +241,26 @@ def _ratio(interval: Result) -> str:
     return f"{interval['value']:.2f}, {interval['low']:.2f} to {interval['high']:.2f}"
 
 
+def machines_table(results: Result) -> str:
+    """When each benchmark ran, and where; a line more for rows that ran elsewhere or later."""
+    rows = []
+    for name, result in results.items():
+        places: dict[tuple[str, str, str], list[str]] = {}
+        for row in result.get("rows") or [{}]:
+            found = row.get("conditions") if isinstance(row, dict) else None
+            found = found or result.get("conditions")
+            if found is None:
+                continue
+            machine = found["machine"]
+            at = found["date"], machine.get("cpu", "-"), f"{machine['cores']}"
+            told = [str(row[key]) for key in ("name", "model", "space") if key in row]
+            places.setdefault(at, []).append(", ".join(told))
+        for at, told in places.items():
+            which = "; ".join(dict.fromkeys(told)) if len(places) > 1 else "all"
+            rows.append([name, which or "others", *at])
+    return _table(["results", "rows", "date", "processor", "cores"], rows)
+
+
 def gpu_table(result: Result) -> str:
     """The newest run on a GPU, finished or not."""
     return markdown(result["runs"][-1])
@@ -267,7 +291,7 @@ def search_table(result: Result) -> str:
                 ]
             )
     head = ["search", "runtime", "bytes", "times smaller", "test, %", "dense, %", "times faster"]
-    return _table([*head, "CPU seconds", "asked for"], rows)
+    return _table([*head, "CPU seconds", "target"], rows)
 
 
 def optimisers_table(result: Result) -> str:
@@ -304,6 +328,7 @@ def allocation_table(result: Result) -> str:
 
 
 TABLES: dict[str, Callable[[Result], str]] = {
+    MACHINES: machines_table,
     "export": export_table,
     "sizes": sizes_table,
     "latency": latency_table,

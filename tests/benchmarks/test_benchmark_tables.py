@@ -187,6 +187,23 @@ def test_scaling_table_has_every_phase():
     assert "| proportions | 99 | 2 | 0.0 | 2.5 | 2.5 |" in text
 
 
+def test_machines_table_has_a_line_for_every_place_and_day(tmp_path):
+    def ran(date, cpu):
+        return {"conditions": {"date": date, "machine": {"cpu": cpu, "cores": 2}}}
+
+    rows = [{"name": "old"}, {"name": "new", **ran("2026-02-02", "Other")}]
+    (tmp_path / "one.json").write_text(json.dumps(ran("2026-01-01", "Some") | {"rows": rows}))
+    (tmp_path / "two.json").write_text(json.dumps(ran("2026-03-03", "Some")))
+
+    text = tables.fill("<!-- table machines -->\n<!-- end -->", tmp_path)
+
+    assert text.splitlines()[3:-1] == [
+        "| one | old | 2026-01-01 | Some | 2 |",
+        "| one | new | 2026-02-02 | Other | 2 |",
+        "| two | all | 2026-03-03 | Some | 2 |",
+    ]
+
+
 def test_fill_puts_results_in_and_leaves_the_rest(tmp_path):
     rows = [{"what": "w", "proportions": 1, "parameters": 9, "seconds": {"prune": 1.0}}]
     (tmp_path / "sweep-scaling.json").write_text(json.dumps({"rows": rows}))
