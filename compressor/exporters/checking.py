@@ -95,6 +95,8 @@ class Job(abc.ABC):
     source: Path | None
     processes: Processes
     data: Dataset | None
+    split: TrainingData | None
+    """the data with what is set aside to choose on: it calibrates nothing"""
     reference: Reference
     notes: tuple[str, ...]
     removed: dict[str, int]
@@ -300,10 +302,10 @@ class Job(abc.ABC):
 
     @functools.cached_property
     def _calibration(self) -> tuple[np.ndarray, ...]:
-        if self.data is None:
+        if self.split is None:
             x, labels = self._made_calibration(), None
         else:
-            x, labels = TrainingData.of(self.data).training_part(CALIBRATION)
+            x, labels = self.split.training_part(CALIBRATION)
         examples = dataclasses.replace(self.reference, x=x, labels=labels)
         names = tuple(rule.name for rule in self.reference.feed.rules)
         return tuple(examples.inputs(names, slice(None)).values())

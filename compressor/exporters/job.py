@@ -108,16 +108,17 @@ class ExportJob(Job):
         if self.made.given is not None:
             self.made.refuse_idle(self.real_inputs, data)
         self.data = data
+        self.split = None if data is None else TrainingData.of(data, validation)
         objective = self._objective(task, metric)
         self._trained = objective
         objective, self._columns = file_order(objective)
         self.labels = self._named(labels, objective)
-        if data is None:
+        if data is None or self.split is None:
             x = self.made.draw(self.model, RANDOM_INPUTS, sizes_given(self.model, input_size))
             feed, y = preprocessing_of(self.model, x), None
         else:
             feed = preprocessing_of(self.model, data.x_train)
-            x, y = TrainingData.of(data, validation).choosing_part(choose_on)
+            x, y = self.split.choosing_part(choose_on)
             x, y = judged_part(x, y, objective.classes)
         self.open = OpenInputs(self.model, sizes_fed(self.model, feed, input_size), self.made)
         if data is None:
@@ -227,7 +228,7 @@ class ExportJob(Job):
 
     @functools.cached_property
     def rounder(self) -> Rounder | None:
-        return Rounder.on(self.data, self.shrunk.model, self._trained, self.seed)
+        return Rounder.on(self.split, self.shrunk.model, self._trained, self.seed)
 
     @functools.cached_property
     def _elsewhere(self) -> Reference | None:

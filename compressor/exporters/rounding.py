@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from compressor.data import Dataset, TrainingData, listed
+from compressor.data import TrainingData, listed
 from compressor.errors import CompressorError
 from compressor.exporters.conversions import Conversions
 from compressor.exporters.request import EncodedTensor, ExportedFile, Request
@@ -31,10 +31,10 @@ class Rounder:
 
     @classmethod
     def on(
-        cls, data: Dataset | None, model: Any, objective: Objective, seed: int
+        cls, data: TrainingData | None, model: Any, objective: Objective, seed: int
     ) -> Rounder | None:
         """On training inputs of these data; None without data."""
-        return None if data is None else cls(model, TrainingData.of(data), objective, seed)
+        return None if data is None else cls(model, data, objective, seed)
 
     def rounded(
         self, build: Build, request: Request, nearest: ExportedFile

@@ -199,13 +199,16 @@ def prune_gradually(
     objective: Objective,
     teacher: np.ndarray | None = None,
     progress: Progress | None = None,
+    density: float | None = None,
 ) -> tuple[Pruning, TrainingOptions]:
     """Train while the sparsity rises by the cubic schedule over `spec.ramp` of the steps.
 
-    Returns the pruning that was reached, and the options with dropout scaled by its density.
+    Returns the pruning that was reached, and the options with dropout scaled by the `density`, by
+    default that of the kernels that are pruned.
     """
     pruner = make_pruner(model, data, spec, objective)
-    options = with_scaled_dropout(options, pruner.target_density)
+    density = pruner.target_density if density is None else density
+    options = with_scaled_dropout(options, density)
     updates = update_steps(options.steps, spec.ramp)
     done = pruner.prune(lambda target: 0.0)
 

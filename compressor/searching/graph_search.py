@@ -21,7 +21,7 @@ from compressor.exporters.graphs.pruning import kernels_module, pruned_file
 from compressor.foundation import Listener, write_bytes
 from compressor.models import Aim
 from compressor.pruning import PruningSpec
-from compressor.runs import RunDirectory, is_finished, model_digest
+from compressor.runs import RunDirectory, is_finished, model_digest, read_record
 from compressor.runtimes import find
 from compressor.searching.allocation import stored_bytes
 from compressor.searching.base import BaseSearch
@@ -145,7 +145,8 @@ class _GraphSearch(BaseSearch):
         }
         steps = (*(parent.steps if parent else ()), step)
         name = name_of(steps)
-        finished = is_finished(self._run.path / name)
+        folder = self._run.path / name
+        finished = is_finished(folder) and "again" not in read_record(folder)["result"]
         if self._budget.trials is not None and len(self._tried) >= self._budget.trials:
             return None
         if not finished and self._budget.left_for_trials <= 0:

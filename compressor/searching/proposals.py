@@ -48,7 +48,7 @@ class Proposals:
 
         A JSON object: `candidates` (widths, score in nats, cost; none where a single channel of
         each costs more); `evaluations`; `cut`, whether the time of the search ended; and
-        `cut_after` so many seconds, where their own ended.
+        `cut_after`, the limit in seconds, where it was the share's own that ended.
         Any two candidates differ clearly, and one has all widths to about the same power, as those
         who design networks choose: training may judge otherwise than the score, which likes wide
         layers behind narrow ones.

@@ -213,8 +213,9 @@ class _Search(BaseSearch):
         """
         if self._budget.seconds is None:
             return now
-        budget, goal = self._budget, self._how.goal.describe()
-        config = {"seconds": budget.seconds, "trials": budget.trials, "goal": goal}
+        budget, goal = self._budget, self._how.goal
+        asked = [goal.minimize, goal.max_drop, goal.min_accuracy, goal.max_error]
+        config = {"seconds": budget.seconds, "trials": budget.trials, "goal": asked}
         found = self._step(f"decided-{name}", lambda _: {"decided": now}, config)
         return float(found["decided"])
 
@@ -263,7 +264,7 @@ class _Search(BaseSearch):
             strategy.run()
         if all(trial.failed for trial in self._done):
             over = self._budget.left_for_trials <= 0
-            why = "give more --time-budget" if over else "zeros would save no bytes of any layer"
+            why = "give more --time-budget" if over else "nothing smaller could be tried"
             why = self._done[0].result["error"] if self._done else why
             self._listener.stage(f"no trial came to an end: {why}")
         return self._finish(plain)

@@ -73,6 +73,9 @@ def train(
     sparsity = {name: part for name, part in step.get("sparsity", {}).items() if part}
     if sparsity:
         spec = PruningSpec(sparsity, schedule="gradual", ramp=step["ramp"])
+        sizes = {name: math.prod(kernel.shape) for name, kernel in all_kernels(model).items()}
+        kept = sum((1 - part) * sizes[name] for name, part in step["sparsity"].items())
+        how["density"] = kept / sum(sizes[name] for name in step["sparsity"])
         prune_gradually(model, data, spec, options, progress=progress, **how)
     else:
         fit(model, data, options, how | {"progress": progress})

@@ -248,7 +248,8 @@ class Strategy:
         found: list[Trial] = []
         for taught in (False, True):
             last = found[-1] if found else start
-            fitting = self._fitting(start, epochs, last.name)
+            kind = "taught" if taught else "labels"
+            fitting = self._fitting(start, epochs, f"{last.name}-{kind}")
             found += self._trained([last], fitting, title, taught=taught)
             if any(map(enough, found)):
                 break
@@ -268,7 +269,7 @@ class Strategy:
     def _fitting(self, start: Trial, epochs: float, name: str) -> float:
         """So many epochs, or fewer where they would take most of the time that is left.
 
-        `name` is that of the trial that is trained on, `start` one that was trained as fast.
+        `start` is a trial that was trained as fast, `name` what the length is kept by.
         """
         steps = start.steps[-1].get("steps")
         if steps is None or self._budget.seconds is None:

@@ -12,6 +12,7 @@ import pytest
 import compressor
 from compressor.data import TrainingData
 from compressor.errors import CheckpointError, ModelError, UsageError
+from compressor.foundation import SilentListener
 from compressor.models import objective_for
 from compressor.pruning import all_kernels
 from compressor.pruning.magnitude import kept_weights
@@ -290,6 +291,25 @@ def test_widths_that_were_cut_short_say_after_how_long(small_net, tiny_data, mon
     short = found(0.5)
     assert short["cut_after"] == 0.5 and len(short["candidates"]) == 1 and not short["cut"]
     assert "cut_after" not in found(10**6)
+
+
+def test_widths_that_were_cut_short_are_evolved_again_with_more_time(tmp_path):
+    def proposed(most, cut_after):
+        with RunDirectory(tmp_path, {"kind": "search"}) as run:
+            search = object.__new__(_Search)
+            search._run, search._budget, search._cost = run, Budget(None, 5), "weights"
+            search._how, search._listener = SimpleNamespace(evolution=Evolution()), SilentListener()
+            found = {"candidates": [], "cut": False, "made_with": most}
+            found |= {"cut_after": cut_after} if cut_after else {}
+            search._proposals = SimpleNamespace(most=most, under=lambda share: found)
+            return search._propose(1 / 64)["made_with"]
+
+    assert [proposed(5, 5), proposed(5, 5), proposed(50, None), proposed(500, None)] == [
+        5,
+        5,
+        50,
+        50,
+    ]
 
 
 @pytest.mark.parametrize(

@@ -384,6 +384,18 @@ def test_what_cannot_be_narrowed_so_is_narrowed_as_the_next_best(strategy):
     assert [t.result["weights"] for t in trials.done[:2]] == [150, 120]
 
 
+def test_a_length_is_kept_and_each_training_has_its_own(strategy):
+    made = strategy(_Judged([0.92]))
+    made._budget, made._decided = Budget(600, None), {}.setdefault
+    start = Trial("one", ({"steps": 40},), Path(), {"seconds": 4.0})
+
+    labels = made._fitting(start, 8.0, "one-labels")
+    made._budget.add(500)
+
+    assert made._fitting(start, 8.0, "one-labels") == labels
+    assert 0 < made._fitting(start, 8.0, "one-taught") < labels
+
+
 def test_nothing_is_decided_once_time_has_ended(strategy):
     trials = _Judged([0.92, 0.94])
     made = strategy(trials)

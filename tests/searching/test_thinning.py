@@ -82,6 +82,30 @@ def test_each_training_goes_on_from_the_smallest_that_kept_the_accuracy(thin):
     assert 60 <= held.result["kernel_bytes"] <= 63
 
 
+def test_lengths_are_those_that_were_decided_first(monkeypatch):
+    """A command that goes on has lost no time, and would find more of it."""
+    monkeypatch.setattr(thinning, "allocate", lambda kernels, most: {"all": 1 - most / 1000})
+    monkeypatch.setattr(thinning, "least_bytes", lambda kernels: 0)
+    decided = {}
+
+    def lengths(seconds):
+        trials = _Trials(lambda size, steps: 0.995 if size >= 60 else 0.5, seconds=1.0)
+        Thinning(
+            trials,
+            lambda start, epochs, rate: {"steps": round(epochs * STEPS)},
+            lambda start: {"all": np.zeros(1000)},
+            lambda trial: trial.result["validation_accuracy"] >= 0.99,
+            lambda trial: False,
+            lambda: seconds - trials.spent,
+            decided=decided.setdefault,
+        ).run(NARROW)
+        return [trial.steps[-1]["steps"] for trial in trials.done]
+
+    first = lengths(280.0)
+
+    assert first[-1] < first[0] and lengths(290.0) == first
+
+
 @pytest.mark.parametrize("least", [60, 700])
 def test_layers_that_are_not_trained_do_not_count(thin, least):
     def judge(size, steps):

@@ -238,3 +238,29 @@ def test_a_model_whose_outputs_are_no_numbers_is_refused_in_a_line(small_net, ti
     said = rejected(ModelError, reached, model, TrainingData.of(tiny_data, 24), objective)
 
     assert "NaN or infinite: for 24 of 24 validation examples" in said
+
+
+def test_layers_that_are_not_trained_are_counted_by_themselves(small_net):
+    model = small_net()
+    plain = steps.describe(model)
+    first = next(layer for layer in model.layers if layer.weights)
+    first.trainable = False
+
+    frozen = steps.describe(model)
+
+    assert "frozen_bytes" not in plain
+    assert frozen == plain | {"frozen_bytes": int(np.prod(first.kernel.shape))}
+
+
+def test_dropout_is_scaled_by_all_kernels_those_kept_whole_too(small_net, tiny_data, monkeypatch):
+    model, scales = small_net(), []
+    names, sizes = [*all_kernels(model)], [k.nonzeros for k in all_kernels(model).values()]
+
+    def fit(model, data, options, how):
+        scales.append(options.dropout_scale)
+
+    monkeypatch.setattr("compressor.pruning.rounds.fit", fit)
+    _trained(model, tiny_data, kind="sparse", ramp=0.5, sparsity={names[0]: 0.9, names[1]: 0})
+
+    density = (0.1 * sizes[0] + sizes[1]) / sum(sizes)
+    assert scales == [pytest.approx(density**0.5, rel=1e-3)]

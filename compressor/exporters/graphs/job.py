@@ -86,6 +86,7 @@ class GraphJob(Job):
         one, otherwise that which it was made of."""
         self.made, self.max_drop = made or MadeInputs(), max_drop
         self.source, self.data = path, data
+        self.split = None if data is None else TrainingData.of(data, validation)
         self.graph: GraphFile = read_graph_file(path)
         self.integers_already = self.graph.is_quantized
         self.threads, self.processes = threads, Processes(threads)
@@ -105,14 +106,14 @@ class GraphJob(Job):
         if self.made.given is not None:
             self.made.refuse_idle(self.real_inputs, data)
         self.original = self._file(tuple(port.name for port in self.ports))
-        if data is None:
+        if data is None or self.split is None:
             self.sizes = named_sizes(self._open, input_size)
             x = draw(self.ports, RANDOM_INPUTS, self.sizes, self.made)
             feed, y = port_preprocessing(self.ports, x), None
         else:
             feed = port_preprocessing(self.ports, data.x_train)
             port_preprocessing(self.ports, data.x_test)
-            x, y = TrainingData.of(data, validation).choosing_part(CHOSEN_ON)
+            x, y = self.split.choosing_part(CHOSEN_ON)
             self.sizes = self._sizes_fed(feed, input_size)
         x, y, scores = self._first_scores(x, y, feed)
         scored = is_scores(self._outputs[scores_first(self._outputs)[0]])

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data import Inputs, TrainingData, rows, take
+from compressor.data import Inputs, rows, take
 from compressor.errors import CheckFailedError, UsageError
 from compressor.exporters.graphs.inputs import draw
 from compressor.exporters.graphs.job import GraphJob
@@ -70,8 +70,8 @@ class Activations:
 
 def calibration_inputs(job: GraphJob, count: int) -> Inputs:
     """Training examples without labels, or made-up inputs where a range is given for them."""
-    if job.data is not None:
-        return TrainingData.of(job.data).training_part(count, job.seed)[0]
+    if job.split is not None:
+        return job.split.training_part(count, job.seed)[0]
     if job.made.given is None:
         raise UsageError(
             "this criterion looks at what layers compute on examples",
