@@ -205,14 +205,15 @@ def losses(
     """How much worse the metric that decides got, by head's key; see `Metric.loss`.
 
     `reference` and `found` are documents, whose keys begin with `part`, such as "validation_".
-    What both lack, `Head.deciding` considered, is left out.
+    What both lack, `Head.deciding` considered, is left out; what only `found` lacks, such as the
+    precision of a model that never says yes, got infinitely worse.
     """
     lost = {}
     for head in heads:
         judged = head.deciding(reference, part)
         own, value = (one.get(part_key(judged.key(), part)) for one in (reference, found))
-        if own is not None and value is not None:
-            lost[head.key()] = judged.decides.loss(own, value)
+        if own is not None:
+            lost[head.key()] = math.inf if value is None else judged.decides.loss(own, value)
     return lost
 
 

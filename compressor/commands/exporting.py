@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,8 @@ def export(
     failed = [record for record in records if record.get("exit_code") == CheckFailedError.exit_code]
     if failed:
         raise CheckFailedError("artefacts do not do what the model does", value=len(failed))
+    if not written:  # the table says why
+        sys.exit(records[0]["exit_code"])
 
 
 @click.group(invoke_without_command=True)

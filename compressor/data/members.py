@@ -39,8 +39,10 @@ def dataset_members(
         found = _chosen(members, x or tuple(f"x_{part}" for part in both), y or plain)
     else:
         return _pairs(members, path)
-    weights = "w" if alone else "w_train"
-    return found | ({"w_train": {"": weights}} if weights in members else {})
+    weights = [key for key in ("w", "w_train") if key in members]
+    if len(weights) > 1:
+        raise UsageError("the sample weights are given twice", value=listed(weights))
+    return found | ({"w_train": {"": weights[0]}} if weights else {})
 
 
 def _there(members: Sequence[str], key: str) -> bool:

@@ -63,5 +63,5 @@ def _open(path: Path) -> Any:
         raise DataError("an array of the data set is one number", value=path)
     spool, step = Spool(), max(2**25 // max(mapped[:1].nbytes, 1), 1)
     for start in range(0, len(mapped), step):
-        spool.append({"": storable(mapped[start : start + step], str(path))})
+        spool.append({"": storable(mapped[start : start + step], str(path), path.stem)})
     return spool.finish()[""]

@@ -217,12 +217,15 @@ def _remove(folder: Path, process: int) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def storable(array: Array, where: str) -> Array:
+def storable(array: Array, where: str, key: str) -> Array:
     """A batch in the type that a data set keeps it in: uint8, int32, int64 (n,) or float32.
 
-    bools become uint8. Raises DataError for integers that do not fit, and for any other type;
-    values too large for float32 become infinite, which a data set refuses.
+    bools become uint8, but of inputs, whose `key` begins with x, float32: bytes are scaled. Raises
+    DataError for integers that do not fit, and for any other type; values too large for float32
+    become infinite, which a data set refuses.
     """
+    if array.dtype.kind == "b" and key.startswith("x"):
+        return np.asarray(array, np.float32)
     if array.dtype.kind == "b" or array.dtype == np.uint8:
         return np.asarray(array, np.uint8)
     if array.dtype.kind in "ui":

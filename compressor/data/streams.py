@@ -60,7 +60,10 @@ def from_python(source: Any, asked: Asked) -> Found:
             hint = "give x_train, y_train, x_test and y_test, or x and y"
             raise DataError("a dict of arrays has other keys", value=listed(source), hint=hint)
         x = "x" if "x" in source else "x_train"
-        y, w = ("y", "w") if x == "x" else ("y_train", "w_train")
+        y = "y" if x == "x" else "y_train"
+        if {"w", "w_train"} <= set(source):
+            raise DataError("the sample weights are given twice", value="w and w_train")
+        w = "w" if "w" in source else "w_train"
         values = {key: _arrays(value, key) for key, value in source.items() if value is not None}
         x_train, weights = values[x], values.get(w)
         y_train, x_test, y_test = map(values.get, (y, "x_test", "y_test"))
@@ -238,7 +241,7 @@ def _flat(batch: tuple[Any, Any, Any]) -> dict[str, np.ndarray]:
         for name, array in arrays.items() if isinstance(arrays, dict) else [("", arrays)]:
             if array.ndim == 0:
                 raise DataError("a batch has single numbers, not rows", value=clean(name or key))
-            flat[f"{key}/{name}" if name else key] = storable(array, clean(name or key))
+            flat[f"{key}/{name}" if name else key] = storable(array, clean(name or key), key)
     sizes = {len(array) for array in flat.values()}
     if len(sizes) != 1:
         shown = listed(f"{name} {array.shape}" for name, array in flat.items())

@@ -310,6 +310,17 @@ class Job(abc.ABC):
         names = tuple(rule.name for rule in self.reference.feed.rules)
         return tuple(examples.inputs(names, slice(None)).values())
 
+    def timed_on(self, file: ExportedFile) -> dict[str, Any]:
+        """What a measurement feeds `file`, as arguments: an example, where its sizes are open."""
+        if not self.open_sizes:
+            return {}
+        return {"inputs": self.reference.inputs(file.inputs, slice(0, 1))}
+
+    @property
+    @abc.abstractmethod
+    def open_sizes(self) -> Mapping[str, Any]:
+        """The sizes that the examples have where inputs leave them open, by input."""
+
     def drawn(self, count: int) -> np.ndarray:
         """The numbers of `count` examples to choose on, int64, over all classes."""
         return draw_examples(self.reference.x, self.reference.labels, count)

@@ -223,6 +223,9 @@ def export_all(
     wanted = QUANTIZATIONS
     if graph is not None and (kept := read_graph_file(Path(model)).quantized) != "none":
         wanted = (kept,) if kept != "float16" else QUANTIZATIONS[1:]
+    if len({find(runtime).format for runtime in runtimes}) < len(runtimes):
+        what = "runtimes of the same format would get the same files"
+        raise UsageError(what, value=", ".join(runtimes), hint="export for one at a time")
     folder, stem = artefacts_folder(model, output), artefact_stem(model)
     jobs = []
     for runtime in runtimes:

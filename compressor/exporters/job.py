@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -144,6 +144,10 @@ class ExportJob(Job):
     @functools.cached_property
     def real_inputs(self) -> tuple[str, ...]:
         return real_inputs(self.model)
+
+    @property
+    def open_sizes(self) -> Mapping[str, Any]:
+        return self.open.sizes
 
     @property
     def sparsity(self) -> float | None:

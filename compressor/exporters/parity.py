@@ -10,7 +10,7 @@ import numpy as np
 from compressor.exporters.reference import Reference
 from compressor.exporters.request import Quantize
 from compressor.exporters.verdict import Comparison, Computation, Verdict
-from deploy.tasks import ACCURACY, CLASSIFYING, Head
+from deploy.tasks import ACCURACY, CLASSIFYING, REGRESSION, Head
 from deploy.text import clean
 
 Plain = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -51,6 +51,8 @@ DISAGREEMENT = 0.01
 """Fraction of the examples that may get another class than from the model; half of the model's own
 errors, where those are more."""
 
+_LEAST_VARIATION = 1e-4
+"""of the largest value of an output: what varies by less counts as varying by so much"""
 SPREAD_TOLERANCE = 0.5
 """By how much outputs may differ, as a `spread`, where no plain kernels can run the file."""
 
@@ -66,7 +68,8 @@ is found at run time, it depends on the whole batch."""
 def compare(scores: np.ndarray, reference: Reference) -> Comparison:
     """How an artefact's `scores`, (n, classes), for all examples compare with the model's."""
     expected = reference.scores
-    spreads = tuple(map(spread, reference.parts(scores), reference.parts(expected)))
+    parts = zip(reference.heads, reference.parts(scores), reference.parts(expected), strict=True)
+    spreads = tuple(spread(found, own, each=_of_numbers(head)) for head, found, own in parts)
     return Comparison(
         examples=len(expected),
         heads=reference.heads,
@@ -196,15 +199,25 @@ def tolerance(head: Head, quantize: Quantize) -> float:
     return ERROR_TOLERANCE[quantize not in _EXACT] * (3 if head.metric in _SQUARED else 1)
 
 
-def spread(scores: np.ndarray, expected: np.ndarray) -> float:
-    """Root mean square of the differences, as a fraction of each output's standard deviation.
+def spread(scores: np.ndarray, expected: np.ndarray, *, each: bool = False) -> float:
+    """Root mean square of the differences, as a fraction of the outputs' standard deviation.
 
-    Both are (n, classes). The deviation is over the inputs, not the classes: otherwise a file that
-    gives a constant for each class would be close.
+    Both are (n, columns). The deviation is over the inputs, not the columns: otherwise a file that
+    gives a constant for each class would be close. With `each` that of the column where it is
+    most: columns of another scale are other quantities. Outputs that hardly vary count as varying
+    by a ten-thousandth of their largest value.
     """
-    error = _rms(scores.astype(np.float64) - expected)
-    deviation = float(np.sqrt(np.mean(np.var(expected.astype(np.float64), axis=0))))
-    return error / max(deviation, 1e-12) if error else 0.0
+    expected = expected.astype(np.float64)
+    over = 0 if each else None
+    error = np.sqrt(np.mean((scores - expected) ** 2, axis=over))
+    deviation = np.sqrt(np.mean(np.var(expected, axis=0, keepdims=True), axis=over))
+    least = np.maximum(_LEAST_VARIATION * np.max(np.abs(expected), axis=over), 1e-12)
+    return float(np.max(error / np.maximum(deviation, least), initial=0.0))
+
+
+def _of_numbers(head: Head) -> bool:
+    """Whether each column of a head is a quantity of its own."""
+    return head.task == REGRESSION and len(head.shape) == 1
 
 
 def _rms(values: np.ndarray) -> float:

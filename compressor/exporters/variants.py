@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -257,7 +258,8 @@ class Variants:
             what = "a model with more than 2 GB in float32 is not measured over ssh"
             raise UsageError(what, value=self.host.name, hint="leave --host out")
         self.job.processes.pause()
-        return median_latencies(contents, self.runtime, rounds=_ROUNDS, host=self.host, data=data)
+        how: Any = {"host": self.host, "data": data, **self.job.timed_on(every[0])}
+        return median_latencies(contents, self.runtime, rounds=_ROUNDS, **how)
 
     def _speed(self, own: np.ndarray, times: np.ndarray) -> Speed:
         ratio = ratio_interval(list(own[:, None]), list(times[:, -1:]))

@@ -115,6 +115,8 @@ def _ours(task: str, metric: Any) -> str | None:
     config = config if isinstance(config, dict) else {}
     if kind == "auc" and task == MULTI_LABEL and config.get("curve") == "PR":
         return "mean_average_precision"
+    if kind == "binaryaccuracy" and config.get("threshold", 0.5) != 0.5:
+        return None
     name = _KNOWN.get(kind, "")
     name = _OTHERS.get((task, name), name)
     if name not in METRICS or task not in METRICS[name].tasks:

@@ -16,7 +16,15 @@ _SCALERS = {"MelSpectrogram", "Normalization", "STFTSpectrogram"}
 _PASSING = {"BaseImagePreprocessingLayer", "Concatenate", "Identity", "Masking"}
 _PASSING |= {"Cast", "ExpandDims", "GetItem", "Squeeze", "Stack", "Transpose"}
 _PASSING |= {"Flatten", "Permute", "RepeatVector", "Reshape"}
-_PASSING |= {f"{kind}{rank}D" for kind in ("Cropping", "ZeroPadding") for rank in (1, 2, 3)}
+_PASSING |= {"Dropout", "GaussianNoise"}
+_PASSING |= {
+    f"{kind}{rank}D"
+    for kind in (
+        *("AveragePooling", "Cropping", "GlobalAveragePooling", "GlobalMaxPooling", "MaxPooling"),
+        *("SpatialDropout", "UpSampling", "ZeroPadding"),
+    )
+    for rank in (1, 2, 3)
+}
 
 
 def layers_for_raw_values(model: Any, tensor: Any) -> list[Any]:

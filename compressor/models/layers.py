@@ -103,7 +103,7 @@ def all_layers(model: Any, prefix: str = "") -> dict[str, Any]:
     found: dict[str, Any] = {}
     seen: set[int] = set()
     for layer in unframed(model).layers:
-        if hasattr(layer, "layers"):
+        if _is_model(layer):
             inner = all_layers(layer, f"{prefix}{layer.name}/")
         else:
             inner = {prefix + layer.name: layer}
@@ -112,6 +112,12 @@ def all_layers(model: Any, prefix: str = "") -> dict[str, Any]:
                 seen.add(id(item))
                 found[name] = item
     return found
+
+
+def _is_model(layer: Any) -> bool:
+    """Whether it is a model, or Keras' layer of layers; others may call what they like `layers`."""
+    kinds = [kind for kind in type(layer).__mro__ if kind.__module__.startswith("keras.")]
+    return not {"Model", "Pipeline"}.isdisjoint(kind.__name__ for kind in kinds)
 
 
 FLOAT32_BYTES = 4

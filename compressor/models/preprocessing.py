@@ -25,6 +25,7 @@ from compressor.models.input_uses import is_embedding, layers_for_raw_values, lo
 from compressor.models.layers import all_layers, refuse_stateful
 from compressor.models.outputs import check_built
 from compressor.models.tracing import Shape
+from deploy import Artifact
 from deploy.artifact_parts import Port
 from deploy.examples import row_shape
 from deploy.text import clean
@@ -133,11 +134,14 @@ def preprocessing_of(model: Any, x: Inputs) -> Preprocessing:
     return Preprocessing(tuple(rules), tuple(sources), tuple(row_shapes), layout)
 
 
-def port_preprocessing(ports: Sequence[Port], x: Inputs) -> Preprocessing:
+def port_preprocessing(
+    ports: Sequence[Port], x: Inputs, said: Artifact | None = None
+) -> Preprocessing:
     """Decide how the stored inputs `x` are fed to a file whose inputs are these `ports`.
 
-    As `preprocessing_of`, but nothing says what a layer does with bytes: they become 0 to 1, unless
-    the port is of integers with a scale that stand for larger numbers. Raises DataError.
+    As `preprocessing_of`, but of what a layer does with bytes only a description knows, if one is
+    `said`: without it they become 0 to 1, unless the port is of integers with a scale that stand
+    for larger numbers. Raises DataError.
     """
     arrays = named(x)
     sources = _sources([port.name for port in ports], list(arrays))
@@ -145,7 +149,11 @@ def port_preprocessing(ports: Sequence[Port], x: Inputs) -> Preprocessing:
     for port, source in zip(ports, sources, strict=True):
         where = f"input {clean(port.name)}: " if len(ports) > 1 else ""
         row_shapes.append(_row_shape(tuple(port.shape[1:]), arrays[source].shape[1:], where))
-        rules.append(_port_rule(port, arrays[source], where))
+        rule = _port_rule(port, arrays[source], where)
+        own = (one for one in said.preprocessing if one.name == port.name) if said else iter(())
+        if arrays[source].dtype == np.uint8 and (known := next(own, None)) is not None:
+            rule = dataclasses.replace(rule, scale=known.scale, reason="as its description says")
+        rules.append(rule)
     return Preprocessing(tuple(rules), tuple(sources), tuple(row_shapes), layout=None)
 
 

@@ -269,9 +269,10 @@ def check_drop(records: Mapping[str, Mapping[str, Any]], most: float | None) -> 
         lost = 100 * found.get(head.key(), 0.0)
         if lost > most + 1e-9:
             unit = "points" if head.decides.fraction else "%"
+            told = f"{lost:.2f} {unit}" if lost < math.inf else "has no value any more"
             raise CheckFailedError(
                 "the pruned model lost more than it may",
-                value=f"{head.key()} {lost:.2f} {unit}, at most {most:g}",
+                value=f"{head.key()} {told}, at most {most:g}",
                 hint="prune less, retrain longer, or allow more with --max-drop",
             )
 

@@ -179,7 +179,7 @@ def prune_into(
 def _discard_others(run: RunDirectory, records: Records) -> None:
     """Remove the steps of an earlier pruning that are not among `records`."""
     places = {name.partition("/")[0] for name in records}
-    for path in [run.path / "step_2_1", *run.path.glob("round-*")]:
+    for path in [run.path / "step_2_1", run.path / "step_2_2", *run.path.glob("round-*")]:
         if path.name not in places:
             run.discard(path.name)
 

@@ -176,8 +176,11 @@ def runtimes_text(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _beside_dense(record: Mapping[str, Any]) -> tuple[str, str]:
-    """How many times a file is smaller than the weights dense in float32, or larger."""
-    return times_less(record["dense_bytes"], record["bytes"], "smaller", "larger")
+    """How many times a file is smaller than the weights dense in float32, or larger.
+
+    Beside no weights at all, than a byte of them.
+    """
+    return times_less(max(record["dense_bytes"], 1), record["bytes"], "smaller", "larger")
 
 
 def _tensor_cells(tensor: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -132,9 +133,11 @@ def _lost(head: Head, lost: float, before: _Record, after: _Record) -> str:
     which = "worse" if lost > 0 else "better"
     of = f"{clean(head.name)}: " if head.name else ""
     change = f"{abs(100 * lost):.2f} {unit} {which}" if lost else "the same"
+    if math.isinf(lost):
+        change = "has no value any more"
     return (
         f"{of}{metric.title} {change}: "
-        f"{metric.text(before[key])} before, {metric.text(after[key])} after"
+        f"{metric.text(before[key])} before, {metric.text(after.get(key))} after"
     )
 
 

@@ -67,11 +67,13 @@ def median_latencies(
     rounds: int,
     host: SshHost | None = None,
     data: Mapping[str, bytes] | None = None,
+    inputs: Mapping[str, np.ndarray] | None = None,
 ) -> np.ndarray:
     """Median milliseconds on one thread at batch 1, float64 (rounds, artefacts); compare in rows.
 
     Here, or on the `host`. `data` are files that the artefacts open, by their names; these are not
-    sent to a host. Raises as `Runner` does.
+    sent to a host. `inputs` are an example (1, ...) for each input, by default a random one, in
+    which open sizes are 1. Raises as `Runner` does.
     """
     known = find(runtime)
     cpus = None if known.gpu or host is not None else pinned_cpus(1)
@@ -85,19 +87,22 @@ def median_latencies(
             path.write_bytes(content)
             runner = stack.enter_context(Runner(runtime, cpus=cpus, host=host))
             runner.load(path)
-            timers.append(Timer(runner, batch=1, copies=True))
+            timers.append(Timer(runner, batch=1, copies=True, inputs=inputs))
             timers[-1].warm_up()
             runner.pause()
         return np.array([[_median_of(timer) for timer in timers] for _ in range(rounds)])
 
 
 def peak_memories(
-    artefacts: Sequence[bytes], runtime: str, host: SshHost | None = None
+    artefacts: Sequence[bytes],
+    runtime: str,
+    host: SshHost | None = None,
+    inputs: Mapping[str, np.ndarray] | None = None,
 ) -> list[int]:
     """The most bytes that a fresh process takes which loads an artefact and runs one example.
 
     Resident memory, that of the runtime included, as `bench` measures it; here, or on the `host`.
-    Raises as `Runner` does.
+    `inputs` and errors as of `median_latencies`.
     """
     found = []
     with temporary_folder("compressor-memory-") as folder:
@@ -106,7 +111,7 @@ def peak_memories(
             path.write_bytes(content)
             with Runner(runtime, host=host) as runner:
                 runner.load(path)
-                first = runner.warm_up(seconds=0.0, batch=1, copies=True)
+                first = runner.warm_up(seconds=0.0, batch=1, copies=True, inputs=inputs)
             found.append(int(first["peak_memory_bytes"]))
     return found
 

@@ -55,11 +55,24 @@ def rebuild(
         if hasattr(old, "trainable"):
             new.trainable = old.trainable
     for old, new in builder.pairs:
+        _keep_frozen(old, new)
+    for old, new in builder.pairs:
         if new is not old:
             _fill(old, new, edits.get(id(old)))
     if unframed(model) is not model:
         around(rebuilt, builder.made(unframed(model)))
     return rebuilt
+
+
+def _keep_frozen(old: Any, new: Any) -> None:
+    """Freeze what is frozen inside a layer: its configuration may not say so."""
+    if not hasattr(old, "_flatten_layers") or new is old:
+        return
+    pairs = [*old._flatten_layers()], [*new._flatten_layers()]
+    if [*map(type, pairs[0])] == [*map(type, pairs[1])]:
+        for one, other in zip(*pairs, strict=True):
+            if one.trainable != other.trainable:
+                other.trainable = one.trainable
 
 
 class _Builder:

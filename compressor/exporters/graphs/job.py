@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,7 @@ from compressor.models import (
     port_preprocessing,
 )
 from compressor.models.outputs import Output
+from deploy import Artifact, ArtifactError, read_artifact
 from deploy.artifact_parts import Port, is_scores, scores_first
 
 _COMPARED = 8
@@ -106,13 +108,16 @@ class GraphJob(Job):
         if self.made.given is not None:
             self.made.refuse_idle(self.real_inputs, data)
         self.original = self._file(tuple(port.name for port in self.ports))
+        said: Artifact | None = None
+        with contextlib.suppress(ArtifactError):
+            said = read_artifact(described or path)
         if data is None or self.split is None:
             self.sizes = named_sizes(self._open, input_size)
             x = draw(self.ports, RANDOM_INPUTS, self.sizes, self.made)
             feed, y = port_preprocessing(self.ports, x), None
         else:
-            feed = port_preprocessing(self.ports, data.x_train)
-            port_preprocessing(self.ports, data.x_test)
+            feed = port_preprocessing(self.ports, data.x_train, said)
+            port_preprocessing(self.ports, data.x_test, said)
             x, y = self.split.choosing_part(CHOSEN_ON)
             self.sizes = self._sizes_fed(feed, input_size)
         x, y, scores = self._first_scores(x, y, feed)
@@ -121,6 +126,9 @@ class GraphJob(Job):
             described or path, self._shapes, feed, data, task, metric, scored=scored
         )
         self.labels = self._named(labels, objective)
+        classes = next((head.classes for head in objective.heads if head.classes), 0)
+        if self.labels is None and said is not None and len(said.labels or ()) == classes:
+            self.labels = said.labels
         self.notes += task_notes(objective)
         if data is not None:
             objective.stored_targets(data.y_train)
@@ -142,6 +150,10 @@ class GraphJob(Job):
     @property
     def real_inputs(self) -> tuple[str, ...]:
         return real_ports(self.ports)
+
+    @property
+    def open_sizes(self) -> Mapping[str, Any]:
+        return self.sizes
 
     @property
     def sparsity(self) -> float | None:

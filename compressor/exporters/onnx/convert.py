@@ -139,11 +139,12 @@ def _name_boundary(model: Any, given: list[str], gives: list[str], source: Any) 
     found = {one.name: one for one in graph.output}
     if len(outputs) == 1:
         gives = list(found)
-    if len(set(gives)) < len(outputs) or set(gives) != set(found):
+    shared = set(outputs) & set(names)
+    if shared or len(set(gives)) < len(outputs) or set(gives) != set(found):
         raise ModelError(
-            "an output of the model is given twice, or is one of its inputs",
-            value=listed(outputs),
-            hint="leave it out, or give it through a layer of its own",
+            "an output of the model is given twice, or is one of its inputs or named as one",
+            value=listed(sorted(shared) or outputs),
+            hint="leave it out, or give it through a layer and by a name of its own",
         )
     mapping = dict(zip(given, names, strict=True)) | dict(zip(gives, outputs, strict=True))
     rename(graph, mapping)

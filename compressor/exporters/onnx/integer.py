@@ -57,7 +57,6 @@ def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
     Runtime's quantiser cannot handle.
     """
     quantization = quiet_onnxruntime.load("onnxruntime.quantization")
-    names = [entry.name for entry in model.graph.input]
     with temporary_folder("compressor-int8-") as folder, quiet():
         source, path = folder / "float.onnx", folder / "int8.onnx"
         # Of a model in memory it writes copies with names made of this machine's MAC address.
@@ -66,7 +65,7 @@ def quantize_static(model: Any, calibration: Sequence[np.ndarray]) -> Any:
             quantization.quantize_static(
                 source,
                 path,
-                _reader(names, calibration),
+                _reader(model.graph.input, calibration),
                 quant_format=quantization.QuantFormat.QDQ,
                 op_types_to_quantize=list(_OPERATORS),
                 per_channel=True,
@@ -249,11 +248,21 @@ def _keep_output_exact(graph: Any, made_before: Mapping[str, Any]) -> None:
     graphs.replace_all(graph.initializer, [one for one in graph.initializer if one.name in used])
 
 
-def _reader(names: Sequence[str], calibration: Sequence[np.ndarray]) -> Any:
-    """A CalibrationDataReader of ONNX Runtime: the data in batches, by input."""
-    inputs = dict(zip(names, calibration, strict=True))
-    batches = (
-        {name: array[start : start + _BATCH] for name, array in inputs.items()}
-        for start in range(0, len(calibration[0]), _BATCH)
-    )
+def _reader(entries: Sequence[Any], calibration: Sequence[np.ndarray]) -> Any:
+    """A CalibrationDataReader of ONNX Runtime: the data in batches, by input.
+
+    Where the inputs have a batch size of their own, in such, the last filled up from the beginning.
+    """
+    kinds = [entry.type.tensor_type for entry in entries]
+    fixed = max((kind.shape.dim[0].dim_value for kind in kinds if kind.shape.dim), default=0)
+    count, size = len(calibration[0]), fixed or _BATCH
+
+    def batch(start: int) -> dict[str, np.ndarray]:
+        rows = np.arange(start, start + size if fixed else min(start + size, count)) % count
+        return {
+            entry.name: array[rows].astype(helper.tensor_dtype_to_np_dtype(kind.elem_type))
+            for entry, kind, array in zip(entries, kinds, calibration, strict=True)
+        }
+
+    batches = (batch(start) for start in range(0, count, size))
     return types.SimpleNamespace(get_next=lambda: next(batches, None))

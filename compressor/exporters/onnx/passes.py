@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from onnx import TensorProto
 
 from compressor.exporters.onnx import graphs
 from compressor.exporters.onnx.hard_swish import fuse_hard_swish
@@ -190,6 +191,9 @@ def keep_padding(graph: Any) -> None:
     maximum counts: it is wrong where all of a window is negative, as in ResNet50V2.
     """
     known, takers = graphs.constants(graph), graphs.consumers(graph)
+    types = {
+        entry.name: entry.type.tensor_type.elem_type for entry in (*graph.input, *graph.value_info)
+    }
     for node in graphs.all_nodes(graph):
         if node.op_type != "Pad" or graphs.attribute(node, "mode", b"constant") != b"constant":
             continue
@@ -197,6 +201,10 @@ def keep_padding(graph: Any) -> None:
             continue
         given = node.input[2] if len(node.input) > 2 else ""
         if given and (given not in known or np.any(graphs.array_of(known[given]))):
+            continue
+        # A Pad without a value has one of the type of its data: float32, unless that says another.
+        plain = types.get(node.input[0], TensorProto.FLOAT) == TensorProto.FLOAT
+        if not given and not plain:
             continue
         zero = graphs.array_of(known[given]) if given else np.zeros((), np.float32)
         if zero.dtype.kind != "f":

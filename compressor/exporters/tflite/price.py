@@ -49,10 +49,11 @@ class Price:
                 return ""
             fewer = size - self.fewer_bytes
             return f"It would have about {fewer:,} bytes, and be slower, with --optimize size."
-        if self.time <= BALANCED * self.fastest:
+        # Weights that are all zero take no time at all.
+        if self.fastest <= 0 or self.time <= BALANCED * self.fastest:
             return ""
         return (
             f"Encoded for the size it takes about {self.time / self.fastest:.1f} times as long, by "
-            "constants, as the fastest file of this quantisation, which has about "
+            "the cost model, as the fastest file of this quantisation, which has about "
             f"{size + self.more_bytes:,} bytes: --optimize latency."
         )
