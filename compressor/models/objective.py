@@ -213,7 +213,11 @@ def _aim(
     """`alone` of its model, whose data have anomalies `marked`."""
     output, compiled = seen.output, seen.compiled
     shape = tuple(size for size in output.shape if size is not None)
-    if not shape or len(shape) < len(output.shape):
+    if not output.shape:
+        what = "an output gives one number an example, without an axis for it"
+        hint = "give it the shape (batch, 1), with a Reshape((1,)) at its end"
+        raise ModelError(what, value=f"output {output.name} (None,)", hint=hint)
+    if len(shape) < len(output.shape):
         raise ModelError(
             "the size of an output is open, and nothing gives it",
             value=f"output {output.name} {(None, *output.shape)}",

@@ -31,6 +31,7 @@ from compressor.models import (
 from compressor.pruning import rounds
 from compressor.pruning.granularity import Channel
 from compressor.pruning.masks import remove_masks
+from compressor.pruning.plan import check_seed
 from compressor.pruning.pruner import Pruner, Pruning
 from compressor.pruning.rounds import (
     Outcome,
@@ -111,6 +112,7 @@ def prune(
         hint = "for a file there is prune_run"
         raise UsageError("this takes a Keras model", value=repr(model)[:80], hint=hint)
     spec = spec or PruningSpec()
+    check_seed(seed)
     if data is None and not (retrain or spec.needs_examples or spec.granularity == Channel.name):
         return _prune_without_data(model, spec)
     if not isinstance(data, Dataset):

@@ -192,6 +192,8 @@ def select_kernels(model: Any, names: Sequence[str], granularity: Granularity) -
                 hint=f"choose from {', '.join(able)}" if able else "choose another granularity",
             )
         wanted |= fitting
+        # Others of the layer's kernels may not fit.
+        left |= {kernel.name: why for kernel in named if (why := reasons[kernel.name]) is not None}
     order = {name: k for name, k in (kernels | others).items() if name in wanted}
     return Selection(order, {name: why for name, why in left.items() if name not in wanted})
 

@@ -69,6 +69,12 @@ class Plan:
         return self.training.images + sum(options.images for options in self.retraining.values())
 
 
+def check_seed(seed: int) -> None:
+    """Raise UsageError for a seed that TensorFlow and numpy do not both take."""
+    if not 0 <= seed < 2**31:
+        raise UsageError("a seed must be at least 0 and below 2^31", value=seed)
+
+
 def make_plan(
     data: Dataset | None = None,
     *,
@@ -108,8 +114,7 @@ def make_plan(
     if steps is not None and steps < 1:
         raise UsageError("the number of steps must be at least 1", value=steps)
     for seed in seeds:
-        if not 0 <= seed < 2**31:
-            raise UsageError("a seed must be at least 0 and below 2^31", value=seed)
+        check_seed(seed)
     part = TrainingData.of(data or load_dataset(None), validation)
     changes = {"batch_size": batch_size, "learning_rate": learning_rate, "schedule": schedule}
     changed: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}

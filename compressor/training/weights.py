@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -33,7 +34,7 @@ def check_class_weight(given: ClassWeight | None) -> None:
         hint = "give balanced, or a weight for each class, such as 0=1,1=14"
         raise UsageError("class weights are not known", value=str(given)[:80], hint=hint)
     for name, weight in given.items():
-        if not isinstance(name, int) or name < 0:
+        if not isinstance(name, numbers.Integral) or name < 0:
             raise UsageError("a class is a number from 0", value=str(name)[:80])
         if not 0 <= weight <= _LARGEST:
             raise UsageError("a class weight must lie between 0 and 1,000,000", value=weight)

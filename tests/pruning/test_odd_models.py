@@ -16,6 +16,8 @@ from compressor.models import preprocessing_of
 from compressor.models.evaluation import predict_scores
 from compressor.models.head_metrics import _ours
 from compressor.models.layers import all_layers, count_parameters
+from compressor.pruning.granularity import parse_granularity
+from compressor.pruning.kernels import select_kernels
 from compressor.shrinking import shrink
 from deploy.tasks import ACCURACY, CLASSIFICATION, Head, losses
 
@@ -121,3 +123,27 @@ def test_a_pruning_without_retraining_leaves_no_retrained_model_of_before(
     assert command(*both, "--sparsity", 0.2, "--no-retrain", "--force").code == 0
 
     assert not (run / "step_2_2").exists() and (run / "step_2_1").is_dir()
+
+
+def test_a_kernel_of_a_named_layer_that_does_not_fit_is_named(keras: Any) -> None:
+    entering = keras.Input((4, 8))
+    model = keras.Model(entering, keras.layers.LSTM(6, name="lstm")(entering))
+
+    found = select_kernels(model, ("lstm",), parse_granularity("1x4"))
+
+    assert [*found.kernels] == ["lstm"] and [*found.left_alone] == ["lstm/recurrent_kernel"]
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31])
+def test_a_seed_that_cannot_be_used_is_refused(
+    keras: Any, tiny_data: compressor.Dataset, seed: int, rejected: Any
+) -> None:
+    model = keras.Sequential([keras.Input((8, 8)), keras.layers.Flatten(), keras.layers.Dense(4)])
+
+    assert "a seed must be" in rejected(
+        UsageError, compressor.prune, model, tiny_data, compressor.PruningSpec(0.5), seed=seed
+    )
+
+
+def test_classes_may_be_numbers_of_numpy() -> None:
+    assert compressor.TrainingOptions(1, class_weight={np.int64(1): 2.0})
