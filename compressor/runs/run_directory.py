@@ -43,6 +43,7 @@ _STEP = (
     r"|structure|widths-\d\.\d{6}-(weights|macs)|trial-[0-9a-f]{12}"
     r"|dense-files|pace|decided-[a-z0-9.-]+"
 )
+_A_STEP = re.compile(_STEP)
 _OURS = re.compile(
     r"experiment\.json|search\.json|results\.(json|csv)|report\.(md|html)|bench\.json|shrunk\.keras|figures"
     r"|\.crash"
@@ -126,7 +127,7 @@ class RunDirectory:
         difference, unless `force`.
         """
         directory = self.path / name
-        if not re.fullmatch(_STEP, directory.name):  # what it leaves could not be told from others'
+        if not _A_STEP.fullmatch(directory.name):  # what it leaves could not be told from others'
             raise ValueError(f"no name of a step: {name}")
         custom = {CUSTOM: found} if (found := custom_digests()) else {}
         added = {**(config or {}), **custom, VERSIONS: experiment_versions()}

@@ -43,6 +43,9 @@ def timed_variants(monkeypatch) -> Callable[..., exporters.Variants]:
             data = "some" if known_data else None
             processes = SimpleNamespace(pause=lambda: None)
 
+            def timed_on(self, file):
+                return {}
+
             def request(self, runtime, quantize, optimize, encoding):
                 if encoding != "dense" and QUANTIZATIONS.index(quantize) >= len(sizes):
                     raise UsageError("there is no such variant")

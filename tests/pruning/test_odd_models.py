@@ -131,7 +131,7 @@ def test_a_kernel_of_a_named_layer_that_does_not_fit_is_named(keras: Any) -> Non
 
     found = select_kernels(model, ("lstm",), parse_granularity("1x4"))
 
-    assert [*found.kernels] == ["lstm"] and [*found.left_alone] == ["lstm/recurrent_kernel"]
+    assert [*found.kernels] == ["lstm"] and [*found.left_alone] == ["lstm:recurrent_kernel"]
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31])
