@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import compressor
 from compressor.errors import ModelError, UsageError
+from compressor.exporters import ExportJob
 from compressor.exporters.parity import spread
 from compressor.exporters.tflite.price import Price
 from deploy import read_artifact
@@ -153,3 +154,16 @@ def test_all_files_are_for_one_runtime_of_each_format(
     )
 
     assert "the same files" in message and not (tmp_path / "all").exists()
+
+
+def test_what_is_set_aside_to_choose_on_calibrates_nothing(keras: Any) -> None:
+    x = np.arange(600, dtype=np.float32).reshape(300, 2)
+    y = np.arange(300) % 2
+    data = compressor.Dataset.from_arrays("d", x[:240], y[:240], x[240:], y[240:])
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+
+    with ExportJob(model, data, validation=100, choose_on=0) as job:
+        seen = {*job._calibration[0][:, 0].tolist()}
+        chosen = {*np.asarray(job.reference.x)[:, 0].tolist()}
+
+    assert len(chosen) == 100 and len(seen) > 100 and not seen & chosen
