@@ -19,6 +19,8 @@ from compressor.measuring.cases import Case
 from compressor.measuring.proof import Examples, Outcome
 from compressor.measuring.target import Target
 from compressor.runtimes import Runner, timing
+from compressor.runtimes.runner import Stored
+from deploy import ArtifactError, CheckVectors
 from deploy.arrays import write_arrays
 from deploy.artifact_parts import InputRule
 
@@ -110,7 +112,7 @@ class CaseProcess:
     folder: Path
     target: Target
     _rules: tuple[InputRule, ...] = ()
-    _fed: Path | None = None
+    _fed: Stored | None = None
     _stack: contextlib.ExitStack = dataclasses.field(default_factory=contextlib.ExitStack)
     _runner: Runner | None = None
     _timer: timing.Timer | None = None
@@ -127,7 +129,12 @@ class CaseProcess:
             self.close()
             self._start()
             # One batch, so that the memory is that of the artefact's own work.
-            first = self._running.warm_up(seconds=0.0, batch=case.batch, copies=case.copies)
+            first = self._running.warm_up(
+                seconds=0.0,
+                batch=case.batch,
+                inputs=self._fed if self._is_open else None,
+                copies=case.copies,
+            )
             found.first_ms.append(first["first_ns"] / 1e6)
         found.doing = "warms up"
         self._timer = timing.Timer(
@@ -179,6 +186,17 @@ class CaseProcess:
         self.found.load_ms.append(facts["load_ms"])
         if self.examples is not None and self._fed is None:
             self._fed = self._feed(facts["inputs"], self.examples)
+        vectors, described = case.subject.vectors, case.subject.artifact is not None
+        if self._is_open and self._fed is None and vectors is not None and described:
+            # Random inputs would have the size 1 where it is open. What is wrong with vectors, the
+            # check says.
+            with contextlib.suppress(ArtifactError):
+                self._fed = CheckVectors.read(vectors).inputs
+
+    @property
+    def _is_open(self) -> bool:
+        """Whether sizes of the inputs, the batch excepted, are those of what is fed."""
+        return any(None in port["shape"][1:] for port in self.found.facts["inputs"])
 
     def _feed(self, ports: list[dict[str, Any]], examples: Examples) -> Path | None:
         """Write some batches to a file; None where they do not fit guessed input rules."""
@@ -201,7 +219,7 @@ class CaseProcess:
     def _prove(self) -> None:
         found, case, examples = self.found, self.found.case, self.examples
         predict = functools.partial(self._running.predict, batch=case.batch)
-        if examples is not None and self._fed is not None:
+        if examples is not None and self._rules and self._fed is not None:
             batches = int(_PROOF_SECONDS * 1e9 / max(found.warm["median_ns"], 1.0))
             found.outcome = proof.outcome(
                 predict,

@@ -92,6 +92,9 @@ def test_a_file_of_open_sizes_is_timed_at_those_of_the_examples(keras: Any, tmp_
     record = compressor.export(model, tmp_path / "open.onnx", data, quantize="auto")
 
     assert record["verdict"]["passed"]
+    quick: Any = {"rounds": 1, "starts": 1, "round_seconds": 0.01}
+    run = compressor.bench([tmp_path / "open.onnx"], **quick)
+    assert run["rows"][0]["status"] == "right"  # by its check vectors
 
 
 def test_an_onnx_file_of_one_example_a_batch_becomes_int8(tmp_path: Path) -> None:
