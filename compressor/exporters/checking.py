@@ -164,17 +164,24 @@ class Job(abc.ABC):
         """The model's outputs at another size that a file of this format takes, too."""
         return None
 
-    def _named(self, labels: Sequence[str] | None, objective: Objective) -> tuple[str, ...] | None:
-        """The names of the classes of the first head that has any: given, else those of the data.
+    def _named(
+        self,
+        labels: Sequence[str] | None,
+        objective: Objective,
+        said: tuple[str, ...] | None = None,
+    ) -> tuple[str, ...] | None:
+        """The names of the classes of the first head that has any.
 
-        Raises UsageError where there is not one a class, DataError where the data have names of
-        more classes, or of fewer.
+        Those given, else those of the data, else what was `said` of the file, if it fits. Raises
+        UsageError where there is not one a class, DataError where the data have names of more
+        classes, or of fewer.
         """
         classes = next((head.classes for head in objective.heads if head.classes), 0)
         if self.data is not None:
             check_label_names(self.data, classes)
         if labels is None:
-            return None if self.data is None or not classes else self.data.labels
+            own = None if self.data is None or not classes else self.data.labels
+            return said if own is None and said and len(said) == classes else own
         given = checked_labels(labels)
         if given is not None and not classes:
             what = f"labels name classes, and this model gives {numbers_of(objective.heads)}"

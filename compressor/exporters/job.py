@@ -113,11 +113,11 @@ class ExportJob(Job):
         self._trained = objective
         objective, self._columns = file_order(objective)
         self.labels = self._named(labels, objective)
-        if data is None or self.split is None:
+        if self.split is None:
             x = self.made.draw(self.model, RANDOM_INPUTS, sizes_given(self.model, input_size))
             feed, y = preprocessing_of(self.model, x), None
         else:
-            feed = preprocessing_of(self.model, data.x_train)
+            feed = preprocessing_of(self.model, self.split.data.x_train)
             x, y = self.split.choosing_part(choose_on)
             x, y = judged_part(x, y, objective.classes)
         self.open = OpenInputs(self.model, sizes_fed(self.model, feed, input_size), self.made)
@@ -232,7 +232,9 @@ class ExportJob(Job):
 
     @functools.cached_property
     def rounder(self) -> Rounder | None:
-        return Rounder.on(self.split, self.shrunk.model, self._trained, self.seed)
+        if self.split is None:
+            return None
+        return Rounder(self.shrunk.model, self.split, self._trained, self.seed)
 
     @functools.cached_property
     def _elsewhere(self) -> Reference | None:

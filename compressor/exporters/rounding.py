@@ -29,13 +29,6 @@ class Rounder:
         self._calibration = calibration_inputs(model, data, objective, EXAMPLES, seed)
         self._examples = min(EXAMPLES, len(data.train))
 
-    @classmethod
-    def on(
-        cls, data: TrainingData | None, model: Any, objective: Objective, seed: int
-    ) -> Rounder | None:
-        """On training inputs of these data; None without data."""
-        return None if data is None else cls(model, data, objective, seed)
-
     def rounded(
         self, build: Build, request: Request, nearest: ExportedFile
     ) -> tuple[Request, ExportedFile] | str:

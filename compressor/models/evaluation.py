@@ -109,6 +109,6 @@ def flat_outputs(outputs: Any) -> list[np.ndarray]:
 
 
 def _columns(outputs: Any) -> np.ndarray:
-    parts = [part.reshape(len(part), -1) for part in flat_outputs(outputs)]
-    parts = [part.astype(np.float32, copy=False) for part in parts]
+    flat = (part.reshape(len(part), -1) for part in flat_outputs(outputs))
+    parts = [part.astype(np.float32, copy=False) for part in flat]
     return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from compressor.foundation import quiet_tensorflow
+from compressor.models.layers import keras_kinds
 
 # Layers that take raw values, bytes or not.
 _LOOKUPS = {"CategoryEncoding", "Discretization", "HashedCrossing", "Hashing"}
@@ -47,12 +48,12 @@ def embeddings_in(operation: Any) -> list[Any]:
 
 
 def is_embedding(layer: Any) -> bool:
-    return "Embedding" in _kinds(layer)
+    return "Embedding" in keras_kinds(layer)
 
 
 def looks_up(layer: Any) -> bool:
     """Whether the layer takes values as keys, not as numbers to compute with."""
-    return bool(_kinds(layer) & _LOOKUPS)
+    return bool(keras_kinds(layer) & _LOOKUPS)
 
 
 def _follow(model: Any, tensor: Any, reached: list[tuple[Any, Any]]) -> set[int]:
@@ -78,13 +79,13 @@ def _follow(model: Any, tensor: Any, reached: list[tuple[Any, Any]]) -> set[int]
             if not places:
                 continue
             operation = node.operation
-            if "TimeDistributed" in _kinds(operation):
+            if "TimeDistributed" in keras_kinds(operation):
                 operation = operation.layer
             if hasattr(operation, "_nodes_by_depth") or getattr(operation, "_functional", None):
                 for place in places:
                     through = _follow(operation, operation.inputs[place], reached)
                     waiting += [node.outputs[number] for number in sorted(through)]
-            elif _kinds(operation) & _PASSING:
+            elif keras_kinds(operation) & _PASSING:
                 waiting += node.outputs
             else:
                 reached.append((operation, node))
@@ -100,7 +101,7 @@ def _inside(operation: Any) -> list[Any]:
 
 
 def _takes_raw_values(operation: Any, node: Any) -> bool:
-    kinds = _kinds(operation)
+    kinds = keras_kinds(operation)
     if "Rescaling" in kinds:
         # One that does not shrink values takes them in 0..1.
         return _largest(operation.scale) < 1
@@ -120,9 +121,3 @@ def _takes_raw_values(operation: Any, node: Any) -> bool:
 def _largest(constant: Any) -> float:
     _, keras = quiet_tensorflow.load()
     return float(np.max(np.abs(keras.ops.convert_to_numpy(constant))))
-
-
-def _kinds(operation: Any) -> set[str]:
-    """The names of Keras's classes that an operation is an instance of."""
-    kinds = type(operation).__mro__
-    return {kind.__name__ for kind in kinds if kind.__module__.startswith("keras.")}

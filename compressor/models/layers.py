@@ -116,8 +116,13 @@ def all_layers(model: Any, prefix: str = "") -> dict[str, Any]:
 
 def _is_model(layer: Any) -> bool:
     """Whether it is a model, or Keras' layer of layers; others may call what they like `layers`."""
-    kinds = [kind for kind in type(layer).__mro__ if kind.__module__.startswith("keras.")]
-    return not {"Model", "Pipeline"}.isdisjoint(kind.__name__ for kind in kinds)
+    return bool(keras_kinds(layer) & {"Model", "Pipeline"})
+
+
+def keras_kinds(operation: Any) -> set[str]:
+    """The names of Keras's classes that a layer or operation is an instance of."""
+    kinds = type(operation).__mro__
+    return {kind.__name__ for kind in kinds if kind.__module__.startswith("keras.")}
 
 
 FLOAT32_BYTES = 4

@@ -145,14 +145,15 @@ def port_preprocessing(
     """
     arrays = named(x)
     sources = _sources([port.name for port in ports], list(arrays))
+    scales = {rule.name: rule.scale for rule in said.preprocessing} if said is not None else {}
     rules, row_shapes = [], []
     for port, source in zip(ports, sources, strict=True):
         where = f"input {clean(port.name)}: " if len(ports) > 1 else ""
         row_shapes.append(_row_shape(tuple(port.shape[1:]), arrays[source].shape[1:], where))
         rule = _port_rule(port, arrays[source], where)
-        own = (one for one in said.preprocessing if one.name == port.name) if said else iter(())
-        if arrays[source].dtype == np.uint8 and (known := next(own, None)) is not None:
-            rule = dataclasses.replace(rule, scale=known.scale, reason="as its description says")
+        if arrays[source].dtype == np.uint8 and port.name in scales:
+            own, reason = scales[port.name], "as its description says"
+            rule = dataclasses.replace(rule, scale=own, reason=reason)
         rules.append(rule)
     return Preprocessing(tuple(rules), tuple(sources), tuple(row_shapes), layout=None)
 

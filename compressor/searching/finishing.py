@@ -302,7 +302,8 @@ def _measured(
     listener.stage(f"measure {len(contents)} artefacts in turns in {runtime}{place}")
     for one in mine:
         one.job.processes.pause()
-        where |= one.job.timed_on(one.checked.file)
+    if mine:  # the inputs of all are alike
+        where |= mine[0].job.timed_on(mine[0].checked.file)
     times = np.median(median_latencies(contents, runtime, rounds=_ROUNDS, **where), axis=0)
     dense: dict[str, Any] = {"bytes": len(plain), "latency_ms": float(times[0])}
     for one, milliseconds in zip(mine, times[1:], strict=True):

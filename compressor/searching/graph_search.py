@@ -21,7 +21,7 @@ from compressor.exporters.graphs.pruning import kernels_module, pruned_file
 from compressor.foundation import Listener, write_bytes
 from compressor.models import Aim
 from compressor.pruning import PruningSpec
-from compressor.runs import RunDirectory, is_finished, model_digest, read_record
+from compressor.runs import RunDirectory, model_digest
 from compressor.runtimes import find
 from compressor.searching.allocation import stored_bytes
 from compressor.searching.base import BaseSearch
@@ -29,7 +29,7 @@ from compressor.searching.laboratory import attempted
 from compressor.searching.measures import Reached
 from compressor.searching.options import How, check_runtimes
 from compressor.searching.standard import validation_values
-from compressor.searching.trials import Budget, Trial, name_of
+from compressor.searching.trials import Budget, Trial, is_known, name_of
 from deploy.tasks import MULTI_LABEL
 
 _CALIBRATION = 2048
@@ -145,8 +145,7 @@ class _GraphSearch(BaseSearch):
         }
         steps = (*(parent.steps if parent else ()), step)
         name = name_of(steps)
-        folder = self._run.path / name
-        finished = is_finished(folder) and "again" not in read_record(folder)["result"]
+        finished = is_known(self._run.path / name)
         if self._budget.trials is not None and len(self._tried) >= self._budget.trials:
             return None
         if not finished and self._budget.left_for_trials <= 0:
@@ -158,7 +157,7 @@ class _GraphSearch(BaseSearch):
             name,
             lambda here: self._pruned(here, parent, step),
             config,
-            lambda earlier: "again" in earlier,
+            lambda earlier: not finished,
         )
         trial = Trial(name, steps, self._run.path / name, result)
         self._tried.append(trial)

@@ -263,9 +263,11 @@ class _Search(BaseSearch):
             )
             strategy.run()
         if all(trial.failed for trial in self._done):
-            over = self._budget.left_for_trials <= 0
-            why = "give more --time-budget" if over else "nothing smaller could be tried"
-            why = self._done[0].result["error"] if self._done else why
+            why = "nothing smaller could be tried"
+            if self._done:
+                why = self._done[0].result["error"]
+            elif self._budget.left_for_trials <= 0:
+                why = "give more --time-budget"
             self._listener.stage(f"no trial came to an end: {why}")
         return self._finish(plain)
 

@@ -128,7 +128,7 @@ class Trials:
         new = [name for name in asked if name not in known]
         if self._budget.trials is not None:
             new = new[: max(self._budget.trials - len(self.done), 0)]
-        missing = {name: asked[name] for name in new if not self._is_known(self._run.path / name)}
+        missing = {name: asked[name] for name in new if not is_known(self._run.path / name)}
         running = {}
         if self._pool is not None:
             for name, one in missing.items():
@@ -181,11 +181,6 @@ class Trials:
             teacher = self._folder(parent.steps[: step["teacher"]]) / MODEL
         return Task(self.model_of(parent), teacher, step)
 
-    @staticmethod
-    def _is_known(folder: Path) -> bool:
-        """Whether a trial came to an end, or to one that another run would come to, too."""
-        return is_finished(folder) and "again" not in read_record(folder)["result"]
-
     def _folder(self, steps: Sequence[Step]) -> Path:
         return self._run.path / name_of(steps)
 
@@ -198,12 +193,17 @@ class Trials:
                 write_bytes(here / MODEL, done.model)
             return done.result
 
-        redo = is_finished(folder) and not self._is_known(folder)
+        redo = is_finished(folder) and not is_known(folder)
         if is_finished(folder):
             self._budget.add(read_record(folder)["result"]["seconds"])
         config = {"steps": [dict(step) for step in steps]}
         result = self._run.step(name, work, config=config, force=redo)
         return Trial(name, tuple(steps), folder, result)
+
+
+def is_known(folder: Path) -> bool:
+    """Whether a trial came to an end, or to one that another run would come to, too."""
+    return is_finished(folder) and "again" not in read_record(folder)["result"]
 
 
 def _chain(parent: Trial | None, step: Step) -> tuple[Step, ...]:

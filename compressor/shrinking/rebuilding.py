@@ -55,9 +55,8 @@ def rebuild(
         if hasattr(old, "trainable"):
             new.trainable = old.trainable
     for old, new in builder.pairs:
-        _keep_frozen(old, new)
-    for old, new in builder.pairs:
         if new is not old:
+            _keep_frozen(old, new)
             _fill(old, new, edits.get(id(old)))
     if unframed(model) is not model:
         around(rebuilt, builder.made(unframed(model)))
@@ -66,7 +65,7 @@ def rebuild(
 
 def _keep_frozen(old: Any, new: Any) -> None:
     """Freeze what is frozen inside a layer: its configuration may not say so."""
-    if not hasattr(old, "_flatten_layers") or new is old:
+    if not hasattr(old, "_flatten_layers"):
         return
     pairs = [*old._flatten_layers()], [*new._flatten_layers()]
     if [*map(type, pairs[0])] == [*map(type, pairs[1])]:

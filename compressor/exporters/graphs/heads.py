@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +17,12 @@ from compressor.models.head_metrics import asked_metrics, asked_task, chosen_met
 from compressor.models.outputs import Output, Outputs
 from compressor.models.targets import anomalies_of, stored_for
 from compressor.models.tasks import Evidence, check_possible, task_of
-from deploy import ArtifactError, read_artifact
+from deploy import Artifact
 from deploy.tasks import RECONSTRUCTION, REGRESSION
 
 
 def graph_objective(
-    path: Path,
+    described: Artifact | None,
     outputs: Sequence[Output],
     feed: Preprocessing,
     data: Dataset | None,
@@ -35,13 +34,13 @@ def graph_objective(
     """What the `outputs` of a file mean, in the order of their columns; of a `scored` file the
     first one is a row of scores.
 
-    As `task` says, else the description beside the file, else the outputs and the targets; a
+    As `task` says, else what the file is `described` as, else the outputs and the targets; a
     `metric` may be asked for beside the description. Where one array of targets comes with several
     outputs it is of the first one, and the others are only compared. Without data or a description,
     what gives no row of scores gives numbers. Raises ModelError, UsageError and DataError as
     `objective_of` does.
     """
-    if (said := _described(path, outputs, task, metric)) is not None:
+    if (said := _described(described, outputs, task, metric)) is not None:
         return said
     targets = None if data is None else data.y_train
     # Without targets nothing says what others mean than the scores.
@@ -83,16 +82,10 @@ def _task(seen: Evidence, scored: bool) -> tuple[str, str]:
 
 
 def _described(
-    path: Path, outputs: Sequence[Output], task: Asked, metric: Asked
+    described: Artifact | None, outputs: Sequence[Output], task: Asked, metric: Asked
 ) -> Objective | None:
-    """What the description beside a file says, where there is one that is of this file.
-
-    None, too, where another task is asked for.
-    """
-    try:
-        heads = read_artifact(path).heads
-    except ArtifactError:
-        return None
+    """What a description says, where there is one; None, too, where another task is asked for."""
+    heads = None if described is None else described.heads
     if heads is None or [head.shape for head in heads] != [tuple(o.shape) for o in outputs]:
         return None
     names = [output.name for output in outputs]

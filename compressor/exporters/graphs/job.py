@@ -111,24 +111,19 @@ class GraphJob(Job):
         said: Artifact | None = None
         with contextlib.suppress(ArtifactError):
             said = read_artifact(described or path)
-        if data is None or self.split is None:
+        if self.split is None:
             self.sizes = named_sizes(self._open, input_size)
             x = draw(self.ports, RANDOM_INPUTS, self.sizes, self.made)
             feed, y = port_preprocessing(self.ports, x), None
         else:
-            feed = port_preprocessing(self.ports, data.x_train, said)
-            port_preprocessing(self.ports, data.x_test, said)
+            feed = port_preprocessing(self.ports, self.split.data.x_train, said)
+            port_preprocessing(self.ports, self.split.data.x_test, said)
             x, y = self.split.choosing_part(CHOSEN_ON)
             self.sizes = self._sizes_fed(feed, input_size)
         x, y, scores = self._first_scores(x, y, feed)
         scored = is_scores(self._outputs[scores_first(self._outputs)[0]])
-        objective = graph_objective(
-            described or path, self._shapes, feed, data, task, metric, scored=scored
-        )
-        self.labels = self._named(labels, objective)
-        classes = next((head.classes for head in objective.heads if head.classes), 0)
-        if self.labels is None and said is not None and len(said.labels or ()) == classes:
-            self.labels = said.labels
+        objective = graph_objective(said, self._shapes, feed, data, task, metric, scored=scored)
+        self.labels = self._named(labels, objective, None if said is None else said.labels)
         self.notes += task_notes(objective)
         if data is not None:
             objective.stored_targets(data.y_train)
