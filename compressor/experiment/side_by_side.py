@@ -14,7 +14,7 @@ from compressor.experiment import steps
 from compressor.foundation import Listener, storage_errors, temporary_folder, write_bytes
 from compressor.parallel import Crew, Pool, WorkLostError, data_to_send, training_data
 from compressor.pruning import Plan, PruningSpec, PruningStep, prune_in_folders
-from compressor.runs import MODEL, RunDirectory, Work, is_finished, sparsity_name
+from compressor.runs import MODEL, RunDirectory, Work, is_finished, read_step, sparsity_name
 from compressor.training import TrainingOptions
 
 Finished = dict[str, tuple[dict[str, bytes], dict[str, Any]]]
@@ -50,14 +50,16 @@ def train_side_by_side(run: RunDirectory, plan: Plan, crew: Crew, listener: List
     Each is written when it comes back. Raises CheckFailedError where a worker was lost with one
     again and again, and what the step itself raises; what else came back is kept.
     """
-    if not [part for part in _parts(plan) if not _is_done(run, part)]:
+    parts = [*_parts(plan)]
+    done = {part for part in parts if _is_done(run, part)}
+    if len(done) == len(parts):
         return
     listener.stage(f"train side by side, {crew.count} at a time")
     with Pool(crew, training_data, (*data_to_send(plan.data), crew.threads)) as pool:
         running: dict[Future[Finished], _Part] = {}
 
         def begin(part: _Part) -> None:
-            if _is_done(run, part):
+            if part in done:
                 if part.sparsity is None:
                     for sparsity in plan.sparsities:
                         begin(_Part(part.seed, sparsity))
@@ -75,6 +77,7 @@ def train_side_by_side(run: RunDirectory, plan: Plan, crew: Crew, listener: List
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 part = running.pop(future)
                 _keep(run, part, future)
+                done.add(part)
                 listener.stage(f"  {part.title}: done")
                 if part.sparsity is None:
                     begin(part)
@@ -87,7 +90,11 @@ def _parts(plan: Plan) -> Iterator[_Part]:
 
 
 def _is_done(run: RunDirectory, part: _Part) -> bool:
-    return all(is_finished(run.path / part.folder / name) for name in part.steps)
+    """Whether all its steps are finished. Raises CheckpointError where one of them was altered."""
+    places = [run.path / part.folder / name for name in part.steps]
+    for place in filter(is_finished, places):
+        read_step(place)
+    return all(map(is_finished, places))
 
 
 def _keep(run: RunDirectory, part: _Part, future: Future[Finished]) -> None:

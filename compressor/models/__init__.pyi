@@ -36,6 +36,7 @@ from .files import (
     optimizer_variables as optimizer_variables,
     reason_of as reason_of,
     save_model as save_model,
+    source_digest as source_digest,
     trained_on as trained_on,
 )
 from .framing import (

@@ -73,6 +73,7 @@ def load_model(path: Path | str) -> Any:
     config = json.loads(content)
     if isinstance(config, dict):
         restore_compilation(model, config.get("compile_config"))
+    noted.pop("source", None)
     return framed(trained_on(model, noted.pop("data", None), noted))
 
 
@@ -97,17 +98,18 @@ def _from_disk(size: int) -> Iterator[None]:
         yield
 
 
-def save_model(model: Any, path: Path | str) -> None:
+def save_model(model: Any, path: Path | str, source: str | None = None) -> None:
     """Save `model`, with its optimizer's variables if it has any, as a .keras file, atomically.
 
-    The data that it was `trained_on`, and what was asked for then, are in a member of their own,
-    compressor.json, which Keras does not read.
+    The data that it was `trained_on`, what was asked for then, and the sha256 of the file that it
+    was made of, `source`, are in a member of their own, compressor.json, which Keras does not read.
     """
     with atomic_path(Path(path)) as temporary:
         unframed(model).save(temporary, overwrite=True)
         digest, asked = data_digest(model), asked_of(model)
-        if digest is not None or asked:
-            noted = asked if digest is None else {"data": digest, **asked}
+        told = {"data": digest, "source": source}
+        noted = {name: one for name, one in told.items() if one is not None} | asked
+        if noted:
             with zipfile.ZipFile(temporary, "a") as archive:
                 # Of no date, so that the same model gives the same bytes.
                 archive.writestr(zipfile.ZipInfo(_PROVENANCE), json.dumps(noted))
@@ -139,6 +141,15 @@ def data_digest(model: Any) -> str | None:
         return None
     with _open_archive(Path(model)) as (archive, members):
         return _noted(archive, members, Path(model)).get("data")
+
+
+def source_digest(path: Path) -> str | None:
+    """The sha256 of the model file that a .keras file was made of; None if unknown.
+
+    Raises ModelError for a file that is no model.
+    """
+    with _open_archive(path) as (archive, members):
+        return _noted(archive, members, path).get("source")
 
 
 def optimizer_variables(path: Path | str) -> int:
@@ -197,7 +208,9 @@ def _noted(archive: Archive, members: dict[str, zipfile.ZipInfo], path: Path) ->
     with damage(_NO_MODEL, path, _AGAIN):
         noted = dict(json.loads(content))
     found = {name: noted[name] for name in _ASKABLE if _is_asked(noted.get(name), _ASKABLE[name])}
-    return found | ({"data": noted["data"]} if isinstance(noted.get("data"), str) else {})
+    return found | {
+        name: noted[name] for name in ("data", "source") if isinstance(noted.get(name), str)
+    }
 
 
 def _is_asked(given: Any, names: Sequence[str]) -> bool:

@@ -20,6 +20,7 @@ from compressor.runs import (
     Work,
     model_and_output,
     model_digest,
+    refuse_other_pruning,
     same_model,
 )
 
@@ -107,6 +108,8 @@ def _prune_without_data(
     with RunDirectory(folder, MODEL_RUN) as run:
         digest = model_digest(source)
         config = {"model": digest, "data": None}
+        if not force:
+            refuse_other_pruning(folder, config | spec.describe())
         listener.stage("read the model")
         dense = run.step(
             "dense",
@@ -144,6 +147,8 @@ def prune_into(
     `digest` is that of the model file `source` when the pruning began. With `force` every step is
     done again, and other steps of an earlier pruning are removed.
     """
+    if not force:
+        refuse_other_pruning(run.path, {"model": digest, **spec.describe()})
     options = plan.retraining[spec.highest_sparsity]
     title = f"{100 * spec.highest_sparsity:g} %"
 

@@ -33,9 +33,9 @@ def has_files(results: Results) -> bool:
 def failed_exports(results: Results) -> list[str]:
     """A line for each artefact that was not made: of what, as what, and why; not too many."""
     lines = [
-        f"{form.proportion(sparsity)}, seed {row['seed']}, {FORMATS[failed['format']]} "
+        f"{name}, seed {row['seed']}, {FORMATS[failed['format']]} "
         f"{failed['form']}: {clean(failed['error'], _LONGEST_ERROR)}"
-        for sparsity, rows in _with_dense(results).items()
+        for name, _, rows in _with_dense(results)
         for row in rows
         for failed in row.get("export_errors", ())
     ]
@@ -91,12 +91,14 @@ def flat_artefacts(record: Mapping[str, Any], prefix: str = "") -> dict[str, flo
 
 
 def _lines(results: Results) -> list[list[str]]:
-    return [[form.proportion(s), *_cells(rows)] for s, rows in _with_dense(results).items()]
+    return [[name, *_cells(rows)] for name, _, rows in _with_dense(results)]
 
 
-def _with_dense(results: Results) -> dict[float, list[dict[str, Any]]]:
-    """The rows by sparsity; the dense models are at 0."""
-    return {0.0: list(results["dense"])} | by_sparsity(results)
+def _with_dense(results: Results) -> list[tuple[str, float, list[dict[str, Any]]]]:
+    """The rows of the dense models, and of each sparsity: name, sparsity, rows."""
+    pruned = by_sparsity(results).items()
+    named = [(form.proportion(sparsity), sparsity, rows) for sparsity, rows in pruned]
+    return [("dense", 0.0, list(results["dense"])), *named]
 
 
 def _found(
@@ -160,7 +162,7 @@ def _sizes(results: Results, file_format: str, shape: str) -> dict[float, float]
     """Mean bytes by sparsity."""
     return {
         sparsity: form.mean(sizes)
-        for sparsity, found in _with_dense(results).items()
+        for _, sparsity, found in _with_dense(results)
         if (sizes := artefact_sizes(found, file_format, shape))
     }
 

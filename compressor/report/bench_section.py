@@ -17,6 +17,7 @@ from compressor.runs import (
     fastest,
     fastest_of,
     is_slower,
+    is_sound,
     median_ms,
     rows_with,
     settings_of,
@@ -74,7 +75,10 @@ def _bench_text(run: BenchRun) -> str:
             f"{found['runtime']}: {form.latency(median_ms(found) or 0.0)} ms"
         )
         ratio = found.get("ratio")
-        text += f", {form.times(1 / ratio['value'])} times as fast as the first." if ratio else "."
+        first = rows_with(run, (found["threads"], found["batch"]))[0]
+        if ratio and found is not first and is_sound(first):
+            text += f", {form.times(1 / ratio['value'])} times as fast as the first"
+        text += "."
     if run["interrupted"]:
         text += " **The measurement was interrupted**: what was measured until then is here."
     return text

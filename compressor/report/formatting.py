@@ -29,8 +29,9 @@ def percent(fraction: float) -> str:
 
 
 def proportion(sparsity: float) -> str:
-    """A sparsity as percent: 0.9 -> "90 %"."""
-    return f"{round(100 * sparsity, 2):g} %"
+    """A sparsity as percent: 0.9 -> "90 %"; never rounded to nothing or to all."""
+    digits = next((n for n in range(2, 9) if 0 < round(100 * sparsity, n) < 100), 2)
+    return f"{round(100 * sparsity, digits):.12g} %"
 
 
 def count(number: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -26,6 +27,7 @@ from compressor.runs import (
     bound_names,
     by_sparsity,
     fastest,
+    is_sound,
     median_ms,
     newest_run,
     rows_with,
@@ -141,7 +143,7 @@ def _choices(contents: RunContents) -> Iterator[_Choice]:
         for sparsity, rows in by_sparsity(contents.results).items():
             yield from _exported(rows, form.proportion(sparsity))
         yield from _exported(contents.results["dense"], "dense")
-    for item in contents.artefacts:
+    for item in filter(operator.attrgetter("current"), contents.artefacts):
         heads, values = item.artifact.tasks, item.values() | item.values("validation_")
         if is_known(heads, values):
             yield _Choice(form.short(item.file), item.artifact.bytes, heads, values)
@@ -230,7 +232,7 @@ def _speed(contents: RunContents) -> list[Fact]:
     ratio = found.get("ratio")
     time = f"{form.latency(median_ms(found) or 0.0)} ms"
     first = rows_with(run, (found["threads"], found["batch"]))[0]
-    if ratio is None or first is found:
+    if ratio is None or first is found or not is_sound(first):
         return [Fact(time, "a batch, the fastest", where)]
     before = form.short(run["artefacts"][first["artefact"]]["name"])
     times, less = form.times_less(1, ratio["value"], "faster", "slower")

@@ -29,8 +29,8 @@ from compressor.runs import (
     SPARSE,
     find_checkpoint,
     finished_steps,
+    outdated_steps,
     read_record,
-    same_pruning,
 )
 
 
@@ -298,7 +298,8 @@ def _thresholds(source: Path) -> dict[str, float]:
         return {}
     folders = [folder]
     pruned = folder.parent / "step_2_1"
-    if folder.name in ("step_2_2", "step_3") and same_pruning(pruned, folder.parent / "step_2_2"):
+    behind = folder.name in ("step_2_2", "step_3")
+    if behind and not {folder.name, "step_2_1"} & {*outdated_steps(folder.parent)}:
         folders.append(pruned)
     for place in folders:
         if (place / RECORD).is_file():

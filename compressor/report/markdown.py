@@ -87,6 +87,6 @@ def _words(text: str) -> str:
 def _plain(text: str) -> str:
     """No HTML, no link and no code comes from a name in a document."""
     text = clean(" ".join(text.split()), LONGEST_PARAGRAPH)
-    for letter, escaped in (("&", "&amp;"), ("<", "&lt;"), ("[", "\\["), ("`", "\\`")):
-        text = text.replace(letter, escaped)
-    return text
+    for letter in "\\[`":
+        text = text.replace(letter, f"\\{letter}")
+    return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -109,16 +109,19 @@ def new_figure(width: float = WIDTH, height: float = _HEIGHT) -> tuple[Any, Any]
     return figure, figure.add_subplot()
 
 
-def legend_above(axes: Any, columns: int = 3, last: str = "") -> None:
-    """A legend above the axes, where it covers no data; `last` ends it."""
+def legend_above(axes: Any, columns: int = 3, last: str = "", end: str = "left") -> None:
+    """A legend above the axes, where it covers no data; `last` ends it.
+
+    It begins at their left `end`, or ends at the right one, for long labels over narrow axes.
+    """
     handles, labels = axes.get_legend_handles_labels()
     order = sorted(range(len(labels)), key=lambda i: labels[i] == last)
     if labels:
         axes.legend(
             [handles[i] for i in order],
             [labels[i] for i in order],
-            loc="lower left",
-            bbox_to_anchor=(-0.02, 1.0),
+            loc=f"lower {end}",
+            bbox_to_anchor=(-0.02 if end == "left" else 1.0, 1.0),
             ncols=min(columns, len(labels)),
             borderaxespad=0.2,
             handlelength=1.6,

@@ -6,6 +6,7 @@ steps. Either may have artefacts and bench.json. A folder of .tflite and .onnx f
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 from compressor.errors import CheckpointError, CompressorError, UsageError
 from compressor.foundation import Listener, SilentListener
+from compressor.models import source_digest
 from compressor.report import formatting as form
 from compressor.report.chosen import chosen_trials
 from compressor.report.networks import Network, read_network
@@ -21,11 +23,14 @@ from compressor.runs import (
     BENCH,
     MODEL,
     RECORD,
+    STEPS,
     VERSIONS,
     Bench,
     Results,
+    is_finished,
     is_graph,
     model_digest,
+    outdated_steps,
     read_bench,
     read_record,
     read_results,
@@ -38,7 +43,6 @@ from deploy.tasks import Head, part_key
 from deploy.text import clean
 
 RESULTS = "results.json"
-_STEPS = ("dense", "step_1", "step_2_1", "step_2_2", "step_3")
 _MOST_ARTEFACTS = 64
 _MOST_GRAPHS = 6
 
@@ -49,6 +53,8 @@ class FoundArtefact(NamedTuple):
     file: str
     """relative to the run directory"""
     artifact: Artifact
+    current: bool = True
+    """whether it was made of a model that the run directory, as far as is known, holds now"""
 
     def value(self, head: Head, part: str = "") -> float | None:
         """The metric that decides of a head, the worst in any of the runtimes.
@@ -74,7 +80,7 @@ class RunContents:
     bench: Bench | None = None
     search: Mapping[str, Any] | None = None
     """what search.json holds, here or in the folder `search` of a sweep"""
-    records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    records: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """of the steps of train and prune, by step"""
     versions: Mapping[str, str] = field(default_factory=dict)
     """what each of these steps was made with, in words"""
@@ -103,7 +109,8 @@ def read_run(
     if (path / SEARCH).exists() or (results is not None and beside.exists()):
         contents.search = read_search(beside if results is not None else path / SEARCH)
     elif results is None:
-        contents.records = _records(path)
+        contents.records = {**_records(path)}
+        _without_outdated(contents, path)
         contents.versions = {step: _versions(path / step) for step in contents.records}
     known = results, contents.search, contents.records or None
     graphs = [] if any(found is not None for found in known) else _graph_files(path)
@@ -126,13 +133,22 @@ def _graph_files(path: Path) -> list[Path]:
 
 def _records(path: Path) -> dict[str, dict[str, Any]]:
     found = {}
-    for name in _STEPS:
+    for name in STEPS:
         if (path / name / RECORD).is_file():
             result = read_record(path / name)["result"]
             if not isinstance(result, Mapping):
                 raise CheckpointError("the record of a step is damaged", value=path / name)
             found[name] = dict(result)
     return found
+
+
+def _without_outdated(contents: RunContents, path: Path) -> None:
+    for step in outdated_steps(path):
+        contents.records.pop(step, None)
+        contents.notes.append(
+            f"{step} is left out: it was made of another model or pruning than is now in the "
+            "steps before it."
+        )
 
 
 def _versions(step: Path) -> str:
@@ -211,7 +227,10 @@ def _models_after(contents: RunContents, path: Path) -> list[tuple[Path, str]]:
         last = "step_2_2" if "step_2_2" in contents.records else "step_2_1"
         sparsity = contents.records.get("step_2_1", contents.records.get(last, {})).get("sparsity")
         title = f"{form.proportion(sparsity)} pruned" if form.is_fraction(sparsity) else "pruned"
-        return [(path / last / MODEL, title), (path / "shrunk.keras", "shrunk")]
+        files = [(path / last / MODEL, title)]
+        if (shrunk := path / "shrunk.keras").is_file() and _is_current(shrunk, contents, path):
+            files.append((shrunk, "shrunk"))
+        return files
     root = _first_seed(contents.results, path)
     every = sorted({row["sparsity"] for row in contents.results["proportions"]})
     return [
@@ -229,6 +248,7 @@ def _artefacts(
 ) -> Iterator[FoundArtefact]:
     """The artefacts beside the steps of a run; those of a sweep are in its results."""
     patterns = ("*.tflite", "*.onnx", "*/*.tflite", "*/*.onnx")
+    known = _models_here(contents, path)
     places = sorted(set(itertools.chain.from_iterable(map(path.glob, patterns))))
     for place in places[:_MOST_ARTEFACTS]:
         folder = place.parent.name
@@ -240,4 +260,43 @@ def _artefacts(
         except ArtifactError as error:
             _leave_out(contents, "An artefact", error, path)
             continue
-        yield FoundArtefact(str(place.relative_to(path)), artifact)
+        name, source = str(place.relative_to(path)), artifact.provenance.source_sha256
+        current = source is None or not known or source in known
+        if not current:
+            contents.notes.append(
+                f"{clean(name)} was made of another model than is here now: the first numbers "
+                "leave it out."
+            )
+        yield FoundArtefact(name, artifact, current)
+
+
+def _models_here(contents: RunContents, path: Path) -> set[str]:
+    """The sha256 of the models that a run of train or prune holds, and began with."""
+    found = _step_models(contents, path)
+    others = itertools.chain(path.glob("*.keras"), path.glob("*/*.keras"))
+    more = [
+        one for one in itertools.islice(others, _MOST_ARTEFACTS) if one.parent.name not in STEPS
+    ]
+    return found and found | {
+        model_digest(place) for place in more if _is_current(place, contents, path)
+    }
+
+
+def _step_models(contents: RunContents, path: Path) -> set[str]:
+    """The same without other files."""
+    found = set()
+    rounds = filter(is_finished, path.glob("round-*/step_2_*"))
+    for step in [*(path / name for name in contents.records), *rounds]:
+        with contextlib.suppress(CheckpointError):
+            record = read_record(step)
+            found |= {record["sha256"].get(MODEL), record["config"].get("model")}
+    return found - {None}
+
+
+def _is_current(model: Path, contents: RunContents, path: Path) -> bool:
+    """Whether a .keras file, as far as it says so, was made of a model that is here."""
+    try:
+        source = source_digest(model)
+    except CompressorError:
+        return True  # reading the model says what is wrong with it
+    return source is None or source in _step_models(contents, path)

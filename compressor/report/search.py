@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from compressor.report.export import export_text
-from compressor.report.formatting import count, milliseconds, text_table, times
+from compressor.report.formatting import count, latency, text_table, times_less
 from compressor.report.metrics import cell, deciding, heads_in, standard_errors, title_of
 from deploy.tasks import ACCURACY
 
@@ -27,7 +27,7 @@ def search_text(document: Mapping[str, Any]) -> str:
                 count(row["nonzeros"]),
                 row["quantize"],
                 count(row["bytes"]),
-                milliseconds(row["latency_ms"]),
+                latency(row["latency_ms"]),
                 f"{1 / max(row['ratio'], 1e-9):.1f}",
                 cell(heads, row, "validation_"),
                 cell(heads, row),
@@ -40,7 +40,7 @@ def search_text(document: Mapping[str, Any]) -> str:
             count(dense["nonzeros"]),
             "none",
             count(plain["bytes"]),
-            milliseconds(plain["latency_ms"]),
+            latency(plain["latency_ms"]),
             "1.0",
             cell(heads, dense, "validation_"),
             cell(heads, dense),
@@ -51,7 +51,8 @@ def search_text(document: Mapping[str, Any]) -> str:
             before = document["runtimes"][row["runtime"]]["bytes"]
             text += (
                 f"recommended for {row['runtime']}: artefacts/{row['file']}, "
-                f"{times(before / row['bytes'])} times smaller than the model: "
+                f"{' times '.join(times_less(before, row['bytes'], 'smaller', 'larger'))} than "
+                "the model: "
                 f"{document['reasons'][row['runtime']]}\n"
             )
     trials = document["trials"]

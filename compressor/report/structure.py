@@ -43,7 +43,7 @@ def _draw_layers(before: Network | None, after: Network) -> Any:
     counts = [max(layer.parameters, 0) for layer in layers]
     kept = [left.get(layer.name, 0) for layer in layers]
     axes.barh(y, counts, 0.62, color=plot.BEFORE, label=before.title if before else "parameters")
-    axes.barh(y, kept, 0.62, color=plot.AFTER, label=f"{after.title}, not zero")
+    axes.barh(y, kept, 0.62, color=plot.AFTER, label=f"{form.short(after.title, 24)}, not zero")
     most = max([*counts, 10])
     for position, (count, remain) in enumerate(zip(counts, kept, strict=True)):
         text = (
@@ -63,7 +63,7 @@ def _draw_layers(before: Network | None, after: Network) -> Any:
     axes.spines["bottom"].set_visible(False)
     axes.set_xticks([])
     axes.minorticks_off()
-    plot.legend_above(axes, 2)
+    plot.legend_above(axes, 1, end="right")
     return figure
 
 

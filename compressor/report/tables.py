@@ -166,7 +166,7 @@ def _summary_lines(results: Results) -> list[tuple[str, list[Sequence[float]]]]:
         *([], [], []),
         [total_ms(found, "p50") for found in dense],
     ]
-    lines = [("0 %", cells)]
+    lines = [("dense", cells)]
     for sparsity, rows in grouped.items():
         printed = paper_row(results, sparsity)
         cells = [

@@ -149,7 +149,8 @@ def histograms(before: Network | None, after: Sequence[Network]) -> list[Figure]
 
 def _draw_histogram(kernels: dict[str, KernelValues]) -> Any:
     figure, axes = plot.new_figure(height=2.6)
-    present = {title: kernel.values[kernel.left] for title, kernel in kernels.items()}
+    left = {title: kernel.values[kernel.left] for title, kernel in kernels.items()}
+    present = {title: values[np.isfinite(values)] for title, values in left.items()}
     furthest = max((float(np.abs(v).max()) for v in present.values() if v.size), default=1.0)
     edges = np.linspace(-furthest, furthest, _BINS + 1)
     colours = iter((plot.SKY, plot.VERMILLION, plot.PURPLE))
@@ -172,11 +173,14 @@ def _draw_histogram(kernels: dict[str, KernelValues]) -> Any:
 def _histogram_caption(kernels: dict[str, KernelValues]) -> str:
     parts = []
     for title, kernel in kernels.items():
-        magnitudes = np.abs(kernel.values[kernel.left].astype(np.float64))
-        found = "nothing is left"
+        left = np.abs(kernel.values[kernel.left].astype(np.float64))
+        magnitudes = left[np.isfinite(left)]
+        found = f"{form.count(left.size)} weights" if left.size else "nothing is left"
         if magnitudes.size:
-            found = f"{form.count(magnitudes.size)} weights, median magnitude "
-            found += f"{np.median(magnitudes):.3g}, largest {magnitudes.max():.3g}"
+            found += f", median magnitude {np.median(magnitudes):.3g}, "
+            found += f"largest {magnitudes.max():.3g}"
+        if magnitudes.size < left.size:
+            found += f", {form.count(left.size - magnitudes.size)} of them infinite or no numbers"
         parts.append(f"{title}: {found}")
     text = "; ".join(parts)
     return f"{text[0].upper()}{text[1:]}. The count is logarithmic."

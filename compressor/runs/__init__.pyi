@@ -47,7 +47,7 @@ from .run_directory import (
     Work as Work,
     finished_steps as finished_steps,
     read_record as read_record,
-    same_pruning as same_pruning,
+    read_step as read_step,
 )
 from .schema import (
     check_schema as check_schema,
@@ -60,6 +60,7 @@ from .sources import (
     MODEL as MODEL,
     MODEL_RUN as MODEL_RUN,
     SPARSE as SPARSE,
+    STEPS as STEPS,
     artefact_path as artefact_path,
     artefact_stem as artefact_stem,
     artefacts_folder as artefacts_folder,
@@ -69,7 +70,9 @@ from .sources import (
     model_and_output as model_and_output,
     model_digest as model_digest,
     model_to_shrink as model_to_shrink,
+    outdated_steps as outdated_steps,
     output_directory as output_directory,
+    refuse_other_pruning as refuse_other_pruning,
     same_model as same_model,
     shrunk_path as shrunk_path,
     sparsity_name as sparsity_name,

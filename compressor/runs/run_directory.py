@@ -54,14 +54,8 @@ _OURS = re.compile(
 _UNFINISHED = re.compile(
     rf"\.(?P<step>{_STEP})(?P<state>\.new|\.old)"
     r"|\.(experiment|record|results|search|report|bench|variables|model|masks|sparse|shrunk"
-    r"|(figure|accuracy|mask|weights|structure)_\w+)"
+    r"|(figure|accuracy|mask|weights|structure|search)_\w+)"
     r"(\.\w+)?\.\w{8}\.tmp\.\w+"
-)
-
-# What decides a pruning, in the configuration of its steps.
-_PRUNING = (
-    *("model", "layers", "sparsity", "granularity", "scope", "criterion"),
-    *("pruning_schedule", "rounds", "calibration"),
 )
 
 Work = Callable[[Path], dict[str, Any]]
@@ -269,14 +263,6 @@ def read_record(directory: Path) -> dict[str, Any]:
     Raises CheckpointError for a record that is damaged or was altered.
     """
     return read_document(directory / RECORD, _check_record)
-
-
-def same_pruning(pruned: Path, retrained: Path) -> bool:
-    """Whether the steps in two folders, as far as they are finished, belong to one pruning."""
-    if not all((step / RECORD).is_file() for step in (pruned, retrained)):
-        return True
-    first, second = (read_record(step)["config"] for step in (pruned, retrained))
-    return all(first.get(key) == second.get(key) for key in _PRUNING)
 
 
 def read_step(directory: Path) -> dict[str, Any]:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import CheckpointError, UsageError
+from compressor.errors import CheckpointError, RunDirectoryError, UsageError
 from compressor.foundation import sha256
 from compressor.runs.kinds import is_graph, is_saved_model, model_files, model_kind, refuse_foreign
-from compressor.runs.run_directory import RECORD, read_record, same_pruning
+from compressor.runs.run_directory import RECORD, first_difference, read_record
 
 MODEL, MASKS, SPARSE = "model.keras", "masks.npz", "sparse.npz"
+STEPS = ("dense", "step_1", "step_2_1", "step_2_2", "step_3")
+# What decides a pruning, in the configuration of its steps.
+_PRUNING = (
+    *("model", "layers", "sparsity", "granularity", "scope", "criterion"),
+    *("pruning_schedule", "rounds", "calibration"),
+)
+
 MODEL_RUN = {"kind": "model"}
 """The identity of a run directory that holds one model."""
 
@@ -31,6 +40,64 @@ def same_model(source: Path, digest: str) -> Path:
 def is_finished(step: Path) -> bool:
     """Whether the folder of a step has a record."""
     return (step / RECORD).is_file()
+
+
+def outdated_steps(path: Path, steps: Sequence[str] = STEPS) -> list[str]:
+    """Those steps of train or prune in a folder that were made of what it does not hold any more.
+
+    A step that is done anew leaves those behind it until they are done anew, too. Of `steps` the
+    records are read. Raises CheckpointError for one that is damaged or was altered.
+    """
+    known = {step: read_record(path / step) for step in steps if is_finished(path / step)}
+    found = {step for step in ("step_2_1", "step_2_2") if _was_of_another(known, step, path)}
+    if {"step_2_1", "step_2_2"} <= known.keys() and not _same(known, _PRUNING):
+        found.add("step_2_2")
+    pruned = next((step for step in ("step_2_2", "step_2_1") if step in known), None)
+    if pruned is not None:
+        last = known[pruned]["sha256"].get(MODEL)
+        made_of = {step: known[step]["config"].get("model") for step in known}
+        if "step_3" in known and (pruned in found or made_of["step_3"] not in (None, last)):
+            found.add("step_3")
+        if "dense" in known and None not in (both := {made_of["dense"], made_of[pruned]}):
+            found |= {"dense"} if len(both) > 1 else set()
+    return sorted(found)
+
+
+def refuse_other_pruning(path: Path, config: Mapping[str, Any]) -> None:
+    """Raise RunDirectoryError where a finished step in `path` is of another pruning than `config`.
+
+    To be called before the first of its steps is done.
+    """
+    wanted = {key: one for key, one in json.loads(json.dumps(config)).items() if key in _PRUNING}
+    steps = [path / "step_2_1", path / "step_2_2", *sorted(path.glob("round-*/step_2_*"))]
+    for step in filter(is_finished, steps):
+        found = read_record(step)["config"]
+        before = {key: found[key] for key in _PRUNING if key in found}
+        if difference := first_difference(before, wanted):
+            raise RunDirectoryError(
+                "this step was done before with other options",
+                value=f"{step} ({difference})",
+                hint="choose another folder, or --force to do it again",
+            )
+
+
+def _same(known: Mapping[str, dict[str, Any]], keys: Sequence[str]) -> bool:
+    first, second = (known[step]["config"] for step in ("step_2_1", "step_2_2"))
+    return all(first.get(key) == second.get(key) for key in keys)
+
+
+def _was_of_another(known: Mapping[str, dict[str, Any]], step: str, path: Path) -> bool:
+    """Whether step_1 was done anew since it, or what was done of it, was pruned in `step`.
+
+    Another model may be pruned into the folder of a training: that came later then.
+    """
+    if step not in known or "step_1" not in known:
+        return False
+    model = known["step_1"]["sha256"].get(MODEL)
+    if known[step]["config"].get("model", model) == model:
+        return False
+    trained, pruned = ((path / name / RECORD).stat().st_mtime_ns for name in ("step_1", step))
+    return trained > pruned
 
 
 def model_digest(source: Path) -> str:
@@ -63,6 +130,7 @@ def model_to_shrink(model: Path) -> Path:
     """The model file that a model, the folder of a step or a run directory means."""
     pruned, retrained = model / "step_2_1", model / "step_2_2"
     if model.is_dir() and (retrained / MODEL).is_file():
+        _check_current(retrained)
         return retrained / MODEL
     if (
         _is_run(model)
@@ -131,13 +199,19 @@ def model_and_output(
         if step == "step_2_2" and (model / "step_2_1" / MODEL).is_file():
             hint = f"it was not retrained: name {model / 'step_2_1' / MODEL}, and -o"
         raise CheckpointError(f"the run directory has no finished {step}", value=model, hint=hint)
-    if step == "step_2_2" and not same_pruning(model / "step_2_1", model / step):
+    if step == "step_2_2":
+        _check_current(source.parent)
+    return source, output_directory(model, output, suffix)
+
+
+def _check_current(step: Path) -> None:
+    """Raise CheckpointError for a finished step that was made of what is not there any more."""
+    if step.name in outdated_steps(step.parent, ("step_1", "step_2_1", "step_2_2")):
         raise CheckpointError(
-            "step_2_2 was retrained from another pruning than step_2_1 holds",
-            value=model,
+            f"{step.name} was made of another model or pruning than is now in the steps before it",
+            value=step.parent,
             hint="prune again with --force, or name the model file and -o",
         )
-    return source, output_directory(model, output, suffix)
 
 
 def output_directory(model: Path, output: Path | str | None, suffix: str) -> Path:

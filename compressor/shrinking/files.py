@@ -23,7 +23,7 @@ from compressor.models import (
     trained_on,
     values_on,
 )
-from compressor.runs import model_to_shrink, shrunk_path
+from compressor.runs import model_digest, model_to_shrink, shrunk_path
 from compressor.shrinking.removal import COMPARED_EXAMPLES, shrink
 
 
@@ -94,5 +94,6 @@ def shrink_file(
         found = objective_of(before)
         if found.source == "compiled":
             found.compile(shrunk.model, "sgd")
-    save_model(trained_on(shrunk.model, data_digest(before), asked_of(before)), target)
+    made = trained_on(shrunk.model, data_digest(before), asked_of(before))
+    save_model(made, target, model_digest(source))
     return record | {"source": str(source), "output": str(target)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from command_line import compressor, files, results_of, without_times
 
@@ -40,3 +42,20 @@ def test_a_cluster_that_is_not_there_is_one_line(
     assert outcome.stderr.startswith("error: ") and said in outcome.stderr
     assert len(outcome.stderr.splitlines()) == 1
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("what", ["altered", "missing"])
+def test_workers_train_nothing_from_an_altered_basic_model(undisturbed, tmp_path, what):
+    run = undisturbed.copy(tmp_path)
+    shutil.rmtree(run / "seed-0" / "0.9")
+    model = run / "seed-0" / "step_1" / "model.keras"
+    content = model.read_bytes()
+    model.unlink()
+    if what == "altered":
+        model.write_bytes(content + b"\0")
+    before = files(run)
+
+    refusal = compressor(*undisturbed.words(run, "--workers", "1")).refusal(after_stages=True)
+
+    assert f"missing or was altered: {model}" in refusal
+    assert files(run) == before

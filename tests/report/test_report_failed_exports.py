@@ -52,7 +52,7 @@ def test_errors_are_cleaned_and_not_too_many(nothing_made) -> None:
     assert len(lines) == 21 and lines[-1] == "and 36 more, in results.json"
     assert all(line.isprintable() and len(line) < 400 for line in lines)
     assert "\x1b" not in artefact_text(nothing_made)
-    assert lines[0].startswith("0 %, seed 0, TFLite float32: gone")
+    assert lines[0].startswith("dense, seed 0, TFLite float32: gone")
 
 
 def test_what_failed_is_in_its_cell_and_its_column() -> None:

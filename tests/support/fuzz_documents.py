@@ -85,12 +85,12 @@ def records(folder: Path) -> Attempt:
     from compressor.foundation import experiment_versions
     from compressor.report import records_text
     from compressor.report.inspection import _thresholds
+    from compressor.runs import outdated_steps
     from compressor.runs.run_directory import (
         VERSIONS,
         RunDirectory,
         _digest,
         read_step,
-        same_pruning,
         write_record,
     )
 
@@ -129,7 +129,7 @@ def records(folder: Path) -> Attempt:
         name.write_bytes(
             text_of(identity, chance) if chance.randrange(4) == 0 else b'{"kind": "model"}'
         )
-        same_pruning(run / "step_2_1", run / "step_1")
+        outdated_steps(run)
         _shown(run)
         _thresholds(run / "step_2_1" / "model.keras")
         read_step(run / "step_2_1")
