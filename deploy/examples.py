@@ -42,7 +42,7 @@ def artifact_inputs(
             array = array.astype(np.float32) / np.float32(1 / rule.scale)
         elif "float" in rule.dtype and array.dtype.kind in "iub":
             # Numbers, not the levels of an input in int8.
-            array = array.astype(np.float32)
+            array = array.astype(np.float64 if rule.dtype == "float64" else np.float32)
         fed[rule.name] = np.ascontiguousarray(array).reshape(len(array), *shape)
     return fed
 

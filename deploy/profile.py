@@ -68,9 +68,9 @@ _MOST_CORES = 4096
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LONGEST_NAME = 64
 _OPERATOR = re.compile(r"[A-Z][A-Z0-9_]*")
-_PYTHON = re.compile(r"3\.\d{1,2}")
+_PYTHON = re.compile(r"3\.[0-9]{1,2}")
 _OLDEST_PYTHON = 9
-_VERSION = re.compile(r"\d+(\.\d+){2,3}|0\.dev\d{8,14}")
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+){2,3}|0\.dev[0-9]{8,14}")
 
 
 @dataclasses.dataclass(frozen=True)

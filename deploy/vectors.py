@@ -55,9 +55,9 @@ class CheckVectors:
     factors: np.ndarray | None = None
 
     def compare(self, outputs: np.ndarray) -> CheckResult:
-        """Hold `outputs`, (n, k) or (n, ...), against the expected ones; NaN is never right."""
+        """Hold `outputs`, (n, ...), against the expected ones; NaN is never right."""
         examples = len(self.outputs)
-        outputs = outputs.reshape(len(outputs), -1) if outputs.ndim > 2 else outputs
+        outputs = outputs if outputs.ndim in (0, 2) else outputs.reshape(len(outputs), -1)
         if outputs.shape != self.outputs.shape or not np.isfinite(outputs).all():
             return CheckResult(False, examples, None, self.tolerance)
         found = outputs.astype(np.float64)

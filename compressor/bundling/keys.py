@@ -65,12 +65,6 @@ def read_private_key(path: Path | str) -> tuple[PublicKey, Sign]:
 
     with deploy_errors():
         content = read_regular(path, _MOST_BYTES)
-    if os.name == "posix" and Path(path).stat().st_mode & _OTHERS:
-        raise BundleError(
-            "others than you may read this private key",
-            value=path,
-            hint=f"chmod 600 {path}, or make another pair with compressor keygen",
-        )
     try:
         key = load_pem_private_key(content, password=None)
     # The library raises errors of several kinds for what it cannot read.
@@ -79,6 +73,12 @@ def read_private_key(path: Path | str) -> tuple[PublicKey, Sign]:
     if not isinstance(key, Ed25519PrivateKey):
         hint = "compressor keygen makes a pair; sign with the file that ends in .key"
         raise BundleError("no Ed25519 private key without a password", value=path, hint=hint)
+    if os.name == "posix" and Path(path).stat().st_mode & _OTHERS:
+        raise BundleError(
+            "others than you may read this private key",
+            value=path,
+            hint=f"chmod 600 {path}, or make another pair with compressor keygen",
+        )
     return PublicKey(key.public_key().public_bytes_raw()), key.sign
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import tempfile
@@ -39,9 +40,11 @@ from deploy.manifest import (
     SIGNATURE,
     VECTORS,
     Manifest,
+    Member,
 )
 from deploy.profile import DeviceProfile
 from deploy.runner.packing import bundled_runner
+from deploy.text import clean
 
 README, SBOM = "README.md", "sbom.cdx.json"
 
@@ -97,9 +100,8 @@ def package(
         profile = profile.for_code()
     target = Path(output)
     _check_target(target, profile, force)
-    if name is not None and not is_bundle_name(name):
-        hint = "plain letters, digits and _.+=@- make a name, with a letter, digit or _ first"
-        raise UsageError("a bundle is not called that", value=repr(name), hint=hint)
+    if name is not None:
+        _check_name(name)
     key = None if sign is None else read_private_key(sign)
     counter = _counter(counter, signed=key is not None)
     options = {"labels": labels, "input_size": input_size, "input_range": input_range}
@@ -115,8 +117,10 @@ def package(
         able = [one for one in described.values() if one is not artifact]
         able = [one for one in able if not compatibility.obstacles(one, profile)]
         notes += latency_notes(artifact, able, profile, Path(latencies))
+    called = name or f"{path.stem}-{profile.name}"
+    _check_name(called)
     manifest = Manifest(
-        name=name or f"{path.stem}-{profile.name}",
+        name=called,
         device=profile.name,
         runtime=profile.runtime,
         runtime_version=profile.runtime_version,
@@ -252,8 +256,15 @@ def _check_target(target: Path, profile: DeviceProfile, force: bool) -> None:
         kind = "folder" if folder else "file"
         raise RunDirectoryError(f"a bundle for {profile.name} is a {kind}", value=target)
     if not (_is_our_folder(target) if folder else _is_container(target)):
-        what = "this is no bundle, and is not replaced"
+        what = "this is no bundle, or files of it were added or edited, and is not replaced"
         raise RunDirectoryError(what, value=target, hint="name another")
+
+
+def _check_name(name: str) -> None:
+    if not is_bundle_name(name):
+        hint = "plain letters, digits and _.+=@- make a name, with a letter, digit or _ first"
+        hint += "; give one with --name"
+        raise UsageError("a bundle is not called that", value=repr(clean(name, 240)), hint=hint)
 
 
 def _is_container(path: Path) -> bool:
@@ -268,9 +279,11 @@ def _is_container(path: Path) -> bool:
 def _is_our_folder(folder: Path) -> bool:
     """Whether a folder is empty, or holds a bundle and nothing that is not listed in it.
 
-    What was built in a firmware project, in its folder build, belongs to it.
+    What was built in a firmware project, in its folder build, belongs to it; a file that was edited
+    since does not.
     """
-    there = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    files = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
+    there = {path.relative_to(folder).as_posix() for path in files}
     if not there:
         return True
     try:
@@ -280,7 +293,16 @@ def _is_our_folder(folder: Path) -> bool:
     listed = {MANIFEST, SIGNATURE, *(member.name for member in manifest.members)}
     if MAKEFILE in listed:
         there = {name for name in there if not name.startswith(BUILT)}
-    return there <= listed
+    return there <= listed and not any(
+        member.name in there and not _is_as_listed(folder / member.name, member)
+        for member in manifest.members
+    )
+
+
+def _is_as_listed(path: Path, member: Member) -> bool:
+    with contextlib.suppress(DeployError):
+        return Member.of(member.name, read_regular(path, member.bytes)) == member
+    return False
 
 
 def _write_folder(target: Path, members: Mapping[str, bytes]) -> None:

@@ -19,12 +19,14 @@ def to_bytes(values: np.ndarray) -> np.ndarray:
 
 
 def with_channels(pictures: np.ndarray, channels: int) -> np.ndarray:
-    """Pictures (n, h, w, any) as uint8 (n, h, w, channels) of 1, 3 or 4 channels.
+    """Pictures (n, h, w, any) as uint8 (n, h, w, channels) of 1, 3 or 4 channels, or as they are.
 
     Transparent pixels are blended with white, unless the model takes alpha. Grey is the luma of a
     colour. Raises RequestError for other numbers of channels.
     """
     given = pictures.shape[3]
+    if given == channels:
+        return pictures
     if channels not in (1, 3, 4) or given not in _NAMES:
         raise RequestError(
             "the picture's channels do not fit the model",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,6 +55,7 @@ class ExampleReader:
         self._most_examples = most_examples
         self._ports = {port.name: port for port in artifact.inputs}
         self._vectors = vectors
+        self._ranges: dict[str, str] = {}
 
     def read(self, content: bytes, where: object) -> Mapping[str, np.ndarray]:
         """The stored arrays, (n, ...) by their sources, in the bytes of a file.
@@ -72,10 +72,30 @@ class ExampleReader:
                 for array in arrays.values():
                     self._check_count(array.shape[0] if array.ndim else 0, where)
                     self._check_numbers(array, where)
-                return arrays
+                return self._named(arrays, where)
             return {self._rule(where).source: self._rows(content, where)}
         except ArtifactError as error:
             raise RequestError(error.what, value=error.value, hint=error.hint) from error
+
+    def _named(self, arrays: Mapping[str, np.ndarray], where: object) -> dict[str, np.ndarray]:
+        """The arrays of an .npz file: that of one input as one of an .npy, of several the rows."""
+        found = dict(arrays)
+        alone = len(self._rules) == len(arrays) == 1
+        if (self._invert or self._resize) and not alone:
+            what = "arrays of several inputs cannot be inverted or resized"
+            raise RequestError(what, value=where)
+        for rule in self._rules:
+            name = next(iter(arrays)) if alone else rule.source
+            array = found.get(name, np.zeros(0))
+            # Numbers of a row that is no picture are what they are.
+            if array.size and (self._invert or self._resize or _picture_shape(rule.shape)):
+                stored = f"{where}, {name}"
+                found[name] = (
+                    self._arranged(array, where)
+                    if alone
+                    else self._rows_as_stored(array, stored, rule)
+                )
+        return found
 
     def _rule(self, where: object) -> InputRule:
         if len(self._rules) != 1:
@@ -97,12 +117,13 @@ class ExampleReader:
                 self._target(size, where)
             picture = to_bytes(decode_png(content, where, self._most_pixels))
             return self._fitted(picture[None], where)
+        pixels = False
         if content.startswith(_NPY):
             from deploy.arrays import decode_array
 
             array = decode_array(content, where)
         elif content.startswith((b"\0\0", _GZIP)):
-            array = self._idx(content, where)
+            array, pixels = self._idx(content, where), True
         else:
             raise RequestError(
                 "not a PNG, IDX, .npy or .npz file",
@@ -112,7 +133,7 @@ class ExampleReader:
             raise RequestError("the file has no examples", value=f"{where} (shape {array.shape})")
         self._check_shape(array.shape, where)
         self._check_numbers(array, where)
-        return self._arranged(array, where)
+        return self._arranged(array, where, pixels=pixels)
 
     def _idx(self, content: bytes, where: object) -> np.ndarray:
         import io
@@ -158,12 +179,15 @@ class ExampleReader:
         if not np.isfinite(array).all():
             raise RequestError("the examples hold NaN or infinity", value=where)
 
-    def _arranged(self, array: np.ndarray, where: object) -> np.ndarray:
-        """An array as rows (n, ...); pictures are fitted."""
+    def _arranged(self, array: np.ndarray, where: object, *, pixels: bool = False) -> np.ndarray:
+        """An array as rows (n, ...); pictures are fitted. `pixels` are never bits."""
         shape = self._rules[0].shape
         if _is_one(array.shape, shape):
             array = array[None]
         wanted = _picture_shape(shape)
+        asked = pixels or self._invert or self._resize
+        if not asked and self._are_bits(array, self._rules[0]):
+            return array
         if array.dtype == np.uint8 and wanted is not None:
             if _may_be_planes(array.shape, wanted):
                 grey = [*array.shape, 1]
@@ -186,7 +210,7 @@ class ExampleReader:
         """Pictures uint8 (n, h, w, c) as the rows that the model takes."""
         from deploy.images.colours import resized, with_channels
 
-        height, width, channels = self._target(pictures.shape[1:3], where)
+        height, width, channels = self._target(pictures.shape[1:3], where, pictures.shape[3])
         if pictures.shape[1:3] != (height, width):
             needed = 4 * max(pictures.size, len(pictures) * height * pictures.shape[2])
             if needed > self._most_bytes:
@@ -201,13 +225,16 @@ class ExampleReader:
             fitted = np.concatenate([_BYTES - fitted[..., colours], fitted[..., 3:]], axis=3)
         return self._as_stored(fitted, where)
 
-    def _target(self, size: tuple[int, ...], where: object) -> tuple[int, int, int]:
+    def _target(
+        self, size: tuple[int, ...], where: object, channels: int | None = None
+    ) -> tuple[int, int, int]:
         """The height, width and channels that the model takes for a picture of this size, (h, w).
 
-        Raises RequestError if it takes no pictures, or none of this size.
+        `channels` are the picture's, as far as they are known. Raises RequestError if it takes no
+        pictures, or none of this size.
         """
         rule = self._rules[0]
-        wanted = _picture_shape(rule.shape) or _flat_shape(rule.shape, size)
+        wanted = _picture_shape(rule.shape) or _flat_shape(rule.shape, size, channels)
         if wanted is None:
             raise RequestError(
                 "the model takes no pictures", value=f"{where}; it takes {list(rule.shape)}"
@@ -222,12 +249,27 @@ class ExampleReader:
             )
         return height, width, wanted[2] or 0
 
-    def _as_stored(self, values: np.ndarray, where: object) -> np.ndarray:
-        """Bytes, 0 to 255, in the range that the model was trained on."""
-        found = self._range
+    def _rows_as_stored(self, array: np.ndarray, where: object, rule: InputRule) -> np.ndarray:
+        if array.dtype != np.uint8 or self._are_bits(array, rule):
+            return array
+        return self._as_stored(array, where, rule)
+
+    def _are_bits(self, array: np.ndarray, rule: InputRule) -> bool:
+        """Whether bytes are 0 or 1 because the model was trained on nothing else."""
+        ones = array.dtype == np.uint8 and array.max(initial=0) <= 1
+        return bool(ones) and self._range(rule) == "bits"
+
+    def _as_stored(
+        self, values: np.ndarray, where: object, rule: InputRule | None = None
+    ) -> np.ndarray:
+        """Bytes, 0 to 255, in the range that the model was trained on.
+
+        `rule` is that of the input where there are several.
+        """
+        found = self._range(rule or self._rules[0])
         if found == "bytes":
             return values
-        if found == "unit":
+        if found in ("unit", "bits"):
             return values.astype(np.float32) / np.float32(_BYTES)
         raise RequestError(
             "the model was not trained on pixels",
@@ -235,16 +277,17 @@ class ExampleReader:
             hint="give an .npy of float32 with numbers like those it was trained on",
         )
 
-    @cached_property
-    def _range(self) -> str:
-        """The range of the stored values: bytes, unit (0 to 1), or signed.
+    def _range(self, rule: InputRule) -> str:
+        """The range of the stored values of an input: bytes, unit (0 to 1), bits, or signed.
 
         A rule that scales means bytes; without one, the check vectors show it.
         """
-        rule = self._rules[0]
         if rule.scale != 1:
             return "bytes"
-        return _shown_range(self._ports[rule.name], self._vectors().inputs.get(rule.name))
+        if rule.name not in self._ranges:
+            known = self._vectors().inputs.get(rule.name)
+            self._ranges[rule.name] = _shown_range(self._ports[rule.name], known)
+        return self._ranges[rule.name]
 
 
 def _shown_range(port: Port, known: np.ndarray | None) -> str:
@@ -256,7 +299,9 @@ def _shown_range(port: Port, known: np.ndarray | None) -> str:
         known = (known.astype(np.float32) - port.zero_point) * np.float32(port.scale)
     if known.min() < 0:
         return "signed"
-    return "unit" if known.max() <= 1 else "bytes"
+    if known.max() > 1:
+        return "bytes"
+    return "bits" if np.isin(known, (0, 1)).all() else "unit"
 
 
 def _is_one(shape: tuple[int, ...], row: tuple[int | None, ...]) -> bool:
@@ -279,12 +324,18 @@ def _picture_shape(row: tuple[int | None, ...]) -> tuple[int | None, ...] | None
     return row if len(row) == 3 and row[2] is not None else None
 
 
-def _flat_shape(row: tuple[int | None, ...], size: Any) -> tuple[int, int, int] | None:
-    """The same for a flat row of the values of a picture of this size."""
+def _flat_shape(
+    row: tuple[int | None, ...], size: Any, given: int | None
+) -> tuple[int, int, int] | None:
+    """The same for a flat row of the values of a picture of this size, and of `given` channels.
+
+    Alpha is taken only from a picture that has it.
+    """
     if len(row) != 1 or row[0] is None:
         return None
     channels, rest = divmod(row[0], math.prod(size))
-    return (*size, channels) if channels and not rest else None
+    fits = channels in (1, 3) or (channels == 4 and given in (None, 2, 4))
+    return (*size, channels) if fits and not rest else None
 
 
 def _pictures(array: np.ndarray, wanted: tuple[int | None, ...]) -> np.ndarray | None:

@@ -94,11 +94,17 @@ class Served:
                     value="an instance is not an object",
                     hint=f"each is {{{inputs}}}",
                 )
-            return {rules[0].source: _array(rows)}
+            return {rules[0].source: self._array(rows)}
         names = set(rows[0])
         if any(not isinstance(row, dict) or set(row) != names for row in rows):
             raise RequestError("the instances name different inputs")
-        return {name: _array([row[name] for row in rows]) for name in sorted(names)}
+        return {name: self._array([row[name] for row in rows]) for name in sorted(names)}
+
+    def _array(self, rows: list[Any]) -> np.ndarray:
+        """As `array_of`; in float32, unless the model takes numbers in float64."""
+        array = array_of(rows)
+        wide = any(rule.dtype == "float64" for rule in self.bundle.artifact.preprocessing)
+        return array if wide or array.dtype.kind == "i" else _single(array)
 
     def health(self) -> dict[str, Any]:
         return {
@@ -164,8 +170,8 @@ def _most_marks(artifact: Artifact) -> int:
     return 2 * MOST_EXAMPLES * (values + 8 * len(artifact.preprocessing)) + _MOST_DIMENSIONS
 
 
-def _array(rows: list[Any]) -> np.ndarray:
-    """Nested lists of numbers as an array: int64 if all are integers, else float32."""
+def array_of(rows: list[Any]) -> np.ndarray:
+    """Nested lists of numbers as an array: int64 if all are integers, else float64."""
     shape, level, kinds = [len(rows)], rows, set(map(type, rows))
     # One text among numbers would make numpy convert all to texts of the longest one's size.
     while kinds == {list} and len(shape) < _MOST_DIMENSIONS:
@@ -186,10 +192,9 @@ def _array(rows: list[Any]) -> np.ndarray:
         names = sorted(kind.__name__ for kind in kinds - {int, float})
         raise RequestError("the instances are not numbers", value=", ".join(names))
     try:
-        array = np.array(level, np.float64 if float in kinds else np.int64).reshape(shape)
+        return np.array(level, np.float64 if float in kinds else np.int64).reshape(shape)
     except OverflowError as error:
         raise RequestError("a number is too large", value=error) from error
-    return array if array.dtype.kind == "i" else _single(array)
 
 
 def _single(array: np.ndarray) -> np.ndarray:

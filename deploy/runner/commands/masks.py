@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +20,8 @@ _STANDARD_INPUT = "-"
 class Masks:
     """Writes masks as FILE-INDEX.mask.png into `folder`, by default beside each of the `files`.
 
-    Raises RequestError where two masks would have one name, and where a mask is no picture or
-    cannot be written.
+    What is no picture, such as the labels of a sequence, is written only where a folder is named:
+    there that raises RequestError, and so do two masks of one name, and one that cannot be written.
     """
 
     def __init__(self, folder: Path | None, files: Sequence[str]) -> None:
@@ -41,10 +42,11 @@ class Masks:
         self, name: str, index: int, answers: Answers | Predictions, number: int
     ) -> dict[str, str]:
         """Write the masks of example `number` of the answers; returns paths by the outputs."""
-        found = {}
+        found: dict[str, str] = {}
         for place, part in enumerate(answers.parts if isinstance(answers, Answers) else ()):
             if part.head.task == SEGMENTATION:
-                found[part.head.name] = str(self._written(name, index, place, part, number))
+                written = self._written(name, index, place, part, number)
+                found |= {part.head.name: str(written)} if written else {}
         return found
 
     @staticmethod
@@ -56,14 +58,21 @@ class Masks:
 
     def _place(self, name: str) -> Path:
         own = "stdin" if name == _STANDARD_INPUT else Path(name).name
-        return (self._folder or Path(name).resolve().parent) / own
+        return (self._folder or Path(os.path.realpath(Path(name).parent))) / own
 
-    def _written(self, name: str, index: int, place: int, part: HeadAnswers, number: int) -> Path:
+    def _written(
+        self, name: str, index: int, place: int, part: HeadAnswers, number: int
+    ) -> Path | None:
         own = part.head.name if is_file_name(part.head.name) else str(place)
         end = f"-{own}" if part.head.name else ""
         beside = self._place(name)
         path = beside.with_name(f"{beside.name}-{index}{end}.mask.png")
-        content = encode_mask(part.mask(number))
+        try:
+            content = encode_mask(part.mask(number))
+        except RequestError:
+            if self._folder is not None:
+                raise
+            return None
         try:
             with atomic_paths(path) as (made,):
                 made.write_bytes(content)

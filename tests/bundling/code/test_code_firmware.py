@@ -242,6 +242,24 @@ def test_what_is_not_built_is_never_replaced(code: Path, tmp_path: Path) -> None
     assert (project / "sensor.c").exists()
 
 
+@needs_board
+@pytest.mark.parametrize("what", ["edited", "linked"])
+def test_what_the_user_did_to_a_project_is_never_replaced(
+    code: Path, tmp_path: Path, what: str
+) -> None:
+    project = tmp_path / "project"
+    made(code, "cortex-m0", project)
+    if what == "edited":
+        with (project / "main.c").open("a") as file:
+            file.write("/* my sensor */")
+    else:
+        (project / "mine").symlink_to(tmp_path)
+    with pytest.raises(RunDirectoryError, match="added or edited"):
+        compressor.package([code], "cortex-m0", project, force=True)
+    assert (what == "linked") != ("my sensor" in (project / "main.c").read_text())
+    assert (project / "mine").is_symlink() == (what == "linked")
+
+
 def test_a_device_with_a_runtime_takes_no_c_code(code: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="runs on arduino-nano-33-ble, browser, cortex-m0"):
         made(code, "linux-x86-64", tmp_path / "bundle")

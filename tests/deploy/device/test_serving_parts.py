@@ -197,7 +197,7 @@ def test_as_many_examples_as_are_taken_fit_as_json(served: Served) -> None:
 
 
 def test_a_list_is_no_instance_of_several_inputs(served: Served) -> None:
-    rules = [SimpleNamespace(source=name) for name in ("words", "picture")]
+    rules = [SimpleNamespace(source=name, dtype="float32") for name in ("words", "picture")]
     served.bundle = SimpleNamespace(  # type: ignore[assignment]
         artifact=SimpleNamespace(preprocessing=rules)
     )
