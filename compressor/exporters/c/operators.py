@@ -59,9 +59,9 @@ def _convolution(operator: Operator) -> None:
         _before(operator, source.shape[axis], spans[axis], stride[axis], tensor.shape[axis])
         for axis in (0, 1)
     )
-    _weighted(operator, source, tensor, kernel)
     rescale = operator.rescale(source.scale * scale / tensor.scale, tensor, filters)
     bias = operator.bias(2, filters)
+    _check_sums(operator, kernel, bias)
     inputs = (operator.number(0),)
     operator.add(
         Convolution(
@@ -82,9 +82,9 @@ def _transposed(operator: Operator) -> None:
         _before(operator, tensor.shape[axis], kernel.shape[1 + axis], stride[axis], size)
         for axis, size in enumerate(source.shape[:2])
     )
-    _weighted(operator, source, tensor, kernel)
     rescale = operator.rescale(source.scale * scale / tensor.scale, tensor, filters)
     bias = operator.bias(3, filters)
+    _check_sums(operator, kernel, bias)
     inputs = (operator.number(2),)
     operator.add(Transposed(inputs, number, kernel, bias, rescale, stride, (before[0], before[1])))
 
@@ -96,7 +96,7 @@ def _fully_connected(operator: Operator) -> None:
     number, tensor = operator.result()
     rescale = operator.rescale(source.scale * scale / tensor.scale, tensor, units)
     bias, inputs = operator.bias(2, units), (operator.number(0),)
-    _weighted(operator, source, tensor, kernel)
+    _check_sums(operator, kernel, bias)
     if source.shape[:2] != (1, 1) and tensor.size != units:  # at each position
         if (source.shape[2], tensor.shape) != (width, (*source.shape[:2], units)):
             raise operator.refuse(f"{width} weights a unit for {source.shape}")
@@ -108,10 +108,11 @@ def _fully_connected(operator: Operator) -> None:
     operator.add(Dense(inputs, number, kernel, bias, rescale))
 
 
-def _weighted(operator: Operator, source: Tensor, tensor: Tensor, kernel: np.ndarray) -> None:
+def _check_sums(operator: Operator, kernel: np.ndarray, bias: np.ndarray) -> None:
     """Raise ModelError where a sum could leave int32."""
-    rows = np.abs(kernel.astype(np.int64)).reshape(len(kernel), -1).sum(axis=1)
-    if int(rows.max(initial=0)) * 256 > _MOST_SUM // 2:
+    products = 256 * np.abs(kernel.astype(np.int64)).reshape(len(kernel), -1).sum(axis=1)
+    sums = products + np.abs(bias)
+    if products.max(initial=0) > _MOST_SUM // 2 or sums.max(initial=0) > _MOST_SUM:
         raise operator.refuse("a sum may leave 32 bits")
 
 

@@ -132,7 +132,7 @@ def _kernel(
     nothing = "packed_nothing_into_ring.c" if direct else "packed_nothing.c"
     values |= {"name": name, "pooled": layer.pooled, "passed_over": _passed_over(written)}
     values["store"] = text.kernel(store, lanes // 2, **values).rstrip()
-    values["nothing"] = text.kernel(nothing, **values)
+    written.of_nothing[name] = text.kernel(nothing, **values)
     written.kernels[name] = text.kernel(
         "packed.c",
         lanes // 2,
@@ -185,7 +185,7 @@ def import_kernel(written: Written, ring: Ring) -> str:
             written.need("four_at_once.c")
         if ring.copies > 1:
             story = "\n * A second copy lies one column to the left."
-            part = ", part"
+            part = ";\n    uint32_t part"
             # The margins of both copies are zero from the start; a value at the very start has no
             # place in the second one. Phases are copied once they are complete.
             if ring.phases == 1 and all(one.before[1] for one in _packed(written)):

@@ -36,13 +36,19 @@ def _read(building: Building) -> Network:
         if len(ports) != 1:
             raise ModelError(f"C code has one {what}", value=f"the model has {len(ports)}")
     start, end = int(building.main.inputs[0]), int(building.main.outputs[0])
+    first: int | None = None
     if graphs.type_name(building.main.tensors[start]) == "INT8":
-        building.added(start)
+        first = building.added(start)
     for operator in building.main.operators:
         name = graphs.operator_name(building.graph, operator)
         inputs, outputs = graphs.indices(operator.inputs), graphs.indices(operator.outputs)
         if name == "QUANTIZE" and inputs == [start] and start not in building.numbers:
-            building.added(outputs[0])
+            number = building.added(outputs[0])
+            first = number if first is None else first
+            entered, again = building.tensors[first], building.tensors[number]
+            if (entered.scale, entered.zero) != (again.scale, again.zero):
+                raise refuse(name, "the input is quantized twice, and not alike")
+            building.numbers[outputs[0]] = first
         elif name == "DEQUANTIZE" and outputs == [end] and inputs[0] in building.numbers:
             building.numbers[end] = building.numbers[inputs[0]]
         elif len(outputs) != 1:
@@ -61,8 +67,8 @@ def _read(building: Building) -> Network:
         raise ModelError(
             "C code is generated from integers", value="the output is not computed in int8"
         )
-    first, last = 0, building.numbers[end]
-    if first == last:
+    last = building.numbers[end]
+    if first is None or first == last:
         raise ModelError("the output of the model is its input", value=building.tensors[0].name)
     return _needed(Network(tuple(building.tensors), tuple(building.layers), first, last))
 

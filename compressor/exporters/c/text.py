@@ -20,6 +20,12 @@ _KEYWORDS = {
     *("restrict", "return", "short", "signed", "sizeof", "static", "struct", "switch", "typedef"),
     *("union", "unsigned", "void", "volatile", "while", "main"),
 }
+_TAKEN = {
+    *("all", "clean", "edit_cache", "help", "install", "package", "rebuild_cache", "test"),
+    *("assert", "errno", "limits", "math", "stdbool", "stddef", "stdint", "stdio", "stdlib"),
+    *("string", "time"),
+}
+"""targets that CMake has itself, and headers of C, before which NAME.h would be found"""
 _TYPES = {"int8": "int8_t", "int16": "int16_t", "int32": "int32_t"}
 _TYPES |= {f"u{name}": f"u{kind}" for name, kind in _TYPES.items()}
 
@@ -27,7 +33,7 @@ _TYPES |= {f"u{name}": f"u{kind}" for name, kind in _TYPES.items()}
 def identifier(name: str) -> str:
     """A C identifier, and a file name, of an untrusted name: letters, digits and underscores."""
     found = re.sub(r"[^A-Za-z0-9]+", "_", name).strip("_")[:_LONGEST].rstrip("_")
-    if not found or found[0].isdigit() or found in _KEYWORDS:
+    if not found or found[0].isdigit() or found.lower() in _KEYWORDS | _TAKEN:
         found = f"net_{found}".rstrip("_")
     return found
 

@@ -173,7 +173,9 @@ def _window(layer: Convolution, written: Written, number: int, kernel: str, out:
     call = f"window_rows(&{name}_window, ring, filled, top, rows)"
     if written.target in VECTORS:
         return f"    (void){call};\n"
-    nothing = f"{kernel}_of_nothing(&{name}_spec, {out})"
+    function = f"{kernel}_of_nothing"
+    written.kernels.setdefault(function, written.of_nothing[kernel])
+    nothing = f"{function}(&{name}_spec, {out})"
     if layer.output in written.plan.direct:
         return f"    if (!{call})\n        return {nothing};\n"
     return f"    if (!{call}) {{\n        {nothing};\n        return;\n    }}\n"

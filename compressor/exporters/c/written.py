@@ -54,6 +54,8 @@ class Written:
     target: str
     kernels: dict[str, str] = dataclasses.field(default_factory=dict)
     """by name, in the order in which they are needed"""
+    of_nothing: dict[str, str] = dataclasses.field(default_factory=dict)
+    """kernel -> its twin for a window of zeros, which is needed only where it is called"""
     data: list[str] = dataclasses.field(default_factory=list)
     code: list[str] = dataclasses.field(default_factory=list)
     rows: list[Row] = dataclasses.field(default_factory=list)

@@ -58,5 +58,3 @@ static $result $name(const struct $name *c, const uint16_t *const *rows, ${space
     }
     $returned
 }
-
-$nothing

@@ -1,7 +1,8 @@
 /* The rows of a window that lie in a ring, whose next row is `next`: NULL for one outside of the map,
  * or all of zeros. Returns whether there is another. */
 struct window {
-    uint16_t height, row, span, rows, dilation, stride, parts;
+    uint32_t row; /* values from one to the next */
+    uint16_t height, span, rows, dilation, stride, parts;
 };
 
 /* How far a ring is filled. */
