@@ -103,7 +103,8 @@ def check_for_c(
     given_by_name = {"encoding": encoding, "slowdown": max_slowdown, "host": host}
     for what, given in (given_by_name | {"rounding": rounding}).items():
         if given not in (None, "auto"):
-            raise UsageError(f"C code takes no {what}", value=given, hint="leave it out")
+            shown = getattr(given, "name", given)
+            raise UsageError(f"C code takes no {what}", value=shown, hint="leave it out")
 
 
 def aim_of(file_format: str, runtime: str, optimize: Optimize | None) -> Optimize:

@@ -215,11 +215,12 @@ def _examples(
     described = [subject.artifact for subject in subjects if subject.artifact is not None]
     if data is None:
         digests = {artifact.provenance.data_sha256 for artifact in described}
-        if len(digests) != 1 or None in digests:
+        found = load_dataset(None) if len(digests) == 1 and None not in digests else None
+        if found is None or digests != {found.digest}:
+            if most is not None:
+                raise UsageError("--examples needs data", value=most, hint="give --data")
             return None
-        data = load_dataset(None)
-        if digests != {data.digest}:
-            return None
+        data = found
     data = _numbered(data, described)
     widths = [sum(head.width for head in artifact.tasks) for artifact in described]
     examples = Examples.of(data, most, max(widths, default=1))

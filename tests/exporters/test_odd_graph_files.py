@@ -29,6 +29,8 @@ from compressor.exporters.targets import check_for_c
 from compressor.exporters.tflite import kernels
 from compressor.exporters.tflite.foreign import standard_form, weight_names
 from compressor.exporters.tflite.weight import encodable_weights
+from compressor.remote import SshHost
+from deploy import quiet_onnxruntime
 
 
 def test_a_library_is_no_graph(tmp_path: Path) -> None:
@@ -228,3 +230,41 @@ def test_what_is_calibrated_is_run_elsewhere(tmp_path: Path, monkeypatch: Any) -
     record = library.export(source, tmp_path / "small.onnx", quantize="int8", input_range=(0, 1))
 
     assert record["bytes"] < source.stat().st_size / 2
+
+
+@pytest.mark.parametrize("bias", [np.float32(0.5), np.full(1, 0.5, np.float32)])
+def test_a_bias_of_one_number_for_all_units(tmp_path: Path, bias: Any) -> None:
+    generator = np.random.default_rng(0)
+    first, second = (generator.normal(size=s).astype(np.float32) for s in ((16, 32), (16, 5)))
+    second[3] = 0  # nothing reads unit 3
+    nodes = [
+        helper.make_node("Gemm", ["x", "a", "b"], ["h"], transB=1),
+        helper.make_node("Relu", ["h"], ["r"]),
+        helper.make_node("Gemm", ["r", "c"], ["y"]),
+    ]
+    kernels_of = {"a": first, "b": np.asarray(bias), "c": second}
+    onnx.save(onnx_model(nodes, kernels_of, {"x": ["N", 32]}, {"y": ["N", 5]}), tmp_path / "m.onnx")
+
+    exported = compressor("export", tmp_path / "m.onnx", "-o", tmp_path / "e.onnx")
+    pruned = compressor(
+        *("prune", tmp_path / "m.onnx", "--no-retrain", "--granularity", "channel"),
+        *("--sparsity", 0.5, "-o", tmp_path / "p.onnx"),
+    )
+
+    assert exported.code == 0, exported.stderr
+    assert pruned.code == (0 if np.ndim(bias) == 0 else 2), pruned.stderr
+    x = generator.normal(size=(9, 32)).astype(np.float32)
+    expected = np.maximum(x @ first.T + 0.5, 0) @ second
+    np.testing.assert_allclose(_run(tmp_path / "e.onnx", x), expected, atol=1e-4)
+    if np.ndim(bias) == 0:
+        assert (tmp_path / "p.onnx").stat().st_size < (tmp_path / "m.onnx").stat().st_size
+
+
+def _run(path: Path, x: np.ndarray) -> Any:
+    session = quiet_onnxruntime.load().InferenceSession(path, providers=["CPUExecutionProvider"])
+    return session.run(None, {"x": x})[0]
+
+
+def test_a_host_for_c_code_is_named() -> None:
+    with pytest.raises(UsageError, match="C code takes no host: pi;"):
+        check_for_c("none", None, None, SshHost("pi"), None)

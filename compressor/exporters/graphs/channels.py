@@ -137,7 +137,9 @@ class ChannelWalk:
             self._cut(name, kernel, axes[0], line.ids, "consumer")
         else:
             self.stop([source[0]], what)
-        parts = [(kernel, axes[1])] + ([] if bias is None else [bias])
+        # A bias of one number for all units stays as it is.
+        parts = [(kernel, axes[1])]
+        parts += [] if bias is None or self._own(bias[0]) == () else [bias]
         shapes = [self._own(key) for key, _ in parts]
         sizes = {None if s is None else s[axis] for s, (_, axis) in zip(shapes, parts, strict=True)}
         if len(sizes) > 1 or None in sizes:
