@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -124,7 +125,9 @@ class Dataset:
             "dtype": dtypes,
         }
         if is_classes(self.y_train):
-            return described | {"classes": self.classes}
+            # Whole numbers of a regression need not be class numbers.
+            with contextlib.suppress(DataError):
+                return described | {"classes": self.classes}
         targets = {} if self.y_train is None else named(self.y_train)
         return described | {
             "targets": {

@@ -137,7 +137,7 @@ def _directory(directory: Path, asked: Asked) -> Found:
     files = _ending(directory, names, ".csv", ".tsv", ".parquet")
     if files and (asked.label or not folders):  # pictures may have a table beside them
         return tables.read_table(_parts(files), asked)
-    if files := _ending(directory, names, ".tfrecord", ".tfrecords"):
+    if files := _record_files(directory, names, asked):
         return records.read_records(_record_parts(files), asked)
     if folders:
         kinds = {_part(path) for path in folders}
@@ -148,6 +148,21 @@ def _directory(directory: Path, asked: Asked) -> Found:
             return streams.read_saved(parts, asked, directory)
         return pictures.read_pictures(parts, asked, directory)
     raise DataError("directory holds no data set", value=directory, hint=f"give {_WANTED}")
+
+
+def _record_files(directory: Path, names: Sequence[str], asked: Asked) -> list[Path]:
+    """Those named .tfrecord, maybe with the number of a shard; with --features all of records."""
+    files = [directory / name for name in names if (directory / name).is_file()]
+    named = [path for path in files if _RECORDS.search(path.name.lower())]
+    return named or [path for path in files if asked.features and _holds_records(path)]
+
+
+def _holds_records(path: Path) -> bool:
+    with open_regular(path) as (file, size):
+        return records.begins_record(file.read(16), size)
+
+
+_RECORDS = re.compile(r"\.tfrecords?(-\d+-of-\d+)?$")
 
 
 def _ending(directory: Path, names: Sequence[str], *suffixes: str) -> list[Path]:

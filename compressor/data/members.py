@@ -39,10 +39,14 @@ def dataset_members(
         found = _chosen(members, x or tuple(f"x_{part}" for part in both), y or plain)
     else:
         return _pairs(members, path)
-    weights = [key for key in ("w", "w_train") if key in members]
-    if len(weights) > 1:
-        raise UsageError("the sample weights are given twice", value=listed(weights))
-    return found | ({"w_train": {"": weights[0]}} if weights else {})
+    return found | _weights(members)
+
+
+def _weights(members: Sequence[str]) -> dict[str, dict[str, str]]:
+    found = [key for key in ("w", "w_train") if key in members]
+    if len(found) > 1:
+        raise UsageError("the sample weights are given twice", value=listed(found))
+    return {"w_train": {"": found[0]}} if found else {}
 
 
 def _there(members: Sequence[str], key: str) -> bool:
@@ -107,7 +111,6 @@ def _pairs(members: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
 
 def _others(members: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
     """The members of the targets, and of the sample weights."""
-    weights = {"w_train": {"": "w_train"}} if "w_train" in members else {}
     plain = [part for part in ("y_train", "y_test") if part in members]
     train, test = (_inputs(members, f"{part}/") for part in ("y_train", "y_test"))
     if plain and (train or test):
@@ -124,7 +127,7 @@ def _others(members: Sequence[str], path: Path) -> dict[str, dict[str, str]]:
         )
     if plain:
         train, test = {"": "y_train"}, {"": "y_test"}
-    return {"y_train": train, "y_test": test} | weights
+    return {"y_train": train, "y_test": test} | _weights(members)
 
 
 def _inputs(members: Sequence[str], prefix: str) -> dict[str, str]:

@@ -28,17 +28,19 @@ _MOST_CLASSES = 65536
 _BATCH = 32
 _COLORED = (".bmp", ".gif")
 _CHANNELS = (1, 3, 4)
+_GREY = {"1", "L", "LA", "I", "I;16", "F"}
+"""modes of pictures without colours"""
 
 
 def read_pictures(parts: Mapping[str, Path], asked: Asked, folder: Path) -> Found:
     """Read the pictures of each part, a subfolder a class, whose name becomes a label.
 
     They become uint8 (n, height, width, channels) of the size and channels of `asked.size`; what
-    it leaves open is that of the first picture, which all must have then. The parts are train, test
-    and val (`planned`). Hidden files and folders are left out, and linked folders inside those of
-    the classes; a link to a folder that is in the data set already is no class, as a note says.
-    Raises DataError, naming the pictures that cannot be read, and for a class without pictures to
-    train on; a class without pictures to test on is in the notes.
+    it leaves open is the one size of all, and one channel where none of them has colours, else
+    three. The parts are train, test and val (`planned`). Hidden files and folders are left out, and
+    linked folders inside those of the classes; a link to a folder that is in the data set already
+    is no class, as a note says. Raises DataError, naming the pictures that cannot be read, and for
+    a class without pictures to train on; a class without pictures to test on is in the notes.
     """
     asked.only("a folder of pictures", "resize")
     indexed = {part: _Part(path, folder) for part, path in parts.items()}
@@ -174,7 +176,8 @@ def _size(parts: Mapping[str, _Part], asked: Asked) -> tuple[tuple[int, int], in
     height, width, channels = asked.size()
     first = next(iter(parts.values()))
     if channels is None:
-        channels = 1 if first.modes[0] in ("1", "L", "LA", "I", "I;16", "F") else 3
+        modes = {mode for part in parts.values() for mode in part.modes}
+        channels = 1 if modes <= _GREY else 3
     if channels not in _CHANNELS:
         raise DataError("pictures have 1, 3 or 4 channels", value=channels)
     if height is None or width is None:

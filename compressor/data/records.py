@@ -91,6 +91,8 @@ def read_records(parts: Mapping[str, Sequence[Path]], asked: Asked) -> Found:
     if missing := [key for key in (*x, *y) if key not in names]:
         raise UsageError("--features does not describe it", value=missing[0])
     used = [feature for feature in features if feature.name in (*x, *y)]
+    if asked.resize and not any(one.kind == "picture" and not one.shape for one in used):
+        raise UsageError("--resize has no effect: no picture among the features takes a size")
     tensorflow, _ = quiet_tensorflow.load()
     parse = _parser(tensorflow, used, asked.size())
     found = {}

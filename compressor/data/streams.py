@@ -21,7 +21,7 @@ from compressor.data.inputs import listed
 from compressor.data.members import KEYS
 from compressor.data.npz import arranged
 from compressor.data.stored import Spool, StoredRows, storable
-from compressor.errors import DataError
+from compressor.errors import DataError, UsageError
 from compressor.foundation import quiet_tensorflow
 from deploy.text import clean
 
@@ -54,6 +54,8 @@ def from_python(source: Any, asked: Asked) -> Found:
         train, test = (from_python(source[part], asked) for part in ("train", "test"))
         x_test, y_test, notes = test.x_train, test.y_train, train.notes + test.notes
         return dataclasses.replace(train, x_test=x_test, y_test=y_test, notes=notes)
+    if isinstance(source, (Mapping, tuple)) or hasattr(source, "__array__"):
+        asked.only("this object")
     if isinstance(source, Mapping):
         keys = {*KEYS, "x", "y", "w", "w_train"}
         if not set(source) <= keys or not {"x", "x_train"} & set(source):
@@ -65,6 +67,8 @@ def from_python(source: Any, asked: Asked) -> Found:
             raise DataError("the sample weights are given twice", value="w and w_train")
         w = "w" if "w" in source else "w_train"
         values = {key: _arrays(value, key) for key, value in source.items() if value is not None}
+        if "y_test" in values and "x_test" not in values:
+            raise DataError("a dict of arrays has a y_test without an x_test", value=listed(source))
         x_train, weights = values[x], values.get(w)
         y_train, x_test, y_test = map(values.get, (y, "x_test", "y_test"))
         return Found("data", x_train, y_train, x_test, y_test, weights)
@@ -97,6 +101,9 @@ def read_stream(parts: Mapping[str, Any], asked: Asked, name: str) -> Found:
 
     Raises DataError for batches that cannot be used, and where the disk has no room for them.
     """
+    for key in ("x", "y"):
+        if len(names := getattr(asked, key)) > 1:
+            raise UsageError(f"a stream takes one name as --{key}", value=listed(names))
     plan, notes = planned(parts)
     found = dict.fromkeys((*KEYS, "w_train"))
     noted: list[str] = []
@@ -257,12 +264,21 @@ def _members(arrays: Iterable[str], key: str) -> dict[str, str]:
     }
 
 
+def _check_unmasked(array: Any, where: object) -> None:
+    if np.ma.is_masked(array):
+        hint = "fill what is masked, or leave the rows out"
+        raise DataError("the array has masked values", value=where, hint=hint)
+
+
 def _arrays(part: Any, where: str) -> Any:
     """An array, or a dict of arrays, of whatever can be one."""
     if isinstance(part, StoredRows):
         return part
     if isinstance(part, Mapping):
+        for name, array in part.items():
+            _check_unmasked(array, name)
         return {str(name): np.asarray(array) for name, array in part.items()}
+    _check_unmasked(part, where)
     if isinstance(part, (tuple, list)) and part and np.ndim(part[0]):
         raise DataError(
             "several arrays need a name each",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import io
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +20,8 @@ from compressor.errors import DataError
 
 _LARGEST_TEXT = 2**30
 _LONGEST_LINE = 2**22
+_PACKED = re.compile(rb"\x1f\x8b|BZh[1-9]1AY&SY|\xfd7zXZ|\x28\xb5\x2f\xfd|PK\x03\x04")
+"""How gzip, bzip2, xz, zstd and ZIP begin: pandas would unpack any amount."""
 _MOST_COLUMNS = 16384
 _MOST_CATEGORIES = 1000
 
@@ -45,6 +49,13 @@ def read_table(parts: Mapping[str, Path], asked: Asked) -> Found:
         if list(table.columns) != list(tables["train"].columns):
             raise DataError("the tables have other columns", value=parts[part])
         _check_values(pandas, table, parts[part])
+        for name in table.columns:
+            if _is_number(pandas, table[name]) != _is_number(pandas, tables["train"][name]):
+                raise DataError(
+                    "a column holds numbers in one part and texts in another",
+                    value=f"column {name} of {parts[part]} and of {parts['train']}",
+                    hint="correct it, or leave the column out",
+                )
     plan, notes = planned(tables)
     if not asked.label:
         notes += ("all columns are inputs: --label names those that are targets",)
@@ -89,14 +100,19 @@ def _read(pandas: Any, path: Path) -> Any:
                 value=path,
                 hint="save it as .npy files or as TFRecord",
             )
+        if _PACKED.match(start):
+            raise DataError("the table is compressed", value=path, hint="unpack it")
         line = start.partition(b"\n")[0]
         separator = "\t" if path.suffix.lower() == ".tsv" else ","
         if len(line) > _LONGEST_LINE or line.count(separator.encode()) >= _MOST_COLUMNS:
             raise DataError(f"the table has more than {_MOST_COLUMNS:,} columns", value=path)
+        _check_header(start, separator, path)
         with warnings.catch_warnings():
             # What is in no column is left out with a warning, by default taken for names of rows.
             warnings.simplefilter("error", pandas.errors.ParserWarning)
-            table = pandas.read_csv(path, sep=separator, skipinitialspace=True, index_col=False)
+            table = pandas.read_csv(
+                path, sep=separator, skipinitialspace=True, index_col=False, compression=None
+            )
     except DataError:
         raise
     except pandas.errors.ParserWarning as error:
@@ -109,6 +125,18 @@ def _read(pandas: Any, path: Path) -> Any:
         reason = " ".join(str(error).split())[:200]
         raise DataError("the table cannot be read", value=f"{path} ({reason})") from error
     return _checked(table, path)
+
+
+def _check_header(start: bytes, separator: str, path: Path) -> None:
+    """Raise DataError for a column that is named twice, which pandas would rename."""
+    text = io.StringIO(start.decode("utf-8-sig", "replace"), newline="")
+    lines = csv.reader(text, delimiter=separator, skipinitialspace=True)
+    try:
+        names = [name for name in next(filter(None, lines), []) if name.strip()]
+    except csv.Error:
+        return  # pandas says what is wrong
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise DataError("the table has a column twice", value=f"{twice[:100]} in {path}")
 
 
 def _longer_row(path: Path, separator: str) -> str:
@@ -160,15 +188,19 @@ def _check_values(pandas: Any, table: Any, path: Path) -> None:
             )
         if _is_number(pandas, column):
             continue
-        values = column.unique()
-        texts = [isinstance(value, (str, bool)) for value in values]
-        numbers = pandas.to_numeric(pandas.Series(values), errors="coerce").notna()
-        if not all(texts) or numbers.any():
-            odd = next((v for v, n in zip(values, numbers, strict=True) if not n), values[0])
-            row = int(np.flatnonzero(column == odd)[0]) + 1
+        texts = np.array([isinstance(value, (str, bool)) for value in column])
+        odd = ~texts
+        if texts.all():
+            values = pandas.Series(column.unique())
+            numbers = values[pandas.to_numeric(values, errors="coerce").notna()]
+            if len(numbers):
+                others = ~column.isin(numbers)
+                odd = others if others.any() else ~others
+        if odd.any():
+            row = int(np.flatnonzero(odd)[0])
             raise DataError(
                 "a column is neither numbers nor categories",
-                value=f"column {name}, row {row} of {path}: {str(odd)[:100]!r}",
+                value=f"column {name}, row {row + 1} of {path}: {str(column.iloc[row])[:100]!r}",
                 hint="correct it, or leave the column out",
             )
 

@@ -228,3 +228,27 @@ def test_streams_without_an_end_and_without_room(tensorflow, refused, monkeypatc
     assert "the stream has no end" in refused(load_dataset, endless)
     monkeypatch.setattr(stored, "_ROOM_LEFT", 2**62)
     assert "the disk has no room" in refused(load_dataset, batches())
+
+
+def test_what_records_do_not_take_is_refused(records):
+    features = "raw=uint8:3x2,numbers=float32:6,label=int64"
+    with pytest.raises(UsageError, match="--resize has no effect"):
+        load_dataset(records, features=features, resize=(4, 4))
+    with pytest.raises(UsageError, match="one name as --x"):
+        load_dataset(records, features=features, x=("raw", "numbers"), y="label")
+    with pytest.raises(UsageError, match="one name as --y"):
+        load_dataset(records, features=features, x="raw", y=("label", "numbers"))
+
+
+@pytest.mark.parametrize(
+    "names", [("train-00000", "test-00000"), ("train.tfrecord-00000-of-00001",) * 2]
+)
+def test_shards_are_found_by_their_content_or_their_usual_names(records, tmp_path, names):
+    folder = tmp_path / "shards"
+    folder.mkdir()
+    for name in {*names}:
+        (folder / name).write_bytes(records.read_bytes())
+
+    data = load_dataset(folder, features="raw=uint8:3x2,label=int64")
+
+    assert len(data.x_test) == (30 if len({*names}) == 2 else 6)
