@@ -25,6 +25,7 @@ from compressor.models import (
     check_asked,
     dense_variables,
     missing_class,
+    objective_for,
     preprocessing,
     reason_of,
     sizes_fed,
@@ -109,18 +110,31 @@ def evaluate_predictor(
     """
     feed = preprocessing.preprocessing_of(predictor.model, data.x_test)
     sizes_fed(predictor.model, feed)
+    accuracy = predictor_accuracy(predictor, data)
     (time,) = prediction_times(
         {"checkpoint": predictor}, data.x_test, batch_size=batch_size, batches=max_steps
     ).values()
-    accuracy = predictor_accuracy(predictor, data)
     fed = feed.describe()
     return Evaluation(predictor.kind, accuracy, rows(data.x_test), time, predictor.path, fed)
 
 
 def predictor_accuracy(predictor: Predictor, data: Dataset) -> float:
-    """Test accuracy, 0 to 1. Raises DataError when the data do not fit the model."""
+    """Test accuracy, 0 to 1, of a classifier with one output.
+
+    Raises DataError when the data do not fit the model, or lack targets, UsageError for a model
+    that is no such classifier.
+    """
     model, predict = predictor.model, predictor.predict
-    return accuracy_of(model, data.x_test, data.y_test, predict=predict)
+    objective = objective_for(model, data)
+    if not objective.is_classifier:
+        raise UsageError(
+            "this measures the accuracy of a classifier with one output",
+            value=", ".join(
+                f"{head.name or 'the output'}: {head.task}" for head in objective.heads
+            ),
+            hint="compressor bench measures any model that was exported",
+        )
+    return accuracy_of(model, data.x_test, data.y_test, objective, predict)
 
 
 def prediction_times(

@@ -38,6 +38,7 @@ _SAME = {
     "div": ("true_divide", "x y"),
     "realdiv": ("true_divide", "x y"),
     "floordiv": ("floor_divide", "x y"),
+    "floor_div": ("floor_divide", "x y"),
     "floormod": ("mod", "x y"),
     "pow": ("power", "x y"),
     "matmul": ("matmul", "a b"),
@@ -172,6 +173,7 @@ def _called(layer: str, function: str, arguments: list[Any], options: dict[str, 
     keys = names.split()
     # The first is in `arguments`; those after it are there, too, or by their names.
     taken = list(arguments)
+    options = {key: value for key, value in options.items() if value is not None}
     for key in keys[len(taken) :]:
         if key in options:
             taken.append(options.pop(key))
@@ -187,6 +189,8 @@ def _called(layer: str, function: str, arguments: list[Any], options: dict[str, 
         options = {key: value for key, value in options.items() if value}
     if function in ("argmax", "argmin"):
         options.pop("output_type", None)
+    if function in ("argmax", "argmin", "gather") and len(taken) < len(keys):
+        options["axis"] = 0  # of TensorFlow; Keras would flatten
     idle = {"conjugate": False, "batch_dims": 0, "data_format": None}
     left = {key: value for key, value in options.items() if key not in idle or value != idle[key]}
     if "axis" in left and isinstance(left["axis"], list):
@@ -196,6 +200,8 @@ def _called(layer: str, function: str, arguments: list[Any], options: dict[str, 
     if name in ("mean", "sum", "max", "min", "prod", "std", "var", "any", "all", "squeeze"):
         axis = taken[1] if len(taken) > 1 else left.pop("axis", None)
         left["axis"] = tuple(axis) if isinstance(axis, list) else axis
+        if len(taken) > 2:
+            left["keepdims"] = taken[2]
         taken = taken[:1]
     return getattr(ops, name)(*taken, **left)
 

@@ -22,7 +22,7 @@ from compressor.importing.hdf5 import read_h5
 from compressor.importing.layers import refuse_code
 from compressor.importing.serving import check_serving
 from compressor.importing.source import Source, parsed
-from compressor.models import files, graph_of, random_inputs
+from compressor.models import files, graph_of, random_inputs, reason_of
 from compressor.runs import is_saved_model, model_kind
 from compressor.runtimes import keras2
 from deploy.arrays import read_arrays, write_arrays
@@ -66,11 +66,14 @@ def made_inputs(model: Any) -> Rounds:
 
 
 def outputs_of(model: Any, rounds: Rounds) -> Rounds:
-    """What a Keras model gives, in inference."""
+    """What a Keras model gives, in inference. Raises CheckFailedError where it cannot be run."""
     _, keras = quiet_tensorflow.load()
     found, graph = [], graph_of(model)
     for arrays in rounds:
-        outputs = graph.predict_on_batch(keras.tree.pack_sequence_as(graph.input, arrays))
+        try:
+            outputs = graph.predict_on_batch(keras.tree.pack_sequence_as(graph.input, arrays))
+        except Exception as error:  # whatever a layer raises
+            raise CheckFailedError("the model cannot be run", value=reason_of(error)) from error
         found.append([np.asarray(output) for output in keras.tree.flatten(outputs)])
     return found
 

@@ -22,24 +22,31 @@ def compile_config(training: Any) -> dict[str, Any] | None:
         loss = loss[0]
     if isinstance(loss, dict) and "class_name" not in loss and len(loss) == 1:
         (loss,) = loss.values()
-    metrics = [_object("metrics", metric) for metric in _flat(training.get("metrics"))]
-    return {"loss": _object("losses", loss), "metrics": [found for found in metrics if found]}
+    several = isinstance(loss, list) or (isinstance(loss, dict) and "class_name" not in loss)
+    return {
+        "loss": _objects("losses", loss),
+        "metrics": _objects("metrics", training.get("metrics")),
+        "loss_weights": training.get("loss_weights") if several else None,
+    }
 
 
-def _flat(metrics: Any) -> list[Any]:
-    if isinstance(metrics, dict) and "class_name" not in metrics:
-        metrics = list(metrics.values())
-    if isinstance(metrics, list):
-        return [found for metric in metrics for found in _flat(metric)]
-    return [] if metrics is None else [metrics]
+def _objects(room: str, value: Any) -> Any:
+    """`_object` of each, in lists or by output; metrics that are not known are left out."""
+    if isinstance(value, dict) and "class_name" not in value:
+        return {str(key): _objects(room, one) for key, one in value.items()}
+    if not isinstance(value, list):
+        return _object(room, value)
+    found = [_objects(room, one) for one in value]
+    by_output = any(isinstance(one, (list, dict)) and "class_name" not in one for one in value)
+    return found if by_output or room == "losses" else [one for one in found if one is not None]
 
 
 def _object(room: str, value: Any) -> Any:
     """A name, or an object as Keras 3 serialises it; None for what is not known."""
     _, keras = quiet_tensorflow.load()
-    if not isinstance(value, dict):
+    if not isinstance(value, dict) or not isinstance(value.get("class_name"), str):
         return value if isinstance(value, str) else None
-    name, config = str(value.get("class_name")), value.get("config")
+    name, config = value["class_name"], value.get("config")
     config = config if isinstance(config, dict) else {}
     if name in _WRAPPERS:  # a function, by its name
         called = config.get("name")

@@ -42,7 +42,7 @@ def compiled_with(
     config = _config(model, notes)
     if len(layers) == 1:
         return [Compiled(usable[0], tuple(usable_metrics(config.get("metrics"), notes)))]
-    metrics = _by_output(config.get("metrics"), layers, keys)
+    metrics = _by_output(config.get("metrics") or None, layers, keys)
     if metrics is None:
         notes.append("it is not clear to which outputs the compiled metrics belong")
     weights = _by_output(config.get("loss_weights"), layers, keys)

@@ -114,8 +114,11 @@ def _ours(task: str, metric: Any) -> str | None:
     config = metric.get("config") if isinstance(metric, dict) else None
     config = config if isinstance(config, dict) else {}
     if kind == "auc" and task == MULTI_LABEL and config.get("curve") == "PR":
-        return "mean_average_precision"
-    if kind == "binaryaccuracy" and config.get("threshold", 0.5) != 0.5:
+        # Else it is one curve of all labels together.
+        return "mean_average_precision" if config.get("multi_label") else None
+    if kind in ("binaryaccuracy", "binaryiou") and config.get("threshold", 0.5) != 0.5:
+        return None
+    if kind == "binaryiou" and {*(config.get("target_class_ids") or (0, 1))} != {0, 1}:
         return None
     name = _KNOWN.get(kind, "")
     name = _OTHERS.get((task, name), name)

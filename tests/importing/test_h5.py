@@ -439,3 +439,33 @@ def test_files_that_keras_3_wrote(
     pairs = (keras.tree.flatten(made.predict_on_batch(x)) for made in (model, loaded))
     for expected, found in zip(*pairs, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("function", "options", "expected"),
+    [
+        ("math.reduce_mean", {"axis": [1], "keepdims": True}, lambda x: x.mean(1, keepdims=True)),
+        ("math.reduce_max", {"axis": [1, 2], "keepdims": True}, lambda x: x.max((1, 2))[:, None]),
+        ("math.reduce_sum", {"axis": 2, "keepdims": False}, lambda x: x.sum(2)),
+        ("math.reduce_sum", {"axis": -1, "keepdims": None}, lambda x: x.sum(-1)),
+        ("math.argmax", {"axis": 1, "name": None}, lambda x: x.argmax(1)),
+        ("compat.v1.floor_div", {"y": 0.7, "name": None}, lambda x: np.floor(x / np.float32(0.7))),
+        (
+            "compat.v1.gather",
+            {"indices": [2, 0], "validate_indices": None, "axis": 2, "batch_dims": 0},
+            lambda x: x[:, :, [2, 0]],
+        ),
+    ],
+)
+def test_the_arguments_of_a_tensorflow_function_are_all_kept(
+    tmp_path: Path, chance: np.random.Generator, function: str, options: Any, expected: Any
+) -> None:
+    layers = [given("x", 4, 6), lambda_layer("found", function, ["x", 0, 0, options])]
+    loaded = load_model(write_h5(tmp_path / "m.h5", functional(layers, ["x"], ["found"]), {}))
+    x = chance.standard_normal((5, 4, 6)).astype(np.float32)
+
+    found = run(loaded, x)
+
+    wanted = expected(x)
+    np.testing.assert_allclose(found.reshape(wanted.shape), wanted, atol=1e-6)
+    assert found.ndim == (3 if options.get("keepdims") or wanted.ndim == 3 else 2)
