@@ -186,7 +186,7 @@ def methods() -> list[str]:
     return [*(f"DE {scheme}" for scheme in SCHEMES), *there]
 
 
-def _optimiser(method: str, space: Space) -> Any:
+def optimiser_of(method: str, space: Space) -> Any:
     if method in OTHERS:
         return _Other(method, space.evaluations)
     scheme = method.removeprefix("DE ")
@@ -214,7 +214,7 @@ def optimised(base: str, space: str, method: str, seed: int) -> dict[str, Any]:
     part = TrainingData.of(data, None)
     # The same calibration for every seed: only the optimiser differs.
     structure = Structure(model, part, objective_for(model, data), 0)
-    how = _optimiser(method, SPACES[space])
+    how = optimiser_of(method, SPACES[space])
     proposals = Proposals(lambda: structure, "weights", how, seed)
     found = []
     for budget in SPACES[space].budgets:

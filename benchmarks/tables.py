@@ -311,6 +311,25 @@ def optimisers_table(result: Result) -> str:
     return "\n\n".join(tables)
 
 
+def exhaustive_table(result: Result) -> str:
+    """How far above the best of all allocations each method stays under each budget."""
+    tables = []
+    for row in result["rows"]:
+        budgets = row["budgets"]
+        rows = [["the best of all, nats", *(f"{one['best']:.4f}" for one in budgets)]]
+        for method in budgets[0]["methods"]:
+            cells = []
+            for one in budgets:
+                found, best = one["methods"][method], one["best"]
+                above = [100 * (score / best - 1) for score in found["scores"]]
+                looked = f"{statistics.median(found['looked_at']):.0f}"
+                cells.append(f"{statistics.median(above):.1f} ({_span(above, '{:.1f}')}), {looked}")
+            rows.append([f"{method}: % above it, scored", *cells])
+        told = [f"{b['budget']:,} weights, {b['allocations']:,} allocations" for b in budgets]
+        tables.append(_table([row["model"], *told], rows))
+    return "\n\n".join(tables)
+
+
 def allocation_table(result: Result) -> str:
     """Bytes and accuracy of uniform and of allocated sparsity, by the seed of the calibration."""
     rows = []
@@ -342,6 +361,7 @@ TABLES: dict[str, Callable[[Result], str]] = {
     "tasks": tasks_table,
     "search": search_table,
     "optimisers": optimisers_table,
+    "exhaustive": exhaustive_table,
     "allocation": allocation_table,
     "microcontrollers": microcontrollers_table,
     "sparse_c": sparse_c_table,

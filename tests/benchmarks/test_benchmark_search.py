@@ -118,7 +118,7 @@ def test_each_optimiser_has_as_many_evaluations_and_repeats_itself(method):
             points.append(tuple(point))
             return float(np.square(np.asarray(point) - 0.3).sum())
 
-        how = optimisers._optimiser(method, optimisers.SPACES["widths"])
+        how = optimisers.optimiser_of(method, optimisers.SPACES["widths"])
         how.minimise(objective, [np.ones(2)], 2, 4)
         return points
 
