@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from compressor.report import content
@@ -11,6 +12,8 @@ FIGURES = "figures"
 _MOST_LETTERS = 400  # of a cell
 MOST_ROWS = 400
 LONGEST_PARAGRAPH = 20_000
+# What would begin a link or code, and a backslash that would not be shown.
+_MARKS = re.compile(r"[\[`]|\\(?=[!-/:-@\[-`{-~]|$)")
 
 
 def report_markdown(report: content.Report) -> str:
@@ -87,6 +90,5 @@ def _words(text: str) -> str:
 def _plain(text: str) -> str:
     """No HTML, no link and no code comes from a name in a document."""
     text = clean(" ".join(text.split()), LONGEST_PARAGRAPH)
-    for letter in "\\[`":
-        text = text.replace(letter, f"\\{letter}")
+    text = _MARKS.sub(r"\\\g<0>", text)
     return text.replace("&", "&amp;").replace("<", "&lt;")

@@ -219,6 +219,7 @@ def test_a_grey_picture_is_not_given_alpha_to_fill_a_row(tmp_path: Path) -> None
     assert reader(("x", (784,), 255.0))._fitted(alpha, "x").size == alpha.size
 
 
+@pytest.mark.slow
 def test_a_name_that_no_device_takes_is_refused_before_anything_is_written(
     artefacts: Path, tmp_path: Path
 ) -> None:

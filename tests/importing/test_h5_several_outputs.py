@@ -56,6 +56,7 @@ def test_losses_weights_and_metrics_by_output(keras: Any, tmp_path: Path, form: 
         assert [aim.weight for aim in old.aims] == [1.0, 5.0]
 
 
+@pytest.mark.slow
 def test_such_a_file_is_pruned(keras: Any, tmp_path: Path) -> None:
     two_outputs(keras, "dict").save(tmp_path / "m.h5")
     x = np.random.default_rng(0).random((80, 4)).astype(np.float32)

@@ -63,6 +63,7 @@ def packed(height: int, width: int, channels: int, rows: int, groups: int = 1) -
     return found
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("target", ["cortex-m4", "cortex-m0", "portable"])
 def test_a_row_of_more_values_than_16_bits_count(target: str, tmp_path: Path) -> None:
     assert "0 values wrong" in run_on_itself(packed(3, 300, 240, 3, groups=240), target, tmp_path)
