@@ -147,3 +147,16 @@ def test_a_seed_that_cannot_be_used_is_refused(
 
 def test_classes_may_be_numbers_of_numpy() -> None:
     assert compressor.TrainingOptions(1, class_weight={np.int64(1): 2.0})
+
+
+def test_metrics_that_only_look_like_ours_are_not_taken_for_them(keras: Any) -> None:
+    def ours(task: str, metric: Any) -> str | None:
+        return _ours(task, keras.saving.serialize_keras_object(metric))
+
+    metrics = keras.metrics
+    assert ours("segmentation", metrics.BinaryIoU()) == "mean_iou"
+    assert ours("segmentation", metrics.BinaryIoU(target_class_ids=[1])) is None
+    assert ours("segmentation", metrics.BinaryIoU(threshold=0.3)) is None
+    of_each = metrics.AUC(curve="PR", multi_label=True)
+    assert ours("multi-label", of_each) == "mean_average_precision"
+    assert ours("multi-label", metrics.AUC(curve="PR")) is None
