@@ -13,7 +13,6 @@ killed benchmark goes on where it was.
 from __future__ import annotations
 
 import argparse
-import functools
 import itertools
 import operator
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import log_softmax
 
 from benchmarks._record import save, with_earlier
 from benchmarks._runs import alone, does_job, kept
@@ -35,6 +33,7 @@ from compressor.models import objective_for, preprocessing_of
 from compressor.pruning.kernels import all_kernels
 from compressor.pruning.selection import lamp_counts, lamp_scores
 from compressor.runs import model_digest
+from compressor.searching.structure import divergence
 from compressor.training import as_logits
 
 BUDGETS = (40_000, 8_000, 4_000)
@@ -145,6 +144,10 @@ class Allocations:
         """Where `at` finds these levels, float64 (kernels,)."""
         return (np.array(levels) + 0.5) / [len(counts) for counts in self.counts]
 
+    def __call__(self, point: np.ndarray) -> float:
+        """The score of the allocation at a point, as optimisers ask for it."""
+        return self.look(self.at(point))
+
     def at(self, point: np.ndarray) -> Levels:
         """The allocation at a point of [0, 1]^kernels."""
         pairs = zip(point, self.counts, strict=True)
@@ -192,9 +195,7 @@ def pair_moves(allocations: Allocations, start: Levels) -> None:
 
 def compared(allocations: Allocations, shared_out: Levels, seeds: int) -> dict[str, Any]:
     """What each method finds under the budget of `allocations`, beside the best of all."""
-    everything = allocations.anew()
-    for levels in allocations.all():
-        everything.look(levels)
+    everything = allocations.all()
     first = [allocations.point(shared_out)]
     lamp, moved = allocations.anew(), allocations.anew()
     lamp.look(shared_out)
@@ -202,27 +203,21 @@ def compared(allocations: Allocations, shared_out: Levels, seeds: int) -> dict[s
     methods = {"LAMP": [lamp], "LAMP and pair moves": [moved]}
     for name, seed in itertools.product(OPTIMISERS, range(seeds)):
         run = allocations.anew()
-        look = functools.partial(_look_at, run)
-        optimiser_of(name, SPACE).minimise(look, first, len(run.counts), seed, lambda: True)
+        optimiser_of(name, SPACE).minimise(run, first, len(run.counts), seed, lambda: True)
         methods.setdefault(name, []).append(run)
     return {
         "budget": allocations.budget,
-        "allocations": len(everything.seen),
-        "best": everything.best,
+        "allocations": len(everything),
+        "best": min(map(allocations.anew().look, everything)),
         "methods": {
             name: {
                 "scores": [run.best for run in runs],
                 "looked_at": [len(run.seen) for run in runs],
-                "most_weights": max(map(allocations.weights, itertools.chain(*seen))),
+                "most_weights": max(run.weights(levels) for run in runs for levels in run.seen),
             }
             for name, runs in methods.items()
-            for seen in [[run.seen for run in runs]]
         },
     }
-
-
-def _look_at(run: Allocations, point: np.ndarray) -> float:
-    return run.look(run.at(point))
 
 
 def scored(base: str, work: str) -> dict[str, Any]:
@@ -304,10 +299,8 @@ class Scored:
         known, found = (v[:fitted] - v[:fitted].mean(axis=0) for v in (self._dense, logits))
         scale = (known * found).sum(axis=0) / np.maximum((found * found).sum(axis=0), 1e-12)
         shift = self._dense[:fitted].mean(axis=0) - scale * logits[:fitted].mean(axis=0)
-        wanted, stitched = (
-            log_softmax(v[fitted:], axis=1) for v in (self._dense, scale * logits + shift)
-        )
-        return float((np.exp(wanted) * (wanted - stitched)).sum(axis=1).mean())
+        stitched = scale * logits + shift
+        return float(divergence(self._dense[fitted:], stitched[fitted:]).mean())
 
 
 if __name__ == "__main__":

@@ -127,7 +127,6 @@ def _prune_without_data(
         records = {"dense": dense, "step_2_1": pruned}
         if force:
             _discard_others(run, records)
-            run.discard("step_2_2")  # it was retrained from another pruning
         return records
 
 

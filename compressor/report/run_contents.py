@@ -228,7 +228,9 @@ def _models_after(contents: RunContents, path: Path) -> list[tuple[Path, str]]:
         sparsity = contents.records.get("step_2_1", contents.records.get(last, {})).get("sparsity")
         title = f"{form.proportion(sparsity)} pruned" if form.is_fraction(sparsity) else "pruned"
         files = [(path / last / MODEL, title)]
-        if (shrunk := path / "shrunk.keras").is_file() and _is_current(shrunk, contents, path):
+        if (shrunk := path / "shrunk.keras").is_file() and _is_current(
+            shrunk, _step_models(contents, path)
+        ):
             files.append((shrunk, "shrunk"))
         return files
     root = _first_seed(contents.results, path)
@@ -248,8 +250,8 @@ def _artefacts(
 ) -> Iterator[FoundArtefact]:
     """The artefacts beside the steps of a run; those of a sweep are in its results."""
     patterns = ("*.tflite", "*.onnx", "*/*.tflite", "*/*.onnx")
-    known = _models_here(contents, path)
     places = sorted(set(itertools.chain.from_iterable(map(path.glob, patterns))))
+    known = _models_here(contents, path) if places else set()
     for place in places[:_MOST_ARTEFACTS]:
         folder = place.parent.name
         trial = contents.search is not None and folder.startswith(TRIAL)
@@ -277,9 +279,7 @@ def _models_here(contents: RunContents, path: Path) -> set[str]:
     more = [
         one for one in itertools.islice(others, _MOST_ARTEFACTS) if one.parent.name not in STEPS
     ]
-    return found and found | {
-        model_digest(place) for place in more if _is_current(place, contents, path)
-    }
+    return found and found | {model_digest(place) for place in more if _is_current(place, found)}
 
 
 def _step_models(contents: RunContents, path: Path) -> set[str]:
@@ -293,10 +293,10 @@ def _step_models(contents: RunContents, path: Path) -> set[str]:
     return found - {None}
 
 
-def _is_current(model: Path, contents: RunContents, path: Path) -> bool:
-    """Whether a .keras file, as far as it says so, was made of a model that is here."""
+def _is_current(model: Path, here: set[str]) -> bool:
+    """Whether a .keras file, as far as it says so, was made of a model with one of these sha256."""
     try:
         source = source_digest(model)
     except CompressorError:
         return True  # reading the model says what is wrong with it
-    return source is None or source in _step_models(contents, path)
+    return source is None or source in here

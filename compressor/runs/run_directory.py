@@ -171,11 +171,7 @@ class RunDirectory:
         if difference:
             part = difference.partition(".")[0].partition(" ")[0]
             what = {VERSIONS: "versions", CUSTOM: "modules of your own"}.get(part, "options")
-            raise RunDirectoryError(
-                f"this step was done before with other {what}",
-                value=f"{directory} ({difference})",
-                hint="choose another folder, or --force to do it again",
-            )
+            raise done_otherwise(directory, difference, what)
         return read_step(directory)
 
     def _refuse_foreign_folder(self) -> None:
@@ -313,6 +309,15 @@ def _tidy(path: Path) -> None:
             shutil.rmtree(found, ignore_errors=True)
         else:
             found.rename(step)
+
+
+def done_otherwise(step: Path, difference: str, what: str = "options") -> RunDirectoryError:
+    """The error for a finished step that is to be done with something else."""
+    return RunDirectoryError(
+        f"this step was done before with other {what}",
+        value=f"{step} ({difference})",
+        hint="choose another folder, or --force to do it again",
+    )
 
 
 def first_difference(old: Any, new: Any, name: str = "") -> str:

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from compressor.errors import CheckpointError, RunDirectoryError, UsageError
+from compressor.errors import CheckpointError, UsageError
 from compressor.foundation import sha256
 from compressor.runs.kinds import is_graph, is_saved_model, model_files, model_kind, refuse_foreign
-from compressor.runs.run_directory import RECORD, first_difference, read_record
+from compressor.runs.run_directory import RECORD, done_otherwise, first_difference, read_record
 
 MODEL, MASKS, SPARSE = "model.keras", "masks.npz", "sparse.npz"
 STEPS = ("dense", "step_1", "step_2_1", "step_2_2", "step_3")
@@ -50,8 +50,10 @@ def outdated_steps(path: Path, steps: Sequence[str] = STEPS) -> list[str]:
     """
     known = {step: read_record(path / step) for step in steps if is_finished(path / step)}
     found = {step for step in ("step_2_1", "step_2_2") if _was_of_another(known, step, path)}
-    if {"step_2_1", "step_2_2"} <= known.keys() and not _same(known, _PRUNING):
-        found.add("step_2_2")
+    if {"step_2_1", "step_2_2"} <= known.keys():
+        first, second = (known[step]["config"] for step in ("step_2_1", "step_2_2"))
+        if any(first.get(key) != second.get(key) for key in _PRUNING):
+            found.add("step_2_2")
     pruned = next((step for step in ("step_2_2", "step_2_1") if step in known), None)
     if pruned is not None:
         last = known[pruned]["sha256"].get(MODEL)
@@ -74,16 +76,7 @@ def refuse_other_pruning(path: Path, config: Mapping[str, Any]) -> None:
         found = read_record(step)["config"]
         before = {key: found[key] for key in _PRUNING if key in found}
         if difference := first_difference(before, wanted):
-            raise RunDirectoryError(
-                "this step was done before with other options",
-                value=f"{step} ({difference})",
-                hint="choose another folder, or --force to do it again",
-            )
-
-
-def _same(known: Mapping[str, dict[str, Any]], keys: Sequence[str]) -> bool:
-    first, second = (known[step]["config"] for step in ("step_2_1", "step_2_2"))
-    return all(first.get(key) == second.get(key) for key in keys)
+            raise done_otherwise(step, difference)
 
 
 def _was_of_another(known: Mapping[str, dict[str, Any]], step: str, path: Path) -> bool:

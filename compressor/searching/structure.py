@@ -344,10 +344,10 @@ def _distance(aim: Aim, wanted: np.ndarray, found: np.ndarray) -> float:
     if not aim.of_classes:
         return squared_error(found, wanted)
     width = wanted.shape[-1]
-    return float(np.mean(_divergence(wanted.reshape(-1, width), found.reshape(-1, width))))
+    return float(np.mean(divergence(wanted.reshape(-1, width), found.reshape(-1, width))))
 
 
-def _divergence(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
+def divergence(wanted: np.ndarray, found: np.ndarray) -> np.ndarray:
     """Kullback-Leibler divergence of the classes, (n,), of two arrays of logits, (n, classes)."""
     logs = [v - np.logaddexp.reduce(v, axis=1, keepdims=True) for v in (wanted, found)]
     return np.sum(np.exp(logs[0]) * (logs[0] - logs[1]), axis=1)

@@ -79,22 +79,20 @@ class ExampleReader:
 
     def _named(self, arrays: Mapping[str, np.ndarray], where: object) -> dict[str, np.ndarray]:
         """The arrays of an .npz file: that of one input as one of an .npy, of several the rows."""
-        found = dict(arrays)
-        alone = len(self._rules) == len(arrays) == 1
-        if (self._invert or self._resize) and not alone:
+        if len(self._rules) == len(arrays) == 1:
+            ((name, array),) = arrays.items()
+            asked = self._invert or self._resize or _picture_shape(self._rules[0].shape)
+            return {name: self._arranged(array, where) if asked and array.size else array}
+        if self._invert or self._resize:
             what = "arrays of several inputs cannot be inverted or resized"
             raise RequestError(what, value=where)
+        found = dict(arrays)
         for rule in self._rules:
-            name = next(iter(arrays)) if alone else rule.source
-            array = found.get(name, np.zeros(0))
+            array = found.get(rule.source, np.zeros(0))
             # Numbers of a row that is no picture are what they are.
-            if array.size and (self._invert or self._resize or _picture_shape(rule.shape)):
-                stored = f"{where}, {name}"
-                found[name] = (
-                    self._arranged(array, where)
-                    if alone
-                    else self._rows_as_stored(array, stored, rule)
-                )
+            pixels = array.size and array.dtype == np.uint8 and _picture_shape(rule.shape)
+            if pixels and not self._are_bits(array, rule):
+                found[rule.source] = self._as_stored(array, f"{where}, {rule.source}", rule)
         return found
 
     def _rule(self, where: object) -> InputRule:
@@ -204,7 +202,8 @@ class ExampleReader:
                 "only pictures of uint8 can be inverted or resized",
                 value=f"{where} ({array.dtype} {array.shape})",
             )
-        return self._as_stored(array, where) if array.dtype == np.uint8 else array
+        rule = self._rules[0]
+        return self._as_stored(array, where, rule) if array.dtype == np.uint8 else array
 
     def _fitted(self, pictures: np.ndarray, where: object) -> np.ndarray:
         """Pictures uint8 (n, h, w, c) as the rows that the model takes."""
@@ -223,7 +222,7 @@ class ExampleReader:
         if self._invert:
             colours = slice(0, 3)  # not alpha
             fitted = np.concatenate([_BYTES - fitted[..., colours], fitted[..., 3:]], axis=3)
-        return self._as_stored(fitted, where)
+        return self._as_stored(fitted, where, self._rules[0])
 
     def _target(
         self, size: tuple[int, ...], where: object, channels: int | None = None
@@ -249,24 +248,14 @@ class ExampleReader:
             )
         return height, width, wanted[2] or 0
 
-    def _rows_as_stored(self, array: np.ndarray, where: object, rule: InputRule) -> np.ndarray:
-        if array.dtype != np.uint8 or self._are_bits(array, rule):
-            return array
-        return self._as_stored(array, where, rule)
-
     def _are_bits(self, array: np.ndarray, rule: InputRule) -> bool:
         """Whether bytes are 0 or 1 because the model was trained on nothing else."""
         ones = array.dtype == np.uint8 and array.max(initial=0) <= 1
         return bool(ones) and self._range(rule) == "bits"
 
-    def _as_stored(
-        self, values: np.ndarray, where: object, rule: InputRule | None = None
-    ) -> np.ndarray:
-        """Bytes, 0 to 255, in the range that the model was trained on.
-
-        `rule` is that of the input where there are several.
-        """
-        found = self._range(rule or self._rules[0])
+    def _as_stored(self, values: np.ndarray, where: object, rule: InputRule) -> np.ndarray:
+        """Bytes, 0 to 255, in the range that the model was trained on."""
+        found = self._range(rule)
         if found == "bytes":
             return values
         if found in ("unit", "bits"):
