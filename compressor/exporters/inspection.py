@@ -126,7 +126,7 @@ def _tflite_weights(subgraphs: Iterable[Subgraph]) -> list[tuple[str, TFLiteTens
     """The constants that are weights, with a name or number; shared values are listed once."""
     found: dict[Any, tuple[str, TFLiteTensor]] = {}
     for subgraph in subgraphs:
-        for number, tensor in enumerate(subgraph.tensors):
+        for number, tensor in enumerate(() if subgraph.decodes else subgraph.tensors):
             kind = tensor.type.name
             weight = "float" in kind or tensor.quantization is not None or 0 < tensor.type.bits < 8
             held = tensor.is_constant or tensor.external

@@ -15,7 +15,7 @@ import compressor
 from compressor.data import Dataset
 from compressor.exporters.quantization import quantize_least_squares, quantize_symmetric
 from compressor.exporters.request import Request
-from compressor.exporters.tflite import choice, graph as graphs
+from compressor.exporters.tflite import choice, golomb, graph as graphs
 from compressor.exporters.tflite.candidates import candidates
 from compressor.exporters.tflite.choice import ENCODINGS, INTEGER, Candidate, WeightEncoding
 from compressor.exporters.tflite.convert import convert
@@ -85,7 +85,8 @@ def test_litert_is_right_with_every_encoding_in_float32_graphs(kind, quantize, e
         assert described.zeros == np.count_nonzero(weights == 0)
     assert described.encoding == encoding.name and described.values == encoding.values
     size = len(graphs.write_graph(graph))
-    assert described.bytes <= size <= described.bytes + 1800 + 4 * units
+    around = golomb.OVERHEAD if encoding.name == "golomb" else 1800
+    assert described.bytes <= size <= described.bytes + around + 4 * units
 
 
 @pytest.mark.parametrize("kind", [VECTOR, IMAGE])
@@ -131,7 +132,7 @@ def test_an_integer_layer_in_parts_is_exact():
 @pytest.mark.parametrize("encoding", ENCODINGS)
 def test_an_encoding_that_is_asked_for_is_used_where_it_fits(encoding):
     weights = sparse_weights((48, 320))
-    quantize = "dynamic" if encoding == "1x16" else "none"
+    quantize = "dynamic" if encoding in ("1x16", "golomb") else "none"
     graph = layer_graph(VECTOR, weights, None, (320,))
     request = Request("litert", quantize=quantize, encoding=encoding)
     (kernel,), notes = encode_weights(graph, {0: "x"}, request)
@@ -201,7 +202,7 @@ def test_a_weight_that_two_layers_share_is_encoded_once_and_right(quantize):
     right = examples @ weights.T @ weights.T
     (kernel,), _ = encode_weights(graph, {}, Request("litert", quantize=quantize))
     error = np.abs(run(graph, examples) - right).max() / np.abs(right).max()
-    assert kernel.bytes < weights.nbytes and error < 0.05
+    assert kernel.bytes < weights.nbytes and error < (0.2 if kernel.values == "int4" else 0.05)
 
 
 @pytest.fixture(scope="module")

@@ -165,6 +165,21 @@ def micro_tflite() -> bytes:
     return graphs.write_graph(graph)
 
 
+def golomb_tflite() -> bytes:
+    """A file that decodes weights at its first run."""
+    from layer_graphs import VECTOR, layer_graph
+
+    from compressor.exporters.tflite import golomb, graph as graphs
+    from compressor.exporters.tflite.stored import EncodedWeight
+
+    graph = layer_graph(VECTOR, np.ones((8, 40), np.float32), None, (40,))
+    values = (np.arange(320).reshape(8, 40) % 7 == 0).astype(np.int8)
+    (layer,) = graphs.main(graph).operators
+    encoded = EncodedWeight(values, scale=np.ones(1, np.float32))
+    golomb.Decoding(graph).add(graphs.indices(layer.inputs)[1], encoded)
+    return graphs.write_graph(graph)
+
+
 def stock_tflite() -> bytes:
     """A file of the stock converter."""
     from compressor.foundation import quiet_tensorflow
@@ -321,6 +336,7 @@ def emptied(folder: Path) -> Path:
 TARGETS: dict[str, Target] = {
     "tflite": Target(contents("tflite", small_tflite), 4, quick=3000),
     "tflite-micro": Target(contents("tflite", micro_tflite), 2, quick=600),
+    "tflite-golomb": Target(contents("tflite", golomb_tflite), 1, quick=300),
     "onnx": Target(contents("onnx", small_onnx), 3, quick=3000),
     "graphs-tflite": Target(graphs("tflite", small_tflite), 2),
     "graphs-onnx": Target(graphs("onnx", small_onnx), 2),

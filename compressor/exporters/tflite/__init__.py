@@ -141,7 +141,7 @@ def _finished(
         price = None if request.encoding else Price()
         for number, view in enumerate(graph.views(encoded)):
             some, more = weights.encode_weights(
-                view, found[number], request, looped=number > 0, price=price
+                view, found[number], request, looped=number > 0, whole=encoded, price=price
             )
             tensors += some
             notes += more

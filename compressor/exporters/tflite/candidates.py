@@ -9,8 +9,12 @@ import numpy as np
 
 from compressor.exporters.half_precision import fits_float16
 from compressor.exporters.request import Quantize
+from compressor.exporters.tflite import golomb
 from compressor.exporters.tflite.choice import (
+    GOLOMB_DECODING,
     KERNEL_BLOCKS,
+    LARGE,
+    SMALLER_TIME,
     VALUE_BITS,
     Candidate,
     WeightEncoding,
@@ -76,7 +80,8 @@ def _valued(encoding: WeightEncoding, weight: EncodableWeight) -> EncodedWeight:
         return EncodedWeight(weight.values, scale=weight.scale, axis=axis)
     if encoding.values in ("int8", "int4"):
         bits, axis = VALUE_BITS[encoding.values], weight.axis if encoding.per_channel else None
-        if axis is not None and not encoding.in_kernel and weight.one_scale_does(bits, axis):
+        free = not encoding.in_kernel or encoding.name == "golomb"
+        if axis is not None and free and weight.one_scale_does(bits, axis):
             axis = None
         found = weight.quantized(bits, axis)
         return EncodedWeight(found.values, scale=found.scale, axis=axis, four_bits=bits == 4)
@@ -92,8 +97,15 @@ def _costs(encoding: WeightEncoding, weight: EncodableWeight) -> Iterator[Candid
         size = -(-weight.values.size * VALUE_BITS[encoding.values] // 8)
         yield Candidate(encoding, size + scales, overhead, encoding.time)
         return
-    overhead += _SPARSITY_BYTES
     nonzero = encoded.values != 0
+    if encoding.name == "golomb":
+        if nonzero.size > golomb.MOST_VALUES:
+            return
+        size, decoded = golomb.stored_bytes(encoded.values), GOLOMB_DECODING * filled(nonzero, 1)
+        time = encoding.time if nonzero.size >= LARGE else SMALLER_TIME
+        yield Candidate(encoding, size + scales, golomb.OVERHEAD, time, decoded)
+        return
+    overhead += _SPARSITY_BYTES
     width = encoded.values.dtype.itemsize
     if encoding.name in KERNEL_BLOCKS:
         block = KERNEL_BLOCKS[encoding.name]

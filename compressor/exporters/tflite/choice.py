@@ -29,6 +29,7 @@ ENCODINGS: dict[str, str] = {
     "dense": "every value, one after another",
     "csr": "non-zero values and their positions; made dense when the file is loaded",
     "blocks": "blocks of 4 or 16 values that are not all zero; made dense when the file is loaded",
+    "golomb": "non-zero integers and their distances in Golomb codes; made dense at the first run",
     "csr-kernel": "non-zero float32 values and their positions; the kernel skips the zeros",
     "1x4": "float32 blocks of 4 along the inputs; the kernel skips blocks of zeros",
     "1x16": "int8 blocks of 16 along the inputs; the kernel skips blocks of zeros",
@@ -57,6 +58,13 @@ little to be slow."""
 DECODABLE = 0.35
 """which fraction of a weight's values may be decoded when the file is loaded: DENSIFY takes 40 to
 60 ns a value on x86-64, dense weights 3 ns, and a file is to load in 8 times the time of dense"""
+
+GOLOMB_DECODING = 0.7
+"""of the time of DENSIFY: what a value in Golomb code takes at the first run, 20 to 35 ns"""
+
+LARGE, SMALLER_TIME = 2**18, 1.05
+"""values below which a weight in Golomb code takes as long as dense float32, which then comes from
+a cache: a variable is copied at every run"""
 
 SMALL = {"float16": 64, "int8": 64, "int4": 256}
 """type -> values below which a tensor does not get it: its accuracy is worth more than its bytes"""
@@ -125,6 +133,8 @@ KERNELS: dict[tuple[str, str], tuple[WeightEncoding, ...]] = {
         WeightEncoding("1x16", "int8", version=8, time=1.4),
         WeightEncoding("dense", "int8", version=12, per_channel=True, time=0.27),
         WeightEncoding("dense", "int4", version=12, per_channel=True, time=0.17),
+        WeightEncoding("golomb", "int8", version=12, per_channel=True, time=0.5),
+        WeightEncoding("golomb", "int4", version=12, per_channel=True, time=0.5),
     ),
     ("litert", "CONV_2D"): (
         WeightEncoding("dense", "int8", version=5, per_channel=True, time=0.3),

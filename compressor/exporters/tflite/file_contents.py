@@ -87,11 +87,11 @@ class TFLiteOperator:
 
 @dataclasses.dataclass(frozen=True)
 class Decoded:
-    """A tensor that TFLite Micro decodes from constants, at every run."""
+    """A tensor that is decoded from constants: by TFLite Micro at every run, or at the first."""
 
     tensor: int
     encoding: str
-    """lut, huffman or prune"""
+    """lut, huffman or prune, or at the first run golomb"""
     bytes: int
     """of the constants"""
     values: np.ndarray
@@ -107,6 +107,8 @@ class Subgraph:
     inputs: tuple[int, ...]
     outputs: tuple[int, ...]
     decoded: tuple[Decoded, ...] = ()
+    decodes: bool = False
+    """whether it runs only to decode what the first subgraph reads: its constants are no weights"""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ it is used, and the work is bounded by the size of the file.
 
 from __future__ import annotations
 
+import dataclasses
 import struct
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,7 @@ from compressor.exporters.tflite.file_contents import (
 from compressor.exporters.tflite.hostile import Budget, damaged_tflite
 from compressor.exporters.tflite.schema import builtin_name, schema
 from compressor.exporters.tflite.tensor_reading import read_tensor
+from compressor.exporters.tflite.variable_reading import decoded_variables
 
 IDENTIFIER = b"TFL3"
 
@@ -36,7 +38,8 @@ _OVERLAP = 2
 def read_tflite(content: bytes) -> TFLiteFile:
     """Read the bytes of a .tflite file; constants are checked, but not made dense.
 
-    What TFLite Micro's operator TFLM_DECODE decodes is decoded, since only that checks it.
+    What TFLite Micro's operator TFLM_DECODE decodes is decoded, since only that checks it, and so
+    are weights that the first run decodes into variables, as far as they are ours.
 
     Raises CheckpointError, in one line that says what is wrong and where.
     """
@@ -64,6 +67,8 @@ def _read(content: bytes, budget: Budget) -> TFLiteFile:
     )
     if not subgraphs:
         raise damaged_tflite("it has no subgraph")
+    if any(operator.name == "CALL_ONCE" for operator in subgraphs[0].operators):
+        subgraphs = _with_variables(content, subgraphs)
     signatures = tuple(
         _signature(table, subgraphs, budget) for table in budget.tables(model, "SignatureDefs")
     )
@@ -155,6 +160,16 @@ def _decoded(
                 parts.append(budget.data(content, start, size))
             encoding, values = decoded(parts[0], parts[1], tensors[output])
             yield Decoded(output, encoding, sum(map(len, parts)), values)
+
+
+def _with_variables(content: bytes, subgraphs: tuple[Subgraph, ...]) -> tuple[Subgraph, ...]:
+    number, found = decoded_variables(content)
+    if not found:
+        return subgraphs
+    changed = [*subgraphs]
+    changed[0] = dataclasses.replace(changed[0], decoded=changed[0].decoded + found)
+    changed[number] = dataclasses.replace(changed[number], decodes=True)
+    return tuple(changed)
 
 
 def _signature(signature: Any, subgraphs: tuple[Subgraph, ...], budget: Budget) -> str:

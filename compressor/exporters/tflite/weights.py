@@ -15,6 +15,7 @@ from compressor.exporters.request import EncodedTensor, Request
 from compressor.exporters.tflite import graph as graphs, parts
 from compressor.exporters.tflite.candidates import candidates, encode
 from compressor.exporters.tflite.choice import ENCODINGS, VALUE_BITS, Candidate, best
+from compressor.exporters.tflite.golomb import Decoding
 from compressor.exporters.tflite.price import Price
 from compressor.exporters.tflite.stored import add_decoding, store
 from compressor.exporters.tflite.weight import EncodableWeight, encodable_weights
@@ -31,29 +32,33 @@ def encode_weights(
     request: Request,
     *,
     looped: bool = False,
+    whole: Any = None,
     price: Price | None = None,
 ) -> tuple[tuple[EncodedTensor, ...], tuple[str, ...]]:
     """Quantise and encode the weights of a ModelT in place; describes them all, with notes.
 
     `graph` is float32, or in integers already where request.quantize is `int8`; `names` maps
-    tensors of its main subgraph to names; `looped` says that this is the body of a loop; what the
-    encodings cost is added to `price`. A value that is zero stays exactly zero. Raises ModelError
-    for weights that are not finite.
+    tensors of its main subgraph to names; `looped` says that this is the body of a loop; `whole`
+    is the graph of which `graph` is a view; what the encodings cost is added to `price`. A value
+    that is zero stays exactly zero. Raises ModelError for weights that are not finite.
     """
     described = {
         index: unchanged(graph, _name(graph, names, index), index, values)
         for index, values in constants(graph, names).items()
     }
+    decoding = None if looped else Decoding.of(whole or graph)
     refused = []
     for weight in encodable_weights(graph, looped=looped):
         options = candidates(weight, request.runtime, request.quantize, exact=request.exact)
+        if decoding is None:
+            options = [option for option in options if option.encoding.name != "golomb"]
         chosen = best(options, request.optimize, request.encoding)
         if chosen is None:
             refused.append(_name(graph, names, weight.index))
             chosen = best(options, request.optimize, "dense")
         if chosen is not None:
             name = _name(graph, names, weight.index)
-            described[weight.index] = write(graph, name, weight, chosen)
+            described[weight.index] = write(graph, name, weight, chosen, decoding)
             if price is not None:
                 fastest = best(options, "latency") or chosen
                 price.add(weight.operand, chosen, fastest, best(options, "size") or chosen)
@@ -63,8 +68,17 @@ def encode_weights(
     return tuple(described.values()), notes
 
 
-def write(graph: Any, name: str, weight: EncodableWeight, chosen: Candidate) -> EncodedTensor:
-    """Store a weight of `encodable_weights` as chosen, connect its users, and describe it."""
+def write(
+    graph: Any,
+    name: str,
+    weight: EncodableWeight,
+    chosen: Candidate,
+    decoding: Decoding | None = None,
+) -> EncodedTensor:
+    """Store a weight of `encodable_weights` as chosen, connect its users, and describe it.
+
+    The `decoding` is that of the other weights of a file, if there are any.
+    """
     encoding, encoded = chosen.encoding, encode(weight, chosen)
     integers = weight.operand.integer
     reduced = encoding.values != "float32" and not integers
@@ -74,7 +88,10 @@ def write(graph: Any, name: str, weight: EncodableWeight, chosen: Candidate) -> 
     elif chosen.rows is not None:
         parts.in_parts(graph, weight.users[0], weight.index, encoded, chosen.rows)
     elif encoding.sparse or reduced:
-        store(graph, weight.index, encoded)
+        if encoding.name == "golomb":
+            (decoding or Decoding(graph)).add(weight.index, encoded)
+        else:
+            store(graph, weight.index, encoded)
         if encoding.version is not None:
             for operator in weight.users:
                 _set_version(graph, operator, encoding.version, hybrid=reduced)
