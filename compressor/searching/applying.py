@@ -12,6 +12,7 @@ from compressor.errors import UsageError
 from compressor.exporters import Variants, write_artifact
 from compressor.exporters.graphs.file import is_graph_file
 from compressor.exporters.graphs.job import GraphJob
+from compressor.exporters.graphs.pruning import check_opened
 from compressor.exporters.targets import check_free, runtime_of, target_of
 from compressor.foundation import Listener, SilentListener, quiet_tensorflow, temporary_folder
 from compressor.importing import load_model
@@ -142,6 +143,7 @@ class _Walk:
         how: Any = {"threads": self._threads, "described": self._files[0], **self._asked}
         data, count = self._data.data, len(self._data.validation)
         with GraphJob(self._files[-1], data, validation=count, **how) as job:
+            check_opened(job)
             return prune_step(job, step)[0]
 
     def _train(self, step: steps.Step) -> bytes:

@@ -17,7 +17,7 @@ from compressor.data import Dataset, TrainingData
 from compressor.errors import ModelError, UsageError
 from compressor.exporters.graphs.file import read_graph_file
 from compressor.exporters.graphs.job import GraphJob
-from compressor.exporters.graphs.pruning import kernels_module, pruned_file
+from compressor.exporters.graphs.pruning import check_opened, kernels_module, pruned_file
 from compressor.foundation import Listener, write_bytes
 from compressor.models import Aim
 from compressor.pruning import PruningSpec
@@ -189,6 +189,7 @@ class _GraphSearch(BaseSearch):
 
     def _measured(self) -> dict[str, Any]:
         with self._job(self._source) as job:
+            check_opened(job)
             found, objective = job.reference, job.reference.objective
         targets = objective.targets_of(found.x, found.labels, found.feed)
         anomalies = objective.anomalies_of(found.labels)

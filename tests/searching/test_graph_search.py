@@ -18,8 +18,9 @@ from onnx_styles import write_style
 
 import compressor as library
 from compressor.data import TrainingData
-from compressor.errors import RunDirectoryError
+from compressor.errors import ModelError, RunDirectoryError
 from compressor.exporters.graphs.reconstruction import calibration_inputs
+from compressor.exporters.onnx import kernels
 from compressor.exporters.reference import Reference
 from compressor.models import Objective
 from compressor.searching import base, finishing, graph_search
@@ -112,6 +113,27 @@ def test_a_tflite_file_is_searched_too(tmp_path: Path) -> None:
     assert len(document["trials"]) == 3
 
 
+@pytest.mark.slow
+def test_a_file_that_cannot_be_opened_unchanged_is_not_searched(
+    tmp_path: Path, monkeypatch: Any, rejected: Any
+) -> None:
+    def changed(content: bytes) -> Any:
+        model = open_model(content)
+        weights = onnx.numpy_helper.to_array(model.graph.initializer[0])
+        kernels.store(model, {model.graph.initializer[0].name: 1.01 * weights})
+        return model
+
+    open_model = kernels.open_model
+    monkeypatch.setattr(kernels, "open_model", changed)
+
+    source, data = dense_onnx(tmp_path / "found.onnx"), tmp_path / "data.npz"
+    given = library.load_dataset(_data(data, source))
+    message = rejected(ModelError, library.search, source, given, None, tmp_path / "run")
+
+    assert "computes something else in the form that can be pruned" in message
+    assert not [*(tmp_path / "run").glob("trial-*")]
+
+
 class _Job(contextlib.AbstractContextManager[Any]):
     """Stands in for `GraphJob`: a file that gives every class the same score."""
 
@@ -148,6 +170,7 @@ def finished(monkeypatch: Any) -> list[str | None]:
 
     monkeypatch.setattr(base, "finish", finish)
     monkeypatch.setattr(graph_search, "GraphJob", _Job)
+    monkeypatch.setattr(graph_search, "check_opened", lambda job: None)
     monkeypatch.setattr(
         graph_search, "pruned_file", lambda job, _: (job.graph.content, None, {"accuracy": 0.9})
     )

@@ -22,6 +22,7 @@ from compressor.exporters.graphs.reconstruction import (
     remove_channels,
 )
 from compressor.exporters.made_inputs import MadeInputs
+from compressor.exporters.reference import Reference
 from compressor.exporters.request import ExportedFile
 from compressor.foundation import write_bytes
 from compressor.models import ALL, Asked, InputSize
@@ -39,6 +40,8 @@ from compressor.pruning.pruner import Pruning
 from compressor.pruning.reconstruction_solver import solve
 
 _KERAS = "prune the Keras model, or the model that it was made of"
+_COMPARED = 8
+"""Examples that a file is run on in the form that is changed, before it is."""
 
 
 def prune_graph(
@@ -84,6 +87,7 @@ def prune_graph(
         raise RunDirectoryError("the file is there already", value=target, hint="name another")
     how: dict[str, Any] = {"input_size": input_size, "made": made, "task": task, "metric": metric}
     with GraphJob(source, data, **how) as job:
+        check_opened(job)
         content, found, comparison = pruned_file(job, spec)
     write_bytes(target, content)
     return {
@@ -96,15 +100,31 @@ def prune_graph(
     }
 
 
-def pruned_file(job: GraphJob, spec: PruningSpec) -> tuple[bytes, Pruning, Mapping[str, Any]]:
-    """The file of a job, pruned in memory; what was done, and how it compares with the one before.
+def check_opened(job: GraphJob) -> None:
+    """Refuse the file of a job that cannot be pruned, or computes something else once it is opened.
 
-    Raises as `prune_graph` does.
+    Raises ModelError: nothing that is lost then is lost by pruning.
     """
     if job.graph.is_quantized:
         value = f"{job.source} ({job.graph.quantized})"
         what = "the weights are integers, which are not pruned"
         raise ModelError(what, value=value, hint="prune the file in float32")
+    kind = kernels_module(job.graph.format)
+    content, examples = kind.write(kind.open_model(job.graph.content)), job.drawn(_COMPARED)
+    expected = job.reference.only(examples)
+    verdict = parity.judge(_scores(job, content, expected), expected, job.graph.quantized)
+    if not verdict.passed:
+        what = "the file computes something else in the form that can be pruned"
+        value = f"{job.source}, {verdict.reason}"
+        newer = "export it again, with opset 18 or newer"
+        raise ModelError(what, value=value, hint=newer if job.graph.format == "onnx" else _KERAS)
+
+
+def pruned_file(job: GraphJob, spec: PruningSpec) -> tuple[bytes, Pruning, Mapping[str, Any]]:
+    """The file of a job, pruned in memory; what was done, and how it compares with the one before.
+
+    Requires: the file passed `check_opened`. Raises as `prune_graph` does.
+    """
     kind = kernels_module(job.graph.format)
     graph = kind.open_model(job.graph.content)
     kernels: GraphKernels = kind.kernels_of(graph)
@@ -171,12 +191,17 @@ def _named(kernels: GraphKernels, spec: PruningSpec) -> GraphKernels:
 
 def _compared(job: GraphJob, content: bytes) -> Mapping[str, Any]:
     """How the pruned file compares with the one that came; raises CheckFailedError."""
-    file = ExportedFile(content, job.original.inputs, (), {})
-    runtime = job.own_runtime
-    with job.processes.loaded(runtime, job.graph.format, file) as (_, run):
-        scores = run(job.reference, job.batch)
+    scores = _scores(job, content, job.reference)
     if scores.shape != job.reference.scores.shape or not np.isfinite(scores).all():
-        raise CheckFailedError("the pruned file gives no scores", value=runtime)
+        raise CheckFailedError("the pruned file gives no scores", value=job.own_runtime)
     return (
         parity.compare(scores, job.reference).describe() | job.reference.objective.described_heads()
     )
+
+
+def _scores(job: GraphJob, content: bytes, examples: Reference) -> np.ndarray:
+    """The outputs of a file on examples, in the runtime of the job."""
+    file = ExportedFile(content, job.original.inputs, (), {})
+    with job.processes.loaded(job.own_runtime, job.graph.format, file) as (_, run):
+        scores: np.ndarray = run(examples, job.batch)
+        return scores

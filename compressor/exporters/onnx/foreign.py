@@ -14,7 +14,7 @@ import onnx
 from onnx import helper, inliner, numpy_helper, version_converter
 
 from compressor.errors import ModelError
-from compressor.exporters.onnx import graphs, integer
+from compressor.exporters.onnx import graphs, integer, older_operators
 from compressor.exporters.onnx.convert import OPSET
 from compressor.exporters.onnx.merging import check_functions
 from compressor.exporters.onnx.quiet import quiet
@@ -33,7 +33,7 @@ def standard_form(content: bytes) -> tuple[Any, tuple[str, ...]]:
     Ensures: its functions are in their places; constants are initializers, and no inputs; the
     operators are of set 18 or newer; outputs have the sizes that follow from the operators, where
     these tell; no comments are left. Raises CheckpointError as
-    `check_functions` does, ModelError, with the operator, where ONNX's converter has no way to 18.
+    `check_functions` does, ModelError, with the operator, where there is no conversion to 18.
     """
     model = onnx.ModelProto()
     model.ParseFromString(content)
@@ -44,10 +44,15 @@ def standard_form(content: bytes) -> tuple[Any, tuple[str, ...]]:
     _forget_constant_inputs(model.graph)
     model.ir_version = max(model.ir_version, _IR_VERSION)
     _declare_outputs(model)
+    version = opset_of(model)
+    if version < older_operators.ONE_AXIS_SINCE:
+        older_operators.flatten_hardmax(model)
     model = _at_least(model, OPSET)
     for graph in graphs.all_graphs(model.graph):
         _lift_constants(graph)
         _forget_comments(graph)
+    if version < older_operators.COORDINATES_SINCE:
+        older_operators.keep_coordinates(model)
     _fold_float16(model.graph)
     return model, notes
 
