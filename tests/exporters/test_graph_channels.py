@@ -11,14 +11,20 @@ import onnx
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 from command_line import compressor
-from graph_files import WRITERS, gray_onnx, onnx_model, weights
+from graph_files import WRITERS, dense_tflite, gray_onnx, onnx_model, weights
 from onnx import helper
 from onnx_styles import write_style
 
 import compressor as library
 from compressor.errors import ModelError, UsageError
 from compressor.exporters.onnx import channels as onnx_channels
+from compressor.exporters.tflite import (
+    channels as tflite_channels,
+    graph,
+    kernels as tflite_kernels,
+)
 from compressor.foundation import quiet_tensorflow
+from tests.support.stock_runtimes import run_artefact
 
 FORMATS = ("tflite", "onnx")
 FIRST = {"tflite": "net/fc1/MatMul", "onnx": "fc1.weight"}
@@ -318,3 +324,28 @@ def test_a_reshape_that_mixes_examples_is_not_followed(tmp_path: Path) -> None:
     walk = onnx_channels.walk_channels(onnx.load(source))
 
     assert walk.map().blocked["a"] == "its units go into Reshape"
+
+
+def test_scales_go_with_their_channels(tmp_path: Path) -> None:
+    """Of a dynamic-range file with units that nothing reads."""
+    source, target = dense_tflite(tmp_path / "found.tflite"), tmp_path / "small.tflite"
+    model = tflite_kernels.open_model(source.read_bytes())
+    values = tflite_kernels.kernels_of(model)["net/fc2/MatMul"][0].copy()
+    values[:, :40] = 0
+    tflite_kernels.store(model, {"net/fc2/MatMul": values})
+    first = tflite_kernels.kernels_of(model)["net/fc1/MatMul"][0]
+    index = next(i for i, one in enumerate(graph.main(model).tensors) if "fc1/M" in str(one.name))
+    scales = np.abs(first).max(axis=1) / 127
+    codes = np.round(first / scales[:, None]).astype(np.int8)
+    graph.set_constant(model, index, codes)
+    numbers = {"scale": scales.tolist(), "zeroPoint": [0] * 64}
+    graph.main(model).tensors[index].quantization = schema.QuantizationParametersT(**numbers)
+    model.operatorCodes[0].version = 7  # the first with integers for each channel
+    source.write_bytes(tflite_kernels.write(model))
+
+    narrow = tflite_channels.without_unread(tflite_kernels.open_model(source.read_bytes()))
+    target.write_bytes(tflite_kernels.write(narrow))
+
+    x = {"x": np.random.default_rng(0).standard_normal((8, 32)).astype(np.float32)}
+    assert _shapes(target)["net/fc1/MatMul"] == [24, 32]
+    np.testing.assert_allclose(*(run_artefact(path, x) for path in (target, source)), atol=1e-6)

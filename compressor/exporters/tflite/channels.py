@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import Any
@@ -85,6 +86,7 @@ def remove_channels(model: Any, walk: ChannelWalk, found: ChannelMap, gone: np.n
         values = np.asarray(graphs.constant(model, index))
         for axis, stay in axes.items():
             values = np.compress(stay, values, axis)
+            _narrow_scales(main.tensors[index], axis, stay)
         graphs.set_constant(model, index, values)
     for count in walk.counts:
         operator, remaining = count.operator, int(np.sum(~np.isin(count.ids, gone)))
@@ -102,6 +104,19 @@ def remove_channels(model: Any, walk: ChannelWalk, found: ChannelMap, gone: np.n
         for sizes in (main.tensors[index].shape, main.tensors[index].shapeSignature):
             if sizes is not None and len(sizes) > line.axis and sizes[line.axis] > 0:
                 sizes[line.axis] = remaining
+
+
+def _narrow_scales(tensor: Any, axis: int, stay: np.ndarray) -> None:
+    """What says how the values of a channel are quantised goes with the channel."""
+    given = tensor.quantization
+    if given is None or given.quantizedDimension != axis:
+        return
+    narrow = copy.copy(given)
+    for name in ("scale", "zeroPoint", "min", "max"):
+        numbers = getattr(given, name)
+        if numbers is not None and len(numbers) == len(stay) > 1:
+            setattr(narrow, name, np.asarray(numbers)[stay])
+    tensor.quantization = narrow
 
 
 def without_unread(model: Any) -> Any:
