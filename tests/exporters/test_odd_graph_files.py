@@ -268,3 +268,24 @@ def _run(path: Path, x: np.ndarray) -> Any:
 def test_a_host_for_c_code_is_named() -> None:
     with pytest.raises(UsageError, match="C code takes no host: pi;"):
         check_for_c("none", None, None, SshHost("pi"), None)
+
+
+@pytest.mark.parametrize("in_a_node", [False, True])
+@pytest.mark.parametrize("quantize", ["none", "int4"])
+def test_an_output_that_is_a_constant_keeps_its_name(quantize: Any, in_a_node: bool) -> None:
+    arrays = {"w": weights(6, 8), "k": weights(3, 7)}
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"])]
+    if in_a_node:
+        value = numpy_helper.from_array(arrays["k"])
+        nodes.append(helper.make_node("Constant", [], ["k"], value=value))
+    given = {"w": arrays["w"]} if in_a_node else arrays
+    model = onnx_model(nodes, given, {"x": ("N", 6)}, {"y": ("N", 8), "k": (3, 7)})
+
+    file = export_graph(model.SerializeToString(), Request("onnxruntime", quantize), ("x",))
+
+    session = quiet_onnxruntime.load().InferenceSession(
+        file.content, providers=["CPUExecutionProvider"]
+    )
+    assert [one.name for one in session.get_outputs()] == ["y", "k"]
+    (found,) = session.run(["k"], {"x": weights(2, 6)})
+    assert found.shape == (3, 7)

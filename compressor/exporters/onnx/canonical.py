@@ -55,6 +55,8 @@ def _name(graph: Any, take: Callable[[Any, list[str]], str | None]) -> set[str]:
     found: set[str] = set()
     used_by = graphs.consumers(graph)
     for entry in graph.initializer:
+        if entry.name in mapping:
+            continue  # an output
         place = [entry.name, *(node.name for node, _ in used_by.get(entry.name, ()))]
         name = take(entry, place)
         if name is not None:
