@@ -75,7 +75,7 @@ class Variants:
         """
         checked = self._check(*self._build(quantize, unrolled=self.unrolled[0]))
         if not checked.verdict.passed:
-            checked = self._slower(checked)
+            checked = self._otherwise(checked)
         if not checked.verdict.passed:
             return checked
         if checked.file.price:
@@ -183,6 +183,8 @@ class Variants:
                     "plain kernels the rest: it may be slower than float32, which "
                     f"--max-slowdown {MAX_SLOWDOWN} measures"
                 )
+        if self.job.integers_already:
+            return  # there is none in float32
         # A file in float32 holds at least the weights that are not zero.
         least = sum(
             tensor.dense_bytes - FLOAT32_BYTES * tensor.zeros for tensor in checked.file.tensors
@@ -196,16 +198,25 @@ class Variants:
                     f"{plain.size:,}: {smaller}leave --quantize out, or choose auto"
                 )
 
-    def _slower(self, checked: Checked) -> Checked:
-        """The variant encoded for the size, if it passes where the faster one did not."""
-        if self.optimize != "balanced":
-            return checked
-        request, file = self._build(checked.request.quantize, aim="size")
-        if file.content == checked.file.content:
-            return checked
-        note = f"Encoded for the size: what is faster does not pass, {checked.verdict.reason}."
-        slower = self._check(request, file)
-        return _with_notes(slower, note) if slower.verdict.passed else checked
+    def _otherwise(self, checked: Checked) -> Checked:
+        """The variant in the first other encodings that pass, where these do not.
+
+        Those for the size, where these were to be fast, too. Weights of a file that was quantised
+        before stay dense: encoded, the runtime may compute around them in other kernels.
+        """
+        others: list[tuple[str | None, Optimize | None, str]] = []
+        if self.optimize == "balanced":
+            others.append((None, "size", "Encoded for the size: what is faster does not pass"))
+        if self.job.integers_already and self.encoding is None:
+            others.append(("dense", None, "Its weights stay dense: encoded it does not pass"))
+        for encoding, aim, note in others:
+            request, file = self._build(checked.request.quantize, encoding, aim=aim)
+            if file.content == checked.file.content:
+                continue
+            found = self._check(request, file)
+            if found.verdict.passed:
+                return _with_notes(found, f"{note}, {checked.verdict.reason}.")
+        return checked
 
     def _passing(self, request: Request, file: ExportedFile) -> list[Checked]:
         """The variant with its speed, if it passes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from onnx_styles import STYLES, write_style
 
 import compressor as library
 from compressor.errors import CheckpointError, CompressorError, UsageError
+from compressor.exporters.graphs.job import GraphJob
 
 FORMATS = ("tflite", "onnx")
 
@@ -99,6 +101,31 @@ def test_a_file_that_is_quantised_keeps_its_values(kind: str, tmp_path: Path) ->
     assert record["quantize"] == "int8"
     x = np.random.default_rng(1).random((4, 32), np.float32)
     assert np.array_equal(_answers(again, x), _answers(small, x))
+
+
+@pytest.mark.slow
+def test_integers_that_compute_otherwise_encoded_stay_dense(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    source = WRITERS["onnx"](tmp_path / "found.onnx", hidden=128, sparsity=0.9)
+    quantized, small = tmp_path / "quantized.onnx", tmp_path / "small.onnx"
+    library.export(source, quantized, quantize="int8", input_range=(0, 1), encoding="dense")
+    check = GraphJob.check
+
+    def strict(job: Any, file_format: str, request: Any, file: Any) -> Any:
+        checked = check(job, file_format, request, file)
+        if all(tensor.encoding == "dense" for tensor in file.tensors):
+            return checked
+        return dataclasses.replace(checked, verdict=checked.verdict.failed("outputs differ"))
+
+    monkeypatch.setattr(GraphJob, "check", strict)
+
+    record = library.export(quantized, small)
+
+    assert small.stat().st_size <= quantized.stat().st_size
+    assert {row["encoding"] for row in record["tensors"]} == {"dense"}
+    assert any("encoded it does not pass, outputs differ" in note for note in record["notes"])
+    assert not any("larger than in float32" in note for note in record["notes"])
 
 
 @pytest.mark.slow

@@ -41,6 +41,7 @@ def timed_variants(monkeypatch) -> Callable[..., exporters.Variants]:
 
         class Job:
             data = "some" if known_data else None
+            integers_already = False
             processes = SimpleNamespace(pause=lambda: None)
 
             def timed_on(self, file):
