@@ -21,8 +21,8 @@ class Compiled:
     """A model in a shared library that `compressor export --format c` compiled.
 
     Loading a library runs code of it: load none that you would not run as a program. `input_shape`
-    and `output_shape` are (height, width, channels) of one example; an integer stands for
-    scale * (integer - zero).
+    and `output_shape` are (height, width, channels) of one example, `input_axes` and `output_axes`
+    its shape as the model has it; an integer stands for scale * (integer - zero).
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -47,6 +47,14 @@ class Compiled:
         self.name = fields.text("name")
         self.input_shape, self.input_scale, self.input_zero = fields.one("input", _port)
         self.output_shape, self.output_scale, self.output_zero = fields.one("output", _port)
+        shapes = self.input_shape, self.output_shape
+        ranks = [1 if shape[:2] == (1, 1) else len(shape) for shape in shapes]
+        if fields.has("ranks"):  # libraries of earlier versions do not say it
+            ranks = fields.integers("ranks", 2, 0, len(self.input_shape))
+        self.input_axes, self.output_axes = (
+            shape[len(shape) - rank :]
+            for shape, rank in zip(shapes, ranks)  # noqa: B905 - Python 3.9
+        )
         for call in self._calls.values():
             call.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_uint32, ctypes.c_void_p]
             call.restype = ctypes.c_int

@@ -34,20 +34,15 @@ class CEngine(Engine):
     def _ports(self) -> tuple[tuple[Port, ...], tuple[Port, ...]]:
         model = self._compiled
         given, made = (
-            Port(name, (None, *_plain(shape)), "float32")
-            for name, shape in ((INPUT, model.input_shape), (OUTPUT, model.output_shape))
+            Port(name, (None, *shape), "float32")
+            for name, shape in ((INPUT, model.input_axes), (OUTPUT, model.output_axes))
         )
         return (given,), (made,)
 
     def _run(self, arrays: Sequence[np.ndarray]) -> Sequence[np.ndarray]:
         outputs = self._compiled.run(arrays[0])
-        return [outputs.reshape(len(outputs), *_plain(outputs.shape[1:]))]
+        return [outputs.reshape(len(outputs), *self._compiled.output_axes)]
 
     def _bind(self, arrays: Sequence[np.ndarray]) -> Callable[[], Any]:
         call: Callable[[], Any] = self._compiled.bound(arrays[0])[0]
         return call
-
-
-def _plain(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """(height, width, channels) as a model has it: a vector has one axis."""
-    return shape[2:] if shape[:2] == (1, 1) else shape

@@ -64,7 +64,7 @@ def emit(
         f"{name}_weights.h": _weights(name, written),
         f"{name}.c": _code(name, written, *ports),
         f"{name}_selftest.c": _selftest(name, *vectors),
-        f"{name}_library.c": _library(name, *ports),
+        f"{name}_library.c": _library(name, network.ranks, *ports),
         "Makefile": text.template("Makefile.in", name=name, frame=frame_of(plan, target)),
         "CMakeLists.txt": text.template("CMakeLists.txt.in", name=name),
     }
@@ -136,9 +136,9 @@ def _selftest(name: str, inputs: np.ndarray, outputs: np.ndarray) -> str:
     )
 
 
-def _library(name: str, given: Tensor, made: Tensor) -> str:
+def _library(name: str, ranks: tuple[int, int], given: Tensor, made: Tensor) -> str:
     """What a program that loads the compiled library asks of it."""
-    facts = {"name": name, "input": _port(given), "output": _port(made)}
+    facts = {"name": name, "input": _port(given), "output": _port(made), "ranks": ranks}
     literal = json.dumps(json.dumps(facts, separators=(",", ":")))
     return text.template("library.c.in", name=name, NAME=name.upper(), facts=literal)
 

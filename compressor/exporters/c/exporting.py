@@ -129,7 +129,8 @@ def _prove(
     """Raise CheckFailedError where the compiled code differs from the reference."""
     given, made = network.tensors[network.input], network.tensors[network.output]
     fed = ((inputs.astype(np.float64) - given.zero) * given.scale).astype(np.float32)
-    found = job.processes.outputs("c", "c", file, {"input": _plain(fed)}, _BATCH)
+    fed = fed.reshape(len(fed), *given.shape[len(given.shape) - network.ranks[0] :])
+    found = job.processes.outputs("c", "c", file, {"input": fed}, _BATCH)
     integers = np.rint(found.astype(np.float64) / made.scale) + made.zero
     wrong = int((integers.reshape(outputs.shape) != outputs).sum())
     if wrong:
@@ -137,10 +138,6 @@ def _prove(
             "the compiled code does not compute what its reference does",
             value=f"{wrong:,} of {outputs.size:,} values",
         )
-
-
-def _plain(values: np.ndarray) -> np.ndarray:
-    return values.reshape(len(values), -1) if values.shape[1:3] == (1, 1) else values
 
 
 def _tensors(source: Source) -> tuple[EncodedTensor, ...]:

@@ -187,6 +187,8 @@ class Network:
     layers: tuple[Layer, ...]
     input: int
     output: int
+    ranks: tuple[int, int] = (3, 3)
+    """how many axes the model's input and output have, without the batch: the last of their maps"""
 
 
 def multiplier_of(factor: float, bits: int = _MULTIPLIER_BITS) -> tuple[int, int]:

@@ -45,6 +45,10 @@ class Building:
         self.numbers: dict[int, int] = {}
         """tensor of the graph -> tensor of the network"""
 
+    def rank(self, index: int) -> int:
+        """How many axes a tensor of the graph has, without the batch."""
+        return len(graphs.signature(self.main.tensors[index])) - 1
+
     def added(self, index: int, low: int = LEAST, high: int = MOST) -> int:
         """The number of a new tensor of the network, after that of the graph."""
         tensor = self.main.tensors[index]

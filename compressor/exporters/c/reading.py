@@ -70,7 +70,8 @@ def _read(building: Building) -> Network:
     last = building.numbers[end]
     if first is None or first == last:
         raise ModelError("the output of the model is its input", value=building.tensors[0].name)
-    return _needed(Network(tuple(building.tensors), tuple(building.layers), first, last))
+    ranks = building.rank(start), building.rank(end)
+    return _needed(Network(tuple(building.tensors), tuple(building.layers), first, last, ranks))
 
 
 def _needed(network: Network) -> Network:
