@@ -40,10 +40,9 @@ def obstacles(artifact: Artifact, profile: DeviceProfile) -> tuple[str, ...]:
     if artifact.format != profile.format:
         return (f"is {artifact.format}, {profile.runtime} executes {profile.format}",)
     if artifact.format == "c":
-        weights = sum(tensor.bytes for tensor in artifact.tensors)
         found = [
             _unproven(artifact, profile),
-            _too_large("storage", weights, profile.storage_bytes),
+            _too_large("storage", _known_bytes(artifact), profile.storage_bytes),
         ]
         return tuple(reason for reason in found if reason)
     found = [
@@ -62,7 +61,8 @@ def obstacles(artifact: Artifact, profile: DeviceProfile) -> tuple[str, ...]:
 def choose(candidates: Sequence[Artifact], profile: DeviceProfile) -> Artifact:
     """The artefact that the device prefers, of those that run there (at least one).
 
-    A profile that optimizes for latency ranks by its order of quantisations, then what was exported
+    Of C code what was made for its processor comes first, then what is portable. Among equals a
+    profile that optimizes for latency ranks by its order of quantisations, then what was exported
     for latency, then the width multiple it prefers, then bytes. One that optimizes for size takes
     the smallest of those whose quantisation it names.
     """
@@ -71,10 +71,11 @@ def choose(candidates: Sequence[Artifact], profile: DeviceProfile) -> Artifact:
     def rank(artifact: Artifact) -> tuple[int, ...]:
         known = artifact.quantize in prefer.quantize
         order = prefer.quantize.index(artifact.quantize) if known else len(prefer.quantize)
+        foreign, stored = _foreign(artifact, profile), _known_bytes(artifact)
         if prefer.optimize == "size":
-            return int(not known), artifact.bytes, order
+            return foreign, int(not known), stored, order
         other = artifact.optimize != prefer.optimize
-        return order, int(other), odd_widths(artifact, prefer.width_multiple), artifact.bytes
+        return foreign, order, int(other), odd_widths(artifact, prefer.width_multiple), stored
 
     return min(candidates, key=rank)
 
@@ -113,6 +114,22 @@ def odd_widths(artifact: Artifact, multiple: int) -> int:
     """How many hidden layers have a width that is not a multiple of `multiple`, by their biases."""
     widths = [tensor.shape[0] for tensor in artifact.tensors if len(tensor.shape) == 1]
     return sum(width % multiple != 0 for width in widths if width != artifact.classes)
+
+
+def _foreign(artifact: Artifact, profile: DeviceProfile) -> int:
+    """0 unless it is C code for another processor; 1 if that is portable."""
+    if artifact.format != "c":
+        return 0
+    target = "" if artifact.code is None else artifact.code.target
+    order = (code_target(profile), "portable")
+    return order.index(target) if target in order else len(order)
+
+
+def _known_bytes(artifact: Artifact) -> int:
+    """Of C code the weights': the file is a library for another machine."""
+    if artifact.format == "c":
+        return sum(tensor.bytes for tensor in artifact.tensors)
+    return artifact.bytes
 
 
 def _unproven(artifact: Artifact, profile: DeviceProfile) -> str:

@@ -194,7 +194,7 @@ def _chosen(
         )
     best = compatibility.choose(tuple(able.values()), profile)
     chosen = next(path for path, found in able.items() if found is best)
-    why = {path: ", ".join(obstacles[path]) or f"{chosen.name} is preferred" for path in described}
+    why = {path: ", ".join(obstacles[path]) or f"{chosen} is preferred" for path in described}
     return chosen, {path: reason for path, reason in why.items() if path != chosen}
 
 

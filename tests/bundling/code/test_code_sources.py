@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import command_line
 import pytest
-from code_folders import digits_inputs, digits_network, write_code
+from code_folders import LIBRARY, digits_inputs, digits_network, tie, write_code
 
 from compressor.bundling import devices
 from compressor.bundling.code import read_code
+from compressor.bundling.code.boards import COMPILER
+from compressor.bundling.compatibility import choose
+from compressor.bundling.packables import read_packables
 
 
 @pytest.fixture
@@ -79,3 +84,45 @@ def test_another_library_beside_it_is_not_taken_for_it(code: Path, tmp_path: Pat
     told = command_line.compressor("package", other, "--device", "browser", "-o", tmp_path / "made")
     assert told.code == 2 and f"this library has no description: {other}" in told.stderr
     assert not (tmp_path / "made").exists()
+
+
+def folders(code: Path, targets: tuple[str, ...], largest: str) -> list[Path]:
+    """A folder beside it for each processor, one of which has the largest library here."""
+    for target in targets:
+        shutil.copytree(code, code.with_name(target))
+        tie(code.with_name(target), target)
+    library = LIBRARY + LIBRARY
+    (code.with_name(largest) / "net.so").write_bytes(library)
+    described = code.with_name(largest) / "net.so.json"
+    found = {"bytes": len(library), "sha256": hashlib.sha256(library).hexdigest()}
+    described.write_text(json.dumps(json.loads(described.read_text()) | found))
+    return [code.with_name(target) for target in targets]
+
+
+@pytest.mark.parametrize(
+    ("device", "targets", "wanted"),
+    [
+        ("stm32f4", ("portable", "host", "cortex-m4", "cortex-m0"), "cortex-m4"),
+        ("rp2040", ("cortex-m4", "portable", "cortex-m0"), "cortex-m0"),
+        ("cortex-m0", ("host", "cortex-m4", "portable"), "portable"),
+        ("browser", ("cortex-m4", "portable", "host"), "host"),
+    ],
+)
+def test_code_for_the_processor_of_the_device_is_preferred_then_portable_code(
+    device: str, targets: tuple[str, ...], wanted: str, code: Path
+) -> None:
+    profile = devices.find_device(device).for_code()
+    packables = read_packables(folders(code, targets, wanted), profile, None, {})
+    able = [one.artifact for one in packables]
+    assert choose(able, profile) is able[targets.index(wanted)]
+
+
+@pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"{COMPILER} is not installed")
+def test_the_preferred_folder_is_packed_and_named(code: Path, tmp_path: Path) -> None:
+    portable, own = folders(code, ("portable", "cortex-m4"), "cortex-m4")
+    told = command_line.compressor(
+        *("package", portable, own, "--device", "stm32f4", "-o", tmp_path / "made")
+    )
+    assert told.code == 0, told.stderr
+    assert f"left out {portable / 'net.so'}: {own / 'net.so'} is preferred" in told.stdout
+    assert "was made for the processor" not in told.stdout
