@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 import shutil
 import struct
@@ -66,6 +67,38 @@ def test_the_project_builds_and_its_self_test_passes(
     assert re.search(r"vectors 0*2\n", said)
     assert "warning" not in said
     assert (tmp_path / "project" / "build" / "firmware.bin").read_bytes() == built
+
+
+@needs_compiler
+def test_a_change_of_any_file_that_is_read_builds_anew(code: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    made(code, "stm32f4", project)
+    (project / "sensor.h").write_text("/* of the user */\n")
+    goals = ("build/firmware.bin", "build/selftest.elf")
+    assert run_make(project, *goals)[0] == 0
+    sources, vectors = project / "arduino/net/src", next(project.rglob("net_selftest.h"))
+    own = [project / name for name in ("Makefile", "start.c", "cortex-m.h", "cortex-m.ld")]
+    own += [project / "sensor.h", *sources.iterdir()]
+    for goal, files in (
+        (goals[0], [*own, project / "main.c"]),
+        (goals[1], [*own, project / "selftest.c", vectors]),
+    ):
+        assert run_make(project, "-q", goal)[0] == 0
+        for file in files:
+            assert run_make(project, "-q", goal, "-W", str(file.relative_to(project)))[0] == 1, file
+
+
+@needs_compiler
+def test_changed_weights_are_in_the_next_program(code: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    made(code, "stm32f4", project)
+    assert run_make(project)[0] == 0
+    program, before = project / "build/firmware.bin", (project / "build/firmware.bin").read_bytes()
+    weights = project / "arduino/net/src/net_weights.h"
+    weights.write_text(re.sub(r"(\n    )-?\d+,", r"\g<1>77,", weights.read_text(), count=1))
+    os.utime(weights, (program.stat().st_mtime + 2,) * 2)
+    assert run_make(project)[0] == 0
+    assert program.read_bytes() != before
 
 
 @needs_board
