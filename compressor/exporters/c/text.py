@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from compressor.exporters.c.headers import HEADERS
+
 _KERNELS = Path(__file__).with_name("kernels")
 _LONGEST = 40
 _WIDTH = 100
@@ -22,10 +24,9 @@ _KEYWORDS = {
 }
 _TAKEN = {
     *("all", "clean", "edit_cache", "help", "install", "package", "rebuild_cache", "test"),
-    *("assert", "errno", "limits", "math", "stdbool", "stddef", "stdint", "stdio", "stdlib"),
-    *("string", "time"),
+    *HEADERS,
 }
-"""targets that CMake has itself, and headers of C, before which NAME.h would be found"""
+"""targets that CMake has itself, and headers of systems"""
 _TYPES = {"int8": "int8_t", "int16": "int16_t", "int32": "int32_t"}
 _TYPES |= {f"u{name}": f"u{kind}" for name, kind in _TYPES.items()}
 

@@ -14,7 +14,7 @@ import pytest
 from drawn_networks import Drawing
 
 from compressor.errors import ModelError
-from compressor.exporters.c import reference
+from compressor.exporters.c import headers, reference
 from compressor.exporters.c.emission import emit
 from compressor.exporters.c.narrowing import narrow
 from compressor.exporters.c.network import Convolution, Network
@@ -74,10 +74,31 @@ def test_a_window_of_more_rows_than_are_marked(target: str, tmp_path: Path) -> N
     assert "0 values wrong" in run_on_itself(packed(20, 8, 2, 19), target, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["test", "string", "Stdint", "all", "math"])
+@pytest.mark.parametrize(
+    "name", ["test", "string", "Stdint", "all", "math", "features", "signal", "strings", "Endian"]
+)
 def test_names_that_cmake_or_c_has_are_not_taken(name: str) -> None:
     assert identifier(f"{name}.keras".removesuffix(".keras")) == f"net_{name}"
-    assert identifier(f"{name}s") == f"{name}s"
+    assert identifier(f"{name}_2") == f"{name}_2"
+
+
+def test_no_header_of_a_model_is_found_in_place_of_the_systems(tmp_path: Path) -> None:
+    """Whatever the headers of C and of POSIX include here, by <NAME.h>."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler")
+    asked = "".join(
+        f"#if __has_include(<{name}.h>)\n#include <{name}.h>\n#endif\n"
+        for name in (*headers._C, *headers._POSIX)
+    )
+    (tmp_path / "all.c").write_text(f"#define _GNU_SOURCE\n{asked}")
+    done = subprocess.run(
+        [compiler, "-H", "-fsyntax-only", "all.c"], cwd=tmp_path, capture_output=True, text=True
+    )
+    read = {Path(line.split()[-1]) for line in done.stderr.splitlines() if line.startswith(".")}
+    names = {path.stem for path in read if path.parent.name == "include"}
+    assert {"signal", "stdio", "strings"} <= names
+    assert not [name for name in names if identifier(name) == name]
 
 
 def quantized(keras: Any, build: Any) -> Any:
