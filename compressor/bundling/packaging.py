@@ -279,8 +279,8 @@ def _is_container(path: Path) -> bool:
 def _is_our_folder(folder: Path) -> bool:
     """Whether a folder is empty, or holds a bundle and nothing that is not listed in it.
 
-    What was built in a firmware project, in its folder build, belongs to it; a file that was edited
-    since does not.
+    What the Makefile of a firmware project built belongs to it; a file that was edited since does
+    not.
     """
     files = [path for path in folder.rglob("*") if path.is_symlink() or not path.is_dir()]
     there = {path.relative_to(folder).as_posix() for path in files}
@@ -292,7 +292,7 @@ def _is_our_folder(folder: Path) -> bool:
         return False
     listed = {MANIFEST, SIGNATURE, *(member.name for member in manifest.members)}
     if MAKEFILE in listed:
-        there = {name for name in there if not name.startswith(BUILT)}
+        there = there.difference(BUILT)
     return there <= listed and not any(
         member.name in there and not _is_as_listed(folder / member.name, member)
         for member in manifest.members

@@ -71,8 +71,8 @@ def _opened(path: Path, keys: Sequence[PublicKey] | None) -> Bundle:
     try:
         return open_bundle(path, keys)
     except DeployError as error:
-        if (path / MAKEFILE).is_file() and (path / BUILT).is_dir():
-            hint = f"run make clean in {path} first: {BUILT} is no part of the bundle"
+        if (path / MAKEFILE).is_file() and any((path / file).is_file() for file in BUILT):
+            hint = f"run make clean in {path} first: what was built is no part of the bundle"
             raise type(error)(error.what, value=error.value, hint=hint) from error
         raise
 

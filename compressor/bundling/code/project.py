@@ -19,8 +19,8 @@ from deploy.manifest import MODEL_FOLDER, VECTORS
 from deploy.profile import DeviceProfile
 
 _PIECES = ("start.c", "cortex-m.h", boards.LINKER_SCRIPT, "main.c", "selftest.c")
-BUILT = "build/"
-"""What is built in the project lies there."""
+BUILT = ("build/firmware.elf", "build/firmware.bin", "build/selftest.elf", "build/check.elf")
+"""What is built in the project."""
 MAKEFILE = "Makefile"
 _VECTORS_BYTES = 20_000
 _OPTIMIZE = "-O2"
@@ -108,6 +108,7 @@ def _makefile(code: Code, profile: DeviceProfile, taken: boards.Taken) -> bytes:
         emulated=" ".join(boards.link_flags(emulated.memory, boards.LINKER_SCRIPT)),
         boot="".join(f" {name}" for name in _boot(profile)),
         machine=emulated.machine,
+        built=" ".join(BUILT),
     )
 
 

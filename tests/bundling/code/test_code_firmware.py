@@ -255,7 +255,7 @@ def test_a_project_that_was_built_in_is_replaced_and_verified_after_make_clean(
 ) -> None:
     project = tmp_path / "project"
     made(code, "cortex-m0", project)
-    assert run_make(project)[0] == 0
+    assert run_make(project, "all", "selftest", "check")[0] == 0
     told = command_line.compressor("verify", "--static", project)
     assert told.code == 2 and f"run make clean in {project} first" in told.stderr
     assert told.stderr.count("\n") == 1
@@ -265,14 +265,20 @@ def test_a_project_that_was_built_in_is_replaced_and_verified_after_make_clean(
     assert compressor.verify(project, static=True)["device"] == "cortex-m0"
 
 
-@needs_board
-def test_what_is_not_built_is_never_replaced(code: Path, tmp_path: Path) -> None:
+@needs_compiler
+@pytest.mark.parametrize("own", ["sensor.c", "build/notes.txt", "build/mine/firmware.elf"])
+def test_what_is_not_built_is_never_replaced(own: str, code: Path, tmp_path: Path) -> None:
     project = tmp_path / "project"
     made(code, "cortex-m0", project)
-    (project / "sensor.c").write_text("int sensor;")
+    assert run_make(project)[0] == 0
+    (project / own).parent.mkdir(exist_ok=True)
+    (project / own).write_text("int sensor;")
     with pytest.raises(RunDirectoryError, match="no bundle"):
         compressor.package([code], "cortex-m0", project, force=True)
-    assert (project / "sensor.c").exists()
+    assert run_make(project, "clean")[0] == 0
+    told = command_line.compressor("verify", "--static", project)
+    assert told.code == 2 and own in told.stderr and "make clean" not in told.stderr
+    assert (project / own).read_text() == "int sensor;"
 
 
 @needs_board
