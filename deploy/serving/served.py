@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Mapping
@@ -102,8 +103,9 @@ class Served:
 
     def _array(self, rows: list[Any]) -> np.ndarray:
         """As `array_of`; in float32, unless the model takes numbers in float64."""
-        array = array_of(rows)
-        wide = any(rule.dtype == "float64" for rule in self.bundle.artifact.preprocessing)
+        dtypes = {rule.dtype for rule in self.bundle.artifact.preprocessing}
+        array = array_of(rows, reals=any("float" in dtype for dtype in dtypes))
+        wide = "float64" in dtypes
         return array if wide or array.dtype.kind == "i" else _single(array)
 
     def health(self) -> dict[str, Any]:
@@ -170,8 +172,11 @@ def _most_marks(artifact: Artifact) -> int:
     return 2 * MOST_EXAMPLES * (values + 8 * len(artifact.preprocessing)) + _MOST_DIMENSIONS
 
 
-def array_of(rows: list[Any]) -> np.ndarray:
-    """Nested lists of numbers as an array: int64 if all are integers, else float64."""
+def array_of(rows: list[Any], *, reals: bool) -> np.ndarray:
+    """Nested lists of numbers as an array: int64 if all are integers, else float64.
+
+    Integers too large for int64 are in float64, too, where the model takes `reals`.
+    """
     shape, level, kinds = [len(rows)], rows, set(map(type, rows))
     # One text among numbers would make numpy convert all to texts of the longest one's size.
     while kinds == {list} and len(shape) < _MOST_DIMENSIONS:
@@ -191,10 +196,11 @@ def array_of(rows: list[Any]) -> np.ndarray:
     if not kinds <= {int, float}:
         names = sorted(kind.__name__ for kind in kinds - {int, float})
         raise RequestError("the instances are not numbers", value=", ".join(names))
-    try:
-        return np.array(level, np.float64 if float in kinds else np.int64).reshape(shape)
-    except OverflowError as error:
-        raise RequestError("a number is too large", value=error) from error
+    tried = ["float64"] if float in kinds else ["int64", "float64"][: 1 + reals]
+    for dtype in tried:
+        with contextlib.suppress(OverflowError):
+            return np.array(level, dtype).reshape(shape)
+    raise RequestError("a number is too large", value=f"it does not fit {tried[-1]}")
 
 
 def _single(array: np.ndarray) -> np.ndarray:

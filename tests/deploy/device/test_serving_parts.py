@@ -196,6 +196,38 @@ def test_as_many_examples_as_are_taken_fit_as_json(served: Served) -> None:
     assert found.dtype == np.int64
 
 
+@pytest.mark.parametrize(
+    ("digits", "more", "said"),
+    [
+        (19, "", ""),
+        (38, ", 1, -2", ""),
+        (19, ", 0.5", ""),
+        (40, "", "does not fit a float32"),
+        (400, "", "does not fit float64"),
+    ],
+)
+def test_integers_of_any_size_are_numbers(
+    served: Served, digits: int, more: str, said: str
+) -> None:
+    body = f'{{"instances": [[1{"0" * digits}{more}]]}}'.encode()
+    if said:
+        with pytest.raises(RequestError, match=f"a number is too large: it {said}"):
+            served.instances(body)
+        return
+    (found,) = served.instances(body).values()
+    assert found.dtype == np.float32
+    assert found[0, 0] == np.float32(10.0**digits)
+
+
+def test_a_model_of_integers_takes_none_that_it_would_round(served: Served) -> None:
+    rule = SimpleNamespace(source="words", dtype="int32")
+    served.bundle = SimpleNamespace(  # type: ignore[assignment]
+        artifact=SimpleNamespace(preprocessing=[rule])
+    )
+    with pytest.raises(RequestError, match="a number is too large: it does not fit int64"):
+        served.instances(b'{"instances": [[1, 10000000000000000000]]}')
+
+
 def test_a_list_is_no_instance_of_several_inputs(served: Served) -> None:
     rules = [SimpleNamespace(source=name, dtype="float32") for name in ("words", "picture")]
     served.bundle = SimpleNamespace(  # type: ignore[assignment]
