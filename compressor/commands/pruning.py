@@ -119,8 +119,8 @@ def prune(
     --data or --input-range), and -o is the file to write, by default NAME-pruned next to MODEL.
 
     A model that is no better than the same answer to everything (the largest class, the mean) is
-    not retrained: exit code 2, unless --force. What is lost by more than --max-drop ends in exit
-    code 1, with the files kept.
+    not retrained: exit code 2, unless --force. What an earlier pruning made zero stays zero. What
+    is lost by more than --max-drop ends in exit code 1, with the files kept.
 
     \b
     Examples:

@@ -30,7 +30,7 @@ from compressor.models import (
 )
 from compressor.pruning import rounds
 from compressor.pruning.granularity import Channel
-from compressor.pruning.masks import remove_masks
+from compressor.pruning.masks import remove_masks, zeros_kept, zeros_to_keep
 from compressor.pruning.plan import check_seed
 from compressor.pruning.pruner import Pruner, Pruning
 from compressor.pruning.rounds import (
@@ -55,7 +55,7 @@ class Pruned:
     model: Any
     """a Keras model; narrower than the one before where channels were removed"""
     masks: Mapping[str, np.ndarray]
-    """layer -> bool array of its kernel's shape; empty where channels were removed"""
+    """layer -> bool array of its kernel's shape; where channels were removed, of `zeros_kept`"""
     layers: list[dict[str, Any]]
     """as in `Pruning.rows`"""
     left_alone: Mapping[str, str]
@@ -76,6 +76,8 @@ class Pruned:
     """the same of the dense model"""
     heads: tuple[Head, ...] = ()
     """the outputs, with the task of each and the metric that decides; empty without data"""
+    zeros_kept: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    """a JSON object for each kernel that was pruned before: layer, parameters, zeros"""
 
 
 def prune(
@@ -103,10 +105,12 @@ def prune(
     pruned, but no channels. `options` are those of
     the retraining, with Adam, by default the preset `quick`'s at this sparsity. Masked weights are
     exactly zero; to keep them so in further training, apply the masks with
-    `compressor.apply_masks`. Warns of a layer that loses all of its weights. Seeds the random state
-    of Python, numpy and TensorFlow. `data` may be None with `retrain=False`, a criterion that looks
-    at no examples, such as magnitude, and any granularity but channels: no accuracy is measured
-    then, and the result is not compiled. Raises UsageError, DataError or ModelError.
+    `compressor.apply_masks`. What was pruned before stays zero, too, in layers that are pruned
+    again and in all others: a tenth or more of zeros in a kernel counts as that. Warns of a layer
+    that loses all of its weights. Seeds the random state of Python, numpy and TensorFlow. `data`
+    may be None with `retrain=False`, a criterion that looks at no examples, such as magnitude, and
+    any granularity but channels: no accuracy is measured then, and the result is not compiled.
+    Raises UsageError, DataError or ModelError.
     """
     if not hasattr(model, "layers"):
         hint = "for a file there is prune_run"
@@ -135,7 +139,9 @@ def prune(
 
     student = _copy(model, inputs)
     objective.compile(student, "sgd")
-    done = Outcome(student, {})
+    held = zeros_to_keep(student)
+    rows = zeros_kept(student, held)
+    done = Outcome(student, held)
     prunings: list[Pruning] = []
 
     def do(step: PruningStep) -> dict[str, Any]:
@@ -179,6 +185,7 @@ def prune(
         values=values,
         before=of_dense,
         heads=objective.heads,
+        zeros_kept=rows,
     )
 
 
@@ -187,7 +194,9 @@ def _prune_without_data(model: Any, spec: PruningSpec) -> Pruned:
     quiet_tensorflow.load()
     model = framed(model)
     student = _copy(model, lambda: random_inputs(model, _COMPARED))
-    pruning = Pruner(student, spec).prune()
+    held = zeros_to_keep(student)
+    rows = zeros_kept(student, held)
+    pruning = Pruner(student, spec, masks=held).prune()
     remove_masks(student)
     for text in pruning.warnings:
         warnings.warn(text, stacklevel=3)
@@ -201,6 +210,7 @@ def _prune_without_data(model: Any, spec: PruningSpec) -> Pruned:
         validation_accuracy=None,
         objective={},
         reconstruction={},
+        zeros_kept=rows,
     )
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from compressor.data import load_arrays, save_arrays
 from compressor.errors import CheckpointError
 from compressor.foundation import atomic_path, quiet_tensorflow
-from compressor.pruning.kernels import weights_by_key
+from compressor.pruning.kernels import all_kernels, weights_by_key
 
 Masks = Mapping[str, np.ndarray]
 """Name -> bool array of the variable's shape; a weight under False stays zero.
@@ -20,6 +20,8 @@ Masks = Mapping[str, np.ndarray]
 PATH means a layer's kernel, PATH:VARIABLE another variable, such as the bias of a channel. A layer
 inside another has a path, too: attention/query.
 """
+_NOTABLE = 0.1
+"""Of a kernel: so many zeros are no accident."""
 
 
 def save_masks(path: Path, masks: Masks) -> None:
@@ -71,6 +73,49 @@ def masked_variables(model: Any, masks: Masks) -> list[tuple[Any, np.ndarray]]:
             )
         found.append((variable, mask))
     return found
+
+
+def zeros_to_keep(model: Any, known: Masks | None = None) -> dict[str, np.ndarray]:
+    """Masks of what was pruned from the trained weights of `model` before it came here.
+
+    It is what the `known` masks say, those of the step that made it; of other kernels the zeros,
+    where these are a tenth or more. But not of zeros alone, which no training has changed yet, nor
+    where the kernel's own constraint makes them. Raises CheckpointError when `known` do not fit.
+    """
+    known = known or {}
+    pairs = zip(known, masked_variables(model, known), strict=True)
+    found = {name: mask for name, (variable, mask) in pairs if variable.trainable}
+    for name, kernel in all_kernels(model).items():
+        if name in known or not kernel.variable.trainable:
+            continue
+        mask = kernel.numpy() != 0
+        if _has_notable_zeros(mask) and mask.any() and not _makes_zeros(kernel.variable):
+            found[name] = mask
+    return {name: mask for name, mask in found.items() if not mask.all()}
+
+
+def _has_notable_zeros(values: np.ndarray) -> bool:
+    return bool(np.count_nonzero(values) <= (1 - _NOTABLE) * values.size)
+
+
+def _makes_zeros(variable: Any) -> bool:
+    """Whether its own constraint makes zeros of what is none, as NonNeg does."""
+    if variable.constraint is None:
+        return False
+    tensorflow, _ = quiet_tensorflow.load()
+    drawn = np.random.default_rng(0).standard_normal(variable.shape)
+    made = variable.constraint(tensorflow.cast(drawn, variable.dtype))
+    return _has_notable_zeros(np.asarray(made))
+
+
+def zeros_kept(model: Any, masks: Masks) -> list[dict[str, Any]]:
+    """A row for each kernel that `masks` hold zeros of: layer, parameters, zeros."""
+    kernels = all_kernels(model)
+    return [
+        {"layer": name, "parameters": mask.size, "zeros": int(mask.size - np.count_nonzero(mask))}
+        for name, mask in masks.items()
+        if name in kernels
+    ]
 
 
 def remove_masks(model: Any) -> None:

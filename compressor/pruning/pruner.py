@@ -127,8 +127,8 @@ class Pruner:
     """Prunes one model by one specification; each call removes more than the one before.
 
     `gradients` and `calibration` are called only for a criterion that needs them. What `masks` of
-    an earlier pruning removed stays removed. Raises UsageError for named layers that cannot be
-    pruned so, ModelError when nothing can be.
+    an earlier pruning removed stays removed, also from what is not pruned now. Raises UsageError
+    for named layers that cannot be pruned so, ModelError when nothing can be.
     """
 
     def __init__(
@@ -144,6 +144,7 @@ class Pruner:
         self._granularity = parse_granularity(spec.granularity)
         self._criterion = get_criterion(spec.criterion)
         self._kernels, self.left_alone, self._channels = what_to_prune(model, spec)
+        self._held = dict(masks or {})
         self._gone: dict[str, np.ndarray] = {}
         self._thresholds: dict[str, float | None] = {}
         if masks:
@@ -160,8 +161,10 @@ class Pruner:
             if self._channels is not None:
                 scope = self._spec.scope
                 masks, choices = channel_masks(self._channels, judged, self._targets, level, scope)
+                masks = self._within_held(masks)
             else:
                 masks, choices = self._choose(judged, level)
+        masks = self._held | masks
         apply_masks(self._model, masks)
         choices = {name: self._with_threshold(name, choice) for name, choice in choices.items()}
         kernels = self._kernels.items()
@@ -215,7 +218,17 @@ class Pruner:
             targets = {name: level(target) for name, target in self._targets.items()}
             choices = choose_each(pooled, targets, self._granularity)
         self._gone = {name: ~choice.keep for name, choice in choices.items()}
-        return masks_of(self._granularity, self._kernels, choices), choices
+        return self._masks_of(choices), choices
+
+    def _masks_of(self, choices: Mapping[str, KeptGroups]) -> dict[str, np.ndarray]:
+        return self._within_held(masks_of(self._granularity, self._kernels, choices))
+
+    def _within_held(self, masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """`masks` without what an earlier pruning removed: a sparsity below that leaves room."""
+        return {
+            name: mask & self._held[name] if name in self._held else mask
+            for name, mask in masks.items()
+        }
 
     def _pooled(self, name: str, score: np.ndarray) -> np.ndarray:
         values = self._granularity.pool(score)
@@ -248,7 +261,7 @@ class Pruner:
             else:
                 target = level(self._targets[name]) * progress
                 choice = choose_each({name: values}, {name: target}, self._granularity)[name]
-            return masks_of(self._granularity, self._kernels, {name: choice})[name]
+            return self._masks_of({name: choice})[name]
 
         done = work.refine(work.run(keep))
         masks = {name: done[name].mask for name in self._kernels}
@@ -276,6 +289,7 @@ class Pruner:
             scores |= {name: kernels[name].as_matrix(found) for name, found in judged}
             so_far = dataclasses.replace(plan, sets=plan.sets[:last])
             masks, choices = channel_masks(so_far, scores, self._targets, level, scope)
+            masks = self._within_held(masks)
             gone = np.concatenate([part.gone for part in now.sets])
             narrowed = {
                 id(axis.variable)

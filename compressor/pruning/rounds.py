@@ -18,7 +18,7 @@ from compressor.data import TrainingData, draw_examples, take
 from compressor.errors import CheckFailedError, UsageError
 from compressor.models import Objective, flat_outputs, predict_scores, preprocessing_of
 from compressor.pruning.granularity import Channel
-from compressor.pruning.masks import Masks, apply_masks, remove_masks
+from compressor.pruning.masks import Masks, apply_masks, remove_masks, zeros_to_keep
 from compressor.pruning.pruner import Gradients, Pruner, Pruning, density_of
 from compressor.pruning.reconstruction_inputs import Calibration
 from compressor.pruning.schedules import cubic_sparsity, round_sparsity, update_steps
@@ -34,7 +34,7 @@ class Outcome(NamedTuple):
 
     model: Any
     masks: Masks
-    """those that the model still needs: none once its channels are removed"""
+    """those that the model still needs: of removed channels none"""
     pruning: Pruning | None = None
     """where the step pruned"""
     options: TrainingOptions | None = None
@@ -43,7 +43,10 @@ class Outcome(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class PruningStep:
-    """One step of the loop; it takes the model and the masks that the step before it left."""
+    """One step of the loop; it takes the model and the masks that the step before it left.
+
+    The first takes masks of what was pruned before, see `zeros_to_keep`.
+    """
 
     number: int
     """of the round, from 1"""
@@ -103,9 +106,9 @@ def prune_and_retrain(
         fit(model, data, scaled, {"objective": objective, **how(number)})
         return Outcome(model, masks, options=scaled)
 
-    def prune_while_training(model: Any, _: Masks, objective: Objective) -> Outcome:
+    def prune_while_training(model: Any, masks: Masks, objective: Objective) -> Outcome:
         pruning, scaled = prune_gradually(
-            model, data, spec, options, objective=objective, **how(spec.passes)
+            model, data, spec, options, objective=objective, masks=masks, **how(spec.passes)
         )
         model, masks = remove_channels(model, pruning.masks, data, spec, objective)
         return Outcome(model, masks, pruning, scaled)
@@ -200,13 +203,15 @@ def prune_gradually(
     teacher: np.ndarray | None = None,
     progress: Progress | None = None,
     density: float | None = None,
+    masks: Masks | None = None,
 ) -> tuple[Pruning, TrainingOptions]:
     """Train while the sparsity rises by the cubic schedule over `spec.ramp` of the steps.
 
     Returns the pruning that was reached, and the options with dropout scaled by the `density`, by
-    default that of the kernels that are pruned.
+    default that of the kernels that are pruned. Without the `masks` of an earlier pruning its zeros
+    may grow back until the sparsity has reached them.
     """
-    pruner = make_pruner(model, data, spec, objective)
+    pruner = make_pruner(model, data, spec, objective, masks)
     density = pruner.target_density if density is None else density
     options = with_scaled_dropout(options, density)
     updates = update_steps(options.steps, spec.ramp)
@@ -226,7 +231,9 @@ def prune_gradually(
 def remove_channels(
     model: Any, masks: Masks, data: TrainingData, spec: PruningSpec, objective: Objective
 ) -> tuple[Any, Masks]:
-    """The model without its pruned channels, and no masks; for other granularities both unchanged.
+    """The model without its pruned channels, and masks of zeros that were there before, if any.
+
+    For other granularities both are unchanged.
 
     It computes the same, which `shrink` checks. BatchNormalization stays, to be trained.
     """
@@ -235,7 +242,7 @@ def remove_channels(
     x, _ = data.validation_part(COMPARED_EXAMPLES)
     narrowed = shrink(model, preprocessing_of(model, x)(x), fold_batchnorm=False).model
     objective.compile(narrowed, "sgd")
-    return narrowed, {}
+    return narrowed, zeros_to_keep(narrowed)
 
 
 def teacher_scores(model: Any, data: TrainingData) -> np.ndarray:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from compressor.data import TrainingData, take
 from compressor.importing import load_model
 from compressor.models import (
@@ -23,12 +25,18 @@ from compressor.models import (
     trained_on,
 )
 from compressor.pruning.kernels import all_kernels
-from compressor.pruning.masks import load_masks, remove_masks, save_masks
+from compressor.pruning.masks import (
+    load_masks,
+    remove_masks,
+    save_masks,
+    zeros_kept,
+    zeros_to_keep,
+)
 from compressor.pruning.pruner import Pruner
 from compressor.pruning.rounds import PruningStep, make_pruner, prune_and_retrain
 from compressor.pruning.schedules import update_steps
 from compressor.pruning.spec import PruningSpec
-from compressor.runs import MASKS, MODEL, Work, sparsity_name
+from compressor.runs import MASKS, MODEL, Work, is_finished, sparsity_name
 from compressor.training import Progress, TrainingOptions, derive_seed, example_weights
 
 Records = dict[str, dict[str, Any]]
@@ -41,7 +49,7 @@ def measure_step(source: Path, data: TrainingData, asked: Mapping[str, Asked]) -
     """How good the model file `source` is, its inputs and objective.
 
     `asked` are the `task` and the `metric` that the user named. `no_better` says what the model is
-    no better than, where it is so.
+    no better than, where it is so, and `zeros_kept` what is pruned already.
     """
     model = load_model(source)
     objective = objective_for(model, data.data, **asked)
@@ -53,18 +61,33 @@ def measure_step(source: Path, data: TrainingData, asked: Mapping[str, Asked]) -
         **found.values,
         **found.classes,
     }
-    return record | ({"no_better": found.no_better} if found.no_better else {})
+    more = {"no_better": found.no_better, "zeros_kept": _rows_of_zeros(source, model)}
+    return record | {name: value for name, value in more.items() if value}
 
 
 def count_step(source: Path) -> dict[str, Any]:
-    """What `measure_step` can say without data: the parameters of the model file `source`."""
-    return {"parameters": count_parameters(load_model(source)), **_UNMEASURED}
+    """What `measure_step` can say of the model file `source` without data."""
+    model = load_model(source)
+    rows = _rows_of_zeros(source, model)
+    record = {"parameters": count_parameters(model), **_UNMEASURED}
+    return record | ({"zeros_kept": rows} if rows else {})
+
+
+def _zeros_in(source: Path, model: Any) -> dict[str, np.ndarray]:
+    """`zeros_to_keep` of the `model` in the file `source`, which may be one of a step."""
+    masks = source.parent / MASKS
+    ours = source.name == MODEL and is_finished(source.parent) and masks.is_file()
+    return zeros_to_keep(model, load_masks(masks) if ours else None)
+
+
+def _rows_of_zeros(source: Path, model: Any) -> list[dict[str, Any]]:
+    return zeros_kept(model, _zeros_in(source, model))
 
 
 def prune_without_data(here: Path, source: Path, spec: PruningSpec) -> dict[str, Any]:
     """Prune the model file `source` at once, by a criterion that looks at no examples."""
     model = load_model(source)
-    pruning = Pruner(model, spec).prune()
+    pruning = Pruner(model, spec, masks=_zeros_in(source, model)).prune()
     remove_masks(model)
     save_masks(here / MASKS, pruning.masks)
     save_model(model, here / MODEL)
@@ -126,9 +149,11 @@ def do_in_folder(
     asked: Mapping[str, Asked],
 ) -> dict[str, Any]:
     """Do `step` in `here` on the files in `before`, the first step on `source`."""
-    model = load_model(before / MODEL if before else source())
+    file = before / MODEL if before else source()
+    model = load_model(file)
+    masks = load_masks(before / MASKS) if before else _zeros_in(file, model)
     objective = objective_for(model, data.data, **asked)
-    found = step.work(model, load_masks(before / MASKS) if before else {}, objective)
+    found = step.work(model, masks, objective)
     if found.masks:
         save_masks(here / MASKS, found.masks)
     noted = asked_for(model, objective, asked)

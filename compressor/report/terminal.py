@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from compressor.data import listed
 from compressor.models.class_drops import MAX_CLASS_DROP
 from compressor.report.formatting import (
     NOTHING,
@@ -47,6 +48,7 @@ def records_text(
             text += _indented(task_line(record["objective"]))
         text += "".join(f"  {line}\n" for line in worst_class_lines(record))
         text += "".join(f"  note: {line}\n" for line in record.get("no_better", []))
+        text += _zeros_kept(record.get("zeros_kept", []))
         rows = [row for row in _pruning(record).get("layers", []) if "kept" in row]
         if rows:
             text += _indented(_pruned_table(rows))
@@ -63,6 +65,15 @@ def records_text(
         lines = loss_lines(records["dense"], last, max_class_drop)
         text += "".join(f"{line}\n" for line in lines)
     return text
+
+
+def _zeros_kept(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    found = listed(
+        f"{row['layer']} ({count(row['zeros'])} of {count(row['parameters'])})" for row in rows
+    )
+    return f"  note: weights that are zero already stay so: {found}\n"
 
 
 def import_text(record: Mapping[str, Any]) -> str:
