@@ -55,6 +55,7 @@ class Reconstructed:
     """a JSON object: error, magnitude_error, rows, seconds, bytes; note, refined if there are"""
 
 
+_FROZEN = "by cutting its inputs alone: it is frozen, so it cannot make up for them"
 _MOST_AHEAD = 1e9
 """Inputs x inputs x outputs of a kernel up to which it is solved twice, to look ahead."""
 
@@ -160,12 +161,15 @@ class Reconstruction:
     def refine(self, done: Mapping[str, Reconstructed]) -> dict[str, Reconstructed]:
         """Bring the logits closer to the dense ones, once all kernels are pruned as in `done`.
 
-        Returns `done` with what came of it; a solver of the user's is left as it is.
+        Returns `done` with what came of it; a solver of the user's is left as it is, and so is a
+        kernel that must not change.
         """
         if self._refining is None or not self._dense.is_changed():
             return dict(done)
         try:
-            found = self._refining.refine(self._kernels, self._layouts, self._seen)
+            free = [name for name in self._seen if _why_fixed(self._kernels[name]) is None]
+            seen = {name: self._seen[name] for name in free}
+            found = self._refining.refine(self._kernels, self._layouts, seen)
         except BaseException:
             self._dense.restore()
             raise
@@ -209,9 +213,11 @@ class Reconstruction:
         before = self._dense.of(variable)
         by_magnitude = keep(name, np.abs(before), 1.0)
         plain = np.where(by_magnitude, before, np.float32(0))
-        if name not in self._seen:
-            variable.assign(plain)
+        note = _why_fixed(self._kernels[name])
+        if note is None and name not in self._seen:
             note = "by magnitude: what its kernel multiplies is not known"
+        if note is not None:
+            variable.assign(plain)
             return Reconstructed(by_magnitude, {"note": note})
         layout = self._layouts[name]
         problem = self._problem(name, keep)
@@ -293,6 +299,11 @@ class Reconstruction:
             what = "the criterion's mask does not keep what was asked"
             raise CompressorError(what, value=name, hint="return a mask that `keep` gave")
         return np.where(mask, weights, np.float32(0)), mask
+
+
+def _why_fixed(kernel: Kernel) -> str | None:
+    """Why nothing but zeros may be put into a kernel; None where it can be solved for."""
+    return None if kernel.variable.trainable else _FROZEN
 
 
 def grouped(bias: np.ndarray, array: np.ndarray) -> np.ndarray:

@@ -27,7 +27,8 @@ class Layout:
     to_kernel: Callable[[np.ndarray], np.ndarray]
     """(groups, in, out) -> array of the kernel's shape"""
     bias: Any = None
-    """the variable that a constant of each output can be added to; None without one"""
+    """the variable that a constant of each output can be added to; None without one, and where it
+    must not change"""
     bias_part: int | None = None
     """the index of its first axis, where only that part is this kernel's"""
     rectified: bool = False
@@ -62,6 +63,9 @@ def layout_of(layer: Any, variable: Any) -> Layout | None:
         return None
     make = _MAKERS.get(kind)
     found = make(holder, variable) if make else None
+    if found is not None and found.bias is not None and not found.bias.trainable:
+        # Without the bias it is not known what a ReLU makes of the outputs.
+        found = dataclasses.replace(found, bias=None, bias_part=None, rectified=False)
     if found is None or type(layer).__name__ != "TimeDistributed" or layer.layer is not holder:
         return found
     # It calls the layer in a graph of its own, for each step.

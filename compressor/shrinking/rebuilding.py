@@ -72,6 +72,10 @@ def _keep_frozen(old: Any, new: Any) -> None:
         for one, other in zip(*pairs, strict=True):
             if one.trainable != other.trainable:
                 other.trainable = one.trainable
+            # No configuration says so of a single variable, such as a bias.
+            own = one._trainable_variables, other._trainable_variables
+            for before, variable in zip(*own, strict=False):
+                variable.trainable = before.trainable
 
 
 class _Builder:
