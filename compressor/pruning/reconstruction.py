@@ -56,6 +56,7 @@ class Reconstructed:
 
 
 _FROZEN = "by cutting its inputs alone: it is frozen, so it cannot make up for them"
+_CONSTRAINED = "by magnitude: it has a constraint of its own"
 _MOST_AHEAD = 1e9
 """Inputs x inputs x outputs of a kernel up to which it is solved twice, to look ahead."""
 
@@ -303,7 +304,9 @@ class Reconstruction:
 
 def _why_fixed(kernel: Kernel) -> str | None:
     """Why nothing but zeros may be put into a kernel; None where it can be solved for."""
-    return None if kernel.variable.trainable else _FROZEN
+    if not kernel.variable.trainable:
+        return _FROZEN
+    return None if kernel.variable.constraint is None else _CONSTRAINED
 
 
 def grouped(bias: np.ndarray, array: np.ndarray) -> np.ndarray:

@@ -63,7 +63,8 @@ def layout_of(layer: Any, variable: Any) -> Layout | None:
         return None
     make = _MAKERS.get(kind)
     found = make(holder, variable) if make else None
-    if found is not None and found.bias is not None and not found.bias.trainable:
+    bias = found.bias if found is not None else None
+    if found is not None and bias is not None and (bias.constraint or not bias.trainable):
         # Without the bias it is not known what a ReLU makes of the outputs.
         found = dataclasses.replace(found, bias=None, bias_part=None, rectified=False)
     if found is None or type(layer).__name__ != "TimeDistributed" or layer.layer is not holder:

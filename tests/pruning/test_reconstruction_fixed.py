@@ -80,3 +80,20 @@ def test_a_frozen_bias_or_kernel_is_neither_pruned_nor_trained(build, tiny_data)
     )
     assert (kernel == model.get_layer("first").kernel.numpy()).all() and bias.any()
     assert (other == 1).all()
+
+
+@pytest.mark.parametrize("granularity", ["weight", "channel"])
+@pytest.mark.parametrize("of", ["kernel", "bias"])
+def test_constraints_of_the_users_hold(build, keras, tiny_data, of, granularity):
+    model = build(**{f"{of}_constraint": keras.constraints.NonNeg()})
+    second = model.get_layer("second")
+    second.kernel.assign(abs(second.kernel.numpy()))
+    second.bias.assign([0.0, 0.001, 0.01] * 4)
+    wanted = ("first",) if granularity == "channel" else ("all",)
+
+    found = prune(model, tiny_data, 0.5, wanted, granularity=granularity)
+
+    after = found.model.get_layer("second")
+    assert getattr(after, of).numpy().min() >= 0
+    note = found.reconstruction["second"].get("note")
+    assert (note == "by magnitude: it has a constraint of its own") == (of == "kernel")
