@@ -19,7 +19,7 @@ from compressor.bundling.packables import Packable, read_packables
 from compressor.bundling.readme import bundle_readme
 from compressor.data import Dataset
 from compressor.errors import RunDirectoryError, UsageError
-from compressor.foundation import deploy_errors, storage_errors, write_bytes
+from compressor.foundation import deploy_errors, several, storage_errors, write_bytes
 from compressor.models import InputSize
 from deploy.artifact import Artifact
 from deploy.bundle import pack_members
@@ -94,7 +94,7 @@ def package(
     from compressor.bundling import compatibility, devices
     from compressor.bundling.sbom import bundle_sbom
 
-    paths = [Path(path) for path in artefacts]
+    paths = [Path(path) for path in several(artefacts)]
     profile = devices.find_device(device)
     if any(map(code_folder, paths)):
         profile = profile.for_code()

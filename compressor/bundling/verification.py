@@ -12,7 +12,7 @@ from compressor.bundling.code import BUILT, MAKEFILE
 from compressor.bundling.code.checking import check_code
 from compressor.errors import CheckFailedError, MissingRuntimeError
 from compressor.exporters import load_untrusted
-from compressor.foundation import deploy_errors, storage_errors, temporary_folder
+from compressor.foundation import deploy_errors, several, storage_errors, temporary_folder
 from compressor.runtimes import Runner
 from deploy.bundle import Bundle, open_bundle
 from deploy.errors import DeployError
@@ -43,7 +43,7 @@ def verify(
     MissingRuntimeError where the runtime is not installed.
     """
     with deploy_errors():
-        trusted = [read_public_key(key) for key in keys] or None
+        trusted = [read_public_key(key) for key in several(keys)] or None
         opened = _opened(Path(bundle), trusted)
         opened.vectors()
     artifact = opened.artifact

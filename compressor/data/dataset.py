@@ -18,6 +18,7 @@ from compressor.data.inputs import Array, Inputs, Targets, named, rows
 from compressor.data.stored import StoredRows, parts_of
 from compressor.data.targets import as_targets, as_weights, class_numbers, is_classes
 from compressor.errors import DataError
+from compressor.foundation import several
 
 Indices = npt.NDArray[np.int64]
 
@@ -88,7 +89,7 @@ class Dataset:
                     value=f"{rows(x_train)} images, {len(sample_weights)} weights",
                 )
             items.append({"sample weights": sample_weights})
-        names = None if labels is None else tuple(labels)
+        names = None if labels is None else several(labels)
         digest = _digest(*items)
         return cls(
             name, x_train, y_train, x_test, y_test, digest, sample_weights, names, tuple(notes)

@@ -18,6 +18,7 @@ from compressor.data.inputs import Array
 from compressor.data.members import KEYS
 from compressor.data.npz import read_npz
 from compressor.errors import DataError, UsageError
+from compressor.foundation import several
 from deploy.images.idx import Kind
 from deploy.text import clean
 
@@ -62,7 +63,7 @@ def load_dataset(
     disk (`StoredRows`). Raises DataError for one that is missing or cannot be used, and UsageError
     for an option that has no effect.
     """
-    asked = Asked(_words(x), _words(y), _words(label), features, resize, test, sizes)
+    asked = Asked(several(x), several(y), several(label), features, resize, test, sizes)
     if source is None or (str(source) == EMBEDDED and not Path(EMBEDDED).exists()):
         asked.only("the embedded MNIST")
         if test is not None:
@@ -84,10 +85,6 @@ def load_dataset(
         return found.dataset(test)
     except MemoryError as error:
         raise DataError("data set does not fit into memory", value=path) from error
-
-
-def _words(given: str | Sequence[str]) -> tuple[str, ...]:
-    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _file(path: Path, asked: Asked) -> Found:

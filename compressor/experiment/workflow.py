@@ -13,7 +13,7 @@ from compressor.experiment.paper_checkpoint import has_sparse_form
 from compressor.experiment.predictors import Evaluation, evaluate_predictor, load_predictor
 from compressor.experiment.steps import check_paper_model
 from compressor.experiment.variables import Variables, hold_variables
-from compressor.foundation import Listener, SilentListener, quiet_tensorflow
+from compressor.foundation import Listener, SilentListener, quiet_tensorflow, several
 from compressor.importing import load_model
 from compressor.models import InputSize, needed_data, prunable_layers
 from compressor.pruning import (
@@ -152,7 +152,7 @@ def _sparsify(
     input_size: InputSize | None = None,
 ) -> Records:
     listener.stage("sparsify")
-    chosen = list(layers) if layers else _sparse_layers(source)
+    chosen = [*several(layers)] if layers else _sparse_layers(source)
     digest = None if data is None else data.data.digest
     record = run.step(
         "step_3",

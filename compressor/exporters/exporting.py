@@ -43,7 +43,7 @@ from compressor.exporters.targets import (
     target_of,
 )
 from compressor.exporters.variants import Variants
-from compressor.foundation import Listener, SilentListener, json_text, write_files
+from compressor.foundation import Listener, SilentListener, json_text, several, write_files
 from compressor.models import Asked, InputSize, known_data
 from compressor.remote import SshHost
 from compressor.runs import REJECTED, artefact_stem, artefacts_folder, model_to_shrink
@@ -220,6 +220,7 @@ def export_all(
     graph = artifact_format(Path(model)) if is_graph_file(model) else None
     if runtimes is None:
         runtimes = tuple(FORMATS.values()) if graph is None else (FORMATS[graph],)
+    runtimes = several(runtimes)
     wanted = QUANTIZATIONS
     if graph is not None and (kept := read_graph_file(Path(model)).quantized) != "none":
         wanted = (kept,) if kept != "float16" else QUANTIZATIONS[1:]

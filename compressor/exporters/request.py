@@ -11,6 +11,7 @@ import numpy as np
 
 from compressor.errors import UsageError
 from compressor.exporters.conversions import Conversions
+from compressor.foundation import several
 from deploy.artifact_parts import StoredTensor
 from deploy.fields import LONGEST_TEXT
 
@@ -114,9 +115,10 @@ def checked_labels(labels: Sequence[str] | None) -> tuple[str, ...] | None:
     """The names of the classes; raises UsageError for one that is no text, or is there twice."""
     if labels is None:
         return None
+    labels = several(labels)
     for place, label in enumerate(labels):
         if not label.isprintable() or not 0 < len(label) <= LONGEST_TEXT:
             raise UsageError("a label is a printable text", value=repr(label))
         if label in labels[:place]:
             raise UsageError("two classes have one label", value=label)
-    return tuple(labels)
+    return labels

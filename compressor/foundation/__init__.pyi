@@ -24,6 +24,7 @@ from .interrupts import Interrupts as Interrupts
 from .listener import Listener as Listener, SilentListener as SilentListener
 from .memory import release_memory as release_memory
 from .quiet_tensorflow import NativeOutput as NativeOutput
+from .several import several as several
 from .versions import (
     experiment_versions as experiment_versions,
     library_versions as library_versions,

@@ -32,7 +32,7 @@ from compressor.errors import (
     MissingRuntimeError,
     UsageError,
 )
-from compressor.foundation import temporary_folder
+from compressor.foundation import several, temporary_folder
 from compressor.measuring.case_process import CaseProcess, Measured, Method
 from compressor.measuring.cases import Case, plan_cases
 from compressor.measuring.proof import FAILED, Examples
@@ -107,6 +107,7 @@ def bench(
     raises nothing. Raises UsageError, CheckpointError and DataError for what cannot be measured,
     and MissingRuntimeError, before measuring anything, for a runtime that is not available.
     """
+    artefacts = several(artefacts)
     listener = listener or _SilentListener()
     # A warm-up is one request, too.
     warmup = min(Method.warmup_seconds, time_limit / 4)
@@ -120,6 +121,7 @@ def bench(
             what = "an artefact in two files is not measured over ssh"
             raise UsageError(what, value=subject.path, hint="leave --host out")
     machine = Target.find(None if host is None else SshHost.of(host))
+    runtimes = None if runtimes is None else several(runtimes)
     tables = plan_cases(subjects, runtimes, threads, batches, machine.cores)
     target = Path(output) if output is not None else default_output(Path(artefacts[0]))
     read_runs(target)  # a file that cannot be appended to is refused before it costs time

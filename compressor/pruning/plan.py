@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from compressor.data import Dataset, TrainingData, load_dataset
 from compressor.errors import UsageError
+from compressor.foundation import several
 from compressor.models import PAPER_NAMES, Asked
 from compressor.pruning.magnitude import check_sparsity
 from compressor.runs import sparsity_name
@@ -108,6 +109,7 @@ def make_plan(
     """
     if preset not in PRESETS:
         raise UsageError("unknown preset", value=preset, hint=f"choose {' or '.join(PRESETS)}")
+    layers = several(layers)
     for name, values in (("sparsities", sparsities), ("layers", layers), ("seeds", seeds)):
         if not values or len(set(values)) != len(values):
             raise UsageError(f"{name} must be given, and differ", value=list(values))
@@ -146,7 +148,7 @@ def make_plan(
     return Plan(
         preset=preset,
         sparsities=proportions,
-        layers=tuple(layers),
+        layers=layers,
         seeds=tuple(seeds),
         training=training,
         retraining={p: retraining(p) for p in proportions},

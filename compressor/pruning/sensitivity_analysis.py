@@ -19,7 +19,13 @@ import numpy as np
 from compressor._version import __version__
 from compressor.data import Dataset, TrainingData, rows as rows_of
 from compressor.errors import UsageError
-from compressor.foundation import Listener, SilentListener, library_versions, quiet_tensorflow
+from compressor.foundation import (
+    Listener,
+    SilentListener,
+    library_versions,
+    quiet_tensorflow,
+    several,
+)
 from compressor.importing import load_model
 from compressor.models import (
     ALL,
@@ -175,7 +181,7 @@ def sensitivity(
     or ModelError.
     """
     chosen = {"criterion": criterion, "calibration": calibration}
-    specs = _specs(sparsities, tuple(layers), granularity, **chosen)
+    specs = _specs(sparsities, several(layers), granularity, **chosen)
     if get_criterion(criterion).solve is not None:
         raise UsageError(
             "sensitivity takes a criterion that scores weights, not one that changes them",

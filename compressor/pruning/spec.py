@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from compressor.errors import UsageError
+from compressor.foundation import several
 from compressor.models import ALL, PAPER_NAMES
 from compressor.pruning.criteria import get_criterion
 from compressor.pruning.granularity import NOfM, parse_granularity
@@ -54,7 +55,7 @@ class PruningSpec:
             self._fix_sparsities(self.sparsity)
         else:
             check_sparsity(self.sparsity)  # type: ignore[arg-type]
-        object.__setattr__(self, "layers", tuple(self.layers))
+        object.__setattr__(self, "layers", several(self.layers))
         if not self.layers or len(set(self.layers)) != len(self.layers):
             raise UsageError("layers must be given, and differ", value=list(self.layers))
         for name, value, known in (

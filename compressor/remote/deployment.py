@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compressor.errors import CompressorError, MissingRuntimeError, UsageError
-from compressor.foundation import deploy_errors, write_bytes
+from compressor.foundation import deploy_errors, several, write_bytes
 from compressor.remote.device_store import Arrived, CutError, DeviceStore, StaleError
 from compressor.remote.ssh import SshHost, in_home
 from compressor.remote.workspace import RemoteWorkspace
@@ -177,7 +177,7 @@ def _runner(keys: Sequence[Path | str]) -> tuple[bytes, list[str]]:
         what = "a runner trusts the keys that are pinned in it"
         raise UsageError(what, value="no key", hint="give one with --key PUB")
     with deploy_errors():
-        trusted = [read_public_key(key) for key in keys]
+        trusted = [read_public_key(key) for key in several(keys)]
     return pack(trusted), sorted({key.identifier for key in trusted})
 
 

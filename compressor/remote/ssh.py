@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from compressor.errors import CheckFailedError, CompressorError, MissingRuntimeError, UsageError
-from compressor.foundation import temporary_folder
+from compressor.foundation import several, temporary_folder
 from compressor.remote.ssh_process import SshProcess, last_line
 from deploy.errors import DeployError
 
@@ -61,6 +61,7 @@ class SshHost:
     socket: Path | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "options", several(self.options))
         if not _is_destination(self.name):
             hint = "[user@]host, as ssh takes it, of letters, digits and . - _ : % @ + / [ ]"
             raise UsageError("no host to connect to", value=self.name, hint=hint)

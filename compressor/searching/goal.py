@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from compressor.errors import UsageError
 from compressor.exporters import FORMATS
+from compressor.foundation import several
 from compressor.runtimes import find
 from deploy.tasks import Head, Metric
 
@@ -41,7 +42,7 @@ class Goal:
     max_error: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "runtimes", tuple(self.runtimes))
+        object.__setattr__(self, "runtimes", several(self.runtimes))
         if self.minimize not in ("size", "latency"):
             hint = "choose size or latency"
             raise UsageError("this cannot be minimised", value=self.minimize, hint=hint)
