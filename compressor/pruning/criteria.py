@@ -83,7 +83,7 @@ def criterion_names() -> list[str]:
 
 def get_criterion(name: str) -> Criterion:
     """The criterion `name`; raises UsageError for an unknown one or one that cannot be loaded."""
-    if name in _CRITERIA:
+    if isinstance(name, str) and name in _CRITERIA:
         return _CRITERIA[name]
     for point in _entry_points():
         if point.name == name:
@@ -96,7 +96,7 @@ def get_criterion(name: str) -> Criterion:
                 raise UsageError("the entry point is not a Criterion", value=point.value)
             return found
     hint = f"choose from {', '.join(criterion_names())}"
-    raise UsageError("unknown criterion", value=name, hint=hint)
+    raise UsageError("unknown criterion", value=str(name), hint=hint)
 
 
 def scores(criterion: Criterion, weights: np.ndarray, gradients: np.ndarray | None) -> np.ndarray:

@@ -135,6 +135,8 @@ class Channel(Granularity):
 
 def parse_granularity(text: str) -> Granularity:
     """`weight`, `1x16`, `2:4` or `channel`; raises UsageError for anything else."""
+    if not isinstance(text, str):
+        raise UsageError("unknown granularity", value=repr(text), hint=_HINT)
     block, n_of_m = _BLOCK.fullmatch(text), _N_OF_M.fullmatch(text)
     if text == Weight.name:
         return Weight()

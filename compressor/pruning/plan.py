@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from compressor.data import Dataset, TrainingData, load_dataset
 from compressor.errors import UsageError
-from compressor.foundation import several
+from compressor.foundation import is_number, is_whole, several
 from compressor.models import PAPER_NAMES, Asked
 from compressor.pruning.magnitude import check_sparsity
 from compressor.runs import sparsity_name
@@ -72,8 +72,9 @@ class Plan:
 
 def check_seed(seed: int) -> None:
     """Raise UsageError for a seed that TensorFlow and numpy do not both take."""
-    if not 0 <= seed < 2**31:
-        raise UsageError("a seed must be at least 0 and below 2^31", value=seed)
+    if not (is_whole(seed) and 0 <= seed < 2**31):
+        what = "a seed must be at least 0 and below 2^31, and a whole number"
+        raise UsageError(what, value=repr(seed))
 
 
 def make_plan(
@@ -109,12 +110,13 @@ def make_plan(
     """
     if preset not in PRESETS:
         raise UsageError("unknown preset", value=preset, hint=f"choose {' or '.join(PRESETS)}")
-    layers = several(layers)
+    sparsities, layers, seeds = map(several, (sparsities, layers, seeds))
     for name, values in (("sparsities", sparsities), ("layers", layers), ("seeds", seeds)):
         if not values or len(set(values)) != len(values):
             raise UsageError(f"{name} must be given, and differ", value=list(values))
-    if steps is not None and steps < 1:
-        raise UsageError("the number of steps must be at least 1", value=steps)
+    if steps is not None and not (is_whole(steps) and steps >= 1):
+        what = "the number of steps must be a whole number, at least 1"
+        raise UsageError(what, value=repr(steps))
     for seed in seeds:
         check_seed(seed)
     part = TrainingData.of(data or load_dataset(None), validation)
@@ -126,8 +128,8 @@ def make_plan(
         options=dataclasses.replace(chosen.options, **changed),
         steps=chosen.steps if steps is None else steps,
     )
-    if epochs is not None and not 0 < epochs <= 10_000:
-        raise UsageError("the number of epochs must lie between 0 and 10,000", value=epochs)
+    if epochs is not None and not (is_number(epochs) and 0 < epochs <= 10_000):
+        raise UsageError("the number of epochs must lie between 0 and 10,000", value=repr(epochs))
     if epochs is not None and steps is not None:
         value = f"{epochs} epochs, {steps} steps"
         raise UsageError("the length of retraining is given twice", value=value)

@@ -22,6 +22,7 @@ from compressor.errors import UsageError
 from compressor.foundation import (
     Listener,
     SilentListener,
+    is_whole,
     library_versions,
     quiet_tensorflow,
     several,
@@ -188,8 +189,9 @@ def sensitivity(
             value=criterion,
             hint="choose magnitude or taylor",
         )
-    if images < 1:
-        raise UsageError("the number of images must be at least 1", value=images)
+    if not (is_whole(images) and images >= 1):
+        what = "the number of images must be a whole number, at least 1"
+        raise UsageError(what, value=repr(images))
     quiet_tensorflow.load(threads)
     model, name = _load(model)
     part = TrainingData.of(needed_data(model, data), validation)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from compressor.errors import UsageError
-from compressor.foundation import several
+from compressor.foundation import is_number, is_whole, several
 from compressor.models import ALL, PAPER_NAMES
 from compressor.pruning.criteria import get_criterion
 from compressor.pruning.granularity import NOfM, parse_granularity
@@ -56,6 +56,8 @@ class PruningSpec:
         else:
             check_sparsity(self.sparsity)  # type: ignore[arg-type]
         object.__setattr__(self, "layers", several(self.layers))
+        if unnamed := [name for name in self.layers if not isinstance(name, str)]:
+            raise UsageError("a layer is given by its name", value=repr(unnamed[0]))
         if not self.layers or len(set(self.layers)) != len(self.layers):
             raise UsageError("layers must be given, and differ", value=list(self.layers))
         for name, value, known in (
@@ -65,15 +67,17 @@ class PruningSpec:
             if value not in known:
                 hint = f"choose {' or '.join(known)}"
                 raise UsageError(f"unknown {name}", value=value, hint=hint)
-        if not 1 <= self.rounds <= 100:
-            raise UsageError("the number of rounds must lie between 1 and 100", value=self.rounds)
-        if not 0 < self.ramp <= 1:
+        if not (is_whole(self.rounds) and 1 <= self.rounds <= 100):
+            what = "the number of rounds must be a whole number between 1 and 100"
+            raise UsageError(what, value=repr(self.rounds))
+        if not (is_number(self.ramp) and 0 < self.ramp <= 1):
             what = "the ramp of gradual pruning must be above 0 and at most 1"
-            raise UsageError(what, value=self.ramp)
+            raise UsageError(what, value=repr(self.ramp))
         if self.calibration is None:
             object.__setattr__(self, "calibration", 8192 if criterion.solve else 1024)
-        elif self.calibration < 1:
-            raise UsageError("at least one calibration example is needed", value=self.calibration)
+        elif not (is_whole(self.calibration) and self.calibration >= 1):
+            what = "the number of calibration examples must be a whole number, at least 1"
+            raise UsageError(what, value=repr(self.calibration))
         if self.repairs and self.schedule == "gradual":
             raise UsageError(
                 "this criterion prunes at once or in rounds, not at every step",
@@ -83,7 +87,9 @@ class PruningSpec:
 
     def _fix_n_of_m(self, granularity: NOfM) -> None:
         given = granularity.sparsity if self.sparsity is None else self.sparsity
-        if isinstance(given, Mapping) or not math.isclose(given, granularity.sparsity):
+        if isinstance(given, Mapping) or not (
+            is_number(given) and math.isclose(given, granularity.sparsity)
+        ):
             raise UsageError(
                 f"{granularity.name} fixes the sparsity to {granularity.sparsity:g}",
                 value=self.sparsity,
@@ -100,7 +106,7 @@ class PruningSpec:
         if self.scope == "global":
             raise UsageError(
                 "a global threshold takes one sparsity, not one per layer",
-                value=", ".join(f"{name}={value:g}" for name, value in sparsity.items()),
+                value=", ".join(f"{name}={value}" for name, value in sparsity.items()),
             )
         named = {PAPER_NAMES.get(name, name): check_sparsity(s) for name, s in sparsity.items()}
         if len(named) != len(sparsity):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from compressor.errors import UsageError
-from compressor.foundation import quiet_tensorflow
+from compressor.foundation import is_number, quiet_tensorflow
 from compressor.models import Aim, Objective
 from deploy.tasks import MULTI_LABEL
 
@@ -29,12 +29,12 @@ class Distillation:
     temperature: float = 2.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.weight <= 1:
+        if not (is_number(self.weight) and 0 < self.weight <= 1):
             what = "the weight of distillation must be above 0 and at most 1"
-            raise UsageError(what, value=self.weight)
-        if not 0.1 <= self.temperature <= 100:
+            raise UsageError(what, value=repr(self.weight))
+        if not (is_number(self.temperature) and 0.1 <= self.temperature <= 100):
             what = "the temperature of distillation must lie between 0.1 and 100"
-            raise UsageError(what, value=self.temperature)
+            raise UsageError(what, value=repr(self.temperature))
 
     def describe(self) -> dict[str, Any]:
         return {"distillation": dataclasses.asdict(self)}

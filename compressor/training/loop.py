@@ -12,7 +12,7 @@ import numpy as np
 
 from compressor.data import Inputs, rows
 from compressor.errors import ModelError, UsageError
-from compressor.foundation import quiet_tensorflow
+from compressor.foundation import is_number, is_whole, quiet_tensorflow
 from compressor.models import Objective, all_layers, objective_of, preprocessing_of
 from compressor.training import weights
 from compressor.training.adam import make_adam
@@ -57,26 +57,33 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         weights.check_class_weight(self.class_weight)
-        if self.steps < 1:
-            raise UsageError("the number of steps must be at least 1", value=self.steps)
-        if self.batch_size < 1:
-            raise UsageError("the batch size must be at least 1", value=self.batch_size)
+        for what, count in (
+            ("number of steps", self.steps),
+            ("batch size", self.batch_size),
+        ):
+            if not (is_whole(count) and count >= 1):
+                said = f"the {what} must be a whole number, at least 1"
+                raise UsageError(said, value=repr(count))
+        if self.rewind is not None and not (is_whole(self.rewind) and self.rewind >= 1):
+            what = "a training to rewind to has a whole number of steps, at least 1 step"
+            raise UsageError(what, value=repr(self.rewind))
+        if self.distillation is not None and not isinstance(self.distillation, Distillation):
+            hint = "give compressor.Distillation()"
+            raise UsageError("unknown distillation", value=repr(self.distillation), hint=hint)
         if self.images > _MOST_IMAGES:
             raise UsageError(
                 "the training is too long",
                 value=f"{self.steps} steps of {self.batch_size} images",
                 hint=f"at most {_MOST_IMAGES:,} images can be visited",
             )
-        if not 0 < self.learning_rate < 10:
+        if not (is_number(self.learning_rate) and 0 < self.learning_rate < 10):
             what = "the learning rate must lie between 0 and 10"
-            raise UsageError(what, value=self.learning_rate)
+            raise UsageError(what, value=repr(self.learning_rate))
         if self.schedule not in ("cosine", "constant"):
             hint = "choose cosine or constant"
             raise UsageError("unknown schedule", value=self.schedule, hint=hint)
-        if not 0 <= self.dropout_scale <= 1:
+        if not (is_number(self.dropout_scale) and 0 <= self.dropout_scale <= 1):
             raise UsageError("the scale of dropout must lie in [0, 1]", value=self.dropout_scale)
-        if self.rewind is not None and self.rewind < 1:
-            raise UsageError("a training to rewind to has at least 1 step", value=self.rewind)
 
     @property
     def images(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
@@ -10,6 +9,7 @@ import numpy as np
 
 from compressor.data import Array
 from compressor.errors import UsageError
+from compressor.foundation import is_number, is_whole
 from compressor.models import Aim, Objective
 
 ClassWeight = Literal["balanced"] | Mapping[int, float]
@@ -28,16 +28,16 @@ def described(given: ClassWeight) -> Any:
 
 def check_class_weight(given: ClassWeight | None) -> None:
     """Raise UsageError for class weights that cannot be used."""
-    if given is None or given == "balanced":
+    if given is None or (isinstance(given, str) and given == "balanced"):
         return
     if not isinstance(given, Mapping) or not given:
         hint = "give balanced, or a weight for each class, such as 0=1,1=14"
         raise UsageError("class weights are not known", value=str(given)[:80], hint=hint)
     for name, weight in given.items():
-        if not isinstance(name, numbers.Integral) or name < 0:
-            raise UsageError("a class is a number from 0", value=str(name)[:80])
-        if not 0 <= weight <= _LARGEST:
-            raise UsageError("a class weight must lie between 0 and 1,000,000", value=weight)
+        if not is_whole(name) or name < 0:
+            raise UsageError("a class is a number from 0", value=repr(name)[:80])
+        if not (is_number(weight) and 0 <= weight <= _LARGEST):
+            raise UsageError("a class weight must lie between 0 and 1,000,000", value=repr(weight))
     if not any(given.values()):
         raise UsageError("all class weights are 0", value=dict(given))
 
