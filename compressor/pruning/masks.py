@@ -46,8 +46,8 @@ def apply_masks(model: Any, masks: Masks) -> None:
     constraints of variables, and a traced train function ignores new ones: compile the model after
     the first call. Later calls with other masks take effect in a traced function, too. It holds
     under any Keras optimizer, also where the weights' moving average takes their place (`use_ema`),
-    and for layers that are frozen now and trained later. Raises CheckpointError when a mask does
-    not fit the model.
+    and for layers that are frozen now and trained later. Masks are bool, arrays or nested lists.
+    Raises CheckpointError when a mask is of numbers, or does not fit the model.
     """
     tensorflow, _ = quiet_tensorflow.load()
     for variable, mask in masked_variables(model, masks):
@@ -60,11 +60,19 @@ def apply_masks(model: Any, masks: Masks) -> None:
 
 
 def masked_variables(model: Any, masks: Masks) -> list[tuple[Any, np.ndarray]]:
-    """Each masked variable with its mask. Raises CheckpointError when a mask does not fit."""
+    """Each masked variable with its mask. Raises CheckpointError when a mask does not fit, or is
+    of numbers."""
     found = []
     weights = weights_by_key(model) if masks else {}
-    for name, mask in masks.items():
+    for name, given in masks.items():
+        try:
+            mask = np.asarray(given)
+        except ValueError as error:  # lists of several lengths
+            raise CheckpointError("a mask is no array", value=f"{name} ({error})") from error
         variable = weights.get(name)
+        if mask.dtype != np.bool_:
+            hint = "True is kept: mask.astype(bool)"
+            raise CheckpointError("a mask must be bool", value=f"{name}: {mask.dtype}", hint=hint)
         if variable is None or tuple(variable.shape) != mask.shape:
             raise CheckpointError(
                 "a mask does not fit the model",

@@ -197,6 +197,25 @@ def test_a_mask_takes_one_byte_a_weight(small_net):
     assert mask.numpy().nbytes == 64 * 12
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.int64], ids=str)
+def test_masks_of_numbers_are_refused_before_anything_is_zeroed(small_net, rejected, kind):
+    model = small_net()
+    masks = {"scores": np.zeros((12, 4), bool), "hidden": np.ones((64, 12), kind)}
+    message = rejected(CheckpointError, apply_masks, model, masks)
+    assert f"a mask must be bool: hidden: {np.dtype(kind)}; True is kept" in message
+    assert model.get_layer("scores").kernel.numpy().all()
+
+
+def test_masks_may_be_lists(small_net, tiny_data, rejected):
+    model = small_net()
+    masks, before = masks_of(model), kernels(model)
+    apply_masks(model, {name: mask.tolist() for name, mask in masks.items()})
+    fit(model, tiny_data)
+    assert_masked_and_trained(model, masks, before)
+    message = rejected(CheckpointError, apply_masks, model, {"hidden": [[True], [True, False]]})
+    assert "a mask is no array: hidden" in message
+
+
 STOCK = """
 import sys
 import numpy, keras
