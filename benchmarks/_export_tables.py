@@ -57,7 +57,7 @@ def _times(result: Result) -> str:
         rows.append(
             [f"{name}: {one['model']}, {one['quantize']}{aim}", f"{one['bytes']:,}", *ratios]
         )
-    head = "1 thread, batch 1; load in fresh processes: times dense float32 of the same run"
+    head = "1 thread, batch 1; load and first run in fresh processes: times dense float32's"
     return table([head, "bytes", "latency", "load"], rows)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 from compressor.errors import UsageError
 from compressor.exporters import tracing
 from compressor.exporters.request import MICRO, EncodedTensor, ExportedFile, Request
+from compressor.exporters.tflite.file_contents import Decoded
 from compressor.models import input_names
 
 
@@ -47,7 +48,8 @@ def export_graph(content: bytes, request: Request, inputs: tuple[str, ...]) -> E
     Its inputs, with these names, and its outputs stay as they are; a file that computes in integers
     goes on to do so. Raises as `foreign.standard_form` and `foreign.quantize_int8` do, too.
     """
-    from compressor.exporters.tflite import channels, foreign, passes
+    from compressor.exporters.tflite import channels, foreign, graph, passes
+    from compressor.exporters.tflite.variable_reading import decoded_variables
 
     _check(request)
     plain = channels.without_unread(foreign.standard_form(content))
@@ -56,7 +58,10 @@ def export_graph(content: bytes, request: Request, inputs: tuple[str, ...]) -> E
         _settle(plain, request)
     passes.fix_reshapes(plain)
     passes.drop_dead_operators(plain)
-    return _finished(plain, foreign.weight_names(plain), request, inputs, ())
+    decoded = decoded_variables(content)
+    names = foreign.weight_names(plain)
+    names[0] |= {one.tensor: graph.name_of(plain, one.tensor) for one in decoded[1]}
+    return _finished(plain, names, request, inputs, (), decoded)
 
 
 def _check(request: Request) -> None:
@@ -125,8 +130,12 @@ def _finished(
     request: Request,
     inputs: tuple[str, ...],
     given: Sequence[str],
+    decoded: tuple[int, Sequence[Decoded]] = (0, ()),
 ) -> ExportedFile:
-    """The file of a ModelT, whose weights have the names that were `found` in each subgraph."""
+    """The file of a ModelT, whose weights have the names that were `found` in each subgraph.
+
+    What is `decoded` already, by the subgraph of that number, stays as it is.
+    """
     from compressor.exporters.tflite import graph, micro, operators, passes, weights
     from compressor.exporters.tflite.price import Price
 
@@ -139,7 +148,10 @@ def _finished(
         tensors: list[EncodedTensor] = []
         notes = [*given]
         price = None if request.encoding else Price()
+        tensors += [weights.decoded_weight(encoded, found[0], one) for one in decoded[1]]
         for number, view in enumerate(graph.views(encoded)):
+            if number and number == decoded[0]:
+                continue
             some, more = weights.encode_weights(
                 view, found[number], request, looped=number > 0, whole=encoded, price=price
             )

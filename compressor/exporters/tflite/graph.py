@@ -64,6 +64,11 @@ def type_name(tensor: Any) -> str:
     return names("TensorType")[tensor.type]
 
 
+def name_of(graph: Any, index: int) -> str:
+    """The name of a tensor of the main subgraph, empty where it has none."""
+    return text(main(graph).tensors[index].name)
+
+
 def signature(tensor: Any) -> np.ndarray:
     """The shape of a tensor, int32, with -1 for sizes known only at run time."""
     sizes = tensor.shape if tensor.shapeSignature is None else tensor.shapeSignature

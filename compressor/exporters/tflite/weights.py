@@ -15,9 +15,10 @@ from compressor.exporters.request import EncodedTensor, Request
 from compressor.exporters.tflite import graph as graphs, parts
 from compressor.exporters.tflite.candidates import candidates, encode
 from compressor.exporters.tflite.choice import ENCODINGS, VALUE_BITS, Candidate, best
+from compressor.exporters.tflite.file_contents import Decoded
 from compressor.exporters.tflite.golomb import Decoding
 from compressor.exporters.tflite.price import Price
-from compressor.exporters.tflite.stored import add_decoding, store
+from compressor.exporters.tflite.stored import SCALE_BYTES, add_decoding, store
 from compressor.exporters.tflite.weight import EncodableWeight, encodable_weights
 
 __all__ = ["ENCODINGS", "constants", "encode_weights", "unchanged"]
@@ -114,9 +115,7 @@ def _set_version(graph: Any, operator: Any, version: int, *, hybrid: bool) -> No
 
 
 def _name(graph: Any, names: Mapping[int, str], index: int) -> str:
-    return (
-        names.get(index) or graphs.text(graphs.main(graph).tensors[index].name) or f"tensor {index}"
-    )
+    return names.get(index) or graphs.name_of(graph, index) or f"tensor {index}"
 
 
 def constants(graph: Any, names: Mapping[int, str]) -> dict[int, np.ndarray]:
@@ -135,11 +134,22 @@ def constants(graph: Any, names: Mapping[int, str]) -> dict[int, np.ndarray]:
     return found
 
 
+def decoded_weight(graph: Any, names: Mapping[int, str], found: Decoded) -> EncodedTensor:
+    """The description of a weight of the main subgraph that is decoded already."""
+    quantization = graphs.main(graph).tensors[found.tensor].quantization
+    zeros = int(np.count_nonzero(found.values == 0))
+    size = found.bytes + SCALE_BYTES * len(quantization.scale)
+    name = _name(graph, names, found.tensor)
+    return EncodedTensor(name, found.values.shape, zeros, found.encoding, "int8", size)
+
+
 def unchanged(graph: Any, name: str, index: int, values: np.ndarray) -> EncodedTensor:
     """The description of a constant that is stored as it is in the graph."""
     quantization = graphs.main(graph).tensors[index].quantization
-    size = values.nbytes
+    four_bits = graphs.type_name(graphs.main(graph).tensors[index]) == "INT4"
+    size = -(-values.nbytes // 2) if four_bits else values.nbytes
     if quantization is not None and quantization.scale is not None:
         size += 4 * len(quantization.scale) + 8 * len(graphs.indices(quantization.zeroPoint))
     zeros = int(np.count_nonzero(values == 0))
-    return EncodedTensor(name, values.shape, zeros, "dense", values.dtype.name, size)
+    kind = "int4" if four_bits else values.dtype.name
+    return EncodedTensor(name, values.shape, zeros, "dense", kind, size)
