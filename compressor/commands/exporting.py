@@ -91,8 +91,8 @@ _QUANTIZE = ("none", "float16", "dynamic", "int8", "int4", "codebook", "ternary"
     "--encoding",
     metavar="E",
     help="Use this encoding for every tensor that allows it, instead of the best for each: dense, "
-    "csr, blocks, csr-kernel, 1x4, 1x16 (TFLite); dense, lut, huffman, prune (tflite-micro); "
-    "dense, golomb, gap8, gap4, bitmask, sparse-initializer (ONNX).",
+    "csr, blocks, csr-kernel, 1x4, 1x16, golomb (TFLite); dense, lut, huffman, prune "
+    "(tflite-micro); dense, golomb, gap8, gap4, bitmask, sparse-initializer (ONNX).",
 )
 @LABELS
 @data_option("the embedded MNIST for a model that was trained on it, else random inputs")

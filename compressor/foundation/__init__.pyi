@@ -21,7 +21,11 @@ from .files import (
     write_text as write_text,
 )
 from .interrupts import Interrupts as Interrupts
-from .kinds_of_numbers import is_number as is_number, is_whole as is_whole
+from .kinds_of_numbers import (
+    is_number as is_number,
+    is_whole as is_whole,
+    make_plain as make_plain,
+)
 from .listener import Listener as Listener, SilentListener as SilentListener
 from .memory import release_memory as release_memory
 from .quiet_tensorflow import NativeOutput as NativeOutput

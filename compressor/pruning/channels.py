@@ -67,14 +67,18 @@ class ChannelPlan:
         }
 
     def remember(self, masks: Mapping[str, np.ndarray]) -> None:
-        """Mark the channels that `masks` of kernels, by layer and as matrices, remove as gone."""
+        """Mark as gone the channels that `masks` remove from every layer that has them.
+
+        The masks are of kernels, by layer and as matrices.
+        """
         for part in self.sets:
-            gone = [
-                channels[~masks[name].reshape(-1, channels.size).any(axis=0)]
+            stay = [
+                channels[masks[name].reshape(-1, channels.size).any(axis=0)]
                 for name, channels in part.layers.items()
                 if name in masks
             ]
-            part.gone = np.unique(np.concatenate([part.gone, *gone]))
+            stay += [channels for name, channels in part.layers.items() if name not in masks]
+            part.gone = np.union1d(part.gone, np.setdiff1d(part.channels, np.concatenate(stay)))
 
 
 def plan_channels(model: Any, kernels: Mapping[str, Kernel], *, named: bool) -> ChannelPlan:

@@ -108,17 +108,18 @@ def make_plan(
     `task` says what the outputs are, and `metric` which one decides: of all outputs, or by their
     names; by default the model's own. Raises UsageError for a value that cannot be used.
     """
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise UsageError("unknown preset", value=preset, hint=f"choose {' or '.join(PRESETS)}")
     sparsities, layers, seeds = map(several, (sparsities, layers, seeds))
     for name, values in (("sparsities", sparsities), ("layers", layers), ("seeds", seeds)):
-        if not values or len(set(values)) != len(values):
+        if not values or any(value in values[:place] for place, value in enumerate(values)):
             raise UsageError(f"{name} must be given, and differ", value=list(values))
     if steps is not None and not (is_whole(steps) and steps >= 1):
         what = "the number of steps must be a whole number, at least 1"
         raise UsageError(what, value=repr(steps))
     for seed in seeds:
         check_seed(seed)
+    seeds = tuple(map(int, seeds))
     part = TrainingData.of(data or load_dataset(None), validation)
     changes = {"batch_size": batch_size, "learning_rate": learning_rate, "schedule": schedule}
     changed: dict[str, Any] = {name: value for name, value in changes.items() if value is not None}
@@ -126,7 +127,7 @@ def make_plan(
     chosen = dataclasses.replace(
         chosen,
         options=dataclasses.replace(chosen.options, **changed),
-        steps=chosen.steps if steps is None else steps,
+        steps=chosen.steps if steps is None else int(steps),
     )
     if epochs is not None and not (is_number(epochs) and 0 < epochs <= 10_000):
         raise UsageError("the number of epochs must lie between 0 and 10,000", value=repr(epochs))

@@ -217,7 +217,9 @@ class Pruner:
         else:
             targets = {name: level(target) for name, target in self._targets.items()}
             choices = choose_each(pooled, targets, self._granularity)
-        self._gone = {name: ~choice.keep for name, choice in choices.items()}
+        for name, choice in choices.items():
+            # What was removed before stays so also below the sparsity that it had.
+            self._gone[name] = ~choice.keep | self._gone.get(name, False)
         return self._masks_of(choices), choices
 
     def _masks_of(self, choices: Mapping[str, KeptGroups]) -> dict[str, np.ndarray]:

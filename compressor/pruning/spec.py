@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from compressor.errors import UsageError
-from compressor.foundation import is_number, is_whole, several
+from compressor.foundation import is_number, is_whole, make_plain, several
 from compressor.models import ALL, PAPER_NAMES
 from compressor.pruning.criteria import get_criterion
 from compressor.pruning.granularity import NOfM, parse_granularity
@@ -45,6 +45,7 @@ class PruningSpec:
     calibration: int | None = None
 
     def __post_init__(self) -> None:
+        make_plain(self)
         granularity = parse_granularity(self.granularity)
         criterion = get_criterion(self.criterion)
         if isinstance(granularity, NOfM):

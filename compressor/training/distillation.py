@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from compressor.errors import UsageError
-from compressor.foundation import is_number, quiet_tensorflow
+from compressor.foundation import is_number, make_plain, quiet_tensorflow
 from compressor.models import Aim, Objective
 from deploy.tasks import MULTI_LABEL
 
@@ -29,6 +29,7 @@ class Distillation:
     temperature: float = 2.0
 
     def __post_init__(self) -> None:
+        make_plain(self)
         if not (is_number(self.weight) and 0 < self.weight <= 1):
             what = "the weight of distillation must be above 0 and at most 1"
             raise UsageError(what, value=repr(self.weight))

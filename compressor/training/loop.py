@@ -12,7 +12,7 @@ import numpy as np
 
 from compressor.data import Inputs, rows
 from compressor.errors import ModelError, UsageError
-from compressor.foundation import is_number, is_whole, quiet_tensorflow
+from compressor.foundation import is_number, is_whole, make_plain, quiet_tensorflow
 from compressor.models import Objective, all_layers, objective_of, preprocessing_of
 from compressor.training import weights
 from compressor.training.adam import make_adam
@@ -57,6 +57,7 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         weights.check_class_weight(self.class_weight)
+        make_plain(self)
         for what, count in (
             ("number of steps", self.steps),
             ("batch size", self.batch_size),

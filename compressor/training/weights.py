@@ -22,7 +22,7 @@ _LARGEST = 1e6
 def described(given: ClassWeight) -> Any:
     """Class weights as JSON."""
     if isinstance(given, Mapping):
-        return {str(name): given[name] for name in sorted(given)}
+        return {str(name): float(given[name]) for name in sorted(given)}
     return given
 
 

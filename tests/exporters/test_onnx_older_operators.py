@@ -11,12 +11,12 @@ import onnx
 import pytest
 from graph_files import onnx_model, weights
 from onnx import helper
+from stock_runtimes import run_artefact
 
 import compressor as library
 from compressor.errors import ModelError
 from compressor.exporters.onnx import older_operators
 from compressor.exporters.onnx.kernels import open_model, write
-from tests.support.stock_runtimes import run_artefact
 
 IMAGE = np.random.default_rng(3).standard_normal((2, 3, 7, 5)).astype(np.float32)
 SCALES = {
@@ -95,3 +95,16 @@ def test_pruning_refuses_what_was_changed_before_it(
     assert "computes something else in the form that can be pruned" in message
     assert "opset 18 or newer" in message
     assert [*tmp_path.iterdir()] == [source]
+
+
+@pytest.mark.slow
+def test_a_file_whose_outputs_are_random_is_pruned(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["m"]),
+        helper.make_node("RandomNormalLike", ["m"], ["r"]),
+        helper.make_node("Add", ["m", "r"], ["y"]),
+    ]
+    model = onnx_model(nodes, {"w": weights(8, 4)}, {"x": ("N", 8)}, {"y": ("N", 4)}, opset=18)
+    onnx.save(model, tmp_path / "noise.onnx")
+    found = library.prune_graph(tmp_path / "noise.onnx", output=tmp_path / "out.onnx")
+    assert (tmp_path / "out.onnx").exists() and found

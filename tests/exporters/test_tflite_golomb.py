@@ -11,10 +11,12 @@ from hypothesis import example, given, settings, strategies as st
 from layer_graphs import VECTOR, expected, layer_graph, run
 
 import compressor
+from compressor.exporters.request import Request
 from compressor.exporters.tflite import golomb, graph as graphs
 from compressor.exporters.tflite.choice import Candidate, WeightEncoding, best
 from compressor.exporters.tflite.reading import read_tflite
 from compressor.exporters.tflite.stored import EncodedWeight
+from compressor.exporters.tflite.weights import encode_weights
 
 
 @st.composite
@@ -195,3 +197,17 @@ def test_a_weight_in_golomb_code_is_no_choice_where_speed_counts():
     dense = Candidate(WeightEncoding("dense", "int4", version=12, time=0.17), 1000, 0, time=0.17)
     assert best([codes, dense], "size") is codes
     assert best([codes, dense], "balanced") is dense and best([codes, dense], "latency") is dense
+
+
+def test_a_weight_that_another_signature_reads_is_stored_once():
+    generator = np.random.default_rng(2)
+    weights = generator.normal(size=(300, 320)).astype(np.float32)
+    weights *= generator.random(weights.shape) < 0.1
+    graph = layer_graph(VECTOR, weights, None, (320,))
+    request = Request("litert", quantize="int4", optimize="size")
+    alone = copy.deepcopy(graph)
+    ((kernel,), _) = encode_weights(alone, {}, request)
+    assert kernel.encoding == "golomb"
+    graph.subgraphs.append(copy.deepcopy(graphs.main(graph)))  # of the same buffers
+    ((kernel,), _) = encode_weights(graph, {}, request)
+    assert kernel.encoding != "golomb"

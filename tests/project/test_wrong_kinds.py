@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -77,7 +79,24 @@ def test_a_call(rejected, small_net, tiny_data):
     assert found.endswith("a whole number, at least 1: 2.5")
 
 
-def test_numbers_of_numpy_are_numbers():
-    spec = PruningSpec(np.float32(0.5), rounds=np.int64(2), calibration=np.int32(5))
-    assert (spec.passes, spec.highest_sparsity) == (1, 0.5)
-    assert TrainingOptions(np.int64(3), np.int32(8), np.float32(0.1)).images == 24
+def test_numbers_of_numpy_are_numbers(tiny_data):
+    """And become JSON, in the records of runs."""
+    spec = PruningSpec(
+        np.float32(0.5), rounds=np.int64(2), ramp=np.float32(0.5), calibration=np.uint8(9)
+    )
+    options = TrainingOptions(
+        np.uint8(200),
+        np.uint8(200),
+        np.float32(0.01),
+        distillation=Distillation(np.float32(0.5)),
+        class_weight={np.int64(0): np.float32(2)},
+    )
+    assert options.images == 40_000
+    json.dumps([spec.describe(), options.describe()])
+    plan = make_plan(tiny_data, seeds=np.arange(2), steps=np.int64(3))
+    json.dumps([plan.seeds, plan.training.describe()])
+
+
+@pytest.mark.parametrize("given", [{"preset": ["quick"]}, {"sparsities": [[0.5]]}], ids=str)
+def test_lists_in_place_of_values(rejected, tiny_data, given):
+    rejected(UsageError, make_plan, tiny_data, **given)

@@ -178,3 +178,34 @@ def test_masks_of_something_else_beside_a_file_are_not_looked_at(pruned_once, ti
     words = ("--data", tiny_file, "--no-retrain", "-o", tmp_path / "run")
     outcome = command("prune", tmp_path / "model.keras", *words)
     assert outcome.code == 0 and "note: weights" not in outcome.stdout
+
+
+def test_a_unit_that_another_layer_still_has_is_not_gone(keras, tiny_data):
+    """Of layers that are added a unit goes by what it is in all, not by the zeros of one."""
+    layers = keras.layers
+    keras.utils.set_random_seed(3)
+    image = keras.Input((8, 8, 1))
+    one, other = (layers.Conv2D(8, 3, name=name)(image) for name in ("one", "other"))
+    joined = layers.GlobalAveragePooling2D()(layers.ReLU()(layers.Add()([one, other])))
+    model = keras.Model(image, layers.Dense(4, name="scores")(joined))
+    kernel, strong = (model.get_layer(name).kernel for name in ("one", "other"))
+    kernel.assign(kernel.numpy() * (np.arange(8) >= 2))
+    strong.assign(strong.numpy() * np.where(np.arange(8) < 2, 100, 1))
+    kept = strong.numpy()[..., :2]
+
+    spec = PruningSpec(0.25, granularity="channel", criterion="taylor")
+    found = compressor.prune(model, tiny_data, spec, retrain=False)
+
+    left = found.model.get_layer("other").kernel.numpy()
+    assert left.shape[-1] == 6
+    np.testing.assert_array_equal(left[..., :2], kept)
+
+
+def test_a_gradual_pruning_below_the_zeros_that_are_there_takes_no_more(build, tiny_data):
+    model = build()
+    bias = model.get_layer("a").bias
+    bias.assign(np.where(np.arange(16) < 8, -1e3, 0))  # units without any gradient: all ties
+    before = left(model)
+    spec = PruningSpec({"a": 0.3}, criterion="taylor", schedule="gradual")
+    found = compressor.prune(model, tiny_data, spec, options=OPTIONS)
+    np.testing.assert_array_equal(found.masks["a"], before)

@@ -47,11 +47,13 @@ def encode_weights(
         index: unchanged(graph, _name(graph, names, index), index, values)
         for index, values in constants(graph, names).items()
     }
-    decoding = None if looped else Decoding.of(whole or graph)
+    whole = whole or graph
+    decoding = None if looped else Decoding.of(whole)
+    others = {tensor.buffer for subgraph in whole.subgraphs[1:] for tensor in subgraph.tensors}
     refused = []
     for weight in encodable_weights(graph, looped=looped):
         options = candidates(weight, request.runtime, request.quantize, exact=request.exact)
-        if decoding is None:
+        if decoding is None or graphs.main(graph).tensors[weight.index].buffer in others:
             options = [option for option in options if option.encoding.name != "golomb"]
         chosen = best(options, request.optimize, request.encoding)
         if chosen is None:
