@@ -133,8 +133,8 @@ KERNELS: dict[tuple[str, str], tuple[WeightEncoding, ...]] = {
         WeightEncoding("1x16", "int8", version=8, time=1.4),
         WeightEncoding("dense", "int8", version=12, per_channel=True, time=0.27),
         WeightEncoding("dense", "int4", version=12, per_channel=True, time=0.17),
-        WeightEncoding("golomb", "int8", version=12, per_channel=True, time=0.5),
-        WeightEncoding("golomb", "int4", version=12, per_channel=True, time=0.5),
+        WeightEncoding("golomb", "int8", version=12, per_channel=True, time=0.65),
+        WeightEncoding("golomb", "int4", version=12, per_channel=True, time=0.65),
     ),
     ("litert", "CONV_2D"): (
         WeightEncoding("dense", "int8", version=5, per_channel=True, time=0.3),
