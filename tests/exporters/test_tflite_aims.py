@@ -95,8 +95,9 @@ def test_windows_are_taken_unasked_only_where_they_save_a_tenth(shape, density, 
     assert windows == {"size": True, "balanced": saves, "latency": False}
     small, large = found["size"][0].bytes, found["latency"][0].bytes
     assert (small < 0.9 * large) == saves
-    encoded = stored(weights, "dynamic", "size")[1], stored(weights, "none", "size")[1]
-    assert all(map(is_convolution, encoded))
+    assert is_convolution(stored(weights, "none", "size")[1])
+    kernel, graph = stored(weights, "dynamic", "size")
+    assert is_convolution(graph) or (kernel.encoding == "golomb" and kernel.bytes < 0.8 * small)
 
 
 def test_an_encoding_that_is_asked_for_stays_however_slow():
