@@ -88,6 +88,25 @@ def pages_table(result: Result) -> str:
     return table(["artefact", "runs in", "page, bytes", "us", "p90", "of the last"], rows)
 
 
+def large_table(result: Result) -> str:
+    """What exporting a large model takes beyond a small one."""
+    rows = []
+    for row in result["rows"]:
+        weights = row["weights_bytes"]
+        times = (row[f"{name}_beyond_small"] / weights for name in ("largest_process", "memory"))
+        rows.append(
+            [
+                f"{100 * row['sparsity']:g} %",
+                f"{row['format']}, {row['quantize']}",
+                f"{row['cpu_seconds_beyond_small']:.0f}",
+                *(f"{number:.1f}" for number in times),
+            ]
+        )
+    parameters = result["rows"][0]["weights_bytes"] // 4
+    head = [f"zeros of {parameters:,} parameters", "export", "CPU seconds"]
+    return table([*head, "memory of the largest process", "of all"], rows)
+
+
 def microcontrollers_table(result: Result) -> str:
     """What models take as C code on each processor, for the latency and for the size."""
     rows = [

@@ -49,12 +49,16 @@ def rows() -> list[dict[str, Any]]:
         for sparsity in SPARSITIES:
             weights = 4 * _build_apart(UNITS, sparsity, large)
             for file_format, quantize in KINDS:
-                options = ("--format", file_format, "--quantize", quantize, "--force")
+                options = ["--format", file_format, "--quantize", quantize, "--force"]
+                options += ["--input-range=-1,1"] if quantize == "int8" else []
                 before, taken = (
                     measure([COMMAND, "export", str(path), *options]) for path in (small, large)
                 )
+                if taken["status"]:
+                    print(f"{file_format}, {quantize}: exit code {taken['status']}", flush=True)
+                    continue
                 row: dict[str, Any] = {"sparsity": sparsity, "format": file_format}
-                row |= {"quantize": quantize, "status": taken["status"], "weights_bytes": weights}
+                row |= {"quantize": quantize, "weights_bytes": weights}
                 for name in ("cpu_seconds", "memory", "largest_process"):
                     row |= {name: taken[name], f"{name}_beyond_small": taken[name] - before[name]}
                 found.append(row)

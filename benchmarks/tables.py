@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks._cells import accuracy as _accuracy, span as _span, table as _table
 from benchmarks._export_tables import (
     export_table,
+    large_table,
     microcontrollers_table,
     pages_table,
     sparse_c_table,
@@ -349,6 +350,7 @@ def allocation_table(result: Result) -> str:
 TABLES: dict[str, Callable[[Result], str]] = {
     MACHINES: machines_table,
     "export": export_table,
+    "export-large": large_table,
     "sizes": sizes_table,
     "latency": latency_table,
     "pruning": pruning_table,
