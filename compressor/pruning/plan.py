@@ -152,7 +152,7 @@ def make_plan(
         preset=preset,
         sparsities=proportions,
         layers=layers,
-        seeds=tuple(seeds),
+        seeds=seeds,
         training=training,
         retraining={p: retraining(p) for p in proportions},
         data=part,

@@ -161,10 +161,9 @@ class Pruner:
             if self._channels is not None:
                 scope = self._spec.scope
                 masks, choices = channel_masks(self._channels, judged, self._targets, level, scope)
-                masks = self._within_held(masks)
             else:
                 masks, choices = self._choose(judged, level)
-        masks = self._held | masks
+        masks = self._held | self._within_held(masks)
         apply_masks(self._model, masks)
         choices = {name: self._with_threshold(name, choice) for name, choice in choices.items()}
         kernels = self._kernels.items()
@@ -220,10 +219,7 @@ class Pruner:
         for name, choice in choices.items():
             # What was removed before stays so also below the sparsity that it had.
             self._gone[name] = ~choice.keep | self._gone.get(name, False)
-        return self._masks_of(choices), choices
-
-    def _masks_of(self, choices: Mapping[str, KeptGroups]) -> dict[str, np.ndarray]:
-        return self._within_held(masks_of(self._granularity, self._kernels, choices))
+        return masks_of(self._granularity, self._kernels, choices), choices
 
     def _within_held(self, masks: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """`masks` without what an earlier pruning removed: a sparsity below that leaves room."""
@@ -263,7 +259,9 @@ class Pruner:
             else:
                 target = level(self._targets[name]) * progress
                 choice = choose_each({name: values}, {name: target}, self._granularity)[name]
-            return self._masks_of({name: choice})[name]
+            return self._within_held(masks_of(self._granularity, self._kernels, {name: choice}))[
+                name
+            ]
 
         done = work.refine(work.run(keep))
         masks = {name: done[name].mask for name in self._kernels}

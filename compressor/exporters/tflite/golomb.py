@@ -56,8 +56,9 @@ class Code:
 
 def code_places(places: np.ndarray) -> Code:
     """The shortest code of ascending places, int64 (n,), of which there is at least one."""
-    width = min(_WIDTHS, key=lambda width: _bits(_gaps(places, width), width))
-    gaps = _gaps(places, width)
+    width, _ = _shortest(places)
+    # In front of the first one lie those from -step on.
+    gaps = np.diff(places, prepend=-(2**width)) - 1
     steps = gaps >> width
     bits = np.zeros(int(steps.sum()) + len(gaps), bool)
     bits[np.cumsum(steps + 1) - 1] = True
@@ -69,20 +70,28 @@ def code_places(places: np.ndarray) -> Code:
     return Code(width, np.packbits(bits, bitorder="little"), rests, len(gaps))
 
 
-def _gaps(places: np.ndarray, width: int) -> np.ndarray:
-    """How many zeros lie in front of each value; in front of the first, those from -step on."""
-    return np.asarray(np.diff(places, prepend=-(2**width)) - 1)
-
-
-def _bits(gaps: np.ndarray, width: int) -> int:
-    return int((gaps >> width).sum()) + len(gaps) * (1 + width)
+def _shortest(places: np.ndarray) -> tuple[int, int]:
+    """The width of the shortest code, and its bytes; nothing is coded, as most weights are not."""
+    first = int(places[0])
+    counts = np.bincount(np.diff(places) - 1)
+    gaps = np.flatnonzero(counts)
+    found = []
+    for width in _WIDTHS:
+        steps = int(counts[gaps] @ (gaps >> width)) + (first + 2**width - 1 >> width)
+        bits, rests = steps + len(places), -(-len(places) // _BITS) * width
+        found.append((bits + len(places) * width, width, -(-bits // _BITS) + rests))
+    _, width, size = min(found)
+    return width, size
 
 
 def stored_bytes(values: np.ndarray) -> int:
     """Bytes of the places and the values of an int8 tensor that are not zero."""
     found = _found(values)
-    stream, table = _packed(values.reshape(-1)[found])
-    return code_places(found).bytes + len(stream) + (0 if table is None else table.size)
+    kept = values.reshape(-1)[found].view(np.uint8)
+    levels = int(np.count_nonzero(np.bincount(kept)))
+    in_byte, base = _in_byte(levels, len(kept))
+    table = in_byte * base**in_byte if in_byte > 1 else 0
+    return _shortest(found)[1] + -(-len(kept) // in_byte) + table
 
 
 def _found(values: np.ndarray) -> np.ndarray:
@@ -97,9 +106,7 @@ def _packed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     None where a byte holds one value, as it is.
     """
     levels, numbers = np.unique(values, return_inverse=True)
-    base = max(len(levels), 2)
-    counts = [count for count in range(2, _BITS + 1) if base**count <= _BYTE]
-    in_byte = min(counts, key=lambda n: -(-len(values) // n) + n * base**n, default=1)
+    in_byte, base = _in_byte(len(levels), len(values))
     if in_byte == 1:
         return values.view(np.uint8), None
     powers = base ** np.arange(in_byte)
@@ -108,6 +115,13 @@ def _packed(values: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     digits = np.arange(base**in_byte)[:, None] // powers % base
     table = np.pad(levels, (0, base - len(levels)))[digits]
     return (filled * powers).sum(axis=1).astype(np.uint8), table
+
+
+def _in_byte(levels: int, values: int) -> tuple[int, int]:
+    """How many values a byte holds, so that they and the table of bytes are small, and its base."""
+    base = max(levels, 2)
+    counts = [count for count in range(2, _BITS + 1) if base**count <= _BYTE]
+    return min(counts, key=lambda n: -(-values // n) + n * base**n, default=1), base
 
 
 class Decoding:
