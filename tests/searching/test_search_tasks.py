@@ -54,25 +54,50 @@ def test_an_error_may_rise_by_percent(error):
     assert said == "mean absolute error 3.3 on the validation examples, 2.2 is allowed"
 
 
-def test_a_fraction_that_is_asked_for_may_lack_a_standard_error_and_a_drop_may_not():
+@pytest.mark.parametrize(
+    ("own", "accepted"),
+    [(0.8, 0.75), (0.75, 0.75), (0.745, 0.745), (0.74, 0.74), (0.6, 0.74)],
+)
+def test_a_fraction_may_lack_what_the_model_lacks_up_to_a_standard_error(own, accepted):
+    """Examples on which the model itself misses what is asked may only be harder than others."""
+    dense = _dense(MASK, errors={"mean_iou": 0.01}, validation_mean_iou=own)
+
+    found = Standard.of(Goal(min_accuracy=0.75), dense, 100)
+
+    assert found.wanted == {"mean_iou": 0.75}
+    assert found.accepted == {"mean_iou": pytest.approx(accepted, abs=1e-5)}
+    assert found.holds({"validation_mean_iou": accepted})
+    assert not found.holds({"validation_mean_iou": accepted - 1e-4})
+    assert found.describe()["accepted_mean_iou"] == found.accepted["mean_iou"]
+    assert found.describe()["heads"][0]["task"] == "segmentation"
+    (said,) = found.shortfalls({"validation_mean_iou": 0.7}, Goal())
+    needed = f"{100 * accepted:.2f} % are needed"
+    assert said == f"mean IoU 70.00 % on the validation examples, {needed}"
+
+
+@pytest.mark.parametrize(
+    ("own", "accepted"), [(2.0, 2.5), (2.5, 2.5), (2.6, 2.6), (2.7, 2.7), (9.0, 2.7)]
+)
+def test_an_error_may_exceed_what_is_asked_as_the_model_does(own, accepted):
+    dense = _dense(ERROR, errors={"mean_absolute_error": 0.2}, validation_mean_absolute_error=own)
+
+    found = Standard.of(Goal(max_error=2.5), dense, 100)
+
+    assert found.accepted == {"mean_absolute_error": pytest.approx(accepted, abs=1e-5)}
+
+
+def test_a_drop_that_is_asked_for_is_kept():
     dense = _dense(MASK, errors={"mean_iou": 0.01}, validation_mean_iou=0.8)
 
     dropped = Standard.of(Goal(max_drop=5), dense, 100)
-    found = Standard.of(Goal(min_accuracy=0.75), dense, 100)
 
     assert dropped.wanted == {"mean_iou": 0.75}
     assert dropped.accepted == {"mean_iou": pytest.approx(0.75, abs=1e-5)}
     assert not dropped.holds({"validation_mean_iou": 0.7499})
-    assert found.wanted == {"mean_iou": 0.75}
-    assert found.accepted == {"mean_iou": pytest.approx(0.74)}
-    assert found.describe()["accepted_mean_iou"] == found.accepted["mean_iou"]
-    assert found.describe()["heads"][0]["task"] == "segmentation"
-    (said,) = found.shortfalls({"validation_mean_iou": 0.7}, Goal())
-    assert said == "mean IoU 70.00 % on the validation examples, 74.00 % are needed"
 
 
 def test_no_less_than_nothing_is_accepted():
-    dense = _dense(MASK, errors={"mean_iou": 0.01}, validation_mean_iou=0.3)
+    dense = _dense(MASK, errors={"mean_iou": 0.01}, validation_mean_iou=0.0)
     for goal in (Goal(max_drop=50), Goal(min_accuracy=0.005)):
         assert Standard.of(goal, dense, 100).accepted == {"mean_iou": 0.0}
 
@@ -96,7 +121,7 @@ def test_each_of_several_outputs_keeps_to_its_own():
 def test_the_accuracy_of_a_classifier_is_accepted_as_ever():
     """Also where other metrics are shown beside it: as few examples tell as little."""
     goal, shown = Goal(min_accuracy=0.95), ("accuracy", "auc")
-    plain = {"validation_accuracy": 0.96}
+    plain = {"validation_accuracy": 0.9}
     more = _dense(dataclasses.replace(RARE, metric="accuracy", shown=shown), **plain)
 
     for dense in (plain, more):
