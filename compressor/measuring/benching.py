@@ -76,8 +76,8 @@ def bench(
     artefacts: Sequence[Path | str],
     *,
     runtimes: Sequence[str] | None = None,
-    threads: Sequence[int] = (1,),
-    batches: Sequence[int] = (1,),
+    threads: Sequence[int] | int = (1,),
+    batches: Sequence[int] | int = (1,),
     data: Dataset | None = None,
     examples: int | None = None,
     output: Path | str | None = None,
@@ -122,7 +122,7 @@ def bench(
             raise UsageError(what, value=subject.path, hint="leave --host out")
     machine = Target.find(None if host is None else SshHost.of(host))
     runtimes = None if runtimes is None else several(runtimes)
-    tables = plan_cases(subjects, runtimes, threads, batches, machine.cores)
+    tables = plan_cases(subjects, runtimes, several(threads), several(batches), machine.cores)
     target = Path(output) if output is not None else default_output(Path(artefacts[0]))
     read_runs(target)  # a file that cannot be appended to is refused before it costs time
     _check_runtimes(tables, time_limit, machine)

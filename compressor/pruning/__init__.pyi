@@ -36,7 +36,7 @@ from .run import (
     step_config as step_config,
 )
 from .sensitivity_analysis import sensitivity as sensitivity
-from .spec import PruningSpec as PruningSpec
+from .spec import PruningSpec as PruningSpec, SpecLike as SpecLike
 from .steps import (
     Records as Records,
     dense_record as dense_record,

@@ -39,7 +39,7 @@ from compressor.pruning.rounds import (
     prune_and_retrain,
     remove_channels,
 )
-from compressor.pruning.spec import PruningSpec
+from compressor.pruning.spec import PruningSpec, SpecLike
 from compressor.shrinking import rebuild
 from compressor.training import PRESETS, Progress, TrainingOptions, derive_seed
 from deploy.tasks import Head
@@ -83,7 +83,7 @@ class Pruned:
 def prune(
     model: Any,
     data: Dataset | None,
-    spec: PruningSpec | None = None,
+    spec: SpecLike = None,
     *,
     retrain: bool = True,
     options: TrainingOptions | None = None,
@@ -102,7 +102,7 @@ def prune(
     targets say. A model that is no better than the same answer to everything (the largest class,
     the mean) is not retrained without `force`. A subclassed one must be
     built, and have a `get_config` that names the arguments of its class; its layers' kernels are
-    pruned, but no channels. `options` are those of
+    pruned, but no channels. `spec` may be a sparsity alone, or one by layer. `options` are those of
     the retraining, with Adam, by default the preset `quick`'s at this sparsity. Masked weights are
     exactly zero; to keep them so in further training, apply the masks with
     `compressor.apply_masks`. What was pruned before stays zero, too, in layers that are pruned
@@ -115,7 +115,7 @@ def prune(
     if not hasattr(model, "layers"):
         hint = "for a file there is prune_run"
         raise UsageError("this takes a Keras model", value=repr(model)[:80], hint=hint)
-    spec = spec or PruningSpec()
+    spec = PruningSpec.of(spec)
     check_seed(seed)
     if data is None and not (retrain or spec.needs_examples or spec.granularity == Channel.name):
         return _prune_without_data(model, spec)

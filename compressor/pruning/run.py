@@ -12,7 +12,7 @@ from compressor.models import known_data, needed_data
 from compressor.pruning import rounds, steps
 from compressor.pruning.plan import Plan, make_plan
 from compressor.pruning.rounds import PruningStep
-from compressor.pruning.spec import PruningSpec
+from compressor.pruning.spec import PruningSpec, SpecLike
 from compressor.pruning.steps import Records, prune_in_folders
 from compressor.runs import (
     MODEL_RUN,
@@ -28,7 +28,7 @@ from compressor.runs import (
 def prune_run(
     model: Path | str,
     output: Path | str | None = None,
-    spec: PruningSpec | None = None,
+    spec: SpecLike = None,
     plan: Plan | None = None,
     *,
     retrain: bool = True,
@@ -40,15 +40,16 @@ def prune_run(
     `model` is a model file or a run directory with step_1. `output` is by default that run
     directory, or, for a file, NAME-pruned beside it. The plan gives data, retraining and seed; the
     default one, and one made without data, the embedded MNIST for a model that was trained on it
-    (UsageError for any other). `spec` takes precedence over its sparsities and layers. Gradual
-    pruning has step_2_2 only; iterative pruning keeps earlier rounds in round-1, round-2, ...
+    (UsageError for any other). `spec`, which may be a sparsity alone, takes precedence over its
+    sparsities and layers. Gradual pruning has step_2_2 only; iterative pruning keeps earlier rounds
+    in round-1, round-2, ...
     A model that is no better than the same answer to everything is not retrained without `force`.
     Without a plan, `retrain=False` and a criterion that looks at no examples, such as magnitude,
     need no data: where they are not known, no accuracy is measured, and the records say so.
     Returns the records of the steps, and as `dense` that of the model before. `compressor.prune`
     works in memory.
     """
-    spec = spec or PruningSpec()
+    spec = PruningSpec.of(spec)
     if not retrain and spec.schedule != "one-shot":
         what = f"{spec.schedule} pruning retrains"
         raise UsageError(what, value="--no-retrain", hint="leave it out")

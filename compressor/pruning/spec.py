@@ -124,6 +124,11 @@ class PruningSpec:
         object.__setattr__(self, "sparsity", named)
         object.__setattr__(self, "layers", tuple(named))
 
+    @classmethod
+    def of(cls, given: SpecLike) -> PruningSpec:
+        """`given`, or one with this sparsity, else the default one."""
+        return given if isinstance(given, cls) else cls(given)  # type: ignore[arg-type]
+
     @property
     def highest_sparsity(self) -> float:
         """The sparsity, or the highest one of any layer."""
@@ -165,3 +170,7 @@ class PruningSpec:
         if get_criterion(self.criterion).calibrated:
             described["calibration"] = self.calibration
         return described
+
+
+SpecLike = PruningSpec | float | Mapping[str, float] | None
+"""What `PruningSpec.of` takes."""

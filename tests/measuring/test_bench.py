@@ -97,7 +97,7 @@ def test_another_run_is_appended_and_the_first_stays(artefacts, tiny_file, tmp_p
     output = tmp_path / "bench.json"
     options = {"data": load_dataset(tiny_file), "output": output, "examples": 10} | QUICK
     first = bench([artefacts / "small.onnx"], **options)
-    second = bench([artefacts / "small.tflite"], **options)
+    second = bench([artefacts / "small.tflite"], threads=1, batches=1, **options)
 
     runs = read_bench(output)["runs"]
     assert [run["id"] for run in runs] == [first["id"], second["id"]]

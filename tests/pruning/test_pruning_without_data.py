@@ -82,6 +82,23 @@ def test_a_criterion_of_ones_own_says_whether_it_needs_data(model, tmp_path, mon
     assert "it is not known which data" in message
 
 
+@pytest.mark.parametrize("sparsity", [0.5, {"stem": 0.2, "head": 0.8}])
+def test_a_sparsity_alone_is_a_specification(model, tmp_path, rejected, sparsity):
+    loaded = load_model(model)
+
+    found = compressor.prune(loaded, None, sparsity, retrain=False)
+    compressor.prune_run(model, tmp_path / "run", sparsity, retrain=False)
+
+    same = compressor.prune(loaded, None, PruningSpec(sparsity), retrain=False)
+    written = load_model(tmp_path / "run" / "step_2_1" / "model.keras")
+    assert found.layers == same.layers and found.masks
+    for other in (same.model, written):
+        for a, b in zip(found.model.get_weights(), other.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    message = rejected(UsageError, compressor.prune, loaded, None, 90, retrain=False)
+    assert "sparsity must be at least 0 and below 1: 90" in message
+
+
 @pytest.mark.slow
 def test_in_memory(residual_net, tiny_data, rejected):
     model, spec = residual_net(), PruningSpec(0.5)

@@ -30,6 +30,7 @@ from compressor.pruning import (
     GraphKernels,
     KernelMasks,
     PruningSpec,
+    SpecLike,
     get_criterion,
     prune_channels,
     prune_kernels,
@@ -47,7 +48,7 @@ _COMPARED = 8
 def prune_graph(
     model: Path | str,
     output: Path | str | None = None,
-    spec: PruningSpec | None = None,
+    spec: SpecLike = None,
     data: Dataset | None = None,
     *,
     input_size: InputSize | None = None,
@@ -59,7 +60,8 @@ def prune_graph(
     """Set weights of a .tflite or .onnx file to zero, and write it as `output`.
 
     `output` is by default NAME-pruned beside it, in the same format; the zeros are stored, so
-    export it to make it small. Channels are removed, with what depends on them. `spec` prunes by
+    export it to make it small. Channels are removed, with what depends on them. `spec`, or a
+    sparsity alone, prunes by
     magnitude, by a registered criterion that needs no examples, or by `reconstruct`, which looks at
     what enters each layer for training examples of `data`, or for inputs made up in `input_range`.
     Layers have the names of their weights in the file.
@@ -72,7 +74,7 @@ def prune_graph(
     UsageError for what needs training and for layers that must stay whole, ModelError where nothing
     can be pruned, and as `GraphJob` does.
     """
-    source, spec = Path(model), spec or PruningSpec()
+    source, spec = Path(model), PruningSpec.of(spec)
     if not is_graph_file(source):
         raise UsageError("this takes a .tflite or .onnx file", value=source)
     if spec.schedule != "one-shot":
