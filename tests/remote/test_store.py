@@ -112,6 +112,20 @@ def test_what_is_served_stays_where_another_is_refused(store: Store) -> None:
     assert store.status(NAME) == {"name": NAME, "current": old, "previous": None, "versions": 1}
 
 
+@pytest.mark.parametrize("lost", ["link", "version"])
+def test_the_version_before_is_kept_where_the_served_one_was_lost(store: Store, lost: str) -> None:
+    store.activate(NAME, put(store, b"first"), hashed)
+    second = put(store, b"second")
+    store.activate(NAME, second, hashed)
+    gone = store.folder / NAME / "current" if lost == "link" else version(store, second)
+    gone.unlink()
+
+    store.activate(NAME, put(store, b"third"), hashed)
+
+    assert store.roll_back(NAME, hashed) == "proven"
+    assert store.current(NAME).read_bytes() == b"first"
+
+
 def test_nothing_is_made_by_asking_for_a_bundle_that_is_not_there(store: Store) -> None:
     put(store, b"version", "other")
     before = sorted(store.folder.rglob("*"))
