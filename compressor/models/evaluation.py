@@ -13,7 +13,7 @@ from compressor.foundation import quiet_tensorflow
 from compressor.models.aims import Objective
 from compressor.models.class_drops import class_recalls_of
 from compressor.models.objective import objective_of
-from compressor.models.preprocessing import Preprocessing, preprocessing_of
+from compressor.models.preprocessing import preprocessing_of
 from compressor.models.sanity import no_better
 from deploy.tasks import part_key
 
@@ -90,7 +90,10 @@ def _reached(
 
 
 def predict_scores(
-    predict: Callable[[Any], Any], x: Inputs, feed: Preprocessing, batch: int = EVALUATION_BATCH
+    predict: Callable[[Any], Any],
+    x: Inputs,
+    feed: Callable[[Inputs], Any],
+    batch: int = EVALUATION_BATCH,
 ) -> np.ndarray:
     """The outputs of `predict`, float32 (n, all columns), for stored inputs `x` fed by `feed`.
 

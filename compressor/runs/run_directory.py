@@ -41,7 +41,7 @@ NEW, OLD = ".new", ".old"
 _STEP = (
     r"dense|round-\d+|step_(1|2_1|2_2|3)|artefacts|break_even|prediction_time"
     r"|structure|widths-\d\.\d{6}-(weights|macs)|trial-[0-9a-f]{12}"
-    r"|dense-files|pace|decided-[a-z0-9.-]+"
+    r"|dense-files|pace|shift|decided-[a-z0-9.-]+"
 )
 _A_STEP = re.compile(_STEP)
 _OURS = re.compile(

@@ -31,9 +31,10 @@ from compressor.pruning.rounds import teacher_scores
 from compressor.runs import model_digest
 from compressor.searching import steps
 from compressor.searching.measures import Reached
-from compressor.training import Progress, as_logits
+from compressor.training import Progress, as_logits, shifted, usual_shift
 
 _LONGEST_REASON = 300
+_SHIFTED, _FURTHER = 1000, 0.02
 _TEACHERS = 2
 """whose scores are kept, which take as much as the labels times the classes"""
 Packed = tuple[str, bytes]
@@ -150,6 +151,33 @@ def reached(model: Any, data: TrainingData, objective: Objective) -> Reached:
     scores = finite(predict_scores(model.predict_on_batch, x, feed), "validation examples")
     targets = objective.targets_of(x, y, feed)
     return Reached(objective, scores, targets, objective.anomalies_of(y))
+
+
+def tolerated_shift(model: Any, data: TrainingData, objective: Objective) -> int:
+    """By how many pixels images are shifted while training; 0 where that would change them.
+
+    So it is where the errors of the dense model more than double, but for two points, once its
+    validation images have moved to the corners.
+    """
+    x, y = judged_part(*data.validation_part(_SHIFTED), objective.classes)
+    feed = preprocessing_of(model, x)
+    shift = usual_shift(feed, objective)
+    heads = [head.decides for head in objective.heads]
+    if not shift or not all(metric.fraction for metric in heads):
+        return 0
+    targets = objective.targets_of(x, y, feed)
+
+    def errors(down: int, right: int) -> np.ndarray:
+        def moved(part: Any) -> Any:
+            return shifted(feed(part), (down, right), shift)
+
+        scores = predict_scores(model.predict_on_batch, x, moved)
+        values = objective.values(scores, targets)
+        return np.array([1 - values.get(head.key(), np.nan) for head in objective.heads])
+
+    ends = (0, 2 * shift)
+    corners = np.mean([errors(down, right) for down in ends for right in ends], axis=0)
+    return shift if np.all(corners <= 2 * errors(shift, shift) + _FURTHER) else 0
 
 
 def training_pace(model: Any, data: TrainingData, batch: int) -> float:

@@ -36,6 +36,7 @@ from compressor.searching.laboratory import (
     laboratories,
     model_bytes,
     reached,
+    tolerated_shift,
     training_pace,
 )
 from compressor.searching.options import (
@@ -205,6 +206,12 @@ class _Search(BaseSearch):
         found = self._step("pace", lambda _: {"pace": training_pace(model, data, BATCH)})
         return float(found["pace"])
 
+    def _shift(self) -> int:
+        """Pixels that images are shifted by while training."""
+        model, data, objective = self._given, self._data, self._objective
+        found = self._step("shift", lambda _: {"shift": tolerated_shift(model, data, objective)})
+        return int(found["shift"])
+
     def _decided(self, name: str, now: float) -> float:
         """Kept with the trials: a command that goes on has lost no time of a trial in flight.
 
@@ -252,6 +259,7 @@ class _Search(BaseSearch):
                 how.seed,
                 how.max_steps,
                 self._pace(),
+                self._shift(),
             )
             can_narrow = self._step(
                 "structure", lambda _: {"narrows": self._maybe_structure is not None}

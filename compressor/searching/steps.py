@@ -25,7 +25,8 @@ from compressor.training import Distillation, Progress, TrainingOptions
 Step = Mapping[str, Any]
 """`kind` narrow: `widths`, `seed`. `kind` train or sparse: `steps`, `batch_size`, `learning_rate`,
 `dropout_scale`, `distillation` (weight, temperature; None: no teacher), `teacher` (the number of
-earlier steps whose model teaches; 0: the dense one), `seed`; sparse also `sparsity` by kernel, and
+earlier steps whose model teaches; 0: the dense one), `seed`, and `shift` where images are shifted;
+sparse also `sparsity` by kernel, and
 `ramp`."""
 
 
@@ -67,6 +68,7 @@ def train(
         step["learning_rate"],
         dropout_scale=step["dropout_scale"],
         distillation=Distillation(**distillation) if distillation else None,
+        shift=step.get("shift", 0),
     )
     how: dict[str, Any] = {"seed": step["seed"], "objective": objective, "teacher": teacher}
     # A sparsity of 0 would take one weight, as the paper's does.

@@ -82,6 +82,8 @@ class Settings:
     """of a training"""
     pace: float = 0.0
     """seconds that a step of training the dense model takes, about; 0: not known"""
+    shift: int = 0
+    """pixels that images are shifted by while training"""
 
 
 class Strategy:
@@ -341,6 +343,7 @@ class Strategy:
             "distillation": _DISTILLATION if taught else None,
             "teacher": 0,
             "seed": derive_seed(settings.seed, f"search {len(parent)}"),
+            **({"shift": settings.shift} if settings.shift else {}),
         }
 
     def _last_seconds(self) -> float:

@@ -7,6 +7,7 @@ from .loop import (
     fit as fit,
 )
 from .presets import PRESETS as PRESETS
+from .shifting import shifted as shifted, usual_shift as usual_shift
 from .weights import (
     ClassWeight as ClassWeight,
     example_weights as example_weights,

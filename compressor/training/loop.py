@@ -23,6 +23,7 @@ from compressor.training.distillation import (
     teaching_targets,
 )
 from compressor.training.gathering import gatherer
+from compressor.training.shifting import check_shift, offsets, shifted
 from deploy.tasks import columns
 
 _WARMUP = 0.05
@@ -44,6 +45,8 @@ class TrainingOptions:
     rate then goes once more as it went in the last of these (Renda et al., Comparing Rewinding
     and Fine-tuning in Neural Network Pruning, 2020). `distillation` asks for a teacher.
     `class_weight` is how much the examples of each class count: `balanced`, or class -> weight.
+    `shift`: the images of each batch of a classifier are moved by up to so many pixels down or up,
+    and right or left.
     """
 
     steps: int
@@ -54,6 +57,7 @@ class TrainingOptions:
     rewind: int | None = None
     distillation: Distillation | None = None
     class_weight: weights.ClassWeight | None = None
+    shift: int = 0
 
     def __post_init__(self) -> None:
         weights.check_class_weight(self.class_weight)
@@ -80,6 +84,9 @@ class TrainingOptions:
         if not (is_number(self.learning_rate) and 0 < self.learning_rate < 10):
             what = "the learning rate must lie between 0 and 10"
             raise UsageError(what, value=repr(self.learning_rate))
+        if not (is_whole(self.shift) and self.shift >= 0):
+            what = "the shift is a whole number of pixels, at least 0"
+            raise UsageError(what, value=repr(self.shift))
         if self.schedule not in ("cosine", "constant"):
             hint = "choose cosine or constant"
             raise UsageError("unknown schedule", value=self.schedule, hint=hint)
@@ -106,6 +113,8 @@ class TrainingOptions:
             described |= self.distillation.describe()
         if self.class_weight is not None:
             described["class_weight"] = weights.described(self.class_weight)
+        if self.shift:
+            described["shift"] = self.shift
         return described
 
     def learning_rate_at(self, step: int) -> float:
@@ -163,11 +172,13 @@ def fit(
     (`objective_of`). `teacher` holds a dense model's outputs (n, all columns), for
     `options.distillation`, and `sample_weights` (n,) how much each example counts. `on_step` is
     called after every step with its number, from 1. Raises ModelError when the loss becomes
-    NaN or infinite, and DataError where `y` does not fit the model.
+    NaN or infinite, DataError where `y` does not fit the model, and UsageError where images are to
+    be shifted that are none, or are no classifier's.
     """
     tensorflow, keras = quiet_tensorflow.load()
     objective = objective or objective_of(model, examples=(x, y))
     feed = preprocessing_of(model, x)
+    check_shift(options.shift, feed, objective)
     quiet_tensorflow.make_deterministic(derive_seed(seed, "operations"))
     _seed_generators(model, seed)
     optimizer = make_adam(_learning_rate(keras, options))
@@ -188,11 +199,13 @@ def fit(
     inputs = tensorflow.nest.map_structure(gatherer, named)
     y, lessons, counts = (_gatherers(parts) for parts in (stored, taught_by, counted))
 
-    def batch(index: Any) -> tuple[Any, ...]:
+    def batch(index: Any, offset: Any = None) -> tuple[Any, ...]:
         def chosen(part: Any) -> Any:
             return None if part is None else part(index)
 
         fed = feed.tensors(tensorflow.nest.map_structure(chosen, inputs))
+        if offset is not None:
+            fed = shifted(fed, offset, options.shift)
         wanted = objective.each_target([chosen(part) for part in y], fed)
         if lessons:
             each = zip(objective.aims, wanted, map(chosen, lessons), strict=True)
@@ -202,6 +215,10 @@ def fit(
 
     order = _visiting_order(rows(x), options.steps * options.batch_size, seed)
     batches = tensorflow.data.Dataset.from_tensor_slices(order).batch(options.batch_size)
+    if options.shift:
+        moved = offsets(options.shift, options.steps, derive_seed(seed, "shift"))
+        moves = tensorflow.data.Dataset.from_tensor_slices(moved)
+        batches = tensorflow.data.Dataset.zip((batches, moves))
     callbacks = [_callback(keras, model, options, on_step, progress)]
     _make_variables(model, *batch(order[: options.batch_size])[:2])
     try:

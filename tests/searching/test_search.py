@@ -74,7 +74,6 @@ def _artefacts(folder):
     return {path.name: sha256(path) for path in (folder / "artefacts").glob("*.onnx")}
 
 
-@pytest.mark.slow
 def _stopped_before_the_last_trial(searched, folder):
     """A copy of the search as it is when it is killed during its last trial."""
     source, document = searched
@@ -127,6 +126,30 @@ def test_the_recipe_makes_the_same_file_again(searched, dense, tiny_data, tmp_pa
     assert done["same"]
     assert (tmp_path / "again.onnx").read_bytes() == (folder / "artefacts" / file).read_bytes()
     assert not any("differs" in note for note in done["notes"])
+
+
+@pytest.mark.slow
+def test_images_are_shifted_while_training_and_the_recipe_does_so_again(keras, tiny_data, tmp_path):
+    """The quarters again, four times as large: a pixel does not matter."""
+    own = tiny_data
+    parts = (own.x_train, own.x_test)
+    x, x_test = (np.kron(part, np.ones((1, 4, 4), np.uint8)) for part in parts)
+    data = Dataset.from_arrays("large quarters", x, own.y_train, x_test, own.y_test)
+    keras.utils.set_random_seed(2)
+    layers = [keras.layers.MaxPooling2D(4), keras.layers.Flatten(), keras.layers.Dense(64, "relu")]
+    model = keras.Sequential([keras.Input((32, 32, 1)), *layers, keras.layers.Dense(4)])
+    training.fit(model, x, own.y_train, TrainingOptions(60, 32, 3e-3), seed=0)
+    model.save(tmp_path / "model.keras")
+
+    found = compressor.search(tmp_path / "model.keras", data, GOAL, tmp_path / "found", **HOW)
+
+    file = found["recommended"]["onnxruntime"]
+    trained = [s for t in found["trials"] for s in t["steps"] if s["kind"] != "narrow"]
+    assert trained and all(step["shift"] == 1 for step in trained)
+    recipe = tmp_path / "found" / "artefacts" / f"{file}.recipe.json"
+    assert read_recipe(recipe).steps[-1]["shift"] == 1
+    again = tmp_path / "again.onnx"
+    assert compressor.apply_recipe(recipe, tmp_path / "model.keras", again, data)["same"]
 
 
 @pytest.mark.slow

@@ -370,11 +370,12 @@ def test_a_drop_is_kept_to_the_example(examples):
     assert Goal().max_drop == 0.1
 
 
-def test_a_recipe_is_read_as_it_was_written(tmp_path):
-    path = tmp_path / "a.recipe.json"
-    path.write_text(json.dumps(RECIPE))
+@pytest.mark.parametrize("step", [STEP, STEP | {"shift": 1}])
+def test_a_recipe_is_read_as_it_was_written(tmp_path, step):
+    path, recipe = tmp_path / "a.recipe.json", RECIPE | {"steps": [step]}
+    path.write_text(json.dumps(recipe))
 
-    assert read_recipe(path).describe() == RECIPE
+    assert read_recipe(path).describe() == recipe
 
 
 @pytest.mark.parametrize(
@@ -386,6 +387,7 @@ def test_a_recipe_is_read_as_it_was_written(tmp_path):
         ({"steps": []}, "damaged"),
         ({"steps": [STEP | {"kind": "sparse"}]}, "damaged"),
         ({"steps": [STEP | {"steps": -1}]}, "damaged"),
+        ({"steps": [STEP | {"shift": 10**9}]}, "damaged"),
         ({"steps": [STEP | {"teacher": 1}]}, "later one"),
         ({"steps": [STEP, {"kind": "narrow", "widths": {}, "seed": 0}]}, "first step"),
         ({"export": {"runtime": "onnxruntime"}}, "damaged"),

@@ -92,6 +92,19 @@ def test_the_weights_are_closed_in_on_the_fewest_that_keep_the_accuracy(strategy
     assert 37 <= min(held) <= 37 * 1.1
 
 
+@pytest.mark.parametrize("shift", [0, 2])
+def test_every_training_shifts_images_alike(strategy, shift):
+    trials = _MadeUpTrials(wide=1, enough=37, most=20)
+    made = strategy(trials)
+    made._settings = dataclasses.replace(made._settings, shift=shift)
+
+    made.run()
+
+    steps = [step for trial in trials.done for step in trial.steps if step["kind"] != "narrow"]
+    assert {step["kind"] for step in steps} == {"train", "sparse"}
+    assert {step.get("shift", 0) for step in steps} == {shift}
+
+
 def test_of_several_candidates_of_a_share_the_best_after_training_is_trained_on(strategy):
     trials = _MadeUpTrials(wide=100, enough=1, most=8)
     made = strategy(trials)
