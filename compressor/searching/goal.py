@@ -24,8 +24,8 @@ class Goal:
     accuracy and the like (0.1: from 99.1 to 99.0 %), in percent of an error, by default 0.1; of
     several outputs each. Or what it has to be: `min_accuracy` of accuracy or another fraction, 0 to
     1, `max_error` of an error. All are judged on the validation examples, and kept to the example.
-    Only where the dense model itself misses such a value there, what it reaches is enough, but at
-    most one standard error of the metric is let off: these examples may only be harder than others
+    Only where the dense model itself misses such a value there, one standard error of the metric is
+    let off: to ask for it would be to ask for luck, as other examples would move it by that
     (Breiman et al., Classification and Regression Trees, 1984, section 3.4.3). `max_bytes` is of
     the artefact, `max_latency_ms` of one inference on one thread, `max_ram` the bytes that a
     process takes which runs it once, those of the runtime included. An artefact is made for each of

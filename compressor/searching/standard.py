@@ -55,10 +55,10 @@ class Standard:
                 errors[key] = math.sqrt(asked * (1 - asked) / examples)
             else:
                 errors[key] = dense.get(ERRORS, {}).get(key, 0.0)
-            better = 1 if metric.higher_is_better else -1
-            less = min(max(better * (asked - own), 0.0), errors[key])
-            less += _ROUNDING * (1.0 if metric.fraction else asked)
-            accepted[key] = max(asked - better * less, 0.0)
+            less = _ROUNDING * (1.0 if metric.fraction else asked)
+            if metric.better(asked, own):
+                less = max(less, errors[key])
+            accepted[key] = max(asked - less if metric.higher_is_better else asked + less, 0.0)
         return cls(tuple(heads), wanted, accepted, errors)
 
     @classmethod

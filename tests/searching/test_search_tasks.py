@@ -56,9 +56,9 @@ def test_an_error_may_rise_by_percent(error):
 
 @pytest.mark.parametrize(
     ("own", "accepted"),
-    [(0.8, 0.75), (0.75, 0.75), (0.745, 0.745), (0.74, 0.74), (0.6, 0.74)],
+    [(0.8, 0.75), (0.75, 0.75), (0.749, 0.74), (0.6, 0.74)],
 )
-def test_a_fraction_may_lack_what_the_model_lacks_up_to_a_standard_error(own, accepted):
+def test_a_fraction_may_lack_a_standard_error_where_the_model_misses_it(own, accepted):
     """Examples on which the model itself misses what is asked may only be harder than others."""
     dense = _dense(MASK, errors={"mean_iou": 0.01}, validation_mean_iou=own)
 
@@ -75,10 +75,8 @@ def test_a_fraction_may_lack_what_the_model_lacks_up_to_a_standard_error(own, ac
     assert said == f"mean IoU 70.00 % on the validation examples, {needed}"
 
 
-@pytest.mark.parametrize(
-    ("own", "accepted"), [(2.0, 2.5), (2.5, 2.5), (2.6, 2.6), (2.7, 2.7), (9.0, 2.7)]
-)
-def test_an_error_may_exceed_what_is_asked_as_the_model_does(own, accepted):
+@pytest.mark.parametrize(("own", "accepted"), [(2.0, 2.5), (2.5, 2.5), (2.51, 2.7), (9.0, 2.7)])
+def test_an_error_may_exceed_what_is_asked_where_that_of_the_model_does(own, accepted):
     dense = _dense(ERROR, errors={"mean_absolute_error": 0.2}, validation_mean_absolute_error=own)
 
     found = Standard.of(Goal(max_error=2.5), dense, 100)
