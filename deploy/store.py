@@ -191,8 +191,8 @@ class Store:
                 if served != sha256:
                     admit(found)
                     # If this process ends in between, the served version is its own predecessor.
-                    # Where nothing is served, the one before stays the one before.
-                    _link(place, PREVIOUS, served or before)
+                    # Where nothing is served, the one before stays, but of itself.
+                    _link(place, PREVIOUS, served or (before if before != sha256 else None))
                     found = self._switch(name, sha256, served, before, verify)
             except (BundleError, WrongOutputsError):
                 if sha256 not in (served, before):

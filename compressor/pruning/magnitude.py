@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-import numbers
 from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
 
 from compressor.errors import ModelError, UsageError
+from compressor.foundation import is_number
 
 
 class PrunedKernel(NamedTuple):
@@ -23,10 +23,10 @@ class PrunedKernel(NamedTuple):
 
 def check_sparsity(sparsity: float) -> float:
     """`sparsity` as a float; raises UsageError outside of [0, 1)."""
-    if not (isinstance(sparsity, numbers.Real) and 0 <= sparsity < 1):
+    if not (is_number(sparsity) and 0 <= sparsity < 1):
         raise UsageError(
             "sparsity must be at least 0 and below 1",
-            value=str(sparsity),
+            value=str(sparsity) if is_number(sparsity) else repr(sparsity),
             hint="0.9 prunes 90 % of the weights",
         )
     return float(sparsity)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from compressor.data import TrainingData, judged_part
+from compressor.data import TrainingData, judged_part, rows
 from compressor.errors import CompressorError, StorageError
 from compressor.exporters.checking import finite
 from compressor.foundation import storage_errors, temporary_folder
@@ -34,7 +34,9 @@ from compressor.searching.measures import Reached
 from compressor.training import Progress, as_logits, shifted, usual_shift
 
 _LONGEST_REASON = 300
-_SHIFTED, _FURTHER = 1000, 0.02
+SHIFTED, _SHIFTED_BATCH = 1000, 128
+"""images that a shift is tried on, of which so many at a time"""
+_MOST_MORE, _FURTHER = 0.1, 0.02
 _TEACHERS = 2
 """whose scores are kept, which take as much as the labels times the classes"""
 Packed = tuple[str, bytes]
@@ -153,17 +155,19 @@ def reached(model: Any, data: TrainingData, objective: Objective) -> Reached:
     return Reached(objective, scores, targets, objective.anomalies_of(y))
 
 
-def tolerated_shift(model: Any, data: TrainingData, objective: Objective) -> int:
+def tolerated_shift(
+    model: Any, data: TrainingData, objective: Objective, most: int = SHIFTED
+) -> int:
     """By how many pixels images are shifted while training; 0 where that would change them.
 
-    So it is where the errors of the dense model more than double, but for two points, once its
-    validation images have moved to the corners.
+    That is where the dense model makes more errors once its validation images, at most so many,
+    have moved to the corners: more than twice as many, or ten points more, and two points besides.
     """
-    x, y = judged_part(*data.validation_part(_SHIFTED), objective.classes)
+    x, y = judged_part(*data.validation_part(most), objective.classes)
     feed = preprocessing_of(model, x)
     shift = usual_shift(feed, objective)
-    heads = [head.decides for head in objective.heads]
-    if not shift or not all(metric.fraction for metric in heads):
+    heads = objective.heads
+    if not shift or not all(head.decides.fraction for head in heads):
         return 0
     targets = objective.targets_of(x, y, feed)
 
@@ -171,13 +175,14 @@ def tolerated_shift(model: Any, data: TrainingData, objective: Objective) -> int
         def moved(part: Any) -> Any:
             return shifted(feed(part), (down, right), shift)
 
-        scores = predict_scores(model.predict_on_batch, x, moved)
+        scores = predict_scores(model.predict_on_batch, x, moved, _SHIFTED_BATCH)
         values = objective.values(scores, targets)
-        return np.array([1 - values.get(head.key(), np.nan) for head in objective.heads])
+        return np.array([1 - values.get(head.key(), np.nan) for head in heads])
 
-    ends = (0, 2 * shift)
+    own, ends = errors(shift, shift), (0, 2 * shift)
     corners = np.mean([errors(down, right) for down in ends for right in ends], axis=0)
-    return shift if np.all(corners <= 2 * errors(shift, shift) + _FURTHER) else 0
+    more = np.minimum(own, _MOST_MORE) + max(_FURTHER, 1 / rows(x))
+    return shift if np.all(corners <= own + more) else 0
 
 
 def training_pace(model: Any, data: TrainingData, batch: int) -> float:

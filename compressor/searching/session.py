@@ -29,6 +29,7 @@ from compressor.searching.finishing import dense_files
 from compressor.searching.goal import Goal
 from compressor.searching.graph_search import search_graph
 from compressor.searching.laboratory import (
+    SHIFTED,
     Done,
     Laboratory,
     Workers,
@@ -58,6 +59,8 @@ SEARCH_SUFFIX = "-search"
 _DENSE_FILES = "dense-files"
 _WIDTHS_PART = 0.08
 """of the time budget that the widths of one share may take"""
+_SHIFT_PART, _LEAST_SHIFTED = 0.02, 100
+"""of the time budget that may be taken to see whether images can be shifted, and on how many"""
 
 
 def search(
@@ -209,8 +212,16 @@ class _Search(BaseSearch):
     def _shift(self) -> int:
         """Pixels that images are shifted by while training."""
         model, data, objective = self._given, self._data, self._objective
-        found = self._step("shift", lambda _: {"shift": tolerated_shift(model, data, objective)})
-        return int(found["shift"])
+        most, examples, seconds = SHIFTED, len(data.validation), self._budget.seconds
+        if seconds is not None:  # five times so many are run
+            pace = self._dense["seconds"] / examples
+            most = min(most, int(_SHIFT_PART * seconds / (5 * max(pace, 1e-9))))
+        few = most < min(_LEAST_SHIFTED, examples)
+
+        def found(_: Path) -> dict[str, Any]:
+            return {"shift": 0 if few else tolerated_shift(model, data, objective, most)}
+
+        return int(self._step("shift", found)["shift"])
 
     def _decided(self, name: str, now: float) -> float:
         """Kept with the trials: a command that goes on has lost no time of a trial in flight.

@@ -26,8 +26,7 @@ Step = Mapping[str, Any]
 """`kind` narrow: `widths`, `seed`. `kind` train or sparse: `steps`, `batch_size`, `learning_rate`,
 `dropout_scale`, `distillation` (weight, temperature; None: no teacher), `teacher` (the number of
 earlier steps whose model teaches; 0: the dense one), `seed`, and `shift` where images are shifted;
-sparse also `sparsity` by kernel, and
-`ramp`."""
+sparse also `sparsity` by kernel, and `ramp`."""
 
 
 def check_trainable(model: Any) -> None:

@@ -45,8 +45,8 @@ class TrainingOptions:
     rate then goes once more as it went in the last of these (Renda et al., Comparing Rewinding
     and Fine-tuning in Neural Network Pruning, 2020). `distillation` asks for a teacher.
     `class_weight` is how much the examples of each class count: `balanced`, or class -> weight.
-    `shift`: the images of each batch of a classifier are moved by up to so many pixels down or up,
-    and right or left.
+    `shift`: the images of a classifier are moved by up to so many pixels down or up, and right or
+    left, those of a batch alike; a teacher's scores stay those of the images as they are.
     """
 
     steps: int

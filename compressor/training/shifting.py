@@ -15,10 +15,10 @@ _LEAST, _PART, _MOST_CHANNELS = 16, 28, 4
 
 
 def usual_shift(feed: Preprocessing, objective: Objective) -> int:
-    """How many pixels are much enough: a 28th of the smaller side, at least one.
+    """How many pixels are enough: a 28th of the smaller side, at least one.
 
-    0 for inputs that are no images, (height, width, channels) with at least 16 pixels each way, and
-    where targets would have to move along: only classes stay what they are.
+    0 for inputs that are no images, one of (height, width, up to 4 channels) with at least 16
+    pixels each way, and where targets would have to move along: only classes stay what they are.
     """
     still = all(head.task in (*CLASSIFYING, MULTI_LABEL) for head in objective.heads)
     if not still or len(feed.row_shapes) != 1 or len(feed.row_shapes[0]) != 3:
@@ -34,9 +34,14 @@ def check_shift(shift: int, feed: Preprocessing, objective: Objective) -> None:
     if not shift:
         return
     if not usual_shift(feed, objective):
-        value = ", ".join(str(shape) for shape in feed.row_shapes)
-        what = f"only a classifier's images of {_LEAST} x {_LEAST} pixels or more are shifted"
-        raise UsageError(what, value=value, hint="leave shift out")
+        shapes = ", ".join(str(shape) for shape in feed.row_shapes)
+        tasks = ", ".join(head.task for head in objective.heads)
+        raise UsageError(
+            "only images of a classifier are shifted",
+            value=f"inputs {shapes}, for {tasks}",
+            hint=f"one input of (height, width, up to {_MOST_CHANNELS} channels), at least "
+            f"{_LEAST} pixels each way, or no shift",
+        )
     if shift >= min(feed.row_shapes[0][:2]):
         raise UsageError("the shift is less than the image", value=shift)
 

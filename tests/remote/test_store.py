@@ -126,6 +126,18 @@ def test_the_version_before_is_kept_where_the_served_one_was_lost(store: Store, 
     assert store.current(NAME).read_bytes() == b"first"
 
 
+def test_a_version_that_is_served_again_is_not_its_own_predecessor(store: Store) -> None:
+    first = put(store, b"first")
+    store.activate(NAME, first, hashed)
+    store.activate(NAME, put(store, b"second"), hashed)
+    (store.folder / NAME / "current").unlink()
+
+    store.activate(NAME, first, hashed)
+
+    found = store.status(NAME)
+    assert (found["current"], found["previous"], found["versions"]) == (first, None, 1)
+
+
 def test_nothing_is_made_by_asking_for_a_bundle_that_is_not_there(store: Store) -> None:
     put(store, b"version", "other")
     before = sorted(store.folder.rglob("*"))

@@ -115,21 +115,36 @@ def test_what_cannot_be_shifted_is_refused(linear, keras, rejected):
         options = TrainingOptions(2, 16, shift=shift)
         return rejected(UsageError, training.fit, model, x, y, options, seed=0)
 
-    assert "images of 16 x 16 pixels or more are shifted: (8, 8, 1)" in refused(
-        linear((8, 8, 1)), images[:, :8, :8], labels, 1
+    assert (
+        "only images of a classifier are shifted: inputs (8, 8, 1), for classification"
+        in refused(linear((8, 8, 1)), images[:, :8, :8], labels, 1)
     )
     assert "the shift is less than the image: 16" in refused(linear(), images, labels, 16)
     masks = keras.Sequential([keras.Input((16, 16, 1)), keras.layers.Conv2D(2, 1)])
     masks.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    assert "only a classifier's images" in refused(masks, images, images[..., 0].astype(int), 1)
+    assert "inputs (16, 16, 1), for segmentation" in refused(
+        masks, images, images[..., 0].astype(int), 1
+    )
 
 
 @pytest.mark.parametrize(
-    ("rows", "pixels"), [([4, 11], 1), ([4, 5], 0), ([2, 7, 13], 1), ([2, 4, 13], 0)]
+    ("rows", "wrong", "pixels"),
+    [
+        ([4, 11], 0, 1),
+        ([4, 5], 0, 0),
+        ([2, 7, 13], 0, 1),
+        ([2, 4, 13], 0, 0),
+        ([4, 11], 0.3, 1),
+        ([4, 5], 0.3, 0),
+    ],
 )
-def test_a_search_shifts_only_what_stays_what_it_is(linear, rows, pixels):
-    """A model knows best: here its class is the nearest of the rows, wherever light falls."""
+def test_a_search_shifts_only_what_stays_what_it_is(linear, rows, wrong, pixels):
+    """A model knows best: here its class is the nearest of the rows, wherever light falls.
+
+    Also where many labels are wrong, so that it seems to err.
+    """
     images, labels = rows_of_light(rows, 120)
+    labels = np.where(np.arange(120) % 10 < 10 * wrong, (labels + 1) % len(rows), labels)
     model = linear(classes=len(rows))
     near = -np.abs(np.arange(16)[:, None] - np.array(rows)).astype(np.float32)
     model.layers[-1].set_weights([np.repeat(near, 16, axis=0), np.zeros(len(rows), np.float32)])

@@ -61,12 +61,11 @@ def prune_graph(
 
     `output` is by default NAME-pruned beside it, in the same format; the zeros are stored, so
     export it to make it small. Channels are removed, with what depends on them. `spec`, or a
-    sparsity alone, prunes by
-    magnitude, by a registered criterion that needs no examples, or by `reconstruct`, which looks at
-    what enters each layer for training examples of `data`, or for inputs made up in `input_range`.
-    Layers have the names of their weights in the file.
-    Outputs before and after are compared on the validation examples of `data`, else on random
-    inputs, made of `input_size` and `input_range` as in `export`; `task` and `metric` as there.
+    sparsity alone, prunes by magnitude, by a registered criterion that needs no examples, or by
+    `reconstruct`, which looks at what enters each layer for training examples of `data`, or for
+    inputs made up in `input_range`. Layers have the names of their weights in the file. Outputs
+    before and after are compared on the validation examples of `data`, else on random inputs, made
+    of `input_size` and `input_range` as in `export`; `task` and `metric` as there.
 
     Returns a JSON object: path, format, bytes, layers (as of `prune`), left_alone, and comparison
     (agreement, accuracy and reference_accuracy, or the metrics of its `heads`, of the pruned file
