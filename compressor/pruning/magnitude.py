@@ -26,7 +26,7 @@ def check_sparsity(sparsity: float) -> float:
     if not (is_number(sparsity) and 0 <= sparsity < 1):
         raise UsageError(
             "sparsity must be at least 0 and below 1",
-            value=str(sparsity) if is_number(sparsity) else repr(sparsity),
+            value=str(sparsity),
             hint="0.9 prunes 90 % of the weights",
         )
     return float(sparsity)
