@@ -191,7 +191,7 @@ class Store:
                 if served != sha256:
                     admit(found)
                     # If this process ends in between, the served version is its own predecessor.
-                    # Where nothing is served, the one before stays, but of itself.
+                    # Where nothing is served, the one before stays, unless it is this one.
                     _link(place, PREVIOUS, served or (before if before != sha256 else None))
                     found = self._switch(name, sha256, served, before, verify)
             except (BundleError, WrongOutputsError):
